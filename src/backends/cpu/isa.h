@@ -1,0 +1,34 @@
+// The instruction set levels that the CPU kernels are compiled for, and the dispatch between them.
+//
+// A file named *.simd.cpp is compiled once per level, with that level's compiler flags and with HUSSAR_ISA_NAMESPACE
+// set to scalar, avx2 or avx512. It puts everything it defines into that namespace and exports one constant function
+// table; the family's header declares it with HUSSAR_DECLARE_PER_ISA and callers pick the table with select().
+// Such files include only isa.h, simd/*.h, their family's header, intrinsics and C headers: an inline function of the
+// standard library that was compiled with AVX-512 could be the copy that the linker keeps for every CPU.
+#pragma once
+
+namespace hussar::cpu {
+
+enum class Isa : int { kScalar = 0, kAvx2 = 1, kAvx512 = 2 };
+
+// The best level of this machine, or the lower one that the environment variable HUSSAR_ISA (scalar, avx2, avx512)
+// asks for. Decided once per process.
+Isa active_isa();
+// What CPUID and the operating system allow, whatever HUSSAR_ISA says.
+Isa detected_isa();
+const char* isa_name(Isa isa);
+
+}  // namespace hussar::cpu
+
+// Declares `const Table name` in each level's namespace and `const Table& select_<name>(Isa)`.
+#define HUSSAR_DECLARE_PER_ISA(Table, name)                                      \
+  namespace scalar { extern const Table name; }                                  \
+  namespace avx2 { extern const Table name; }                                    \
+  namespace avx512 { extern const Table name; }                                  \
+  inline const Table& select_##name(::hussar::cpu::Isa isa) {                    \
+    switch (isa) {                                                               \
+      case ::hussar::cpu::Isa::kAvx512: return avx512::name;                     \
+      case ::hussar::cpu::Isa::kAvx2: return avx2::name;                         \
+      default: return scalar::name;                                              \
+    }                                                                            \
+  }
