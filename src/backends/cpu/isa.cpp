@@ -1,0 +1,69 @@
+// Detection of the instruction set level: CPUID says what the core has, XCR0 what the operating system saves.
+#include "backends/cpu/isa.h"
+
+#include <cpuid.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+
+namespace hussar::cpu {
+namespace {
+
+uint64_t saved_register_state() {
+  uint32_t low = 0, high = 0;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+Isa detect() {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0) return Isa::kScalar;
+  const uint32_t needed = bit_FMA | bit_F16C | bit_AVX | bit_OSXSAVE;
+  if ((ecx & needed) != needed) return Isa::kScalar;
+  const uint64_t state = saved_register_state();
+  constexpr uint64_t kYmmState = 0x6;   // SSE and AVX halves
+  constexpr uint64_t kZmmState = 0xe6;  // the above, mask registers, both parts of the ZMM file
+  if ((state & kYmmState) != kYmmState) return Isa::kScalar;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (ebx & bit_AVX2) == 0) return Isa::kScalar;
+  const uint32_t avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
+  if ((ebx & avx512) != avx512 || (state & kZmmState) != kZmmState) return Isa::kAvx2;
+  return Isa::kAvx512;
+}
+
+// An unknown name in HUSSAR_ISA asks for nothing.
+Isa choose() {
+  const Isa best = detected_isa();
+  const char* wish = std::getenv("HUSSAR_ISA");
+  if (wish == nullptr) return best;
+  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+    if (std::strcmp(wish, isa_name(isa)) == 0) return isa < best ? isa : best;
+  }
+  return best;
+}
+
+}  // namespace
+
+Isa detected_isa() {
+  static const Isa isa = detect();
+  return isa;
+}
+
+Isa active_isa() {
+  static const Isa isa = choose();
+  return isa;
+}
+
+const char* isa_name(Isa isa) {
+  switch (isa) {
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kAvx2:
+      return "avx2";
+    default:
+      return "scalar";
+  }
+}
+
+}  // namespace hussar::cpu

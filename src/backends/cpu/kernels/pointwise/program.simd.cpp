@@ -1,0 +1,277 @@
+// The interpreter of vector programs. Each step is one call of a loop that is compiled for its op; the registers are
+// small blocks in L1, so that a step costs a load or two and a store per vector.
+#include "backends/cpu/kernels/pointwise/program.h"
+
+#include "backends/cpu/simd/math.h"
+
+namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
+namespace {
+
+// Floats of one register: 8 registers are 16 KB, half of the smallest L1 cache. A GEMM tile fits in one piece.
+constexpr int kPieceFloats = 512;
+
+// One step on one piece. b is read at b[row * b_row_stride], with or without the column.
+struct StepPiece {
+  const float* a;
+  const float* b;
+  float* dst;
+  int64_t a_pitch;
+  int64_t b_row_stride;
+  int64_t dst_pitch;
+  int rows;
+  int columns;
+  float p0;
+  float p1;
+};
+
+Vec power(Vec a, Vec b) {
+  float x[kLanes], y[kLanes];
+  store(x, a);
+  store(y, b);
+  for (int lane = 0; lane < kLanes; ++lane) x[lane] = powf(x[lane], y[lane]);
+  return load(x);
+}
+
+HUSSAR_INLINE Vec scaled_expm1(Vec a, float scale) { return set(scale) * expm1_nonpositive(a); }
+
+HUSSAR_INLINE Vec sign(Vec a) {
+  const Vec one = copy_sign(set(1.0f), a);
+  return select(is_nan(a) | (a == set(0.0f)), a, one);
+}
+
+// Called with a constant op, so that one case remains.
+HUSSAR_INLINE Vec apply(ProgramOp op, Vec a, Vec b, float p0, float p1) {
+  const Vec zero = set(0.0f), one = set(1.0f);
+  switch (op) {
+    case ProgramOp::kCopy:
+      return b;
+    case ProgramOp::kAdd:
+      return a + b;
+    case ProgramOp::kSub:
+      return a - b;
+    case ProgramOp::kMul:
+      return a * b;
+    case ProgramOp::kDiv:
+      return a / b;
+    case ProgramOp::kMin:
+      return min(a, b);
+    case ProgramOp::kMax:
+      return max(a, b);
+    case ProgramOp::kPow:
+      return power(a, b);
+    case ProgramOp::kPrelu:
+      return select(a < zero, a * b, a);
+    case ProgramOp::kRelu:
+      return max_second(zero, a);
+    case ProgramOp::kClip:
+      return clamp(a, set(p0), set(p1));
+    case ProgramOp::kLeakyRelu:
+      return select(a < zero, a * set(p0), a);
+    case ProgramOp::kElu:
+      return select(zero < a, a, scaled_expm1(a, p0));
+    case ProgramOp::kSelu:
+      return set(p1) * select(zero < a, a, scaled_expm1(a, p0));
+    case ProgramOp::kCelu:
+      return select(zero < a, a, scaled_expm1(a / set(p0), p0));
+    case ProgramOp::kSigmoid:
+      return sigmoid(a);
+    case ProgramOp::kHardSigmoid:
+      return clamp(fma(a, set(p0), set(p1)), zero, one);
+    case ProgramOp::kHardSwish:
+      return a * clamp(fma(a, set(1.0f / 6.0f), set(0.5f)), zero, one);
+    case ProgramOp::kSilu:
+      return silu(a);
+    case ProgramOp::kTanh:
+      return tanh(a);
+    case ProgramOp::kGeluErf:
+      return gelu_erf(a);
+    case ProgramOp::kGeluTanh:
+      return gelu_tanh(a);
+    case ProgramOp::kQuickGelu:
+      return sigmoid_weighted(a, a * set(p0));
+    case ProgramOp::kErf:
+      return erf(a);
+    case ProgramOp::kExp:
+      return exp(a);
+    case ProgramOp::kLog:
+      return log(a);
+    case ProgramOp::kSqrt:
+      return sqrt(a);
+    case ProgramOp::kRsqrt:
+      return one / sqrt(a);
+    case ProgramOp::kReciprocal:
+      return one / a;
+    case ProgramOp::kNeg:
+      return neg(a);
+    case ProgramOp::kAbs:
+      return abs(a);
+    case ProgramOp::kSquare:
+      return a * a;
+    case ProgramOp::kFloor:
+      return floor(a);
+    case ProgramOp::kCeil:
+      return ceil(a);
+    case ProgramOp::kRound:
+      return round(a);
+    case ProgramOp::kSign:
+      return sign(a);
+    case ProgramOp::kSoftplus:
+      return softplus(a);
+    case ProgramOp::kSoftsign:
+      return a / (one + abs(a));
+    case ProgramOp::kMish:
+      return mish(a);
+    case ProgramOp::kThresholdedRelu:
+      return select(a <= set(p0), zero, a);
+  }
+  return a;
+}
+
+enum class BForm { kNone, kPerRow, kFull };
+
+template <ProgramOp kOp, BForm kForm>
+void run_step(const StepPiece& s) {
+  for (int row = 0; row < s.rows; ++row) {
+    const float* a = s.a + row * s.a_pitch;
+    const float* b = s.b + row * s.b_row_stride;
+    float* dst = s.dst + row * s.dst_pitch;
+    const Vec per_row = kForm == BForm::kPerRow ? set(*b) : set(0.0f);
+    for (int column = 0; column < s.columns; column += kLanes) {
+      const int left = s.columns - column;
+      const Vec x = reads_a(kOp) ? load_up_to(a + column, left) : set(0.0f);
+      const Vec y = kForm == BForm::kFull ? load_up_to(b + column, left) : per_row;
+      store_up_to(dst + column, apply(kOp, x, y, s.p0, s.p1), left);
+    }
+  }
+}
+
+using StepFunction = void (*)(const StepPiece&);
+struct StepFunctions {
+  StepFunction per_row;
+  StepFunction full;
+};
+
+template <ProgramOp kOp>
+constexpr StepFunctions functions_of() {
+  if constexpr (reads_b(kOp)) {
+    return {run_step<kOp, BForm::kPerRow>, run_step<kOp, BForm::kFull>};
+  } else {
+    return {run_step<kOp, BForm::kNone>, run_step<kOp, BForm::kNone>};
+  }
+}
+
+struct StepTable {
+  StepFunctions of_op[kProgramOpCount];
+};
+
+template <int kOp>
+constexpr void fill(StepTable& table) {
+  if constexpr (kOp < kProgramOpCount) {
+    table.of_op[kOp] = functions_of<static_cast<ProgramOp>(kOp)>();
+    fill<kOp + 1>(table);
+  }
+}
+
+constexpr StepTable make_table() {
+  StepTable table{};
+  fill<0>(table);
+  return table;
+}
+constexpr StepTable kSteps = make_table();
+
+struct Register {
+  const float* data;
+  int64_t pitch;
+};
+
+void run_piece(const Program& program, const ProgramOperand* operands, const ProgramBlock& block, float* scratch) {
+  const int rows = static_cast<int>(block.rows), columns = static_cast<int>(block.columns);
+  const int64_t scratch_pitch = (columns + kLanes - 1) / kLanes * kLanes;
+  Register registers[kProgramRegisters] = {};
+  registers[0] = {block.input, block.input_pitch};
+  for (int i = 0; i < program.step_count; ++i) {
+    const ProgramStep& step = program.steps[i];
+    const bool last = i + 1 == program.step_count;
+    StepPiece piece;
+    piece.a = registers[step.a].data;
+    piece.a_pitch = registers[step.a].pitch;
+    piece.dst = last ? block.output : scratch + step.dst * kPieceFloats;
+    piece.dst_pitch = last ? block.output_pitch : scratch_pitch;
+    piece.rows = rows;
+    piece.columns = columns;
+    piece.p0 = step.p0;
+    piece.p1 = step.p1;
+    piece.b = &step.p0;
+    piece.b_row_stride = 0;
+    bool per_row = true;
+    if (step.source == ProgramSource::kRegister) {
+      piece.b = registers[step.b].data;
+      piece.b_row_stride = registers[step.b].pitch;
+      per_row = false;
+    } else if (step.source == ProgramSource::kOperand) {
+      const ProgramOperand& operand = operands[step.b];
+      piece.b = operand.data + block.row * operand.row_stride + block.column * operand.column_stride;
+      piece.b_row_stride = operand.row_stride;
+      per_row = operand.column_stride == 0;
+    }
+    const StepFunctions& functions = kSteps.of_op[static_cast<int>(step.op)];
+    (per_row ? functions.per_row : functions.full)(piece);
+    registers[step.dst] = {piece.dst, piece.dst_pitch};
+  }
+}
+
+// Whether the rows of the block and of every operand lie end to end, so that the block is one long row.
+bool is_one_row(const Program& program, const ProgramOperand* operands, const ProgramBlock& block) {
+  if (block.input_pitch != block.columns || block.output_pitch != block.columns || block.column != 0) return false;
+  for (int i = 0; i < program.operand_count; ++i) {
+    const ProgramOperand& operand = operands[i];
+    const bool scalar = operand.row_stride == 0 && operand.column_stride == 0;
+    if (!scalar && !(operand.row_stride == block.columns && operand.column_stride == 1)) return false;
+  }
+  return true;
+}
+
+void run_flat(const Program& program, const ProgramOperand* operands, const ProgramBlock& block, float* scratch) {
+  ProgramBlock piece = block;
+  const int64_t total = block.rows * block.columns;
+  piece.row = 0;
+  piece.rows = 1;
+  ProgramOperand shifted[kProgramOperands];
+  for (int i = 0; i < program.operand_count; ++i) {
+    shifted[i] = operands[i];
+    shifted[i].data += block.row * operands[i].row_stride;
+  }
+  for (int64_t start = 0; start < total; start += kPieceFloats) {
+    piece.input = block.input + start;
+    piece.output = block.output + start;
+    piece.column = start;
+    piece.columns = total - start < kPieceFloats ? total - start : kPieceFloats;
+    run_piece(program, shifted, piece, scratch);
+  }
+}
+
+void run(const Program& program, const ProgramOperand* operands, const ProgramBlock& block) {
+  alignas(64) float scratch[kProgramRegisters * kPieceFloats];
+  if (block.rows <= 0 || block.columns <= 0) return;
+  if (is_one_row(program, operands, block)) return run_flat(program, operands, block, scratch);
+  const int64_t columns = block.columns < kPieceFloats ? block.columns : kPieceFloats;
+  const int64_t rows = kPieceFloats / ((columns + kLanes - 1) / kLanes * kLanes);
+  for (int64_t row = 0; row < block.rows; row += rows) {
+    for (int64_t column = 0; column < block.columns; column += columns) {
+      ProgramBlock piece = block;
+      piece.row += row;
+      piece.column += column;
+      piece.input += row * block.input_pitch + column;
+      piece.output += row * block.output_pitch + column;
+      piece.rows = block.rows - row < rows ? block.rows - row : rows;
+      piece.columns = block.columns - column < columns ? block.columns - column : columns;
+      run_piece(program, operands, piece, scratch);
+    }
+  }
+}
+
+}  // namespace
+
+extern const ProgramTable program_table = {run};
+
+}  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

@@ -1,0 +1,50 @@
+// The parts of the vector program that need no vectors: the check of a stored program, the names of its ops.
+#include "backends/cpu/simd/program.h"
+
+namespace hussar::cpu {
+namespace {
+
+constexpr const char* kNames[] = {
+    "copy",         "add",        "sub",   "mul",        "div",        "min",       "max",        "pow",
+    "prelu",        "relu",       "clip",  "leaky_relu", "elu",        "selu",      "celu",       "sigmoid",
+    "hard_sigmoid", "hard_swish", "silu",  "tanh",       "gelu_erf",   "gelu_tanh", "quick_gelu", "erf",
+    "exp",          "log",        "sqrt",  "rsqrt",      "reciprocal", "neg",       "abs",        "square",
+    "floor",        "ceil",       "round", "sign",       "softplus",   "softsign",  "mish",       "thresholded_relu",
+};
+static_assert(sizeof(kNames) / sizeof(kNames[0]) == kProgramOpCount);
+
+bool is_valid_b(const ProgramStep& step, int operand_count, uint32_t written) {
+  switch (step.source) {
+    case ProgramSource::kRegister:
+      return step.b < kProgramRegisters && ((written >> step.b) & 1) != 0;
+    case ProgramSource::kOperand:
+      return step.b < operand_count;
+    case ProgramSource::kConstant:
+      return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool is_valid(const Program& program) {
+  if (program.step_count < 1 || program.step_count > kProgramSteps) return false;
+  if (program.operand_count > kProgramOperands) return false;
+  uint32_t written = 1;
+  for (int i = 0; i < program.step_count; ++i) {
+    const ProgramStep& step = program.steps[i];
+    if (static_cast<int>(step.op) >= kProgramOpCount) return false;
+    if (step.dst >= kProgramRegisters) return false;
+    if (reads_a(step.op) && (step.a >= kProgramRegisters || ((written >> step.a) & 1) == 0)) return false;
+    if (reads_b(step.op) && !is_valid_b(step, program.operand_count, written)) return false;
+    written |= 1u << step.dst;
+  }
+  return true;
+}
+
+const char* program_op_name(ProgramOp op) {
+  const int index = static_cast<int>(op);
+  return index < kProgramOpCount ? kNames[index] : "?";
+}
+
+}  // namespace hussar::cpu
