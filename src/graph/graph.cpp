@@ -51,6 +51,8 @@ Graph Graph::clone() const {
   for (const auto& node : nodes_) {
     Node* duplicate =
         copy.add_node(node->op, node->name, translate(node->inputs), translate(node->outputs), node->attributes);
+    duplicate->program = node->program;
+    duplicate->program_inputs = node->program_inputs;
     for (const Body& body : node->bodies) {
       duplicate->bodies.push_back({body.name, std::make_unique<Graph>(body.graph->clone())});
     }

@@ -14,17 +14,13 @@
 #include "hussar/tensor.h"
 #include "tensor/attributes.h"
 #include "tensor/dim.h"
+#include "tensor/layout.h"
+#include "tensor/program.h"
 
 namespace hussar {
 
 struct Node;
 class Graph;
-
-// How the elements of a Value lie in memory. The logical dimension order never changes.
-enum class Layout : uint8_t {
-  kPlain = 0,         // row-major in logical order
-  kChannelsLast = 1,  // logical N,C,D1..Dk stored as N,D1..Dk,C
-};
 
 struct Value {
   std::string name;
@@ -53,6 +49,9 @@ struct Node {
   std::vector<Value*> outputs;
   Attributes attributes;
   std::vector<Body> bodies;
+  // Fused elementwise work on output 0 (formed by passes): its operands are the inputs from `program_inputs` on.
+  std::optional<Program> program;
+  int32_t program_inputs = 0;
 
   Value* input(size_t index) const { return index < inputs.size() ? inputs[index] : nullptr; }
   Value* output(size_t index = 0) const { return index < outputs.size() ? outputs[index] : nullptr; }
