@@ -25,7 +25,7 @@ def spell_shapes(shapes: dict[str, list[int]]) -> str:
 
 
 def build(model: pathlib.Path, plan: pathlib.Path, *, shapes=None, bounds=None, threads: int = 2, more=()) -> float:
-    """Seconds that `hussar build MODEL -o PLAN` took. Raises BuildFailed.
+    """Seconds that `hussar build MODEL -o PLAN` took. Raises BuildFailed, or OSError without the program.
 
     shapes: fixed input shapes. bounds: (min, opt, max) shapes instead. Neither: the model's own symbolic shapes.
     """
@@ -36,10 +36,7 @@ def build(model: pathlib.Path, plan: pathlib.Path, *, shapes=None, bounds=None, 
     elif shapes:
         command += ["--shapes", spell_shapes(shapes)]
     start = time.perf_counter()
-    try:
-        outcome = subprocess.run(command, capture_output=True, text=True)
-    except OSError as error:
-        raise BuildFailed(f"{program()}: {error.strerror}") from error
+    outcome = subprocess.run(command, capture_output=True, text=True)
     seconds = time.perf_counter() - start
     if outcome.returncode != 0:
         tail = " | ".join((outcome.stderr.strip() or outcome.stdout.strip()).splitlines()[-3:])
