@@ -28,6 +28,7 @@ from modelzoo import agreement  # noqa: E402
 
 WORK = ROOT / ".cache/demo"
 LABELS = {"hussar": "Hussar", "ort": "ONNX Runtime"}
+DETECTOR_CLASSES = {"0": {"threshold": reading.BINARY_THRESHOLD}}
 RECOGNISER_CLASSES = {"0": {"axis": -1}}
 
 
@@ -110,11 +111,11 @@ def print_text(label: str, lines: list[str]) -> bool:
 
 def print_differences(own: Reader, reference: Reader, lines: list[np.ndarray]) -> bool:
     """Prints how Hussar's outputs differ from ONNX Runtime's; true when they agree within the tolerance."""
-    reports = {"detector": agreement.compare([reference.detect()], [own.detect()], {})}
+    reports = {"detector": agreement.compare([reference.detect()], [own.detect()], DETECTOR_CLASSES)}
     for index, line in enumerate(lines):
         pair = [reference.recognise(line)], [own.recognise(line)]
         reports[f"line {index + 1}, width {line.shape[3]}"] = agreement.compare(*pair, RECOGNISER_CLASSES)
-    print("\nDifference from ONNX Runtime (relative: of the output's range; flips: other argmax):")
+    print("\nDifference from ONNX Runtime (relative: of the output's range; flips: other decision):")
     print(f"  {'':22}{'max absolute':>13}{'max relative':>14}{'flips':>12}")
     for name, report in reports.items():
         verdict = "" if agreement.acceptable(report) else "  OUTSIDE THE TOLERANCE"

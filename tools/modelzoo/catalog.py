@@ -22,7 +22,8 @@ class Model:
     """One model. `inputs` has the fixed benchmark shapes.
 
     write(cache, target, model) creates the ONNX file. `classes` says per output what an argmax means: {"axis", "from"}
-    over the entries from index "from" on; outputs without one are compared by the argmax of the flat tensor.
+    over the entries from index "from" on, or {"threshold"} for a map of yes/no decisions; outputs without one are
+    compared by the argmax of the flat tensor.
     `variants` are further shapes that the same file must accept, and `bounds` the smallest and largest of them.
     """
 
@@ -107,7 +108,7 @@ def ocr_models() -> list[Model]:
     return [
         Model(
             "ppocr_det", from_wheel(f"{models}/ch_PP-OCRv4_det_infer.onnx"),
-            [tensor("x", [1, 3, 640, 640], "page")],
+            [tensor("x", [1, 3, 640, 640], "page")], classes={0: {"threshold": 0.3}},
             variants=[{"x": [1, 3, 320, 640]}, {"x": [1, 3, 736, 480]}, {"x": [2, 3, 160, 160]}],
             bounds=({"x": [1, 3, 64, 64]}, {"x": [2, 3, 960, 960]}), **common,
         ),
