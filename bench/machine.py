@@ -54,6 +54,7 @@ def facts() -> dict:
         "cores": len(os.sched_getaffinity(0)),
         "features": [feature for feature in FEATURES if feature in flags],
         "governor": first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "load_average": round(os.getloadavg()[0], 2),
         "memory_mib": memory,
         "kernel": platform.release(),
         "python": platform.python_version(),

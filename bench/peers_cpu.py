@@ -175,12 +175,13 @@ def main() -> int:
         print(f"unknown model {unknown[0]!r}; tools/fetch_models.py --list names them", file=sys.stderr)
         return 2
     names = engine_names(arguments)
+    facts = machine.facts()
     rows = []
     for name in wanted:
         rows.append(run_model(name, names, arguments))
         print(peers_table.progress_line(rows[-1]), file=sys.stderr, flush=True)
     settings = {key: getattr(arguments, key) for key in ("rounds", "burst_ms", "pause_ms", "threads")}
-    report = {"schema_version": 1, "machine": machine.facts(), "settings": settings, "models": rows}
+    report = {"schema_version": 1, "machine": facts, "settings": settings, "models": rows}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(report, indent=1) + "\n")
     table = peers_table.markdown(report)

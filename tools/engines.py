@@ -1,7 +1,7 @@
 """The engines that the demo and the benchmark time, behind one small interface.
 
-An engine object is made by open_engine(name, model, feeds, threads); making it loads the model (load_ms). call() runs once
-with the bound inputs and leaves the outputs in the engine; outputs() copies them out. Inputs are bound once and
+An engine object is made by open_engine(name, model, feeds, threads); making it loads the model (load_ms). call() runs
+once with the bound inputs and leaves the outputs in the engine; outputs() copies them out. Inputs are bound once and
 outputs are not copied while timing, for every engine alike.
 """
 

@@ -90,7 +90,8 @@ class ModelTest:
         feeds = modelzoo.make_inputs(self.inputs, shapes)
         results = run_plan(plan, feeds, self.folder, self.arguments.threads)
         report = agreement.compare(self.reference.run(None, feeds), results, self.prepared.row["classes"])
-        text = f"relative error {report['max_relative']:.1e}, {report['flips']} of {report['decisions']} decisions differ"
+        flips = f"{report['flips']} of {report['decisions']} decisions differ"
+        text = f"relative error {report['max_relative']:.1e}, {flips}"
         if not agreement.acceptable(report):
             raise CaseFailed(text)
         return text
