@@ -116,7 +116,8 @@ def markdown(report: dict) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version)
     lines = [
         f"Measured {facts['date']} at commit {facts['commit']} on {facts['cpu']} ({facts['cpu_family_model']}), "
-        f"{facts['cores']} cores, {' '.join(facts['features'])}; governor {facts['governor'] or 'not visible'}; load average at the start {facts['load_average']}; "
+        f"{facts['cores']} cores, {' '.join(facts['features'])}; governor {facts['governor'] or 'not visible'}; "
+        f"load average at the start {facts['load_average']}; "
         f"{versions}.",
         f"{settings['threads']} threads, batch 1, {settings['rounds']} rounds in rotating order, bursts of about "
         f"{settings['burst_ms']:.0f} ms after pauses of {settings['pause_ms']:.0f} ms. "
