@@ -1,0 +1,170 @@
+// Choosing kernels, laying out constants, and writing steps.
+#include "compile/freeze.h"
+
+#include <cstring>
+#include <set>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "ops/op_def.h"
+#include "plan/kernel.h"
+#include "tactics/choose.h"
+
+namespace hussar {
+namespace {
+
+// The constant section under construction. Equal views of the same bytes are stored once.
+class ConstantSection {
+ public:
+  uint64_t add(const Tensor& tensor) {
+    auto key = std::pair(tensor.raw(), tensor.bytes());
+    if (auto it = offsets_.find(key); it != offsets_.end()) return it->second;
+    uint64_t offset = (bytes_->size() + 63) / 64 * 64;
+    bytes_->resize(offset + tensor.bytes());
+    if (tensor.bytes() > 0) std::memcpy(bytes_->data() + offset, tensor.raw(), tensor.bytes());
+    offsets_[key] = offset;
+    kept_.push_back(tensor);  // so that no later tensor can have the same address
+    return offset;
+  }
+  std::shared_ptr<std::vector<std::byte>> bytes() const { return bytes_; }
+
+ private:
+  std::shared_ptr<std::vector<std::byte>> bytes_ = std::make_shared<std::vector<std::byte>>();
+  std::map<std::pair<const std::byte*, size_t>, uint64_t> offsets_;
+  std::vector<Tensor> kept_;
+};
+
+class Freezer {
+ public:
+  Freezer(const Target& target, bool reference_only, ConstantSection& constants)
+      : target_(target), reference_only_(reference_only), constants_(constants) {}
+
+  Result<PlanGraph> run(Graph& graph) {
+    collect_input_symbols(graph);
+    for (Value* input : graph.inputs) {
+      PlanValue& value = plan_.values[index_of(graph, input)];
+      value.storage = Storage::kInput;
+      plan_.inputs.push_back(index_[input]);
+    }
+    // Tactics may replace inputs of nodes by packed constants, so choose before any value is numbered.
+    std::unordered_map<const Node*, Choice> choices;
+    for (Node* node : graph.snapshot()) {
+      Choice choice;
+      if (!reference_only_) choice = choose(Problem{*node, target_});
+      if (choice.tactic != nullptr && choice.tactic->pack != nullptr) {
+        Packing packing(graph, *node);
+        HUSSAR_TRY(choice.tactic->pack(packing));
+      }
+      choices[node] = std::move(choice);
+    }
+    for (const auto& node : graph.nodes()) HUSSAR_TRY(add_step(graph, *node, choices[node.get()]));
+    for (Value* output : graph.outputs) plan_.outputs.push_back(index_of(graph, output));
+    return std::move(plan_);
+  }
+
+ private:
+  void collect_input_symbols(const Graph& graph) {
+    for (const Value* input : graph.inputs) {
+      if (!input->dims) continue;
+      for (const Dim& dim : *input->dims) {
+        for (const std::string& name : dim.symbols()) {
+          if (dim == Dim::symbol(name)) input_symbols_.insert(name);
+        }
+      }
+    }
+  }
+
+  // True when the shape is known as soon as the inputs are.
+  bool is_bound(const Value& value) const {
+    if (!value.dims) return false;
+    for (const Dim& dim : *value.dims) {
+      for (const std::string& name : dim.symbols()) {
+        if (input_symbols_.count(name) == 0) return false;
+      }
+    }
+    return true;
+  }
+
+  int32_t index_of(const Graph& graph, const Value* value) {
+    if (value == nullptr) return -1;
+    auto [it, inserted] = index_.emplace(value, static_cast<int32_t>(plan_.values.size()));
+    if (!inserted) return it->second;
+    PlanValue entry;
+    entry.name = value->name;
+    entry.dtype = value->dtype;
+    entry.dims = value->dims;
+    entry.layout = value->layout;
+    if (value->is_constant()) {
+      entry.storage = Storage::kConstant;
+      entry.constant_offset = constants_.add(*value->constant);
+    } else if (!is_bound(*value)) {
+      entry.storage = Storage::kHeap;
+    }
+    plan_.values.push_back(std::move(entry));
+    (void)graph;
+    return it->second;
+  }
+
+  // A view shares the memory of its input when both lie plainly and neither is moved by the data.
+  bool can_alias(const Graph& graph, const Node& node) const {
+    const OpDef* op = find_op(node.op);
+    if (!has_trait(op, kView) || reference_only_ || node.outputs.size() != 1 || node.program) return false;
+    const Value& in = *node.inputs[0];
+    const Value& out = *node.outputs[0];
+    if (!is_bound(in) || !is_bound(out) || in.dtype != out.dtype) return false;
+    if (in.layout != Layout::kPlain || out.layout != Layout::kPlain || in.is_constant()) return false;
+    // What an output views must stay valid when the caller's inputs are gone.
+    const Value* root = &in;
+    while (root->producer != nullptr && has_trait(find_op(root->producer->op), kView)) root = root->producer->inputs[0];
+    return !(graph.is_output(&out) && (root->producer == nullptr));
+  }
+
+  Status add_step(Graph& graph, Node& node, const Choice& choice) {
+    PlanStep step;
+    step.op = node.op;
+    step.name = node.name;
+    step.attributes = node.attributes;
+    step.program = node.program;
+    step.program_inputs = node.program_inputs;
+    step.kernel = choice.tactic == nullptr ? std::string(kReferenceKernel) : std::string(choice.tactic->kernel);
+    step.report = describe(choice);
+    for (const Value* input : node.inputs) step.inputs.push_back(index_of(graph, input));
+    for (const Value* output : node.outputs) step.outputs.push_back(index_of(graph, output));
+    if (can_alias(graph, node)) {
+      const PlanValue& holder = plan_.values[step.inputs[0]];
+      PlanValue& view = plan_.values[step.outputs[0]];
+      view.storage = Storage::kAlias;
+      view.alias_of = holder.storage == Storage::kAlias ? holder.alias_of : step.inputs[0];
+      step.kernel = "view";
+      step.report = "view: no work";
+    }
+    for (const Body& body : node.bodies) {
+      Freezer inner(target_, reference_only_, constants_);
+      step.bodies.emplace_back(body.name, std::make_unique<PlanGraph>(HUSSAR_TRY(inner.run(*body.graph))));
+    }
+    plan_.steps.push_back(std::move(step));
+    return {};
+  }
+
+  Target target_;
+  bool reference_only_;
+  ConstantSection& constants_;
+  PlanGraph plan_;
+  std::unordered_map<const Value*, int32_t> index_;
+  std::set<std::string> input_symbols_;
+};
+
+}  // namespace
+
+Result<Plan> freeze(Graph& graph, const Target& target, bool reference_only) {
+  ConstantSection constants;
+  Freezer freezer(target, reference_only, constants);
+  Plan plan;
+  plan.graph = HUSSAR_TRY(freezer.run(graph));
+  auto bytes = constants.bytes();
+  plan.constants = *bytes;
+  plan.owner = bytes;
+  return plan;
+}
+
+}  // namespace hussar
