@@ -31,12 +31,20 @@ template <class T>
 using Result = tl::expected<T, Error>;
 using Status = Result<void>;
 
+namespace detail {
+template <class T>
+T take(Result<T>& result) {
+  return std::move(*result);
+}
+inline void take(Status&) {}
+}  // namespace detail
+
 }  // namespace hussar
 
 // Evaluates a Result; on failure returns its Error from the enclosing function, else yields the value.
-#define HUSSAR_TRY(expression)                                                                 \
-  __extension__({                                                                              \
-    auto&& hussar_result = (expression);                                                       \
-    if (!hussar_result) return ::tl::unexpected(std::move(hussar_result).error());             \
-    std::move(hussar_result).value();                                                          \
+#define HUSSAR_TRY(expression)                                                              \
+  __extension__({                                                                           \
+    auto hussar_result = (expression);                                                      \
+    if (!hussar_result) return ::tl::unexpected(std::move(hussar_result).error());          \
+    ::hussar::detail::take(hussar_result);                                                  \
   })

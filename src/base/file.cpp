@@ -1,0 +1,74 @@
+// POSIX file mappings and atomic writes.
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace hussar {
+
+Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
+  int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  HUSSAR_CHECK(file >= 0, ErrorCode::kRunFailed, "cannot open '{}': {}", path, std::strerror(errno));
+  struct stat info {};
+  bool regular = ::fstat(file, &info) == 0 && S_ISREG(info.st_mode);
+  if (!regular) ::close(file);
+  HUSSAR_CHECK(regular, ErrorCode::kRunFailed, "'{}' is not a regular file", path);
+  std::shared_ptr<MappedFile> mapping(new MappedFile);
+  mapping->size_ = static_cast<size_t>(info.st_size);
+  if (mapping->size_ > 0) {
+    void* address = ::mmap(nullptr, mapping->size_, PROT_READ, MAP_PRIVATE, file, 0);
+    int error = errno;
+    if (address == MAP_FAILED) ::close(file);
+    HUSSAR_CHECK(address != MAP_FAILED, ErrorCode::kRunFailed, "cannot map '{}': {}", path, std::strerror(error));
+    mapping->data_ = static_cast<const std::byte*>(address);
+  }
+  ::close(file);
+  return std::shared_ptr<const MappedFile>(std::move(mapping));
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+namespace {
+
+Status write_all(int file, std::span<const std::byte> bytes, const std::string& path) {
+  while (!bytes.empty()) {
+    ssize_t written = ::write(file, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    HUSSAR_CHECK(written > 0, ErrorCode::kRunFailed, "cannot write '{}': {}", path, std::strerror(errno));
+    bytes = bytes.subspan(static_cast<size_t>(written));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status write_file_atomically(const std::string& path, const std::vector<std::span<const std::byte>>& pieces) {
+  std::string temporary = path + ".XXXXXX";
+  int file = ::mkostemp(temporary.data(), O_CLOEXEC);
+  HUSSAR_CHECK(file >= 0, ErrorCode::kRunFailed, "cannot create a file beside '{}': {}", path, std::strerror(errno));
+  Status status;
+  for (const auto& piece : pieces) {
+    if (status) status = write_all(file, piece, path);
+  }
+  if (status && ::fsync(file) != 0) status = fail(ErrorCode::kRunFailed, "cannot write '{}': {}", path, std::strerror(errno));
+  mode_t mask = ::umask(0);
+  ::umask(mask);
+  ::fchmod(file, 0666 & ~mask);
+  ::close(file);
+  if (status && ::rename(temporary.c_str(), path.c_str()) != 0) {
+    status = fail(ErrorCode::kRunFailed, "cannot rename to '{}': {}", path, std::strerror(errno));
+  }
+  if (!status) ::unlink(temporary.c_str());
+  return status;
+}
+
+}  // namespace hussar
