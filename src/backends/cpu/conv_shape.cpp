@@ -28,6 +28,11 @@ void remember_kernel_shape(Node& node, const Shape& filter) {
   node.attributes.set("hussar_channels", filter[1]);
 }
 
+int32_t bias_input(const Prepare& prepare) {
+  bool own = prepare.inputs.size() > 2 && (!prepare.step.program || prepare.step.program_inputs > 2);
+  return own && prepare.inputs[2].present() ? 2 : -1;
+}
+
 Status fill_conv_args(const Prepare& prepare, ConvArgs& args) {
   const Attributes& attributes = prepare.step.attributes;
   const Operand& x = prepare.inputs[0];

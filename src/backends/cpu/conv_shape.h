@@ -16,6 +16,9 @@ double conv_flops(const Problem& problem);
 // (channels per group).
 void remember_kernel_shape(Node& node, const Shape& filter);
 
+// Which input of the step is the convolution's own bias: 2, or -1 when it has none.
+int32_t bias_input(const Prepare& prepare);
+
 // Sizes, strides, pads (auto_pad settled) and pitches from the step's attributes and shapes; no pointers.
 Status fill_conv_args(const Prepare& prepare, ConvArgs& args);
 

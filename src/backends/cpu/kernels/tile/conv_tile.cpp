@@ -1,7 +1,9 @@
 // conv_tile: FP32 convolution of 1 to 3 spatial dimensions on channels-last data, any stride, dilation, padding, group.
+#include <cmath>
+
+#include "backends/cpu/conv_shape.h"
 #include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernels/tile/tile.h"
-#include "backends/cpu/conv_shape.h"
 
 namespace hussar {
 namespace {
@@ -45,11 +47,7 @@ Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<State>();
   state = State{};
   HUSSAR_TRY(fill_conv_args(prepare, state.args));
-  HUSSAR_TRY(prepare_epilogue(prepare, prepare.inputs.size() > 2 && prepare.inputs[2].present() &&
-                                               (!prepare.step.program || prepare.step.program_inputs > 2)
-                                           ? 2
-                                           : -1,
-                              state.epilogue));
+  HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
   const ConvArgs& args = state.args;
   int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
   int64_t pixels = args.batch * args.out[0] * args.out[1] * args.out[2];
