@@ -41,6 +41,9 @@ Graph Graph::clone() const {
     value_of[value.get()] = duplicate.get();
     copy.values_.push_back(std::move(duplicate));
   }
+  for (const auto& value : copy.values_) {
+    if (value->slice_of != nullptr) value->slice_of = value_of.at(value->slice_of);
+  }
   auto translate = [&](const std::vector<Value*>& list) {
     std::vector<Value*> result;
     for (const Value* value : list) result.push_back(value == nullptr ? nullptr : value_of.at(value));
@@ -51,6 +54,8 @@ Graph Graph::clone() const {
   for (const auto& node : nodes_) {
     Node* duplicate =
         copy.add_node(node->op, node->name, translate(node->inputs), translate(node->outputs), node->attributes);
+    duplicate->program = node->program;
+    duplicate->program_inputs = node->program_inputs;
     for (const Body& body : node->bodies) {
       duplicate->bodies.push_back({body.name, std::make_unique<Graph>(body.graph->clone())});
     }

@@ -14,17 +14,13 @@
 #include "hussar/tensor.h"
 #include "tensor/attributes.h"
 #include "tensor/dim.h"
+#include "tensor/layout.h"
+#include "tensor/program.h"
 
 namespace hussar {
 
 struct Node;
 class Graph;
-
-// How the elements of a Value lie in memory. The logical dimension order never changes.
-enum class Layout : uint8_t {
-  kPlain = 0,         // row-major in logical order
-  kChannelsLast = 1,  // logical N,C,D1..Dk stored as N,D1..Dk,C
-};
 
 struct Value {
   std::string name;
@@ -34,6 +30,9 @@ struct Value {
   std::optional<Tensor> constant;
   Node* producer = nullptr;  // null for graph inputs and constants
   std::vector<Node*> users;  // a node that uses the value twice is listed twice
+  // A channels-last value that lies inside another one, from channel `channel_offset` on (set by passes).
+  Value* slice_of = nullptr;
+  int64_t channel_offset = 0;
 
   bool is_constant() const { return constant.has_value(); }
   int rank() const { return dims ? static_cast<int>(dims->size()) : -1; }
@@ -53,6 +52,9 @@ struct Node {
   std::vector<Value*> outputs;
   Attributes attributes;
   std::vector<Body> bodies;
+  // Fused elementwise work on output 0 (formed by passes): its operands are the inputs from `program_inputs` on.
+  std::optional<Program> program;
+  int32_t program_inputs = 0;
 
   Value* input(size_t index) const { return index < inputs.size() ? inputs[index] : nullptr; }
   Value* output(size_t index = 0) const { return index < outputs.size() ? outputs[index] : nullptr; }

@@ -47,12 +47,12 @@ def recipe(model: Model) -> str:
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
-def describe(model: Model, path: pathlib.Path) -> dict:
+def describe(model: Model, sha256: str) -> dict:
     return {
         "schema_version": SCHEMA_VERSION,
         "name": model.name,
         "recipe": recipe(model),
-        "sha256": packages.sha256_of(path),
+        "sha256": sha256,
         "weights": model.weights,
         "licence": model.licence,
         "packages": [f"{name}=={packages.PACKAGES[name].version}" for name in model.packages],
@@ -72,12 +72,12 @@ def prepare(name: str, cache: pathlib.Path | None = None) -> Prepared:
     if row_path.exists() and path.exists():
         row = json.loads(row_path.read_text())
         if row.get("recipe") == recipe(model):
-            return Prepared(model, path, row)
+            return Prepared(model, path, describe(model, row["sha256"]))
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "partial.onnx"
     model.write(cache, partial, model)
     partial.rename(path)
-    row = describe(model, path)
+    row = describe(model, packages.sha256_of(path))
     row_path.write_text(json.dumps(row, indent=1) + "\n")
     return Prepared(model, path, row)
 

@@ -28,10 +28,16 @@ def argmax_flips(reference: np.ndarray, result: np.ndarray, classes: dict | None
     """(decisions, flips, flips that are no tie).
 
     A decision is one argmax: along classes["axis"] from index classes["from"] on, or over the whole tensor when
-    classes is None. A flip is a tie when the reference rates both indices within TOLERANCE of the tensor's range.
+    classes is None. With classes["threshold"] every element is a decision, above it or not. A flip is a tie when the
+    reference rates both choices within TOLERANCE of the tensor's range.
     """
     if reference.shape != result.shape or reference.size == 0:
         return 0, 0, 0
+    extent = float(reference.max()) - float(reference.min())
+    if classes is not None and "threshold" in classes:
+        flips = (reference > classes["threshold"]) != (result > classes["threshold"])
+        clear = abs(reference - classes["threshold"]) > TOLERANCE * extent
+        return reference.size, int(flips.sum()), int((flips & clear).sum())
     if classes is None:
         reference, result = reference.reshape(1, -1), result.reshape(1, -1)
     else:
@@ -43,7 +49,6 @@ def argmax_flips(reference: np.ndarray, result: np.ndarray, classes: dict | None
     wanted, got = reference.argmax(-1), result.argmax(-1)
     rows = np.arange(len(wanted))
     loss = reference[rows, wanted].astype(np.float64) - reference[rows, got]
-    extent = float(reference.max()) - float(reference.min())
     flips = wanted != got
     return len(wanted), int(flips.sum()), int((flips & (loss > TOLERANCE * extent)).sum())
 

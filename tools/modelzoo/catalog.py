@@ -22,7 +22,8 @@ class Model:
     """One model. `inputs` has the fixed benchmark shapes.
 
     write(cache, target, model) creates the ONNX file. `classes` says per output what an argmax means: {"axis", "from"}
-    over the entries from index "from" on; outputs without one are compared by the argmax of the flat tensor.
+    over the entries from index "from" on, or {"threshold"} for a map of yes/no decisions; outputs without one are
+    compared by the argmax of the flat tensor.
     `variants` are further shapes that the same file must accept, and `bounds` the smallest and largest of them.
     """
 
@@ -48,20 +49,24 @@ def from_wheel(member: str) -> Callable:
     return write
 
 
-def from_torch(build: Callable, outputs: list[str], exporter: str, dynamic: dict | None = None) -> Callable:
-    """Exports what build(cache, model) returns."""
+def from_torch(build: Callable, outputs: list[str], exporter: str, dynamic=None, opset: int = 0) -> Callable:
+    """Exports what build(cache, model) returns. opset 0: the exporter's usual one."""
 
     def write(cache: pathlib.Path, target: pathlib.Path, model: Model) -> None:
-        exports.export(build(cache, model), target, model.inputs, outputs, exporter, dynamic)
+        version = opset or exports.DEFAULT_OPSET[exporter]
+        exports.export(build(cache, model), target, model.inputs, outputs, exporter, dynamic, version)
 
     return write
 
 
-def fused_minilm(cache: pathlib.Path, target: pathlib.Path, model: Model) -> None:
-    plain = target.with_suffix(".plain.onnx")
-    MINILM_EXPORT(cache, plain, model)
-    exports.fuse_for_onnxruntime(plain, target, heads=12, hidden=384)
-    plain.unlink()
+def fused_minilm(fast: bool) -> Callable:
+    def write(cache: pathlib.Path, target: pathlib.Path, model: Model) -> None:
+        plain = target.with_suffix(".plain.onnx")
+        MINILM_EXPORT(cache, plain, model)
+        exports.fuse_for_onnxruntime(plain, target, heads=12, hidden=384, fast=fast)
+        plain.unlink()
+
+    return write
 
 
 def image(shape: list[int], name: str = "x", **options) -> list[dict]:
@@ -103,7 +108,7 @@ def ocr_models() -> list[Model]:
     return [
         Model(
             "ppocr_det", from_wheel(f"{models}/ch_PP-OCRv4_det_infer.onnx"),
-            [tensor("x", [1, 3, 640, 640], "page")],
+            [tensor("x", [1, 3, 640, 640], "page")], classes={0: {"threshold": 0.3}},
             variants=[{"x": [1, 3, 320, 640]}, {"x": [1, 3, 736, 480]}, {"x": [2, 3, 160, 160]}],
             bounds=({"x": [1, 3, 64, 64]}, {"x": [2, 3, 960, 960]}), **common,
         ),
@@ -180,6 +185,9 @@ def exported_models() -> list[Model]:
     def lite0(cache, model):
         return exports.efficientnet_lite0(cache)
 
+    def eager(cache, model):
+        return exports.minilm(cache, "eager")
+
     def sdpa(cache, model):
         return exports.minilm(cache, "sdpa")
 
@@ -196,7 +204,13 @@ def exported_models() -> list[Model]:
             "minilm_dynamo", from_torch(sdpa, ["last_hidden_state"], "dynamo", ENCODER_AXES),
             encoder_inputs(2, 128), bench=False, **sentence,
         ),
-        Model("minilm_microsoft", fused_minilm, encoder_inputs(1, 128), bench=False, **sentence),
+        # Opset 13 has no LayerNormalization: the export spells it out.
+        Model(
+            "minilm_opset13", from_torch(eager, ["last_hidden_state"], "torchscript", ENCODER_AXES, 13),
+            encoder_inputs(1, 128), bench=False, **sentence,
+        ),
+        Model("minilm_microsoft", fused_minilm(fast=False), encoder_inputs(1, 128), bench=False, **sentence),
+        Model("minilm_microsoft_fast", fused_minilm(fast=True), encoder_inputs(1, 128), bench=False, **sentence),
     ]  # fmt: skip
 
 
@@ -215,11 +229,11 @@ def random_models() -> list[Model]:
             rows.append(Model(f"{name}_dynamo", write, pixels, bench=False, **common))
         return rows
 
-    def encoder(attention: str, layers: int, exporter: str, dynamic: dict | None) -> Callable:
+    def encoder(attention: str, layers: int, exporter: str, dynamic=None, activation="gelu", opset=0) -> Callable:
         def build(cache, model):
-            return exports.bert(attention, layers)
+            return exports.bert(attention, layers, activation)
 
-        return from_torch(build, ["last_hidden_state"], exporter, dynamic)
+        return from_torch(build, ["last_hidden_state"], exporter, dynamic, opset)
 
     def transformer(attention: str, layers: int, exporter: str) -> Callable:
         return from_torch(lambda cache, model: exports.vit_b16(attention, layers), ["logits"], exporter)
@@ -228,12 +242,22 @@ def random_models() -> list[Model]:
         *convolutional("resnet50", "ResNet50", 7, dynamo=True),
         *convolutional("alexnet", "AlexNet", 8, dynamo=False),
         *convolutional("mobilenet_v3", "MobileNetV3Large", 9, dynamo=True),
+        # Opset 13 has no HardSwish.
+        Model(
+            "mobilenet_v3_opset13", from_torch(network("MobileNetV3Large", 9), ["logits"], "torchscript", None, 13),
+            pixels, bench=False, **common,
+        ),
         Model(
             "bert_base", encoder("eager", 12, "torchscript", ENCODER_AXES), encoder_inputs(1, 128),
             variants=ENCODER_VARIANTS[:1], bounds=ENCODER_BOUNDS, **common,
         ),
         Model(
-            "bert_2_layers_dynamo", encoder("sdpa", 2, "dynamo", None), encoder_inputs(1, 128), bench=False, **common
+            "bert_2_layers_dynamo", encoder("sdpa", 2, "dynamo"), encoder_inputs(1, 128), bench=False, **common
+        ),
+        # gelu_new is the tanh form, spelled out; opset 13 spells out LayerNormalization too.
+        Model(
+            "bert_2_layers_tanh", encoder("eager", 2, "torchscript", None, "gelu_new", 13), encoder_inputs(1, 128),
+            bench=False, **common,
         ),
         Model("vit_b16", transformer("sdpa", 12, "torchscript"), vision, **common),
         Model("vit_b16_2_layers_eager", transformer("eager", 2, "torchscript"), vision, bench=False, **common),

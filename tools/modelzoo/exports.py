@@ -15,8 +15,7 @@ import warnings
 from . import packages
 from .inputs import make_inputs
 
-TORCHSCRIPT_OPSET = 17
-DYNAMO_OPSET = 18
+DEFAULT_OPSET = {"torchscript": 17, "dynamo": 18}
 
 
 def require_torch():
@@ -39,7 +38,7 @@ def quiet():
     logging.disable(logging.NOTSET)
 
 
-def export(model, target: pathlib.Path, input_rows, outputs, exporter: str, dynamic: dict | None) -> None:
+def export(model, target: pathlib.Path, input_rows, outputs, exporter: str, dynamic: dict | None, opset: int) -> None:
     """Traces with the row's inputs. dynamic: input name -> {axis: symbol}, or None for fixed shapes."""
     torch = require_torch()
     feeds = {name: torch.from_numpy(array) for name, array in make_inputs(input_rows).items()}
@@ -53,7 +52,7 @@ def export(model, target: pathlib.Path, input_rows, outputs, exporter: str, dyna
                     axes[output] = next(iter(dynamic.values()))
             torch.onnx.export(
                 model, tuple(feeds.values()), str(target), input_names=names, output_names=outputs,
-                dynamic_axes=axes, opset_version=TORCHSCRIPT_OPSET, dynamo=False,
+                dynamic_axes=axes, opset_version=opset, dynamo=False,
             )  # fmt: skip
             return
         shapes = None
@@ -63,7 +62,7 @@ def export(model, target: pathlib.Path, input_rows, outputs, exporter: str, dyna
             shapes = tuple({axis: known[symbol] for axis, symbol in dynamic[name].items()} for name in names)
         torch.onnx.export(
             model, tuple(feeds.values()), str(target), input_names=names, output_names=outputs,
-            dynamic_shapes=shapes, opset_version=DYNAMO_OPSET, dynamo=True, external_data=False, verbose=False,
+            dynamic_shapes=shapes, opset_version=opset, dynamo=True, external_data=False, verbose=False,
         )  # fmt: skip
 
 
@@ -126,14 +125,14 @@ def minilm(cache: pathlib.Path, attention: str):
     return encoder_wrapper(torch, encoder)
 
 
-def bert(attention: str, layers: int = 12, seed: int = 11):
+def bert(attention: str, layers: int = 12, activation: str = "gelu", seed: int = 11):
     torch = require_torch()
     from transformers import BertConfig, BertModel
 
     from .architectures import randomise
 
     torch.manual_seed(seed)
-    config = BertConfig(num_hidden_layers=layers, attn_implementation=attention)
+    config = BertConfig(num_hidden_layers=layers, attn_implementation=attention, hidden_act=activation)
     return encoder_wrapper(torch, randomise(BertModel(config, add_pooling_layer=False), seed))
 
 
@@ -159,16 +158,22 @@ def convolutional(name: str, input_rows, seed: int):
     return architectures.measure_statistics(model, picture, seed)
 
 
-def fuse_for_onnxruntime(source: pathlib.Path, target: pathlib.Path, heads: int, hidden: int) -> None:
-    """Rewrites a BERT export with onnxruntime's transformer optimizer: com.microsoft Attention, BiasGelu and friends."""
+def fuse_for_onnxruntime(source: pathlib.Path, target: pathlib.Path, heads: int, hidden: int, fast: bool) -> None:
+    """Rewrites a BERT export with onnxruntime's transformer optimizer: com.microsoft Attention, SkipLayerNormalization
+    and BiasGelu, or FastGelu when `fast`."""
     require_torch()
     from onnxruntime.transformers import optimizer
+    from onnxruntime.transformers.fusion_options import FusionOptions
 
+    options = FusionOptions("bert")
+    options.enable_embed_layer_norm = False
+    options.enable_gelu_approximation = fast
     with quiet():
         fused = optimizer.optimize_model(
-            str(source), model_type="bert", num_heads=heads, hidden_size=hidden, opt_level=0
-        )
+            str(source), model_type="bert", num_heads=heads, hidden_size=hidden, opt_level=0,
+            optimization_options=options,
+        )  # fmt: skip
         fused.save_model_to_file(str(target))
     operators = {node.op_type for node in fused.model.graph.node}
-    if "Attention" not in operators:
+    if not {"Attention", "SkipLayerNormalization"} <= operators:
         raise packages.Unavailable("onnxruntime's optimizer no longer recognises the attention of this export")

@@ -128,5 +128,5 @@ def make_inputs(input_rows: list[dict], shapes: dict | None = None, seed: int = 
         shape = tuple((shapes or {}).get(row["name"], row["shape"]))
         generator = np.random.default_rng([seed, position])
         array = FILLS[row["fill"]](generator, shape, row)
-        arrays[row["name"]] = np.ascontiguousarray(array, dtype=row["dtype"])
+        arrays[row["name"]] = np.array(array, dtype=row["dtype"], order="C")
     return arrays

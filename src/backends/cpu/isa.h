@@ -21,14 +21,23 @@ const char* isa_name(Isa isa);
 }  // namespace hussar::cpu
 
 // Declares `const Table name` in each level's namespace and `const Table& select_<name>(Isa)`.
-#define HUSSAR_DECLARE_PER_ISA(Table, name)                                      \
-  namespace scalar { extern const Table name; }                                  \
-  namespace avx2 { extern const Table name; }                                    \
-  namespace avx512 { extern const Table name; }                                  \
-  inline const Table& select_##name(::hussar::cpu::Isa isa) {                    \
-    switch (isa) {                                                               \
-      case ::hussar::cpu::Isa::kAvx512: return avx512::name;                     \
-      case ::hussar::cpu::Isa::kAvx2: return avx2::name;                         \
-      default: return scalar::name;                                              \
-    }                                                                            \
+#define HUSSAR_DECLARE_PER_ISA(Table, name)                   \
+  namespace scalar {                                          \
+  extern const Table name;                                    \
+  }                                                           \
+  namespace avx2 {                                            \
+  extern const Table name;                                    \
+  }                                                           \
+  namespace avx512 {                                          \
+  extern const Table name;                                    \
+  }                                                           \
+  inline const Table& select_##name(::hussar::cpu::Isa isa) { \
+    switch (isa) {                                            \
+      case ::hussar::cpu::Isa::kAvx512:                       \
+        return avx512::name;                                  \
+      case ::hussar::cpu::Isa::kAvx2:                         \
+        return avx2::name;                                    \
+      default:                                                \
+        return scalar::name;                                  \
+    }                                                         \
   }

@@ -1,7 +1,7 @@
 // The parts of the vector program that need no vectors: the check of a stored program, the names of its ops.
-#include "backends/cpu/simd/program.h"
+#include "tensor/program.h"
 
-namespace hussar::cpu {
+namespace hussar {
 namespace {
 
 constexpr const char* kNames[] = {
@@ -47,4 +47,4 @@ const char* program_op_name(ProgramOp op) {
   return index < kProgramOpCount ? kNames[index] : "?";
 }
 
-}  // namespace hussar::cpu
+}  // namespace hussar

@@ -1,0 +1,142 @@
+"""The report of bench/peers_cpu.py as a markdown section, and its place in docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import pathlib
+
+BEGIN = "<!-- peers_cpu: begin (written by bench/peers_cpu.py --update-docs) -->"
+END = "<!-- peers_cpu: end -->"
+LABELS = {"hussar": "Hussar", "ort": "ONNX Runtime", "openvino_f32": "OpenVINO f32", "openvino": "OpenVINO default"}
+
+
+def number(value: float | None) -> str:
+    """Three significant digits; a dash for what is absent."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def dig(row: dict, engine: str, *path: str):
+    entry = row["engines"].get(engine)
+    for key in path:
+        entry = entry.get(key) if isinstance(entry, dict) else None
+    return entry
+
+
+def milliseconds(row: dict, engine: str) -> str:
+    median, low, high = (dig(row, engine, "latency_ms", key) for key in ("median", "min", "p90"))
+    if median is None:
+        return "fails" if dig(row, engine, "error") else "-"
+    return f"{number(median)} ({number(low)}, {number(high)})"
+
+
+def megabytes(value: int | None) -> str:
+    return number(None if value is None else value / 1e6)
+
+
+def progress_line(row: dict) -> str:
+    if "unavailable" in row:
+        return f"{row['model']}: skipped, {row['unavailable']}"
+    parts = []
+    for engine, entry in row["engines"].items():
+        text = f"error: {entry['error']}" if "error" in entry else f"{number(entry['latency_ms']['median'])} ms"
+        if "agreement" in entry:
+            text += f" (error {entry['agreement']['max_relative']:.1e})"
+        parts.append(f"{engine} {text}")
+    return f"{row['model']}: " + "; ".join(parts)
+
+
+def latency_table(rows: list[dict], engines: list[str]) -> list[str]:
+    peers = [engine for engine in engines if engine != "hussar"]
+    head = ["model", *(LABELS[engine] for engine in engines)]
+    if "hussar" in engines:
+        head += [f"Hussar / {LABELS[peer]}" for peer in peers]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        cells = [row["model"] + ("*" if row["weights"] == "random" else "")]
+        cells += [milliseconds(row, engine) for engine in engines]
+        if "hussar" in engines:
+            cells += [number(row.get("ratio", {}).get(peer)) for peer in peers]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def agreement_table(rows: list[dict], engines: list[str]) -> list[str]:
+    judged = [engine for engine in engines if any(dig(row, engine, "agreement") for row in rows)]
+    if not judged:
+        return []
+    head = ["model", *(f"{LABELS[engine]}: error, flips" for engine in judged)]
+    lines = ["", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        cells = [row["model"]]
+        for engine in judged:
+            report = dig(row, engine, "agreement")
+            cells.append(
+                f"{report['max_relative']:.1e}, {report['flips_no_tie']} of {report['decisions']}" if report else "-"
+            )
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def cost_table(rows: list[dict], engines: list[str]) -> list[str]:
+    measured = [engine for engine in engines if any(dig(row, engine, "process", "load_ms") for row in rows)]
+    if not measured:
+        return []
+    own = "hussar" in measured
+    head = ["model", "ONNX MB", *(["plan MB", "build s"] if own else [])]
+    for engine in measured:
+        head += [f"{LABELS[engine]}: load ms", "peak RSS MB", "of it the model"]
+    lines = ["", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        cells = [row["model"], megabytes(row["onnx_bytes"])]
+        if own:
+            cells += [megabytes(dig(row, "hussar", "plan_bytes")), number(dig(row, "hussar", "build_seconds"))]
+        for engine in measured:
+            cells.append(number(dig(row, engine, "process", "load_ms")))
+            cells += [megabytes(dig(row, engine, "process", key)) for key in ("peak_bytes", "model_bytes")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def failures(rows: list[dict]) -> list[str]:
+    lines = []
+    for row in rows:
+        for engine, entry in row["engines"].items():
+            if "error" in entry:
+                lines.append(f"- {row['model']}, {LABELS[engine]}: {entry['error']}")
+    return ["", "Not measured:", *lines] if lines else []
+
+
+def markdown(report: dict) -> str:
+    facts, settings = report["machine"], report["settings"]
+    rows = [row for row in report["models"] if "unavailable" not in row]
+    skipped = [row for row in report["models"] if "unavailable" in row]
+    engines = [engine for engine in LABELS if any(engine in row["engines"] for row in rows)]
+    precisions = {dig(row, "openvino", "precision") for row in rows} - {None}
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version)
+    lines = [
+        f"Measured {facts['date']} at commit {facts['commit']} on {facts['cpu']} ({facts['cpu_family_model']}), "
+        f"{facts['cores']} cores, {' '.join(facts['features'])}; governor {facts['governor'] or 'not visible'}; "
+        f"load average at the start {facts['load_average']}; "
+        f"{versions}.",
+        f"{settings['threads']} threads, batch 1, {settings['rounds']} rounds in rotating order, bursts of about "
+        f"{settings['burst_ms']:.0f} ms after pauses of {settings['pause_ms']:.0f} ms. "
+        "Milliseconds: median (minimum, 90th percentile). * = random weights.",
+    ]
+    if precisions:
+        lines.append(f"OpenVINO's default precision here: {', '.join(sorted(precisions))}.")
+    lines += ["", *latency_table(rows, engines), *agreement_table(rows, engines), *cost_table(rows, engines)]
+    lines += failures(rows)
+    lines += ["", *(f"- {row['model']} skipped: {row['unavailable']}" for row in skipped)] if skipped else []
+    return "\n".join(lines)
+
+
+def update(path: pathlib.Path, table: str) -> None:
+    """Replaces the marked section of the page, or appends it."""
+    text = path.read_text() if path.exists() else "# Benchmarks\n"
+    section = f"{BEGIN}\n{table}\n{END}"
+    if BEGIN in text and END in text:
+        text = text[: text.index(BEGIN)] + section + text[text.index(END) + len(END) :]
+    else:
+        text = text.rstrip("\n") + f"\n\n## CPU: latency, load and memory beside the peers\n\n{section}\n"
+    path.write_text(text)

@@ -1,0 +1,41 @@
+// The register tiles: `rows` rows of A times `panels` panels of B, all k at once. Internal to kernels/tile.
+#pragma once
+#include "backends/cpu/kernels/tile/tile_limits.h"
+#include "backends/cpu/kernels/tile/tile_vec.h"
+
+namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
+
+#if defined(__AVX512F__)
+constexpr int kTileRows = 14;
+// The panels that fit the 32 registers beside the operands: the fewer rows, the more streams of B.
+constexpr int max_panels(int rows) { return rows <= 3 ? 8 : rows <= 6 ? 4 : 2; }
+#elif defined(__AVX2__)
+constexpr int kTileRows = 6;
+constexpr int max_panels(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
+#else
+constexpr int kTileRows = 3;
+constexpr int max_panels(int) { return 1; }
+#endif
+static_assert(kTileRows <= kTileRowsLimit);
+// The largest tile: 14 x 32 floats, also more than 3 x 128 and 6 x 64.
+constexpr int kTileFloats = 14 * 32;
+
+// Where a tile goes. bias holds panels * 16 floats; residual may be null; columns <= panels * 16 are stored.
+struct TileOutput {
+  float* c;
+  int64_t c_pitch;
+  const float* bias;
+  const float* residual;
+  int64_t residual_pitch;
+  float low;
+  float high;
+  int columns;
+};
+
+// a: [ceil(k / 16)][rows][16], b: the first panel, the next ones panel_stride floats apart.
+using TileKernel = void (*)(const float* a, const float* b, int64_t panel_stride, int64_t k, const TileOutput& out);
+
+// panels is a power of two, at most max_panels(rows).
+TileKernel tile_kernel(int rows, int panels);
+
+}  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

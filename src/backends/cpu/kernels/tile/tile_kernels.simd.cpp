@@ -1,0 +1,123 @@
+#include "backends/cpu/kernels/tile/tile_kernels.h"
+
+namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
+namespace {
+
+// One k: the smaller of the two operand sets is held in registers, the other passes through one.
+template <int kRows, int kVecs>
+HUSSAR_INLINE void multiply_add(const float* a, const float* b, int64_t panel_stride, TileVec (&sum)[kRows][kVecs]) {
+  if constexpr (kRows < kVecs) {
+    TileVec row[kRows];
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) row[r] = tile_set(a[r * kTileChunk]);
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) {
+      const TileVec column = tile_load(b + (v / kVecsPerPanel) * panel_stride + (v % kVecsPerPanel) * kTileLanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) sum[r][v] = fma(row[r], column, sum[r][v]);
+    }
+  } else {
+    TileVec column[kVecs];
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) {
+      column[v] = tile_load(b + (v / kVecsPerPanel) * panel_stride + (v % kVecsPerPanel) * kTileLanes);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const TileVec row = tile_set(a[r * kTileChunk]);
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) sum[r][v] = fma(row, column[v], sum[r][v]);
+    }
+  }
+}
+
+// The last columns of a matrix: tile holds [rows][width], of which out.columns are wanted.
+void store_partial(const float* tile, int rows, int width, const TileOutput& out) {
+  const Vec low = set(out.low), high = set(out.high);
+  for (int r = 0; r < rows; ++r) {
+    for (int column = 0; column < out.columns; column += kLanes) {
+      const int left = out.columns - column;
+      Vec y = load_up_to(tile + r * width + column, left);
+      if (out.residual != nullptr) y = y + load_up_to(out.residual + r * out.residual_pitch + column, left);
+      store_up_to(out.c + r * out.c_pitch + column, clamp(y, low, high), left);
+    }
+  }
+}
+
+template <int kRows, int kVecs>
+HUSSAR_INLINE void store_tile(TileVec (&sum)[kRows][kVecs], const TileOutput& out) {
+  if (out.columns != kVecs * kTileLanes) {
+    alignas(64) float tile[kRows * kVecs * kTileLanes];
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) store(tile + (r * kVecs + v) * kTileLanes, sum[r][v]);
+    }
+    return store_partial(tile, kRows, kVecs * kTileLanes, out);
+  }
+  if (out.residual != nullptr) {
+    const float* residual = out.residual;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) sum[r][v] = sum[r][v] + tile_load(residual + v * kTileLanes);
+      residual += out.residual_pitch;
+    }
+  }
+  const TileVec low = tile_set(out.low), high = tile_set(out.high);
+  float* c = out.c;
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) store(c + v * kTileLanes, min_second(high, max_second(low, sum[r][v])));
+    c += out.c_pitch;
+  }
+}
+
+template <int kRows, int kPanels>
+void tile(const float* a, const float* b, int64_t panel_stride, int64_t k, const TileOutput& out) {
+  constexpr int kVecs = kPanels * kVecsPerPanel;
+  TileVec sum[kRows][kVecs];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) sum[r][v] = tile_load(out.bias + v * kTileLanes);
+  }
+  for (; k >= kTileChunk; k -= kTileChunk) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kTileChunk; ++i) multiply_add(a + i, b + i * 16, panel_stride, sum);
+    a += kRows * kTileChunk;
+    b += 16 * kTileChunk;
+  }
+  for (; k > 0; --k, ++a, b += 16) multiply_add(a, b, panel_stride, sum);
+  store_tile(sum, out);
+}
+
+constexpr int kPanelSizes = 4;  // 1, 2, 4, 8
+
+struct Kernels {
+  TileKernel of[kTileRows + 1][kPanelSizes];
+};
+
+template <int kRows, int kLog>
+constexpr void fill(Kernels& kernels) {
+  if constexpr ((1 << kLog) <= max_panels(kRows)) {
+    kernels.of[kRows][kLog] = tile<kRows, 1 << kLog>;
+    fill<kRows, kLog + 1>(kernels);
+  } else if constexpr (kRows < kTileRows) {
+    fill<kRows + 1, 0>(kernels);
+  }
+}
+
+constexpr Kernels make_kernels() {
+  Kernels kernels{};
+  fill<1, 0>(kernels);
+  return kernels;
+}
+constexpr Kernels kKernels = make_kernels();
+
+}  // namespace
+
+TileKernel tile_kernel(int rows, int panels) { return kKernels.of[rows][__builtin_ctz(panels)]; }
+
+}  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

@@ -1,0 +1,110 @@
+// From a model file to a plan.
+#include "compile/compile.h"
+
+#include <chrono>
+#include <thread>
+
+#include "backends/cpu/isa.h"
+#include "base/error.h"
+#include "compile/freeze.h"
+#include "onnx/import.h"
+
+namespace hussar {
+namespace {
+
+Status apply_shapes(Graph& graph, const std::map<std::string, Ints>& shapes) {
+  for (const auto& [name, dims] : shapes) {
+    Value* input = nullptr;
+    std::string known;
+    for (Value* candidate : graph.inputs) {
+      if (candidate->name == name) input = candidate;
+      known += (known.empty() ? "" : ", ") + describe(*candidate);
+    }
+    HUSSAR_CHECK(input != nullptr, ErrorCode::kUsage, "--shapes names '{}'; the model's inputs are {}", name, known);
+    HUSSAR_CHECK(!input->dims || input->dims->size() == dims.size(), ErrorCode::kUsage,
+                 "--shapes gives '{}' {} dimensions; the model has {}", name, dims.size(), describe(*input));
+    Dims fixed;
+    for (size_t axis = 0; axis < dims.size(); ++axis) {
+      if (dims[axis] < 0) {
+        fixed.push_back(input->dims ? (*input->dims)[axis] : Dim::symbol("d_" + name + std::to_string(axis)));
+        continue;
+      }
+      Dim given(dims[axis]);
+      bool differs = input->dims && (*input->dims)[axis].is_constant() && !((*input->dims)[axis] == given);
+      HUSSAR_CHECK(!differs, ErrorCode::kUsage, "--shapes asks for {} in dimension {} of '{}'; the model fixes it: {}",
+                   dims[axis], axis, name, describe(*input));
+      fixed.push_back(given);
+    }
+    input->dims = std::move(fixed);
+  }
+  return {};
+}
+
+// A dimension named "batch" in two inputs is one dimension: fixing it in one fixes it in all.
+void unify_symbols(Graph& graph, const Graph& before) {
+  std::map<std::string, Dim> fixed;
+  for (size_t i = 0; i < graph.inputs.size(); ++i) {
+    const auto& old_dims = before.inputs[i]->dims;
+    const auto& new_dims = graph.inputs[i]->dims;
+    if (!old_dims || !new_dims) continue;
+    for (size_t axis = 0; axis < old_dims->size(); ++axis) {
+      const Dim& old_dim = (*old_dims)[axis];
+      if (!old_dim.is_constant() && (*new_dims)[axis].is_constant()) fixed[old_dim.to_string()] = (*new_dims)[axis];
+    }
+  }
+  for (Value* input : graph.inputs) {
+    if (!input->dims) continue;
+    for (Dim& dim : *input->dims) {
+      if (auto it = fixed.find(dim.to_string()); !dim.is_constant() && it != fixed.end()) dim = it->second;
+    }
+  }
+}
+
+Status optimize(Graph& graph, const PipelineOptions& options, std::vector<PassRecord>* records) {
+  auto done = HUSSAR_TRY(run_pipeline(graph, options));
+  if (records != nullptr) records->insert(records->end(), done.begin(), done.end());
+  for (const auto& node : graph.nodes()) {
+    for (const Body& body : node->bodies) HUSSAR_TRY(optimize(*body.graph, options, nullptr));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileReport* report) {
+  auto progress = [&](std::string_view stage) {
+    if (options.progress) options.progress(stage);
+  };
+  Target target;
+  target.isa = options.isa >= 0 ? options.isa : static_cast<int>(cpu::active_isa());
+  target.threads = options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
+  Graph original = graph.clone();
+  HUSSAR_TRY(apply_shapes(graph, options.shapes));
+  unify_symbols(graph, original);
+  progress("passes");
+  PipelineOptions pipeline{target, options.disabled_passes, true, options.dump};
+  HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
+  progress("choose");
+  Plan plan = HUSSAR_TRY(freeze(graph, target, options.reference_only));
+  plan.meta["hussar_version"] = "0.1.0";
+  plan.meta["target"] = std::string("cpu:") + cpu::isa_name(static_cast<cpu::Isa>(target.isa));
+  plan.meta["threads"] = std::to_string(target.threads);
+  return plan;
+}
+
+Result<Plan> compile_file(const std::string& model_path, const CompileOptions& options, CompileReport* report) {
+  auto begin = std::chrono::steady_clock::now();
+  if (options.progress) options.progress("import");
+  onnx::ImportedModel model = HUSSAR_TRY(onnx::import_file(model_path));
+  auto plan = compile_graph(std::move(model.graph), options, report);
+  if (!plan) return fail(plan.error().code, "{}: {}", model_path, plan.error().message);
+  plan->meta["model"] = model_path.substr(model_path.rfind('/') + 1);
+  plan->meta["producer"] = model.producer;
+  plan->meta["opset"] = std::to_string(model.opset);
+  if (report != nullptr) {
+    report->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
+  return plan;
+}
+
+}  // namespace hussar

@@ -1,0 +1,39 @@
+// compile: the composition root. ONNX file -> Graph -> passes -> choice of kernels -> Plan.
+#pragma once
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "hussar/status.h"
+#include "passes/pass.h"
+#include "plan/plan.h"
+
+namespace hussar {
+
+struct CompileOptions {
+  // ---- what the plan can do
+  // Fixes input dimensions: name -> dims, -1 leaves one symbolic.
+  std::map<std::string, Ints> shapes;
+  // ---- how fast
+  int threads = 0;  // 0: one per core of this machine
+  int isa = -1;     // cpu::Isa as an integer; -1: the best of this machine
+  // ---- for debugging
+  std::vector<std::string> disabled_passes;  // names, or "all"
+  bool reference_only = false;               // every step by its reference evaluator
+  std::function<void(std::string_view pass, const Graph&)> dump;
+  // Told about each stage as it begins: "import", "passes", "choose", "self-check".
+  std::function<void(std::string_view stage)> progress;
+};
+
+struct CompileReport {
+  std::vector<PassRecord> passes;
+  double seconds = 0;
+};
+
+Result<Plan> compile_file(const std::string& model_path, const CompileOptions& options,
+                          CompileReport* report = nullptr);
+// The same from a graph that import made.
+Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileReport* report = nullptr);
+
+}  // namespace hussar

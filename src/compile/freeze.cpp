@@ -1,0 +1,227 @@
+// Choosing kernels, laying out constants, and writing steps.
+#include "compile/freeze.h"
+
+#include <cstring>
+#include <set>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "ops/op_def.h"
+#include "plan/kernel.h"
+#include "tactics/choose.h"
+
+namespace hussar {
+namespace {
+
+// The constant section under construction. Equal views of the same bytes are stored once.
+class ConstantSection {
+ public:
+  uint64_t add(const Tensor& tensor) {
+    auto key = std::pair(tensor.raw(), tensor.bytes());
+    if (auto it = offsets_.find(key); it != offsets_.end()) return it->second;
+    uint64_t offset = (bytes_->size() + 63) / 64 * 64;
+    bytes_->resize(offset + tensor.bytes());
+    if (tensor.bytes() > 0) std::memcpy(bytes_->data() + offset, tensor.raw(), tensor.bytes());
+    offsets_[key] = offset;
+    kept_.push_back(tensor);  // so that no later tensor can have the same address
+    return offset;
+  }
+  std::shared_ptr<std::vector<std::byte>> bytes() const { return bytes_; }
+
+ private:
+  std::shared_ptr<std::vector<std::byte>> bytes_ = std::make_shared<std::vector<std::byte>>();
+  std::map<std::pair<const std::byte*, size_t>, uint64_t> offsets_;
+  std::vector<Tensor> kept_;
+};
+
+class Freezer {
+ public:
+  Freezer(const Target& target, bool reference_only, ConstantSection& constants)
+      : target_(target), reference_only_(reference_only), constants_(constants) {}
+
+  Result<PlanGraph> run(Graph& graph) {
+    collect_input_symbols(graph);
+    drop_unbound_slices(graph);
+    for (Value* input : graph.inputs) {
+      PlanValue& value = plan_.values[index_of(graph, input)];
+      value.storage = Storage::kInput;
+      plan_.inputs.push_back(index_[input]);
+    }
+    // Tactics may replace inputs of nodes by packed constants, so choose before any value is numbered.
+    std::unordered_map<const Node*, Choice> choices;
+    for (Node* node : graph.snapshot()) {
+      Choice choice;
+      if (!reference_only_) choice = choose(Problem{*node, target_});
+      if (choice.tactic != nullptr && choice.tactic->pack != nullptr) {
+        Packing packing(graph, *node);
+        HUSSAR_TRY(choice.tactic->pack(packing));
+      }
+      choices[node] = std::move(choice);
+    }
+    for (const auto& node : graph.nodes()) HUSSAR_TRY(add_step(graph, *node, choices[node.get()]));
+    for (Value* output : graph.outputs) plan_.outputs.push_back(index_of(graph, output));
+    place_slices();
+    return std::move(plan_);
+  }
+
+ private:
+  void collect_input_symbols(const Graph& graph) {
+    for (const Value* input : graph.inputs) {
+      if (!input->dims) continue;
+      for (const Dim& dim : *input->dims) {
+        for (const std::string& name : dim.symbols()) {
+          if (dim == Dim::symbol(name)) input_symbols_.insert(name);
+        }
+      }
+    }
+  }
+
+  // True when the shape is known as soon as the inputs are.
+  bool is_bound(const Value& value) const {
+    if (!value.dims) return false;
+    for (const Dim& dim : *value.dims) {
+      for (const std::string& name : dim.symbols()) {
+        if (input_symbols_.count(name) == 0) return false;
+      }
+    }
+    return true;
+  }
+
+  // Slices need memory that is planned; where shapes depend on data, Concat and Split copy instead.
+  void drop_unbound_slices(Graph& graph) {
+    for (Node* node : graph.snapshot()) {
+      if (!is_joined(*node)) continue;
+      bool bound = true;
+      for (const auto* list : {&node->inputs, &node->outputs}) {
+        for (const Value* value : *list) bound = bound && (value == nullptr || is_bound(*value));
+      }
+      if (bound) continue;
+      for (const auto* list : {&node->inputs, &node->outputs}) {
+        for (Value* value : *list) {
+          if (value != nullptr) value->slice_of = nullptr;
+        }
+      }
+    }
+  }
+
+  int32_t index_of(const Graph& graph, const Value* value) {
+    if (value == nullptr) return -1;
+    auto [it, inserted] = index_.emplace(value, static_cast<int32_t>(plan_.values.size()));
+    if (!inserted) return it->second;
+    PlanValue entry;
+    entry.name = value->name;
+    entry.dtype = value->dtype;
+    entry.dims = value->dims;
+    entry.layout = value->layout;
+    if (value->is_constant()) {
+      entry.storage = Storage::kConstant;
+      entry.constant_offset = constants_.add(*value->constant);
+    } else if (!is_bound(*value)) {
+      entry.storage = Storage::kHeap;
+    }
+    plan_.values.push_back(std::move(entry));
+    (void)graph;
+    return it->second;
+  }
+
+  // Whether the node's output has the bytes of its input in the same order.
+  static bool is_view(const Node& node) {
+    const Value& in = *node.inputs[0];
+    const Value& out = *node.outputs[0];
+    if (has_trait(find_op(node.op), kView)) return in.layout == Layout::kPlain && out.layout == Layout::kPlain;
+    if (node.op == "Transpose") return in.layout != out.layout;  // choose_layouts leaves only those that move nothing
+    if (node.op != "hussar.Reformat" || !in.dims || in.slice_of != nullptr) return false;
+    // One pixel: both layouts are the same bytes.
+    for (size_t axis = 2; axis < in.dims->size(); ++axis) {
+      if (!(*in.dims)[axis].is(1)) return false;
+    }
+    return true;
+  }
+
+  // A view shares the memory of its input when neither is moved by the data.
+  bool can_alias(const Graph& graph, const Node& node) const {
+    if (reference_only_ || node.outputs.size() != 1 || node.program || node.inputs.empty()) return false;
+    if (node.inputs[0] == nullptr || node.outputs[0] == nullptr || !is_view(node)) return false;
+    const Value& in = *node.inputs[0];
+    const Value& out = *node.outputs[0];
+    if (!is_bound(in) || !is_bound(out) || in.dtype != out.dtype || in.is_constant()) return false;
+    if (in.slice_of != nullptr || out.slice_of != nullptr) return false;
+    // What an output views must stay valid when the caller's inputs are gone.
+    const Value* root = &in;
+    while (root->producer != nullptr && is_view(*root->producer)) root = root->producer->inputs[0];
+    return !(graph.is_output(&out) && root->producer == nullptr);
+  }
+
+  // Values inside other values become aliases of whoever holds the memory in the end.
+  void place_slices() {
+    for (auto& [value, index] : index_) {
+      if (value->slice_of == nullptr) continue;
+      int64_t offset = 0;
+      const Value* root = value;
+      for (; root->slice_of != nullptr; root = root->slice_of) offset += root->channel_offset;
+      PlanValue& entry = plan_.values[index];
+      if (entry.storage != Storage::kArena || index_.count(root) == 0) continue;
+      entry.storage = Storage::kAlias;
+      entry.alias_of = index_.at(root);
+      entry.channel_offset = offset;
+    }
+  }
+
+  static bool is_joined(const Node& node) {
+    bool join = node.op == "Concat" && node.inputs[0] != nullptr && node.inputs[0]->slice_of == node.outputs[0];
+    bool cut = node.op == "Split" && node.outputs[0] != nullptr && node.outputs[0]->slice_of == node.inputs[0];
+    return join || cut;
+  }
+
+  Status add_step(Graph& graph, Node& node, const Choice& choice) {
+    PlanStep step;
+    step.op = node.op;
+    step.name = node.name;
+    step.attributes = node.attributes;
+    step.program = node.program;
+    step.program_inputs = node.program_inputs;
+    step.kernel = choice.tactic == nullptr ? std::string(kReferenceKernel) : std::string(choice.tactic->kernel);
+    step.report = describe(choice);
+    for (const Value* input : node.inputs) step.inputs.push_back(index_of(graph, input));
+    for (const Value* output : node.outputs) step.outputs.push_back(index_of(graph, output));
+    if (can_alias(graph, node)) {
+      const PlanValue& holder = plan_.values[step.inputs[0]];
+      PlanValue& view = plan_.values[step.outputs[0]];
+      view.storage = Storage::kAlias;
+      view.alias_of = holder.storage == Storage::kAlias ? holder.alias_of : step.inputs[0];
+      step.kernel = "view";
+      step.report = "view: no work";
+    } else if (is_joined(node)) {
+      step.kernel = "view";
+      step.report = "view: the parts live inside the whole";
+    }
+    for (const Body& body : node.bodies) {
+      Freezer inner(target_, reference_only_, constants_);
+      step.bodies.emplace_back(body.name, std::make_unique<PlanGraph>(HUSSAR_TRY(inner.run(*body.graph))));
+    }
+    plan_.steps.push_back(std::move(step));
+    return {};
+  }
+
+  Target target_;
+  bool reference_only_;
+  ConstantSection& constants_;
+  PlanGraph plan_;
+  std::unordered_map<const Value*, int32_t> index_;
+  std::set<std::string> input_symbols_;
+};
+
+}  // namespace
+
+Result<Plan> freeze(Graph& graph, const Target& target, bool reference_only) {
+  ConstantSection constants;
+  Freezer freezer(target, reference_only, constants);
+  Plan plan;
+  plan.graph = HUSSAR_TRY(freezer.run(graph));
+  auto bytes = constants.bytes();
+  plan.constants = *bytes;
+  plan.owner = bytes;
+  return plan;
+}
+
+}  // namespace hussar

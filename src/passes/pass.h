@@ -1,0 +1,54 @@
+// A pass: same meaning, less work. One file per pass, src/passes/<name>.cpp, that defines
+// `extern const Pass <name>_pass`; its place in the order is in support/pipeline.cpp.
+#pragma once
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "graph/graph.h"
+#include "hussar/status.h"
+#include "ops/infer.h"
+#include "tactics/tactic.h"
+
+namespace hussar {
+
+struct PassContext {
+  Graph& graph;
+  Target target;
+  // Elements of small integer values as far as inference knows them; valid until the graph changes.
+  const ElementFacts& facts;
+};
+
+struct Pass {
+  std::string_view name;
+  // What it does, with one example: "Conv -> BatchNormalization  =>  Conv with scaled weights".
+  std::string_view summary;
+  // Returns how many rewrites it made.
+  Result<int> (*run)(PassContext&) = nullptr;
+};
+
+std::span<const Pass* const> all_passes();
+
+struct PassRecord {
+  std::string name;
+  int rewrites = 0;
+  double milliseconds = 0;
+  size_t nodes_after = 0;
+};
+
+struct PipelineOptions {
+  Target target;
+  std::vector<std::string> disabled;  // pass names; "all" turns every optional pass off
+  bool verify = true;                 // check the graph after each pass
+  // Sees the graph after each pass that changed it; for dumps.
+  std::function<void(std::string_view pass, const Graph&)> dump;
+};
+
+// Runs the passes in their order, with inference before and after each that changes the graph.
+Result<std::vector<PassRecord>> run_pipeline(Graph& graph, const PipelineOptions& options);
+// The names of the passes in the order they run.
+std::vector<std::string_view> pipeline_order();
+
+}  // namespace hussar

@@ -1,0 +1,72 @@
+// The order of the passes and the driver that times, dumps and verifies them.
+#include <algorithm>
+#include <chrono>
+
+#include "base/error.h"
+#include "passes/pass.h"
+
+namespace hussar {
+namespace {
+
+// Each line: the pass, and why it stands where it stands.
+constexpr std::string_view kOrder[] = {
+    "drop_training",    // first: nothing below needs to know Dropout, and it hides patterns
+    "inline_constant_if",  // before folding: a taken branch exposes its constants to the outer graph
+    "fold_constants",   // weights that exporters compute (transposes, casts, shapes) become plain constants
+    "drop_no_ops",      // needs the shapes that folding has made known
+    "fuse_pointwise",   // after everything that recognises patterns: it hides single operators
+    "choose_layouts",   // fused nodes are the units that have a layout
+    "slice_channels",   // needs the layouts; last, because slices tie values together
+};
+
+double milliseconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+}
+
+const Pass* find_pass(std::string_view name) {
+  for (const Pass* pass : all_passes()) {
+    if (pass->name == name) return pass;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::vector<std::string_view> pipeline_order() { return {std::begin(kOrder), std::end(kOrder)}; }
+
+Result<std::vector<PassRecord>> run_pipeline(Graph& graph, const PipelineOptions& options) {
+  auto is_disabled = [&](std::string_view name) {
+    return std::any_of(options.disabled.begin(), options.disabled.end(),
+                       [&](const std::string& entry) { return entry == name || entry == "all"; });
+  };
+  for (const std::string& name : options.disabled) {
+    HUSSAR_CHECK(name == "all" || find_pass(name) != nullptr, ErrorCode::kUsage, "there is no pass '{}'", name);
+  }
+  std::vector<PassRecord> records;
+  ElementFacts facts = HUSSAR_TRY(infer_graph(graph));
+  for (std::string_view name : kOrder) {
+    const Pass* pass = find_pass(name);
+    HUSSAR_CHECK(pass != nullptr, ErrorCode::kRunFailed, "the pipeline names the unknown pass '{}'", name);
+    if (is_disabled(name)) continue;
+    auto begin = std::chrono::steady_clock::now();
+    PassContext context{graph, options.target, facts};
+    auto rewrites = pass->run(context);
+    if (!rewrites) return fail(rewrites.error().code, "pass {}: {}", name, rewrites.error().message);
+    if (*rewrites > 0) {
+      graph.sweep();
+      HUSSAR_TRY(graph.sort());
+      if (options.verify) {
+        auto status = graph.verify();
+        if (!status) return fail(ErrorCode::kRunFailed, "after pass {}: {}", name, status.error().message);
+      }
+      auto inferred = infer_graph(graph);
+      if (!inferred) return fail(inferred.error().code, "after pass {}: {}", name, inferred.error().message);
+      facts = std::move(*inferred);
+      if (options.dump) options.dump(name, graph);
+    }
+    records.push_back({std::string(name), *rewrites, milliseconds_since(begin), graph.nodes().size()});
+  }
+  return records;
+}
+
+}  // namespace hussar

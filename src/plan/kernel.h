@@ -1,0 +1,78 @@
+// Kernel: code that executes one kind of step. The run-time half of an implementation; the compile-time half is
+// tactics/tactic.h. A kernel is one file, src/backends/cpu/kernels/<family>/<name>.cpp, that defines
+// `extern const Kernel <name>_kernel` and `extern const Tactic <name>_tactic`.
+#pragma once
+#include <functional>
+#include <span>
+#include <string_view>
+
+#include "base/thread_pool.h"
+#include "plan/plan.h"
+
+namespace hussar {
+
+// A tensor as a kernel sees it.
+struct Operand {
+  DType dtype = DType::kUndefined;  // kUndefined: omitted
+  Shape shape;                      // logical dimensions
+  Layout layout = Layout::kPlain;
+  // Channels-last: elements from one pixel to the next (>= the channel count: the value may be a slice of a wider one).
+  int64_t pitch = 0;
+  std::byte* data = nullptr;        // null while preparing
+
+  bool present() const { return dtype != DType::kUndefined; }
+  template <class T>
+  T* as() const {
+    return reinterpret_cast<T*>(data);
+  }
+  const float* f32() const { return reinterpret_cast<const float*>(data); }
+  float* f32_out() const { return reinterpret_cast<float*>(data); }
+};
+
+// Called when the shapes of a step become known; not on the hot path.
+struct Prepare {
+  const PlanStep& step;
+  std::span<const Operand> inputs, outputs;  // without data, but constants have theirs
+  int threads;
+  std::byte* state;           // Kernel::state_bytes, 64-byte aligned, kept until the next prepare
+  size_t scratch_bytes = 0;   // set by the kernel: working memory for run()
+  template <class T>
+  T& state_as() const {
+    return *reinterpret_cast<T*>(state);
+  }
+};
+
+// Executes the body of a control-flow step.
+using RunBody = std::function<Result<std::vector<Tensor>>(std::string_view body, std::vector<Tensor> inputs)>;
+
+struct Run {
+  const PlanStep& step;
+  std::span<const Operand> inputs, outputs;
+  const std::byte* state;
+  std::byte* scratch;  // 64-byte aligned
+  ThreadPool::Lease& pool;
+  template <class T>
+  const T& state_as() const {
+    return *reinterpret_cast<const T*>(state);
+  }
+};
+
+struct Kernel {
+  std::string_view name;
+  // Part of timing-cache keys: raise it when the code's speed or its packed formats change.
+  uint32_t version = 1;
+  size_t state_bytes = 0;
+  // Turns shapes and attributes into launch parameters. May fail on an impossible step. Null: nothing to prepare.
+  Status (*prepare)(Prepare&) = nullptr;
+  // Allocates nothing. Fails on bad data only (an index out of range, say).
+  Status (*run)(const Run&) = nullptr;
+};
+
+std::span<const Kernel* const> all_kernels();
+// Null when there is none.
+const Kernel* find_kernel(std::string_view name);
+
+// The kernel name of steps that the reference evaluator of their operator executes.
+inline constexpr std::string_view kReferenceKernel = "reference";
+
+}  // namespace hussar

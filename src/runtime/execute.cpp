@@ -1,0 +1,159 @@
+// Executing the steps of a plan graph.
+#include <cstring>
+
+#include "base/error.h"
+#include "ops/evaluate.h"
+#include "ops/infer.h"
+#include "runtime/graph_run.h"
+
+namespace hussar {
+
+Tensor to_plain(const Operand& operand) {
+  Tensor tensor(operand.dtype, operand.shape);
+  size_t size = dtype_size(operand.dtype);
+  if (operand.layout == Layout::kPlain) {
+    if (tensor.bytes() > 0) std::memcpy(tensor.raw(), operand.data, tensor.bytes());
+    return tensor;
+  }
+  int64_t batch = operand.shape[0], channels = operand.shape[1];
+  int64_t pixels = operand.shape.elements(2, operand.shape.rank());
+  for (int64_t n = 0; n < batch; ++n) {
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t p = 0; p < pixels; ++p) {
+        std::memcpy(tensor.raw() + static_cast<size_t>((n * channels + c) * pixels + p) * size,
+                    operand.data + static_cast<size_t>((n * pixels + p) * operand.pitch + c) * size, size);
+      }
+    }
+  }
+  return tensor;
+}
+
+void GraphRun::observe(const PlanStep& plan_step, const StepObserver& observer) const {
+  for (int32_t output : plan_step.outputs) {
+    if (output >= 0) observer.tensor(graph_.values[output].name, to_plain(operand(output)));
+  }
+}
+
+Status GraphRun::run_step(size_t index, ThreadPool::Lease& pool, const StepObserver* observer) {
+  StepRun& step = steps_[index];
+  const PlanStep& plan_step = graph_.steps[index];
+  if (step.is_view && step.is_static) return {};
+  if (step.kernel == nullptr || step.is_view) return run_reference(step, plan_step, pool, observer);
+  if (!step.is_static) return run_dynamic(step, plan_step, pool);
+  // Inputs of the graph move between runs; everything else stays where binding put it.
+  for (size_t i = 0; i < step.inputs.size(); ++i) {
+    if (plan_step.inputs[i] >= 0) step.inputs[i].data = slots_[plan_step.inputs[i]].data;
+  }
+  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(scratch_bytes_), pool};
+  return step.kernel->run(run);
+}
+
+Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
+  std::vector<ValueInfo> infos;
+  std::vector<Tensor> tensors;
+  tensors.reserve(plan_step.inputs.size());
+  for (int32_t input : plan_step.inputs) {
+    ValueInfo info;
+    if (input >= 0) {
+      const Slot& slot = slots_[input];
+      info.dtype = graph_.values[input].dtype;
+      info.dims = Dims(slot.shape.begin(), slot.shape.end());
+      if (graph_.values[input].layout == Layout::kPlain) {
+        tensors.push_back(Tensor::view(info.dtype, slot.shape, slot.data));
+        info.constant = &tensors.back();
+      }
+    }
+    infos.push_back(std::move(info));
+  }
+  int64_t next = 0;
+  auto fresh = [&next] { return Dim::symbol("unknown" + std::to_string(next++)); };
+  auto outputs = HUSSAR_TRY(infer_node(step.node, std::move(infos), fresh, nullptr));
+  for (size_t i = 0; i < plan_step.outputs.size(); ++i) {
+    int32_t value = plan_step.outputs[i];
+    if (value < 0) continue;
+    Slot& slot = slots_[value];
+    Shape shape;
+    bool known = i < outputs.size() && outputs[i].dims.has_value();
+    if (known) {
+      for (const Dim& dim : *outputs[i].dims) {
+        known = known && dim.is_constant();
+        shape.push_back(dim.is_constant() ? dim.value() : 0);
+      }
+    }
+    HUSSAR_CHECK(known, ErrorCode::kRunFailed, "step '{}': the shape of output {} cannot be determined",
+                 plan_step.name, i);
+    if (slot.bound) continue;
+    slot.shape = shape;
+    slot.pitch = shape.rank() > 1 ? shape[1] : 1;
+    slot.data = slot.heap.reserve(static_cast<size_t>(shape.elements()) * dtype_size(graph_.values[value].dtype));
+  }
+  return {};
+}
+
+Status GraphRun::run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool) {
+  HUSSAR_TRY(infer_outputs(step, plan_step));
+  point_operands(step, plan_step);
+  size_t scratch_bytes = 0;
+  if (step.kernel->prepare != nullptr) {
+    Prepare prepare{plan_step, step.inputs, step.outputs, threads_, step.state};
+    HUSSAR_TRY(step.kernel->prepare(prepare));
+    scratch_bytes = prepare.scratch_bytes;
+  }
+  scratch_bytes_ = std::max(scratch_bytes_, scratch_bytes);
+  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(scratch_bytes_), pool};
+  return step.kernel->run(run);
+}
+
+Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool,
+                               const StepObserver* observer) {
+  std::vector<Tensor> inputs, outputs;
+  for (int32_t input : plan_step.inputs) {
+    inputs.push_back(input < 0 ? Tensor()
+                               : Tensor::view(graph_.values[input].dtype, slots_[input].shape, slots_[input].data));
+  }
+  if (step.is_static) {
+    for (int32_t output : plan_step.outputs) {
+      if (output < 0) {
+        outputs.emplace_back();
+        continue;
+      }
+      outputs.push_back(Tensor::view(graph_.values[output].dtype, slots_[output].shape, slots_[output].data));
+      // Evaluators may count on zeros.
+      if (outputs.back().bytes() > 0) std::memset(outputs.back().raw(), 0, outputs.back().bytes());
+    }
+  }
+  (void)observer;
+  auto run_body = [&](std::string_view name, std::vector<Tensor> arguments) -> Result<std::vector<Tensor>> {
+    auto it = step.bodies.find(name);
+    HUSSAR_CHECK(it != step.bodies.end(), ErrorCode::kPlanIncompatible, "step '{}' has no body '{}'", plan_step.name,
+                 name);
+    auto results = HUSSAR_TRY(it->second->run(arguments, pool, nullptr));
+    // The next iteration overwrites them.
+    std::vector<Tensor> copies;
+    for (const Tensor& result : results) copies.push_back(result.clone());
+    return copies;
+  };
+  std::vector<Tensor> results = HUSSAR_TRY(evaluate_node(step.node, std::move(inputs), run_body, std::move(outputs)));
+  for (size_t i = 0; i < plan_step.outputs.size(); ++i) {
+    int32_t value = plan_step.outputs[i];
+    if (value < 0) continue;
+    Slot& slot = slots_[value];
+    const PlanValue& plan_value = graph_.values[value];
+    bool ok = i < results.size() && results[i].valid() && results[i].dtype() == plan_value.dtype;
+    HUSSAR_CHECK(ok, ErrorCode::kRunFailed, "step '{}' ({}) gave no usable output {}", plan_step.name, plan_step.op, i);
+    if (plan_value.storage == Storage::kHeap) {
+      slot.tensor = results[i];
+      slot.shape = results[i].shape();
+      slot.pitch = slot.shape.rank() > 1 ? slot.shape[1] : 1;
+      slot.data = slot.tensor.raw();
+    } else if (results[i].raw() != slot.data) {
+      HUSSAR_CHECK(results[i].shape() == slot.shape, ErrorCode::kRunFailed,
+                   "step '{}' ({}) gave shape {} instead of {}", plan_step.name, plan_step.op,
+                   results[i].shape().to_string(), slot.shape.to_string());
+      if (results[i].bytes() > 0) std::memcpy(slot.data, results[i].raw(), results[i].bytes());
+    }
+  }
+  return {};
+}
+
+}  // namespace hussar

@@ -1,0 +1,325 @@
+// Setting up and binding a plan graph: kernels, lifetimes, shapes, memory.
+#include "runtime/graph_run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <new>
+
+#include "base/error.h"
+#include "ops/op_def.h"
+
+namespace hussar {
+
+void GrowingBuffer::Free::operator()(std::byte* memory) const { std::free(memory); }
+
+std::byte* GrowingBuffer::reserve(size_t bytes) {
+  if (bytes > capacity_ || memory_ == nullptr) {
+    size_t size = std::max<size_t>((bytes + 63) / 64 * 64, 64);
+    memory_.reset();
+    auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, size));
+    if (memory == nullptr) throw std::bad_alloc();
+    memory_.reset(memory);
+    capacity_ = size;
+  }
+  return memory_.get();
+}
+
+namespace {
+
+size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+int64_t channel_count(const Shape& shape) { return shape.rank() > 1 ? shape[1] : 1; }
+
+// The holder of a value's memory.
+int32_t root_of(const PlanGraph& graph, int32_t value) {
+  return graph.values[value].storage == Storage::kAlias ? graph.values[value].alias_of : value;
+}
+
+}  // namespace
+
+Status GraphRun::create() {
+  slots_ = std::vector<Slot>(graph_.values.size());
+  steps_ = std::vector<StepRun>(graph_.steps.size());
+  for (size_t i = 0; i < graph_.values.size(); ++i) {
+    const PlanValue& value = graph_.values[i];
+    if (value.storage != Storage::kConstant) continue;
+    Slot& slot = slots_[i];
+    slot.data = const_cast<std::byte*>(plan_.constants.data()) + value.constant_offset;
+    for (const Dim& dim : *value.dims) slot.shape.push_back(dim.value());
+    slot.bound = true;
+    slot.pitch = channel_count(slot.shape);
+  }
+  for (size_t i = 0; i < graph_.steps.size(); ++i) HUSSAR_TRY(create_step(i));
+  size_t state_bytes = 0;
+  for (StepRun& step : steps_) state_bytes += step.kernel != nullptr ? aligned(step.kernel->state_bytes) : 0;
+  std::byte* state = states_.reserve(state_bytes);
+  for (StepRun& step : steps_) {
+    step.state = state;
+    state += step.kernel != nullptr ? aligned(step.kernel->state_bytes) : 0;
+  }
+  plan_lifetimes();
+  outputs_.resize(graph_.outputs.size());
+  return {};
+}
+
+Status GraphRun::create_step(size_t index) {
+  const PlanStep& plan_step = graph_.steps[index];
+  StepRun& step = steps_[index];
+  if (plan_step.kernel != kReferenceKernel) {
+    step.kernel = find_kernel(plan_step.kernel);
+    HUSSAR_CHECK(step.kernel != nullptr, ErrorCode::kPlanIncompatible,
+                 "step '{}' needs the kernel '{}', which this program does not have; build the plan again",
+                 plan_step.name, plan_step.kernel);
+  }
+  const OpDef* op = find_op(plan_step.op);
+  HUSSAR_CHECK(op != nullptr, ErrorCode::kPlanIncompatible, "step '{}' has the unknown operator {}", plan_step.name,
+               plan_step.op);
+  step.node.op = plan_step.op;
+  step.node.name = plan_step.name;
+  step.node.attributes = plan_step.attributes;
+  step.node.program = plan_step.program;
+  step.node.program_inputs = plan_step.program_inputs;
+  // Inference and evaluation only ask whether an operand is there.
+  static Value present;
+  for (int32_t input : plan_step.inputs) step.node.inputs.push_back(input < 0 ? nullptr : &present);
+  for (int32_t output : plan_step.outputs) step.node.outputs.push_back(output < 0 ? nullptr : &present);
+  step.inputs.resize(plan_step.inputs.size());
+  step.outputs.resize(plan_step.outputs.size());
+  for (const auto& [name, body] : plan_step.bodies) {
+    auto run = std::make_unique<GraphRun>(plan_, *body, threads_);
+    HUSSAR_TRY(run->create());
+    step.bodies.emplace(name, std::move(run));
+    step.node.bodies.push_back({name, std::make_unique<Graph>()});
+  }
+  auto known = [&](int32_t value) {
+    if (value < 0) return true;
+    const PlanValue& entry = graph_.values[value];
+    return entry.storage != Storage::kHeap && entry.dims.has_value();
+  };
+  step.is_static = std::all_of(plan_step.inputs.begin(), plan_step.inputs.end(), known) &&
+                   std::all_of(plan_step.outputs.begin(), plan_step.outputs.end(), known);
+  step.is_view = plan_step.kernel == "view";
+  for (int32_t output : plan_step.outputs) {
+    if (output >= 0 && graph_.values[output].storage == Storage::kAlias && !step.is_view && !step.is_static) {
+      return fail(ErrorCode::kPlanIncompatible, "step '{}' writes a view of unknown shape", plan_step.name);
+    }
+  }
+  return {};
+}
+
+void GraphRun::plan_lifetimes() {
+  auto block_of = [&](int32_t value) -> Block* {
+    int32_t root = root_of(graph_, value);
+    if (graph_.values[root].storage != Storage::kArena) return nullptr;
+    Slot& slot = slots_[root];
+    if (slot.block < 0) {
+      slot.block = static_cast<int32_t>(blocks_.size());
+      blocks_.push_back(Block{INT32_MAX, -1, 0, 0});
+    }
+    return &blocks_[slot.block];
+  };
+  for (size_t i = 0; i < graph_.steps.size(); ++i) {
+    for (const auto* list : {&graph_.steps[i].inputs, &graph_.steps[i].outputs}) {
+      for (int32_t value : *list) {
+        Block* block = value < 0 ? nullptr : block_of(value);
+        if (block == nullptr) continue;
+        block->first = std::min(block->first, static_cast<int32_t>(i));
+        block->last = std::max(block->last, static_cast<int32_t>(i));
+      }
+    }
+  }
+  for (int32_t output : graph_.outputs) {
+    if (Block* block = block_of(output)) block->last = static_cast<int32_t>(graph_.steps.size());
+  }
+}
+
+std::string GraphRun::describe_inputs() const {
+  std::string text;
+  for (int32_t input : graph_.inputs) {
+    const PlanValue& value = graph_.values[input];
+    text += fmt::format("{}{}:{}[{}]", text.empty() ? "" : ", ", value.name, dtype_name(value.dtype),
+                        value.dims ? to_string(*value.dims) : "?");
+  }
+  return text;
+}
+
+Status GraphRun::bind_symbols(std::span<const Tensor> inputs) {
+  symbols_.clear();
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const PlanValue& value = graph_.values[graph_.inputs[i]];
+    const Shape& shape = inputs[i].shape();
+    if (!value.dims) continue;
+    bool ok = shape.rank() == static_cast<int>(value.dims->size());
+    for (int axis = 0; ok && axis < shape.rank(); ++axis) {
+      const Dim& dim = (*value.dims)[axis];
+      ok = shape[axis] >= 0 && (!dim.is_constant() || dim.value() == shape[axis]);
+      std::vector<std::string> names = dim.symbols();
+      if (!ok || names.size() != 1 || !(dim == Dim::symbol(names[0]))) continue;
+      ok = symbols_.emplace(names[0], shape[axis]).first->second == shape[axis];
+    }
+    HUSSAR_CHECK(ok, ErrorCode::kUsage, "input '{}' has shape {}; the plan takes {}", value.name, shape.to_string(),
+                 describe_inputs());
+  }
+  return {};
+}
+
+Status GraphRun::bind_shapes() {
+  auto lookup = [&](std::string_view name) -> std::optional<int64_t> {
+    auto it = symbols_.find(name);
+    return it == symbols_.end() ? std::nullopt : std::optional<int64_t>(it->second);
+  };
+  for (size_t i = 0; i < graph_.values.size(); ++i) {
+    const PlanValue& value = graph_.values[i];
+    Slot& slot = slots_[i];
+    if (value.storage == Storage::kConstant || value.storage == Storage::kInput) continue;
+    slot.bound = false;
+    if (value.storage == Storage::kHeap || !value.dims) continue;
+    Shape shape;
+    int64_t bytes = static_cast<int64_t>(dtype_size(value.dtype));
+    for (const Dim& dim : *value.dims) {
+      auto evaluated = dim.evaluate(lookup);
+      bool ok = evaluated && *evaluated >= 0 && !__builtin_mul_overflow(bytes, *evaluated, &bytes);
+      HUSSAR_CHECK(ok && bytes < (int64_t{1} << 40), ErrorCode::kUsage,
+                   "these input shapes make '{}' ({}) negative, unknown or too large; use other shapes", value.name,
+                   to_string(*value.dims));
+      shape.push_back(*evaluated);
+    }
+    slot.shape = shape;
+    slot.pitch = channel_count(shape);
+    slot.bound = true;
+  }
+  return {};
+}
+
+Status GraphRun::bind_memory() {
+  for (size_t i = 0; i < graph_.values.size(); ++i) {
+    Slot& slot = slots_[i];
+    if (slot.block < 0) continue;
+    blocks_[slot.block].bytes =
+        static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype);
+  }
+  arena_bytes_ = pack_blocks(blocks_, pack_order_, pack_placed_);
+  std::byte* base = arena_.reserve(arena_bytes_);
+  for (Slot& slot : slots_) {
+    if (slot.block >= 0) slot.data = base + blocks_[slot.block].offset;
+  }
+  return {};
+}
+
+// Aliases follow their holders, which may be inputs and so move from run to run.
+static Status check_alias(const PlanValue& value, const Shape& shape, const PlanValue& holder, const Shape& outer) {
+  bool ok = true;
+  if (value.layout == Layout::kChannelsLast && holder.layout == Layout::kChannelsLast && shape.rank() == outer.rank()) {
+    for (int axis = 0; axis < shape.rank(); ++axis) {
+      ok = ok && (axis == 1 ? value.channel_offset + shape[1] <= outer[1] : shape[axis] == outer[axis]);
+    }
+  } else {
+    ok = value.channel_offset == 0 && static_cast<size_t>(shape.elements()) * dtype_size(value.dtype) <=
+                                          static_cast<size_t>(outer.elements()) * dtype_size(holder.dtype);
+  }
+  HUSSAR_CHECK(ok, ErrorCode::kPlanIncompatible, "view '{}' of shape {} does not fit '{}' of shape {}", value.name,
+               shape.to_string(), holder.name, outer.to_string());
+  return {};
+}
+
+Status GraphRun::prepare_steps() {
+  for (size_t i = 0; i < graph_.values.size(); ++i) {
+    const PlanValue& value = graph_.values[i];
+    if (value.storage != Storage::kAlias || !slots_[i].bound) continue;
+    const PlanValue& holder = graph_.values[value.alias_of];
+    const Slot& outer = slots_[value.alias_of];
+    HUSSAR_TRY(check_alias(value, slots_[i].shape, holder, outer.shape));
+    bool is_slice = value.layout == Layout::kChannelsLast && holder.layout == Layout::kChannelsLast &&
+                    value.dims->size() == holder.dims->size();
+    if (is_slice) slots_[i].pitch = outer.pitch;
+  }
+  scratch_bytes_ = 0;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    StepRun& step = steps_[i];
+    if (!step.is_static || step.kernel == nullptr || step.is_view || step.kernel->prepare == nullptr) continue;
+    point_operands(step, graph_.steps[i]);
+    for (size_t k = 0; k < step.inputs.size(); ++k) {
+      int32_t value = graph_.steps[i].inputs[k];
+      if (value >= 0 && graph_.values[value].storage != Storage::kConstant) step.inputs[k].data = nullptr;
+    }
+    for (Operand& output : step.outputs) output.data = nullptr;
+    Prepare prepare{graph_.steps[i], step.inputs, step.outputs, threads_, step.state};
+    HUSSAR_TRY(step.kernel->prepare(prepare));
+    scratch_bytes_ = std::max(scratch_bytes_, prepare.scratch_bytes);
+  }
+  scratch_.reserve(scratch_bytes_);
+  return {};
+}
+
+Status GraphRun::bind(std::span<const Tensor> inputs) {
+  HUSSAR_CHECK(inputs.size() == graph_.inputs.size(), ErrorCode::kUsage, "the plan takes {} inputs ({}), {} were given",
+               graph_.inputs.size(), describe_inputs(), inputs.size());
+  bool same = is_bound_;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const PlanValue& value = graph_.values[graph_.inputs[i]];
+    HUSSAR_CHECK(inputs[i].valid() && (inputs[i].dtype() == value.dtype || value.dtype == DType::kUndefined),
+                 ErrorCode::kUsage, "input '{}' is {}; the plan takes {}", value.name, dtype_name(inputs[i].dtype()),
+                 describe_inputs());
+    Slot& slot = slots_[graph_.inputs[i]];
+    same = same && bound_shapes_[i] == inputs[i].shape();
+    slot.shape = inputs[i].shape();
+    slot.pitch = channel_count(slot.shape);
+    slot.data = const_cast<std::byte*>(inputs[i].raw());
+    slot.bound = true;
+  }
+  if (!same) {
+    is_bound_ = false;
+    HUSSAR_TRY(bind_symbols(inputs));
+    HUSSAR_TRY(bind_shapes());
+    HUSSAR_TRY(bind_memory());
+    HUSSAR_TRY(prepare_steps());
+    bound_shapes_.clear();
+    for (const Tensor& input : inputs) bound_shapes_.push_back(input.shape());
+    is_bound_ = true;
+  }
+  for (size_t i = 0; i < graph_.values.size(); ++i) {
+    const PlanValue& value = graph_.values[i];
+    if (value.storage != Storage::kAlias || !slots_[i].bound) continue;
+    slots_[i].data = slots_[value.alias_of].data + value.channel_offset * static_cast<int64_t>(dtype_size(value.dtype));
+  }
+  if (!same) {
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      if (steps_[i].is_static) point_operands(steps_[i], graph_.steps[i]);
+    }
+  }
+  return {};
+}
+
+Operand GraphRun::operand(int32_t value) const {
+  if (value < 0) return {};
+  const Slot& slot = slots_[value];
+  return {graph_.values[value].dtype, slot.shape, graph_.values[value].layout, slot.pitch, slot.data};
+}
+
+void GraphRun::point_operands(StepRun& step, const PlanStep& plan_step) {
+  for (size_t i = 0; i < step.inputs.size(); ++i) step.inputs[i] = operand(plan_step.inputs[i]);
+  for (size_t i = 0; i < step.outputs.size(); ++i) step.outputs[i] = operand(plan_step.outputs[i]);
+}
+
+Result<std::span<const Tensor>> GraphRun::run(std::span<const Tensor> inputs, ThreadPool::Lease& pool,
+                                              const StepObserver* observer) {
+  HUSSAR_TRY(bind(inputs));
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    auto begin = std::chrono::steady_clock::now();
+    HUSSAR_TRY(run_step(i, pool, observer));
+    if (observer == nullptr) continue;
+    if (observer->time) {
+      std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
+      observer->time(graph_.steps[i], elapsed.count());
+    }
+    if (observer->tensor) observe(graph_.steps[i], *observer);
+  }
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    int32_t value = graph_.outputs[i];
+    outputs_[i] = Tensor::view(graph_.values[value].dtype, slots_[value].shape, slots_[value].data);
+  }
+  return std::span<const Tensor>(outputs_);
+}
+
+}  // namespace hussar

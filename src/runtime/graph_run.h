@@ -1,0 +1,103 @@
+// GraphRun: the state of one PlanGraph in one session, the main graph or a body of If, Loop or Scan.
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "graph/graph.h"
+#include "plan/kernel.h"
+#include "plan/plan.h"
+#include "runtime/memory.h"
+
+namespace hussar {
+
+// Memory with 64-byte alignment that only grows.
+class GrowingBuffer {
+ public:
+  // Contents are lost when it grows.
+  std::byte* reserve(size_t bytes);
+  size_t capacity() const { return capacity_; }
+
+ private:
+  struct Free {
+    void operator()(std::byte* memory) const;
+  };
+  std::unique_ptr<std::byte, Free> memory_;
+  size_t capacity_ = 0;
+};
+
+struct StepObserver {
+  std::function<void(const PlanStep&, double microseconds)> time;
+  std::function<void(const std::string&, const Tensor&)> tensor;
+};
+
+class GraphRun {
+ public:
+  GraphRun(const Plan& plan, const PlanGraph& graph, int threads) : plan_(plan), graph_(graph), threads_(threads) {}
+  // Resolves kernels and everything else that does not depend on shapes.
+  Status create();
+  // The outputs view memory that stays valid until the next run.
+  Result<std::span<const Tensor>> run(std::span<const Tensor> inputs, ThreadPool::Lease& pool,
+                                      const StepObserver* observer);
+
+  size_t arena_bytes() const { return arena_bytes_; }
+  size_t arena_lower_bound() const { return lower_bound(blocks_); }
+
+ private:
+  struct Slot {
+    Shape shape;
+    bool bound = false;  // shape and data are set when inputs are bound, before any step runs
+    int64_t pitch = 0;
+    std::byte* data = nullptr;
+    int32_t block = -1;   // of the arena
+    GrowingBuffer heap;   // Storage::kHeap
+    Tensor tensor;        // Storage::kHeap, when the producer handed over a tensor of its own
+  };
+  struct StepRun {
+    const Kernel* kernel = nullptr;  // null: the reference evaluator
+    Node node;                       // for the reference evaluator and for shape inference at run time
+    std::vector<Operand> inputs, outputs;
+    std::byte* state = nullptr;
+    bool is_static = false;  // all shapes are known once inputs are bound
+    bool is_view = false;    // nothing to do: the output is an alias of the input
+    std::map<std::string, std::unique_ptr<GraphRun>, std::less<>> bodies;
+  };
+
+  Status create_step(size_t index);
+  void plan_lifetimes();
+  Status bind(std::span<const Tensor> inputs);
+  Status bind_symbols(std::span<const Tensor> inputs);
+  Status bind_shapes();
+  Status bind_memory();
+  Status prepare_steps();
+  void point_operands(StepRun& step, const PlanStep& plan_step);
+  Operand operand(int32_t value) const;
+  Status run_step(size_t index, ThreadPool::Lease& pool, const StepObserver* observer);
+  Status run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool);
+  Status run_reference(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool, const StepObserver* observer);
+  Status infer_outputs(StepRun& step, const PlanStep& plan_step);
+  void observe(const PlanStep& plan_step, const StepObserver& observer) const;
+  std::string describe_inputs() const;
+
+  const Plan& plan_;
+  const PlanGraph& graph_;
+  int threads_;
+  std::vector<Slot> slots_;
+  std::vector<StepRun> steps_;
+  std::vector<Block> blocks_;
+  std::vector<int32_t> pack_order_, pack_placed_;
+  std::map<std::string, int64_t, std::less<>> symbols_;
+  std::vector<Shape> bound_shapes_;  // of the inputs, for which everything below is prepared
+  bool is_bound_ = false;
+  GrowingBuffer arena_, states_, scratch_;
+  size_t arena_bytes_ = 0, scratch_bytes_ = 0;
+  std::vector<Tensor> outputs_;
+};
+
+// A dense plain tensor with the contents of an operand of any layout.
+Tensor to_plain(const Operand& operand);
+
+}  // namespace hussar

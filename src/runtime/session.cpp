@@ -1,0 +1,95 @@
+// The public face of the runtime.
+#include "runtime/session.h"
+
+#include <new>
+
+#include "base/error.h"
+#include "base/thread_pool.h"
+#include "runtime/graph_run.h"
+
+namespace hussar {
+
+struct Session::State {
+  std::shared_ptr<const Plan> plan;
+  int threads = 1;
+  std::unique_ptr<GraphRun> run;
+  StepObserver observer;
+  std::vector<Tensor> inputs;
+};
+
+Session::Session() : state_(std::make_unique<State>()) {}
+Session::~Session() = default;
+
+Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Plan> plan, const SessionOptions& options) {
+  HUSSAR_CHECK(plan != nullptr, ErrorCode::kUsage, "no plan was given");
+  HUSSAR_CHECK(options.threads >= 0 && options.threads <= 1024, ErrorCode::kUsage, "{} threads", options.threads);
+  std::unique_ptr<Session> session(new Session);
+  State& state = *session->state_;
+  state.threads = options.threads;
+  if (state.threads == 0) {
+    auto it = plan->meta.find("threads");
+    state.threads = it == plan->meta.end() ? 1 : std::max(1, std::min(1024, std::atoi(it->second.c_str())));
+  }
+  state.run = std::make_unique<GraphRun>(*plan, plan->graph, state.threads);
+  state.plan = std::move(plan);
+  state.inputs.resize(state.plan->graph.inputs.size());
+  try {
+    HUSSAR_TRY(state.run->create());
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kRunFailed, "out of memory while creating the session");
+  }
+  return session;
+}
+
+Result<std::span<const Tensor>> Session::run_in_order(std::span<const Tensor> inputs) {
+  State& state = *state_;
+  try {
+    ThreadPool::Lease pool(ThreadPool::shared(), state.threads);
+    bool observed = state.observer.time || state.observer.tensor;
+    return state.run->run(inputs, pool, observed ? &state.observer : nullptr);
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kRunFailed, "out of memory for inputs of these shapes");
+  }
+}
+
+Result<std::span<const Tensor>> Session::run(std::span<const NamedTensor> inputs) {
+  State& state = *state_;
+  const PlanGraph& graph = state.plan->graph;
+  for (Tensor& input : state.inputs) input = Tensor();
+  for (const NamedTensor& named : inputs) {
+    size_t index = 0;
+    while (index < graph.inputs.size() && graph.values[graph.inputs[index]].name != named.name) ++index;
+    std::string known;
+    for (int32_t input : graph.inputs) known += (known.empty() ? "" : ", ") + graph.values[input].name;
+    HUSSAR_CHECK(index < graph.inputs.size(), ErrorCode::kUsage, "there is no input '{}'; the plan takes {}",
+                 named.name, known);
+    HUSSAR_CHECK(!state.inputs[index].valid(), ErrorCode::kUsage, "input '{}' is given twice", named.name);
+    state.inputs[index] = named.tensor;
+  }
+  for (size_t i = 0; i < state.inputs.size(); ++i) {
+    HUSSAR_CHECK(state.inputs[i].valid(), ErrorCode::kUsage, "input '{}' is missing",
+                 graph.values[graph.inputs[i]].name);
+  }
+  return run_in_order(state.inputs);
+}
+
+size_t Session::arena_bytes() const { return state_->run->arena_bytes(); }
+size_t Session::arena_lower_bound() const { return state_->run->arena_lower_bound(); }
+const Plan& Session::plan() const { return *state_->plan; }
+int Session::threads() const { return state_->threads; }
+
+void Session::set_profiler(std::function<void(const StepTime&)> profiler) {
+  if (!profiler) {
+    state_->observer.time = nullptr;
+    return;
+  }
+  state_->observer.time = [profiler = std::move(profiler)](const PlanStep& step, double microseconds) {
+    profiler(StepTime{&step, microseconds});
+  };
+}
+
+void Session::set_observer(std::function<void(const std::string&, const Tensor&)> observer) {
+  state_->observer.tensor = std::move(observer);
+}
+
+}  // namespace hussar

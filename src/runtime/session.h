@@ -1,0 +1,60 @@
+// Session: obeys a plan. It binds shapes, plans memory, and runs the steps.
+//
+// A Session serves one thread at a time; any number of Sessions may share one Plan and run concurrently. run() allocates
+// nothing once the shapes of its inputs have been seen, except for outputs whose shape only the data decides.
+#pragma once
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hussar/status.h"
+#include "plan/plan.h"
+
+namespace hussar {
+
+struct SessionOptions {
+  int threads = 0;  // 0: as the plan was built for
+};
+
+struct NamedTensor {
+  std::string_view name;
+  Tensor tensor;
+};
+
+// One executed step, for profiles.
+struct StepTime {
+  const PlanStep* step;
+  double microseconds;
+};
+
+class Session {
+ public:
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Plan> plan, const SessionOptions& options = {});
+  ~Session();
+
+  // Inputs in any order, matched by name: every plan input exactly once. The outputs, in plan order, view memory of the
+  // session that stays valid until its next run.
+  Result<std::span<const Tensor>> run(std::span<const NamedTensor> inputs);
+  // The same with the inputs in plan order.
+  Result<std::span<const Tensor>> run_in_order(std::span<const Tensor> inputs);
+
+  // Bytes of the arena for the shapes bound last.
+  size_t arena_bytes() const;
+  // A lower bound of the arena: the largest sum of sizes alive at one step.
+  size_t arena_lower_bound() const;
+  // Called after each step of the main graph with its time; empty to stop.
+  void set_profiler(std::function<void(const StepTime&)> profiler);
+  // Called with every tensor a step has produced, as dense plain tensors; for comparing layer by layer.
+  void set_observer(std::function<void(const std::string& name, const Tensor&)> observer);
+  const Plan& plan() const;
+  int threads() const;
+
+ private:
+  Session();
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace hussar

@@ -1,0 +1,60 @@
+// Tactic: one way to do a piece of work, as the compiler sees it. The compile-time half of a kernel.
+#pragma once
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "graph/graph.h"
+#include "hussar/status.h"
+
+namespace hussar {
+
+struct Target {
+  int isa = 0;  // cpu::Isa as an integer
+  int threads = 1;
+};
+
+// The work that one node of the scheduled graph asks for.
+struct Problem {
+  const Node& node;
+  Target target;
+
+  const Value* input(size_t index) const { return node.input(index); }
+  const Value* output(size_t index = 0) const { return node.output(index); }
+  bool is_constant(size_t index) const { return input(index) != nullptr && input(index)->is_constant(); }
+  DType dtype(size_t index) const { return input(index) == nullptr ? DType::kUndefined : input(index)->dtype; }
+  // Inputs before the fused program's operands.
+  size_t own_inputs() const { return node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size(); }
+  // The number of elements, with 64 for every symbolic dimension; 0 when the rank is unknown.
+  static double elements(const Value* value);
+  // "conv x=1x3x224x224:f32:nhwc w=... strides=2,2 fuse=relu": the problem grammar.
+  std::string to_string() const;
+};
+
+// nullopt: can do it. Otherwise why not, in a few words ("dilation", "needs constant weights").
+using Refusal = std::optional<std::string>;
+
+// Lets a tactic turn weights into the form that its kernel wants, once, at build time.
+class Packing {
+ public:
+  explicit Packing(Graph& graph, Node& node) : graph(graph), node(node) {}
+  Graph& graph;
+  Node& node;
+  // Replaces input `index` by a new constant.
+  void replace(size_t index, Tensor tensor);
+};
+
+struct Tactic {
+  std::string_view kernel;  // the name of the kernel that it chooses
+  // Cheap checks first. Sees dtypes, layouts, attributes, constants, and dims where they are known.
+  Refusal (*supports)(const Problem&) = nullptr;
+  // Predicted microseconds with the target's threads: ranks tactics when nothing is measured.
+  double (*cost)(const Problem&) = nullptr;
+  // Null: the kernel takes the operands as they are.
+  Status (*pack)(Packing&) = nullptr;
+};
+
+std::span<const Tactic* const> all_tactics();
+
+}  // namespace hussar

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Checks of the Python around Hussar that the model tests, the demo and the benchmark rely on."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import unittest
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "demo")]
+
+import engines  # noqa: E402
+import hussar_cli  # noqa: E402
+import modelzoo  # noqa: E402
+import reading  # noqa: E402
+from modelzoo import agreement  # noqa: E402
+
+
+class Agreement(unittest.TestCase):
+    def test_error_is_relative_to_the_range(self):
+        reference = np.array([0, 10], np.float32)
+        self.assertAlmostEqual(agreement.relative_error(reference, np.array([0.5, 10], np.float32)), 0.05)
+
+    def test_other_shape_dtype_or_nan_is_infinitely_wrong(self):
+        reference = np.zeros((2, 2), np.float32)
+        for wrong in (np.zeros(4, np.float32), np.zeros((2, 2)), np.full((2, 2), np.nan, np.float32)):
+            self.assertEqual(agreement.relative_error(reference, wrong), float("inf"))
+
+    def test_missing_output_is_unacceptable(self):
+        self.assertFalse(agreement.acceptable(agreement.compare([np.zeros(3)], [], {})))
+
+    def test_flip_beyond_a_tie_counts(self):
+        reference = np.array([[0, 1, 5], [5, 4.999, 0]], np.float32)
+        result = np.array([[0, 6, 5], [5, 5.001, 0]], np.float32)
+        self.assertEqual(agreement.argmax_flips(reference, result, {"axis": -1}), (2, 2, 1))
+
+    def test_entries_before_from_do_not_decide(self):
+        reference = np.array([[9.0], [1.0], [2.0]])
+        result = np.array([[-9.0], [2.0], [1.0]])
+        self.assertEqual(agreement.argmax_flips(reference, result, {"axis": 0, "from": 1}), (1, 1, 1))
+
+    def test_threshold_decides_every_element(self):
+        reference, result = np.array([0.0, 0.2999, 1.0]), np.array([0.0, 0.3001, 0.1])
+        self.assertEqual(agreement.argmax_flips(reference, result, {"threshold": 0.3}), (3, 2, 1))
+
+
+class Reading(unittest.TestCase):
+    def test_components_join_diagonally_and_late(self):
+        mask = np.array([[1, 0, 1, 0, 0], [1, 0, 1, 0, 0], [0, 1, 0, 0, 1]], bool)
+        self.assertEqual(sorted(reading.component_boxes(mask)), [(0, 0, 3, 3), (4, 2, 5, 3)])
+
+    def test_lines_grow_and_stay_on_the_page(self):
+        probability = np.zeros((40, 100), np.float32)
+        probability[0:10, 20:80] = 0.9
+        probability[30:32, 2:4] = 0.9  # too small
+        # growth = 1.6 * 60 * 10 / (2 * 70) = 6.86
+        self.assertEqual(reading.find_lines(probability), [(13, 0, 87, 17)])
+
+    def test_decoding_merges_repeats_and_drops_blanks(self):
+        scores = np.eye(3)[[1, 1, 0, 1, 2, 2]][None]
+        self.assertEqual(reading.decode(scores, ["", "a", "b"]), "aab")
+
+
+class Inputs(unittest.TestCase):
+    def test_inputs_repeat_and_follow_the_rows(self):
+        for model in modelzoo.all_models().values():
+            first, second = modelzoo.make_inputs(model.inputs), modelzoo.make_inputs(model.inputs)
+            for row in model.inputs:
+                array = first[row["name"]]
+                self.assertEqual((list(array.shape), array.dtype.name), (row["shape"], row["dtype"]), model.name)
+                self.assertTrue(np.array_equal(array, second[row["name"]]), model.name)
+                self.assertTrue(np.isfinite(array).all())
+
+    def test_variants_lie_within_the_bounds(self):
+        for model in modelzoo.all_models().values():
+            for variant in model.variants if model.bounds else []:
+                for name, shape in variant.items():
+                    low, high = model.bounds[0][name], model.bounds[1][name]
+                    inside = all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True))
+                    self.assertTrue(inside, f"{model.name} {name} {shape}")
+
+    def test_shapes_are_spelled_for_the_command_line(self):
+        self.assertEqual(hussar_cli.spell_shapes({"x": [1, 3], "sr": [], "y:0": [2]}), "x:1x3,y:0:2")
+
+
+class Interleaving(unittest.TestCase):
+    def test_every_engine_is_timed_in_every_round(self):
+        class Counter:
+            calls = 0
+
+            def call(self):
+                self.calls += 1
+
+        counters = {"a": Counter(), "b": Counter()}
+        samples = engines.interleave(counters, rounds=3, burst_ms=0, pause_ms=0)
+        self.assertEqual({name: len(values) for name, values in samples.items()}, {"a": 9, "b": 9})
+        # two calls to size the burst, then per round one untimed and three timed
+        self.assertEqual(counters["a"].calls, 2 + 3 * 4)
+
+
+def main() -> int:
+    suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules[__name__])
+    result = unittest.TextTestRunner(verbosity=1).run(suite)
+    failed = len(result.failures) + len(result.errors)
+    print(f"{result.testsRun - failed} passed, {failed} failed, 0 skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

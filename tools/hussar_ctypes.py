@@ -1,0 +1,187 @@
+"""A thin ctypes binding of the C interface (include/hussar/hussar.h) for the demo, the benchmarks and the tests.
+
+    library = Library()                       # $HUSSAR_LIBRARY, else build/lib/libhussar.so
+    plan = library.load("model.plan")
+    session = plan.session(threads=2)
+    outputs = session.run({"x": array})       # name -> array
+
+As a program, for callers that must survive a crash of the library:
+
+    hussar_ctypes.py PLAN IN.npz OUT.npz [--threads N]
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pathlib
+import sys
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# numpy names by the values of ONNX's TensorProto.DataType. bfloat16 (16) travels as its bits.
+NUMPY_BY_DTYPE = {
+    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16",
+    11: "float64", 12: "uint32", 13: "uint64", 16: "uint16",
+}  # fmt: skip
+DTYPE_BY_NUMPY = {name: value for value, name in NUMPY_BY_DTYPE.items() if value != 16}
+
+
+class HussarError(RuntimeError):
+    """A failed call; `code` is the hussar_code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message or f"hussar_code {code}")
+        self.code = code
+
+
+class TensorStruct(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("dtype", ctypes.c_int32),
+        ("rank", ctypes.c_int32),
+        ("dims", ctypes.POINTER(ctypes.c_int64)),
+        ("data", ctypes.c_void_p),
+        ("bytes", ctypes.c_size_t),
+    ]
+
+
+def default_library() -> pathlib.Path:
+    return pathlib.Path(os.environ.get("HUSSAR_LIBRARY", ROOT / "build/lib/libhussar.so"))
+
+
+class Library:
+    def __init__(self, path: pathlib.Path | str | None = None) -> None:
+        """Raises OSError when the shared library cannot be loaded."""
+        self.native = ctypes.CDLL(str(path or default_library()))
+        handle, text, index = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
+        signatures = {
+            "hussar_version": (text, []),
+            "hussar_last_error": (text, []),
+            "hussar_build": (ctypes.c_int, [text, text, text]),
+            "hussar_plan_load": (ctypes.c_int, [text, ctypes.POINTER(handle)]),
+            "hussar_plan_destroy": (None, [handle]),
+            "hussar_plan_input_count": (index, [handle]),
+            "hussar_plan_output_count": (index, [handle]),
+            "hussar_plan_input_name": (text, [handle, index]),
+            "hussar_plan_output_name": (text, [handle, index]),
+            "hussar_session_create": (ctypes.c_int, [handle, ctypes.c_int32, ctypes.POINTER(handle)]),
+            "hussar_session_destroy": (None, [handle]),
+            "hussar_session_run": (
+                ctypes.c_int,
+                [handle, ctypes.POINTER(TensorStruct), index, ctypes.POINTER(TensorStruct), index],
+            ),
+        }
+        for name, (result, arguments) in signatures.items():
+            function = getattr(self.native, name)
+            function.restype, function.argtypes = result, arguments
+
+    @property
+    def version(self) -> str:
+        return self.native.hussar_version().decode()
+
+    def check(self, code: int) -> None:
+        if code != 0:
+            raise HussarError(code, self.native.hussar_last_error().decode(errors="replace"))
+
+    def build(self, model: pathlib.Path | str, plan: pathlib.Path | str, options_json: str | None = None) -> None:
+        options = options_json.encode() if options_json else None
+        self.check(self.native.hussar_build(os.fsencode(model), os.fsencode(plan), options))
+
+    def load(self, path: pathlib.Path | str) -> Plan:
+        handle = ctypes.c_void_p()
+        self.check(self.native.hussar_plan_load(os.fsencode(path), ctypes.byref(handle)))
+        return Plan(self, handle)
+
+
+class Plan:
+    def __init__(self, library: Library, handle: ctypes.c_void_p) -> None:
+        self.library, self.handle = library, handle
+        native = library.native
+        self.inputs = [
+            native.hussar_plan_input_name(handle, i).decode() for i in range(native.hussar_plan_input_count(handle))
+        ]
+        self.outputs = [
+            native.hussar_plan_output_name(handle, i).decode() for i in range(native.hussar_plan_output_count(handle))
+        ]
+
+    def session(self, threads: int = 0) -> Session:
+        handle = ctypes.c_void_p()
+        self.library.check(self.library.native.hussar_session_create(self.handle, threads, ctypes.byref(handle)))
+        return Session(self, handle)
+
+    def __del__(self) -> None:
+        self.library.native.hussar_plan_destroy(self.handle)
+
+
+class Session:
+    """Keeps its plan alive. One thread at a time."""
+
+    def __init__(self, plan: Plan, handle: ctypes.c_void_p) -> None:
+        self.plan, self.handle = plan, handle
+        self.output_structs = (TensorStruct * len(plan.outputs))()
+
+    def __del__(self) -> None:
+        self.plan.library.native.hussar_session_destroy(self.handle)
+
+    def bind(self, feeds: dict[str, np.ndarray]):
+        """A function without arguments that runs with these arrays and returns nothing; outputs() then has the result.
+
+        The arrays are read again on every call, so they must not be freed; the function holds references.
+        """
+        arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in feeds.items()}
+        structs = (TensorStruct * len(arrays))()
+        keep = []
+        for struct, (name, array) in zip(structs, arrays.items()):
+            dims = (ctypes.c_int64 * max(1, array.ndim))(*array.shape)
+            keep.append((dims, array))
+            struct.name, struct.dtype, struct.rank = name.encode(), DTYPE_BY_NUMPY[array.dtype.name], array.ndim
+            struct.dims, struct.data, struct.bytes = dims, array.ctypes.data, array.nbytes
+        function, handle, library = self.plan.library.native.hussar_session_run, self.handle, self.plan.library
+        count, outputs, output_count = len(arrays), self.output_structs, len(self.output_structs)
+
+        def call(held=keep) -> None:
+            code = function(handle, structs, count, outputs, output_count)
+            if code != 0:
+                library.check(code)
+
+        return call
+
+    def outputs(self) -> dict[str, np.ndarray]:
+        """Copies of the outputs of the latest run, in plan order."""
+        arrays = {}
+        for name, struct in zip(self.plan.outputs, self.output_structs):
+            if struct.dtype not in NUMPY_BY_DTYPE:
+                raise HussarError(1, f"output {name}: no numpy type for ONNX dtype {struct.dtype}")
+            dtype = np.dtype(NUMPY_BY_DTYPE[struct.dtype])
+            shape = tuple(struct.dims[axis] for axis in range(struct.rank))
+            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            content = ctypes.string_at(struct.data, size) if size else b""
+            arrays[name] = np.frombuffer(content, dtype).reshape(shape).copy()
+        return arrays
+
+    def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.bind(feeds)()
+        return self.outputs()
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) not in (3, 5):
+        print(__doc__, file=sys.stderr)
+        return 2
+    threads = int(arguments[4]) if len(arguments) == 5 else 0
+    with np.load(arguments[1]) as stored:
+        feeds = {name: stored[name] for name in stored.files}
+    try:
+        outputs = Library().load(arguments[0]).session(threads).run(feeds)
+    except HussarError as error:
+        print(error, file=sys.stderr)
+        return error.code
+    np.savez(arguments[2], **{f"{index}": array for index, array in enumerate(outputs.values())})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
