@@ -88,8 +88,34 @@ struct PackWindows {
     if (valid.high < taps) writer.zero((taps - valid.high) * channels);
   }
 
+  bool is_inside(const Window& window) const {
+    for (int axis = 0; axis < 3; ++axis) {
+      const int64_t last = window.start[axis] + (args->kernel[axis] - 1) * args->dilation[axis];
+      if (window.start[axis] < 0 || last >= args->in[axis]) return false;
+    }
+    return true;
+  }
+
+  // A window that needs no padding.
+  template <class Writer>
+  void gather_inside(Writer& writer, const Window& window) const {
+    const int64_t pitch = args->input_pitch, line_pitch = args->in[2] * pitch;
+    const bool contiguous = contiguous_width();
+    const int64_t runs = contiguous ? 1 : args->kernel[2];
+    const int64_t run_floats = contiguous ? args->kernel[2] * args->channels : args->channels;
+    for (int64_t z = 0; z < args->kernel[0]; ++z) {
+      const int64_t in_z = window.start[0] + z * args->dilation[0];
+      const float* line = window.image + (in_z * args->in[1] + window.start[1]) * line_pitch + window.start[2] * pitch;
+      for (int64_t y = 0; y < args->kernel[1]; ++y, line += args->dilation[1] * line_pitch) {
+        const float* run = line;
+        for (int64_t i = 0; i < runs; ++i, run += args->dilation[2] * pitch) writer.copy(run, run_floats);
+      }
+    }
+  }
+
   template <class Writer>
   void gather(Writer& writer, const Window& window) const {
+    if (is_inside(window)) return gather_inside(writer, window);
     for (int64_t z = 0; z < args->kernel[0]; ++z) {
       const int64_t in_z = window.start[0] + z * args->dilation[0];
       for (int64_t y = 0; y < args->kernel[1]; ++y) {
