@@ -109,6 +109,7 @@ void run_gemm(const GemmArgs& original, Share share, void* scratch) {
                              args.c_row_stride,
                              item * args.m,
                              0,
+                             1,
                              &args.epilogue};
     const float* a = args.a + item * args.a_batch_stride;
     if (args.a_column_stride == 1) {
