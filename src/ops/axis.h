@@ -12,6 +12,14 @@ struct AxisSplit {
 // axis may be negative; it must be in range (inference has checked it).
 AxisSplit split_at(const Shape& shape, int64_t axis);
 
+// Calls visit(first) for every line along the axis: its elements are first + i * inner, i < length.
+template <class Visit>
+void for_each_line(const AxisSplit& split, Visit&& visit) {
+  for (int64_t outer = 0; outer < split.outer; ++outer) {
+    for (int64_t inner = 0; inner < split.inner; ++inner) visit(outer * split.length * split.inner + inner);
+  }
+}
+
 // Same dtype and dims as input 0; checks the attribute `axis` (default -1).
 Status infer_along_axis(InferContext& context);
 

@@ -283,7 +283,32 @@ std::string describe(const ConvArgs& c) {
   return text;
 }
 
-void check_conv(ConvArgs args, TestEpilogue kind, int64_t extra_pitch) {
+double naive_conv_transpose(const ConvArgs& c, const std::vector<float>& weights, int64_t pixel, int64_t out_channel) {
+  const int64_t position[3] = {pixel / (c.out[2] * c.out[1]) % c.out[0], pixel / c.out[2] % c.out[1], pixel % c.out[2]};
+  const int64_t n = pixel / (c.out[2] * c.out[1] * c.out[0]), in_pixels = c.in[0] * c.in[1] * c.in[2];
+  const int64_t group = out_channel / c.filters, taps = c.kernel[0] * c.kernel[1] * c.kernel[2];
+  double sum = 0;
+  for (int64_t tap = 0; tap < taps; ++tap) {
+    const int64_t taps_of_axis[3] = {tap / (c.kernel[2] * c.kernel[1]), tap / c.kernel[2] % c.kernel[1],
+                                     tap % c.kernel[2]};
+    int64_t in = 0;
+    bool reaches = true;
+    for (int axis = 0; axis < 3; ++axis) {
+      const int64_t distance = position[axis] + c.pad[axis] - taps_of_axis[axis] * c.dilation[axis];
+      reaches = reaches && distance >= 0 && distance % c.stride[axis] == 0 && distance / c.stride[axis] < c.in[axis];
+      in = in * c.in[axis] + distance / c.stride[axis];
+    }
+    if (!reaches) continue;
+    for (int64_t channel = 0; channel < c.channels; ++channel) {
+      const int64_t in_channel = group * c.channels + channel;
+      sum += double(c.input[(n * in_pixels + in) * c.input_pitch + in_channel]) *
+             weights[(in_channel * c.filters + out_channel % c.filters) * taps + tap];
+    }
+  }
+  return sum;
+}
+
+void check_conv(ConvArgs args, TestEpilogue kind, int64_t extra_pitch, bool transposed = false) {
   const int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2], k = taps * args.channels;
   const int64_t in_pixels = args.batch * args.in[0] * args.in[1] * args.in[2];
   const int64_t out_pixels = args.batch * args.out[0] * args.out[1] * args.out[2];
@@ -295,7 +320,13 @@ void check_conv(ConvArgs args, TestEpilogue kind, int64_t extra_pitch) {
   const std::vector<float> weights = random_floats(out_channels * k);
   const EpilogueData data(kind, out_pixels, out_channels);
   std::vector<float> panels(args.groups * panel_floats(k, args.filters));
-  pack_conv_filter(weights.data(), args.groups, args.filters, args.channels, taps, panels.data());
+  if (transposed) {
+    pack_conv_transpose_filter(weights.data(), args.groups, args.filters, args.channels, args.kernel, args.stride,
+                               args.dilation, panels.data());
+  } else {
+    pack_conv_filter(weights.data(), args.groups, args.filters, args.channels, taps, panels.data());
+  }
+  const auto naive = transposed ? naive_conv_transpose : naive_conv;
   args.input = input.data();
   args.filter = panels.data();
   args.epilogue = data.epilogue();
@@ -305,7 +336,9 @@ void check_conv(ConvArgs args, TestEpilogue kind, int64_t extra_pitch) {
       std::vector<float> output(out_pixels * args.output_pitch, kUntouched);
       Scratch scratch(k);
       args.output = output.data();
-      run_shares(shares, [&](Share share) { select_tile_table(isa).conv(args, share, scratch.memory); });
+      const TileTable& table = select_tile_table(isa);
+      run_shares(shares,
+                 [&](Share share) { (transposed ? table.conv_transpose : table.conv)(args, share, scratch.memory); });
       if (shares > 1) {
         ASSERT_EQ(std::memcmp(output.data(), first.data(), output.size() * 4), 0)
             << isa_name(isa) << " shares " << shares << ' ' << describe(args);
@@ -319,7 +352,7 @@ void check_conv(ConvArgs args, TestEpilogue kind, int64_t extra_pitch) {
             ASSERT_EQ(actual, kUntouched) << "wrote beyond the pixel";
             continue;
           }
-          ASSERT_NEAR(actual, data.apply(naive_conv(args, weights, pixel, channel), pixel, channel), tolerance(k))
+          ASSERT_NEAR(actual, data.apply(naive(args, weights, pixel, channel), pixel, channel), tolerance(k))
               << isa_name(isa) << ' ' << describe(args) << " at " << pixel << ',' << channel;
         }
       }
@@ -378,6 +411,26 @@ TEST(Conv, RandomShapesOfThreeDimensions) {
                                    args.pad[axis] + pick(0, 2));
     }
     check_conv(args, kEpilogues[random_engine()() % 6], turn % 3);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(ConvTranspose, RandomShapes) {
+  auto pick = [](int64_t low, int64_t high) { return low + int64_t(random_engine()() % (high - low + 1)); };
+  for (int turn = 0; turn < 80; ++turn) {
+    ConvArgs args;
+    args.batch = pick(1, 2), args.groups = pick(1, 2);
+    args.channels = turn % 2 == 0 ? pick(1, 20) : 16 * pick(1, 2);
+    args.filters = pick(1, 40);
+    const bool line = turn % 8 == 0;  // long enough for several stretches
+    for (int axis = line ? 2 : turn % 4 == 0 ? 0 : 1; axis < 3; ++axis) {
+      args.kernel[axis] = pick(1, 5), args.stride[axis] = pick(1, 4), args.dilation[axis] = pick(1, 3);
+      args.in[axis] = pick(1, line ? 250 : 5);
+      const int64_t full = (args.in[axis] - 1) * args.stride[axis] + (args.kernel[axis] - 1) * args.dilation[axis] + 1;
+      args.pad[axis] = pick(0, std::min<int64_t>(3, full - 1));
+      args.out[axis] = std::max<int64_t>(1, full - args.pad[axis] - pick(0, 2)) + pick(0, args.stride[axis] - 1);
+    }
+    check_conv(args, kEpilogues[random_engine()() % 6], turn % 3, true);
     if (HasFatalFailure()) return;
   }
 }

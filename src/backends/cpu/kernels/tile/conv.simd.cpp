@@ -1,144 +1,30 @@
 // Convolution as a matrix product whose rows of A are gathered from the input, tile by tile: row = output pixel,
-// column k = (kernel position, channel). Only the gather knows about strides, dilation, padding and groups.
+// column k = (kernel position, channel).
 #include "backends/cpu/kernels/tile/tile_core.h"
 #include "backends/cpu/kernels/tile/tile_drivers.h"
+#include "backends/cpu/kernels/tile/tile_gather.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 namespace {
 
-// Writes one row of a tile whose segments are multiples of 16 floats, straight to its place.
-struct ChunkWriter {
-  float* dst;
-  int64_t chunk_stride;  // from 16 floats of the row to the next 16
-
-  void copy(const float* source, int64_t count) {
-    for (int64_t i = 0; i < count; i += kTileChunk, dst += chunk_stride) copy16(dst, source + i);
+// Whether every output pixel is a product of the input pixel in the same place.
+bool is_pointwise(const ConvArgs& args) {
+  for (int axis = 0; axis < 3; ++axis) {
+    if (args.kernel[axis] != 1 || args.stride[axis] != 1 || args.pad[axis] != 0) return false;
+    if (args.in[axis] != args.out[axis]) return false;
   }
-  void zero(int64_t count) {
-    for (int64_t i = 0; i < count; i += kTileChunk, dst += chunk_stride) zero16(dst);
-  }
-};
-
-// Writes one row as a line of floats.
-struct LineWriter {
-  float* dst;
-
-  void copy(const float* source, int64_t count) {
-    int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) store(dst + i, load(source + i));
-    if (i < count) store_n(dst + i, load_n(source + i, static_cast<int>(count - i)), static_cast<int>(count - i));
-    dst += count;
-  }
-  void zero(int64_t count) {
-    for (int64_t i = 0; i < count; ++i) dst[i] = 0.0f;
-    dst += count;
-  }
-};
-
-// The part [low, high) of a kernel axis that falls inside the input, for taps at start + tap * dilation.
-struct Taps {
-  int64_t low;
-  int64_t high;
-};
-
-HUSSAR_INLINE Taps taps_inside(int64_t start, int64_t size, int64_t taps, int64_t dilation) {
-  Taps inside = {0, taps};
-  if (start < 0) inside.low = (-start + dilation - 1) / dilation;
-  if (start + (taps - 1) * dilation >= size) inside.high = start >= size ? 0 : (size - start + dilation - 1) / dilation;
-  if (inside.low > inside.high) inside.low = inside.high;
-  return inside;
+  return true;
 }
-
-// Where a row's window starts: image and the first tap's coordinates, which may lie in the padding.
-struct Window {
-  const float* image;
-  int64_t start[3];
-};
-
-struct PackWindows {
-  const ConvArgs* args;
-  const float* input;  // of the group
-  int64_t k;
-  float* line;  // room for one row, rounded up to 16
-
-  // Whether the taps along the width are one run of memory.
-  bool contiguous_width() const { return args->dilation[2] == 1 && args->input_pitch == args->channels; }
-
-  template <class Writer>
-  void gather_width(Writer& writer, const float* pixels, int64_t start, bool inside) const {
-    const int64_t channels = args->channels, taps = args->kernel[2];
-    if (!inside) return writer.zero(taps * channels);
-    const int64_t dilation = args->dilation[2], pitch = args->input_pitch;
-    const Taps valid = taps_inside(start, args->in[2], taps, dilation);
-    if (valid.low > 0) writer.zero(valid.low * channels);
-    if (contiguous_width()) {
-      writer.copy(pixels + (start + valid.low) * pitch, (valid.high - valid.low) * channels);
-    } else {
-      for (int64_t tap = valid.low; tap < valid.high; ++tap) {
-        writer.copy(pixels + (start + tap * dilation) * pitch, channels);
-      }
-    }
-    if (valid.high < taps) writer.zero((taps - valid.high) * channels);
-  }
-
-  template <class Writer>
-  void gather(Writer& writer, const Window& window) const {
-    for (int64_t z = 0; z < args->kernel[0]; ++z) {
-      const int64_t in_z = window.start[0] + z * args->dilation[0];
-      for (int64_t y = 0; y < args->kernel[1]; ++y) {
-        const int64_t in_y = window.start[1] + y * args->dilation[1];
-        const bool inside = in_z >= 0 && in_z < args->in[0] && in_y >= 0 && in_y < args->in[1];
-        const int64_t line_of_pixels = inside ? (in_z * args->in[1] + in_y) * args->in[2] : 0;
-        const float* pixels = window.image + line_of_pixels * args->input_pitch;
-        gather_width(writer, pixels, window.start[2], inside);
-      }
-    }
-  }
-
-  void operator()(int64_t row, int rows, float* dst) const {
-    const int64_t* out = args->out;
-    int64_t x = row % out[2], y = row / out[2] % out[1];
-    int64_t z = row / (out[2] * out[1]) % out[0], n = row / (out[2] * out[1] * out[0]);
-    const int64_t image_floats = args->in[0] * args->in[1] * args->in[2] * args->input_pitch;
-    const bool whole_chunks = args->channels % kTileChunk == 0;
-    for (int r = 0; r < rows; ++r) {
-      Window window = {input + n * image_floats, {}};
-      const int64_t position[3] = {z, y, x};
-      for (int axis = 0; axis < 3; ++axis) {
-        window.start[axis] = position[axis] * args->stride[axis] - args->pad[axis];
-      }
-      float* const target = dst + r * kTileChunk;
-      if (whole_chunks) {
-        ChunkWriter writer = {target, rows * kTileChunk};
-        gather(writer, window);
-      } else {
-        LineWriter writer = {line};
-        gather(writer, window);
-        for (int64_t i = 0; i < k; i += kTileChunk) copy16(target + i * rows, line + i);
-      }
-      if (++x == out[2]) {
-        x = 0;
-        if (++y == out[1]) {
-          y = 0;
-          if (++z == out[0]) {
-            z = 0;
-            ++n;
-          }
-        }
-      }
-    }
-  }
-};
 
 }  // namespace
 
 void run_conv(const ConvArgs& args, Share share, void* scratch) {
   const int64_t k = args.kernel[0] * args.kernel[1] * args.kernel[2] * args.channels;
-  const int64_t row_floats = (k + kTileChunk - 1) / kTileChunk * kTileChunk;
   const int64_t rows = args.batch * args.out[0] * args.out[1] * args.out[2];
   const Work work = share_of_work(args.groups, rows, panel_count(args.filters), share);
-  float* const line = static_cast<float*>(scratch);
-  for (int64_t i = k; i < row_floats; ++i) line[i] = 0.0f;
+  const bool pointwise = is_pointwise(args);
+  float* const lines = static_cast<float*>(scratch);
+  float* const memory = lines + all_lines_floats(k);
   for (int64_t group = work.items.begin; group < work.items.end; ++group) {
     const Product product = {k,
                              args.filters,
@@ -147,9 +33,14 @@ void run_conv(const ConvArgs& args, Share share, void* scratch) {
                              args.output_pitch,
                              0,
                              group * args.filters,
+                             1,
                              &args.epilogue};
-    const PackWindows pack = {&args, args.input + group * args.channels, k, line};
-    run_product(product, work.rows, work.panels, pack, line + row_floats);
+    const float* input = args.input + group * args.channels;
+    if (pointwise) {
+      run_product(product, work.rows, work.panels, PackRows{input, args.input_pitch, k}, memory);
+    } else {
+      run_product(product, work.rows, work.panels, PackWindows{&args, input, k, lines}, memory);
+    }
   }
 }
 

@@ -86,6 +86,9 @@ struct TileTable {
   void (*gemm)(const GemmArgs& args, Share share, void* scratch);
   void (*pack)(const PackArgs& args, Share share);
   void (*conv)(const ConvArgs& args, Share share, void* scratch);
+  // The transposed convolution: tap t of the kernel adds input pixel i to output pixel i * stride - pad + t * dilation.
+  // The filter is packed by pack_conv_transpose_filter.
+  void (*conv_transpose)(const ConvArgs& args, Share share, void* scratch);
 };
 
 HUSSAR_DECLARE_PER_ISA(TileTable, tile_table)

@@ -52,8 +52,8 @@ inline Work share_of_work(int64_t items, int64_t rows, int64_t panels, Share sha
           part_of(rows, best_rows, index / best_panels % best_rows), part_of(panels, best_panels, index % best_panels)};
 }
 
-// One matrix product out of a batch or of the groups of a convolution. c is its row 0, column 0; row and column are
-// what the epilogue adds to the position within C.
+// One matrix product out of a batch or of the groups of a convolution. c is its row 0, column 0; for the epilogue, row
+// r of C is row + r * row_step of the output, column c is column + c.
 struct Product {
   int64_t k;
   int64_t n;
@@ -62,8 +62,21 @@ struct Product {
   int64_t c_pitch;
   int64_t row;
   int64_t column;
+  int64_t row_step;
   const Epilogue* epilogue;
 };
+
+// The epilogue's program on a tile whose first row is `row` of the product.
+inline void run_program(const Product& product, int64_t row, const ProgramBlock& block) {
+  const Program& program = *product.epilogue->program;
+  ProgramOperand operands[kProgramOperands];
+  for (int i = 0; i < program.operand_count; ++i) {
+    const ProgramOperand& operand = product.epilogue->operands[i];
+    operands[i] = {operand.data + (product.row + row * product.row_step) * operand.row_stride,
+                   operand.row_stride * product.row_step, operand.column_stride};
+  }
+  program_table.run(program, operands, block);
+}
 
 // Runs the tile at `row` (rows of it) and `panel` (panels of them); a is its packed rows.
 inline void run_tile(const Product& product, const float* a, int64_t row, int rows, int64_t panel, int panels) {
@@ -78,9 +91,10 @@ inline void run_tile(const Product& product, const float* a, int64_t row, int ro
   out.high = epilogue.high;
   out.columns = columns;
   out.residual = nullptr;
-  out.residual_pitch = epilogue.residual_pitch;
+  out.residual_pitch = epilogue.residual_pitch * product.row_step;
   if (epilogue.residual != nullptr) {
-    out.residual = epilogue.residual + (product.row + row) * epilogue.residual_pitch + product.column + first;
+    out.residual =
+        epilogue.residual + (product.row + row * product.row_step) * epilogue.residual_pitch + product.column + first;
   }
   out.bias = kZeros;
   alignas(64) float padded_bias[8 * 16];
@@ -99,9 +113,7 @@ inline void run_tile(const Product& product, const float* a, int64_t row, int ro
   out.c = buffer;
   out.c_pitch = panels * 16;
   kernel(a, b, 16 * product.k, product.k, out);
-  program_table.run(
-      *epilogue.program, epilogue.operands,
-      {buffer, c, panels * 16, product.c_pitch, product.row + row, product.column + first, rows, columns});
+  run_program(product, row, {buffer, c, panels * 16, product.c_pitch, 0, product.column + first, rows, columns});
 }
 
 // Computes rows x panels of one product. pack(row, rows, dst) writes rows of A as [ceil(k / 16)][rows][16].
@@ -112,7 +124,7 @@ void run_product(const Product& product, Range rows, Range panels, Pack pack, fl
   const int64_t row_floats = (product.k + kTileChunk - 1) / kTileChunk * kTileChunk;
   const int64_t tiles = (total + kTileRows - 1) / kTileRows;
   const int64_t most_rows = (total + tiles - 1) / tiles;
-  const int64_t fit = kBlockFloats / (most_rows * row_floats);
+  const int64_t fit = kBlockFloats / (most_rows * (row_floats > 0 ? row_floats : 1));
   const int64_t blocks = fit < 1 ? tiles : (tiles + fit - 1) / fit;
   const int widest = max_panels(static_cast<int>(most_rows));
   for (int64_t block = 0; block < blocks; ++block) {

@@ -7,5 +7,6 @@ namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 void run_gemm(const GemmArgs& args, Share share, void* scratch);
 void run_pack(const PackArgs& args, Share share);
 void run_conv(const ConvArgs& args, Share share, void* scratch);
+void run_conv_transpose(const ConvArgs& args, Share share, void* scratch);
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

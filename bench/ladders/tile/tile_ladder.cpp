@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/cpu/kernels/depthwise/depthwise.h"
 #include "backends/cpu/kernels/tile/tile.h"
 
 namespace hussar::cpu {
@@ -109,6 +110,35 @@ constexpr ConvShape kConvs[] = {
     {"mobilenet/1x1_160_960_7", 7, 160, 960, 1, 1},
 };
 
+// channels = filters, one kernel each.
+void run_depthwise(benchmark::State& state, ConvShape s) {
+  const int64_t out = (s.size + s.stride - 1) / s.stride, taps = s.kernel * s.kernel;
+  FloatBuffer input(s.size * s.size * s.channels), weights(panel_floats(taps, s.channels)),
+      output(out * out * s.channels), bias(s.channels);
+  DepthwiseArgs args;
+  args.channels = s.channels;
+  for (int axis : {0, 1}) {
+    args.in[axis] = s.size, args.out[axis] = out, args.kernel[axis] = s.kernel, args.stride[axis] = s.stride;
+    args.pad[axis] = s.kernel / 2;
+  }
+  args.input = input.data, args.input_pitch = s.channels, args.weights = weights.data;
+  args.output = output.data, args.output_pitch = s.channels;
+  args.epilogue.bias = bias.data;
+  args.epilogue.low = 0, args.epilogue.high = 6;
+  const DepthwiseTable& table = select_depthwise_table(active_isa());
+  for (auto _ : state) table.conv(args, {0, 1});
+  report(state, 2.0 * out * out * s.channels * taps);
+  state.counters["GB"] = benchmark::Counter(4e-9 * (s.size * s.size + out * out) * s.channels,
+                                            benchmark::Counter::kIsIterationInvariantRate);
+}
+
+constexpr ConvShape kDepthwise[] = {
+    {"depthwise/3x3_32_112", 112, 32, 32, 3, 1},  {"depthwise/3x3s2_96_112", 112, 96, 96, 3, 2},
+    {"depthwise/3x3_144_56", 56, 144, 144, 3, 1}, {"depthwise/3x3_192_28", 28, 192, 192, 3, 1},
+    {"depthwise/3x3_384_14", 14, 384, 384, 3, 1}, {"depthwise/3x3_960_7", 7, 960, 960, 3, 1},
+    {"depthwise/5x5_672_14", 14, 672, 672, 5, 1},
+};
+
 struct GemmShape {
   const char* name;
   int64_t m, n, k;
@@ -127,6 +157,7 @@ constexpr GemmShape kGemms[] = {
 int main(int argc, char** argv) {
   using namespace hussar::cpu;
   for (const ConvShape& shape : kConvs) benchmark::RegisterBenchmark(shape.name, run_conv, shape);
+  for (const ConvShape& shape : kDepthwise) benchmark::RegisterBenchmark(shape.name, run_depthwise, shape);
   for (const GemmShape& shape : kGemms) benchmark::RegisterBenchmark(shape.name, run_gemm, shape.m, shape.n, shape.k);
   benchmark::Initialize(&argc, argv);
   benchmark::AddCustomContext("level", isa_name(active_isa()));

@@ -1,0 +1,174 @@
+// The packing of rows of A: plain matrix rows, and the gather of convolution windows. Only this file knows about
+// strides, dilation and padding.
+// Internal to kernels/tile, for *.simd.cpp files only.
+#pragma once
+#include "backends/cpu/kernels/tile/tile.h"
+#include "backends/cpu/kernels/tile/tile_kernels.h"
+#include "backends/cpu/simd/taps.h"
+
+namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
+
+// Rows of a matrix whose columns are contiguous.
+struct PackRows {
+  const float* a;
+  int64_t row_stride;
+  int64_t k;
+
+  void operator()(int64_t row, int rows, float* dst) const {
+    const int64_t whole = k / kTileChunk * kTileChunk;
+    for (int r = 0; r < rows; ++r) {
+      const float* source = a + (row + r) * row_stride;
+      float* out = dst + r * kTileChunk;
+      for (int64_t i = 0; i < whole; i += kTileChunk, out += rows * kTileChunk) copy16(out, source + i);
+      for (int64_t i = whole; i < k; i += kLanes, out += kLanes) {
+        store(out, load_up_to(source + i, static_cast<int>(k - i)));
+      }
+    }
+  }
+};
+
+// Writes one row of a tile whose segments are multiples of 16 floats, straight to its place.
+struct ChunkWriter {
+  float* dst;
+  int64_t chunk_stride;  // from 16 floats of the row to the next 16
+
+  void copy(const float* source, int64_t count) {
+    for (int64_t i = 0; i < count; i += kTileChunk, dst += chunk_stride) copy16(dst, source + i);
+  }
+  void zero(int64_t count) {
+    for (int64_t i = 0; i < count; i += kTileChunk, dst += chunk_stride) zero16(dst);
+  }
+};
+
+// Writes one row as a line of floats, and up to a vector of garbage behind it.
+struct LineWriter {
+  float* dst;
+
+  void copy(const float* source, int64_t count) {
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) store(dst + i, load(source + i));
+    if (i < count) store(dst + i, load_n(source + i, static_cast<int>(count - i)));
+    dst += count;
+  }
+  void zero(int64_t count) {
+    for (int64_t i = 0; i < count; i += kLanes) store(dst + i, set(0.0f));
+    dst += count;
+  }
+};
+
+// Where a row's window starts: image and the first tap's coordinates, which may lie in the padding.
+struct Window {
+  const float* image;
+  int64_t start[3];
+};
+
+struct PackWindows {
+  const ConvArgs* args;
+  const float* input;  // of the group
+  int64_t k;
+  float* lines;  // line_count(k) of line_floats(k)
+
+  // Whether the taps along the width are one run of memory.
+  bool contiguous_width() const { return args->dilation[2] == 1 && args->input_pitch == args->channels; }
+
+  template <class Writer>
+  void gather_width(Writer& writer, const float* pixels, int64_t start, bool inside) const {
+    const int64_t channels = args->channels, taps = args->kernel[2];
+    if (!inside) return writer.zero(taps * channels);
+    const int64_t dilation = args->dilation[2], pitch = args->input_pitch;
+    const Taps valid = taps_inside(start, args->in[2], taps, dilation);
+    if (valid.low > 0) writer.zero(valid.low * channels);
+    if (contiguous_width()) {
+      writer.copy(pixels + (start + valid.low) * pitch, (valid.high - valid.low) * channels);
+    } else {
+      for (int64_t tap = valid.low; tap < valid.high; ++tap) {
+        writer.copy(pixels + (start + tap * dilation) * pitch, channels);
+      }
+    }
+    if (valid.high < taps) writer.zero((taps - valid.high) * channels);
+  }
+
+  bool is_inside(const Window& window) const {
+    for (int axis = 0; axis < 3; ++axis) {
+      const int64_t last = window.start[axis] + (args->kernel[axis] - 1) * args->dilation[axis];
+      if (window.start[axis] < 0 || last >= args->in[axis]) return false;
+    }
+    return true;
+  }
+
+  // A window that needs no padding.
+  template <class Writer>
+  void gather_inside(Writer& writer, const Window& window) const {
+    const int64_t pitch = args->input_pitch, line_pitch = args->in[2] * pitch;
+    const bool contiguous = contiguous_width();
+    const int64_t runs = contiguous ? 1 : args->kernel[2];
+    const int64_t run_floats = contiguous ? args->kernel[2] * args->channels : args->channels;
+    for (int64_t z = 0; z < args->kernel[0]; ++z) {
+      const int64_t in_z = window.start[0] + z * args->dilation[0];
+      const float* line = window.image + (in_z * args->in[1] + window.start[1]) * line_pitch + window.start[2] * pitch;
+      for (int64_t y = 0; y < args->kernel[1]; ++y, line += args->dilation[1] * line_pitch) {
+        const float* run = line;
+        for (int64_t i = 0; i < runs; ++i, run += args->dilation[2] * pitch) writer.copy(run, run_floats);
+      }
+    }
+  }
+
+  template <class Writer>
+  void gather(Writer& writer, const Window& window) const {
+    if (is_inside(window)) return gather_inside(writer, window);
+    for (int64_t z = 0; z < args->kernel[0]; ++z) {
+      const int64_t in_z = window.start[0] + z * args->dilation[0];
+      for (int64_t y = 0; y < args->kernel[1]; ++y) {
+        const int64_t in_y = window.start[1] + y * args->dilation[1];
+        const bool inside = in_z >= 0 && in_z < args->in[0] && in_y >= 0 && in_y < args->in[1];
+        const int64_t line_of_pixels = inside ? (in_z * args->in[1] + in_y) * args->in[2] : 0;
+        const float* pixels = window.image + line_of_pixels * args->input_pitch;
+        gather_width(writer, pixels, window.start[2], inside);
+      }
+    }
+  }
+
+  void operator()(int64_t row, int rows, float* dst) const {
+    const int64_t* out = args->out;
+    int64_t x = row % out[2], y = row / out[2] % out[1];
+    int64_t z = row / (out[2] * out[1]) % out[0], n = row / (out[2] * out[1] * out[0]);
+    const int64_t image_floats = args->in[0] * args->in[1] * args->in[2] * args->input_pitch;
+    const bool whole_chunks = args->channels % kTileChunk == 0;
+    const bool batch_of_lines = line_count(k) > 1;
+    for (int r = 0; r < rows; ++r) {
+      Window window = {input + n * image_floats, {}};
+      const int64_t position[3] = {z, y, x};
+      for (int axis = 0; axis < 3; ++axis) {
+        window.start[axis] = position[axis] * args->stride[axis] - args->pad[axis];
+      }
+      if (whole_chunks) {
+        ChunkWriter writer = {dst + r * kTileChunk, rows * kTileChunk};
+        gather(writer, window);
+      } else {
+        LineWriter writer = {lines + (batch_of_lines ? r * line_floats(k) : 0)};
+        gather(writer, window);
+        if (!batch_of_lines) spread(lines, dst + r * kTileChunk, rows);
+      }
+      if (++x == out[2]) {
+        x = 0;
+        if (++y == out[1]) {
+          y = 0;
+          if (++z == out[0]) {
+            z = 0;
+            ++n;
+          }
+        }
+      }
+    }
+    if (whole_chunks || !batch_of_lines) return;
+    for (int r = 0; r < rows; ++r) spread(lines + r * line_floats(k), dst + r * kTileChunk, rows);
+  }
+
+ private:
+  // One line to its chunks; what lies behind k in the last chunk is never used.
+  void spread(const float* line, float* dst, int rows) const {
+    for (int64_t i = 0; i < k; i += kTileChunk) copy16(dst + i * rows, line + i);
+  }
+};
+
+}  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

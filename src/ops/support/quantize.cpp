@@ -1,0 +1,93 @@
+// Ranges and parameters of quantised values.
+#include "ops/quantize.h"
+
+#include "ops/axis.h"
+
+namespace hussar {
+
+IntegerRange integer_range(DType dtype) {
+  switch (dtype) {
+    case DType::kInt8: return {-128, 127};
+    case DType::kUInt16: return {0, 65535};
+    case DType::kInt16: return {-32768, 32767};
+    case DType::kInt32: return {-2147483648.0, 2147483647.0};
+    case DType::kUInt4: return {0, 15};
+    case DType::kInt4: return {-8, 7};
+    case DType::kUInt2: return {0, 3};
+    case DType::kInt2: return {-2, 1};
+    default: return {0, 255};
+  }
+}
+
+Status check_parameter(const InferContext& context, size_t input, const Dim* length) {
+  const Dims* dims = context.dims(input);
+  if (dims == nullptr || product(*dims).is(1) || !product(*dims).is_constant()) return {};
+  bool fits = length != nullptr && dims->size() == 1 && (!length->is_constant() || (*dims)[0] == *length);
+  if (!fits) return context.fail("input {} has the shape {}; it must be one number or one per channel", input, to_string(*dims));
+  return {};
+}
+
+std::vector<int64_t> centered(const EvalContext& context, size_t data, size_t zero_point) {
+  const Tensor& tensor = context.input(data);
+  std::vector<int64_t> values(static_cast<size_t>(tensor.elements()));
+  load_elements<int64_t>(tensor, 0, tensor.elements(), values.data());
+  if (!context.has(zero_point) || values.empty()) return values;
+  Ints zero_points = context.integers(zero_point);
+  if (zero_points.empty()) return values;
+  int64_t inner = zero_points.size() == 1 ? tensor.elements() : tensor.elements() / tensor.shape()[0];
+  for (size_t i = 0; i < values.size(); ++i) values[i] -= zero_points[i / static_cast<size_t>(inner)];
+  return values;
+}
+
+ScaleMap scale_map(const EvalContext& context) {
+  const Shape& data = context.shape(0);
+  const Shape& scale = context.shape(1);
+  ScaleMap map;
+  if (scale.elements() == 1) {
+    map.inner = data.elements();
+    return map;
+  }
+  AxisSplit split = split_at(data, context.attributes.get_int("axis", 1));
+  map.outer = split.outer;
+  map.length = split.length;
+  map.inner = split.inner;
+  map.block_step = 1;
+  if (scale.rank() == 1 && context.attributes.get_int("block_size", 0) == 0) return map;
+  map.block = context.attributes.get_int("block_size", 0);
+  map.inner_step = 1;
+  map.block_step = split.inner;
+  map.outer_step = (split.length + map.block - 1) / map.block * split.inner;
+  return map;
+}
+
+Status check_scales(const InferContext& context) {
+  const Dims* data = context.dims(0);
+  const Dims* scale = context.dims(1);
+  int64_t block = context.attributes.get_int("block_size", 0);
+  if (block < 0 || block >= (int64_t{1} << 31)) return context.fail("block_size is {}", block);
+  auto differ = [](const Dim& a, const Dim& b) { return a.is_constant() && b.is_constant() && !(a == b); };
+  if (scale == nullptr) return {};
+  if (const Dims* zero_point = context.dims(2); zero_point != nullptr && !(product(*zero_point).is(1) && product(*scale).is(1))) {
+    bool same = zero_point->size() == scale->size();
+    for (size_t i = 0; same && i < scale->size(); ++i) same = !differ((*zero_point)[i], (*scale)[i]);
+    if (!same) return context.fail("the zero point and the scale have different shapes");
+  }
+  if (data == nullptr || product(*scale).is(1)) return {};
+  int axis = HUSSAR_TRY(context.normalize_axis(context.attributes.get_int("axis", 1), static_cast<int>(data->size())));
+  if (data->empty()) return context.fail("a scalar needs one scale");
+  if (block == 0) {
+    if (scale->size() != 1 || differ((*scale)[0], (*data)[axis])) {
+      return context.fail("scales of shape {} for axis {} of shape {}", to_string(*scale), axis, to_string(*data));
+    }
+    return {};
+  }
+  bool fits = scale->size() == data->size();
+  for (size_t i = 0; fits && i < data->size(); ++i) {
+    Dim wanted = static_cast<int>(i) == axis ? ceil_div((*data)[i], Dim(block)) : (*data)[i];
+    fits = !differ((*scale)[i], wanted);
+  }
+  if (!fits) return context.fail("scales of shape {} for blocks of {} along axis {} of shape {}", to_string(*scale), block, axis, to_string(*data));
+  return {};
+}
+
+}  // namespace hussar

@@ -1,0 +1,53 @@
+// Runs one kernel on one node and compares it with the reference evaluator of the operator.
+#pragma once
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hussar/tensor.h"
+#include "tensor/attributes.h"
+#include "tensor/layout.h"
+#include "tests/kernels/levels.h"
+
+namespace hussar {
+
+struct Argument {
+  Tensor tensor;  // plain; invalid: omitted
+  bool constant = false;
+  Layout layout = Layout::kPlain;
+  int64_t gap = 0;  // channels-last: pitch - channels
+};
+
+struct KernelCase {
+  std::string kernel;
+  std::string op;
+  std::vector<Argument> inputs;
+  Attributes attributes = {};
+  size_t outputs = 1;
+  Layout output_layout = Layout::kPlain;
+  int64_t output_gap = 0;
+  double tolerance = 0;  // of |difference| <= tolerance * max(1, |expected|); 0: the same bits, any NaN equal to any
+};
+
+// Checks on 1 and 2 threads: the tactic takes the node, all outputs agree with the reference, nothing outside of the
+// outputs is written, and run() allocates nothing.
+void expect_kernel_agrees(const KernelCase& test);
+// What the tactic says to the node; nullopt: takes it.
+std::optional<std::string> refusal_of(const KernelCase& test);
+// The error message of run(), "" when it succeeds.
+std::string run_error_of(const KernelCase& test);
+
+// Random plain tensors. Integers come from [low, high], floats from [low, high).
+Tensor random_tensor(DType dtype, const Shape& shape, double low = -2, double high = 2);
+Tensor integers(std::initializer_list<int64_t> values, DType dtype = DType::kInt64);
+Tensor integers(const Ints& values, DType dtype = DType::kInt64);
+Attributes attributes(std::initializer_list<std::pair<const char*, Attribute>> list);
+
+// A random integer in [low, high].
+inline int64_t pick(int64_t low, int64_t high) {
+  return std::uniform_int_distribution<int64_t>(low, high)(cpu::random_engine());
+}
+
+}  // namespace hussar
