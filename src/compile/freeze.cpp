@@ -2,6 +2,7 @@
 #include "compile/freeze.h"
 
 #include <cstring>
+#include <deque>
 #include <set>
 #include <unordered_map>
 
@@ -41,6 +42,7 @@ class Freezer {
 
   Result<PlanGraph> run(Graph& graph) {
     collect_input_symbols(graph);
+    drop_unbound_slices(graph);
     for (Value* input : graph.inputs) {
       PlanValue& value = plan_.values[index_of(graph, input)];
       value.storage = Storage::kInput;
@@ -52,6 +54,7 @@ class Freezer {
       Choice choice;
       if (!reference_only_) choice = choose(Problem{*node, target_});
       if (choice.tactic != nullptr && choice.tactic->pack != nullptr) {
+        choice_flops_[node] = flops_per_output(*node);
         Packing packing(graph, *node);
         HUSSAR_TRY(choice.tactic->pack(packing));
       }
@@ -59,6 +62,7 @@ class Freezer {
     }
     for (const auto& node : graph.nodes()) HUSSAR_TRY(add_step(graph, *node, choices[node.get()]));
     for (Value* output : graph.outputs) plan_.outputs.push_back(index_of(graph, output));
+    place_slices();
     return std::move(plan_);
   }
 
@@ -85,6 +89,46 @@ class Freezer {
     return true;
   }
 
+  // Slices need memory that is planned; where shapes depend on data, Concat and Split copy instead.
+  void drop_unbound_slices(Graph& graph) {
+    for (Node* node : graph.snapshot()) {
+      if (!is_joined(*node)) continue;
+      bool bound = true;
+      for (const auto* list : {&node->inputs, &node->outputs}) {
+        for (const Value* value : *list) bound = bound && (value == nullptr || is_bound(*value));
+      }
+      if (bound) continue;
+      for (const auto* list : {&node->inputs, &node->outputs}) {
+        for (Value* value : *list) {
+          if (value != nullptr) value->slice_of = nullptr;
+        }
+      }
+    }
+  }
+
+  // With 64 for every symbolic dimension; what depends on symbols cancels out where weights are constant.
+  static double flops_per_output(const Node& node) {
+    const OpDef* op = find_op(node.op);
+    if (op == nullptr || op->flops == nullptr || node.output() == nullptr) return 0;
+    Node sized;
+    std::deque<Value> values;
+    auto size = [&values](const Value* value) -> Value* {
+      if (value == nullptr) return nullptr;
+      Value& copy = values.emplace_back();
+      copy.dims = value->dims;
+      for (size_t axis = 0; copy.dims && axis < copy.dims->size(); ++axis) {
+        if (!(*copy.dims)[axis].is_constant()) (*copy.dims)[axis] = Dim(64);
+      }
+      return &copy;
+    };
+    for (const Value* input : node.inputs) sized.inputs.push_back(size(input));
+    for (const Value* output : node.outputs) sized.outputs.push_back(size(output));
+    sized.op = node.op;
+    sized.attributes = node.attributes;
+    auto shape = sized.outputs[0]->static_shape();
+    return shape && shape->elements() > 0 ? op->flops(sized) / static_cast<double>(shape->elements()) : 0;
+  }
+
   int32_t index_of(const Graph& graph, const Value* value) {
     if (value == nullptr) return -1;
     auto [it, inserted] = index_.emplace(value, static_cast<int32_t>(plan_.values.size()));
@@ -105,18 +149,53 @@ class Freezer {
     return it->second;
   }
 
-  // A view shares the memory of its input when both lie plainly and neither is moved by the data.
-  bool can_alias(const Graph& graph, const Node& node) const {
-    const OpDef* op = find_op(node.op);
-    if (!has_trait(op, kView) || reference_only_ || node.outputs.size() != 1 || node.program) return false;
+  // Whether the node's output has the bytes of its input in the same order.
+  static bool is_view(const Node& node) {
     const Value& in = *node.inputs[0];
     const Value& out = *node.outputs[0];
-    if (!is_bound(in) || !is_bound(out) || in.dtype != out.dtype) return false;
-    if (in.layout != Layout::kPlain || out.layout != Layout::kPlain || in.is_constant()) return false;
+    if (has_trait(find_op(node.op), kView)) return in.layout == Layout::kPlain && out.layout == Layout::kPlain;
+    if (node.op == "Transpose") return in.layout != out.layout;  // choose_layouts leaves only those that move nothing
+    if (node.op != "hussar.Reformat" || !in.dims || in.slice_of != nullptr) return false;
+    // One pixel: both layouts are the same bytes.
+    for (size_t axis = 2; axis < in.dims->size(); ++axis) {
+      if (!(*in.dims)[axis].is(1)) return false;
+    }
+    return true;
+  }
+
+  // A view shares the memory of its input when neither is moved by the data.
+  bool can_alias(const Graph& graph, const Node& node) const {
+    if (reference_only_ || node.outputs.size() != 1 || node.program || node.inputs.empty()) return false;
+    if (node.inputs[0] == nullptr || node.outputs[0] == nullptr || !is_view(node)) return false;
+    const Value& in = *node.inputs[0];
+    const Value& out = *node.outputs[0];
+    if (!is_bound(in) || !is_bound(out) || in.dtype != out.dtype || in.is_constant()) return false;
+    if (in.slice_of != nullptr || out.slice_of != nullptr) return false;
     // What an output views must stay valid when the caller's inputs are gone.
     const Value* root = &in;
-    while (root->producer != nullptr && has_trait(find_op(root->producer->op), kView)) root = root->producer->inputs[0];
-    return !(graph.is_output(&out) && (root->producer == nullptr));
+    while (root->producer != nullptr && is_view(*root->producer)) root = root->producer->inputs[0];
+    return !(graph.is_output(&out) && root->producer == nullptr);
+  }
+
+  // Values inside other values become aliases of whoever holds the memory in the end.
+  void place_slices() {
+    for (auto& [value, index] : index_) {
+      if (value->slice_of == nullptr) continue;
+      int64_t offset = 0;
+      const Value* root = value;
+      for (; root->slice_of != nullptr; root = root->slice_of) offset += root->channel_offset;
+      PlanValue& entry = plan_.values[index];
+      if (entry.storage != Storage::kArena || index_.count(root) == 0) continue;
+      entry.storage = Storage::kAlias;
+      entry.alias_of = index_.at(root);
+      entry.channel_offset = offset;
+    }
+  }
+
+  static bool is_joined(const Node& node) {
+    bool join = node.op == "Concat" && node.inputs[0] != nullptr && node.inputs[0]->slice_of == node.outputs[0];
+    bool cut = node.op == "Split" && node.outputs[0] != nullptr && node.outputs[0]->slice_of == node.inputs[0];
+    return join || cut;
   }
 
   Status add_step(Graph& graph, Node& node, const Choice& choice) {
@@ -128,6 +207,7 @@ class Freezer {
     step.program_inputs = node.program_inputs;
     step.kernel = choice.tactic == nullptr ? std::string(kReferenceKernel) : std::string(choice.tactic->kernel);
     step.report = describe(choice);
+    if (auto it = choice_flops_.find(&node); it != choice_flops_.end()) step.flops_per_output = it->second;
     for (const Value* input : node.inputs) step.inputs.push_back(index_of(graph, input));
     for (const Value* output : node.outputs) step.outputs.push_back(index_of(graph, output));
     if (can_alias(graph, node)) {
@@ -137,6 +217,9 @@ class Freezer {
       view.alias_of = holder.storage == Storage::kAlias ? holder.alias_of : step.inputs[0];
       step.kernel = "view";
       step.report = "view: no work";
+    } else if (is_joined(node)) {
+      step.kernel = "view";
+      step.report = "view: the parts live inside the whole";
     }
     for (const Body& body : node.bodies) {
       Freezer inner(target_, reference_only_, constants_);
@@ -152,6 +235,7 @@ class Freezer {
   PlanGraph plan_;
   std::unordered_map<const Value*, int32_t> index_;
   std::set<std::string> input_symbols_;
+  std::unordered_map<const Node*, double> choice_flops_;  // of nodes that are packed
 };
 
 }  // namespace

@@ -41,6 +41,9 @@ Graph Graph::clone() const {
     value_of[value.get()] = duplicate.get();
     copy.values_.push_back(std::move(duplicate));
   }
+  for (const auto& value : copy.values_) {
+    if (value->slice_of != nullptr) value->slice_of = value_of.at(value->slice_of);
+  }
   auto translate = [&](const std::vector<Value*>& list) {
     std::vector<Value*> result;
     for (const Value* value : list) result.push_back(value == nullptr ? nullptr : value_of.at(value));

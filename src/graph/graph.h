@@ -30,6 +30,9 @@ struct Value {
   std::optional<Tensor> constant;
   Node* producer = nullptr;  // null for graph inputs and constants
   std::vector<Node*> users;  // a node that uses the value twice is listed twice
+  // A channels-last value that lies inside another one, from channel `channel_offset` on (set by passes).
+  Value* slice_of = nullptr;
+  int64_t channel_offset = 0;
 
   bool is_constant() const { return constant.has_value(); }
   int rank() const { return dims ? static_cast<int>(dims->size()) : -1; }

@@ -1,4 +1,4 @@
-// LpNormalization: x divided by its L1 or L2 norm along one axis; a line of zeros stays zeros.
+// LpNormalization: x divided by its L1 or L2 norm along one axis; a line of zeros becomes NaN.
 #include "ops/axis.h"
 #include "ops/elementwise.h"
 
@@ -22,9 +22,7 @@ static Status evaluate(EvalContext& context) {
       norm += squared ? value * value : std::abs(value);
     }
     if (squared) norm = std::sqrt(norm);
-    for (int64_t i = 0; i < split.length; ++i) {
-      y[first + i * split.inner] = norm == 0 ? 0 : x[first + i * split.inner] / norm;
-    }
+    for (int64_t i = 0; i < split.length; ++i) y[first + i * split.inner] = x[first + i * split.inner] / norm;
   });
   return {};
 }

@@ -59,6 +59,9 @@ struct OpDef {
   double (*flops)(const Node&) = nullptr;
 };
 
+// The operator whose whole meaning is its fused program; others with a program apply it to their output 0.
+inline constexpr std::string_view kPointwise = "hussar.Pointwise";
+
 std::span<const OpDef* const> all_ops();
 // By name or alias; null when unknown.
 const OpDef* find_op(std::string_view name);

@@ -78,6 +78,8 @@ Status GraphRun::create_step(size_t index) {
   step.node.op = plan_step.op;
   step.node.name = plan_step.name;
   step.node.attributes = plan_step.attributes;
+  step.node.program = plan_step.program;
+  step.node.program_inputs = plan_step.program_inputs;
   // Inference and evaluation only ask whether an operand is there.
   static Value present;
   for (int32_t input : plan_step.inputs) step.node.inputs.push_back(input < 0 ? nullptr : &present);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr float kUntouched = 12345.0f;
 
-double naive(const DepthwiseArgs& c, int64_t pixel, int64_t channel) {
+double naive(const DepthwiseArgs& c, const std::vector<float>& weights, int64_t pixel, int64_t channel) {
   const int64_t x = pixel % c.out[1], y = pixel / c.out[1] % c.out[0], n = pixel / (c.out[1] * c.out[0]);
   double sum = 0;
   for (int64_t ky = 0; ky < c.kernel[0]; ++ky) {
@@ -22,7 +22,7 @@ double naive(const DepthwiseArgs& c, int64_t pixel, int64_t channel) {
       const int64_t in_x = x * c.stride[1] - c.pad[1] + kx * c.dilation[1];
       if (in_y < 0 || in_y >= c.in[0] || in_x < 0 || in_x >= c.in[1]) continue;
       sum += double(c.input[((n * c.in[0] + in_y) * c.in[1] + in_x) * c.input_pitch + channel]) *
-             c.weights[(ky * c.kernel[1] + kx) * c.channels + channel];
+             weights[(ky * c.kernel[1] + kx) * c.channels + channel];
     }
   }
   return sum;
@@ -46,7 +46,9 @@ void check(DepthwiseArgs args, Kind kind, int64_t extra_pitch) {
   program.steps[1] = {ProgramOp::kAdd, 0, 0, ProgramSource::kOperand, 1, {}, 0, 0};
   const ProgramOperand operands[] = {{scale.data(), 0, 1}, {residual.data(), args.channels, 1}};
   args.input = input.data();
-  args.weights = weights.data();
+  std::vector<float> panels(panel_floats(args.kernel[0] * args.kernel[1], args.channels));
+  pack_panels(weights.data(), args.kernel[0] * args.kernel[1], args.channels, args.channels, 1, panels.data());
+  args.weights = panels.data();
   if (kind != Kind::kPlain) args.epilogue.bias = bias.data();
   if (kind == Kind::kFused) {
     args.epilogue.residual = residual.data(), args.epilogue.residual_pitch = args.channels;
@@ -71,7 +73,7 @@ void check(DepthwiseArgs args, Kind kind, int64_t extra_pitch) {
             ASSERT_EQ(actual, kUntouched) << "wrote beyond the pixel";
             continue;
           }
-          double expected = naive(args, pixel, channel);
+          double expected = naive(args, weights, pixel, channel);
           const float other = residual[pixel * args.channels + channel];
           if (kind != Kind::kPlain) expected += bias[channel];
           if (kind == Kind::kFused) expected = std::fmin(std::fmax(expected + other, -0.5), 1.5);

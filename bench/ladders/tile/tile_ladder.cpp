@@ -113,8 +113,8 @@ constexpr ConvShape kConvs[] = {
 // channels = filters, one kernel each.
 void run_depthwise(benchmark::State& state, ConvShape s) {
   const int64_t out = (s.size + s.stride - 1) / s.stride, taps = s.kernel * s.kernel;
-  FloatBuffer input(s.size * s.size * s.channels), weights(taps * s.channels), output(out * out * s.channels),
-      bias(s.channels);
+  FloatBuffer input(s.size * s.size * s.channels), weights(panel_floats(taps, s.channels)),
+      output(out * out * s.channels), bias(s.channels);
   DepthwiseArgs args;
   args.channels = s.channels;
   for (int axis : {0, 1}) {

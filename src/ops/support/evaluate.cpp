@@ -6,6 +6,7 @@
 #include "ops/builder.h"
 #include "ops/infer.h"
 #include "ops/op_def.h"
+#include "ops/scalar_program.h"
 
 namespace hussar {
 
@@ -126,6 +127,21 @@ Result<std::vector<Tensor>> allocate_outputs(const Node& node, const std::vector
   return outputs;
 }
 
+// The operator on its own inputs, then the fused program over output 0.
+Result<std::vector<Tensor>> evaluate_fused(const Node& node, const OpDef& op, std::vector<Tensor> inputs,
+                                           std::vector<Tensor> outputs, BodyRunner run_body) {
+  auto own = static_cast<size_t>(node.program_inputs);
+  HUSSAR_CHECK(own <= inputs.size(), ErrorCode::kInvalidModel, "{}: malformed fused program", describe(node));
+  std::vector<Tensor> own_inputs(inputs.begin(), inputs.begin() + static_cast<std::ptrdiff_t>(own));
+  while (!own_inputs.empty() && !own_inputs.back().valid()) own_inputs.pop_back();
+  EvalContext context(node, std::move(own_inputs), std::move(outputs), std::move(run_body));
+  HUSSAR_TRY(op.evaluate(context));
+  Tensor start = context.output().clone();
+  EvalContext fused(node, std::move(inputs), std::move(context.outputs()), nullptr);
+  HUSSAR_TRY(evaluate_program(fused, start.data<float>()));
+  return std::move(fused.outputs());
+}
+
 }  // namespace
 
 Result<std::vector<Tensor>> evaluate_node(const Node& node, std::vector<Tensor> inputs, BodyRunner run_body,
@@ -144,6 +160,9 @@ Result<std::vector<Tensor>> evaluate_node(const Node& node, std::vector<Tensor> 
       HUSSAR_CHECK(body != nullptr, ErrorCode::kInvalidModel, "{} has no body '{}'", describe(node), name);
       return evaluate_graph(*body, std::move(arguments));
     };
+  }
+  if (node.program && node.op != kPointwise) {
+    return evaluate_fused(node, *op, std::move(inputs), std::move(outputs), std::move(run_body));
   }
   EvalContext context(node, std::move(inputs), std::move(outputs), std::move(run_body));
   HUSSAR_TRY(op->evaluate(context));

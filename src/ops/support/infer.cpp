@@ -156,8 +156,16 @@ Result<std::vector<ValueInfo>> infer_composite(const Node& node, const std::vect
   return result;
 }
 
+// What the operator itself reads: operands of a fused program come after.
+size_t own_inputs(const Node& node) {
+  bool fused = node.program && node.op != kPointwise;
+  size_t count = fused ? std::min(static_cast<size_t>(node.program_inputs), node.inputs.size()) : node.inputs.size();
+  while (fused && count > 0 && node.inputs[count - 1] == nullptr) --count;
+  return count;
+}
+
 Status check_arity(const Node& node, const OpDef& op) {
-  auto inputs = static_cast<int>(node.inputs.size());
+  auto inputs = static_cast<int>(own_inputs(node));
   HUSSAR_CHECK(inputs >= op.min_inputs && (op.max_inputs < 0 || inputs <= op.max_inputs), ErrorCode::kInvalidModel,
                "{} has {} inputs; {} takes {} to {}", describe(node), inputs, op.name, op.min_inputs,
                op.max_inputs < 0 ? std::string("any number") : std::to_string(op.max_inputs));
@@ -179,6 +187,7 @@ Result<std::vector<ValueInfo>> infer_node(const Node& node, std::vector<ValueInf
   const OpDef* op = find_op(node.op);
   HUSSAR_CHECK(op != nullptr, ErrorCode::kInvalidModel, "{}: unknown operator", describe(node));
   HUSSAR_TRY(check_arity(node, *op));
+  inputs.resize(own_inputs(node));
   if (op->infer == nullptr) return infer_composite(node, inputs);
   InferContext context(node, std::move(inputs), std::move(fresh), std::move(infer_body));
   HUSSAR_TRY(op->infer(context));

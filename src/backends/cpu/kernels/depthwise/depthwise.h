@@ -2,9 +2,10 @@
 // padding.
 //
 // input [batch][in height][in width][channels] with input_pitch elements from pixel to pixel, output likewise with
-// output_pitch, weights [kernel height * kernel width][channels]. The epilogue (kernels/tile/tile.h) counts output
-// pixels as rows and channels as columns. One dimension is height 1. Shares as in tile.h: rows of output pixels, and
-// channels when the rows are few; the result does not depend on the share count. No scratch memory.
+// output_pitch. weights: the panels (panels.h) of the matrix (kernel height * kernel width) x channels. The epilogue
+// (kernels/tile/tile.h) counts output pixels as rows and channels as columns. One dimension is height 1. Shares as in
+// tile.h: rows of output pixels, and channels when the rows are few; the result does not depend on the share count. No
+// scratch memory.
 #pragma once
 #include "backends/cpu/kernels/tile/tile.h"
 

@@ -1,5 +1,5 @@
 // The channels are the lanes. A patch of neighbouring output pixels times a few vectors of channels stays in registers
-// over all taps: a weight is loaded once per patch, an input once per tap, straight into the multiply-add.
+// over all taps.
 #include "backends/cpu/kernels/depthwise/depthwise.h"
 
 #include "backends/cpu/kernels/pointwise/program.h"
@@ -16,14 +16,14 @@ constexpr int64_t kBufferChannels = 64;
 
 // Up to 8 output pixels of one row that see the same taps. Pointers are at channel 0.
 struct Patch {
-  const float* input;  // first pixel, first tap inside the image
-  const float* weights;
+  const float* input;    // first pixel, first tap inside the image
+  const float* weights;  // panels
   int64_t taps_y;
   int64_t taps_x;
-  int64_t input_row;     // from tap to tap, downwards
-  int64_t input_column;  // from tap to tap, to the right
-  int64_t weights_row;
-  int64_t weights_column;
+  int64_t input_row;      // from tap to tap, downwards
+  int64_t input_column;   // from tap to tap, to the right
+  int64_t weights_row;    // from tap to tap, downwards
+  int64_t weights_panel;  // from 16 channels to the next
   int64_t pixel_step;     // from pixel to pixel
   const float* bias;      // or null
   const float* residual;  // or null
@@ -41,7 +41,40 @@ HUSSAR_INLINE Vec load_channels(const float* p, int lanes) {
   return load_n(p, lanes);
 }
 
-template <int kPixels, int kVecs, bool kWhole>
+// One kernel row, any number of taps.
+template <int kPixels, bool kWhole>
+HUSSAR_INLINE void step(const Patch& patch, const float* input, const float* weights, int lanes, Vec (&sum)[kPixels]) {
+  for (int64_t kx = 0; kx < patch.taps_x; ++kx) {
+    const Vec weight = load(weights + kx * kPanelColumns);
+#pragma GCC unroll 8
+    for (int x = 0; x < kPixels; ++x) {
+      sum[x] = fma(load_channels<kWhole>(input + x * patch.pixel_step, lanes), weight, sum[x]);
+    }
+    input += patch.input_column;
+  }
+}
+
+// One kernel row of kTaps taps, pixels kStride taps apart: every input is loaded once and serves all pixels whose
+// window holds it.
+template <int kPixels, bool kWhole, int kTaps, int kStride>
+HUSSAR_INLINE void slide(const Patch& patch, const float* input, const float* weights, int lanes, Vec (&sum)[kPixels]) {
+  Vec weight[kTaps];
+#pragma GCC unroll 8
+  for (int kx = 0; kx < kTaps; ++kx) weight[kx] = load(weights + kx * kPanelColumns);
+#pragma GCC unroll 32
+  for (int i = 0; i < (kPixels - 1) * kStride + kTaps; ++i) {
+    const Vec value = load_channels<kWhole>(input, lanes);
+    input += patch.input_column;
+#pragma GCC unroll 8
+    for (int x = 0; x < kPixels; ++x) {
+      const int kx = i - x * kStride;
+      if (kx >= 0 && kx < kTaps) sum[x] = fma(value, weight[kx], sum[x]);
+    }
+  }
+}
+
+// kTaps > 0: the window is exactly kTaps wide and the pixels are kStride of its taps apart.
+template <int kPixels, int kVecs, bool kWhole, int kTaps, int kStride>
 HUSSAR_INLINE void run_vectors(const Patch& patch, int64_t channel, int lanes) {
   Vec sum[kPixels][kVecs];
 #pragma GCC unroll 8
@@ -52,20 +85,22 @@ HUSSAR_INLINE void run_vectors(const Patch& patch, int64_t channel, int lanes) {
     for (int x = 0; x < kPixels; ++x) sum[x][v] = bias;
   }
   for (int64_t ky = 0; ky < patch.taps_y; ++ky) {
-    const float* input = patch.input + ky * patch.input_row + channel;
-    const float* weights = patch.weights + ky * patch.weights_row + channel;
-    for (int64_t kx = 0; kx < patch.taps_x; ++kx) {
+    const float* input = patch.input + ky * patch.input_row;
+    const float* weights = patch.weights + ky * patch.weights_row;
 #pragma GCC unroll 8
-      for (int v = 0; v < kVecs; ++v) {
-        const Vec weight = load_channels<kWhole>(weights + v * kLanes, lanes);
+    for (int v = 0; v < kVecs; ++v) {
+      const int64_t at = channel + v * kLanes;
+      const float* panel = weights + at / kPanelColumns * patch.weights_panel + at % kPanelColumns;
+      Vec of_vector[kPixels];
 #pragma GCC unroll 8
-        for (int x = 0; x < kPixels; ++x) {
-          const float* pixel = input + x * patch.pixel_step + v * kLanes;
-          sum[x][v] = fma(load_channels<kWhole>(pixel, lanes), weight, sum[x][v]);
-        }
+      for (int x = 0; x < kPixels; ++x) of_vector[x] = sum[x][v];
+      if constexpr (kTaps > 0) {
+        slide<kPixels, kWhole, kTaps, kStride>(patch, input + at, panel, lanes, of_vector);
+      } else {
+        step<kPixels, kWhole>(patch, input + at, panel, lanes, of_vector);
       }
-      input += patch.input_column;
-      weights += patch.weights_column;
+#pragma GCC unroll 8
+      for (int x = 0; x < kPixels; ++x) sum[x][v] = of_vector[x];
     }
   }
   const Vec low = set(patch.low), high = set(patch.high);
@@ -89,30 +124,44 @@ HUSSAR_INLINE void run_vectors(const Patch& patch, int64_t channel, int lanes) {
   }
 }
 
-template <int kPixels>
+template <int kPixels, int kTaps, int kStride>
 void run_channels(const Patch& patch, int64_t channels) {
   constexpr int kVecs = kSums / kPixels;
   int64_t channel = 0;
   for (; channel + kVecs * kLanes <= channels; channel += kVecs * kLanes) {
-    run_vectors<kPixels, kVecs, true>(patch, channel, kLanes);
+    run_vectors<kPixels, kVecs, true, kTaps, kStride>(patch, channel, kLanes);
   }
   if constexpr (kVecs > 1) {
-    for (; channel + kLanes <= channels; channel += kLanes) run_vectors<kPixels, 1, true>(patch, channel, kLanes);
+    for (; channel + kLanes <= channels; channel += kLanes) {
+      run_vectors<kPixels, 1, true, kTaps, kStride>(patch, channel, kLanes);
+    }
   }
-  if (channel < channels) run_vectors<kPixels, 1, false>(patch, channel, static_cast<int>(channels - channel));
+  if (channel < channels) {
+    run_vectors<kPixels, 1, false, kTaps, kStride>(patch, channel, static_cast<int>(channels - channel));
+  }
+}
+
+template <int kTaps, int kStride>
+void run_patch_of(const Patch& patch, int pixels, int64_t channels) {
+  switch (pixels) {
+    case 8:
+      return run_channels<8, kTaps, kStride>(patch, channels);
+    case 4:
+      return run_channels<4, kTaps, kStride>(patch, channels);
+    case 2:
+      return run_channels<2, kTaps, kStride>(patch, channels);
+    default:
+      return run_channels<1, 0, 0>(patch, channels);
+  }
 }
 
 void run_patch(const Patch& patch, int pixels, int64_t channels) {
-  switch (pixels) {
-    case 8:
-      return run_channels<8>(patch, channels);
-    case 4:
-      return run_channels<4>(patch, channels);
-    case 2:
-      return run_channels<2>(patch, channels);
-    default:
-      return run_channels<1>(patch, channels);
-  }
+  const bool stride1 = patch.pixel_step == patch.input_column, stride2 = patch.pixel_step == 2 * patch.input_column;
+  if (patch.taps_x == 3 && stride1) return run_patch_of<3, 1>(patch, pixels, channels);
+  if (patch.taps_x == 3 && stride2) return run_patch_of<3, 2>(patch, pixels, channels);
+  if (patch.taps_x == 5 && stride1) return run_patch_of<5, 1>(patch, pixels, channels);
+  if (patch.taps_x == 5 && stride2) return run_patch_of<5, 2>(patch, pixels, channels);
+  return run_patch_of<0, 0>(patch, pixels, channels);
 }
 
 // A part of one output row: the channels [first, first + channels).
@@ -135,14 +184,14 @@ void run_pixels(const Row& row, int64_t x, int pixels, Taps taps_x, Taps taps_y)
   const int64_t out_pixel = row.row * args.out[1] + x;
   Patch patch;
   patch.input = args.input + in_pixel * args.input_pitch + row.first;
-  patch.weights = args.weights + row.first;
-  if (!empty) patch.weights += (taps_y.low * args.kernel[1] + taps_x.low) * args.channels;
+  patch.weights_panel = args.kernel[0] * args.kernel[1] * kPanelColumns;
+  patch.weights = args.weights + row.first / kPanelColumns * patch.weights_panel;
+  if (!empty) patch.weights += (taps_y.low * args.kernel[1] + taps_x.low) * kPanelColumns;
   patch.taps_y = empty ? 0 : taps_y.high - taps_y.low;
   patch.taps_x = taps_x.high - taps_x.low;
   patch.input_row = args.dilation[0] * args.in[1] * args.input_pitch;
   patch.input_column = args.dilation[1] * args.input_pitch;
-  patch.weights_row = args.kernel[1] * args.channels;
-  patch.weights_column = args.channels;
+  patch.weights_row = args.kernel[1] * kPanelColumns;
   patch.pixel_step = args.stride[1] * args.input_pitch;
   patch.bias = epilogue.bias != nullptr ? epilogue.bias + row.first : nullptr;
   patch.residual_pitch = epilogue.residual_pitch;
@@ -159,7 +208,7 @@ void run_pixels(const Row& row, int64_t x, int pixels, Taps taps_x, Taps taps_y)
     const int64_t channels = left < kBufferChannels ? left : kBufferChannels;
     Patch part = patch;
     part.input += channel;
-    part.weights += channel;
+    part.weights += channel / kPanelColumns * patch.weights_panel;
     if (part.bias != nullptr) part.bias += channel;
     if (part.residual != nullptr) part.residual += channel;
     part.output = buffer;
@@ -206,6 +255,7 @@ void run_conv(const DepthwiseArgs& args, Share share) {
   }
   if (share.index >= row_parts * block_parts) return;
   const int64_t row_part = share.index / block_parts, block_part = share.index % block_parts;
+  // All channels of a patch before the next patch: input and output are walked in the order of memory.
   const int64_t first = blocks * block_part / block_parts * 16;
   const int64_t end = blocks * (block_part + 1) / block_parts * 16;
   for (int64_t row = rows * row_part / row_parts; row < rows * (row_part + 1) / row_parts; ++row) {

@@ -1,0 +1,85 @@
+// Reading convolution geometry from attributes and shapes.
+#include "backends/cpu/conv_shape.h"
+
+#include "base/error.h"
+
+namespace hussar::cpu {
+
+Refusal check_conv(const Problem& problem) {
+  const Value* x = problem.input(0);
+  const Value* w = problem.input(1);
+  const Value* y = problem.output();
+  if (x->dtype != DType::kFloat32) return "dtype";
+  if (!problem.is_constant(1)) return "needs constant weights";
+  if (x->rank() < 3 || x->rank() > 5 || w->rank() != x->rank()) return "rank";
+  if (x->layout != Layout::kChannelsLast || y->layout != Layout::kChannelsLast) return "layout is not channels-last";
+  int64_t group = problem.node.attributes.get_int("group", 1);
+  if (group < 1 || w->constant->shape()[0] % group != 0 || w->constant->elements() == 0) return "group";
+  return std::nullopt;
+}
+
+double conv_flops(const Problem& problem) {
+  const Shape& filter = problem.input(1)->constant->shape();
+  return 2.0 * Problem::elements(problem.output()) * static_cast<double>(filter.elements(1, filter.rank()));
+}
+
+void remember_kernel_shape(Node& node, const Shape& filter) {
+  node.attributes.set("kernel_shape", Ints(filter.begin() + 2, filter.end()));
+  node.attributes.set("hussar_channels", filter[1]);
+}
+
+int32_t bias_input(const Prepare& prepare) {
+  bool own = prepare.inputs.size() > 2 && (!prepare.step.program || prepare.step.program_inputs > 2);
+  return own && prepare.inputs[2].present() ? 2 : -1;
+}
+
+Status fill_conv_args(const Prepare& prepare, ConvArgs& args) {
+  const Attributes& attributes = prepare.step.attributes;
+  const Operand& x = prepare.inputs[0];
+  const Operand& y = prepare.outputs[0];
+  int spatial = x.shape.rank() - 2;
+  Ints kernel = attributes.get_ints("kernel_shape");
+  Ints strides = attributes.get_ints("strides", Ints(static_cast<size_t>(spatial), 1));
+  Ints dilations = attributes.get_ints("dilations", Ints(static_cast<size_t>(spatial), 1));
+  Ints pads = attributes.get_ints("pads", Ints(static_cast<size_t>(spatial) * 2, 0));
+  std::string auto_pad = attributes.get_string("auto_pad", "NOTSET");
+  auto want = static_cast<size_t>(spatial);
+  HUSSAR_CHECK(spatial >= 1 && spatial <= 3 && y.shape.rank() == x.shape.rank() && kernel.size() == want &&
+                   strides.size() == want && dilations.size() == want && pads.size() == 2 * want,
+               ErrorCode::kPlanIncompatible, "step '{}': malformed convolution attributes", prepare.step.name);
+  args.batch = x.shape[0];
+  args.groups = attributes.get_int("group", 1);
+  args.channels = attributes.get_int("hussar_channels", 0);
+  HUSSAR_CHECK(args.groups >= 1 && args.channels >= 1 && args.channels * args.groups == x.shape[1] &&
+                   y.shape[1] % args.groups == 0 && y.shape[0] == x.shape[0],
+               ErrorCode::kUsage, "step '{}': input has {} channels, the weights take {}", prepare.step.name,
+               x.shape[1], args.channels * args.groups);
+  args.filters = y.shape[1] / args.groups;
+  for (int axis = 0; axis < spatial; ++axis) {
+    int at = 3 - spatial + axis;
+    HUSSAR_CHECK(kernel[axis] >= 1 && strides[axis] >= 1 && dilations[axis] >= 1, ErrorCode::kPlanIncompatible,
+                 "step '{}': malformed convolution attributes", prepare.step.name);
+    args.in[at] = x.shape[2 + axis];
+    args.out[at] = y.shape[2 + axis];
+    args.kernel[at] = kernel[axis];
+    args.stride[at] = strides[axis];
+    args.dilation[at] = dilations[axis];
+    args.pad[at] = pads[axis];
+    if (auto_pad == "SAME_UPPER" || auto_pad == "SAME_LOWER") {
+      int64_t total = (args.out[at] - 1) * args.stride[at] + (args.kernel[at] - 1) * args.dilation[at] + 1 - args.in[at];
+      total = std::max<int64_t>(total, 0);
+      args.pad[at] = auto_pad == "SAME_UPPER" ? total / 2 : (total + 1) / 2;
+    } else if (auto_pad == "VALID") {
+      args.pad[at] = 0;
+    }
+  }
+  // Tensors packed for this step must be as large as the kernels will read them.
+  int64_t k = args.kernel[0] * args.kernel[1] * args.kernel[2] * args.channels;
+  args.input_pitch = x.pitch;
+  args.output_pitch = y.pitch;
+  HUSSAR_CHECK(prepare.inputs[1].shape.elements() >= args.groups * k * std::min<int64_t>(args.filters, 1),
+               ErrorCode::kPlanIncompatible, "step '{}': packed weights are too small", prepare.step.name);
+  return {};
+}
+
+}  // namespace hussar::cpu

@@ -1,0 +1,119 @@
+// Matching fused programs to the fast path of the tiles: bias, residual, clamp.
+#include "backends/cpu/epilogue.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "tensor/broadcast.h"
+
+namespace hussar::cpu {
+namespace {
+
+Cover cover(const Operand& output, const Operand& operand) {
+  return cover_of<int64_t>(output.shape.dims(), operand.shape.dims(), output.layout);
+}
+
+// Steps that work on register 0 only can be peeled off the front.
+bool is_plain(const ProgramStep& step) { return step.dst == 0 && step.a == 0; }
+
+bool narrow(const ProgramStep& step, EpilogueState& state) {
+  float low = -INFINITY, high = INFINITY;
+  bool constant = step.source == ProgramSource::kConstant;
+  if (step.op == ProgramOp::kRelu) low = 0;
+  else if (step.op == ProgramOp::kClip) low = step.p0, high = step.p1;
+  else if (step.op == ProgramOp::kMax && constant) low = step.p0;
+  else if (step.op == ProgramOp::kMin && constant) high = step.p0;
+  else return false;
+  // Clamps compose: min(max(x, a), b) then [low, high].
+  state.low = std::min(std::max(state.low, low), high);
+  state.high = std::min(std::max(state.high, low), high);
+  return true;
+}
+
+}  // namespace
+
+Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueState& state) {
+  state = EpilogueState{};
+  state.bias = bias_input;
+  const PlanStep& step = prepare.step;
+  if (!step.program) return {};
+  const Program& program = *step.program;
+  const Operand& output = prepare.outputs[0];
+  Cover covers[kProgramOperands];
+  for (int i = 0; i < program.operand_count; ++i) {
+    const Operand& operand = prepare.inputs[static_cast<size_t>(step.program_inputs + i)];
+    covers[i] = cover(output, operand);
+    bool same_layout = covers[i] != Cover::kFull || operand.layout == output.layout;
+    HUSSAR_CHECK(covers[i] != Cover::kOther && same_layout && operand.dtype == DType::kFloat32,
+                 ErrorCode::kUsage, "step '{}': fused operand {} of shape {} does not fit the output {}", step.name, i,
+                 operand.shape.to_string(), output.shape.to_string());
+    int64_t columns = output.shape.rank() == 0 ? 1 : output.shape[output.shape.rank() - 1];
+    int64_t pitch = output.layout == Layout::kChannelsLast ? operand.pitch : columns;
+    state.row_strides[i] = covers[i] == Cover::kFull ? pitch : covers[i] == Cover::kRow ? 1 : 0;
+    state.column_strides[i] = covers[i] == Cover::kFull || covers[i] == Cover::kColumn ? 1 : 0;
+  }
+  int next = 0;
+  auto added = [&](Cover wanted) -> int32_t {
+    if (next >= program.step_count) return -1;
+    const ProgramStep& entry = program.steps[next];
+    bool ok = entry.op == ProgramOp::kAdd && is_plain(entry) && entry.source == ProgramSource::kOperand &&
+              covers[entry.b] == wanted;
+    if (!ok) return -1;
+    ++next;
+    return step.program_inputs + entry.b;
+  };
+  if (state.bias < 0) state.bias = added(Cover::kColumn);
+  state.residual = added(Cover::kFull);
+  while (next < program.step_count && is_plain(program.steps[next]) && narrow(program.steps[next], state)) ++next;
+  if (next < program.step_count) {
+    state.bias = bias_input;
+    state.residual = -1;
+    state.low = -INFINITY;
+    state.high = INFINITY;
+    state.runs_program = true;
+  }
+  return {};
+}
+
+Epilogue make_epilogue(const Run& run, const EpilogueState& state, ProgramOperand* operands) {
+  Epilogue epilogue;
+  if (state.bias >= 0) epilogue.bias = run.inputs[static_cast<size_t>(state.bias)].f32();
+  if (state.residual >= 0) {
+    const Operand& residual = run.inputs[static_cast<size_t>(state.residual)];
+    epilogue.residual = residual.f32();
+    epilogue.residual_pitch = state.row_strides[state.residual - run.step.program_inputs];
+  }
+  epilogue.low = state.low;
+  epilogue.high = state.high;
+  if (!state.runs_program) return epilogue;
+  epilogue.program = &*run.step.program;
+  epilogue.operands = operands;
+  for (int i = 0; i < run.step.program->operand_count; ++i) {
+    const Operand& operand = run.inputs[static_cast<size_t>(run.step.program_inputs + i)];
+    operands[i] = {operand.f32(), state.row_strides[i], state.column_strides[i]};
+  }
+  return epilogue;
+}
+
+Refusal check_epilogue(const Problem& problem) {
+  const Node& node = problem.node;
+  if (!node.program) return std::nullopt;
+  const Value& output = *problem.output();
+  if (!output.dims) return "fused work on an unknown shape";
+  for (size_t i = problem.own_inputs(); i < node.inputs.size(); ++i) {
+    const Value* operand = node.inputs[i];
+    if (operand == nullptr || operand->dtype != DType::kFloat32 || !operand->dims) return "fused operand";
+    Cover found = cover_of<Dim>(*output.dims, *operand->dims, output.layout);
+    if (found == Cover::kOther) return "fused operand needs general broadcasting";
+    if (found == Cover::kFull && operand->layout != output.layout) return "fused operand in another layout";
+  }
+  return std::nullopt;
+}
+
+int share_count(double flops, int threads) {
+  // A parallel region costs a few microseconds; below about twenty of work one thread is as fast.
+  constexpr double kWorthSharing = 1e6;
+  return flops < kWorthSharing ? 1 : threads;
+}
+
+}  // namespace hussar::cpu

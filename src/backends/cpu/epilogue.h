@@ -1,0 +1,31 @@
+// From a step's fused program to the Epilogue of the tile kernels.
+#pragma once
+#include "backends/cpu/kernels/tile/tile.h"
+#include "plan/kernel.h"
+#include "tactics/tactic.h"
+
+namespace hussar::cpu {
+
+// What is fixed when shapes are bound. Indices are into the step's inputs; -1: none.
+struct EpilogueState {
+  int32_t bias = -1;      // per-column operand that is added first
+  int32_t residual = -1;  // full operand that is added next
+  float low = -INFINITY, high = INFINITY;
+  bool runs_program = false;  // the rest does not fit the fast path: run the whole program
+  int64_t row_strides[kProgramOperands] = {};
+  uint8_t column_strides[kProgramOperands] = {};
+};
+
+// bias_input: an input of the step that is a bias of its own (Conv's third), or -1.
+Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueState& state);
+
+// Fills the epilogue for one run; `operands` has room for kProgramOperands entries and must outlive it.
+Epilogue make_epilogue(const Run& run, const EpilogueState& state, ProgramOperand* operands);
+
+// Whether every operand of the node's program can be addressed as rows and columns of the output.
+Refusal check_epilogue(const Problem& problem);
+
+// Number of shares worth using for this much work.
+int share_count(double flops, int threads);
+
+}  // namespace hussar::cpu

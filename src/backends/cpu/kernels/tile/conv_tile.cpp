@@ -1,0 +1,82 @@
+// conv_tile: FP32 convolution of 1 to 3 spatial dimensions on channels-last data, any stride, dilation, padding, group.
+#include <cmath>
+
+#include "backends/cpu/conv_shape.h"
+#include "backends/cpu/epilogue.h"
+#include "backends/cpu/kernels/tile/tile.h"
+
+namespace hussar {
+namespace {
+
+using namespace cpu;
+
+struct State {
+  ConvArgs args;
+  EpilogueState epilogue;
+  int shares;
+  int64_t scratch_per_share;
+};
+
+Refusal supports(const Problem& problem) {
+  if (problem.node.op != "Conv") return "op";
+  if (auto refusal = check_conv(problem)) return refusal;
+  return check_epilogue(problem);
+}
+
+double cost(const Problem& problem) {
+  // A group smaller than a panel wastes the rest of it.
+  double group = static_cast<double>(std::max<int64_t>(problem.node.attributes.get_int("group", 1), 1));
+  double filters = static_cast<double>(problem.input(1)->constant->shape()[0]) / group;
+  double waste = std::ceil(filters / 16) * 16 / filters;
+  return conv_flops(problem) * waste / (8e4 * problem.target.threads);
+}
+
+Status pack(Packing& packing) {
+  const Tensor& filter = *packing.node.inputs[1]->constant;
+  int64_t group = packing.node.attributes.get_int("group", 1);
+  int64_t filters = filter.shape()[0] / group, channels = filter.shape()[1];
+  int64_t taps = filter.shape().elements(2, filter.shape().rank());
+  remember_kernel_shape(packing.node, filter.shape());
+  Tensor packed(DType::kFloat32, {group * panel_floats(taps * channels, filters)});
+  pack_conv_filter(filter.data<float>(), group, filters, channels, taps, packed.data<float>());
+  packing.replace(1, std::move(packed));
+  return {};
+}
+
+Status prepare(Prepare& prepare) {
+  auto& state = prepare.state_as<State>();
+  state = State{};
+  HUSSAR_TRY(fill_conv_args(prepare, state.args));
+  HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
+  const ConvArgs& args = state.args;
+  int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
+  int64_t pixels = args.batch * args.out[0] * args.out[1] * args.out[2];
+  double flops = 2.0 * static_cast<double>(pixels * args.groups * args.filters) * static_cast<double>(taps * args.channels);
+  state.shares = share_count(flops, prepare.threads);
+  state.scratch_per_share = tile_scratch_bytes(taps * args.channels);
+  prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares);
+  return {};
+}
+
+Status run(const Run& run) {
+  const auto& state = run.state_as<State>();
+  ConvArgs args = state.args;
+  ProgramOperand operands[kProgramOperands];
+  args.input = run.inputs[0].f32();
+  args.filter = run.inputs[1].f32();
+  args.output = run.outputs[0].f32_out();
+  args.epilogue = make_epilogue(run, state.epilogue, operands);
+  const TileTable& table = select_tile_table(active_isa());
+  run.pool.run(state.shares, [&](int share) {
+    table.conv(args, {share, state.shares}, run.scratch + share * state.scratch_per_share);
+  });
+  return {};
+}
+
+}  // namespace
+
+extern const Kernel conv_tile_kernel = {
+    .name = "conv_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+extern const Tactic conv_tile_tactic = {.kernel = "conv_tile", .supports = supports, .cost = cost, .pack = pack};
+
+}  // namespace hussar

@@ -1,0 +1,107 @@
+// conv_transpose_tile: FP32 transposed convolution on channels-last data, by one ordinary convolution per phase of the
+// stride.
+#include "backends/cpu/conv_shape.h"
+#include "backends/cpu/epilogue.h"
+#include "backends/cpu/kernels/tile/tile.h"
+#include "base/error.h"
+
+namespace hussar {
+namespace {
+
+using namespace cpu;
+
+struct State {
+  ConvArgs args;
+  EpilogueState epilogue;
+  int shares;
+  int64_t scratch_per_share;
+};
+
+// ONNX filters are [channels][filters of a group][taps].
+Refusal supports(const Problem& problem) {
+  if (problem.node.op != "ConvTranspose") return "op";
+  const Value* w = problem.input(1);
+  const Value* x = problem.input(0);
+  if (x->dtype != DType::kFloat32) return "dtype";
+  if (!problem.is_constant(1)) return "needs constant weights";
+  if (x->rank() < 3 || x->rank() > 5 || w->rank() != x->rank()) return "rank";
+  if (x->layout != Layout::kChannelsLast || problem.output()->layout != Layout::kChannelsLast) {
+    return "layout is not channels-last";
+  }
+  const Attributes& attributes = problem.node.attributes;
+  int64_t group = attributes.get_int("group", 1);
+  if (group < 1 || w->constant->shape()[0] % group != 0 || w->constant->elements() == 0) return "group";
+  if (attributes.get_string("auto_pad", "NOTSET") != "NOTSET" || attributes.has("output_shape")) return "automatic pads";
+  return check_epilogue(problem);
+}
+
+double cost(const Problem& problem) {
+  const Shape& filter = problem.input(1)->constant->shape();
+  double flops = 2.0 * Problem::elements(problem.input(0)) * static_cast<double>(filter.elements(1, filter.rank()));
+  return 1 + flops / (6e4 * problem.target.threads);
+}
+
+Status pack(Packing& packing) {
+  Node& node = packing.node;
+  const Tensor& filter = *node.inputs[1]->constant;
+  int64_t group = node.attributes.get_int("group", 1);
+  int64_t channels = filter.shape()[0] / group, filters = filter.shape()[1];
+  int spatial = filter.shape().rank() - 2;
+  int64_t kernel[3] = {1, 1, 1}, stride[3] = {1, 1, 1}, dilation[3] = {1, 1, 1};
+  Ints strides = node.attributes.get_ints("strides", Ints(static_cast<size_t>(spatial), 1));
+  Ints dilations = node.attributes.get_ints("dilations", Ints(static_cast<size_t>(spatial), 1));
+  HUSSAR_CHECK(static_cast<int>(strides.size()) == spatial && static_cast<int>(dilations.size()) == spatial,
+               ErrorCode::kInvalidModel, "{}: strides or dilations do not match the filter", describe(node));
+  for (int axis = 0; axis < spatial; ++axis) {
+    kernel[3 - spatial + axis] = filter.shape()[2 + axis];
+    stride[3 - spatial + axis] = strides[axis];
+    dilation[3 - spatial + axis] = dilations[axis];
+  }
+  node.attributes.set("kernel_shape", Ints(filter.shape().begin() + 2, filter.shape().end()));
+  node.attributes.set("hussar_channels", channels);
+  int64_t taps = kernel[0] * kernel[1] * kernel[2];
+  Tensor packed(DType::kFloat32, {group * panel_floats(taps * channels, filters)});
+  pack_conv_transpose_filter(filter.data<float>(), group, filters, channels, kernel, stride, dilation,
+                             packed.data<float>());
+  packing.replace(1, std::move(packed));
+  return {};
+}
+
+Status prepare(Prepare& prepare) {
+  auto& state = prepare.state_as<State>();
+  state = State{};
+  HUSSAR_TRY(fill_conv_args(prepare, state.args));
+  HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
+  const ConvArgs& args = state.args;
+  int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
+  double flops = 2.0 * static_cast<double>(args.batch * args.in[0] * args.in[1] * args.in[2] * args.groups) *
+                 static_cast<double>(args.filters * args.channels * taps);
+  state.shares = share_count(flops, prepare.threads);
+  state.scratch_per_share = tile_scratch_bytes(taps * args.channels);
+  prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares);
+  return {};
+}
+
+Status run(const Run& run) {
+  const auto& state = run.state_as<State>();
+  ConvArgs args = state.args;
+  ProgramOperand operands[kProgramOperands];
+  args.input = run.inputs[0].f32();
+  args.filter = run.inputs[1].f32();
+  args.output = run.outputs[0].f32_out();
+  args.epilogue = make_epilogue(run, state.epilogue, operands);
+  const TileTable& table = select_tile_table(active_isa());
+  run.pool.run(state.shares, [&](int share) {
+    table.conv_transpose(args, {share, state.shares}, run.scratch + share * state.scratch_per_share);
+  });
+  return {};
+}
+
+}  // namespace
+
+extern const Kernel conv_transpose_tile_kernel = {
+    .name = "conv_transpose_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+extern const Tactic conv_transpose_tile_tactic = {
+    .kernel = "conv_transpose_tile", .supports = supports, .cost = cost, .pack = pack};
+
+}  // namespace hussar
