@@ -1,18 +1,28 @@
 // From a model file to a plan.
 #include "compile/compile.h"
 
+#include <cctype>
 #include <chrono>
+#include <map>
 #include <thread>
 
 #include "backends/cpu/isa.h"
 #include "base/error.h"
 #include "compile/freeze.h"
+#include "hussar/version.h"
 #include "onnx/import.h"
 
 namespace hussar {
 namespace {
 
-Status apply_shapes(Graph& graph, const std::map<std::string, Ints>& shapes) {
+// Symbols are identifiers; names of inputs can be anything.
+Dim free_dimension(const std::string& input, size_t axis) {
+  std::string symbol = "d_" + input + "_" + std::to_string(axis);
+  for (char& c : symbol) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
+  return Dim::symbol(symbol.substr(0, 100));
+}
+
+Status apply_shapes(Graph& graph, const NamedShapes& shapes) {
   for (const auto& [name, dims] : shapes) {
     Value* input = nullptr;
     std::string known;
@@ -25,14 +35,14 @@ Status apply_shapes(Graph& graph, const std::map<std::string, Ints>& shapes) {
                  "--shapes gives '{}' {} dimensions; the model has {}", name, dims.size(), describe(*input));
     Dims fixed;
     for (size_t axis = 0; axis < dims.size(); ++axis) {
-      if (dims[axis] < 0) {
-        fixed.push_back(input->dims ? (*input->dims)[axis] : Dim::symbol("d_" + name + std::to_string(axis)));
+      const Dim& given = dims[axis];
+      if (given.is(-1)) {
+        fixed.push_back(input->dims ? (*input->dims)[axis] : free_dimension(name, axis));
         continue;
       }
-      Dim given(dims[axis]);
       bool differs = input->dims && (*input->dims)[axis].is_constant() && !((*input->dims)[axis] == given);
       HUSSAR_CHECK(!differs, ErrorCode::kUsage, "--shapes asks for {} in dimension {} of '{}'; the model fixes it: {}",
-                   dims[axis], axis, name, describe(*input));
+                   given.to_string(), axis, name, describe(*input));
       fixed.push_back(given);
     }
     input->dims = std::move(fixed);
@@ -40,7 +50,7 @@ Status apply_shapes(Graph& graph, const std::map<std::string, Ints>& shapes) {
   return {};
 }
 
-// A dimension named "batch" in two inputs is one dimension: fixing it in one fixes it in all.
+// A dimension named "batch" in two inputs is one dimension: fixing or renaming it in one does so in all.
 void unify_symbols(Graph& graph, const Graph& before) {
   std::map<std::string, Dim> fixed;
   for (size_t i = 0; i < graph.inputs.size(); ++i) {
@@ -49,7 +59,7 @@ void unify_symbols(Graph& graph, const Graph& before) {
     if (!old_dims || !new_dims) continue;
     for (size_t axis = 0; axis < old_dims->size(); ++axis) {
       const Dim& old_dim = (*old_dims)[axis];
-      if (!old_dim.is_constant() && (*new_dims)[axis].is_constant()) fixed[old_dim.to_string()] = (*new_dims)[axis];
+      if (!old_dim.is_constant() && !((*new_dims)[axis] == old_dim)) fixed[old_dim.to_string()] = (*new_dims)[axis];
     }
   }
   for (Value* input : graph.inputs) {
@@ -86,7 +96,7 @@ Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileRe
   HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
   progress("choose");
   Plan plan = HUSSAR_TRY(freeze(graph, target, options.reference_only));
-  plan.meta["hussar_version"] = "0.1.0";
+  plan.meta["hussar_version"] = HUSSAR_VERSION;
   plan.meta["target"] = std::string("cpu:") + cpu::isa_name(static_cast<cpu::Isa>(target.isa));
   plan.meta["threads"] = std::to_string(target.threads);
   return plan;

@@ -1,10 +1,10 @@
 // compile: the composition root. ONNX file -> Graph -> passes -> choice of kernels -> Plan.
 #pragma once
 #include <functional>
-#include <map>
 #include <string>
 #include <vector>
 
+#include "compile/spelling.h"
 #include "hussar/status.h"
 #include "passes/pass.h"
 #include "plan/plan.h"
@@ -13,8 +13,8 @@ namespace hussar {
 
 struct CompileOptions {
   // ---- what the plan can do
-  // Fixes input dimensions: name -> dims, -1 leaves one symbolic.
-  std::map<std::string, Ints> shapes;
+  // Fixes or names input dimensions; Dim(-1) leaves one as the model has it.
+  NamedShapes shapes;
   // ---- how fast
   int threads = 0;  // 0: one per core of this machine
   int isa = -1;     // cpu::Isa as an integer; -1: the best of this machine

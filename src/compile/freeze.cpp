@@ -2,6 +2,7 @@
 #include "compile/freeze.h"
 
 #include <cstring>
+#include <deque>
 #include <set>
 #include <unordered_map>
 
@@ -53,6 +54,7 @@ class Freezer {
       Choice choice;
       if (!reference_only_) choice = choose(Problem{*node, target_});
       if (choice.tactic != nullptr && choice.tactic->pack != nullptr) {
+        choice_flops_[node] = flops_per_output(*node);
         Packing packing(graph, *node);
         HUSSAR_TRY(choice.tactic->pack(packing));
       }
@@ -102,6 +104,29 @@ class Freezer {
         }
       }
     }
+  }
+
+  // With 64 for every symbolic dimension; what depends on symbols cancels out where weights are constant.
+  static double flops_per_output(const Node& node) {
+    const OpDef* op = find_op(node.op);
+    if (op == nullptr || op->flops == nullptr || node.output() == nullptr) return 0;
+    Node sized;
+    std::deque<Value> values;
+    auto size = [&values](const Value* value) -> Value* {
+      if (value == nullptr) return nullptr;
+      Value& copy = values.emplace_back();
+      copy.dims = value->dims;
+      for (size_t axis = 0; copy.dims && axis < copy.dims->size(); ++axis) {
+        if (!(*copy.dims)[axis].is_constant()) (*copy.dims)[axis] = Dim(64);
+      }
+      return &copy;
+    };
+    for (const Value* input : node.inputs) sized.inputs.push_back(size(input));
+    for (const Value* output : node.outputs) sized.outputs.push_back(size(output));
+    sized.op = node.op;
+    sized.attributes = node.attributes;
+    auto shape = sized.outputs[0]->static_shape();
+    return shape && shape->elements() > 0 ? op->flops(sized) / static_cast<double>(shape->elements()) : 0;
   }
 
   int32_t index_of(const Graph& graph, const Value* value) {
@@ -182,6 +207,7 @@ class Freezer {
     step.program_inputs = node.program_inputs;
     step.kernel = choice.tactic == nullptr ? std::string(kReferenceKernel) : std::string(choice.tactic->kernel);
     step.report = describe(choice);
+    if (auto it = choice_flops_.find(&node); it != choice_flops_.end()) step.flops_per_output = it->second;
     for (const Value* input : node.inputs) step.inputs.push_back(index_of(graph, input));
     for (const Value* output : node.outputs) step.outputs.push_back(index_of(graph, output));
     if (can_alias(graph, node)) {
@@ -209,6 +235,7 @@ class Freezer {
   PlanGraph plan_;
   std::unordered_map<const Value*, int32_t> index_;
   std::set<std::string> input_symbols_;
+  std::unordered_map<const Node*, double> choice_flops_;  // of nodes that are packed
 };
 
 }  // namespace

@@ -1,9 +1,10 @@
 // Add: a + b with broadcasting. Integer elements are followed symbolically: shapes are computed with it.
+#include "ops/arithmetic.h"
 #include "ops/elementwise.h"
 
 namespace hussar {
 
-constexpr auto kCompute = [](auto a, auto b) { return a + b; };
+constexpr auto kCompute = [](auto a, auto b) { return wrapping_add(a, b); };
 
 static Status infer(InferContext& context) {
   HUSSAR_TRY(infer_broadcast(context));

@@ -22,8 +22,12 @@ Status infer_broadcast(InferContext& context);
 // The same with dtype bool.
 Status infer_broadcast_bool(InferContext& context);
 
-// Follows the elements of 0-D and 1-D integer operands symbolically through a binary operator.
-void infer_elements(InferContext& context, Dim (*compute)(const Dim&, const Dim&));
+// Follows the elements of 0-D and 1-D integer operands symbolically through a binary operator. compute gives nullopt
+// where the result is not an expression.
+using ElementFunction = std::function<std::optional<Dim>(const Dim&, const Dim&)>;
+void infer_elements(InferContext& context, const ElementFunction& compute);
+// Whether a + gap <= b, as 0 or 1; nullopt when the expressions do not tell. Requires gap 0 or 1.
+std::optional<Dim> known_order(const Dim& a, const Dim& b, int64_t gap);
 
 // out = Compute(x), computed in the compute type of the input.
 template <auto Compute>
@@ -62,24 +66,51 @@ Status evaluate_unary_with_attributes(EvalContext& context) {
   });
 }
 
+// out = compute(a, b) with broadcasting; the inputs are read as T, the output is written as R.
+template <class T, class R, class Compute>
+void map_binary(EvalContext& context, Compute&& compute) {
+  auto a = context.read<T>(0);
+  auto b = context.read<T>(1);
+  auto y = context.write<R>();
+  const Shape& shape = context.output().shape();
+  if (context.shape(0) == shape && context.shape(1) == shape) {
+    for (int64_t i = 0; i < y.size(); ++i) y[i] = static_cast<R>(compute(a[i], b[i]));
+    return;
+  }
+  for_each_index(
+      shape, {broadcast_strides(context.shape(0), shape), broadcast_strides(context.shape(1), shape)},
+      [&](int64_t i, const int64_t* offset) { y[i] = static_cast<R>(compute(a[offset[0]], b[offset[1]])); });
+}
+
 // out = Compute(a, b) with broadcasting; Out is the compute type of the output (void: that of the inputs).
 template <auto Compute, class Out = void>
 Status evaluate_binary(EvalContext& context) {
   return dispatch(context.input(0).dtype(), [&](auto tag) -> Status {
     using T = typename decltype(tag)::type;
-    using R = std::conditional_t<std::is_void_v<Out>, T, Out>;
-    auto a = context.read<T>(0);
-    auto b = context.read<T>(1);
-    auto y = context.write<R>();
+    map_binary<T, std::conditional_t<std::is_void_v<Out>, T, Out>>(context, Compute);
+    return {};
+  });
+}
+
+// Comparisons and logic: the output is bool.
+template <auto Compute>
+Status evaluate_predicate(EvalContext& context) {
+  return evaluate_binary<Compute, uint64_t>(context);
+}
+
+// out = Compute(...Compute(Compute(x0, x1), x2)...) with broadcasting.
+template <auto Compute>
+Status evaluate_variadic(EvalContext& context) {
+  return dispatch(context.input(0).dtype(), [&](auto tag) -> Status {
+    using T = typename decltype(tag)::type;
+    auto y = context.write<T>();
     const Shape& shape = context.output().shape();
-    if (context.shape(0) == shape && context.shape(1) == shape) {
-      for (int64_t i = 0; i < y.size(); ++i) y[i] = static_cast<R>(Compute(a[i], b[i]));
-      return {};
+    for (size_t k = 0; k < context.input_count(); ++k) {
+      auto x = context.read<T>(k);
+      for_each_index(shape, {broadcast_strides(context.shape(k), shape)}, [&](int64_t i, const int64_t* offset) {
+        y[i] = k == 0 ? x[offset[0]] : static_cast<T>(Compute(y[i], x[offset[0]]));
+      });
     }
-    for_each_index(shape, {broadcast_strides(context.shape(0), shape), broadcast_strides(context.shape(1), shape)},
-                   [&](int64_t i, const int64_t* offset) {
-                     y[i] = static_cast<R>(Compute(a[offset[0]], b[offset[1]]));
-                   });
     return {};
   });
 }
@@ -91,6 +122,14 @@ constexpr OpDef unary_op(std::string_view name, Status (*infer)(InferContext&), 
   op.traits = kElementwise | kChannelsLastOk;
   op.infer = infer;
   op.evaluate = evaluate;
+  return op;
+}
+
+// Operators of one or more inputs that are folded pairwise.
+constexpr OpDef variadic_op(std::string_view name, Status (*infer)(InferContext&), Status (*evaluate)(EvalContext&)) {
+  OpDef op = unary_op(name, infer, evaluate);
+  op.max_inputs = -1;
+  op.traits |= kCommutative;
   return op;
 }
 

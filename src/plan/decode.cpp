@@ -94,6 +94,7 @@ PlanStep decode_step(ByteReader& in, int depth) {
   step.op = in.get_string();
   step.name = in.get_string();
   step.report = in.get_string();
+  step.flops_per_output = in.get<double>();
   step.inputs = in.get_list<int32_t>();
   step.outputs = in.get_list<int32_t>();
   size_t attributes = in.get_count(9);

@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "hussar/version.h"
 #include "plan/format.h"
 #include "plan/plan.h"
 
@@ -53,6 +54,7 @@ void encode(ByteWriter& out, const PlanStep& step) {
   out.put_string(step.op);
   out.put_string(step.name);
   out.put_string(step.report);
+  out.put(step.flops_per_output);
   out.put_list(step.inputs);
   out.put_list(step.outputs);
   out.put<uint64_t>(step.attributes.all().size());
@@ -108,7 +110,7 @@ Encoded encode_sections(const Plan& plan) {
   header.version = kPlanVersion;
   header.header_bytes = sizeof(FileHeader);
   header.section_count = kSectionCount;
-  copy_text(header.written_by, sizeof(header.written_by), "hussar 0.1.0");
+  copy_text(header.written_by, sizeof(header.written_by), "hussar " HUSSAR_VERSION);
   auto target = plan.meta.find("target");
   copy_text(header.target, sizeof(header.target), target == plan.meta.end() ? "cpu" : target->second);
   uint64_t offset = sizeof(FileHeader);

@@ -55,6 +55,8 @@ struct PlanStep {
   int32_t program_inputs = 0;
   // For inspect: "conv_tile: ok" and why each rival was not chosen.
   std::string report;
+  // Of steps whose weights were packed and so no longer tell: arithmetic per element of output 0. Else 0.
+  double flops_per_output = 0;
 };
 
 struct PlanGraph {

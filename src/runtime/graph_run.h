@@ -42,6 +42,8 @@ class GraphRun {
   // The outputs view memory that stays valid until the next run.
   Result<std::span<const Tensor>> run(std::span<const Tensor> inputs, ThreadPool::Lease& pool,
                                       const StepObserver* observer);
+  // Checks the inputs against the plan; when their shapes are new, plans memory and prepares kernels. Reads no element.
+  Status bind(std::span<const Tensor> inputs);
 
   size_t arena_bytes() const { return arena_bytes_; }
   size_t arena_lower_bound() const { return lower_bound(blocks_); }
@@ -68,7 +70,6 @@ class GraphRun {
 
   Status create_step(size_t index);
   void plan_lifetimes();
-  Status bind(std::span<const Tensor> inputs);
   Status bind_symbols(std::span<const Tensor> inputs);
   Status bind_shapes();
   Status bind_memory();

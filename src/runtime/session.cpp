@@ -73,6 +73,22 @@ Result<std::span<const Tensor>> Session::run(std::span<const NamedTensor> inputs
   return run_in_order(state.inputs);
 }
 
+Status Session::prepare(std::span<const Shape> shapes) {
+  State& state = *state_;
+  const PlanGraph& graph = state.plan->graph;
+  HUSSAR_CHECK(shapes.size() == graph.inputs.size(), ErrorCode::kUsage, "the plan takes {} inputs, {} shapes were given",
+               graph.inputs.size(), shapes.size());
+  std::vector<Tensor> inputs;
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    inputs.push_back(Tensor::view(graph.values[graph.inputs[i]].dtype, shapes[i], nullptr));
+  }
+  try {
+    return state.run->bind(inputs);
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kRunFailed, "out of memory for inputs of these shapes");
+  }
+}
+
 size_t Session::arena_bytes() const { return state_->run->arena_bytes(); }
 size_t Session::arena_lower_bound() const { return state_->run->arena_lower_bound(); }
 const Plan& Session::plan() const { return *state_->plan; }

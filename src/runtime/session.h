@@ -40,6 +40,10 @@ class Session {
   // The same with the inputs in plan order.
   Result<std::span<const Tensor>> run_in_order(std::span<const Tensor> inputs);
 
+  // Does what the first run with inputs of these shapes (in plan order) would do before its first step: checks them and
+  // plans memory.
+  Status prepare(std::span<const Shape> shapes);
+
   // Bytes of the arena for the shapes bound last.
   size_t arena_bytes() const;
   // A lower bound of the arena: the largest sum of sizes alive at one step.

@@ -1,10 +1,8 @@
 // The harness of the kernel tests.
 #include "tests/kernels/kernel_case.h"
 
-#include <atomic>
 #include <cmath>
 #include <cstring>
-#include <new>
 
 #include "graph/graph.h"
 #include "ops/evaluate.h"
@@ -13,21 +11,7 @@
 #include "plan/kernel.h"
 #include "tactics/tactic.h"
 #include "tensor/convert.h"
-
-// GCC inlines the operators below and then takes their malloc and free for a mismatch.
-#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
-
-// Counts what the whole test program allocates, so that run() can be held to its promise.
-static std::atomic<int64_t> allocation_count{0};
-
-void* operator new(size_t size) {
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  void* memory = std::malloc(size > 0 ? size : 1);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+#include "tests/support/allocations.h"
 
 namespace hussar {
 namespace {
@@ -255,9 +239,9 @@ void execute(const KernelCase& test, Scene& scene, int threads, Executed& done) 
   std::memset(scratch.raw(), 0xC5, scratch.bytes());
   ThreadPool::Lease lease(ThreadPool::shared(), threads);
   Run run{step, input_operands, output_operands, state.raw(), scratch.raw(), lease};
-  int64_t before = allocation_count.load();
+  int64_t before = tests::allocation_count();
   Status status = kernel->run(run);
-  done.allocations = allocation_count.load() - before;
+  done.allocations = tests::allocation_count() - before;
   if (!status) done.error = status.error().message;
   for (size_t i = 0; i < 64; ++i) {
     ASSERT_EQ(static_cast<int>(scratch.raw()[prepare.scratch_bytes + i]), 0xC5) << "wrote beyond the scratch";

@@ -102,7 +102,7 @@ void pack_conv_transpose_filter(const float* filter, int64_t groups, int64_t fil
 int64_t tile_scratch_bytes(int64_t k) {
   const int64_t padded = (k + kTileChunk - 1) / kTileChunk * kTileChunk;
   const int64_t tile = kTileRowsLimit * padded;
-  return (std::max(tile, kBlockFloats) + padded) * static_cast<int64_t>(sizeof(float));
+  return (std::max(tile, kBlockFloats) + all_lines_floats(k)) * static_cast<int64_t>(sizeof(float));
 }
 
 }  // namespace hussar::cpu

@@ -18,6 +18,9 @@ Status infer_broadcast_as(InferContext& context, DType dtype) {
 }  // namespace
 
 Status infer_broadcast(InferContext& context) {
+  for (size_t i = 0; i < context.input_count(); ++i) {
+    if (context.node.input(i) == nullptr) return context.fail("input {} is missing", i);
+  }
   for (size_t i = 1; i < context.input_count(); ++i) {
     if (context.dtype(i) != context.dtype(0)) {
       return context.fail("inputs have different dtypes {} and {}", dtype_name(context.dtype(0)),
@@ -27,16 +30,24 @@ Status infer_broadcast(InferContext& context) {
   return infer_broadcast_as(context, context.dtype(0));
 }
 
-void infer_elements(InferContext& context, Dim (*compute)(const Dim&, const Dim&)) {
+void infer_elements(InferContext& context, const ElementFunction& compute) {
   if (!is_signed_integer(context.dtype(0)) || context.rank(0) > 1 || context.rank(1) > 1) return;
   auto a = context.elements(0);
   auto b = context.elements(1);
   if (!a || !b || (a->size() != b->size() && a->size() != 1 && b->size() != 1)) return;
   Dims result(a->size() == 1 ? b->size() : a->size());
   for (size_t i = 0; i < result.size(); ++i) {
-    result[i] = compute((*a)[a->size() == 1 ? 0 : i], (*b)[b->size() == 1 ? 0 : i]);
+    auto element = compute((*a)[a->size() == 1 ? 0 : i], (*b)[b->size() == 1 ? 0 : i]);
+    if (!element) return;
+    result[i] = std::move(*element);
   }
   context.set_elements(0, std::move(result));
+}
+
+std::optional<Dim> known_order(const Dim& a, const Dim& b, int64_t gap) {
+  if (known_at_least(b - a, gap)) return Dim(1);
+  if (known_at_least(a - b, 1 - gap)) return Dim(0);
+  return std::nullopt;
 }
 
 Status infer_broadcast_bool(InferContext& context) { return infer_broadcast_as(context, DType::kBool); }

@@ -5,14 +5,26 @@
 #include "backends/cpu/kernels/tile/tile_gather.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
+namespace {
+
+// Whether every output pixel is a product of the input pixel in the same place.
+bool is_pointwise(const ConvArgs& args) {
+  for (int axis = 0; axis < 3; ++axis) {
+    if (args.kernel[axis] != 1 || args.stride[axis] != 1 || args.pad[axis] != 0) return false;
+    if (args.in[axis] != args.out[axis]) return false;
+  }
+  return true;
+}
+
+}  // namespace
 
 void run_conv(const ConvArgs& args, Share share, void* scratch) {
   const int64_t k = args.kernel[0] * args.kernel[1] * args.kernel[2] * args.channels;
-  const int64_t row_floats = (k + kTileChunk - 1) / kTileChunk * kTileChunk;
   const int64_t rows = args.batch * args.out[0] * args.out[1] * args.out[2];
   const Work work = share_of_work(args.groups, rows, panel_count(args.filters), share);
-  float* const line = static_cast<float*>(scratch);
-  for (int64_t i = k; i < row_floats; ++i) line[i] = 0.0f;
+  const bool pointwise = is_pointwise(args);
+  float* const lines = static_cast<float*>(scratch);
+  float* const memory = lines + all_lines_floats(k);
   for (int64_t group = work.items.begin; group < work.items.end; ++group) {
     const Product product = {k,
                              args.filters,
@@ -23,8 +35,12 @@ void run_conv(const ConvArgs& args, Share share, void* scratch) {
                              group * args.filters,
                              1,
                              &args.epilogue};
-    const PackWindows pack = {&args, args.input + group * args.channels, k, line};
-    run_product(product, work.rows, work.panels, pack, line + row_floats);
+    const float* input = args.input + group * args.channels;
+    if (pointwise) {
+      run_product(product, work.rows, work.panels, PackRows{input, args.input_pitch, k}, memory);
+    } else {
+      run_product(product, work.rows, work.panels, PackWindows{&args, input, k, lines}, memory);
+    }
   }
 }
 

@@ -67,8 +67,6 @@ void run_stretch(const ConvArgs& args, const Stretch& stretch, int64_t group, Ra
     window.pad[axis] = -places[axis].start;
     window.out[axis] = axis == 2 ? stretch.pixels : 1;
   }
-  const int64_t row_floats = (k + kTileChunk - 1) / kTileChunk * kTileChunk;
-  for (int64_t i = k; i < row_floats; ++i) scratch[i] = 0.0f;
   const int64_t pixel =
       ((stretch.image * args.out[0] + stretch.z) * args.out[1] + stretch.y) * args.out[2] + stretch.first;
   const int64_t image_floats = args.in[0] * args.in[1] * args.in[2] * args.input_pitch;
@@ -85,7 +83,7 @@ void run_stretch(const ConvArgs& args, const Stretch& stretch, int64_t group, Ra
   product.row_step = args.stride[2];
   product.epilogue = &args.epilogue;
   const PackWindows pack = {&window, args.input + stretch.image * image_floats + group * args.channels, k, scratch};
-  run_product(product, {0, stretch.pixels}, panels, pack, scratch + row_floats);
+  run_product(product, {0, stretch.pixels}, panels, pack, scratch + all_lines_floats(k));
 }
 
 }  // namespace

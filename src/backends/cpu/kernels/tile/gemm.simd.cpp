@@ -3,26 +3,10 @@
 
 #include "backends/cpu/kernels/tile/tile_core.h"
 #include "backends/cpu/kernels/tile/tile_drivers.h"
+#include "backends/cpu/kernels/tile/tile_gather.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 namespace {
-
-// Rows of a matrix whose columns are contiguous.
-struct PackRows {
-  const float* a;
-  int64_t row_stride;
-  int64_t k;
-
-  void operator()(int64_t row, int rows, float* dst) const {
-    const int64_t whole = k / kTileChunk * kTileChunk;
-    for (int r = 0; r < rows; ++r) {
-      const float* source = a + (row + r) * row_stride;
-      float* out = dst + r * kTileChunk;
-      for (int64_t i = 0; i < whole; i += kTileChunk, out += rows * kTileChunk) copy16(out, source + i);
-      for (int64_t i = whole; i < k; ++i) *out++ = source[i];
-    }
-  }
-};
 
 // Rows of any matrix, element by element.
 struct PackElements {

@@ -1,4 +1,5 @@
-// The gather of convolution windows as packed rows of A. Only this file knows about strides, dilation and padding.
+// The packing of rows of A: plain matrix rows, and the gather of convolution windows. Only this file knows about
+// strides, dilation and padding.
 // Internal to kernels/tile, for *.simd.cpp files only.
 #pragma once
 #include "backends/cpu/kernels/tile/tile.h"
@@ -6,6 +7,25 @@
 #include "backends/cpu/simd/taps.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
+
+// Rows of a matrix whose columns are contiguous.
+struct PackRows {
+  const float* a;
+  int64_t row_stride;
+  int64_t k;
+
+  void operator()(int64_t row, int rows, float* dst) const {
+    const int64_t whole = k / kTileChunk * kTileChunk;
+    for (int r = 0; r < rows; ++r) {
+      const float* source = a + (row + r) * row_stride;
+      float* out = dst + r * kTileChunk;
+      for (int64_t i = 0; i < whole; i += kTileChunk, out += rows * kTileChunk) copy16(out, source + i);
+      for (int64_t i = whole; i < k; i += kLanes, out += kLanes) {
+        store(out, load_up_to(source + i, static_cast<int>(k - i)));
+      }
+    }
+  }
+};
 
 // Writes one row of a tile whose segments are multiples of 16 floats, straight to its place.
 struct ChunkWriter {
@@ -20,18 +40,18 @@ struct ChunkWriter {
   }
 };
 
-// Writes one row as a line of floats.
+// Writes one row as a line of floats, and up to a vector of garbage behind it.
 struct LineWriter {
   float* dst;
 
   void copy(const float* source, int64_t count) {
     int64_t i = 0;
     for (; i + kLanes <= count; i += kLanes) store(dst + i, load(source + i));
-    if (i < count) store_n(dst + i, load_n(source + i, static_cast<int>(count - i)), static_cast<int>(count - i));
+    if (i < count) store(dst + i, load_n(source + i, static_cast<int>(count - i)));
     dst += count;
   }
   void zero(int64_t count) {
-    for (int64_t i = 0; i < count; ++i) dst[i] = 0.0f;
+    for (int64_t i = 0; i < count; i += kLanes) store(dst + i, set(0.0f));
     dst += count;
   }
 };
@@ -46,7 +66,7 @@ struct PackWindows {
   const ConvArgs* args;
   const float* input;  // of the group
   int64_t k;
-  float* line;  // room for one row, rounded up to 16
+  float* lines;  // line_count(k) of line_floats(k)
 
   // Whether the taps along the width are one run of memory.
   bool contiguous_width() const { return args->dilation[2] == 1 && args->input_pitch == args->channels; }
@@ -68,8 +88,34 @@ struct PackWindows {
     if (valid.high < taps) writer.zero((taps - valid.high) * channels);
   }
 
+  bool is_inside(const Window& window) const {
+    for (int axis = 0; axis < 3; ++axis) {
+      const int64_t last = window.start[axis] + (args->kernel[axis] - 1) * args->dilation[axis];
+      if (window.start[axis] < 0 || last >= args->in[axis]) return false;
+    }
+    return true;
+  }
+
+  // A window that needs no padding.
+  template <class Writer>
+  void gather_inside(Writer& writer, const Window& window) const {
+    const int64_t pitch = args->input_pitch, line_pitch = args->in[2] * pitch;
+    const bool contiguous = contiguous_width();
+    const int64_t runs = contiguous ? 1 : args->kernel[2];
+    const int64_t run_floats = contiguous ? args->kernel[2] * args->channels : args->channels;
+    for (int64_t z = 0; z < args->kernel[0]; ++z) {
+      const int64_t in_z = window.start[0] + z * args->dilation[0];
+      const float* line = window.image + (in_z * args->in[1] + window.start[1]) * line_pitch + window.start[2] * pitch;
+      for (int64_t y = 0; y < args->kernel[1]; ++y, line += args->dilation[1] * line_pitch) {
+        const float* run = line;
+        for (int64_t i = 0; i < runs; ++i, run += args->dilation[2] * pitch) writer.copy(run, run_floats);
+      }
+    }
+  }
+
   template <class Writer>
   void gather(Writer& writer, const Window& window) const {
+    if (is_inside(window)) return gather_inside(writer, window);
     for (int64_t z = 0; z < args->kernel[0]; ++z) {
       const int64_t in_z = window.start[0] + z * args->dilation[0];
       for (int64_t y = 0; y < args->kernel[1]; ++y) {
@@ -88,20 +134,20 @@ struct PackWindows {
     int64_t z = row / (out[2] * out[1]) % out[0], n = row / (out[2] * out[1] * out[0]);
     const int64_t image_floats = args->in[0] * args->in[1] * args->in[2] * args->input_pitch;
     const bool whole_chunks = args->channels % kTileChunk == 0;
+    const bool batch_of_lines = line_count(k) > 1;
     for (int r = 0; r < rows; ++r) {
       Window window = {input + n * image_floats, {}};
       const int64_t position[3] = {z, y, x};
       for (int axis = 0; axis < 3; ++axis) {
         window.start[axis] = position[axis] * args->stride[axis] - args->pad[axis];
       }
-      float* const target = dst + r * kTileChunk;
       if (whole_chunks) {
-        ChunkWriter writer = {target, rows * kTileChunk};
+        ChunkWriter writer = {dst + r * kTileChunk, rows * kTileChunk};
         gather(writer, window);
       } else {
-        LineWriter writer = {line};
+        LineWriter writer = {lines + (batch_of_lines ? r * line_floats(k) : 0)};
         gather(writer, window);
-        for (int64_t i = 0; i < k; i += kTileChunk) copy16(target + i * rows, line + i);
+        if (!batch_of_lines) spread(lines, dst + r * kTileChunk, rows);
       }
       if (++x == out[2]) {
         x = 0;
@@ -114,6 +160,14 @@ struct PackWindows {
         }
       }
     }
+    if (whole_chunks || !batch_of_lines) return;
+    for (int r = 0; r < rows; ++r) spread(lines + r * line_floats(k), dst + r * kTileChunk, rows);
+  }
+
+ private:
+  // One line to its chunks; what lies behind k in the last chunk is never used.
+  void spread(const float* line, float* dst, int rows) const {
+    for (int64_t i = 0; i < k; i += kTileChunk) copy16(dst + i * rows, line + i);
   }
 };
 

@@ -1,0 +1,62 @@
+# Thin entry points; CMakeLists.txt builds, the scripts in tools/ and tests/ do the rest. `make help` lists them.
+BUILD ?= build
+JOBS ?= $(shell nproc)
+TARGET ?= cpu
+FUZZ_SECONDS ?= 60
+PYTHON := .venv/bin/python
+CPP_FILES = $(shell git ls-files '*.cpp' '*.h')
+
+.DEFAULT_GOAL := all
+.PHONY: all help configure deps-build deps-test install-deps venv venv-export demo test quick conformance fuzz bench \
+        format check clean
+
+all: configure ## build the hussar program and its libraries (Release) into build/
+	@cmake --build $(BUILD) -j $(JOBS)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: venv configure ## read the text in a picture with PP-OCR, beside ONNX Runtime
+	@cmake --build $(BUILD) -j $(JOBS)
+	@$(PYTHON) demo/ocr.py
+
+test: deps-test venv ## run everything (up to 20 minutes)
+	@$(PYTHON) tests/run_all.py --build $(BUILD) --jobs $(JOBS)
+
+quick: deps-test venv ## the checks and the unit tests
+	@$(PYTHON) tests/run_all.py --build $(BUILD) --jobs $(JOBS) --only checks,unit
+
+conformance: venv configure ## the backend tests of the onnx package [TARGET=cpu|reference|cpu:no_passes]
+	@cmake --build $(BUILD) -j $(JOBS) --target conformance_runner
+	@$(PYTHON) tests/conformance/run.py --runner $(BUILD)/bin/conformance_runner --target $(TARGET)
+
+fuzz: ## libFuzzer on ONNX and plan bytes, FUZZ_SECONDS (60) each
+	@tools/install_deps.sh build test fuzz
+	@tests/fuzz/run.sh $(FUZZ_SECONDS) $(JOBS)
+
+bench: venv-export configure ## latency beside ONNX Runtime and OpenVINO
+	@cmake --build $(BUILD) -j $(JOBS)
+	@$(PYTHON) bench/peers_cpu.py
+
+format: deps-test ## format the C++ files
+	@clang-format-14 -i $(CPP_FILES)
+
+check: deps-test ## formatting, include table, sizes, lone headers
+	@python3 tools/check/run.py
+
+install-deps: ## install every Debian package that any target needs
+	@tools/install_deps.sh build test fuzz bench
+
+clean: ## remove the build folders
+	@rm -rf build build-*
+
+configure: deps-build
+	@[ -e $(BUILD)/build.ninja ] || cmake -G Ninja -S . -B $(BUILD) -DHUSSAR_BUILD_TESTS=$(if $(wildcard /usr/include/gtest/gtest.h),ON,OFF) >/dev/null
+deps-build:
+	@tools/install_deps.sh build
+deps-test:
+	@tools/install_deps.sh build test
+venv: deps-build
+	@tools/venv.sh light
+venv-export: deps-build
+	@tools/venv.sh export

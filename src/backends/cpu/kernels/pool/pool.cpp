@@ -1,0 +1,109 @@
+// pool: MaxPool and AveragePool in FP32, channels-last or plain, over 1 to 3 spatial dimensions.
+#include "backends/cpu/kernels/pool/pool.h"
+
+#include "backends/cpu/kernel_support.h"
+
+namespace hussar {
+namespace {
+
+using namespace cpu;
+
+struct State {
+  PoolArgs args;  // without the pointers
+  int64_t units;
+  int32_t shares;
+  bool channels_last;
+};
+
+Refusal supports(const Problem& problem) {
+  if (Refusal refusal = refuse_op(problem, {"MaxPool", "AveragePool"})) return refusal;
+  if (problem.dtype(0) != DType::kFloat32) return "dtype";
+  if (problem.output(1) != nullptr) return "indices";
+  int rank = problem.input(0)->rank();
+  if (rank < 3 || rank > 5) return "rank";
+  bool one_layout = all_have_layout(problem, Layout::kPlain) || all_have_layout(problem, Layout::kChannelsLast);
+  return one_layout ? Refusal() : "mixed layouts";
+}
+
+double cost(const Problem& problem) {
+  double taps = 1;
+  for (int64_t size : problem.node.attributes.get_ints("kernel_shape")) taps *= static_cast<double>(size);
+  double factor = problem.input(0)->layout == Layout::kChannelsLast ? 1 : 2;
+  // A few taps cost nothing beside the memory traffic.
+  return factor * (memory_cost(problem) + taps * bytes_of(problem.output()) / (3e4 * problem.target.threads));
+}
+
+// The attribute's value for a spatial axis.
+int64_t value_at(const Ints& values, int64_t axis, int64_t otherwise) {
+  return axis < static_cast<int64_t>(values.size()) ? values[static_cast<size_t>(axis)] : otherwise;
+}
+
+void read_window(const Attributes& attributes, const Shape& x, const Shape& y, PoolArgs& args) {
+  int64_t spatial = x.rank() - 2;
+  Ints kernel = attributes.get_ints("kernel_shape"), strides = attributes.get_ints("strides");
+  Ints dilations = attributes.get_ints("dilations"), pads = attributes.get_ints("pads");
+  std::string auto_pad = attributes.get_string("auto_pad", "NOTSET");
+  bool same_upper = auto_pad == "SAME_UPPER", same = same_upper || auto_pad == "SAME_LOWER";
+  for (int slot = 0; slot < 3; ++slot) {
+    args.in[slot] = args.out[slot] = args.kernel[slot] = args.stride[slot] = args.dilation[slot] = 1;
+    args.pad[slot] = args.pad_end[slot] = 0;
+    int64_t axis = slot - (3 - spatial);
+    if (axis < 0) continue;
+    args.in[slot] = x[static_cast<int>(axis) + 2];
+    args.out[slot] = y[static_cast<int>(axis) + 2];
+    args.kernel[slot] = value_at(kernel, axis, 1);
+    args.stride[slot] = value_at(strides, axis, 1);
+    args.dilation[slot] = value_at(dilations, axis, 1);
+    if (same) {
+      int64_t extent = (args.kernel[slot] - 1) * args.dilation[slot] + 1;
+      int64_t total = std::max<int64_t>((args.out[slot] - 1) * args.stride[slot] + extent - args.in[slot], 0);
+      args.pad[slot] = same_upper ? total / 2 : total - total / 2;
+      args.pad_end[slot] = total - args.pad[slot];
+    } else if (auto_pad != "VALID") {
+      args.pad[slot] = value_at(pads, axis, 0);
+      args.pad_end[slot] = value_at(pads, axis + spatial, 0);
+    }
+  }
+}
+
+Status prepare(Prepare& prepare) {
+  const Operand& x = prepare.inputs[0];
+  const Operand& y = prepare.outputs[0];
+  State state{};
+  PoolArgs& args = state.args;
+  args.batch = x.shape[0];
+  args.channels = x.shape[1];
+  args.input_pitch = x.pitch;
+  args.output_pitch = y.pitch;
+  args.is_max = prepare.step.op == "MaxPool";
+  args.include_pad = prepare.step.attributes.get_int("count_include_pad", 0) != 0;
+  read_window(prepare.step.attributes, x.shape, y.shape, args);
+  state.channels_last = x.layout == Layout::kChannelsLast;
+  state.units = args.batch * (state.channels_last ? args.out[0] * args.out[1] * args.out[2] : args.channels);
+  double work = static_cast<double>(y.shape.elements() * args.kernel[0] * args.kernel[1] * args.kernel[2]);
+  double bytes = 4.0 * static_cast<double>(x.shape.elements() + y.shape.elements());
+  state.shares = share_count(work * 1e-4 + bytes / kBytesPerMicrosecond, prepare.threads, state.units);
+  if (y.shape.elements() == 0) state.units = 0;
+  prepare.state_as<State>() = state;
+  return {};
+}
+
+Status run(const Run& run) {
+  const State& state = run.state_as<State>();
+  PoolArgs args = state.args;
+  args.input = run.inputs[0].f32();
+  args.output = run.outputs[0].f32_out();
+  const PoolTable& table = select_pool_table(active_isa());
+  run.pool.run(state.shares, [&](int index) {
+    Range range = range_of(state.units, {index, state.shares});
+    (state.channels_last ? table.pixels : table.planes)(args, range.begin, range.end);
+  });
+  return {};
+}
+
+}  // namespace
+
+extern const Kernel pool_kernel = {.name = "pool", .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+extern const Tactic pool_tactic = {.kernel = "pool", .supports = supports, .cost = cost};
+
+}  // namespace hussar

@@ -1,0 +1,23 @@
+// How much arithmetic the steps of a plan are; for reports and for guessing how long something takes.
+#pragma once
+#include <map>
+#include <string>
+#include <vector>
+
+#include "hussar/status.h"
+#include "plan/plan.h"
+#include "tensor/dim.h"
+
+namespace hussar {
+
+// The sizes of the symbols of a graph's inputs, given the inputs' shapes in order.
+std::map<std::string, int64_t, std::less<>> bind_symbols(const PlanGraph& graph, const std::vector<Shape>& shapes);
+
+// Floating-point operations per step of the main graph, a multiply-add counted as two; 0 where a shape is known only
+// at run time.
+std::vector<double> step_flops(const PlanGraph& graph, const std::vector<Shape>& input_shapes);
+
+// A rough guess of the seconds that one run takes on this machine, from the kernels that the plan chose.
+double guess_seconds(const Plan& plan, const std::vector<Shape>& input_shapes, int isa);
+
+}  // namespace hussar

@@ -1,0 +1,203 @@
+// Building the slower plan, running both, and finding where they part.
+#include "compile/self_check.h"
+
+#include <chrono>
+#include <cmath>
+#include <map>
+
+#include "backends/cpu/isa.h"
+#include "base/error.h"
+#include "compile/difference.h"
+#include "compile/flops.h"
+#include "compile/sample.h"
+#include "runtime/session.h"
+
+namespace hussar {
+namespace {
+
+// What a quick check may take, by guess_seconds: of the order of the build itself.
+constexpr double kQuickSeconds = 3;
+
+// The slower plans in order of trust: the further down, the more they share with the plan that they check.
+struct Rung {
+  const char* what;
+  bool passes;
+  bool scalar;
+};
+constexpr Rung kLadder[] = {
+    {"no passes, scalar code", false, true},
+    {"no passes, the same code", false, false},
+    {"the same passes, scalar code", true, true},
+};
+
+struct Reference {
+  std::shared_ptr<const Plan> plan;
+  const char* what = "";
+  double guess = 0;
+};
+
+class Checker {
+ public:
+  Checker(std::shared_ptr<const Plan> plan, const std::string& model_path, const CompileOptions& options,
+          const SelfCheckOptions& check)
+      : plan_(std::move(plan)), model_path_(model_path), options_(options), check_(check) {
+    options_.dump = nullptr;
+    options_.progress = nullptr;
+  }
+
+  Result<SelfCheckReport> run() {
+    auto begin = std::chrono::steady_clock::now();
+    auto inputs = random_inputs(input_facts(plan_->graph), check_.shapes, check_.seed);
+    if (!inputs) return skip("no inputs can be made up: " + inputs.error().message);
+    inputs_ = std::move(*inputs);
+    NamedShapes spelled;
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      const Shape& shape = inputs_[i].shape();
+      spelled[plan_->graph.values[plan_->graph.inputs[i]].name] = Dims(shape.begin(), shape.end());
+    }
+    report_.shapes = spell_shapes(spelled);
+    Reference reference = HUSSAR_TRY(build_reference());
+    if (reference.plan == nullptr) {
+      return skip(fmt::format("it would take some {:.0f} s; --self-check full does it", reference.guess));
+    }
+    report_.reference = reference.what;
+    HUSSAR_TRY(compare(reference.plan));
+    report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return report_;
+  }
+
+ private:
+  SelfCheckReport skip(std::string reason) {
+    report_.skipped = std::move(reason);
+    return report_;
+  }
+
+  Result<Reference> build_reference() {
+    Reference best;
+    for (const Rung& rung : kLadder) {
+      CompileOptions slower = options_;
+      if (!rung.passes) slower.disabled_passes = {"all"};
+      if (rung.scalar) slower.isa = static_cast<int>(cpu::Isa::kScalar);
+      auto plan = HUSSAR_TRY(compile_file(model_path_, slower));
+      auto shared = std::make_shared<const Plan>(std::move(plan));
+      std::vector<Shape> shapes;
+      for (const Tensor& input : inputs_) shapes.push_back(input.shape());
+      int isa = slower.isa >= 0 ? slower.isa : static_cast<int>(cpu::active_isa());
+      best.guess = guess_seconds(*shared, shapes, isa);
+      if (check_.level == SelfCheck::kFull || best.guess <= kQuickSeconds) {
+        best.plan = std::move(shared);
+        best.what = rung.what;
+        return best;
+      }
+    }
+    return best;
+  }
+
+  Status compare(const std::shared_ptr<const Plan>& reference) {
+    auto slow = HUSSAR_TRY(Session::create(reference));
+    auto fast = HUSSAR_TRY(Session::create(plan_));
+    auto wanted = slow->run_in_order(inputs_);
+    auto got = fast->run_in_order(inputs_);
+    if (!wanted) {
+      // Made-up inputs need not suit a model; what the reference refuses says nothing about the plan.
+      report_.skipped = "the reference cannot run made-up inputs: " + wanted.error().message;
+      return {};
+    }
+    HUSSAR_CHECK(got.has_value(), ErrorCode::kAccuracy, "self-check: the plan does not run where {} does: {}",
+                 report_.reference, got.error().message);
+    std::string incomparable;
+    for (size_t i = 0; i < wanted->size(); ++i) {
+      Difference apart = difference((*wanted)[i], (*got)[i]);
+      if (i == 0 || apart.error() > report_.error) {
+        report_.error = apart.error();
+        report_.output = plan_->graph.values[plan_->graph.outputs[i]].name;
+        incomparable = apart.incomparable;
+      }
+    }
+    report_.done = true;
+    if (report_.error <= check_.tolerance) return {};
+    std::string culprit = HUSSAR_TRY(first_bad_step(*slow, *fast));
+    std::string figure = incomparable.empty() ? fmt::format("max relative error {:.2g}", report_.error) : incomparable;
+    return fail(ErrorCode::kAccuracy, "self-check: output '{}' is off ({}, allowed {:.2g}, against {}){}",
+                report_.output, figure, check_.tolerance, report_.reference, culprit);
+  }
+
+  // Runs both again and watches the tensors that both have.
+  Result<std::string> first_bad_step(Session& slow, Session& fast) {
+    std::map<std::string, Tensor> expected;
+    slow.set_observer([&](const std::string& name, const Tensor& tensor) { expected[name] = tensor.clone(); });
+    HUSSAR_TRY(slow.run_in_order(inputs_));
+    slow.set_observer(nullptr);
+    std::string culprit;
+    fast.set_observer([&](const std::string& name, const Tensor& tensor) {
+      auto it = expected.find(name);
+      if (!culprit.empty() || it == expected.end()) return;
+      Difference apart = difference(it->second, tensor);
+      // A pass may have given a tensor another form; outputs alone must keep theirs.
+      if (!apart.incomparable.empty() || apart.error() <= check_.tolerance) return;
+      culprit = name;
+    });
+    HUSSAR_TRY(fast.run_in_order(inputs_));
+    fast.set_observer(nullptr);
+    for (const PlanStep& step : plan_->graph.steps) {
+      for (int32_t output : step.outputs) {
+        if (output < 0 || plan_->graph.values[output].name != culprit) continue;
+        return fmt::format("; the first step that goes wrong is '{}' ({}, kernel {}): its output '{}'", step.name,
+                           step.op, step.kernel, culprit);
+      }
+    }
+    return std::string("; no single step with a name in both plans goes wrong before it");
+  }
+
+  std::shared_ptr<const Plan> plan_;
+  std::string model_path_;
+  CompileOptions options_;
+  SelfCheckOptions check_;
+  std::vector<Tensor> inputs_;
+  SelfCheckReport report_;
+};
+
+}  // namespace
+
+Result<SelfCheck> parse_self_check(std::string_view text) {
+  if (text == "off") return SelfCheck::kOff;
+  if (text == "quick") return SelfCheck::kQuick;
+  if (text == "full") return SelfCheck::kFull;
+  return fail(ErrorCode::kUsage, "self-check is off, quick or full, not '{}'", text);
+}
+
+std::string SelfCheckReport::to_string() const {
+  if (!skipped.empty()) return "skipped: " + skipped;
+  return fmt::format("max relative error {:.2g} of the output range, against {}, at {}", error, reference, shapes);
+}
+
+Result<SelfCheckReport> self_check(std::shared_ptr<const Plan> plan, const std::string& model_path,
+                                   const CompileOptions& options, const SelfCheckOptions& check) {
+  if (check.level == SelfCheck::kOff) {
+    SelfCheckReport report;
+    report.skipped = "switched off";
+    return report;
+  }
+  int isa = options.isa >= 0 ? options.isa : 0;
+  HUSSAR_CHECK(isa <= static_cast<int>(cpu::detected_isa()), ErrorCode::kDeviceUnavailable,
+               "this machine cannot run {} code, so the plan cannot be checked; --self-check off builds it unchecked",
+               cpu::isa_name(static_cast<cpu::Isa>(isa)));
+  return Checker(std::move(plan), model_path, options, check).run();
+}
+
+Result<std::shared_ptr<Plan>> compile_checked(const std::string& model_path, const CompileOptions& options,
+                                              const SelfCheckOptions& check, CompileReport* report,
+                                              SelfCheckReport* check_report) {
+  auto begin = std::chrono::steady_clock::now();
+  auto plan = std::make_shared<Plan>(HUSSAR_TRY(compile_file(model_path, options, report)));
+  if (options.progress) options.progress("self-check");
+  SelfCheckReport checked = HUSSAR_TRY(self_check(plan, model_path, options, check));
+  plan->meta["self_check"] = checked.to_string();
+  if (check_report != nullptr) *check_report = checked;
+  if (report != nullptr) {
+    report->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
+  return plan;
+}
+
+}  // namespace hussar

@@ -1,0 +1,49 @@
+// The check that ends every build: the plan against a slower plan of the same model, on made-up inputs.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "compile/compile.h"
+#include "hussar/status.h"
+
+namespace hussar {
+
+enum class SelfCheck {
+  kOff,
+  kQuick,  // at most a few seconds: a big model is checked against a faster reference, or not at all
+  kFull,   // whatever it takes
+};
+// "off", "quick", "full"
+Result<SelfCheck> parse_self_check(std::string_view text);
+
+struct SelfCheckOptions {
+  SelfCheck level = SelfCheck::kQuick;
+  double tolerance = 1e-3;  // of Difference::error()
+  uint64_t seed = 1;
+  NamedShapes shapes;  // at which shapes to run where the plan leaves them open
+};
+
+struct SelfCheckReport {
+  bool done = false;
+  std::string skipped;    // why it was not done
+  std::string reference;  // what the plan was compared with: "no passes, scalar code"
+  std::string shapes;     // of the inputs
+  double error = 0;       // the largest Difference::error() of all outputs
+  std::string output;     // the output that has it
+  double seconds = 0;
+  // "max relative error 3.1e-07 of the output range, against ...", "skipped: ..."
+  std::string to_string() const;
+};
+
+// Fails with kAccuracy outside the tolerance or when only the plan fails to run; the message names the first step
+// that went wrong.
+Result<SelfCheckReport> self_check(std::shared_ptr<const Plan> plan, const std::string& model_path,
+                                   const CompileOptions& options, const SelfCheckOptions& check);
+
+// compile_file, then self_check; the figure goes into Plan::meta["self_check"].
+Result<std::shared_ptr<Plan>> compile_checked(const std::string& model_path, const CompileOptions& options,
+                                              const SelfCheckOptions& check, CompileReport* report = nullptr,
+                                              SelfCheckReport* check_report = nullptr);
+
+}  // namespace hussar

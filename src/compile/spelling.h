@@ -1,0 +1,33 @@
+// How shapes and targets are spelled on the command line and in the options of the C interface.
+#pragma once
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "hussar/status.h"
+#include "hussar/tensor.h"
+#include "tensor/dim.h"
+
+namespace hussar {
+
+// Input name -> dimensions. Dim(-1) leaves a dimension as the model has it; a symbol names it.
+using NamedShapes = std::map<std::string, Dims>;
+
+// "x:1x3x224x224,y:1x-1": the last colon of an entry ends the name. A dimension is an integer >= 0, -1 (free), or an
+// identifier without the letter x: dimensions that carry the same identifier are one dimension.
+Result<NamedShapes> parse_shapes(std::string_view text);
+// The inverse.
+std::string spell_shapes(const NamedShapes& shapes);
+
+// The range of shapes that a plan is built for.
+struct ShapeRange {
+  NamedShapes minimum, optimum, maximum;
+};
+// Dimensions that are equal in all three are fixed to that number, the others are left free. Fails when the three do
+// not name the same inputs with the same ranks in rising order.
+Result<NamedShapes> shapes_of_range(const ShapeRange& range);
+
+// "cpu", "cpu:scalar", "cpu:avx2", "cpu:avx512" -> cpu::Isa as an integer; -1 for plain "cpu".
+Result<int> parse_target(std::string_view text);
+
+}  // namespace hussar

@@ -1,0 +1,11 @@
+// BitwiseOr: a | b on integers, with broadcasting.
+#include "ops/bitwise.h"
+
+namespace hussar {
+
+constexpr auto kCompute = [](uint64_t a, uint64_t b) { return a | b; };
+
+extern const OpDef bitwise_or_op =
+    binary_op("BitwiseOr", infer_broadcast_integers, evaluate_binary_bits<kCompute>, kCommutative);
+
+}  // namespace hussar

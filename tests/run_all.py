@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Runs every test of the project and ends with the line `N passed, M failed, K skipped`.
+
+A stage is a command; what it counts is read from its own summary line. A stage that ends with a status other than 0
+without having counted a failure is one failure. Exit status: 0 when nothing failed, else 1.
+
+    tests/run_all.py                             # everything
+    tests/run_all.py --only checks,unit          # some stages
+    tests/run_all.py --list
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+COUNTS = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$")
+CTEST = re.compile(r"tests passed, (\d+) tests? failed out of (\d+)")
+CTEST_SKIPPED = re.compile(r"\*\*\*Skipped|\(Skipped\)$")
+# Of the unit tests, those whose subject is bytes from outside or memory: the ones that sanitizers can say more about.
+ADDRESS_TESTS = "^(BadInput|BadPlan|Hostile|Files|WireReader|Import|Plan|Session|Memory|Dim|Convert|Graph|Program)"
+THREAD_TESTS = "^(Threads|ThreadPool)"
+
+
+@dataclass
+class Stage:
+    name: str
+    commands: list[list]
+    environment: dict[str, str] = field(default_factory=dict)
+    needs: pathlib.Path | None = None  # the stage is left out, loudly, when this is absent
+
+
+@dataclass
+class Outcome:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+
+def build_commands(folder: pathlib.Path, jobs: int, targets: list[str], *options: str) -> list[list]:
+    return [
+        ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder, "--log-level=WARNING", *options],
+        ["cmake", "--build", folder, "-j", jobs, "--target", *targets],
+    ]
+
+
+def ctest(folder: pathlib.Path, jobs: int, *options: str) -> list:
+    return ["ctest", "--test-dir", folder, "-j", jobs, "--output-on-failure", "--no-tests=error", *options]
+
+
+def all_stages(build: pathlib.Path, jobs: int) -> list[Stage]:
+    python = sys.executable
+    address, thread = build.with_name("build-asan"), build.with_name("build-tsan")
+    sanitize = ("-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1")
+    fatal = {"UBSAN_OPTIONS": "print_stacktrace=1", "ASAN_OPTIONS": "allocator_may_return_null=1"}
+    models = ROOT / "tests/models"
+    return [
+        Stage("checks", [[python, ROOT / "tools/check/run.py"]]),
+        Stage("build", build_commands(build, jobs, ["all", "tests"])),
+        Stage("unit", [*build_commands(build, jobs, ["hussar_tests"]), ctest(build, jobs)]),
+        Stage(
+            "conformance",
+            [[python, ROOT / "tests/conformance/run.py", "--runner", build / "bin/conformance_runner",
+              "--json", build / "conformance.json"]],
+        ),
+        Stage("command line", [[python, ROOT / "tests/cli/run.py"]], needs=ROOT / "tests/cli/run.py"),
+        Stage("consumer", [[python, ROOT / "tests/consumer/run.py"]], needs=ROOT / "tests/consumer/run.py"),
+        Stage("model tools", [[python, "-m", "unittest", "-q", models / "test_tools.py"]]),
+        Stage("models", [[python, models / "run.py"]]),
+        Stage(
+            "address and undefined behaviour",
+            [*build_commands(address, jobs, ["hussar_tests"], *sanitize, "-DHUSSAR_SANITIZE=address,undefined"),
+             ctest(address, jobs, "-R", ADDRESS_TESTS)],
+            environment={"HUSSAR_MUTATIONS": "20000", **fatal},
+        ),
+        Stage(
+            "threads",
+            [*build_commands(thread, jobs, ["hussar_tests"], *sanitize, "-DHUSSAR_SANITIZE=thread"),
+             ctest(thread, 1, "-R", THREAD_TESTS)],
+            environment={"TSAN_OPTIONS": "halt_on_error=1"},
+        ),
+    ]  # fmt: skip
+
+
+def read_counts(line: str, outcome: Outcome) -> None:
+    """Adds what a summary line of our own scripts, of ctest or of unittest says."""
+    if match := COUNTS.match(line):
+        outcome.passed += int(match[1])
+        outcome.failed += int(match[2])
+        outcome.skipped += int(match[3] or 0)
+    elif match := CTEST.search(line):
+        outcome.failed += int(match[1])
+        outcome.passed += int(match[2]) - int(match[1])
+    elif match := re.match(r"^Ran (\d+) tests? in", line):
+        outcome.passed += int(match[1])
+    elif match := re.match(r"^FAILED \((?:failures=(\d+))?(?:, )?(?:errors=(\d+))?", line):
+        failed = int(match[1] or 0) + int(match[2] or 0)
+        outcome.failed += failed
+        outcome.passed -= failed
+
+
+def run_command(command: list, stage: Stage, outcome: Outcome) -> int:
+    environment = {**os.environ, **stage.environment}
+    process = subprocess.Popen(
+        [str(part) for part in command], cwd=ROOT, env=environment, text=True, errors="replace",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    is_build = command[0] == "cmake"
+    quiet = []
+    for line in process.stdout:
+        # Progress of builds and passed unit tests would hide what matters.
+        if is_build or re.match(r"^(\s*Start +\d+:|\s*\d+/\d+ Test .* Passed )", line):
+            quiet.append(line)
+            continue
+        if CTEST_SKIPPED.search(line) and "Test" in line:
+            outcome.skipped += 1
+            outcome.passed -= 1
+        read_counts(line.rstrip("\n"), outcome)
+        print(line, end="", flush=True)
+    status = process.wait()
+    if status != 0 and is_build:
+        print("".join(quiet), end="", flush=True)
+    return status
+
+
+def run_stage(stage: Stage) -> Outcome:
+    outcome = Outcome()
+    print(f"== {stage.name}", flush=True)
+    begin = time.monotonic()
+    if stage.needs is not None and not stage.needs.exists():
+        print(f"{stage.needs.relative_to(ROOT)} does not exist: one skipped", flush=True)
+        outcome.skipped = 1
+        return outcome
+    for command in stage.commands:
+        status = run_command(command, stage, outcome)
+        if status == 0:
+            continue
+        if outcome.failed == 0:
+            print(f"{stage.name}: `{' '.join(map(str, command[:3]))} ...` ended with status {status}", flush=True)
+            outcome.failed = 1
+        break
+    outcome.seconds = time.monotonic() - begin
+    return outcome
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--only", default="", help="comma-separated stages")
+    parser.add_argument("--list", action="store_true")
+    arguments = parser.parse_args()
+    stages = all_stages(arguments.build.resolve(), arguments.jobs)
+    wanted = [name.strip() for name in arguments.only.split(",") if name.strip()]
+    unknown = set(wanted) - {stage.name for stage in stages}
+    if arguments.list or unknown:
+        print("\n".join(stage.name for stage in stages))
+        return 2 if unknown else 0
+    outcomes = {stage.name: run_stage(stage) for stage in stages if not wanted or stage.name in wanted}
+    print(f"\n{'stage':34}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
+    for name, outcome in outcomes.items():
+        print(f"{name:34}{outcome.passed:8}{outcome.failed:8}{outcome.skipped:9}{outcome.seconds:9.0f}")
+    passed = sum(outcome.passed for outcome in outcomes.values())
+    failed = sum(outcome.failed for outcome in outcomes.values())
+    skipped = sum(outcome.skipped for outcome in outcomes.values())
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

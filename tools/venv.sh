@@ -1,0 +1,32 @@
+#!/bin/sh
+# Makes .venv with the pinned Python packages. Usage: tools/venv.sh [light|export]
+#   light   tests, demo and benchmarks (numpy, onnx, onnxruntime, pillow)
+#   export  also what exporting the PyTorch models and the OpenVINO peer need; about 1 GB
+# Does nothing, quickly, when the packages are there. PYTHON names the interpreter (default python3).
+set -eu
+cd "$(dirname "$0")/.."
+
+level="${1:-light}"
+case "$level" in
+  light) requirements=tools/requirements.txt ;;
+  export) requirements=tools/requirements-export.txt ;;
+  *) echo "venv.sh: no set '$level'; the sets are light and export" >&2; exit 2 ;;
+esac
+
+stamp=".venv/$level.$(cat tools/requirements*.txt | sha256sum | cut -c1-16)"
+[ -x .venv/bin/python ] && [ -e "$stamp" ] && exit 0
+
+[ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
+echo "installing the Python packages of $requirements into .venv" >&2
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# The wheels of PyTorch for CPUs lie in an index of their own; the ones of the main index carry CUDA.
+more=""
+[ "$level" = light ] || more="--extra-index-url https://download.pytorch.org/whl/cpu"
+# shellcheck disable=SC2086
+if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check $more -r "$requirements" >"$log" 2>&1; then
+  cat "$log" >&2
+  echo "venv.sh: pip failed (above); is the package index reachable?" >&2
+  exit 1
+fi
+touch "$stamp"
