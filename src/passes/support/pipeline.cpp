@@ -14,6 +14,7 @@ constexpr std::string_view kOrder[] = {
     "inline_constant_if",  // before folding: a taken branch exposes its constants to the outer graph
     "fold_constants",   // weights that exporters compute (transposes, casts, shapes) become plain constants
     "drop_no_ops",      // needs the shapes that folding has made known
+    "lower_gemm",       // before fusion, which then adds its bias in the product's epilogue
     "fuse_pointwise",   // after everything that recognises patterns: it hides single operators
     "choose_layouts",   // fused nodes are the units that have a layout
     "slice_channels",   // needs the layouts; last, because slices tie values together
