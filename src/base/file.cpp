@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -60,12 +61,37 @@ Status write_all(int file, std::span<const std::byte> bytes, const std::string& 
   return {};
 }
 
+// The temporary file of the write in progress, for remove_unfinished_file(). One write at a time is remembered.
+char unfinished_path[4096];
+std::atomic<bool> has_unfinished{false};
+
+class Unfinished {
+ public:
+  explicit Unfinished(const std::string& path) {
+    if (path.size() >= sizeof(unfinished_path) || has_unfinished.load()) return;
+    std::memcpy(unfinished_path, path.c_str(), path.size() + 1);
+    has_unfinished.store(true);
+    is_mine_ = true;
+  }
+  ~Unfinished() {
+    if (is_mine_) has_unfinished.store(false);
+  }
+
+ private:
+  bool is_mine_ = false;
+};
+
 }  // namespace
+
+void remove_unfinished_file() {
+  if (has_unfinished.load()) ::unlink(unfinished_path);
+}
 
 Status write_file_atomically(const std::string& path, const std::vector<std::span<const std::byte>>& pieces) {
   std::string temporary = path + ".XXXXXX";
   int file = ::mkostemp(temporary.data(), O_CLOEXEC);
   HUSSAR_CHECK(file >= 0, ErrorCode::kRunFailed, "cannot create a file beside '{}': {}", path, std::strerror(errno));
+  Unfinished unfinished(temporary);
   Status status;
   for (const auto& piece : pieces) {
     if (status) status = write_all(file, piece, path);

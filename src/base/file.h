@@ -30,4 +30,8 @@ class MappedFile {
 // (unwritable folder, full disk) nothing is left behind and an old file at `path` is untouched.
 Status write_file_atomically(const std::string& path, const std::vector<std::span<const std::byte>>& pieces);
 
+// Deletes the temporary file that write_file_atomically is writing in any thread, if there is one. Async-signal-safe:
+// for handlers of signals that end the process.
+void remove_unfinished_file();
+
 }  // namespace hussar

@@ -52,10 +52,10 @@ Status apply_shapes(Graph& graph, const NamedShapes& shapes) {
 }
 
 // A dimension named "batch" in two inputs is one dimension: fixing or renaming it in one does so in all.
-void unify_symbols(Graph& graph, const Graph& before) {
+void unify_symbols(Graph& graph, const std::vector<std::optional<Dims>>& before) {
   std::map<std::string, Dim> fixed;
   for (size_t i = 0; i < graph.inputs.size(); ++i) {
-    const auto& old_dims = before.inputs[i]->dims;
+    const auto& old_dims = before[i];
     const auto& new_dims = graph.inputs[i]->dims;
     if (!old_dims || !new_dims) continue;
     for (size_t axis = 0; axis < old_dims->size(); ++axis) {
@@ -82,6 +82,15 @@ Status optimize(Graph& graph, const PipelineOptions& options, std::vector<PassRe
 
 }  // namespace
 
+Status fix_shapes(Graph& graph, const NamedShapes& shapes) {
+  if (shapes.empty()) return {};
+  std::vector<std::optional<Dims>> before;
+  for (const Value* input : graph.inputs) before.push_back(input->dims);
+  HUSSAR_TRY(apply_shapes(graph, shapes));
+  unify_symbols(graph, before);
+  return {};
+}
+
 static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileReport* report) {
   auto progress = [&](std::string_view stage) {
     if (options.progress) options.progress(stage);
@@ -89,9 +98,7 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   Target target;
   target.isa = options.isa >= 0 ? options.isa : static_cast<int>(cpu::active_isa());
   target.threads = options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
-  Graph original = graph.clone();
-  HUSSAR_TRY(apply_shapes(graph, options.shapes));
-  unify_symbols(graph, original);
+  HUSSAR_TRY(fix_shapes(graph, options.shapes));
   progress("passes");
   PipelineOptions pipeline{target, options.disabled_passes, true, options.dump};
   HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));

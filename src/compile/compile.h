@@ -31,6 +31,9 @@ struct CompileReport {
   double seconds = 0;
 };
 
+// Applies CompileOptions::shapes to the inputs of an imported graph. A symbol that two inputs share changes in both.
+Status fix_shapes(Graph& graph, const NamedShapes& shapes);
+
 Result<Plan> compile_file(const std::string& model_path, const CompileOptions& options,
                           CompileReport* report = nullptr);
 // The same from a graph that import made.

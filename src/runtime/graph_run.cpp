@@ -85,7 +85,12 @@ Status GraphRun::create_step(size_t index) {
     auto run = std::make_unique<GraphRun>(plan_, *body, threads_);
     HUSSAR_TRY(run->create());
     step.bodies.emplace(name, std::move(run));
-    step.node.bodies.push_back({name, std::make_unique<Graph>()});
+    // Shape inference at run time asks a body only for the number and the dtypes of its outputs.
+    auto signature = std::make_unique<Graph>();
+    for (int32_t output : body->outputs) {
+      signature->outputs.push_back(signature->add_value(body->values[output].name, body->values[output].dtype));
+    }
+    step.node.bodies.push_back({name, std::move(signature)});
   }
   auto known = [&](int32_t value) {
     if (value < 0) return true;

@@ -1,0 +1,88 @@
+"""Writes small ONNX models with the standard library alone: protobuf's wire format by hand.
+
+Field numbers: onnx/onnx.proto. Only what the tests need: float and int64 tensors, one opset, no functions.
+"""
+
+from __future__ import annotations
+
+import struct
+
+FLOAT, INT64 = 1, 7
+
+
+def varint(value: int) -> bytes:
+    out = bytearray()
+    while True:
+        out.append((value & 0x7F) | (0x80 if value > 0x7F else 0))
+        value >>= 7
+        if value == 0:
+            return bytes(out)
+
+
+def integer(field: int, value: int) -> bytes:
+    return varint(field << 3) + varint(value & (2**64 - 1))
+
+
+def block(field: int, content: bytes | str) -> bytes:
+    content = content.encode() if isinstance(content, str) else content
+    return varint(field << 3 | 2) + varint(len(content)) + content
+
+
+def tensor(name: str, dims: list[int], values: list[float] | list[int], dtype: int = FLOAT) -> bytes:
+    raw = struct.pack(f"<{len(values)}{'f' if dtype == FLOAT else 'q'}", *values)
+    return b"".join(integer(1, dim) for dim in dims) + integer(2, dtype) + block(8, name) + block(9, raw)
+
+
+def value(name: str, dims: list[int | str], dtype: int = FLOAT) -> bytes:
+    shape = b"".join(block(1, block(2, dim) if isinstance(dim, str) else integer(1, dim)) for dim in dims)
+    return block(1, name) + block(2, block(1, integer(1, dtype) + block(2, shape)))
+
+
+def attribute_int(name: str, number: int) -> bytes:
+    return block(1, name) + integer(3, number) + integer(20, 2)
+
+
+def node(op: str, inputs: list[str], outputs: list[str], name: str = "", attributes: list[bytes] = ()) -> bytes:
+    out = b"".join(block(1, text) for text in inputs) + b"".join(block(2, text) for text in outputs)
+    return out + block(3, name or op.lower()) + block(4, op) + b"".join(block(5, entry) for entry in attributes)
+
+
+def model(nodes: list[bytes], inputs: list[bytes], outputs: list[bytes], weights: list[bytes] = (), opset: int = 17) -> bytes:
+    graph = b"".join(block(1, entry) for entry in nodes) + block(2, "tiny")
+    graph += b"".join(block(5, entry) for entry in weights)
+    graph += b"".join(block(11, entry) for entry in inputs) + b"".join(block(12, entry) for entry in outputs)
+    return integer(1, 8) + block(2, "tiny_onnx") + block(7, graph) + block(8, block(1, "") + integer(2, opset))
+
+
+def chain() -> bytes:
+    """y = softmax(relu(x + b)) over float [batch, 4]."""
+    nodes = [
+        node("Add", ["x", "b"], ["sum"], "layer/add"),
+        node("Relu", ["sum"], ["positive"], "layer/relu"),
+        node("Softmax", ["positive"], ["y"], "layer/softmax", [attribute_int("axis", -1)]),
+    ]
+    weights = [tensor("b", [4], [0.5, -0.25, 0.0, 1.0])]
+    return model(nodes, [value("x", ["batch", 4])], [value("y", ["batch", 4])], weights)
+
+
+def two_inputs() -> bytes:
+    """total = left + right over float [2, 3], flags = relu(left)."""
+    nodes = [node("Add", ["left", "right"], ["total"]), node("Relu", ["left"], ["out/flags"])]
+    inputs = [value("left", [2, 3]), value("right", [2, 3])]
+    return model(nodes, inputs, [value("total", [2, 3]), value("out/flags", [2, 3])])
+
+
+def shifted(amount: float) -> bytes:
+    """The chain with another bias: the same names, other numbers from the node layer/add on."""
+    nodes = [
+        node("Add", ["x", "b"], ["sum"], "layer/add"),
+        node("Relu", ["sum"], ["positive"], "layer/relu"),
+        node("Softmax", ["positive"], ["y"], "layer/softmax", [attribute_int("axis", -1)]),
+    ]
+    weights = [tensor("b", [4], [0.5 + amount, -0.25, 0.0, 1.0])]
+    return model(nodes, [value("x", ["batch", 4])], [value("y", ["batch", 4])], weights)
+
+
+def unsupported() -> bytes:
+    nodes = [node("NoSuchOperator", ["x"], ["m"], "bad/one"), node("AlsoMissing", ["m"], ["y"], "bad/two")]
+    return model(nodes, [value("x", [1])], [value("y", [1])])

@@ -1,0 +1,64 @@
+// Text and JSON of a build.
+#include "build_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "console.h"
+#include "plan/kernel.h"
+
+namespace hussar::cli {
+
+std::string pass_table(const CompileReport& report) {
+  Table table({"pass", ">rewrites", ">ms", ">nodes after"});
+  for (const PassRecord& pass : report.passes) {
+    table.add({pass.name, std::to_string(pass.rewrites), fmt::format("{:.2f}", pass.milliseconds),
+               std::to_string(pass.nodes_after)});
+  }
+  return table.to_string();
+}
+
+int64_t reference_steps(const PlanGraph& graph) {
+  return std::count_if(graph.steps.begin(), graph.steps.end(),
+                       [](const PlanStep& step) { return step.kernel == kReferenceKernel; });
+}
+
+std::string summary(const BuildReport& report) {
+  const PlanGraph& graph = report.plan.graph;
+  std::string text = fmt::format("{}: {}, {} steps ({} by reference code), {}, {} threads, built in {:.2f} s\n", report.output,
+                                 format_bytes(static_cast<double>(report.plan_bytes)), graph.steps.size(),
+                                 reference_steps(graph), report.plan.meta.at("target"), report.plan.meta.at("threads"),
+                                 report.compile.seconds);
+  return text + "self-check: " + report.check.to_string() + "\n";
+}
+
+Json precision_counts(const PlanGraph& graph) {
+  std::map<std::string, int64_t> counts;
+  for (const PlanStep& step : graph.steps) {
+    if (step.kernel == "view" || step.outputs.empty() || step.outputs[0] < 0) continue;
+    ++counts[std::string(dtype_name(graph.values[step.outputs[0]].dtype))];
+  }
+  Json json = Json::object();
+  for (const auto& [name, count] : counts) json.set(name, count);
+  return json;
+}
+
+Json to_json(const BuildReport& report) {
+  Json passes = Json::array(), check = Json::object(), meta = Json::object(), json = Json::object();
+  for (const PassRecord& pass : report.compile.passes) {
+    Json entry = Json::object();
+    entry.set("name", pass.name).set("rewrites", pass.rewrites).set("ms", pass.milliseconds);
+    passes.push(std::move(entry.set("nodes_after", pass.nodes_after)));
+  }
+  check.set("done", report.check.done).set("max_relative_error", report.check.done ? Json(report.check.error) : Json());
+  check.set("output", report.check.output).set("reference", report.check.reference).set("shapes", report.check.shapes);
+  check.set("skipped", report.check.skipped).set("seconds", report.check.seconds);
+  for (const auto& [key, value] : report.plan.meta) meta.set(key, value);
+  json.set("output", report.output).set("plan_bytes", report.plan_bytes).set("build_seconds", report.compile.seconds);
+  json.set("steps", report.plan.graph.steps.size()).set("reference_steps", reference_steps(report.plan.graph));
+  json.set("precision_counts", precision_counts(report.plan.graph)).set("self_check", std::move(check));
+  return std::move(json.set("passes", std::move(passes)).set("meta", std::move(meta)));
+}
+
+}  // namespace hussar::cli

@@ -1,0 +1,51 @@
+// Holding one run against another, output by output and tensor by tensor.
+#pragma once
+#include <map>
+#include <string>
+#include <vector>
+
+#include "compile/difference.h"
+#include "inputs.h"
+#include "json.h"
+#include "subject.h"
+
+namespace hussar::cli {
+
+// What the first subject gave.
+struct Recorded {
+  std::string path, kind;
+  std::vector<std::string> output_names;
+  std::vector<Tensor> outputs;
+  std::map<std::string, Tensor> tensors;           // with --layers: every tensor of the run
+  std::map<std::string, std::string> producers;    // and the ONNX nodes that they come from
+};
+
+struct TensorDifference {
+  std::string name;
+  std::string node;  // that produces it in the first subject, else in the other
+  Difference difference;
+};
+
+struct Comparison {
+  std::string path, kind;
+  std::vector<TensorDifference> outputs;
+  std::vector<TensorDifference> layers;  // in the order in which the other subject computed them
+  int first_bad_layer = -1;              // index into layers
+  bool passes = true;
+  std::string verdict;  // for the error message when it does not pass
+};
+
+// Shapes that suit all subjects: what any of them fixes, then what a plan was built for, then `given` above all.
+Result<NamedShapes> common_shapes(const std::vector<Subject>& subjects, const NamedShapes& given);
+// The same tensors in the order of `other`'s inputs; fails when the two do not take the same inputs.
+Result<std::vector<Tensor>> reorder_inputs(const Subject& first, const std::vector<Tensor>& inputs,
+                                           const Subject& other);
+
+Result<Recorded> record(Subject& subject, const std::vector<Tensor>& inputs, bool layers);
+Result<Comparison> compare_with(const Recorded& reference, Subject& other, const std::vector<Tensor>& inputs,
+                                bool layers, double tolerance);
+
+std::string to_text(const Recorded& reference, const std::vector<Comparison>& comparisons);
+Json to_json(const Recorded& reference, const std::vector<Comparison>& comparisons, double tolerance);
+
+}  // namespace hussar::cli

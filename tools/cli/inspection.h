@@ -1,0 +1,20 @@
+// What `hussar inspect` says about a model and about a plan.
+#pragma once
+#include <string>
+
+#include "command.h"
+#include "compile/spelling.h"
+#include "hussar/status.h"
+
+namespace hussar::cli {
+
+struct InspectOptions {
+  NamedShapes shapes;   // for figures that depend on shapes
+  bool verify = false;  // plans: hash the constants too
+  bool regions = true;  // plans: the table of steps
+};
+
+Status inspect_model(const std::string& path, const InspectOptions& options, const Command& command);
+Status inspect_plan(const std::string& path, const InspectOptions& options, const Command& command);
+
+}  // namespace hussar::cli

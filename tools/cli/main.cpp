@@ -1,0 +1,103 @@
+// hussar: the command-line program. Exit codes are those of ErrorCode (include/hussar/status.h); 0 is success.
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <exception>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "console.h"
+#include "hussar/version.h"
+#include "verb.h"
+
+namespace hussar::cli {
+namespace {
+
+static_assert(static_cast<int>(ErrorCode::kInterrupted) == 128 + SIGINT);
+
+// Only async-signal-safe calls.
+void interrupted(int signal) {
+  remove_unfinished_file();
+  std::_Exit(128 + signal);
+}
+
+std::string general_help() {
+  std::string text =
+      "hussar " HUSSAR_VERSION ": compiles ONNX models into fast plans for this machine and runs them\n\n"
+      "Usage: hussar VERB [arguments]\n\nVerbs:\n";
+  for (const Verb* verb : all_verbs()) text += fmt::format("  {:<12}{}\n", verb->name, verb->summary);
+  text +=
+      "\n`hussar VERB --help` explains a verb with examples. A first try:\n"
+      "  hussar build model.onnx -o model.plan\n"
+      "  hussar bench model.plan\n"
+      "  hussar compare model.onnx model.plan\n\n"
+      "Exit codes: 0 ok, 1 failed at run time, 2 usage, 3 model invalid or unsupported, 4 accuracy check failed,\n"
+      "5 budget missed, 6 device unavailable, 7 plan incompatible, 130 interrupted.\n";
+  return text;
+}
+
+const Verb* find_verb(const std::string& name) {
+  for (const Verb* verb : all_verbs()) {
+    if (verb->name == name) return verb;
+  }
+  return nullptr;
+}
+
+Status run_verb(const Verb& verb, std::vector<std::string> arguments) {
+  Command command(verb, std::move(arguments));
+  try {
+    Status status = verb.run(command);
+    if (!status) command.report_error(status.error());
+    return status;
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kRunFailed, "out of memory");
+  } catch (const std::exception& error) {
+    return fail(ErrorCode::kRunFailed, "internal error: {}", error.what());
+  }
+}
+
+Result<std::string> dispatch(std::vector<std::string> arguments, std::string& verb_name) {
+  HUSSAR_CHECK(!arguments.empty(), ErrorCode::kUsage, "no verb was given; `hussar --help` lists them");
+  std::string word = arguments[0];
+  arguments.erase(arguments.begin());
+  if (word == "--version" || word == "-V") word = "version";
+  if (word == "help" && !arguments.empty()) {
+    word = arguments[0];
+    arguments = {"--help"};
+  } else if (word == "--help" || word == "-h" || word == "help") {
+    print_out(general_help());
+    return verb_name;
+  }
+  const Verb* verb = find_verb(word);
+  if (verb == nullptr) {
+    std::vector<std::string> names;
+    for (const Verb* known : all_verbs()) names.emplace_back(known->name);
+    std::string close = nearest(word, names);
+    return fail(ErrorCode::kUsage, "there is no verb '{}'{}; `hussar --help` lists them", word,
+                close.empty() ? "" : ", did you mean '" + close + "'?");
+  }
+  verb_name = verb->name;
+  HUSSAR_TRY(run_verb(*verb, std::move(arguments)));
+  return verb_name;
+}
+
+}  // namespace
+}  // namespace hussar::cli
+
+int main(int count, char** words) {
+  using namespace hussar;
+  // A write beyond a file size limit shall fail like one on a full disk, with a message.
+  std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGINT, cli::interrupted);
+  std::signal(SIGTERM, cli::interrupted);
+  std::string verb;
+  auto result = cli::dispatch(std::vector<std::string>(words + std::min(count, 1), words + count), verb);
+  Status written = cli::finish_output();
+  Status status = result ? written : Status(tl::unexpected(result.error()));
+  if (status) return 0;
+  cli::print_error(verb, status.error().message);
+  return static_cast<int>(status.error().code);
+}

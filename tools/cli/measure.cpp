@@ -1,0 +1,102 @@
+// Timing runs and steps.
+#include "measure.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "compile/flops.h"
+
+namespace hussar::cli {
+
+Result<Measured> measure(Session& session, const std::vector<Tensor>& inputs, const MeasureOptions& options,
+                         Progress& progress) {
+  using Clock = std::chrono::steady_clock;
+  Measured measured;
+  auto begin = Clock::now();
+  HUSSAR_TRY(session.run_in_order(inputs));
+  measured.first_run_milliseconds = milliseconds_since(begin);
+  progress.stage("warm up");
+  for (int i = 0; i < options.warmup; ++i) {
+    HUSSAR_TRY(session.run_in_order(inputs));
+    progress.update(static_cast<double>(i + 1) / options.warmup);
+  }
+  progress.stage("measure");
+  begin = Clock::now();
+  auto enough = [&] {
+    auto count = static_cast<int>(measured.milliseconds.size());
+    if (options.iterations > 0) return count >= options.iterations;
+    return count >= 3 && milliseconds_since(begin) >= options.seconds * 1000;
+  };
+  while (!enough()) {
+    auto start = Clock::now();
+    HUSSAR_TRY(session.run_in_order(inputs));
+    measured.milliseconds.push_back(milliseconds_since(start));
+    auto count = static_cast<double>(measured.milliseconds.size());
+    progress.update(options.iterations > 0 ? count / options.iterations
+                                           : milliseconds_since(begin) / (options.seconds * 1000));
+  }
+  for (double milliseconds : measured.milliseconds) measured.seconds += milliseconds / 1000;
+  return measured;
+}
+
+Result<std::vector<LayerTime>> measure_layers(Session& session, const std::vector<Tensor>& inputs, int runs) {
+  const PlanGraph& graph = session.plan().graph;
+  std::vector<std::vector<double>> samples(graph.steps.size());
+  session.set_profiler([&](const StepTime& time) {
+    samples[static_cast<size_t>(time.step - graph.steps.data())].push_back(time.microseconds);
+  });
+  for (int i = 0; i < runs; ++i) HUSSAR_TRY(session.run_in_order(inputs));
+  session.set_profiler(nullptr);
+  std::vector<Shape> shapes;
+  for (const Tensor& input : inputs) shapes.push_back(input.shape());
+  std::vector<double> flops = step_flops(graph, shapes);
+  std::vector<LayerTime> layers;
+  double total = 0;
+  for (size_t i = 0; i < graph.steps.size(); ++i) {
+    const PlanStep& step = graph.steps[i];
+    LayerTime layer{step.name, step.op, step.kernel, "", statistics(samples[i]).median, 0, flops[i]};
+    if (!step.outputs.empty() && step.outputs[0] >= 0) {
+      const auto& dims = graph.values[step.outputs[0]].dims;
+      layer.shape = dims ? to_string(*dims) : "?";
+    }
+    total += layer.microseconds;
+    layers.push_back(std::move(layer));
+  }
+  for (LayerTime& layer : layers) layer.share = total > 0 ? layer.microseconds / total : 0;
+  return layers;
+}
+
+static double gigaflops(const LayerTime& layer) {
+  return layer.microseconds > 0 ? layer.flops / layer.microseconds / 1e3 : 0;
+}
+
+std::string to_text(const std::vector<LayerTime>& layers) {
+  Table table({"step", "op", "kernel", "output", ">us", ">share", ">GFLOP/s"});
+  double total = 0, flops = 0;
+  for (const LayerTime& layer : layers) {
+    // Names of fused steps list all their nodes.
+    std::string name = layer.step.size() > 48 ? layer.step.substr(0, 45) + "..." : layer.step;
+    table.add({name, layer.op, layer.kernel, layer.shape, fmt::format("{:.1f}", layer.microseconds),
+               fmt::format("{:.1f} %", 100 * layer.share),
+               layer.flops > 0 ? fmt::format("{:.1f}", gigaflops(layer)) : "-"});
+    total += layer.microseconds;
+    flops += layer.flops;
+  }
+  table.add({"all steps", "", "", "", fmt::format("{:.1f}", total), "100.0 %",
+             total > 0 ? fmt::format("{:.1f}", flops / total / 1e3) : "-"});
+  return table.to_string();
+}
+
+Json to_json(const std::vector<LayerTime>& layers) {
+  Json list = Json::array();
+  for (const LayerTime& layer : layers) {
+    Json entry = Json::object();
+    entry.set("step", layer.step).set("op", layer.op).set("kernel", layer.kernel).set("output", layer.shape);
+    entry.set("us", layer.microseconds).set("share", layer.share).set("flops", layer.flops);
+    list.push(std::move(entry.set("gflops_per_s", gigaflops(layer))));
+  }
+  return list;
+}
+
+}  // namespace hussar::cli

@@ -1,0 +1,39 @@
+// Timing a subject.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "console.h"
+#include "hussar/status.h"
+#include "statistics.h"
+#include "subject.h"
+
+namespace hussar::cli {
+
+struct MeasureOptions {
+  int iterations = 0;     // exactly so many; 0: as many as fit into `seconds`, three at least
+  double seconds = 3;
+  int warmup = 3;         // untimed runs before
+};
+
+struct Measured {
+  double first_run_milliseconds = 0;  // includes planning memory for these shapes
+  std::vector<double> milliseconds;   // of each timed run
+  double seconds = 0;                 // of all timed runs together
+};
+Result<Measured> measure(Session& session, const std::vector<Tensor>& inputs, const MeasureOptions& options,
+                         Progress& progress);
+
+// One step of the plan, over several runs.
+struct LayerTime {
+  std::string step, op, kernel, shape;
+  double microseconds = 0;  // median
+  double share = 0;         // of the sum over all steps
+  double flops = 0;         // 0: unknown
+};
+Result<std::vector<LayerTime>> measure_layers(Session& session, const std::vector<Tensor>& inputs, int runs);
+std::string to_text(const std::vector<LayerTime>& layers);
+Json to_json(const std::vector<LayerTime>& layers);
+
+}  // namespace hussar::cli

@@ -1,0 +1,102 @@
+// Opening and running plans and models alike.
+#include "subject.h"
+
+#include <chrono>
+#include <cstring>
+#include <fstream>
+
+#include "base/error.h"
+#include "onnx/import.h"
+#include "ops/evaluate.h"
+#include "ops/infer.h"
+#include "plan/format.h"
+
+namespace hussar::cli {
+
+double milliseconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+}
+
+bool is_plan_file(const std::string& path) {
+  if (path.size() >= 5 && path.compare(path.size() - 5, 5, ".plan") == 0) return true;
+  char start[sizeof(kMagic)] = {};
+  std::ifstream file(path, std::ios::binary);
+  return file.read(start, sizeof(start)) && std::memcmp(start, kMagic, sizeof(kMagic)) == 0;
+}
+
+const char* Subject::kind() const { return graph_ != nullptr ? "reference" : build_milliseconds_ > 0 ? "compiled" : "plan"; }
+
+Result<Subject> Subject::open(const std::string& path, const SubjectOptions& options) {
+  Subject subject;
+  subject.path_ = path;
+  bool is_plan = is_plan_file(path);
+  if (options.reference && !is_plan) HUSSAR_TRY(subject.open_reference(options));
+  else HUSSAR_TRY(subject.open_plan(options, is_plan));
+  return subject;
+}
+
+Status Subject::open_reference(const SubjectOptions& options) {
+  auto begin = std::chrono::steady_clock::now();
+  graph_ = std::make_shared<Graph>(HUSSAR_TRY(onnx::import_file(path_)).graph);
+  HUSSAR_TRY(fix_shapes(*graph_, options.compile.shapes));
+  auto inferred = infer_graph(*graph_);
+  if (!inferred) return fail(inferred.error().code, "{}: {}", path_, inferred.error().message);
+  load_milliseconds_ = milliseconds_since(begin);
+  inputs_ = input_facts(*graph_);
+  for (const Value* output : graph_->outputs) output_names_.push_back(output->name);
+  return {};
+}
+
+Status Subject::open_plan(const SubjectOptions& options, bool is_plan) {
+  auto begin = std::chrono::steady_clock::now();
+  if (is_plan) {
+    plan_ = HUSSAR_TRY(read_plan(path_));
+  } else {
+    plan_ = std::make_shared<const Plan>(HUSSAR_TRY(compile_file(path_, options.compile)));
+    build_milliseconds_ = milliseconds_since(begin);
+    begin = std::chrono::steady_clock::now();
+  }
+  SessionOptions session_options;
+  session_options.threads = options.threads;
+  session_ = HUSSAR_TRY(Session::create(plan_, session_options));
+  load_milliseconds_ = milliseconds_since(begin);
+  inputs_ = input_facts(plan_->graph);
+  for (int32_t output : plan_->graph.outputs) output_names_.push_back(plan_->graph.values[output].name);
+  return {};
+}
+
+Result<std::vector<Tensor>> Subject::run(const std::vector<Tensor>& inputs, const TensorObserver& observer) {
+  if (graph_ != nullptr) {
+    Observer watch = nullptr;
+    if (observer) watch = [&](const Value& value, const Tensor& tensor) { observer(value.name, tensor); };
+    return evaluate_graph(*graph_, inputs, watch);
+  }
+  session_->set_observer(observer);
+  auto outputs = session_->run_in_order(inputs);
+  session_->set_observer(nullptr);
+  if (!outputs) return tl::unexpected(outputs.error());
+  std::vector<Tensor> copies;
+  for (const Tensor& output : *outputs) copies.push_back(output.clone());
+  return copies;
+}
+
+std::string Subject::producer_of(const std::string& tensor) const {
+  if (graph_ != nullptr) {
+    for (const auto& node : graph_->nodes()) {
+      for (const Value* output : node->outputs) {
+        if (output != nullptr && output->name == tensor) return describe(*node);
+      }
+    }
+    return {};
+  }
+  for (const PlanStep& step : plan_->graph.steps) {
+    for (int32_t output : step.outputs) {
+      if (output >= 0 && plan_->graph.values[output].name == tensor) {
+        return fmt::format("node '{}' ({}, kernel {})", step.name, step.op, step.kernel);
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace hussar::cli

@@ -1,0 +1,21 @@
+// Verb: one subcommand of `hussar`. verbs/<name>.cpp defines `extern const Verb <name>_verb`; CMake lists the folder.
+#pragma once
+#include <span>
+#include <string_view>
+
+#include "command.h"
+#include "hussar/status.h"
+
+namespace hussar::cli {
+
+struct Verb {
+  std::string_view name;
+  std::string_view summary;   // one line
+  std::string_view examples;  // complete command lines, one per line, each followed by "  # what it does" where useful
+  // Declares its arguments on the command, calls parse(), and works unless that says to stop.
+  Status (*run)(Command&) = nullptr;
+};
+
+std::span<const Verb* const> all_verbs();
+
+}  // namespace hussar::cli

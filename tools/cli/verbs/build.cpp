@@ -1,0 +1,140 @@
+// hussar build: an ONNX model becomes a plan.
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "build_report.h"
+#include "compile/self_check.h"
+#include "console.h"
+#include "verb.h"
+
+namespace hussar::cli {
+namespace {
+
+struct Arguments {
+  std::string model, output, shapes, minimum, optimum, maximum, target = "cpu", dump, self_check = "quick";
+  std::vector<std::string> disabled;
+  int threads = 0;
+  double tolerance = 1e-3;
+  bool verbose = false;
+};
+
+void declare(Command& command, Arguments& arguments) {
+  command.positional("MODEL", arguments.model, "an .onnx file");
+  command.option("-o,--output", "FILE", arguments.output, "where the plan goes", true);
+  command.option("--shapes", "SHAPES", arguments.shapes, "fixes input shapes: x:1x3x224x224,y:1x-1; -1 or a name leaves a dimension free");
+  command.option("--min-shapes", "SHAPES", arguments.minimum, "with the next two: the range of shapes to build for;");
+  command.option("--opt-shapes", "SHAPES", arguments.optimum, "the self-check and `hussar bench` use these");
+  command.option("--max-shapes", "SHAPES", arguments.maximum, "dimensions equal in all three are fixed");
+  command.option("--target", "TARGET", arguments.target, "cpu, cpu:scalar, cpu:avx2 or cpu:avx512; default: the best of this machine");
+  command.option("--threads", "N", arguments.threads, "threads that a run uses; default: one per core");
+  command.option("--self-check", arguments.self_check, {"off", "quick", "full"}, "runs the plan beside a slower one before writing it");
+  command.option("--tolerance", "X", arguments.tolerance, "of the self-check, relative to the output range; default 1e-3");
+  command.option("--disable-pass", "NAME", arguments.disabled, "leaves out one pass, or `all`; repeatable");
+  command.option("--dump", "FOLDER", arguments.dump, "writes the graph as text after each pass that changes it");
+  command.toggle("-v,--verbose", arguments.verbose, "prints the table of passes");
+  for (const char* flag : {"--fp16", "--bf16", "--fp8", "--precision", "--strict", "--fallback"}) {
+    command.refuse(flag, "plans compute in the model's own precision");
+  }
+  for (const char* flag : {"--int8", "--calib", "--calib-method", "--calib-cache"}) {
+    command.refuse(flag, "it does not quantize yet; a model that is quantized already (Q/DQ) builds without this flag");
+  }
+  command.refuse("--sparsity", "it does not make use of sparse weights yet");
+  for (const char* flag : {"--budget", "--timing-cache"}) {
+    command.refuse(flag, "kernels are chosen by prediction, not by timing them");
+  }
+}
+
+Status check_output(const std::string& path) {
+  struct stat info {};
+  bool is_folder = ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+  HUSSAR_CHECK(!is_folder, ErrorCode::kUsage, "-o names a file; '{}' is a folder", path);
+  size_t slash = path.rfind('/');
+  std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  HUSSAR_CHECK(::stat(folder.c_str(), &info) == 0, ErrorCode::kRunFailed, "cannot write '{}': {}", path,
+               std::strerror(errno));
+  return {};
+}
+
+// Files are numbered in the order of the passes; bodies of control flow follow their graph.
+Status write_dump(const std::string& folder, int number, std::string_view pass, const Graph& graph) {
+  std::string path = fmt::format("{}/{:03}_{}.txt", folder, number, pass), text = graph.to_string();
+  return write_file_atomically(path, {std::as_bytes(std::span(text.data(), text.size()))});
+}
+
+Result<ShapeRange> parse_range(const Arguments& arguments) {
+  ShapeRange range;
+  range.minimum = HUSSAR_TRY(parse_shapes(arguments.minimum));
+  range.optimum = HUSSAR_TRY(parse_shapes(arguments.optimum));
+  range.maximum = HUSSAR_TRY(parse_shapes(arguments.maximum));
+  bool any = !range.minimum.empty() || !range.optimum.empty() || !range.maximum.empty();
+  HUSSAR_CHECK(!any || arguments.shapes.empty(), ErrorCode::kUsage,
+               "--shapes and --min/opt/max-shapes exclude each other");
+  return range;
+}
+
+Status work(const Arguments& arguments, const Command& command) {
+  Progress progress("build");
+  CompileOptions options;
+  SelfCheckOptions check;
+  ShapeRange range = HUSSAR_TRY(parse_range(arguments));
+  options.shapes = range.optimum.empty() && range.minimum.empty() ? HUSSAR_TRY(parse_shapes(arguments.shapes))
+                                                                  : HUSSAR_TRY(shapes_of_range(range));
+  options.isa = HUSSAR_TRY(parse_target(arguments.target));
+  options.threads = arguments.threads;
+  options.disabled_passes = arguments.disabled;
+  options.progress = [&](std::string_view stage) { progress.stage(stage); };
+  check.level = HUSSAR_TRY(parse_self_check(arguments.self_check));
+  check.tolerance = arguments.tolerance;
+  check.shapes = range.optimum;
+  HUSSAR_TRY(check_output(arguments.output));
+  Status dumped;
+  int dumps = 0;
+  if (!arguments.dump.empty()) {
+    bool made = ::mkdir(arguments.dump.c_str(), 0777) == 0 || errno == EEXIST;
+    HUSSAR_CHECK(made, ErrorCode::kRunFailed, "cannot create '{}': {}", arguments.dump, std::strerror(errno));
+    options.dump = [&](std::string_view pass, const Graph& graph) {
+      if (dumped) dumped = write_dump(arguments.dump, ++dumps, pass, graph);
+    };
+  }
+  CompileReport compile;
+  SelfCheckReport checked;
+  auto plan = HUSSAR_TRY(compile_checked(arguments.model, options, check, &compile, &checked));
+  HUSSAR_TRY(std::move(dumped));
+  if (!range.optimum.empty()) {
+    plan->meta["shapes_min"] = arguments.minimum;
+    plan->meta["shapes_opt"] = arguments.optimum;
+    plan->meta["shapes_max"] = arguments.maximum;
+  }
+  progress.stage("write");
+  HUSSAR_TRY(write_plan(*plan, arguments.output));
+  progress.finish();
+  struct stat info {};
+  int64_t bytes = ::stat(arguments.output.c_str(), &info) == 0 ? info.st_size : 0;
+  if (!checked.skipped.empty() && check.level != SelfCheck::kOff) warn("self-check " + checked.to_string());
+  BuildReport report{arguments.output, *plan, std::move(compile), std::move(checked), bytes};
+  if (command.prints_text()) print_out((arguments.verbose ? pass_table(report.compile) : "") + summary(report));
+  return command.report(to_json(report));
+}
+
+Status run(Command& command) {
+  Arguments arguments;
+  declare(command, arguments);
+  if (!HUSSAR_TRY(command.parse())) return {};
+  return work(arguments, command);
+}
+
+}  // namespace
+
+extern const Verb build_verb = {
+    "build", "compiles an ONNX model into a plan, and checks it",
+    "hussar build model.onnx -o model.plan\n"
+    "hussar build model.onnx -o model.plan --shapes x:1x3x224x224 --threads 2 --verbose\n"
+    "hussar build rec.onnx -o rec.plan --min-shapes x:1x3x48x32 --opt-shapes x:1x3x48x320 --max-shapes x:8x3x48x2048\n"
+    "hussar build model.onnx -o model.plan --disable-pass fold_constants --dump passes/ --json report.json",
+    run};
+
+}  // namespace hussar::cli

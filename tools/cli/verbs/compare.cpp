@@ -1,0 +1,83 @@
+// hussar compare: how far models, plans and the reference interpreter are apart.
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "comparison.h"
+#include "console.h"
+#include "inputs.h"
+#include "subject.h"
+#include "verb.h"
+
+namespace hussar::cli {
+namespace {
+
+struct Arguments {
+  std::vector<std::string> models, inputs;
+  std::string shapes;
+  int threads = 0, seed = 1;
+  double tolerance = 1e-3;
+  bool layers = false, reference = false;
+};
+
+void declare(Command& command, Arguments& arguments) {
+  command.positionals("MODEL", arguments.models, "two or more .onnx or .plan files; the first is what the others are held against", 2);
+  command.option("--tolerance", "X", arguments.tolerance, "largest error relative to the output range; default 1e-3");
+  command.toggle("--layers", arguments.layers, "compares every tensor that both sides name and finds the first that differs");
+  command.toggle("--reference", arguments.reference, "runs .onnx files in the reference interpreter (slow); implied by --layers");
+  command.option("--load-inputs", "NAME=FILE", arguments.inputs, "FILE.npy, FILE.raw or, without NAME=, FILE.npz; default: random");
+  command.option("--shapes", "SHAPES", arguments.shapes, "x:1x3x224x224,...: sizes for the dimensions that are left open");
+  command.option("--seed", "N", arguments.seed, "of random inputs; default 1");
+  command.option("--threads", "N", arguments.threads, "default: as each plan was built for");
+}
+
+Status work(const Arguments& arguments, const Command& command) {
+  Progress progress("compare");
+  LoadedInputs loaded = HUSSAR_TRY(load_inputs(arguments.inputs));
+  SubjectOptions options;
+  options.threads = options.compile.threads = arguments.threads;
+  options.reference = arguments.reference || arguments.layers;
+  options.compile.shapes = HUSSAR_TRY(parse_shapes(arguments.shapes));
+  // An .onnx stands for what the model means, so it is compiled in the plainest way.
+  options.compile.disabled_passes = {"all"};
+  options.compile.isa = 0;
+  std::vector<Subject> subjects;
+  for (const std::string& path : arguments.models) {
+    progress.stage("open " + path);
+    subjects.push_back(HUSSAR_TRY(Subject::open(path, options)));
+  }
+  NamedShapes shapes = HUSSAR_TRY(common_shapes(subjects, options.compile.shapes));
+  InputChoice choice{std::move(shapes), true, static_cast<uint64_t>(arguments.seed)};
+  std::vector<Tensor> inputs = HUSSAR_TRY(match_inputs(subjects[0].inputs(), loaded, choice));
+  progress.stage("run " + subjects[0].path());
+  Recorded reference = HUSSAR_TRY(record(subjects[0], inputs, arguments.layers));
+  std::vector<Comparison> comparisons;
+  for (size_t i = 1; i < subjects.size(); ++i) {
+    progress.stage("run " + subjects[i].path());
+    auto own = HUSSAR_TRY(reorder_inputs(subjects[0], inputs, subjects[i]));
+    comparisons.push_back(HUSSAR_TRY(compare_with(reference, subjects[i], own, arguments.layers, arguments.tolerance)));
+  }
+  progress.finish();
+  if (command.prints_text()) print_out(to_text(reference, comparisons));
+  HUSSAR_TRY(command.report(to_json(reference, comparisons, arguments.tolerance)));
+  for (const Comparison& comparison : comparisons) {
+    HUSSAR_CHECK(comparison.passes, ErrorCode::kAccuracy, "{}", comparison.verdict);
+  }
+  return {};
+}
+
+Status run(Command& command) {
+  Arguments arguments;
+  declare(command, arguments);
+  if (!HUSSAR_TRY(command.parse())) return {};
+  return work(arguments, command);
+}
+
+}  // namespace
+
+extern const Verb compare_verb = {"compare", "compares the outputs, or all tensors, of models and plans",
+                                  "hussar compare model.onnx model.plan\n"
+                                  "hussar compare model.onnx model.plan --layers --tolerance 1e-5\n"
+                                  "hussar compare model.onnx a.plan b.plan --load-inputs inputs.npz --json diff.json",
+                                  run};
+
+}  // namespace hussar::cli

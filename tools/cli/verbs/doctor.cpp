@@ -1,0 +1,82 @@
+// hussar doctor: what this machine can do, and what is missing.
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "backends/cpu/isa.h"
+#include "console.h"
+#include "hussar/version.h"
+#include "machine.h"
+#include "ops/op_def.h"
+#include "passes/pass.h"
+#include "plan/kernel.h"
+#include "verb.h"
+
+namespace hussar::cli {
+namespace {
+
+std::vector<std::string> advice_for(const Machine& machine) {
+  std::vector<std::string> advice;
+  if (machine.isa_active != machine.isa_found) {
+    advice.push_back(fmt::format("HUSSAR_ISA limits the code to {}; unset it to use {}", machine.isa_active,
+                                 machine.isa_found));
+  }
+  if (machine.isa_found == "scalar") {
+    advice.push_back("no AVX2 was found: models run on scalar code, many times slower than on any x86 CPU since 2015");
+  }
+  if (machine.usable_cores < machine.logical_cores) {
+    advice.push_back(fmt::format("this process may use {} of {} logical cores; build plans with --threads {}",
+                                 machine.usable_cores, machine.logical_cores, machine.usable_cores));
+  }
+  if (machine.physical_cores > 0 && machine.logical_cores > machine.physical_cores) {
+    advice.push_back(fmt::format("{} logical cores share {} physical ones; try `hussar bench --threads {}` too",
+                                 machine.logical_cores, machine.physical_cores, machine.physical_cores));
+  }
+#ifndef NDEBUG
+  advice.push_back("this is a debug build: do not judge speed by it");
+#endif
+  return advice;
+}
+
+Status run(Command& command) {
+  if (!HUSSAR_TRY(command.parse())) return {};
+  Machine machine = inspect_machine();
+  std::vector<std::string> advice = advice_for(machine);
+  Table table({"what", "found"});
+  table.add({"hussar", HUSSAR_VERSION});
+  table.add({"CPU", machine.cpu_model});
+  table.add({"code levels built", "scalar, avx2, avx512"});
+  table.add({"best level here", machine.isa_found});
+  table.add({"level in use", machine.isa_active});
+  table.add({"CPU features", fmt::format("{}", fmt::join(machine.cpu_flags, " "))});
+  table.add({"cores", fmt::format("{} logical, {} physical, {} usable", machine.logical_cores, machine.physical_cores,
+                                  machine.usable_cores)});
+  for (const std::string& cache : machine.caches) table.add({"cache", cache});
+  table.add({"memory", fmt::format("{} total, {} available", format_bytes(static_cast<double>(machine.memory_bytes)),
+                                   format_bytes(static_cast<double>(machine.available_bytes)))});
+  table.add({"GPU", "no GPU backend in this build"});
+  table.add({"operators, kernels, passes", fmt::format("{}, {}, {}", all_ops().size(), all_kernels().size(),
+                                                       all_passes().size())});
+  table.add({"compiler", fmt::format("{} {}",
+#if defined(__clang__)
+                                     "clang",
+#else
+                                     "gcc",
+#endif
+                                     __VERSION__)});
+  if (command.prints_text()) {
+    print_out(table.to_string());
+    for (const std::string& line : advice) print_out("- " + line + "\n");
+  }
+  Json lines = Json::array(), json = Json::object();
+  for (const std::string& line : advice) lines.push(line);
+  json.set("device", to_json(machine)).set("gpu_backend", false).set("operators", all_ops().size());
+  json.set("kernels", all_kernels().size()).set("passes", all_passes().size()).set("advice", std::move(lines));
+  return command.report(std::move(json));
+}
+
+}  // namespace
+
+extern const Verb doctor_verb = {"doctor", "says what this machine can do, and what is missing",
+                                 "hussar doctor\nhussar doctor --json machine.json", run};
+
+}  // namespace hussar::cli

@@ -1,0 +1,30 @@
+// hussar inspect: what is in a model or a plan.
+#include "base/error.h"
+#include "console.h"
+#include "inspection.h"
+#include "subject.h"
+#include "verb.h"
+
+namespace hussar::cli {
+
+static Status run(Command& command) {
+  std::string file, shapes;
+  InspectOptions options;
+  bool brief = false;
+  command.positional("FILE", file, "an .onnx or a .plan");
+  command.option("--shapes", "SHAPES", shapes, "x:1x3x224x224,...: sizes for the dimensions that are left open");
+  command.toggle("--verify", options.verify, "plans: checks the checksum of the constants too, whatever their size");
+  command.toggle("--brief", brief, "plans: leaves out the table of regions");
+  if (!HUSSAR_TRY(command.parse())) return {};
+  options.regions = !brief;
+  options.shapes = HUSSAR_TRY(parse_shapes(shapes));
+  return is_plan_file(file) ? inspect_plan(file, options, command) : inspect_model(file, options, command);
+}
+
+extern const Verb inspect_verb = {"inspect", "explains a model (operators, support, sparsity) or a plan (regions, memory)",
+                                  "hussar inspect model.onnx --shapes x:1x3x224x224\n"
+                                  "hussar inspect model.plan\n"
+                                  "hussar inspect model.plan --verify --brief --json plan.json",
+                                  run};
+
+}  // namespace hussar::cli
