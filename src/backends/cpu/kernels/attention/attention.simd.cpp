@@ -116,8 +116,10 @@ HUSSAR_INLINE void sum_block(const float* matrix, int64_t pitch, const float* we
 void sum_rows(const float* matrix, int64_t pitch, const float* weights, float factor, float* y, int64_t rows,
               int64_t columns) {
   int64_t c = 0;
-  for (; c + 4 * kLanes <= columns; c += 4 * kLanes) sum_block<4>(matrix + c, pitch, weights, factor, y + c, rows, kLanes);
-  for (; c < columns; c += kLanes) sum_block<1>(matrix + c, pitch, weights, factor, y + c, rows, lanes_left(c, columns));
+  for (; c + 4 * kLanes <= columns; c += 4 * kLanes)
+    sum_block<4>(matrix + c, pitch, weights, factor, y + c, rows, kLanes);
+  for (; c < columns; c += kLanes)
+    sum_block<1>(matrix + c, pitch, weights, factor, y + c, rows, lanes_left(c, columns));
 }
 
 }  // namespace

@@ -16,15 +16,24 @@ struct State {
 // -1: not one of the table's types.
 int cast_type(DType dtype) {
   switch (dtype) {
-    case DType::kFloat32: return static_cast<int>(CastType::kFloat32);
-    case DType::kFloat16: return static_cast<int>(CastType::kFloat16);
-    case DType::kBFloat16: return static_cast<int>(CastType::kBFloat16);
-    case DType::kInt32: return static_cast<int>(CastType::kInt32);
-    case DType::kInt64: return static_cast<int>(CastType::kInt64);
-    case DType::kUInt8: return static_cast<int>(CastType::kUInt8);
-    case DType::kInt8: return static_cast<int>(CastType::kInt8);
-    case DType::kBool: return static_cast<int>(CastType::kBool);
-    default: return -1;
+    case DType::kFloat32:
+      return static_cast<int>(CastType::kFloat32);
+    case DType::kFloat16:
+      return static_cast<int>(CastType::kFloat16);
+    case DType::kBFloat16:
+      return static_cast<int>(CastType::kBFloat16);
+    case DType::kInt32:
+      return static_cast<int>(CastType::kInt32);
+    case DType::kInt64:
+      return static_cast<int>(CastType::kInt64);
+    case DType::kUInt8:
+      return static_cast<int>(CastType::kUInt8);
+    case DType::kInt8:
+      return static_cast<int>(CastType::kInt8);
+    case DType::kBool:
+      return static_cast<int>(CastType::kBool);
+    default:
+      return -1;
   }
 }
 
@@ -44,8 +53,12 @@ double cost(const Problem& problem) { return memory_cost(problem); }
 Status prepare(Prepare& prepare) {
   const Operand& x = prepare.inputs[0];
   const Operand& y = prepare.outputs[0];
-  State state{x.shape.elements(), static_cast<int64_t>(dtype_size(x.dtype)), static_cast<int64_t>(dtype_size(y.dtype)),
-              cast_type(x.dtype), cast_type(y.dtype), 1};
+  State state{x.shape.elements(),
+              static_cast<int64_t>(dtype_size(x.dtype)),
+              static_cast<int64_t>(dtype_size(y.dtype)),
+              cast_type(x.dtype),
+              cast_type(y.dtype),
+              1};
   double bytes = static_cast<double>(state.count * (state.in_size + state.out_size));
   state.shares = share_count(bytes / kBytesPerMicrosecond, prepare.threads, state.count);
   prepare.state_as<State>() = state;

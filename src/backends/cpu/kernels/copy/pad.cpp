@@ -13,8 +13,8 @@ using namespace cpu;
 enum class Mode : int32_t { kConstant, kReflect, kEdge, kWrap };
 
 struct Axis {
-  int64_t in, out, before;           // sizes; negative `before` cuts elements off
-  int64_t in_stride, out_stride;     // bytes
+  int64_t in, out, before;        // sizes; negative `before` cuts elements off
+  int64_t in_stride, out_stride;  // bytes
 };
 
 struct Plan {
@@ -136,7 +136,8 @@ void write_line(const Plan& plan, const std::byte* from, std::byte* to, const st
                 static_cast<size_t>((end - begin) * plan.unit));
   } else {
     for (int64_t at = begin; at < end; ++at) {
-      std::memcpy(to + at * axis.out_stride, from + (at - axis.before) * axis.in_stride, static_cast<size_t>(plan.unit));
+      std::memcpy(to + at * axis.out_stride, from + (at - axis.before) * axis.in_stride,
+                  static_cast<size_t>(plan.unit));
     }
   }
   border(end, axis.out);

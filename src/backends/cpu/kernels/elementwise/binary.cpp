@@ -22,20 +22,13 @@ struct Spelling {
   std::string_view op;
   BinaryOp code;
 };
-constexpr Spelling kSpellings[] = {{"Add", BinaryOp::kAdd},
-                                   {"Sub", BinaryOp::kSub},
-                                   {"Mul", BinaryOp::kMul},
-                                   {"Div", BinaryOp::kDiv},
-                                   {"Mod", BinaryOp::kMod},
-                                   {"Min", BinaryOp::kMin},
-                                   {"Max", BinaryOp::kMax},
-                                   {"Equal", BinaryOp::kEqual},
-                                   {"Less", BinaryOp::kLess},
-                                   {"LessOrEqual", BinaryOp::kLessOrEqual},
-                                   {"Greater", BinaryOp::kGreater},
-                                   {"GreaterOrEqual", BinaryOp::kGreaterOrEqual},
-                                   {"And", BinaryOp::kAnd},
-                                   {"Or", BinaryOp::kOr},
+constexpr Spelling kSpellings[] = {{"Add", BinaryOp::kAdd},         {"Sub", BinaryOp::kSub},
+                                   {"Mul", BinaryOp::kMul},         {"Div", BinaryOp::kDiv},
+                                   {"Mod", BinaryOp::kMod},         {"Min", BinaryOp::kMin},
+                                   {"Max", BinaryOp::kMax},         {"Equal", BinaryOp::kEqual},
+                                   {"Less", BinaryOp::kLess},       {"LessOrEqual", BinaryOp::kLessOrEqual},
+                                   {"Greater", BinaryOp::kGreater}, {"GreaterOrEqual", BinaryOp::kGreaterOrEqual},
+                                   {"And", BinaryOp::kAnd},         {"Or", BinaryOp::kOr},
                                    {"Xor", BinaryOp::kXor}};
 
 std::optional<BinaryOp> find_code(std::string_view op) {
@@ -47,12 +40,17 @@ std::optional<BinaryOp> find_code(std::string_view op) {
 
 std::optional<BinaryType> find_type(DType dtype) {
   switch (dtype) {
-    case DType::kFloat32: return BinaryType::kFloat32;
-    case DType::kInt32: return BinaryType::kInt32;
-    case DType::kInt64: return BinaryType::kInt64;
+    case DType::kFloat32:
+      return BinaryType::kFloat32;
+    case DType::kInt32:
+      return BinaryType::kInt32;
+    case DType::kInt64:
+      return BinaryType::kInt64;
     case DType::kUInt8:
-    case DType::kBool: return BinaryType::kUInt8;
-    default: return std::nullopt;
+    case DType::kBool:
+      return BinaryType::kUInt8;
+    default:
+      return std::nullopt;
   }
 }
 

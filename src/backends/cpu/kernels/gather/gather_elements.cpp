@@ -87,7 +87,8 @@ Status run(const Run& run) {
   if (state.rows == 0) return {};
   run.pool.run(state.shares, [&](int index) {
     Range range = range_of(state.rows, {index, state.shares});
-    wide ? gather_words<int64_t>(run, state, range, bad_element) : gather_words<int32_t>(run, state, range, bad_element);
+    wide ? gather_words<int64_t>(run, state, range, bad_element)
+         : gather_words<int32_t>(run, state, range, bad_element);
   });
   int64_t bad = bad_element.load();
   if (bad < 0) return {};

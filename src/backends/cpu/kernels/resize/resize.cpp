@@ -75,9 +75,7 @@ Refusal supports(const Problem& problem) {
   return std::nullopt;
 }
 
-double cost(const Problem& problem) {
-  return memory_cost(problem, taps_of(problem.node.attributes) > 1 ? 2 : 1);
-}
+double cost(const Problem& problem) { return memory_cost(problem, taps_of(problem.node.attributes) > 1 ? 2 : 1); }
 
 double source_coordinate(const State& state, double scale, int64_t in, int64_t out, int64_t position) {
   auto x = static_cast<double>(position), input = static_cast<double>(in), output = static_cast<double>(out);
