@@ -83,9 +83,12 @@ Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
     HUSSAR_CHECK(known, ErrorCode::kRunFailed, "step '{}': the shape of output {} cannot be determined",
                  plan_step.name, i);
     if (slot.bound) continue;
+    auto bytes = bytes_needed(graph_.values[value].dtype, shape);
+    HUSSAR_CHECK(bytes, ErrorCode::kRunFailed, "step '{}': output {} of shape {} is negative or too large",
+                 plan_step.name, i, shape.to_string());
     slot.shape = shape;
     slot.pitch = shape.rank() > 1 ? shape[1] : 1;
-    slot.data = slot.heap.reserve(static_cast<size_t>(shape.elements()) * dtype_size(graph_.values[value].dtype));
+    slot.data = slot.heap.reserve(*bytes);
   }
   return {};
 }
