@@ -1,6 +1,7 @@
 // hussar.Attention: softmax(scale * q k^T + mask) v for every head. Passes form it from matrix products and Softmax.
 //
-// Inputs: q, k, v, and an optional float mask that is added to the scores and broadcasts to [B][heads][Q][K].
+// Inputs: q, k, v, and an optional float mask that is added to the scores and broadcasts to [B][heads][Q][K]. A query
+// whose keys are all at -infinity gives zeros.
 // Attributes: heads; kv_heads (default heads; a divisor of it: consecutive query heads share one); head_dim; v_head_dim
 // (default head_dim); scale (default 1/sqrt(head_dim)); causal=1: query i sees the keys up to i + K - Q.
 // head_major has one bit per tensor (1 q, 2 k, 4 v, 8 output). A tensor with its bit is [B][heads][length][dim], one
@@ -103,6 +104,10 @@ void attend(const Form& form, const View& k, const View& v, int64_t batch, int64
     }
     scores[static_cast<size_t>(j)] = dot * scale + mask(j);
     largest = std::max(largest, scores[static_cast<size_t>(j)]);
+  }
+  if (largest == -std::numeric_limits<double>::infinity()) {
+    std::fill_n(out, form.v_head_dim, 0.0F);
+    return;
   }
   for (double& score : scores) sum += score = std::exp(score - largest);
   for (int64_t d = 0; d < form.v_head_dim; ++d) {

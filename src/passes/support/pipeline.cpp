@@ -25,6 +25,9 @@ constexpr std::string_view kOrder[] = {
     "recognise_hard_swish",   // before fold_batch_norm, which would move the + 3 into a convolution's bias
     "recognise_mish",
     "recognise_leaky_relu",
+    "recognise_attention",    // before transposes move: it looks for those that exporters write
+    "merge_qkv",              // what attention reads is known now
+    "eliminate_transposes",   // before what depends on axes having their usual meaning
     "recognise_global_pool",  // after recognise_layer_norm
     "fold_pad",               // needs constant pads
     "fold_batch_norm",        // after the activations: what they contain must not be folded away

@@ -35,7 +35,9 @@ void exponentials(const AttentionScores& args) {
     float* x = args.scores + row * args.pitch;
     int64_t count = args.first_limit + row;
     count = count < 0 ? 0 : count > args.columns ? args.columns : count;
-    const Vec shift = set(prepare_row(args, x, row, count));
+    const float largest = prepare_row(args, x, row, count);
+    // A query whose keys are all hidden gives zeros, not 0 / 0.
+    const Vec shift = set(largest == -INFINITY ? 0.0f : largest);
     Vec sums = set(0.0f);
     int64_t i = 0;
     for (; i + kLanes <= count; i += kLanes) {
@@ -50,7 +52,7 @@ void exponentials(const AttentionScores& args) {
       for (; i < count; ++i) total += x[i];
     }
     for (; i < args.columns; ++i) x[i] = 0.0f;
-    args.inverse_sums[row] = 1.0f / total;
+    args.inverse_sums[row] = total == 0.0f ? 0.0f : 1.0f / total;
   }
 }
 
