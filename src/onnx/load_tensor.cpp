@@ -51,12 +51,14 @@ Result<ExternalBytes> open_external(const TensorProto& proto, const std::string&
   HUSSAR_CHECK(!folder.empty(), ErrorCode::kInvalidModel,
                "tensor '{}' is stored in the file '{}'; build from the model's file, not from memory", proto.name,
                it->second);
-  std::error_code ignored;
-  fs::path base = fs::weakly_canonical(folder, ignored);
+  // Links are resolved before the comparison. A path that cannot be resolved is refused like one that leads outside.
+  std::error_code base_error, file_error;
+  fs::path base = fs::canonical(folder, base_error);
   fs::path relative(it->second);
-  fs::path file = fs::weakly_canonical(base / relative, ignored);
+  fs::path file = fs::weakly_canonical(base / relative, file_error);
   auto [base_end, unused] = std::mismatch(base.begin(), base.end(), file.begin(), file.end());
-  HUSSAR_CHECK(!relative.is_absolute() && base_end == base.end(), ErrorCode::kInvalidModel,
+  bool inside = !base_error && !file_error && !relative.is_absolute() && base_end == base.end();
+  HUSSAR_CHECK(inside, ErrorCode::kInvalidModel,
                "tensor '{}': external data '{}' lies outside the model's folder; refused", proto.name, it->second);
   auto mapping = HUSSAR_TRY(MappedFile::open(file.string()));
   int64_t offset = std::max<int64_t>(HUSSAR_TRY(parse_integer(proto, "offset")), 0);
@@ -123,12 +125,10 @@ Result<Tensor> load_tensor(const TensorProto& proto, std::shared_ptr<const void>
                "tensor '{}' has the unsupported dtype {} ({})", proto.name, proto.data_type, dtype_name(dtype));
   HUSSAR_CHECK(proto.dims.size() <= kMaxRank, ErrorCode::kInvalidModel, "tensor '{}' has rank {}, the limit is {}",
                proto.name, proto.dims.size(), kMaxRank);
-  int64_t count = 1;
-  for (int64_t dim : proto.dims) {
-    bool bad = dim < 0 || __builtin_mul_overflow(count, dim, &count) || count > (int64_t{1} << 40);
-    HUSSAR_CHECK(!bad, ErrorCode::kInvalidModel, "tensor '{}' has impossible dimensions", proto.name);
-  }
   Shape shape((std::span<const int64_t>(proto.dims)));
+  HUSSAR_CHECK(bytes_needed(dtype, shape), ErrorCode::kInvalidModel, "tensor '{}' has the impossible shape {}",
+               proto.name, shape.to_string());
+  int64_t count = shape.elements();
   Bytes raw = proto.raw;
   bool has_raw = proto.has_raw;
   if (proto.data_location == 1) {

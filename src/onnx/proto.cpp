@@ -6,6 +6,8 @@
 namespace hussar::onnx {
 namespace {
 
+constexpr size_t kMaxItems = 1000000;  // of one kind in a graph
+
 tl::unexpected<Error> damaged(std::string_view message) {
   return fail(ErrorCode::kInvalidModel,
               "not a valid ONNX file: its {} is truncated or damaged; export or download the model again", message);
@@ -213,6 +215,11 @@ Result<GraphProto> parse_graph(Bytes bytes) {
       case 15: graph.sparse_initializers.push_back(field.bytes); break;
       default: break;
     }
+    // An empty message takes two bytes in the file and a hundred times that here.
+    bool ok = graph.nodes.size() <= kMaxItems && graph.initializers.size() <= kMaxItems &&
+              graph.inputs.size() <= kMaxItems && graph.outputs.size() <= kMaxItems;
+    HUSSAR_CHECK(ok, ErrorCode::kInvalidModel, "graph '{}' has more than {} nodes, tensors, inputs or outputs",
+                 graph.name, kMaxItems);
     return {};
   }));
   return graph;

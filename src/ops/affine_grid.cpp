@@ -9,7 +9,8 @@ namespace hussar {
 static Status infer(InferContext& context) {
   auto size = context.elements(1);
   if (!size) return context.set_unknown(0, context.dtype(0)), Status();
-  if (size->size() != 4 && size->size() != 5) return context.fail("size has {} elements instead of 4 or 5", size->size());
+  if (size->size() != 4 && size->size() != 5)
+    return context.fail("size has {} elements instead of 4 or 5", size->size());
   auto spatial = static_cast<int64_t>(size->size()) - 2;
   if (const Dims* theta = context.dims(0)) {
     auto differ = [](const Dim& a, const Dim& b) { return a.is_constant() && b.is_constant() && !(a == b); };

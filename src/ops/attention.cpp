@@ -13,7 +13,8 @@ Result<Dims> as_heads(const InferContext& context, size_t input, const char* att
   if (dims.size() == 4) return dims;
   int64_t heads = context.attributes.get_int(attribute, 0);
   if (heads < 1) return context.fail("{} is missing", attribute);
-  if (dims[2].is_constant() && dims[2].value() % heads != 0) return context.fail("{} elements in {} heads", dims[2].value(), heads);
+  if (dims[2].is_constant() && dims[2].value() % heads != 0)
+    return context.fail("{} elements in {} heads", dims[2].value(), heads);
   return Dims{dims[0], Dim(heads), dims[1], floor_div(dims[2], Dim(heads))};
 }
 
@@ -22,13 +23,15 @@ Result<Dims> as_heads(const InferContext& context, size_t input, const char* att
 static Status infer(InferContext& context) {
   DType dtype = context.dtype(0);
   for (size_t i : {0, 1, 2}) {
-    if (context.rank(i) >= 0 && context.rank(i) != 3 && context.rank(i) != 4) return context.fail("input {} must have rank 3 or 4", i);
+    if (context.rank(i) >= 0 && context.rank(i) != 3 && context.rank(i) != 4)
+      return context.fail("input {} must have rank 3 or 4", i);
   }
   if (context.dims(0) == nullptr || context.dims(1) == nullptr || context.dims(2) == nullptr) {
     for (size_t i = 0; i < context.output_count(); ++i) context.set_unknown(i, i == 2 ? context.dtype(2) : dtype);
     return {};
   }
-  if (context.rank(0) != context.rank(1) || context.rank(0) != context.rank(2)) return context.fail("q, k and v have different ranks");
+  if (context.rank(0) != context.rank(1) || context.rank(0) != context.rank(2))
+    return context.fail("q, k and v have different ranks");
   Dims q = HUSSAR_TRY(as_heads(context, 0, "q_num_heads"));
   Dims k = HUSSAR_TRY(as_heads(context, 1, "kv_num_heads"));
   Dims v = HUSSAR_TRY(as_heads(context, 2, "kv_num_heads"));
@@ -43,8 +46,10 @@ static Status infer(InferContext& context) {
   context.set(3, dtype, {q[0], q[1], q[2], total});
   context.set(2, context.dtype(2), {v[0], v[1], total, v[3]});
   context.set(1, context.dtype(1), {k[0], k[1], total, k[3]});
-  if (context.rank(0) == 4) context.set(0, dtype, {q[0], q[1], q[2], v[3]});
-  else context.set(0, dtype, {q[0], q[2], q[1] * v[3]});
+  if (context.rank(0) == 4)
+    context.set(0, dtype, {q[0], q[1], q[2], v[3]});
+  else
+    context.set(0, dtype, {q[0], q[2], q[1] * v[3]});
   return {};
 }
 
@@ -54,7 +59,9 @@ namespace {
 struct Operand {
   int64_t batch = 0, heads = 0, length = 0, size = 0;
   std::vector<double> values;
-  const double* row(int64_t b, int64_t h, int64_t s) const { return values.data() + ((b * heads + h) * length + s) * size; }
+  const double* row(int64_t b, int64_t h, int64_t s) const {
+    return values.data() + ((b * heads + h) * length + s) * size;
+  }
 };
 
 Operand load(const EvalContext& context, size_t input, int64_t heads) {
@@ -110,7 +117,7 @@ Status join_past(EvalContext& context, size_t past, size_t present, Operand& ope
 struct Mask {
   Shape shape;  // of the mask input; rank 0 and no values: none
   std::vector<double> values;
-  Ints strides;  // to [B][Hq][S][T]
+  Ints strides;      // to [B][Hq][S][T]
   int64_t keys = 0;  // beyond the mask's own length everything is masked
   bool causal = false;
   int64_t past = 0;
@@ -132,7 +139,8 @@ Result<Mask> read_mask(const EvalContext& context, const Operand& q, const Opera
   mask.past = past;
   if (context.has(6)) {
     mask.valid = context.integers(6);
-    if (static_cast<int64_t>(mask.valid.size()) != q.batch) return context.fail("{} key lengths for a batch of {}", mask.valid.size(), q.batch);
+    if (static_cast<int64_t>(mask.valid.size()) != q.batch)
+      return context.fail("{} key lengths for a batch of {}", mask.valid.size(), q.batch);
   }
   if (!context.has(3)) return mask;
   const Shape& shape = context.shape(3);
@@ -149,7 +157,9 @@ Result<Mask> read_mask(const EvalContext& context, const Operand& q, const Opera
     int64_t size = shape[shape.rank() - i];
     fits = fits && (size == 1 || size == target[4 - i]);
   }
-  if (!fits) return context.fail("a mask of shape {} for scores of {}x{}x{}x{}", shape.to_string(), q.batch, q.heads, q.length, k.length);
+  if (!fits)
+    return context.fail("a mask of shape {} for scores of {}x{}x{}x{}", shape.to_string(), q.batch, q.heads, q.length,
+                        k.length);
   mask.strides = broadcast_strides(shape, target);
   return mask;
 }
@@ -198,7 +208,8 @@ static Status evaluate(EvalContext& context) {
   HUSSAR_TRY(join_past(context, 4, 1, k));
   HUSSAR_TRY(join_past(context, 5, 2, v));
   past = k.length - past;
-  bool fits = q.size == k.size && q.batch == k.batch && k.batch == v.batch && k.heads == v.heads && k.length == v.length;
+  bool fits =
+      q.size == k.size && q.batch == k.batch && k.batch == v.batch && k.heads == v.heads && k.length == v.length;
   if (!fits || k.heads == 0) return context.fail("q, k and v do not fit together");
   Mask mask = HUSSAR_TRY(read_mask(context, q, k, past));
   Scores scores;

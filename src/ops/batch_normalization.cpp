@@ -65,7 +65,6 @@ extern const OpDef batch_normalization_op = {.name = "BatchNormalization",
                                              .min_inputs = 5,
                                              .max_inputs = 5,
                                              .max_outputs = 3,
-                                             .traits = kChannelsLastOk,
                                              .infer = infer,
                                              .evaluate = evaluate};
 

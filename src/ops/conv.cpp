@@ -6,8 +6,7 @@ namespace hussar {
 static Status infer(InferContext& context) { return infer_conv(context, 0, 1, 2, context.dtype(0)); }
 
 static Status evaluate(EvalContext& context) {
-  ConvShape shape =
-      HUSSAR_TRY(conv_shape(context.node, context.shape(0), context.shape(1), context.output().shape()));
+  ConvShape shape = HUSSAR_TRY(conv_shape(context.node, context.shape(0), context.shape(1), context.output().shape()));
   auto x = context.read<double>(0), w = context.read<double>(1);
   auto y = context.write<double>();
   std::vector<double> bias(static_cast<size_t>(shape.groups * shape.outputs), 0);
@@ -22,11 +21,7 @@ static Status evaluate(EvalContext& context) {
 
 static double flops(const Node& node) { return conv_flops(node, 1); }
 
-extern const OpDef conv_op = {.name = "Conv",
-                              .min_inputs = 2,
-                              .max_inputs = 3,
-                              .infer = infer,
-                              .evaluate = evaluate,
-                              .flops = flops};
+extern const OpDef conv_op = {
+    .name = "Conv", .min_inputs = 2, .max_inputs = 3, .infer = infer, .evaluate = evaluate, .flops = flops};
 
 }  // namespace hussar

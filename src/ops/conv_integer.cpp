@@ -11,8 +11,7 @@ static Status infer(InferContext& context) {
 }
 
 static Status evaluate(EvalContext& context) {
-  ConvShape shape =
-      HUSSAR_TRY(conv_shape(context.node, context.shape(0), context.shape(1), context.output().shape()));
+  ConvShape shape = HUSSAR_TRY(conv_shape(context.node, context.shape(0), context.shape(1), context.output().shape()));
   std::vector<int64_t> x = centered(context, 0, 2), w = centered(context, 1, 3);
   auto y = context.write<int64_t>();
   int64_t plane_size = shape.output.elements();
@@ -24,11 +23,7 @@ static Status evaluate(EvalContext& context) {
 
 static double flops(const Node& node) { return conv_flops(node, 1); }
 
-extern const OpDef conv_integer_op = {.name = "ConvInteger",
-                                      .min_inputs = 2,
-                                      .max_inputs = 4,
-                                      .infer = infer,
-                                      .evaluate = evaluate,
-                                      .flops = flops};
+extern const OpDef conv_integer_op = {
+    .name = "ConvInteger", .min_inputs = 2, .max_inputs = 4, .infer = infer, .evaluate = evaluate, .flops = flops};
 
 }  // namespace hussar

@@ -71,8 +71,10 @@ void add_tap(const Geometry& geometry, const Shape& input, const Shape& output, 
   for (int64_t i = 0; i < input[at]; ++i) {
     int64_t o = i * geometry.window.strides[axis] + offset;
     if (o < 0 || o >= output[at]) continue;
-    if (last) y[o] += weight * x[i];
-    else add_tap(geometry, input, output, tap, axis + 1, weight, x + i * x_step, y + o * y_step);
+    if (last)
+      y[o] += weight * x[i];
+    else
+      add_tap(geometry, input, output, tap, axis + 1, weight, x + i * x_step, y + o * y_step);
   }
 }
 
@@ -89,7 +91,8 @@ static Status infer(InferContext& context) {
   if (channels.is_constant() && (*w)[0].is_constant() && !(channels == (*w)[0])) {
     return context.fail("the input has {} channels, the weights are for {}", channels.value(), (*w)[0].value());
   }
-  if ((*w)[0].is_constant() && (*w)[0].value() % group != 0) return context.fail("{} channels in {} groups", (*w)[0].value(), group);
+  if ((*w)[0].is_constant() && (*w)[0].value() % group != 0)
+    return context.fail("{} channels in {} groups", (*w)[0].value(), group);
   Dim outputs = (*w)[1] * Dim(group);
   if (const Dims* bias = context.dims(2)) {
     bool fits = bias->size() == 1 && (!(*bias)[0].is_constant() || !outputs.is_constant() || (*bias)[0] == outputs);
@@ -150,11 +153,7 @@ static double flops(const Node& node) {
   return 2.0 * static_cast<double>(x->elements()) * static_cast<double>(w->elements() / (*w)[0]);
 }
 
-extern const OpDef conv_transpose_op = {.name = "ConvTranspose",
-                                        .min_inputs = 2,
-                                        .max_inputs = 3,
-                                        .infer = infer,
-                                        .evaluate = evaluate,
-                                        .flops = flops};
+extern const OpDef conv_transpose_op = {
+    .name = "ConvTranspose", .min_inputs = 2, .max_inputs = 3, .infer = infer, .evaluate = evaluate, .flops = flops};
 
 }  // namespace hussar

@@ -13,7 +13,9 @@ static Status check_operand(const InferContext& context, size_t input, const Dim
   auto differ = [](const Dim& a, const Dim& b) { return a.is_constant() && b.is_constant() && !(a == b); };
   bool fits = dims->size() == 4 && !differ((*dims)[0], (*output)[0]) && !differ((*dims)[1], channels) &&
               !differ((*dims)[2], (*output)[2]) && !differ((*dims)[3], (*output)[3]);
-  if (!fits) return context.fail("input {} of shape {} does not belong to an output of shape {}", input, to_string(*dims), to_string(*output));
+  if (!fits)
+    return context.fail("input {} of shape {} does not belong to an output of shape {}", input, to_string(*dims),
+                        to_string(*output));
   return {};
 }
 
@@ -45,8 +47,7 @@ static double bilinear(const double* plane, int64_t height, int64_t width, doubl
 }
 
 static Status evaluate(EvalContext& context) {
-  ConvShape shape =
-      HUSSAR_TRY(conv_shape(context.node, context.shape(0), context.shape(1), context.output().shape()));
+  ConvShape shape = HUSSAR_TRY(conv_shape(context.node, context.shape(0), context.shape(1), context.output().shape()));
   auto x = context.read<double>(0), w = context.read<double>(1), offset = context.read<double>(2);
   auto y = context.write<double>();
   const Window& window = shape.window;
@@ -64,8 +65,10 @@ static Status evaluate(EvalContext& context) {
     for (size_t s = 0; s < samples.size(); ++s) {
       int64_t c = static_cast<int64_t>(s) / taps, tap = static_cast<int64_t>(s) % taps;
       int64_t k = (n * offset_groups + c / per_offset_group) * taps + tap;
-      auto base_y = static_cast<double>(row * window.strides[0] - window.pads_begin[0] + tap / window.kernel[1] * window.dilations[0]);
-      auto base_x = static_cast<double>(column * window.strides[1] - window.pads_begin[1] + tap % window.kernel[1] * window.dilations[1]);
+      auto base_y = static_cast<double>(row * window.strides[0] - window.pads_begin[0] +
+                                        tap / window.kernel[1] * window.dilations[0]);
+      auto base_x = static_cast<double>(column * window.strides[1] - window.pads_begin[1] +
+                                        tap % window.kernel[1] * window.dilations[1]);
       double down = base_y + offset[2 * k * positions + position];
       double across = base_x + offset[(2 * k + 1) * positions + position];
       samples[s] = mask[k * positions + position] *
@@ -83,11 +86,7 @@ static Status evaluate(EvalContext& context) {
 
 static double flops(const Node& node) { return conv_flops(node, 1); }
 
-extern const OpDef deform_conv_op = {.name = "DeformConv",
-                                     .min_inputs = 3,
-                                     .max_inputs = 5,
-                                     .infer = infer,
-                                     .evaluate = evaluate,
-                                     .flops = flops};
+extern const OpDef deform_conv_op = {
+    .name = "DeformConv", .min_inputs = 3, .max_inputs = 5, .infer = infer, .evaluate = evaluate, .flops = flops};
 
 }  // namespace hussar

@@ -1,6 +1,6 @@
 // DFT: the discrete Fourier transform along one axis of x [...][1 or 2], whose last axis holds real (and imaginary)
-// parts. Inputs: x, dft_length, axis. One-sided: the first length / 2 + 1 frequencies; inverted, it reads those and gives real
-// numbers.
+// parts. Inputs: x, dft_length, axis. One-sided: the first length / 2 + 1 frequencies; inverted, it reads those and
+// gives real numbers.
 #include "ops/axis.h"
 #include "ops/evaluate.h"
 #include "ops/fourier.h"
@@ -14,7 +14,8 @@ static Status upgrade(UpgradeContext& context) {
   if (context.opset >= 20 || context.node.inputs.empty() || context.node.input(2) != nullptr) return {};
   Tensor axis(DType::kInt64, {});
   axis.data<int64_t>()[0] = 1;
-  context.graph.set_input(&context.node, 2, context.graph.add_constant(context.graph.unique_name(context.node.name), std::move(axis)));
+  context.graph.set_input(&context.node, 2,
+                          context.graph.add_constant(context.graph.unique_name(context.node.name), std::move(axis)));
   return {};
 }
 
@@ -23,9 +24,11 @@ static Status infer(InferContext& context) {
   if (context.dims(0) == nullptr) return context.set_unknown(0, dtype), Status();
   Dims output = *context.dims(0);
   if (output.size() < 2) return context.fail("x has rank {}, at least 2 is needed", output.size());
-  bool onesided = context.attributes.get_int("onesided", 0) != 0, inverse = context.attributes.get_int("inverse", 0) != 0;
+  bool onesided = context.attributes.get_int("onesided", 0) != 0,
+       inverse = context.attributes.get_int("inverse", 0) != 0;
   const Dim& parts = output.back();
-  if (parts.is_constant() && !parts.is(1) && !parts.is(2)) return context.fail("the last axis has {} elements instead of 1 or 2", parts.value());
+  if (parts.is_constant() && !parts.is(1) && !parts.is(2))
+    return context.fail("the last axis has {} elements instead of 1 or 2", parts.value());
   auto axes = context.has(2) ? context.integers(2) : std::optional<Ints>(Ints{-2});
   if (!axes) return context.set_rank(0, dtype, context.rank(0)), Status();
   if (axes->size() != 1) return context.fail("axis must be one number");
@@ -39,7 +42,8 @@ static Status infer(InferContext& context) {
   } else if (onesided && inverse) {
     length = (length - Dim(1)) * Dim(2);
   }
-  if (length.is_constant() && (length.value() < 1 || length.value() > kMaxLength)) return context.fail("the length is {}", length.value());
+  if (length.is_constant() && (length.value() < 1 || length.value() > kMaxLength))
+    return context.fail("the length is {}", length.value());
   output[axis] = onesided && !inverse ? floor_div(length, Dim(2)) + Dim(1) : length;
   output.back() = Dim(onesided && inverse ? 1 : 2);
   context.set(0, dtype, std::move(output));
@@ -48,14 +52,17 @@ static Status infer(InferContext& context) {
 
 static Status evaluate(EvalContext& context) {
   if (!context.output().valid()) return context.fail("dft_length or axis are malformed");
-  bool onesided = context.attributes.get_int("onesided", 0) != 0, inverse = context.attributes.get_int("inverse", 0) != 0;
+  bool onesided = context.attributes.get_int("onesided", 0) != 0,
+       inverse = context.attributes.get_int("inverse", 0) != 0;
   const Shape& shape = context.shape(0);
   Shape output = context.output().shape();
   auto axis = static_cast<int64_t>(context.number(2, -2));
   if (axis < 0) axis += shape.rank();
   AxisSplit from = split_at(shape, axis), to = split_at(output, axis);
   int64_t parts = shape[shape.rank() - 1], out_parts = output[output.rank() - 1];
-  int64_t length = context.has(1) ? static_cast<int64_t>(context.number(1, 1)) : onesided && inverse ? 2 * (from.length - 1) : from.length;
+  int64_t length = context.has(1)        ? static_cast<int64_t>(context.number(1, 1))
+                   : onesided && inverse ? 2 * (from.length - 1)
+                                         : from.length;
   FourierTransform transform(length, inverse);
   auto x = context.read<double>(0);
   auto y = context.write<double>();

@@ -16,7 +16,8 @@ static Status infer(InferContext& context) {
 
 static Status evaluate(EvalContext& context) {
   bool training = context.number(2, 0) != 0;
-  if (training && context.number(1, 0.5) != 0) return context.fail("dropping at random is training; it is not supported");
+  if (training && context.number(1, 0.5) != 0)
+    return context.fail("dropping at random is training; it is not supported");
   if (context.output().bytes() > 0) {
     std::memcpy(context.output().raw(), context.input(0).raw(), context.output().bytes());
   }

@@ -29,7 +29,11 @@ static Status evaluate(EvalContext& context) {
   return {};
 }
 
-extern const OpDef dynamic_quantize_linear_op = {
-    .name = "DynamicQuantizeLinear", .min_inputs = 1, .max_inputs = 1, .max_outputs = 3, .infer = infer, .evaluate = evaluate};
+extern const OpDef dynamic_quantize_linear_op = {.name = "DynamicQuantizeLinear",
+                                                 .min_inputs = 1,
+                                                 .max_inputs = 1,
+                                                 .max_outputs = 3,
+                                                 .infer = infer,
+                                                 .evaluate = evaluate};
 
 }  // namespace hussar

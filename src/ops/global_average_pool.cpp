@@ -11,10 +11,7 @@ static Status evaluate(EvalContext& context) {
   });
 }
 
-extern const OpDef global_average_pool_op = {.name = "GlobalAveragePool",
-                                             .min_inputs = 1,
-                                             .max_inputs = 1,
-                                             .infer = infer_global_pool,
-                                             .evaluate = evaluate};
+extern const OpDef global_average_pool_op = {
+    .name = "GlobalAveragePool", .min_inputs = 1, .max_inputs = 1, .infer = infer_global_pool, .evaluate = evaluate};
 
 }  // namespace hussar

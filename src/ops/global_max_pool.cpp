@@ -11,10 +11,7 @@ static Status evaluate(EvalContext& context) {
   });
 }
 
-extern const OpDef global_max_pool_op = {.name = "GlobalMaxPool",
-                                         .min_inputs = 1,
-                                         .max_inputs = 1,
-                                         .infer = infer_global_pool,
-                                         .evaluate = evaluate};
+extern const OpDef global_max_pool_op = {
+    .name = "GlobalMaxPool", .min_inputs = 1, .max_inputs = 1, .infer = infer_global_pool, .evaluate = evaluate};
 
 }  // namespace hussar

@@ -16,11 +16,13 @@ static Status infer(InferContext& context) {
   std::string mode = context.attributes.get_string("mode", "linear");
   std::string padding = context.attributes.get_string("padding_mode", "zeros");
   if (mode != "linear" && mode != "nearest" && mode != "cubic") return context.fail("unknown mode '{}'", mode);
-  if (padding != "zeros" && padding != "border" && padding != "reflection") return context.fail("unknown padding_mode '{}'", padding);
+  if (padding != "zeros" && padding != "border" && padding != "reflection")
+    return context.fail("unknown padding_mode '{}'", padding);
   const Dims* x = context.dims(0);
   const Dims* grid = context.dims(1);
   if (x == nullptr || grid == nullptr) return context.set_unknown(0, context.dtype(0)), Status();
-  if (x->size() < 3 || grid->size() != x->size()) return context.fail("x has rank {}, grid {}", x->size(), grid->size());
+  if (x->size() < 3 || grid->size() != x->size())
+    return context.fail("x has rank {}, grid {}", x->size(), grid->size());
   auto differ = [](const Dim& a, const Dim& b) { return a.is_constant() && b.is_constant() && !(a == b); };
   if (differ((*x)[0], (*grid)[0]) || differ(grid->back(), Dim(static_cast<int64_t>(x->size()) - 2))) {
     return context.fail("a grid of shape {} does not belong to x of shape {}", to_string(*grid), to_string(*x));
@@ -104,7 +106,9 @@ static Status evaluate(EvalContext& context) {
   std::string mode = context.attributes.get_string("mode", "linear");
   std::string padding = context.attributes.get_string("padding_mode", "zeros");
   Sampler sampler{mode == "nearest", mode == "cubic", context.attributes.get_int("align_corners", 0) != 0,
-                  padding == "zeros" ? Padding::kZeros : padding == "border" ? Padding::kBorder : Padding::kReflection};
+                  padding == "zeros"    ? Padding::kZeros
+                  : padding == "border" ? Padding::kBorder
+                                        : Padding::kReflection};
   const Shape& shape = context.shape(0);
   auto x = context.read<double>(0);
   auto grid = context.read<float>(1);

@@ -18,7 +18,8 @@ static Status evaluate(EvalContext& context) {
     std::vector<double> update(h.size()), reset(h.size()), reset_h(h.size()), next(h.size());
     for (int64_t j = 0; j < hidden; ++j) {
       update[j] = direction.activate(0, gates[j] + direction.recur(j, h.data()) + direction.r_bias[j]);
-      reset[j] = direction.activate(0, gates[hidden + j] + direction.recur(hidden + j, h.data()) + direction.r_bias[hidden + j]);
+      reset[j] = direction.activate(
+          0, gates[hidden + j] + direction.recur(hidden + j, h.data()) + direction.r_bias[hidden + j]);
       reset_h[j] = reset[j] * h[j];
     }
     for (int64_t j = 0; j < hidden; ++j) {

@@ -5,8 +5,10 @@
 namespace hussar {
 
 static Status infer(InferContext& context) {
-  if (context.attributes.get_int("size", 0) < 1) return context.fail("size is {}", context.attributes.get_int("size", 0));
-  if (context.rank(0) >= 0 && context.rank(0) < 2) return context.fail("x has rank {}, at least 2 is needed", context.rank(0));
+  if (context.attributes.get_int("size", 0) < 1)
+    return context.fail("size is {}", context.attributes.get_int("size", 0));
+  if (context.rank(0) >= 0 && context.rank(0) < 2)
+    return context.fail("x has rank {}, at least 2 is needed", context.rank(0));
   return infer_same(context);
 }
 

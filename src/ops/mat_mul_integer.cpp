@@ -15,7 +15,11 @@ static Status evaluate(EvalContext& context) {
   return {};
 }
 
-extern const OpDef mat_mul_integer_op = {
-    .name = "MatMulInteger", .min_inputs = 2, .max_inputs = 4, .infer = infer, .evaluate = evaluate, .flops = integer_matmul_flops};
+extern const OpDef mat_mul_integer_op = {.name = "MatMulInteger",
+                                         .min_inputs = 2,
+                                         .max_inputs = 4,
+                                         .infer = infer,
+                                         .evaluate = evaluate,
+                                         .flops = integer_matmul_flops};
 
 }  // namespace hussar

@@ -21,7 +21,8 @@ static Status evaluate_as(EvalContext& context) {
   constexpr T kLowest = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
   return evaluate_pool<T>(context, [](const T* x, const std::vector<int64_t>& offsets, int64_t) {
     T best = offsets.empty() ? kLowest : x[offsets[0]];
-    for (int64_t offset : offsets) best = x[offset] > best || std::isnan(static_cast<double>(x[offset])) ? x[offset] : best;
+    for (int64_t offset : offsets)
+      best = x[offset] > best || std::isnan(static_cast<double>(x[offset])) ? x[offset] : best;
     return best;
   });
 }
@@ -47,15 +48,12 @@ static Status find_indices(EvalContext& context) {
 }
 
 static Status evaluate(EvalContext& context) {
-  HUSSAR_TRY(dispatch(context.input(0).dtype(), [&](auto tag) { return evaluate_as<typename decltype(tag)::type>(context); }));
+  HUSSAR_TRY(
+      dispatch(context.input(0).dtype(), [&](auto tag) { return evaluate_as<typename decltype(tag)::type>(context); }));
   return context.wants(1) ? find_indices(context) : Status();
 }
 
-extern const OpDef max_pool_op = {.name = "MaxPool",
-                                  .min_inputs = 1,
-                                  .max_inputs = 1,
-                                  .max_outputs = 2,
-                                  .infer = infer_pool,
-                                  .evaluate = evaluate};
+extern const OpDef max_pool_op = {
+    .name = "MaxPool", .min_inputs = 1, .max_inputs = 1, .max_outputs = 2, .infer = infer_pool, .evaluate = evaluate};
 
 }  // namespace hussar

@@ -10,7 +10,8 @@ static Status infer(InferContext& context) {
     return context.fail("pooled_shape must be two positive numbers");
   }
   if (context.rank(0) >= 0 && context.rank(0) != 4) return context.fail("x must have rank 4");
-  if (context.rank(1) >= 0 && (context.rank(1) != 2 || ((*context.dims(1))[1].is_constant() && !(*context.dims(1))[1].is(5)))) {
+  if (context.rank(1) >= 0 &&
+      (context.rank(1) != 2 || ((*context.dims(1))[1].is_constant() && !(*context.dims(1))[1].is(5)))) {
     return context.fail("rois must have the shape [count][5]");
   }
   Dim count = context.dims(1) != nullptr ? (*context.dims(1))[0] : context.fresh();
@@ -40,7 +41,8 @@ static Status evaluate(EvalContext& context) {
     for (int i = 0; i < 5; ++i) {
       if (!std::isfinite(roi[i])) return context.fail("a region is not finite");
     }
-    if (roi[0] < 0 || roi[0] >= static_cast<double>(shape[0])) return context.fail("region {} is in image {} of {}", r, roi[0], shape[0]);
+    if (roi[0] < 0 || roi[0] >= static_cast<double>(shape[0]))
+      return context.fail("region {} is in image {} of {}", r, roi[0], shape[0]);
     auto image = static_cast<int64_t>(roi[0]);
     double x1 = std::round(roi[1] * scale), y1 = std::round(roi[2] * scale);
     double x2 = std::round(roi[3] * scale), y2 = std::round(roi[4] * scale);

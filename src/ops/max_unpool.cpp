@@ -27,10 +27,12 @@ static Status infer(InferContext& context) {
   Dims dims = HUSSAR_TRY(natural_dims(context.node, *input));
   if (!context.has(2)) return context.set(0, context.dtype(0), std::move(dims)), Status();
   if (!shape) return context.set_rank(0, context.dtype(0), static_cast<int>(dims.size())), Status();
-  if (shape->size() != dims.size()) return context.fail("output_shape has {} elements for rank {}", shape->size(), dims.size());
+  if (shape->size() != dims.size())
+    return context.fail("output_shape has {} elements for rank {}", shape->size(), dims.size());
   for (size_t i = 0; i < dims.size(); ++i) {
     if (dims[i].is_constant() && (*shape)[i].is_constant() && (*shape)[i].value() < dims[i].value()) {
-      return context.fail("output_shape is smaller than what the window gives: {} < {}", (*shape)[i].value(), dims[i].value());
+      return context.fail("output_shape is smaller than what the window gives: {} < {}", (*shape)[i].value(),
+                          dims[i].value());
     }
   }
   context.set(0, context.dtype(0), *shape);
@@ -49,7 +51,8 @@ static Status evaluate(EvalContext& context) {
   Ints strides = row_major_strides(context.output().shape());
   for (int64_t i = 0; i < x.size(); ++i) {
     int64_t rest = indices[i], at = 0;
-    if (rest < 0 || rest >= natural.elements()) return context.fail("index {} is outside {}", rest, natural.to_string());
+    if (rest < 0 || rest >= natural.elements())
+      return context.fail("index {} is outside {}", rest, natural.to_string());
     for (int axis = natural.rank() - 1; axis >= 0; --axis) {
       at += rest % natural[axis] * strides[axis];
       rest /= natural[axis];

@@ -8,7 +8,8 @@ namespace hussar {
 
 static Status infer(InferContext& context) {
   auto dtype = static_cast<DType>(context.attributes.get_int("output_datatype", 1));
-  if (context.attributes.get_int("output_datatype", 1) > 255 || dtype_size(dtype) == 0) return context.fail("output_datatype is unknown");
+  if (context.attributes.get_int("output_datatype", 1) > 255 || dtype_size(dtype) == 0)
+    return context.fail("output_datatype is unknown");
   Dims output;
   for (size_t i : {1, 0}) {
     auto value = context.elements(i);
@@ -34,7 +35,8 @@ static Status evaluate(EvalContext& context) {
   for (size_t i = 0; i < bins.size(); ++i) {
     double mel = low + static_cast<double>(i) * (high - low) / static_cast<double>(bins.size());
     double bin = std::floor((length + 1) * 700 * (std::pow(10, mel / 2595) - 1) / rate);
-    if (!(bin >= 0 && bin < static_cast<double>(shape[0]))) return context.fail("the frequencies exceed half the sample rate");
+    if (!(bin >= 0 && bin < static_cast<double>(shape[0])))
+      return context.fail("the frequencies exceed half the sample rate");
     bins[i] = static_cast<int64_t>(bin);
   }
   auto y = context.write<double>();

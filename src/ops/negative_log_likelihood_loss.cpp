@@ -6,7 +6,8 @@ namespace hussar {
 
 static Status infer(InferContext& context) {
   std::string reduction = context.attributes.get_string("reduction", "mean");
-  if (reduction != "none" && reduction != "sum" && reduction != "mean") return context.fail("unknown reduction '{}'", reduction);
+  if (reduction != "none" && reduction != "sum" && reduction != "mean")
+    return context.fail("unknown reduction '{}'", reduction);
   const Dims* x = context.dims(0);
   const Dims* target = context.dims(1);
   auto differ = [](const Dim& a, const Dim& b) { return a.is_constant() && b.is_constant() && !(a == b); };
@@ -19,9 +20,12 @@ static Status infer(InferContext& context) {
   if (context.dims(2) != nullptr && x != nullptr && (context.rank(2) != 1 || differ((*context.dims(2))[0], (*x)[1]))) {
     return context.fail("weights of shape {} for {} classes", to_string(*context.dims(2)), (*x)[1].to_string());
   }
-  if (reduction != "none") context.set(0, context.dtype(0), {});
-  else if (target != nullptr) context.set(0, context.dtype(0), *target);
-  else context.set_unknown(0, context.dtype(0));
+  if (reduction != "none")
+    context.set(0, context.dtype(0), {});
+  else if (target != nullptr)
+    context.set(0, context.dtype(0), *target);
+  else
+    context.set_unknown(0, context.dtype(0));
   return {};
 }
 
@@ -44,8 +48,10 @@ static Status evaluate(EvalContext& context) {
     total_weight += weights[target[i]];
   }
   auto y = context.write<double>();
-  if (reduction == "none") std::copy(losses.begin(), losses.end(), y.data());
-  else y[0] = reduction == "sum" ? sum : sum / total_weight;
+  if (reduction == "none")
+    std::copy(losses.begin(), losses.end(), y.data());
+  else
+    y[0] = reduction == "sum" ? sum : sum / total_weight;
   return {};
 }
 

@@ -37,7 +37,8 @@ Box make_box(const float* values, bool centred) {
     float half_width = values[2] / 2, half_height = values[3] / 2;
     return {values[0] - half_width, values[1] - half_height, values[0] + half_width, values[1] + half_height};
   }
-  return {std::min(values[1], values[3]), std::min(values[0], values[2]), std::max(values[1], values[3]), std::max(values[0], values[2])};
+  return {std::min(values[1], values[3]), std::min(values[0], values[2]), std::max(values[1], values[3]),
+          std::max(values[0], values[2])};
 }
 
 bool overlap(const Box& a, const Box& b, float threshold) {
@@ -75,7 +76,8 @@ static Status evaluate(EvalContext& context) {
     for (int64_t candidate : candidates) {
       if (static_cast<double>(kept.size()) >= limit) break;
       Box next = make_box(box + candidate * 4, centred);
-      bool free = std::none_of(kept.begin(), kept.end(), [&](const Box& other) { return overlap(next, other, iou_threshold); });
+      bool free =
+          std::none_of(kept.begin(), kept.end(), [&](const Box& other) { return overlap(next, other, iou_threshold); });
       if (!free) continue;
       kept.push_back(next);
       selected.insert(selected.end(), {line / classes, line % classes, candidate});

@@ -12,8 +12,7 @@ static Status infer(InferContext& context) {
 }
 
 static Status evaluate(EvalContext& context) {
-  ConvShape shape =
-      HUSSAR_TRY(conv_shape(context.node, context.shape(0), context.shape(3), context.output().shape()));
+  ConvShape shape = HUSSAR_TRY(conv_shape(context.node, context.shape(0), context.shape(3), context.output().shape()));
   std::vector<int64_t> x = centered(context, 0, 2), w = centered(context, 3, 5);
   auto w_scale = context.read<float>(4);
   auto x_scale = static_cast<float>(context.number(1, 1)), y_scale = static_cast<float>(context.number(6, 1));
@@ -35,11 +34,7 @@ static Status evaluate(EvalContext& context) {
 
 static double flops(const Node& node) { return conv_flops(node, 3); }
 
-extern const OpDef q_linear_conv_op = {.name = "QLinearConv",
-                                       .min_inputs = 8,
-                                       .max_inputs = 9,
-                                       .infer = infer,
-                                       .evaluate = evaluate,
-                                       .flops = flops};
+extern const OpDef q_linear_conv_op = {
+    .name = "QLinearConv", .min_inputs = 8, .max_inputs = 9, .infer = infer, .evaluate = evaluate, .flops = flops};
 
 }  // namespace hussar

@@ -27,13 +27,17 @@ static Status evaluate(EvalContext& context) {
   auto y = context.write<double>();
   for_each_index(shape, {a_strides, b_strides}, [&](int64_t i, const int64_t* offset) {
     float value = static_cast<float>(product[i]) * (a_scale[offset[0]] * b_scale[offset[1]] / y_scale);
-    y[i] = floating ? value + zero_point
-                    : static_cast<double>(quantize(value, static_cast<int64_t>(zero_point), range));
+    y[i] =
+        floating ? value + zero_point : static_cast<double>(quantize(value, static_cast<int64_t>(zero_point), range));
   });
   return {};
 }
 
-extern const OpDef q_linear_mat_mul_op = {
-    .name = "QLinearMatMul", .min_inputs = 8, .max_inputs = 8, .infer = infer, .evaluate = evaluate, .flops = integer_matmul_flops};
+extern const OpDef q_linear_mat_mul_op = {.name = "QLinearMatMul",
+                                          .min_inputs = 8,
+                                          .max_inputs = 8,
+                                          .infer = infer,
+                                          .evaluate = evaluate,
+                                          .flops = integer_matmul_flops};
 
 }  // namespace hussar

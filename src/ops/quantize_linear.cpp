@@ -7,7 +7,8 @@ namespace hussar {
 static Status infer(InferContext& context) {
   auto declared = static_cast<DType>(context.attributes.get_int("output_dtype", 0));
   DType dtype = context.has(2) ? context.dtype(2) : declared != DType::kUndefined ? declared : DType::kUInt8;
-  if (declared != DType::kUndefined && declared != dtype) return context.fail("output_dtype is not that of the zero point");
+  if (declared != DType::kUndefined && declared != dtype)
+    return context.fail("output_dtype is not that of the zero point");
   if (dtype_size(dtype) == 0) return context.fail("output_dtype is {}", context.attributes.get_int("output_dtype", 0));
   HUSSAR_TRY(check_scales(context));
   HUSSAR_TRY(infer_same(context));
@@ -44,9 +45,8 @@ static Status evaluate(EvalContext& context) {
   Ints zero_point = context.has(2) ? context.integers(2) : Ints(static_cast<size_t>(scale.size()), 0);
   IntegerRange range = integer_range(dtype);
   auto y = context.write<int64_t>();
-  map.for_each([&](int64_t i, int64_t s) {
-    y[i] = quantize(round_to(x[i] / scale[s], precision), zero_point[s], range);
-  });
+  map.for_each(
+      [&](int64_t i, int64_t s) { y[i] = quantize(round_to(x[i] / scale[s], precision), zero_point[s], range); });
   return {};
 }
 

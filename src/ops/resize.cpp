@@ -37,7 +37,8 @@ static Dim scaled(const Dim& dim, float scale, const InferContext& context) {
 }
 
 // Given `sizes` with keep_aspect_ratio_policy: one scale for all axes; rounds halves up.
-static Status keep_aspect_ratio(const InferContext& context, const Dims& input, const Ints& axes, bool larger, Dims& output) {
+static Status keep_aspect_ratio(const InferContext& context, const Dims& input, const Ints& axes, bool larger,
+                                Dims& output) {
   double scale = larger ? 0 : std::numeric_limits<double>::infinity();
   for (int64_t axis : axes) {
     if (!output[axis].is_constant() || !input[axis].is_constant()) {
@@ -75,8 +76,10 @@ static Status infer_from_scales(InferContext& context, const Ints& axes, Dims& o
   for (size_t i = 0; i < axes.size(); ++i) {
     if (!(values[i] > 0) || !std::isfinite(values[i])) return context.fail("a scale is {}", values[i]);
     Dim& dim = output[axes[i]];
-    if (!dim.is_constant()) dim = scaled(dim, values[i], context);
-    else dim = Dim(static_cast<int64_t>(std::min(std::floor(static_cast<float>(dim.value()) * values[i]), 1e12F)));
+    if (!dim.is_constant())
+      dim = scaled(dim, values[i], context);
+    else
+      dim = Dim(static_cast<int64_t>(std::min(std::floor(static_cast<float>(dim.value()) * values[i]), 1e12F)));
   }
   return {};
 }
@@ -128,8 +131,10 @@ static Result<std::vector<ResizeAxis>> resize_axes(EvalContext& context) {
   }
   std::vector<double> roi(context.has(1) ? static_cast<size_t>(context.input(1).elements()) : 0);
   if (context.has(1)) load_elements<double>(context.input(1), 0, context.input(1).elements(), roi.data());
-  bool by_size = context.has(3), cropped = context.attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize";
-  if (cropped && roi.size() != 2 * axes.size()) return context.fail("roi has {} elements for {} axes", roi.size(), axes.size());
+  bool by_size = context.has(3),
+       cropped = context.attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize";
+  if (cropped && roi.size() != 2 * axes.size())
+    return context.fail("roi has {} elements for {} axes", roi.size(), axes.size());
   double shared = 0;
   for (size_t i = 0; i < axes.size(); ++i) {
     ResizeAxis& axis = result[axes[i] < 0 ? axes[i] + input.rank() : axes[i]];
@@ -165,13 +170,15 @@ static void resize_nearest(EvalContext& context, const std::vector<std::vector<R
   for (int64_t i = 0, total = output.elements(); i < total; ++i) {
     int64_t from = 0;
     for (int axis = 0; axis < output.rank(); ++axis) from += taps[axis][position[axis]].index[0] * strides[axis];
-    std::memcpy(context.output().raw() + static_cast<size_t>(i) * size, context.input(0).raw() + static_cast<size_t>(from) * size, size);
+    std::memcpy(context.output().raw() + static_cast<size_t>(i) * size,
+                context.input(0).raw() + static_cast<size_t>(from) * size, size);
     for (int axis = output.rank() - 1; axis >= 0 && ++position[axis] == output[axis]; --axis) position[axis] = 0;
   }
 }
 
 // One axis after the other.
-static std::vector<double> interpolate(std::vector<double> values, Shape shape, const std::vector<std::vector<ResizeTaps>>& taps) {
+static std::vector<double> interpolate(std::vector<double> values, Shape shape,
+                                       const std::vector<std::vector<ResizeTaps>>& taps) {
   for (int axis = 0; axis < shape.rank(); ++axis) {
     auto extent = static_cast<int64_t>(taps[axis].size());
     AxisSplit split = split_at(shape, axis);
@@ -201,13 +208,15 @@ static Status evaluate(EvalContext& context) {
   bool any_outside = false;
   for (size_t axis = 0; axis < axes.size(); ++axis) {
     // Axes that stay as they are read themselves whatever the mode.
-    bool same = axes[axis].scale == 1 && axes[axis].input == axes[axis].output && axes[axis].roi_begin == 0 && axes[axis].roi_end == 1;
+    bool same = axes[axis].scale == 1 && axes[axis].input == axes[axis].output && axes[axis].roi_begin == 0 &&
+                axes[axis].roi_end == 1;
     for (int64_t k = 0; k < axes[axis].output; ++k) {
       taps[axis].push_back(same ? ResizeTaps{{k}, {1.0}, false} : resize_taps(mode, axes[axis], k));
       any_outside = any_outside || taps[axis].back().outside;
     }
   }
-  if (mode.interpolation == ResizeMode::Interpolation::kNearest && !any_outside) return resize_nearest(context, taps), Status();
+  if (mode.interpolation == ResizeMode::Interpolation::kNearest && !any_outside)
+    return resize_nearest(context, taps), Status();
   auto x = context.read<double>(0);
   std::vector<double> values = interpolate(std::vector<double>(x.begin(), x.end()), context.shape(0), taps);
   double extrapolation = context.attributes.get_float("extrapolation_value", 0);
@@ -223,11 +232,7 @@ static Status evaluate(EvalContext& context) {
   return {};
 }
 
-extern const OpDef resize_op = {.name = "Resize",
-                                .min_inputs = 1,
-                                .max_inputs = 4,
-                                .upgrade = upgrade,
-                                .infer = infer,
-                                .evaluate = evaluate};
+extern const OpDef resize_op = {
+    .name = "Resize", .min_inputs = 1, .max_inputs = 4, .upgrade = upgrade, .infer = infer, .evaluate = evaluate};
 
 }  // namespace hussar

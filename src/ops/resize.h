@@ -7,15 +7,15 @@ namespace hussar {
 
 // The inputs whose weighted sum is the output at one position of an axis.
 struct ResizeTaps {
-  std::vector<int64_t> index;   // in [0, input)
-  std::vector<double> weight;   // sums to 1
-  bool outside = false;         // tf_crop_and_resize: beyond the input, where extrapolation_value stands
+  std::vector<int64_t> index;  // in [0, input)
+  std::vector<double> weight;  // sums to 1
+  bool outside = false;        // tf_crop_and_resize: beyond the input, where extrapolation_value stands
 };
 
 struct ResizeAxis {
   int64_t input = 0, output = 0;
-  double scale = 1;                     // output / input before rounding
-  double roi_begin = 0, roi_end = 1;    // of the input, for tf_crop_and_resize
+  double scale = 1;                   // output / input before rounding
+  double roi_begin = 0, roi_end = 1;  // of the input, for tf_crop_and_resize
 };
 
 // The attributes of a Resize node, checked.

@@ -12,9 +12,11 @@ static Status upgrade(UpgradeContext& context) {
 }
 
 static Status infer(InferContext& context) {
-  int64_t height = context.attributes.get_int("output_height", 1), width = context.attributes.get_int("output_width", 1);
+  int64_t height = context.attributes.get_int("output_height", 1),
+          width = context.attributes.get_int("output_width", 1);
   int64_t ratio = context.attributes.get_int("sampling_ratio", 0);
-  if (std::min(height, width) < 1 || std::max(height, width) > 1 << 16) return context.fail("the output size is {}x{}", height, width);
+  if (std::min(height, width) < 1 || std::max(height, width) > 1 << 16)
+    return context.fail("the output size is {}x{}", height, width);
   if (ratio < 0 || ratio > 1 << 12) return context.fail("sampling_ratio is {}", ratio);
   if (context.rank(0) >= 0 && context.rank(0) != 4) return context.fail("x must have rank 4");
   if (context.rank(2) >= 0 && context.rank(2) != 1) return context.fail("batch_indices must have rank 1");
@@ -111,7 +113,8 @@ static Status evaluate(EvalContext& context) {
   if (plane_size == 0 && y.size() > 0) return context.fail("the image is empty");
   std::vector<Sample> samples;
   for (int64_t r = 0; r < pooled[0]; ++r) {
-    if (images[r] < 0 || images[r] >= shape[0]) return context.fail("region {} is in image {} of {}", r, images[r], shape[0]);
+    if (images[r] < 0 || images[r] >= shape[0])
+      return context.fail("region {} is in image {} of {}", r, images[r], shape[0]);
     Region region = make_region(rois.data() + r * 4, attributes.get_float("spatial_scale", 1), half_pixel,
                                 attributes.get_int("sampling_ratio", 0), pooled);
     for (int64_t cell = 0; cell < cells; ++cell) {
@@ -121,7 +124,8 @@ static Status evaluate(EvalContext& context) {
       for (int64_t i = 0; i < region.rows; ++i) {
         for (int64_t j = 0; j < region.columns; ++j) {
           double down = top + (static_cast<double>(i) + 0.5) * region.cell_height / static_cast<double>(region.rows);
-          double across = left + (static_cast<double>(j) + 0.5) * region.cell_width / static_cast<double>(region.columns);
+          double across =
+              left + (static_cast<double>(j) + 0.5) * region.cell_width / static_cast<double>(region.columns);
           samples.push_back(sample_at(down, across, shape[2], shape[3]));
         }
       }

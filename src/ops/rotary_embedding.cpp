@@ -1,5 +1,6 @@
 // RotaryEmbedding (Su et al. 2021): rotates pairs of elements of every head by the angle of its position.
-// x: [B][heads][S][D] or [B][S][heads * D]; the caches: [positions][R / 2] with position_ids [B][S], else [B][S][R / 2].
+// x: [B][heads][S][D] or [B][S][heads * D]; the caches: [positions][R / 2] with position_ids [B][S], else [B][S][R /
+// 2].
 #include "ops/elementwise.h"
 
 namespace hussar {
@@ -35,14 +36,18 @@ static Status evaluate(EvalContext& context) {
   Heads heads = HUSSAR_TRY(read_heads(context));
   int64_t rotated = context.attributes.get_int("rotary_embedding_dim", 0);
   if (rotated == 0) rotated = heads.size;
-  if (rotated < 0 || rotated > heads.size || rotated % 2 != 0) return context.fail("{} of {} elements cannot be rotated", rotated, heads.size);
+  if (rotated < 0 || rotated > heads.size || rotated % 2 != 0)
+    return context.fail("{} of {} elements cannot be rotated", rotated, heads.size);
   int64_t half = rotated / 2, tokens = heads.batch * heads.length;
   bool interleaved = context.attributes.get_int("interleaved", 0) != 0, by_id = context.has(3);
   Ints ids = context.integers(3);
   const Shape& cache = context.shape(1);
   bool fits = cache == context.shape(2) && cache.rank() >= 1 && cache[cache.rank() - 1] == half;
-  fits = fits && (by_id ? cache.rank() == 2 && static_cast<int64_t>(ids.size()) == tokens : cache.elements() == tokens * half);
-  if (!fits) return context.fail("caches of shape {} and {} do not fit x of shape {}", cache.to_string(), context.shape(2).to_string(), context.shape(0).to_string());
+  fits = fits &&
+         (by_id ? cache.rank() == 2 && static_cast<int64_t>(ids.size()) == tokens : cache.elements() == tokens * half);
+  if (!fits)
+    return context.fail("caches of shape {} and {} do not fit x of shape {}", cache.to_string(),
+                        context.shape(2).to_string(), context.shape(0).to_string());
   auto x = context.read<double>(0), cosines = context.read<double>(1), sines = context.read<double>(2);
   auto y = context.write<double>();
   for (int64_t token = 0; token < tokens; ++token) {

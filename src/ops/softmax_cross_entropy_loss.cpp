@@ -12,7 +12,8 @@ static Status expand(Builder& builder) {
   if (builder.has(2)) inputs.push_back(builder.input(2));
   Attributes attributes;
   attributes.set("reduction", builder.attributes.get_string("reduction", "mean"));
-  if (builder.attributes.has("ignore_index")) attributes.set("ignore_index", builder.attributes.get_int("ignore_index", 0));
+  if (builder.attributes.has("ignore_index"))
+    attributes.set("ignore_index", builder.attributes.get_int("ignore_index", 0));
   builder.result(0, builder.make("NegativeLogLikelihoodLoss", inputs, attributes));
   builder.result(1, log_probability);
   return {};

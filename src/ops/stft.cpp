@@ -12,7 +12,8 @@ constexpr int64_t kMaxLength = int64_t{1} << 26;
 static Status infer(InferContext& context) {
   DType dtype = context.dtype(0);
   const Dims* signal = context.dims(0);
-  if (signal != nullptr && (signal->size() != 3 || ((*signal)[2].is_constant() && !(*signal)[2].is(1) && !(*signal)[2].is(2)))) {
+  if (signal != nullptr &&
+      (signal->size() != 3 || ((*signal)[2].is_constant() && !(*signal)[2].is(1) && !(*signal)[2].is(2)))) {
     return context.fail("a signal of shape {}", to_string(*signal));
   }
   auto step = context.integers(1);
@@ -21,11 +22,16 @@ static Status infer(InferContext& context) {
   Dim length = context.fresh();
   auto given = context.elements(3);
   if (given && given->size() != 1) return context.fail("frame_length must be one number");
-  if (given) length = (*given)[0];
-  else if (!context.has(3) && context.dims(2) != nullptr) length = (*context.dims(2))[0];
-  else if (!context.has(3) && !context.has(2) && signal != nullptr) length = (*signal)[1];
-  if (length.is_constant() && (length.value() < 1 || length.value() > kMaxLength)) return context.fail("frame_length is {}", length.value());
-  if (context.dims(2) != nullptr && (*context.dims(2))[0].is_constant() && length.is_constant() && !((*context.dims(2))[0] == length)) {
+  if (given)
+    length = (*given)[0];
+  else if (!context.has(3) && context.dims(2) != nullptr)
+    length = (*context.dims(2))[0];
+  else if (!context.has(3) && !context.has(2) && signal != nullptr)
+    length = (*signal)[1];
+  if (length.is_constant() && (length.value() < 1 || length.value() > kMaxLength))
+    return context.fail("frame_length is {}", length.value());
+  if (context.dims(2) != nullptr && (*context.dims(2))[0].is_constant() && length.is_constant() &&
+      !((*context.dims(2))[0] == length)) {
     return context.fail("a window of {} for frames of {}", (*context.dims(2))[0].value(), length.value());
   }
   Dim frames = signal != nullptr && step ? floor_div((*signal)[1] - length, Dim((*step)[0])) + Dim(1) : context.fresh();
@@ -62,7 +68,6 @@ static Status evaluate(EvalContext& context) {
   return {};
 }
 
-extern const OpDef stft_op = {
-    .name = "STFT", .min_inputs = 2, .max_inputs = 4, .infer = infer, .evaluate = evaluate};
+extern const OpDef stft_op = {.name = "STFT", .min_inputs = 2, .max_inputs = 4, .infer = infer, .evaluate = evaluate};
 
 }  // namespace hussar

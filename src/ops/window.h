@@ -49,7 +49,8 @@ void for_each_window(const Window& window, const Shape& input, const Shape& outp
       wider.clear();
       // Only taps that can be inside or in the padding are looked at: a kernel may be much larger than the input.
       int64_t end = size + window.pads_end[axis] - first;
-      int64_t taps = end <= 0 ? 0 : std::min(window.kernel[axis], (end + window.dilations[axis] - 1) / window.dilations[axis]);
+      int64_t taps =
+          end <= 0 ? 0 : std::min(window.kernel[axis], (end + window.dilations[axis] - 1) / window.dilations[axis]);
       padded = taps;
       std::vector<int64_t> inside;
       int64_t begin_tap = first >= 0 ? 0 : (-first + window.dilations[axis] - 1) / window.dilations[axis];

@@ -51,6 +51,9 @@ struct Run {
   const std::byte* state;
   std::byte* scratch;  // 64-byte aligned
   ThreadPool::Lease& pool;
+  // The instruction set level that the plan was built for, cpu::Isa as an integer; -1: the best. Machines with less run
+  // what they have.
+  int isa = -1;
   template <class T>
   const T& state_as() const {
     return *reinterpret_cast<const T*>(state);

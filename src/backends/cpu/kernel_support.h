@@ -90,6 +90,30 @@ inline Strides strides_of(const Operand& operand) {
   return strides;
 }
 
+// The elements of a short int32 or int64 operand, converted without allocating.
+struct SmallInts {
+  int64_t values[2 * kMaxRank] = {};
+  int count = 0;
+  int64_t operator[](int index) const { return values[index]; }
+};
+inline SmallInts small_ints(std::span<const Operand> operands, size_t index) {
+  SmallInts result;
+  if (index >= operands.size() || !operands[index].present()) return result;
+  const Operand& operand = operands[index];
+  result.count = static_cast<int>(std::min<int64_t>(operand.shape.elements(), 2 * kMaxRank));
+  for (int i = 0; i < result.count; ++i) {
+    result.values[i] = operand.dtype == DType::kInt32 ? operand.as<int32_t>()[i] : operand.as<int64_t>()[i];
+  }
+  return result;
+}
+// True when the operands from `first` on that are present have their data, so that prepare() may read them.
+inline bool have_data(std::span<const Operand> operands, size_t first) {
+  for (size_t i = first; i < operands.size(); ++i) {
+    if (operands[i].present() && operands[i].data == nullptr && operands[i].shape.elements() > 0) return false;
+  }
+  return true;
+}
+
 // An axis attribute counted from the front.
 inline int axis_from_front(int64_t axis, int rank) { return static_cast<int>(axis < 0 ? axis + rank : axis); }
 

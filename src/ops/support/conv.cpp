@@ -9,7 +9,8 @@ Status infer_conv(InferContext& context, size_t x, size_t w, size_t bias, DType 
   int64_t group = context.attributes.get_int("group", 1);
   if (group < 1 || group >= (int64_t{1} << 31)) return context.fail("group is {}", group);
   for (const Dims* dims : {input, weights}) {
-    if (dims != nullptr && dims->size() < 3) return context.fail("an operand has rank {}, at least 3 is needed", dims->size());
+    if (dims != nullptr && dims->size() < 3)
+      return context.fail("an operand has rank {}, at least 3 is needed", dims->size());
   }
   if (input != nullptr && weights != nullptr && input->size() != weights->size()) {
     return context.fail("input rank {} and weight rank {} differ", input->size(), weights->size());

@@ -278,12 +278,23 @@ class GraphInference {
 
   Result<std::vector<ValueInfo>> run_body(Graph& body, std::vector<ValueInfo> arguments) {
     if (++depth_ > 32) return hussar::fail(ErrorCode::kInvalidModel, "control flow is nested deeper than 32 levels");
+    // Nested loops infer their bodies a few times each, at every level.
+    constexpr int64_t kMaxBodyRuns = 100000;
+    if (++body_runs_ > kMaxBodyRuns) return hussar::fail(ErrorCode::kInvalidModel, "the nested loops are too intricate");
+    bool same = true;
     for (size_t i = 0; i < body.inputs.size() && i < arguments.size(); ++i) {
       Value& input = *body.inputs[i];
       if (arguments[i].dtype != DType::kUndefined) input.dtype = arguments[i].dtype;
+      same = same && input.dims == arguments[i].dims && info_of(&input).elements == arguments[i].elements;
       input.dims = arguments[i].dims;
       if (arguments[i].elements) facts[&input] = *arguments[i].elements;
       else facts.erase(&input);
+    }
+    // What was found for other arguments (a loop before its state was widened) no longer holds.
+    for (const auto& value : body.values()) {
+      if (same || value->producer == nullptr) continue;
+      value->dims.reset();
+      facts.erase(value.get());
     }
     HUSSAR_TRY(run(body));
     std::vector<ValueInfo> results;
@@ -297,6 +308,7 @@ class GraphInference {
 
   int64_t next_symbol_ = 0;
   int depth_ = 0;
+  int64_t body_runs_ = 0;
 };
 
 }  // namespace

@@ -12,7 +12,8 @@ Status infer_integer_matmul(InferContext& context, size_t a, size_t b, DType dty
   if (y_vector) y.push_back(Dim(1));
   Dim rows = x[x.size() - 2], columns = y.back(), inner = x.back(), other = y[y.size() - 2];
   if (inner.is_constant() && other.is_constant() && !(inner == other)) {
-    return context.fail("shapes {} and {} cannot be multiplied", to_string(*context.dims(a)), to_string(*context.dims(b)));
+    return context.fail("shapes {} and {} cannot be multiplied", to_string(*context.dims(a)),
+                        to_string(*context.dims(b)));
   }
   Dims result = HUSSAR_TRY(context.broadcast_dims(Dims(x.begin(), x.end() - 2), Dims(y.begin(), y.end() - 2)));
   if (!x_vector) result.push_back(rows);
@@ -37,7 +38,9 @@ Result<Ints> matrix_parameter_strides(const EvalContext& context, size_t paramet
     int64_t size = shape[shape.rank() - i];
     fits = size == 1 || size == target[target.rank() - i];
   }
-  if (!fits) return context.fail("input {} of shape {} does not belong to a matrix of shape {}", parameter, context.shape(parameter).to_string(), target.to_string());
+  if (!fits)
+    return context.fail("input {} of shape {} does not belong to a matrix of shape {}", parameter,
+                        context.shape(parameter).to_string(), target.to_string());
   return broadcast_strides(shape, target);
 }
 
@@ -61,7 +64,8 @@ std::vector<double> multiply(const Shape& a_shape, const std::vector<double>& a,
   };
   Shape x = matrix(a_shape, true), y = matrix(b_shape, false);
   int64_t rows = x[x.rank() - 2], inner = x[x.rank() - 1], columns = y[y.rank() - 1];
-  Shape x_batch(x.dims().first(static_cast<size_t>(x.rank() - 2))), y_batch(y.dims().first(static_cast<size_t>(y.rank() - 2)));
+  Shape x_batch(x.dims().first(static_cast<size_t>(x.rank() - 2))),
+      y_batch(y.dims().first(static_cast<size_t>(y.rank() - 2)));
   Shape batch = x_batch.rank() >= y_batch.rank() ? x_batch : y_batch;
   for (int i = 1; i <= std::min(x_batch.rank(), y_batch.rank()); ++i) {
     int64_t p = x_batch[x_batch.rank() - i], q = y_batch[y_batch.rank() - i];

@@ -53,7 +53,9 @@ Status infer_trailing_normalization(InferContext& context, DType dtype) {
     for (size_t d = 0; fits && d < normalized.size(); ++d) {
       fits = !together[d].is_constant() || !normalized[d].is_constant() || together[d] == normalized[d];
     }
-    if (!fits) return context.fail("input {} of shape {} cannot be broadcast to {}", i, to_string(*context.dims(i)), to_string(normalized));
+    if (!fits)
+      return context.fail("input {} of shape {} cannot be broadcast to {}", i, to_string(*context.dims(i)),
+                          to_string(normalized));
   }
   Dims reduced = *x;
   std::fill(reduced.begin() + axis, reduced.end(), Dim(1));

@@ -11,9 +11,12 @@ Status infer_pool(InferContext& context) {
   }
   Dims output;
   for (size_t axis = 0; axis < window.rank() + 2; ++axis) {
-    if (input == nullptr) output.push_back(context.fresh());
-    else if (axis < 2) output.push_back((*input)[axis]);
-    else output.push_back(HUSSAR_TRY(window_output(context.node, window, axis - 2, (*input)[axis])));
+    if (input == nullptr)
+      output.push_back(context.fresh());
+    else if (axis < 2)
+      output.push_back((*input)[axis]);
+    else
+      output.push_back(HUSSAR_TRY(window_output(context.node, window, axis - 2, (*input)[axis])));
   }
   context.set(1, DType::kInt64, output);
   context.set(0, context.dtype(0), std::move(output));

@@ -7,15 +7,24 @@ namespace hussar {
 
 IntegerRange integer_range(DType dtype) {
   switch (dtype) {
-    case DType::kInt8: return {-128, 127};
-    case DType::kUInt16: return {0, 65535};
-    case DType::kInt16: return {-32768, 32767};
-    case DType::kInt32: return {-2147483648.0, 2147483647.0};
-    case DType::kUInt4: return {0, 15};
-    case DType::kInt4: return {-8, 7};
-    case DType::kUInt2: return {0, 3};
-    case DType::kInt2: return {-2, 1};
-    default: return {0, 255};
+    case DType::kInt8:
+      return {-128, 127};
+    case DType::kUInt16:
+      return {0, 65535};
+    case DType::kInt16:
+      return {-32768, 32767};
+    case DType::kInt32:
+      return {-2147483648.0, 2147483647.0};
+    case DType::kUInt4:
+      return {0, 15};
+    case DType::kInt4:
+      return {-8, 7};
+    case DType::kUInt2:
+      return {0, 3};
+    case DType::kInt2:
+      return {-2, 1};
+    default:
+      return {0, 255};
   }
 }
 
@@ -23,7 +32,8 @@ Status check_parameter(const InferContext& context, size_t input, const Dim* len
   const Dims* dims = context.dims(input);
   if (dims == nullptr || product(*dims).is(1) || !product(*dims).is_constant()) return {};
   bool fits = length != nullptr && dims->size() == 1 && (!length->is_constant() || (*dims)[0] == *length);
-  if (!fits) return context.fail("input {} has the shape {}; it must be one number or one per channel", input, to_string(*dims));
+  if (!fits)
+    return context.fail("input {} has the shape {}; it must be one number or one per channel", input, to_string(*dims));
   return {};
 }
 
@@ -67,7 +77,8 @@ Status check_scales(const InferContext& context) {
   if (block < 0 || block >= (int64_t{1} << 31)) return context.fail("block_size is {}", block);
   auto differ = [](const Dim& a, const Dim& b) { return a.is_constant() && b.is_constant() && !(a == b); };
   if (scale == nullptr) return {};
-  if (const Dims* zero_point = context.dims(2); zero_point != nullptr && !(product(*zero_point).is(1) && product(*scale).is(1))) {
+  if (const Dims* zero_point = context.dims(2);
+      zero_point != nullptr && !(product(*zero_point).is(1) && product(*scale).is(1))) {
     bool same = zero_point->size() == scale->size();
     for (size_t i = 0; same && i < scale->size(); ++i) same = !differ((*zero_point)[i], (*scale)[i]);
     if (!same) return context.fail("the zero point and the scale have different shapes");
@@ -86,7 +97,9 @@ Status check_scales(const InferContext& context) {
     Dim wanted = static_cast<int>(i) == axis ? ceil_div((*data)[i], Dim(block)) : (*data)[i];
     fits = !differ((*scale)[i], wanted);
   }
-  if (!fits) return context.fail("scales of shape {} for blocks of {} along axis {} of shape {}", to_string(*scale), block, axis, to_string(*data));
+  if (!fits)
+    return context.fail("scales of shape {} for blocks of {} along axis {} of shape {}", to_string(*scale), block, axis,
+                        to_string(*data));
   return {};
 }
 

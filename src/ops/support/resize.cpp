@@ -6,18 +6,25 @@ namespace hussar {
 Result<ResizeMode> read_resize_mode(const Node& node) {
   ResizeMode mode;
   std::string interpolation = node.attributes.get_string("mode", "nearest");
-  if (interpolation == "linear") mode.interpolation = ResizeMode::Interpolation::kLinear;
-  else if (interpolation == "cubic") mode.interpolation = ResizeMode::Interpolation::kCubic;
-  else HUSSAR_CHECK(interpolation == "nearest", ErrorCode::kInvalidModel, "{}: unknown mode '{}'", describe(node), interpolation);
+  if (interpolation == "linear")
+    mode.interpolation = ResizeMode::Interpolation::kLinear;
+  else if (interpolation == "cubic")
+    mode.interpolation = ResizeMode::Interpolation::kCubic;
+  else
+    HUSSAR_CHECK(interpolation == "nearest", ErrorCode::kInvalidModel, "{}: unknown mode '{}'", describe(node),
+                 interpolation);
   mode.coordinates = node.attributes.get_string("coordinate_transformation_mode", "half_pixel");
   bool known = false;
-  for (const char* name : {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize"}) {
+  for (const char* name : {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+                           "tf_crop_and_resize"}) {
     known = known || mode.coordinates == name;
   }
-  HUSSAR_CHECK(known, ErrorCode::kInvalidModel, "{}: unknown coordinate_transformation_mode '{}'", describe(node), mode.coordinates);
+  HUSSAR_CHECK(known, ErrorCode::kInvalidModel, "{}: unknown coordinate_transformation_mode '{}'", describe(node),
+               mode.coordinates);
   mode.nearest = node.attributes.get_string("nearest_mode", "round_prefer_floor");
   known = false;
-  for (const char* name : {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}) known = known || mode.nearest == name;
+  for (const char* name : {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"})
+    known = known || mode.nearest == name;
   HUSSAR_CHECK(known, ErrorCode::kInvalidModel, "{}: unknown nearest_mode '{}'", describe(node), mode.nearest);
   mode.exclude_outside = node.attributes.get_int("exclude_outside", 0) != 0;
   mode.antialias = node.attributes.get_int("antialias", 0) != 0;
@@ -28,7 +35,8 @@ Result<ResizeMode> read_resize_mode(const Node& node) {
 namespace {
 
 double original_coordinate(const std::string& mode, const ResizeAxis& axis, int64_t position) {
-  auto x = static_cast<double>(position), input = static_cast<double>(axis.input), output = static_cast<double>(axis.output);
+  auto x = static_cast<double>(position), input = static_cast<double>(axis.input),
+       output = static_cast<double>(axis.output);
   if (mode == "asymmetric") return x / axis.scale;
   if (mode == "align_corners") {
     double extent = axis.scale * input;

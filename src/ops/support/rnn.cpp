@@ -12,22 +12,28 @@ std::string lower(std::string text) {
 }
 
 // The activation functions that ONNX names; alpha and beta are taken from the lists in the order of use.
-Result<Activation> make_activation(const Node& node, const std::string& spelling, const Floats& alphas, size_t& next_alpha,
-                                   const Floats& betas, size_t& next_beta) {
+Result<Activation> make_activation(const Node& node, const std::string& spelling, const Floats& alphas,
+                                   size_t& next_alpha, const Floats& betas, size_t& next_beta) {
   std::string name = lower(spelling);
-  auto alpha = [&](double otherwise) { return next_alpha < alphas.size() ? static_cast<double>(alphas[next_alpha++]) : otherwise; };
-  auto beta = [&](double otherwise) { return next_beta < betas.size() ? static_cast<double>(betas[next_beta++]) : otherwise; };
+  auto alpha = [&](double otherwise) {
+    return next_alpha < alphas.size() ? static_cast<double>(alphas[next_alpha++]) : otherwise;
+  };
+  auto beta = [&](double otherwise) {
+    return next_beta < betas.size() ? static_cast<double>(betas[next_beta++]) : otherwise;
+  };
   if (name == "sigmoid") return Activation([](double x) { return 1 / (1 + std::exp(-x)); });
   if (name == "tanh") return Activation([](double x) { return std::tanh(x); });
   if (name == "relu") return Activation([](double x) { return x < 0 ? 0 : x; });
   if (name == "softsign") return Activation([](double x) { return x / (1 + std::abs(x)); });
-  if (name == "softplus") return Activation([](double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); });
+  if (name == "softplus")
+    return Activation([](double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); });
   if (name == "leakyrelu") return Activation([a = alpha(0.01)](double x) { return x < 0 ? a * x : x; });
   if (name == "thresholdedrelu") return Activation([a = alpha(1)](double x) { return x > a ? x : 0; });
   if (name == "elu") return Activation([a = alpha(1)](double x) { return x < 0 ? a * std::expm1(x) : x; });
   if (name == "affine") return Activation([a = alpha(1), b = beta(0)](double x) { return a * x + b; });
   if (name == "scaledtanh") return Activation([a = alpha(1), b = beta(1)](double x) { return a * std::tanh(b * x); });
-  if (name == "hardsigmoid") return Activation([a = alpha(0.2), b = beta(0.5)](double x) { return std::clamp(a * x + b, 0.0, 1.0); });
+  if (name == "hardsigmoid")
+    return Activation([a = alpha(0.2), b = beta(0.5)](double x) { return std::clamp(a * x + b, 0.0, 1.0); });
   return fail(ErrorCode::kInvalidModel, "{}: unknown activation '{}'", describe(node), spelling);
 }
 
@@ -82,7 +88,8 @@ Status infer_rnn(InferContext& context, int64_t gates, const Strings& defaults) 
   Dim batch = x != nullptr ? (*x)[batch_first ? 0 : 1] : context.fresh();
   int64_t declared = context.attributes.get_int("hidden_size", 0);
   Dim hidden = context.dims(2) != nullptr ? (*context.dims(2))[2] : declared > 0 ? Dim(declared) : context.fresh();
-  if (hidden.is_constant() && declared > 0 && !hidden.is(declared)) return context.fail("hidden_size does not fit the weights");
+  if (hidden.is_constant() && declared > 0 && !hidden.is(declared))
+    return context.fail("hidden_size does not fit the weights");
   Dim rows = Dim(gates) * hidden, d(directions);
   if (x != nullptr) HUSSAR_TRY(check_operand(context, 1, {d, rows, (*x)[2]}));
   HUSSAR_TRY(check_operand(context, 2, {d, rows, hidden}));
@@ -112,14 +119,17 @@ struct RnnSizes {
   bool batch_first;
 
   int64_t x_offset(int64_t t, int64_t b) const { return (batch_first ? b * steps + t : t * batch + b) * inputs; }
-  int64_t state_offset(int64_t d, int64_t b) const { return (batch_first ? b * directions + d : d * batch + b) * hidden; }
+  int64_t state_offset(int64_t d, int64_t b) const {
+    return (batch_first ? b * directions + d : d * batch + b) * hidden;
+  }
   int64_t y_offset(int64_t t, int64_t d, int64_t b) const {
     return (batch_first ? (b * steps + t) * directions + d : (t * directions + d) * batch + b) * hidden;
   }
 };
 
 void store(EvalContext& context, size_t output, const std::vector<double>& values) {
-  if (context.wants(output)) store_elements<double>(context.output(output), 0, context.output(output).elements(), values.data());
+  if (context.wants(output))
+    store_elements<double>(context.output(output), 0, context.output(output).elements(), values.data());
 }
 
 }  // namespace
@@ -130,7 +140,8 @@ Status evaluate_rnn(EvalContext& context, int64_t gates, const Strings& defaults
   std::vector<Activation> activations = HUSSAR_TRY(read_activations(context.node, directions, defaults));
   bool reverse = lower(context.attributes.get_string("direction", "forward")) == "reverse";
   bool batch_first = context.attributes.get_int("layout", 0) != 0;
-  RnnSizes sizes{shape[batch_first ? 1 : 0], shape[batch_first ? 0 : 1], shape[2], context.shape(2)[2], directions, batch_first};
+  RnnSizes sizes{
+      shape[batch_first ? 1 : 0], shape[batch_first ? 0 : 1], shape[2], context.shape(2)[2], directions, batch_first};
   int64_t rows = gates * sizes.hidden, states = directions * sizes.batch * sizes.hidden;
   auto x = context.read<double>(0), w = context.read<double>(1), r = context.read<double>(2);
   std::vector<double> bias = read_or_zero(context, 3, directions * 2 * rows);
@@ -142,10 +153,15 @@ Status evaluate_rnn(EvalContext& context, int64_t gates, const Strings& defaults
   if (!(clip >= 0)) return context.fail("clip is {}", clip);
   for (int64_t d = 0; d < directions; ++d) {
     const double* d_bias = bias.data() + d * 2 * rows;
-    RnnDirection direction{sizes.hidden, r.data() + d * rows * sizes.hidden, d_bias + rows,
-                           peepholes.data() + d * 3 * sizes.hidden, activations.data() + d * static_cast<int64_t>(defaults.size()), clip};
+    RnnDirection direction{sizes.hidden,
+                           r.data() + d * rows * sizes.hidden,
+                           d_bias + rows,
+                           peepholes.data() + d * 3 * sizes.hidden,
+                           activations.data() + d * static_cast<int64_t>(defaults.size()),
+                           clip};
     for (int64_t b = 0; b < sizes.batch; ++b) {
-      if (lengths[b] < 0 || lengths[b] > sizes.steps) return context.fail("sequence length {} of {} steps", lengths[b], sizes.steps);
+      if (lengths[b] < 0 || lengths[b] > sizes.steps)
+        return context.fail("sequence length {} of {} steps", lengths[b], sizes.steps);
       auto state = sizes.state_offset(d, b);
       std::vector<double> h(h_states.begin() + state, h_states.begin() + state + sizes.hidden);
       std::vector<double> c(c_states.begin() + state, c_states.begin() + state + sizes.hidden);

@@ -12,8 +12,8 @@ Result<Ints> read_list(const Node& node, const char* name, size_t count, int64_t
   HUSSAR_CHECK(values.size() == count, ErrorCode::kInvalidModel, "{}: {} has {} values, {} are needed", describe(node),
                name, values.size(), count);
   for (int64_t value : values) {
-    HUSSAR_CHECK(value >= lowest && value < kLimit, ErrorCode::kInvalidModel, "{}: {} contains {}", describe(node), name,
-                 value);
+    HUSSAR_CHECK(value >= lowest && value < kLimit, ErrorCode::kInvalidModel, "{}: {} contains {}", describe(node),
+                 name, value);
   }
   return values;
 }
@@ -36,11 +36,15 @@ Result<Window> read_window(const Node& node, Ints kernel) {
   }
   window.ceil_mode = node.attributes.get_int("ceil_mode", 0) != 0;
   std::string auto_pad = node.attributes.get_string("auto_pad", "NOTSET");
-  if (auto_pad == "SAME_UPPER") window.auto_pad = Window::AutoPad::kSameUpper;
-  else if (auto_pad == "SAME_LOWER") window.auto_pad = Window::AutoPad::kSameLower;
-  else if (auto_pad == "VALID") window.auto_pad = Window::AutoPad::kValid;
-  else HUSSAR_CHECK(auto_pad == "NOTSET" || auto_pad.empty(), ErrorCode::kInvalidModel, "{}: unknown auto_pad '{}'",
-                    describe(node), auto_pad);
+  if (auto_pad == "SAME_UPPER")
+    window.auto_pad = Window::AutoPad::kSameUpper;
+  else if (auto_pad == "SAME_LOWER")
+    window.auto_pad = Window::AutoPad::kSameLower;
+  else if (auto_pad == "VALID")
+    window.auto_pad = Window::AutoPad::kValid;
+  else
+    HUSSAR_CHECK(auto_pad == "NOTSET" || auto_pad.empty(), ErrorCode::kInvalidModel, "{}: unknown auto_pad '{}'",
+                 describe(node), auto_pad);
   Ints pads(2 * rank, 0);
   if (window.auto_pad == Window::AutoPad::kNone) pads = HUSSAR_TRY(read_list(node, "pads", 2 * rank, 0, 0));
   window.pads_begin.assign(pads.begin(), pads.begin() + static_cast<int64_t>(rank));

@@ -5,7 +5,8 @@ namespace hussar {
 
 Status infer_window_function(InferContext& context) {
   auto dtype = static_cast<DType>(context.attributes.get_int("output_datatype", 1));
-  if (context.attributes.get_int("output_datatype", 1) > 255 || dtype_size(dtype) == 0) return context.fail("output_datatype is unknown");
+  if (context.attributes.get_int("output_datatype", 1) > 255 || dtype_size(dtype) == 0)
+    return context.fail("output_datatype is unknown");
   auto size = context.elements(0);
   if (!size) return context.set_rank(0, dtype, 1), Status();
   if (size->size() != 1) return context.fail("size must be one number");

@@ -1,4 +1,4 @@
-// layer_norm: LayerNormalization, RMSNormalization and SimplifiedLayerNormalization in FP32 over the last axes.
+// layer_norm: LayerNormalization and RMSNormalization in FP32 over the last axes.
 #include "backends/cpu/kernels/norm/norm.h"
 
 #include "backends/cpu/kernel_support.h"
@@ -17,19 +17,15 @@ struct State {
 };
 
 constexpr std::string_view kLayer = "LayerNormalization";
-constexpr std::string_view kSimplified = "SimplifiedLayerNormalization";
-
-// Layer: Y, Mean, InvStdDev. Simplified: Y, InvStdDev.
-bool is_statistic(const Problem& problem, size_t output) { return output > 0 && problem.output(output) != nullptr; }
 
 Refusal supports(const Problem& problem) {
-  if (Refusal refusal = refuse_op(problem, {kLayer, "RMSNormalization", kSimplified})) return refusal;
+  if (Refusal refusal = refuse_op(problem, {kLayer, "RMSNormalization"})) return refusal;
   if (!all_have_layout(problem, Layout::kPlain)) return "layout";
   for (size_t i = 0; i < problem.node.inputs.size(); ++i) {
     if (problem.input(i) != nullptr && problem.dtype(i) != DType::kFloat32) return "dtype";
   }
-  for (size_t i = 0; i < problem.node.outputs.size(); ++i) {
-    if (is_statistic(problem, i) && problem.output(i)->dtype != DType::kFloat32) return "dtype of the statistics";
+  for (const Value* output : problem.node.outputs) {
+    if (output != nullptr && output->dtype != DType::kFloat32) return "dtype";
   }
   int rank = problem.input(0)->rank();
   if (rank < 1) return "rank";
@@ -56,9 +52,8 @@ Status prepare(Prepare& prepare) {
   State state{shape.elements(0, axis), shape.elements(axis, shape.rank()), step.attributes.get_float("epsilon", 1e-5f),
               1, step.op == kLayer, -1, -1};
   auto wanted = [&](size_t i) { return i < prepare.outputs.size() && prepare.outputs[i].present(); };
-  size_t deviation = state.center ? 2 : 1;
-  if (state.center && wanted(1)) state.mean_output = 1;
-  if (wanted(deviation)) state.deviation_output = static_cast<int8_t>(deviation);
+  if (wanted(1)) state.mean_output = 1;
+  if (wanted(2)) state.deviation_output = 2;
   state.shares = share_count(5e-4 * static_cast<double>(shape.elements()), prepare.threads, state.rows);
   prepare.state_as<State>() = state;
   return {};
@@ -73,7 +68,7 @@ Status run(const Run& run) {
   NormRows all{run.inputs[0].f32(), run.outputs[0].f32_out(), state.length, state.length, state.rows, state.length,
                optional_input(1), optional_input(2), state.epsilon, state.center, statistic(state.mean_output),
                statistic(state.deviation_output)};
-  const NormTable& table = select_norm_table(active_isa());
+  const NormTable& table = select_norm_table(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int index) {
     Range range = range_of(state.rows, {index, state.shares});
     NormRows part = all;

@@ -1,0 +1,75 @@
+// reduce against the reference: operators, sets of axes, layouts, special values.
+#include "tests/kernels/kernel_case.h"
+
+namespace hussar {
+namespace {
+
+constexpr const char* kOps[] = {"ReduceSum",       "ReduceMean", "ReduceL1",  "ReduceL2",
+                                "ReduceSumSquare", "ReduceProd", "ReduceMax", "ReduceMin"};
+
+KernelCase reduce_case(const char* op, Tensor x, const Ints& axes, bool keep) {
+  KernelCase test{"reduce", op, {{std::move(x)}}, attributes({{"keepdims", static_cast<int64_t>(keep)}})};
+  if (!axes.empty()) test.inputs.push_back({integers(axes), pick(0, 1) == 0});
+  test.tolerance = 2e-5;
+  return test;
+}
+
+TEST(ReduceKernel, RandomAxes) {
+  for (const char* op : kOps) {
+    for (int repeat = 0; repeat < 60; ++repeat) {
+      Shape shape;
+      for (int64_t rank = pick(1, 5); rank > 0; --rank) shape.push_back(pick(0, 4) == 0 ? pick(1, 70) : pick(1, 6));
+      Ints axes;
+      for (int axis = 0; axis < shape.rank(); ++axis) {
+        if (pick(0, 1) == 0) axes.push_back(pick(0, 1) == 0 ? axis : axis - shape.rank());
+      }
+      bool is_product = std::string(op) == "ReduceProd";
+      Tensor x = random_tensor(DType::kFloat32, shape, is_product ? 0.8 : -2, is_product ? 1.2 : 2);
+      bool keep = pick(0, 1) == 0;
+      KernelCase test = reduce_case(op, x, axes, keep);
+      if (shape.rank() >= 3 && pick(0, 1) == 0) {
+        test.inputs[0].layout = Layout::kChannelsLast;
+        test.inputs[0].gap = pick(0, 4);
+        if (keep && pick(0, 1) == 0) {
+          test.output_layout = Layout::kChannelsLast;
+          test.output_gap = pick(0, 4);
+        }
+      }
+      expect_kernel_agrees(test);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(ReduceKernel, LongRowsAndColumns) {
+  for (const char* op : {"ReduceMean", "ReduceMax"}) {
+    expect_kernel_agrees(reduce_case(op, random_tensor(DType::kFloat32, {3, 100003}), {1}, true));
+    expect_kernel_agrees(reduce_case(op, random_tensor(DType::kFloat32, {3001, 211}), {0}, true));
+    expect_kernel_agrees(reduce_case(op, random_tensor(DType::kFloat32, {2, 131, 57, 53}), {2, 3}, false));
+  }
+}
+
+TEST(ReduceKernel, GlobalPools) {
+  for (const char* op : {"GlobalAveragePool", "GlobalMaxPool"}) {
+    for (Layout layout : {Layout::kPlain, Layout::kChannelsLast}) {
+      KernelCase test = reduce_case(op, random_tensor(DType::kFloat32, {2, pick(1, 300), 7, pick(1, 9)}), {}, true);
+      test.attributes = {};
+      test.inputs[0].layout = test.output_layout = layout;
+      expect_kernel_agrees(test);
+    }
+  }
+}
+
+TEST(ReduceKernel, NanAndNothing) {
+  Tensor x = random_tensor(DType::kFloat32, {40, 50});
+  for (int i = 0; i < 20; ++i) x.data<float>()[pick(0, 1999)] = i % 2 == 0 ? NAN : -INFINITY;
+  for (const char* op : {"ReduceMax", "ReduceMin", "ReduceSum"}) {
+    expect_kernel_agrees(reduce_case(op, x, {0}, true));
+    expect_kernel_agrees(reduce_case(op, x, {1}, true));
+  }
+  expect_kernel_agrees(reduce_case("ReduceSum", random_tensor(DType::kFloat32, {3, 0, 4}), {1}, true));
+  expect_kernel_agrees(reduce_case("ReduceProd", random_tensor(DType::kFloat32, {0, 3, 0}), {0, 2}, false));
+}
+
+}  // namespace
+}  // namespace hussar
