@@ -59,12 +59,13 @@ hussar::Result<hussar::Tensor> view_of(const hussar_tensor& given) {
   bool known = given.dtype > 0 && given.dtype <= static_cast<int32_t>(DType::kInt2) && dtype_size(dtype) > 0;
   HUSSAR_CHECK(given.name != nullptr, ErrorCode::kUsage, "an input has no name");
   HUSSAR_CHECK(known, ErrorCode::kUsage, "input '{}' has the unknown dtype {}", given.name, given.dtype);
-  HUSSAR_CHECK(given.rank >= 0 && given.rank <= kMaxRank && (given.rank == 0 || given.dims != nullptr), ErrorCode::kUsage,
-               "input '{}' has rank {} or no dims", given.name, given.rank);
+  HUSSAR_CHECK(given.rank >= 0 && given.rank <= kMaxRank && (given.rank == 0 || given.dims != nullptr),
+               ErrorCode::kUsage, "input '{}' has rank {} or no dims", given.name, given.rank);
   uint64_t wanted = dtype_size(dtype);
   Shape shape;
   for (int32_t axis = 0; axis < given.rank; ++axis) {
-    bool ok = given.dims[axis] >= 0 && !__builtin_mul_overflow(wanted, static_cast<uint64_t>(given.dims[axis]), &wanted);
+    bool ok =
+        given.dims[axis] >= 0 && !__builtin_mul_overflow(wanted, static_cast<uint64_t>(given.dims[axis]), &wanted);
     HUSSAR_CHECK(ok, ErrorCode::kUsage, "input '{}': dimension {} is {}", given.name, axis, given.dims[axis]);
     shape.push_back(given.dims[axis]);
   }
@@ -131,7 +132,9 @@ hussar_code hussar_plan_load(const char* plan_path, hussar_plan** plan) {
 
 void hussar_plan_destroy(hussar_plan* plan) { delete plan; }
 
-size_t hussar_plan_input_count(const hussar_plan* plan) { return plan == nullptr ? 0 : plan->plan->graph.inputs.size(); }
+size_t hussar_plan_input_count(const hussar_plan* plan) {
+  return plan == nullptr ? 0 : plan->plan->graph.inputs.size();
+}
 
 size_t hussar_plan_output_count(const hussar_plan* plan) {
   return plan == nullptr ? 0 : plan->plan->graph.outputs.size();

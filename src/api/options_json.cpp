@@ -36,7 +36,8 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
     options.check.tolerance = value.get<double>();
   } else {
     return fail(ErrorCode::kUsage,
-                "there is no option \"{}\"; known are shapes, threads, target, disable_passes, self_check, tolerance", key);
+                "there is no option \"{}\"; known are shapes, threads, target, disable_passes, self_check, tolerance",
+                key);
   }
   return {};
 }

@@ -18,7 +18,7 @@ struct Operand {
   Layout layout = Layout::kPlain;
   // Channels-last: elements from one pixel to the next (>= the channel count: the value may be a slice of a wider one).
   int64_t pitch = 0;
-  std::byte* data = nullptr;        // null while preparing
+  std::byte* data = nullptr;  // null while preparing
 
   bool present() const { return dtype != DType::kUndefined; }
   template <class T>
@@ -34,8 +34,8 @@ struct Prepare {
   const PlanStep& step;
   std::span<const Operand> inputs, outputs;  // without data, but constants have theirs
   int threads;
-  std::byte* state;           // Kernel::state_bytes, 64-byte aligned, kept until the next prepare
-  size_t scratch_bytes = 0;   // set by the kernel: working memory for run()
+  std::byte* state;          // Kernel::state_bytes, 64-byte aligned, kept until the next prepare
+  size_t scratch_bytes = 0;  // set by the kernel: working memory for run()
   template <class T>
   T& state_as() const {
     return *reinterpret_cast<T*>(state);

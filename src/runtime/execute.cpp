@@ -80,8 +80,8 @@ Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
         shape.push_back(dim.is_constant() ? dim.value() : 0);
       }
     }
-    HUSSAR_CHECK(known, ErrorCode::kRunFailed, "step '{}': the shape of output {} cannot be determined",
-                 plan_step.name, i);
+    HUSSAR_CHECK(known, ErrorCode::kRunFailed, "step '{}': the shape of output {} cannot be determined", plan_step.name,
+                 i);
     if (slot.bound) continue;
     auto bytes = bytes_needed(graph_.values[value].dtype, shape);
     HUSSAR_CHECK(bytes, ErrorCode::kRunFailed, "step '{}': output {} of shape {} is negative or too large",

@@ -194,8 +194,7 @@ Status GraphRun::bind_memory() {
   for (size_t i = 0; i < graph_.values.size(); ++i) {
     Slot& slot = slots_[i];
     if (slot.block < 0) continue;
-    blocks_[slot.block].bytes =
-        static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype);
+    blocks_[slot.block].bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype);
   }
   arena_bytes_ = pack_blocks(blocks_, pack_order_, pack_placed_);
   std::byte* base = arena_.reserve(arena_bytes_);

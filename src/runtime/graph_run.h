@@ -53,9 +53,9 @@ class GraphRun {
     bool bound = false;  // shape and data are set when inputs are bound, before any step runs
     int64_t pitch = 0;
     std::byte* data = nullptr;
-    int32_t block = -1;   // of the arena
-    GrowingBuffer heap;   // Storage::kHeap
-    Tensor tensor;        // Storage::kHeap, when the producer handed over a tensor of its own
+    int32_t block = -1;  // of the arena
+    GrowingBuffer heap;  // Storage::kHeap
+    Tensor tensor;       // Storage::kHeap, when the producer handed over a tensor of its own
   };
   struct StepRun {
     const Kernel* kernel = nullptr;  // null: the reference evaluator

@@ -87,8 +87,8 @@ Result<std::span<const Tensor>> Session::run(std::span<const NamedTensor> inputs
 Status Session::prepare(std::span<const Shape> shapes) {
   State& state = *state_;
   const PlanGraph& graph = state.plan->graph;
-  HUSSAR_CHECK(shapes.size() == graph.inputs.size(), ErrorCode::kUsage, "the plan takes {} inputs, {} shapes were given",
-               graph.inputs.size(), shapes.size());
+  HUSSAR_CHECK(shapes.size() == graph.inputs.size(), ErrorCode::kUsage,
+               "the plan takes {} inputs, {} shapes were given", graph.inputs.size(), shapes.size());
   std::vector<Tensor> inputs;
   for (size_t i = 0; i < shapes.size(); ++i) {
     inputs.push_back(Tensor::view(graph.values[graph.inputs[i]].dtype, shapes[i], nullptr));

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pathlib
 import resource
-import signal
+import subprocess
+import zipfile
 
 from program import FAILED, MODEL, OK, PLAN, USAGE, Program, write_npy
 
@@ -135,8 +136,6 @@ def test_wrong_shapes_and_dtypes(hussar: Program) -> None:
 
 
 def test_damaged_npz(hussar: Program) -> None:
-    import zipfile
-
     plan = hussar.plan()
     write_npy(hussar.folder / "x.npy", [1, 4], [0] * 4)
     with zipfile.ZipFile(hussar.folder / "x.npz", "w") as archive:
@@ -147,11 +146,11 @@ def test_damaged_npz(hussar: Program) -> None:
         broken = bytearray(whole)
         broken[at] ^= 0xFF
         (hussar.folder / "broken.npz").write_bytes(broken)
-        words = ["run", plan, "-i", "broken.npz", "--quiet"]
-        status = os.spawnve(os.P_WAIT, hussar.path, [str(hussar.path), *words[:1], str(hussar.folder / plan), "-i",
-                            str(hussar.folder / "broken.npz"), "--json=" + str(hussar.folder / "o.json"), "--quiet"],
-                            {**os.environ})  # fmt: skip
-        assert status in (OK, USAGE), f"byte {at}: {signal.Signals(-status) if status < 0 else status}"
+        finished = subprocess.run(
+            [hussar.path, "run", plan, "-i", "broken.npz"], cwd=hussar.folder, capture_output=True, timeout=60
+        )
+        # Checksums of single arrays are not checked: a flipped element is another number, not an error.
+        assert finished.returncode in (OK, FAILED, USAGE), f"byte {at}: {finished}"
 
 
 def test_nan_inputs(hussar: Program) -> None:

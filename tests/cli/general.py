@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import time
 
+import tiny_onnx
 from program import ACCURACY, FAILED, USAGE, VERBS, Program, write_npy
 
 
@@ -92,7 +95,7 @@ def test_json_of_failures(hussar: Program) -> None:
     assert data["error"]["code"] == FAILED and "missing.onnx" in data["error"]["message"], data
     data = hussar("build", "missing.onnx", "--frob", "--json", code=USAGE).json
     assert data["error"]["code"] == USAGE, data
-    hussar.model("other", __import__("tiny_onnx").shifted(0.5))
+    hussar.model("other", tiny_onnx.shifted(0.5))
     data = hussar("compare", "other.onnx", hussar.plan(), "--json", code=ACCURACY).json
     assert data["comparisons"][0]["passes"] is False, data
 
@@ -108,9 +111,6 @@ def test_data_and_chatter_go_apart(hussar: Program) -> None:
 
 
 def test_colour_only_on_a_terminal_without_no_color(hussar: Program) -> None:
-    import os
-    import pty
-
     def error_on_terminal(**environment: str) -> bytes:
         main_end, other_end = pty.openpty()
         subprocess.run([str(hussar.path), "nonsense"], stderr=other_end, env={**os.environ, "TERM": "xterm", **environment})
