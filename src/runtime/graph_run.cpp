@@ -82,7 +82,7 @@ Status GraphRun::create_step(size_t index) {
   step.inputs.resize(plan_step.inputs.size());
   step.outputs.resize(plan_step.outputs.size());
   for (const auto& [name, body] : plan_step.bodies) {
-    auto run = std::make_unique<GraphRun>(plan_, *body, threads_);
+    auto run = std::make_unique<GraphRun>(plan_, *body, threads_, isa_);
     HUSSAR_TRY(run->create());
     step.bodies.emplace(name, std::move(run));
     // Shape inference at run time asks a body only for its inputs and the dtypes of its outputs.
@@ -194,8 +194,7 @@ Status GraphRun::bind_memory() {
   for (size_t i = 0; i < graph_.values.size(); ++i) {
     Slot& slot = slots_[i];
     if (slot.block < 0) continue;
-    blocks_[slot.block].bytes =
-        static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype);
+    blocks_[slot.block].bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype);
   }
   arena_bytes_ = pack_blocks(blocks_, pack_order_, pack_placed_);
   std::byte* base = arena_.reserve(arena_bytes_);

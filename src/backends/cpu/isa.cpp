@@ -55,6 +55,11 @@ Isa active_isa() {
   return isa;
 }
 
+Isa usable_isa(int wanted) {
+  const int active = static_cast<int>(active_isa());
+  return static_cast<Isa>(wanted >= 0 && wanted < active ? wanted : active);
+}
+
 const char* isa_name(Isa isa) {
   switch (isa) {
     case Isa::kAvx512:

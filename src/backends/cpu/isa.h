@@ -17,6 +17,8 @@ Isa active_isa();
 // What CPUID and the operating system allow, whatever HUSSAR_ISA says.
 Isa detected_isa();
 const char* isa_name(Isa isa);
+// The level to run for a plan that was built for `wanted` (Run::isa): that one, or the active one where that is less.
+Isa usable_isa(int wanted);
 
 }  // namespace hussar::cpu
 

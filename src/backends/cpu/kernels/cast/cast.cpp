@@ -67,7 +67,7 @@ Status prepare(Prepare& prepare) {
 
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
-  CastFunction convert = select_cast_table(active_isa()).convert[state.from][state.to];
+  CastFunction convert = select_cast_table(usable_isa(run.isa)).convert[state.from][state.to];
   run.pool.run(state.shares, [&](int index) {
     Range range = range_of(state.count, {index, state.shares});
     convert(run.inputs[0].data + range.begin * state.in_size, run.outputs[0].data + range.begin * state.out_size,

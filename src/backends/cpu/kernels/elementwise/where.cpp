@@ -31,7 +31,7 @@ Status prepare(Prepare& prepare) {
 
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
-  const ElementwiseTable& table = select_elementwise_table(active_isa());
+  const ElementwiseTable& table = select_elementwise_table(usable_isa(run.isa));
   const auto* condition = run.inputs[0].as<uint8_t>();
   const BroadcastPlan& plan = state.plan;
   auto select = table.select[state.size == 1 ? 0 : state.size == 2 ? 1 : state.size == 4 ? 2 : 3];

@@ -84,7 +84,7 @@ Status run(const Run& run) {
                state.center,
                statistic(state.mean_output),
                statistic(state.deviation_output)};
-  const NormTable& table = select_norm_table(active_isa());
+  const NormTable& table = select_norm_table(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int index) {
     Range range = range_of(state.rows, {index, state.shares});
     NormRows part = all;

@@ -173,7 +173,7 @@ void run_columns(const Run& run, const State& state, const ProgramTable& table, 
 
 Status run(const Run& run) {
   const auto& state = run.state_as<State>();
-  const ProgramTable& table = select_program_table(active_isa());
+  const ProgramTable& table = select_program_table(usable_isa(run.isa));
   bool one_row = state.rank == 1;
   int64_t total = 1;
   for (int axis = 0; axis < state.rank - (one_row ? 0 : 1); ++axis) total *= state.dims[axis];

@@ -205,7 +205,7 @@ Status run(const Run& run) {
   args.columns = columns;
   args.input = run.inputs[0].data;
   args.output = run.outputs[0].data;
-  const ResizeTable& table = select_resize_table(active_isa());
+  const ResizeTable& table = select_resize_table(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int index) {
     Range range = range_of(state.lines, {index, state.shares});
     if (state.taps == 1) {

@@ -58,7 +58,7 @@ Status run(const Run& run) {
   const State& state = run.state_as<State>();
   const float* x = run.inputs[0].f32();
   float* y = run.outputs[0].f32_out();
-  const SoftmaxTable& table = select_softmax_table(active_isa());
+  const SoftmaxTable& table = select_softmax_table(usable_isa(run.isa));
   if (state.outer * state.length * state.inner == 0) return {};
   run.pool.run(state.shares, [&](int index) {
     Share share{index, state.shares};

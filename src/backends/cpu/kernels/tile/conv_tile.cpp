@@ -66,7 +66,7 @@ Status run(const Run& run) {
   args.filter = run.inputs[1].f32();
   args.output = run.outputs[0].f32_out();
   args.epilogue = make_epilogue(run, state.epilogue, operands);
-  const TileTable& table = select_tile_table(active_isa());
+  const TileTable& table = select_tile_table(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int share) {
     table.conv(args, {share, state.shares}, run.scratch + share * state.scratch_per_share);
   });

@@ -183,7 +183,7 @@ void scale(const State& state, float* c) {
 
 Status run(const Run& run) {
   const auto& state = run.state_as<State>();
-  const TileTable& table = select_tile_table(active_isa());
+  const TileTable& table = select_tile_table(usable_isa(run.isa));
   ProgramOperand operands[kProgramOperands];
   GemmArgs gemm;
   gemm.batch = state.uniform ? state.batch : 1;
