@@ -93,11 +93,16 @@ Status collect(const TensorProto& proto, const std::vector<Field>& fields, size_
 
 Result<Tensor> from_numbers(const TensorProto& proto, DType dtype, const Shape& shape) {
   std::vector<uint64_t> values;
-  if (dtype == DType::kFloat32) HUSSAR_TRY(collect(proto, proto.floats, 4, values));
-  else if (dtype == DType::kFloat64) HUSSAR_TRY(collect(proto, proto.doubles, 8, values));
-  else if (dtype == DType::kInt64) HUSSAR_TRY(collect(proto, proto.ints64, 0, values));
-  else if (dtype == DType::kUInt32 || dtype == DType::kUInt64) HUSSAR_TRY(collect(proto, proto.uints64, 0, values));
-  else HUSSAR_TRY(collect(proto, proto.ints32, 0, values));
+  if (dtype == DType::kFloat32)
+    HUSSAR_TRY(collect(proto, proto.floats, 4, values));
+  else if (dtype == DType::kFloat64)
+    HUSSAR_TRY(collect(proto, proto.doubles, 8, values));
+  else if (dtype == DType::kInt64)
+    HUSSAR_TRY(collect(proto, proto.ints64, 0, values));
+  else if (dtype == DType::kUInt32 || dtype == DType::kUInt64)
+    HUSSAR_TRY(collect(proto, proto.uints64, 0, values));
+  else
+    HUSSAR_TRY(collect(proto, proto.ints32, 0, values));
   int64_t count = shape.elements();
   int bits = bits_of(dtype);
   // Sub-byte types are packed into the int32 fields, one byte of them in each.
@@ -148,8 +153,10 @@ Result<Tensor> load_tensor(const TensorProto& proto, std::shared_ptr<const void>
     return Tensor::view(dtype, shape, const_cast<std::byte*>(raw.data()), owner);
   }
   Tensor tensor(dtype, shape);
-  if (bits < 8) unpack(raw.data(), bits, count, tensor.raw());
-  else if (count > 0) std::memcpy(tensor.raw(), raw.data(), raw.size());
+  if (bits < 8)
+    unpack(raw.data(), bits, count, tensor.raw());
+  else if (count > 0)
+    std::memcpy(tensor.raw(), raw.data(), raw.size());
   return tensor;
 }
 

@@ -62,7 +62,8 @@ Tensor transposed(const Tensor& tensor, const Order& order) {
   Tensor result(tensor.dtype(), shape);
   size_t size = dtype_size(tensor.dtype());
   for_each_index(shape, {strides}, [&](int64_t i, const int64_t* offset) {
-    std::copy_n(tensor.raw() + offset[0] * static_cast<int64_t>(size), size, result.raw() + i * static_cast<int64_t>(size));
+    std::copy_n(tensor.raw() + offset[0] * static_cast<int64_t>(size), size,
+                result.raw() + i * static_cast<int64_t>(size));
   });
   return result;
 }
@@ -138,10 +139,14 @@ class Sinker {
     std::vector<Value*> inputs;
     for (Value* input : node->inputs) {
       bool is_scalar = input != nullptr && input->rank() == 0;
-      if (input == nullptr || is_scalar) inputs.push_back(input);
-      else if (input->is_constant() && !node->attributes.has("axis")) inputs.push_back(constant_before(input, *order));
-      else if (transposed_by(input) == order) inputs.push_back(behind(input));
-      else return false;
+      if (input == nullptr || is_scalar)
+        inputs.push_back(input);
+      else if (input->is_constant() && !node->attributes.has("axis"))
+        inputs.push_back(constant_before(input, *order));
+      else if (transposed_by(input) == order)
+        inputs.push_back(behind(input));
+      else
+        return false;
       if (input != nullptr && inputs.back() == nullptr) return false;
     }
     return sink(node, std::move(inputs), node->attributes, *order);
@@ -156,9 +161,12 @@ class Sinker {
     if (!order || !axis) return false;
     std::vector<Value*> inputs;
     for (Value* input : node->inputs) {
-      if (input->is_constant()) inputs.push_back(constant_before(input, *order));
-      else if (transposed_by(input) == order) inputs.push_back(behind(input));
-      else return false;
+      if (input->is_constant())
+        inputs.push_back(constant_before(input, *order));
+      else if (transposed_by(input) == order)
+        inputs.push_back(behind(input));
+      else
+        return false;
     }
     Attributes attributes = node->attributes;
     attributes.set("axis", (*order)[static_cast<size_t>(*axis)]);
@@ -174,8 +182,9 @@ class Sinker {
     std::vector<Value*> inputs = node->inputs, old = node->outputs, parts;
     inputs[0] = behind(inputs[0]);
     for (const Value* output : old) {
-      parts.push_back(output == nullptr ? nullptr : graph_.add_value(graph_.unique_name(output->name), output->dtype,
-                                                                     dims_before(output->dims, *order)));
+      parts.push_back(output == nullptr ? nullptr
+                                        : graph_.add_value(graph_.unique_name(output->name), output->dtype,
+                                                           dims_before(output->dims, *order)));
     }
     node->outputs.clear();
     graph_.add_node("Split", node->name, inputs, parts, attributes);
@@ -287,7 +296,8 @@ class Sinker {
   // Whether the order exchanges the last two axes only.
   static bool exchanges_matrix(const Order& order) {
     size_t rank = order.size();
-    if (rank < 2 || order[rank - 1] != static_cast<int64_t>(rank) - 2 || order[rank - 2] != static_cast<int64_t>(rank) - 1) {
+    if (rank < 2 || order[rank - 1] != static_cast<int64_t>(rank) - 2 ||
+        order[rank - 2] != static_cast<int64_t>(rank) - 1) {
       return false;
     }
     for (size_t i = 0; i + 2 < rank; ++i) {
@@ -343,7 +353,8 @@ Result<int> run(PassContext& context) {
   HUSSAR_TRY(copy.sort());
   HUSSAR_TRY(infer_graph(copy));
   Cost after = cost_of(copy);
-  bool is_better = after.elements < before.elements || (after.elements == before.elements && after.count < before.count);
+  bool is_better =
+      after.elements < before.elements || (after.elements == before.elements && after.count < before.count);
   if (!is_better) return 0;
   context.graph = std::move(copy);
   return rewrites;

@@ -181,10 +181,12 @@ std::optional<Scores> scores_of(Graph& graph, Value* value) {
         Value* operand = node->inputs[side];
         bool is_path = operand->producer != nullptr && same_dims(operand, value) && only_user(graph, operand) == node;
         const std::string producer = is_path ? operand->producer->op : "";
-        if (producer != "MatMul" && producer != "Mul" && producer != "Div" && producer != "Add" && producer != "Where") {
+        if (producer != "MatMul" && producer != "Mul" && producer != "Div" && producer != "Add" &&
+            producer != "Where") {
           continue;
         }
-        if (producer == "Where" && number_of(operand->producer->input(1)) && number_of(operand->producer->input(2))) continue;
+        if (producer == "Where" && number_of(operand->producer->input(1)) && number_of(operand->producer->input(2)))
+          continue;
         next = operand;
         mask = node->inputs[1 - side];
       }
@@ -232,8 +234,8 @@ Attributes attributes_of(const Operand& q, const Operand& k, const Operand& v, i
   attributes.set("kv_heads", kv_heads);
   attributes.set("head_dim", head_dim);
   attributes.set("v_head_dim", v_head_dim);
-  attributes.set("head_major", (q.head_major ? kQ : 0) | (k.head_major && !k.transposed ? kK : 0) |
-                                   (v.head_major ? kV : 0) | kOut);
+  attributes.set("head_major",
+                 (q.head_major ? kQ : 0) | (k.head_major && !k.transposed ? kK : 0) | (v.head_major ? kV : 0) | kOut);
   if (k.transposed) attributes.set("k_transposed", int64_t{1});
   if (q.offset != 0) attributes.set("q_offset", q.offset);
   if (k.offset != 0) attributes.set("k_offset", k.offset);
@@ -269,8 +271,10 @@ bool recognise(Graph& graph, Node* node) {
   std::vector<Value*> inputs = {q.value, k.value, v.value};
   Value* mask = nullptr;
   for (Value* next : scores->masks) {
-    if (is_causal_mask(next)) attributes.set("causal", int64_t{1});
-    else mask = mask == nullptr ? next : add_operation(graph, node->name, "Add", {mask, next}, {}, mask->dtype);
+    if (is_causal_mask(next))
+      attributes.set("causal", int64_t{1});
+    else
+      mask = mask == nullptr ? next : add_operation(graph, node->name, "Add", {mask, next}, {}, mask->dtype);
   }
   if (mask != nullptr) inputs.push_back(mask);
   replace_node(graph, node, "hussar.Attention", inputs, attributes);

@@ -35,12 +35,15 @@ TEST(PassEliminateTransposes, JoinsCutsPaddingAndResizing) {
   GraphCase test;
   Value* x = test.input({1, 3, 4, 6});
   Value* y = test.input({1, 2, 4, 6});
-  Value* joined = test.make("Concat", {test.transpose(x, kToLast), test.transpose(y, kToLast)}, with({{"axis", int64_t{-1}}}));
+  Value* joined =
+      test.make("Concat", {test.transpose(x, kToLast), test.transpose(y, kToLast)}, with({{"axis", int64_t{-1}}}));
   auto parts = test.make_many("Split", {joined, test.integers({1, 4})}, 2, with({{"axis", int64_t{3}}}));
-  Value* cut = test.make("Slice", {parts[1], test.integers({1, 0}), test.integers({4, 3}), test.integers({2, -1}), test.integers({2, 1})});
+  Value* cut = test.make(
+      "Slice", {parts[1], test.integers({1, 0}), test.integers({4, 3}), test.integers({2, -1}), test.integers({2, 1})});
   Value* padded = test.make("Pad", {cut, test.integers({0, 1, 0, 0, 0, 0, 2, 1})});
   Value* resized = test.make("Resize", {padded, nullptr, test.constant({4}, {1, 2, 3, 1})},
-                             with({{"mode", std::string("nearest")}, {"coordinate_transformation_mode", std::string("asymmetric")},
+                             with({{"mode", std::string("nearest")},
+                                   {"coordinate_transformation_mode", std::string("asymmetric")},
                                    {"nearest_mode", std::string("floor")}}));
   test.output(test.transpose(resized, kToFirst));
   test.output(test.transpose(parts[0], kToFirst));

@@ -33,7 +33,8 @@ void expect_close(const Tensor& expected, const Tensor& actual, double tolerance
   for (double value : a) range = std::isfinite(value) ? std::max(range, std::abs(value)) : range;
   for (size_t i = 0; i < a.size(); ++i) {
     if (std::isnan(a[i]) && std::isnan(b[i])) continue;
-    ASSERT_TRUE(a[i] == b[i] || std::abs(a[i] - b[i]) <= tolerance * range) << "element " << i << ": " << a[i] << ", " << b[i];
+    ASSERT_TRUE(a[i] == b[i] || std::abs(a[i] - b[i]) <= tolerance * range)
+        << "element " << i << ": " << a[i] << ", " << b[i];
   }
 }
 
@@ -137,8 +138,8 @@ int GraphCase::run(std::string_view name, double tolerance) {
 }
 
 int GraphCase::count(std::string_view op) const {
-  return static_cast<int>(std::count_if(graph.nodes().begin(), graph.nodes().end(),
-                                        [&](const auto& node) { return node->op == op; }));
+  return static_cast<int>(
+      std::count_if(graph.nodes().begin(), graph.nodes().end(), [&](const auto& node) { return node->op == op; }));
 }
 
 Attributes with(std::initializer_list<std::pair<const char*, Attribute>> list) {

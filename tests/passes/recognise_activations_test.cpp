@@ -9,8 +9,8 @@ namespace {
 const Dims kDims = {2, Dim::symbol("n"), 8};
 
 Value* one_plus_erf(GraphCase& test, Value* x, bool divides) {
-  Value* inner = divides ? test.make("Div", {x, test.number(std::sqrt(2.0))})
-                         : test.make("Mul", {test.number(M_SQRT1_2), x});
+  Value* inner =
+      divides ? test.make("Div", {x, test.number(std::sqrt(2.0))}) : test.make("Mul", {test.number(M_SQRT1_2), x});
   return test.make("Add", {test.number(1), test.make("Erf", {inner})});
 }
 
@@ -42,7 +42,8 @@ TEST(PassRecogniseGelu, Tanh) {
     if (form == 0) inner = test.make("Add", {x, test.make("Mul", {test.make("Pow", {x, test.number(3)}), c})});
     if (form == 1) inner = test.make("Add", {test.make("Mul", {c, test.make("Mul", {square, x})}), x});
     if (form == 2) inner = test.make("Mul", {x, test.make("Add", {test.number(1), test.make("Mul", {c, square})})});
-    if (form == 3) inner = test.make("Add", {x, test.make("Mul", {x, test.make("Mul", {x, test.make("Mul", {c, x})})})});
+    if (form == 3)
+      inner = test.make("Add", {x, test.make("Mul", {x, test.make("Mul", {x, test.make("Mul", {c, x})})})});
     Value* tanh = test.make("Tanh", {test.make("Mul", {inner, scale})});
     Value* y = test.make("Mul", {test.make("Mul", {test.number(0.5), x}), test.make("Add", {tanh, test.number(1)})});
     test.output(y);

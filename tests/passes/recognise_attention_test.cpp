@@ -85,10 +85,12 @@ TEST(PassRecogniseAttention, FusedProjection) {
     std::vector<Value*> parts;
     if (form == 0) parts = test.make_many("Split", {all, test.integers({1, 1, 1})}, 3, with({{"axis", int64_t{0}}}));
     for (int64_t i = 0; i < 3; ++i) {
-      if (form == 0) parts[static_cast<size_t>(i)] = test.make("Squeeze", {parts[static_cast<size_t>(i)], test.integers({0})});
+      if (form == 0)
+        parts[static_cast<size_t>(i)] = test.make("Squeeze", {parts[static_cast<size_t>(i)], test.integers({0})});
       if (form == 1) parts.push_back(test.make("Gather", {all, test.number(static_cast<double>(i), DType::kInt64)}));
       if (form == 2) {
-        Value* slice = test.make("Slice", {all, test.integers({i}), test.integers({i + 1}), test.integers({0}), test.integers({1})});
+        Value* slice = test.make(
+            "Slice", {all, test.integers({i}), test.integers({i + 1}), test.integers({0}), test.integers({1})});
         parts.push_back(test.make("Squeeze", {slice, test.integers({0})}));
       }
     }
@@ -109,7 +111,8 @@ TEST(PassRecogniseAttention, CausalConstantAndHiddenPositions) {
   Value* k = test.input({2, kHeads, kSize, 5});
   Value* v = test.input({2, kHeads, 5, kSize});
   std::vector<double> later(25, 0);
-  for (int i = 0; i < 25; ++i) later[static_cast<size_t>(i)] = i % 5 > i / 5 ? -std::numeric_limits<double>::infinity() : 0;
+  for (int i = 0; i < 25; ++i)
+    later[static_cast<size_t>(i)] = i % 5 > i / 5 ? -std::numeric_limits<double>::infinity() : 0;
   Value* scores = test.make("Add", {test.make("MatMul", {q, k}), test.constant({1, 1, 5, 5}, later)});
   Value* hidden = test.constant({1, 1, 1, 5}, {0, 0, 1, 0, 0}, DType::kBool);
   scores = test.make("Where", {hidden, test.number(-1e30), scores});

@@ -6,7 +6,9 @@ namespace {
 
 const Dims kDims = {2, Dim::symbol("n"), 8};
 
-Value* mean(GraphCase& test, Value* x, const Ints& axes = {-1}) { return test.make("ReduceMean", {x, test.integers(axes)}); }
+Value* mean(GraphCase& test, Value* x, const Ints& axes = {-1}) {
+  return test.make("ReduceMean", {x, test.integers(axes)});
+}
 
 Value* deviation(GraphCase& test, Value* variance) {
   return test.make("Sqrt", {test.make("Add", {variance, test.number(1e-5)})});

@@ -121,7 +121,8 @@ TEST(PassFoldPad, AxesAndPools) {
   Attributes pool = with({{"kernel_shape", Ints{3, 3}}, {"strides", Ints{2, 2}}});
   test.output(test.make("MaxPool", {y}, pool));
   test.output(test.make("AveragePool", {y}, pool));
-  Value* lowest = pad(test, test.input({1, 2, 5, 6}), {0, 0, 1, 1, 0, 0, 1, 1}, -std::numeric_limits<double>::infinity());
+  Value* lowest =
+      pad(test, test.input({1, 2, 5, 6}), {0, 0, 1, 1, 0, 0, 1, 1}, -std::numeric_limits<double>::infinity());
   test.output(test.make("MaxPool", {lowest}, pool));
   EXPECT_EQ(test.run("fold_pad"), 3);
   EXPECT_EQ(test.count("Pad"), 0);
@@ -131,14 +132,15 @@ TEST(PassFoldPad, Refuses) {
   GraphCase test;
   Value* x = test.input({1, 2, 5, 6});
   Attributes pool = with({{"kernel_shape", Ints{3, 3}}, {"pads", Ints{1, 1, 1, 1}}});
-  test.output(test.make("MaxPool", {pad(test, x, {0, 0, 1, 1, 0, 0, 1, 1})}, pool));  // zeros win over negatives
+  test.output(test.make("MaxPool", {pad(test, x, {0, 0, 1, 1, 0, 0, 1, 1})}, pool));      // zeros win over negatives
   test.output(test.make("AveragePool", {pad(test, x, {0, 0, 1, 1, 0, 0, 1, 1})}, pool));  // only some padding counts
   Value* w = test.weights({3, 2, 3, 3});
   test.output(test.make("Conv", {pad(test, x, {0, 0, 1, 1, 0, 0, 1, 1}, 2), w}));
   test.output(test.make("Conv", {pad(test, x, {0, 1, 1, 1, 0, 0, 1, 1}), test.weights({3, 3, 3, 3})}));
   test.output(test.make("Conv", {pad(test, x, {0, 0, -1, 0, 0, 0, 0, 0}), w}));
-  test.output(test.make("Conv", {test.make("Pad", {x, test.integers({0, 0, 1, 1, 0, 0, 1, 1})},
-                                           with({{"mode", std::string("reflect")}})), w}));
+  test.output(test.make(
+      "Conv",
+      {test.make("Pad", {x, test.integers({0, 0, 1, 1, 0, 0, 1, 1})}, with({{"mode", std::string("reflect")}})), w}));
   EXPECT_EQ(test.run("fold_pad"), 0);
 }
 

@@ -16,24 +16,15 @@ struct State {
 // -1: not one of the table's types.
 int cast_type(DType dtype) {
   switch (dtype) {
-    case DType::kFloat32:
-      return static_cast<int>(CastType::kFloat32);
-    case DType::kFloat16:
-      return static_cast<int>(CastType::kFloat16);
-    case DType::kBFloat16:
-      return static_cast<int>(CastType::kBFloat16);
-    case DType::kInt32:
-      return static_cast<int>(CastType::kInt32);
-    case DType::kInt64:
-      return static_cast<int>(CastType::kInt64);
-    case DType::kUInt8:
-      return static_cast<int>(CastType::kUInt8);
-    case DType::kInt8:
-      return static_cast<int>(CastType::kInt8);
-    case DType::kBool:
-      return static_cast<int>(CastType::kBool);
-    default:
-      return -1;
+    case DType::kFloat32: return static_cast<int>(CastType::kFloat32);
+    case DType::kFloat16: return static_cast<int>(CastType::kFloat16);
+    case DType::kBFloat16: return static_cast<int>(CastType::kBFloat16);
+    case DType::kInt32: return static_cast<int>(CastType::kInt32);
+    case DType::kInt64: return static_cast<int>(CastType::kInt64);
+    case DType::kUInt8: return static_cast<int>(CastType::kUInt8);
+    case DType::kInt8: return static_cast<int>(CastType::kInt8);
+    case DType::kBool: return static_cast<int>(CastType::kBool);
+    default: return -1;
   }
 }
 

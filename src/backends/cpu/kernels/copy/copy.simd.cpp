@@ -244,16 +244,11 @@ void run(const StridedCopy& plan, const void* input, void* output, int64_t begin
     return;
   }
   switch (plan.element_size) {
-    case 1:
-      return run_typed<Bytes1>(plan, in, out, begin, end);
-    case 2:
-      return run_typed<Bytes2>(plan, in, out, begin, end);
-    case 4:
-      return run_typed<Bytes4>(plan, in, out, begin, end);
-    case 8:
-      return run_typed<Bytes8>(plan, in, out, begin, end);
-    default:
-      return run_typed<Bytes16>(plan, in, out, begin, end);
+    case 1: return run_typed<Bytes1>(plan, in, out, begin, end);
+    case 2: return run_typed<Bytes2>(plan, in, out, begin, end);
+    case 4: return run_typed<Bytes4>(plan, in, out, begin, end);
+    case 8: return run_typed<Bytes8>(plan, in, out, begin, end);
+    default: return run_typed<Bytes16>(plan, in, out, begin, end);
   }
 }
 

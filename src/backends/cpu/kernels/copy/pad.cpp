@@ -86,18 +86,15 @@ int64_t source(const Axis& axis, Mode mode, int64_t at) {
   if (position >= 0 && position < axis.in) return position;
   if (axis.in == 0) return -1;
   switch (mode) {
-    case Mode::kEdge:
-      return position < 0 ? 0 : axis.in - 1;
-    case Mode::kWrap:
-      return ((position % axis.in) + axis.in) % axis.in;
+    case Mode::kEdge: return position < 0 ? 0 : axis.in - 1;
+    case Mode::kWrap: return ((position % axis.in) + axis.in) % axis.in;
     case Mode::kReflect: {
       if (axis.in == 1) return 0;
       int64_t period = 2 * (axis.in - 1);
       position = ((position % period) + period) % period;
       return position < axis.in ? position : period - position;
     }
-    default:
-      return -1;
+    default: return -1;
   }
 }
 

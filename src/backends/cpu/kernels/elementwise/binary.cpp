@@ -40,17 +40,12 @@ std::optional<BinaryOp> find_code(std::string_view op) {
 
 std::optional<BinaryType> find_type(DType dtype) {
   switch (dtype) {
-    case DType::kFloat32:
-      return BinaryType::kFloat32;
-    case DType::kInt32:
-      return BinaryType::kInt32;
-    case DType::kInt64:
-      return BinaryType::kInt64;
+    case DType::kFloat32: return BinaryType::kFloat32;
+    case DType::kInt32: return BinaryType::kInt32;
+    case DType::kInt64: return BinaryType::kInt64;
     case DType::kUInt8:
-    case DType::kBool:
-      return BinaryType::kUInt8;
-    default:
-      return std::nullopt;
+    case DType::kBool: return BinaryType::kUInt8;
+    default: return std::nullopt;
   }
 }
 
@@ -65,7 +60,8 @@ Refusal supports(const Problem& problem) {
   if (problem.node.inputs.size() != 2) return "number of inputs";
   if (!all_have_layout(problem, Layout::kPlain)) return "layout";
   std::optional<BinaryType> type = find_type(problem.dtype(0));
-  if (problem.dtype(0) != problem.dtype(1) || !type || find_function(*code, *type, problem.target.isa) == nullptr) return "dtype";
+  if (problem.dtype(0) != problem.dtype(1) || !type || find_function(*code, *type, problem.target.isa) == nullptr)
+    return "dtype";
   if (*code == BinaryOp::kMod && problem.node.attributes.get_int("fmod", 0) != 0) return "fmod";
   return std::nullopt;
 }

@@ -69,14 +69,10 @@ void gather_lines(const Run& run, const State& state, Range range, std::atomic<i
 template <class Index>
 void gather_words(const Run& run, const State& state, Range range, std::atomic<int64_t>& bad_element) {
   switch (dtype_size(run.inputs[0].dtype)) {
-    case 1:
-      return gather_lines<Index, uint8_t>(run, state, range, bad_element);
-    case 2:
-      return gather_lines<Index, uint16_t>(run, state, range, bad_element);
-    case 4:
-      return gather_lines<Index, uint32_t>(run, state, range, bad_element);
-    default:
-      return gather_lines<Index, uint64_t>(run, state, range, bad_element);
+    case 1: return gather_lines<Index, uint8_t>(run, state, range, bad_element);
+    case 2: return gather_lines<Index, uint16_t>(run, state, range, bad_element);
+    case 4: return gather_lines<Index, uint32_t>(run, state, range, bad_element);
+    default: return gather_lines<Index, uint64_t>(run, state, range, bad_element);
   }
 }
 

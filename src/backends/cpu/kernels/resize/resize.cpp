@@ -92,14 +92,10 @@ double source_coordinate(const State& state, double scale, int64_t in, int64_t o
 
 double nearest_of(Nearest nearest, double x) {
   switch (nearest) {
-    case Nearest::kRoundPreferFloor:
-      return std::ceil(x - 0.5);
-    case Nearest::kRoundPreferCeil:
-      return std::floor(x + 0.5);
-    case Nearest::kFloor:
-      return std::floor(x);
-    default:
-      return std::ceil(x);
+    case Nearest::kRoundPreferFloor: return std::ceil(x - 0.5);
+    case Nearest::kRoundPreferCeil: return std::floor(x + 0.5);
+    case Nearest::kFloor: return std::floor(x);
+    default: return std::ceil(x);
   }
 }
 

@@ -106,14 +106,10 @@ void nearest_planes_of(const ResizeArgs& args, int64_t begin, int64_t end) {
 
 void nearest_planes(const ResizeArgs& args, int64_t begin, int64_t end) {
   switch (args.element_size) {
-    case 1:
-      return nearest_planes_of<uint8_t>(args, begin, end);
-    case 2:
-      return nearest_planes_of<uint16_t>(args, begin, end);
-    case 4:
-      return nearest_planes_of<uint32_t>(args, begin, end);
-    default:
-      return nearest_planes_of<uint64_t>(args, begin, end);
+    case 1: return nearest_planes_of<uint8_t>(args, begin, end);
+    case 2: return nearest_planes_of<uint16_t>(args, begin, end);
+    case 4: return nearest_planes_of<uint32_t>(args, begin, end);
+    default: return nearest_planes_of<uint64_t>(args, begin, end);
   }
 }
 
