@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <set>
@@ -175,12 +176,17 @@ class Importer {
         HUSSAR_CHECK(!dim.has_value || dim.value >= -1, ErrorCode::kInvalidModel, "input '{}' has the dimension {}",
                      name, dim.value);
         if (dim.has_value && dim.value >= 0) dims.push_back(Dim(dim.value));
-        else dims.push_back(symbol(dim.symbol.empty() ? fmt::format("{}_d{}", name, axis) : std::string(dim.symbol)));
+        else dims.push_back(symbol(is_anonymous(dim.symbol) ? fmt::format("{}_d{}", name, axis) : std::string(dim.symbol)));
       }
       value->dims = std::move(dims);
     }
     scope.graph.inputs.push_back(value);
     return define(scope, name, value);
+  }
+
+  // Some exporters write "?" for every free dimension: such names say nothing about equality.
+  static bool is_anonymous(std::string_view name) {
+    return std::none_of(name.begin(), name.end(), [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; });
   }
 
   // Distinct ONNX names stay distinct when they are spelled as identifiers.

@@ -85,8 +85,11 @@ Status GraphRun::create_step(size_t index) {
     auto run = std::make_unique<GraphRun>(plan_, *body, threads_);
     HUSSAR_TRY(run->create());
     step.bodies.emplace(name, std::move(run));
-    // Shape inference at run time asks a body only for the number and the dtypes of its outputs.
+    // Shape inference at run time asks a body only for its inputs and the dtypes of its outputs.
     auto signature = std::make_unique<Graph>();
+    for (int32_t input : body->inputs) {
+      signature->inputs.push_back(signature->add_value(body->values[input].name, body->values[input].dtype));
+    }
     for (int32_t output : body->outputs) {
       signature->outputs.push_back(signature->add_value(body->values[output].name, body->values[output].dtype));
     }
