@@ -15,8 +15,9 @@ constexpr int64_t kEndless = std::numeric_limits<int32_t>::max();
 // A position as one in [low, high]; nullopt when its sign is unknown.
 std::optional<Dim> clamp_position(const Dim& position, const Dim& length, const Dim& low, const Dim& high) {
   if (position.is_constant()) {
-    if (position.value() >= kEndless && !length.is_constant()) return high;
-    if (position.value() <= -kEndless && !length.is_constant()) return low;
+    int64_t value = position.value();
+    if (value >= kEndless && (!length.is_constant() || value >= length.value())) return high;
+    if (value <= -kEndless && (!length.is_constant() || value <= -length.value())) return low;
   }
   if (known_at_least(position, 0)) return max(low, min(position, high));
   if (known_at_least(Dim(0) - position, 1)) return max(low, min(length + position, high));
@@ -30,8 +31,7 @@ std::optional<Dim> slice_length(const Dim& start, const Dim& end, int64_t step, 
   bool forward = step > 0;
   Dim low = forward ? Dim(0) : Dim(-1);
   Dim high = forward ? length : length - 1;
-  // Backwards, -1 - length is the position before the first element, which no Dim in [0, length) names.
-  auto first = clamp_position(start, length, forward ? Dim(0) : low, high);
+  auto first = clamp_position(start, length, low, high);
   auto last = clamp_position(end, length, low, high);
   if (!first || !last) return std::nullopt;
   Dim distance = forward ? *last - *first : *first - *last;
@@ -108,7 +108,8 @@ Status evaluate(EvalContext& context) {
   for (size_t i = 0; i < starts.size(); ++i) {
     auto axis = static_cast<int>(axes.empty() ? static_cast<int64_t>(i) : axes[i]);
     if (axis < 0) axis += shape.rank();
-    int64_t step = std::clamp<int64_t>(steps.empty() ? 1 : steps[i], -kEndless, kEndless);
+    // A step beyond the dimension takes one element, as one equal to it does.
+    int64_t step = std::clamp<int64_t>(steps.empty() ? 1 : steps[i], -shape[axis], shape[axis]);
     int64_t first = starts[i] < 0 ? starts[i] + shape[axis] : starts[i];
     base += std::clamp<int64_t>(first, 0, std::max<int64_t>(shape[axis] - 1, 0)) * strides[axis];
     strides[axis] *= step;

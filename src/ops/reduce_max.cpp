@@ -1,0 +1,29 @@
+// ReduceMax: the largest element; NaN when there is one. Of nothing: the lowest value of the dtype.
+#include "ops/reduce.h"
+
+namespace hussar {
+
+static Status infer(InferContext& context) {
+  return infer_reduce_elements(context, [](const Dim& a, const Dim& b) { return max(a, b); });
+}
+
+static Status evaluate(EvalContext& context) {
+  DType dtype = context.input(0).dtype();
+  return dispatch(dtype, [&](auto tag) -> Status {
+    using T = typename decltype(tag)::type;
+    map_reduction<T>(context, [dtype](std::span<const T> values) {
+      T result = lowest_value<T>(dtype);
+      for (T value : values) result = value > result || value != value ? value : result;
+      return result;
+    });
+    return {};
+  });
+}
+
+extern const OpDef reduce_max_op = [] {
+  OpDef op = reduce_op("ReduceMax", evaluate);
+  op.infer = infer;
+  return op;
+}();
+
+}  // namespace hussar
