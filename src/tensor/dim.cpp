@@ -421,12 +421,12 @@ struct DimParser {
     std::string_view word = text.substr(begin, position - begin);
     if (word.empty() || word.size() > kMaxNameBytes) return std::nullopt;
     if (std::isdigit(static_cast<unsigned char>(word[0])) != 0) {
+      // Clamped like all arithmetic here: the least integer prints with one magnitude more than the greatest.
       int64_t value = 0;
       for (char c : word) {
-        if (std::isdigit(static_cast<unsigned char>(c)) == 0 || __builtin_mul_overflow(value, 10, &value) ||
-            __builtin_add_overflow(value, c - '0', &value)) {
-          return std::nullopt;
-        }
+        if (std::isdigit(static_cast<unsigned char>(c)) == 0) return std::nullopt;
+        bool overflow = __builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, c - '0', &value);
+        if (overflow) return word.size() <= 20 ? std::optional<Dim>(Dim(INT64_MAX)) : std::nullopt;
       }
       return Dim(value);
     }

@@ -77,7 +77,7 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel conv_tile_kernel = {
-    .name = "conv_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+    .name = "conv_tile", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
 extern const Tactic conv_tile_tactic = {.kernel = "conv_tile", .supports = supports, .cost = cost, .pack = pack};
 
 }  // namespace hussar

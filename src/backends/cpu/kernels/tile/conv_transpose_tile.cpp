@@ -101,7 +101,7 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel conv_transpose_tile_kernel = {
-    .name = "conv_transpose_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+    .name = "conv_transpose_tile", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
 extern const Tactic conv_transpose_tile_tactic = {
     .kernel = "conv_transpose_tile", .supports = supports, .cost = cost, .pack = pack};
 

@@ -236,7 +236,7 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel matmul_tile_kernel = {
-    .name = "matmul_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+    .name = "matmul_tile", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
 extern const Tactic matmul_tile_tactic = {.kernel = "matmul_tile", .supports = supports, .cost = cost, .pack = pack};
 
 }  // namespace hussar
