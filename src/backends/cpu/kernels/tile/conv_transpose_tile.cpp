@@ -71,7 +71,7 @@ Status pack(Packing& packing) {
 Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<State>();
   state = State{};
-  HUSSAR_TRY(fill_conv_args(prepare, state.args));
+  HUSSAR_TRY(fill_conv_args(prepare, false, state.args));
   HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
   const ConvArgs& args = state.args;
   int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
