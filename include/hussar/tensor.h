@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -74,7 +75,7 @@ class Shape {
   const int64_t* end() const { return dims_ + rank_; }
   std::span<const int64_t> dims() const { return {dims_, static_cast<size_t>(rank_)}; }
   void push_back(int64_t dim) { dims_[rank_++] = dim; }
-  // The product of all dimensions; 1 for a scalar.
+  // The product of all dimensions; 1 for a scalar, INT64_MAX when it is larger.
   int64_t elements() const { return elements(0, rank_); }
   // The product of the dimensions in [begin, end).
   int64_t elements(int begin, int end) const;
@@ -87,10 +88,14 @@ class Shape {
   int rank_ = 0;
 };
 
+// The bytes that a dense tensor takes; nullopt when a dimension is negative or the dimensions multiply to more than any
+// machine has (zeros counted as ones, so that every partial product is a number too).
+std::optional<size_t> bytes_needed(DType dtype, const Shape& shape);
+
 class Tensor {
  public:
   Tensor() = default;
-  // Allocates zeroed memory, 64-byte aligned.
+  // Allocates zeroed memory, 64-byte aligned. Throws std::bad_alloc, also when the shape makes no sense.
   Tensor(DType dtype, const Shape& shape);
   // Views `data` and shares ownership of whatever `owner` keeps alive (null: the caller does).
   static Tensor view(DType dtype, const Shape& shape, void* data, std::shared_ptr<const void> owner = nullptr);

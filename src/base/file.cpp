@@ -15,7 +15,8 @@
 namespace hussar {
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
-  int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without O_NONBLOCK, a named pipe would wait for a writer.
+  int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   HUSSAR_CHECK(file >= 0, ErrorCode::kRunFailed, "cannot open '{}': {}", path, std::strerror(errno));
   struct stat info {};
   bool regular = ::fstat(file, &info) == 0 && S_ISREG(info.st_mode);
@@ -39,6 +40,16 @@ MappedFile::~MappedFile() {
 }
 
 namespace {
+
+// What open() with 0666 would give. The mask can only be read by setting it, so it is read once.
+mode_t new_file_mode() {
+  static const mode_t kMask = [] {
+    mode_t mask = ::umask(0);
+    ::umask(mask);
+    return mask;
+  }();
+  return 0666 & ~kMask;
+}
 
 Status write_all(int file, std::span<const std::byte> bytes, const std::string& path) {
   while (!bytes.empty()) {
@@ -85,11 +96,11 @@ Status write_file_atomically(const std::string& path, const std::vector<std::spa
   for (const auto& piece : pieces) {
     if (status) status = write_all(file, piece, path);
   }
-  if (status && ::fsync(file) != 0) status = fail(ErrorCode::kRunFailed, "cannot write '{}': {}", path, std::strerror(errno));
-  mode_t mask = ::umask(0);
-  ::umask(mask);
-  ::fchmod(file, 0666 & ~mask);
-  ::close(file);
+  if (status && ::fsync(file) != 0)
+    status = fail(ErrorCode::kRunFailed, "cannot write '{}': {}", path, std::strerror(errno));
+  ::fchmod(file, new_file_mode());
+  if (::close(file) != 0 && status)
+    status = fail(ErrorCode::kRunFailed, "cannot write '{}': {}", path, std::strerror(errno));
   if (status && ::rename(temporary.c_str(), path.c_str()) != 0) {
     status = fail(ErrorCode::kRunFailed, "cannot rename to '{}': {}", path, std::strerror(errno));
   }

@@ -59,9 +59,12 @@ void ThreadPool::work(int worker) {
     seen = region_.load(std::memory_order_acquire);
     if (worker < leased_workers_.load(std::memory_order_acquire)) {
       int count = count_.load(std::memory_order_seq_cst);
-      for (int index = next_.fetch_add(1); index < count; index = next_.fetch_add(1)) {
-        call_(context_, index);
-        unfinished_.fetch_sub(1, std::memory_order_acq_rel);
+      // Between regions the count is 0, and the next region may be resetting the counter: it must not be touched then.
+      if (count > 0) {
+        for (int index = next_.fetch_add(1); index < count; index = next_.fetch_add(1)) {
+          call_(context_, index);
+          unfinished_.fetch_sub(1, std::memory_order_acq_rel);
+        }
       }
     }
     active_.fetch_sub(1, std::memory_order_acq_rel);

@@ -8,6 +8,7 @@
 
 #include "backends/cpu/isa.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "compile/freeze.h"
 #include "hussar/version.h"
 #include "onnx/import.h"
@@ -74,7 +75,11 @@ Status optimize(Graph& graph, const PipelineOptions& options, std::vector<PassRe
   auto done = HUSSAR_TRY(run_pipeline(graph, options));
   if (records != nullptr) records->insert(records->end(), done.begin(), done.end());
   for (const auto& node : graph.nodes()) {
-    for (const Body& body : node->bodies) HUSSAR_TRY(optimize(*body.graph, options, nullptr));
+    for (const Body& body : node->bodies) {
+      // A branch that does not work for the known shapes is one that is never taken: it stays as it is.
+      auto status = optimize(*body.graph, options, nullptr);
+      if (!status && status.error().code != ErrorCode::kInvalidModel) return status;
+    }
   }
   return {};
 }
@@ -90,7 +95,7 @@ Status fix_shapes(Graph& graph, const NamedShapes& shapes) {
   return {};
 }
 
-Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileReport* report) {
+static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileReport* report) {
   auto progress = [&](std::string_view stage) {
     if (options.progress) options.progress(stage);
   };
@@ -107,6 +112,10 @@ Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileRe
   plan.meta["target"] = std::string("cpu:") + cpu::isa_name(static_cast<cpu::Isa>(target.isa));
   plan.meta["threads"] = std::to_string(target.threads);
   return plan;
+}
+
+Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileReport* report) {
+  return catching("compile the model", [&] { return compile(std::move(graph), options, report); });
 }
 
 Result<Plan> compile_file(const std::string& model_path, const CompileOptions& options, CompileReport* report) {

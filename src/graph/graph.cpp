@@ -228,6 +228,9 @@ size_t Graph::sweep() {
     kept.insert(node->inputs.begin(), node->inputs.end());
     kept.insert(node->outputs.begin(), node->outputs.end());
   }
+  for (const auto& value : values_) {
+    if (kept.count(value->slice_of) == 0) value->slice_of = nullptr;
+  }
   std::erase_if(values_, [&](const auto& value) { return kept.count(value.get()) == 0; });
   return before - nodes_.size();
 }
@@ -237,6 +240,9 @@ Status Graph::verify() const {
   for (const auto& value : values_) {
     if (value->is_constant()) defined.insert(value.get());
   }
+  for (const Value* input : inputs) {
+    HUSSAR_CHECK(!input->is_constant(), ErrorCode::kInvalidModel, "graph input '{}' is also a constant", input->name);
+  }
   for (const auto& node : nodes_) {
     for (const Value* value : node->inputs) {
       HUSSAR_CHECK(value == nullptr || defined.count(value) != 0, ErrorCode::kInvalidModel,
@@ -244,9 +250,10 @@ Status Graph::verify() const {
     }
     for (const Value* value : node->outputs) {
       if (value == nullptr) continue;
-      HUSSAR_CHECK(value->producer == node.get(), ErrorCode::kInvalidModel, "{} and another node both produce '{}'",
+      bool is_new = value->producer == node.get() && defined.insert(value).second;
+      HUSSAR_CHECK(is_new, ErrorCode::kInvalidModel,
+                   "{} produces '{}', which is also a constant, a graph input or the output of another node",
                    describe(*node), value->name);
-      defined.insert(value);
     }
     for (const Body& body : node->bodies) HUSSAR_TRY(body.graph->verify());
   }
@@ -302,8 +309,10 @@ void print(const Graph& graph, int indent, std::string& text) {
     for (size_t i = 0; i < node->inputs.size(); ++i) {
       const Value* value = node->inputs[i];
       text += i == 0 ? "" : ", ";
-      if (value == nullptr) text += "-";
-      else text += value->is_constant() ? "const " + describe(*value) : value->name;
+      if (value == nullptr)
+        text += "-";
+      else
+        text += value->is_constant() ? "const " + describe(*value) : value->name;
     }
     text += ")";
     for (const auto& [key, attribute] : node->attributes.all()) text += fmt::format(" {}={}", key, print(attribute));

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <set>
@@ -10,14 +11,16 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "ops/numeric.h"
 #include "ops/op_def.h"
 
 namespace hussar::onnx {
 namespace {
 
-constexpr int kMaxDepth = 64;       // of nested bodies and function calls
-constexpr size_t kMaxNodes = 1000000;  // after inlining; a chain of functions can otherwise grow exponentially
+constexpr int kMaxDepth = 64;             // of nested bodies and function calls
+constexpr size_t kMaxNodes = 200000;      // after inlining; a chain of functions can otherwise grow exponentially
+constexpr size_t kMaxPrefixBytes = 2000;  // of the names of nested calls
 constexpr int64_t kNewestOpset = 25;
 
 using Opsets = std::map<std::string, int64_t>;
@@ -95,7 +98,9 @@ class Importer {
     }
     for (const ValueProto& input : proto.inputs) {
       std::string name = naming.translate(input.name);
-      if (scope.values.count(name) != 0) continue;  // an initializer that is also listed as an input: a default
+      auto known = scope.values.find(name);
+      // An initializer that is also listed as an input: a default.
+      if (known != scope.values.end() && known->second->is_constant()) continue;
       HUSSAR_TRY(add_input(scope, input, name, is_main));
     }
     HUSSAR_TRY(import_nodes(proto.nodes, scope, opsets, naming));
@@ -132,8 +137,25 @@ class Importer {
       unsupported(fmt::format("initializer '{}': string tensors", name));
       return define(scope, name, scope.graph.add_value(name));
     }
-    Tensor tensor = HUSSAR_TRY(load_tensor(proto, owner_, folder_));
+    Tensor tensor = HUSSAR_TRY(load(proto));
     return define(scope, name, scope.graph.add_constant(name, std::move(tensor)));
+  }
+
+  // Nodes of a function are imported once per call, and so are their tensors: without a limit, a small file could ask
+  // for any amount of memory.
+  Status account(DType dtype, const Shape& shape, std::string_view name) {
+    auto bytes = bytes_needed(dtype, shape);
+    HUSSAR_CHECK(bytes && *bytes <= physical_memory() - tensor_bytes_, ErrorCode::kInvalidModel,
+                 "the model's tensors up to '{}' take more memory than this machine has", name);
+    tensor_bytes_ += *bytes;
+    return {};
+  }
+
+  Result<Tensor> load(const TensorProto& proto) {
+    if (proto.dims.size() <= kMaxRank && proto.data_type > 0 && proto.data_type < 256) {
+      HUSSAR_TRY(account(static_cast<DType>(proto.data_type), Shape(std::span<const int64_t>(proto.dims)), proto.name));
+    }
+    return load_tensor(proto, owner_, folder_);
   }
 
   Status add_input(Scope& scope, const ValueProto& proto, const std::string& name, bool is_main) {
@@ -144,8 +166,8 @@ class Importer {
                (proto.type.element_type < 0 || proto.type.element_type > 255 || dtype_size(dtype) == 0)) {
       unsupported(fmt::format("input '{}': dtype {} ({})", name, proto.type.element_type, dtype_name(dtype)));
     }
-    HUSSAR_CHECK(proto.type.dims.size() <= kMaxRank, ErrorCode::kInvalidModel, "input '{}' has rank {}, the limit is {}",
-                 name, proto.type.dims.size(), kMaxRank);
+    HUSSAR_CHECK(proto.type.dims.size() <= kMaxRank, ErrorCode::kInvalidModel,
+                 "input '{}' has rank {}, the limit is {}", name, proto.type.dims.size(), kMaxRank);
     Value* value = scope.graph.add_value(name, dtype);
     if (proto.type.has_shape) {
       Dims dims;
@@ -153,13 +175,22 @@ class Importer {
         const Dimension& dim = proto.type.dims[axis];
         HUSSAR_CHECK(!dim.has_value || dim.value >= -1, ErrorCode::kInvalidModel, "input '{}' has the dimension {}",
                      name, dim.value);
-        if (dim.has_value && dim.value >= 0) dims.push_back(Dim(dim.value));
-        else dims.push_back(symbol(dim.symbol.empty() ? fmt::format("{}_d{}", name, axis) : std::string(dim.symbol)));
+        if (dim.has_value && dim.value >= 0)
+          dims.push_back(Dim(dim.value));
+        else
+          dims.push_back(
+              symbol(is_anonymous(dim.symbol) ? fmt::format("{}_d{}", name, axis) : std::string(dim.symbol)));
       }
       value->dims = std::move(dims);
     }
     scope.graph.inputs.push_back(value);
     return define(scope, name, value);
+  }
+
+  // Some exporters write "?" for every free dimension: such names say nothing about equality.
+  static bool is_anonymous(std::string_view name) {
+    return std::none_of(name.begin(), name.end(),
+                        [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; });
   }
 
   // Distinct ONNX names stay distinct when they are spelled as identifiers.
@@ -171,8 +202,9 @@ class Importer {
       bool reserved = std::isalpha(static_cast<unsigned char>(name[0])) == 0 || name == "min" || name == "max" ||
                       name == "floor" || name[0] == 'u';
       if (reserved) name = "d_" + name;
-      while (!symbol_names_.insert(name).second) name += "_";
-      it = symbols_.emplace(onnx_name, name).first;
+      std::string unique = name;
+      for (int next = 2; !symbol_names_.insert(unique).second; ++next) unique = fmt::format("{}_{}", name, next);
+      it = symbols_.emplace(onnx_name, unique).first;
     }
     return Dim::symbol(it->second);
   }
@@ -208,7 +240,8 @@ class Importer {
     }
     if (proto.domain.empty() && proto.op_type == "Constant") return import_constant(proto, name, scope, naming);
 
-    std::string op_name = proto.domain.empty() ? std::string(proto.op_type) : fmt::format("{}.{}", proto.domain, proto.op_type);
+    std::string op_name =
+        proto.domain.empty() ? std::string(proto.op_type) : fmt::format("{}.{}", proto.domain, proto.op_type);
     const OpDef* op = find_op(op_name);
     auto opset = opsets.find(std::string(proto.domain));
     if (op == nullptr || proto.domain == "hussar" || op_name.rfind("hussar.", 0) == 0) {
@@ -248,7 +281,7 @@ class Importer {
       } else if (const auto* real = std::get_if<float>(&it->second)) {
         // A scalar argument has the dtype of the data it is combined with, as far as that is known already.
         DType dtype = node.input(0) != nullptr && node.inputs[0]->dtype != DType::kUndefined ? node.inputs[0]->dtype
-                                                                                            : DType::kFloat32;
+                                                                                             : DType::kFloat32;
         tensor = Tensor(dtype, {});
         store_elements<float>(tensor, 0, 1, real);
       } else {
@@ -268,13 +301,19 @@ class Importer {
   }
 
   Status add_attributes(const NodeProto& proto, Node& node, Scope& scope, const Opsets& opsets, const Naming& naming) {
+    // What bodies capture comes after all inputs of the operator, omitted ones included.
+    bool has_bodies = std::any_of(proto.attributes.begin(), proto.attributes.end(),
+                                  [](const AttributeProto& attribute) { return attribute.has_graph; });
+    if (has_bodies) node.inputs.resize(proto.inputs.size(), nullptr);
+    HUSSAR_CHECK(node.op != "If" || proto.inputs.size() == 1, ErrorCode::kInvalidModel,
+                 "node '{}' (If) has {} inputs instead of 1", node.name, proto.inputs.size());
     size_t explicit_inputs = node.inputs.size();
     for (const AttributeProto& entry : proto.attributes) {
       const AttributeProto* attribute = &entry;
       if (!entry.reference.empty()) {
         if (naming.attributes == nullptr) {
-          return fail(ErrorCode::kInvalidModel, "node '{}': attribute '{}' refers to '{}' outside a function", node.name,
-                      entry.name, entry.reference);
+          return fail(ErrorCode::kInvalidModel, "node '{}': attribute '{}' refers to '{}' outside a function",
+                      node.name, entry.name, entry.reference);
         }
         auto it = naming.attributes->find(entry.reference);
         if (it == naming.attributes->end()) continue;  // not given by the call: stays at its default
@@ -295,6 +334,8 @@ class Importer {
 
   Status add_body(const std::string& name, Bytes bytes, Node& node, Scope& scope, const Opsets& opsets,
                   const Naming& naming) {
+    HUSSAR_CHECK(node.body(name) == nullptr, ErrorCode::kInvalidModel, "node '{}': attribute '{}' is given twice",
+                 node.name, name);
     // Each nesting level parses its bodies again from the bytes; the depth limit bounds it.
     GraphProto proto = HUSSAR_TRY(parse_graph(bytes));
     auto graph = std::make_unique<Graph>();
@@ -322,7 +363,7 @@ class Importer {
     if (proto.has_tensor) {
       TensorProto tensor = HUSSAR_TRY(parse_tensor(proto.tensor));
       if (tensor.strings > 0) return std::optional<Attribute>();
-      return std::optional<Attribute>(HUSSAR_TRY(load_tensor(tensor, owner_, folder_)));
+      return std::optional<Attribute>(HUSSAR_TRY(load(tensor)));
     }
     if (!proto.floats.empty()) return std::optional<Attribute>(proto.floats);
     if (!proto.ints.empty()) return std::optional<Attribute>(proto.ints);
@@ -345,8 +386,11 @@ class Importer {
   }
 
   Status import_constant(const NodeProto& proto, const std::string& name, Scope& scope, const Naming& naming) {
-    HUSSAR_CHECK(proto.outputs.size() == 1, ErrorCode::kInvalidModel, "node '{}' (Constant) must have one output", name);
-    Value* value = scope.values.at(naming.translate(proto.outputs[0]));
+    HUSSAR_CHECK(proto.outputs.size() == 1, ErrorCode::kInvalidModel, "node '{}' (Constant) must have one output",
+                 name);
+    auto output = scope.values.find(naming.translate(proto.outputs[0]));
+    if (output == scope.values.end()) return {};  // nameless: nobody can use it
+    Value* value = output->second;
     for (const AttributeProto& entry : proto.attributes) {
       const AttributeProto* attribute = &entry;
       if (!entry.reference.empty()) {
@@ -402,16 +446,17 @@ class Importer {
       }
     }
     std::string_view name = values.name;
-    Tensor elements = HUSSAR_TRY(load_tensor(values, owner_, folder_));
-    Tensor positions = HUSSAR_TRY(load_tensor(indices, owner_, folder_));
-    int64_t total = 1;
+    Tensor elements = HUSSAR_TRY(load(values));
+    Tensor positions = HUSSAR_TRY(load(indices));
     bool ok = !reader.failed() && dims.size() <= kMaxRank && positions.dtype() == DType::kInt64;
-    for (int64_t dim : dims) ok = ok && dim >= 0 && !__builtin_mul_overflow(total, dim, &total) && total < (1LL << 34);
+    Shape shape((std::span<const int64_t>(dims)));
+    ok = ok && bytes_needed(elements.dtype(), shape);
+    int64_t total = ok ? shape.elements() : 0;
     int64_t count = elements.elements();
     bool linear = positions.shape().rank() == 1;
     ok = ok && positions.elements() == count * (linear ? 1 : static_cast<int64_t>(dims.size()));
     HUSSAR_CHECK(ok, ErrorCode::kInvalidModel, "sparse tensor '{}' is malformed", name);
-    Shape shape((std::span<const int64_t>(dims)));
+    HUSSAR_TRY(account(elements.dtype(), shape, name));
     Tensor dense(elements.dtype(), shape);
     size_t size = dtype_size(elements.dtype());
     Ints strides = row_major_strides(shape);
@@ -434,6 +479,9 @@ class Importer {
     HUSSAR_CHECK(++depth_ <= kMaxDepth, ErrorCode::kInvalidModel,
                  "node '{}': function calls are nested deeper than {} (is '{}' recursive?)", name, kMaxDepth,
                  function.name);
+    HUSSAR_CHECK(name.size() <= kMaxPrefixBytes, ErrorCode::kInvalidModel,
+                 "node '{}...': the names of nested calls are longer than {} characters", name.substr(0, 100),
+                 kMaxPrefixBytes);
     std::map<std::string_view, std::string> bound;
     for (size_t i = 0; i < function.inputs.size(); ++i) {
       bound[function.inputs[i]] = i < call.inputs.size() ? outer.translate(call.inputs[i]) : std::string();
@@ -457,7 +505,8 @@ class Importer {
     HUSSAR_TRY(import_nodes(function.nodes, scope, function.opsets, naming));
     // A function may return one of its inputs as it is.
     for (size_t i = 0; i < function.outputs.size() && i < call.outputs.size(); ++i) {
-      bool is_input = std::find(function.inputs.begin(), function.inputs.end(), function.outputs[i]) != function.inputs.end();
+      bool is_input =
+          std::find(function.inputs.begin(), function.inputs.end(), function.outputs[i]) != function.inputs.end();
       if (!is_input || call.outputs[i].empty()) continue;
       Value* from = HUSSAR_TRY(find(scope, bound[function.outputs[i]], name));
       scope.graph.add_node("Identity", name, {from}, {scope.values.at(outer.translate(call.outputs[i]))});
@@ -476,12 +525,12 @@ class Importer {
   std::vector<std::string> unsupported_;
   std::set<std::string> unsupported_seen_;
   int depth_ = 0;
-  size_t node_count_ = 0;
+  size_t node_count_ = 0, tensor_bytes_ = 0;
 };
 
 }  // namespace
 
-Result<ImportedModel> import_bytes(Bytes bytes, std::shared_ptr<const void> owner, const std::string& folder) {
+static Result<ImportedModel> import_model(Bytes bytes, std::shared_ptr<const void> owner, const std::string& folder) {
   ModelProto model = HUSSAR_TRY(parse_model(bytes));
   ImportedModel result;
   result.producer = std::string(model.producer);
@@ -497,6 +546,10 @@ Result<ImportedModel> import_bytes(Bytes bytes, std::shared_ptr<const void> owne
   result.graph = HUSSAR_TRY(importer.run());
   HUSSAR_TRY(result.graph.verify());
   return result;
+}
+
+Result<ImportedModel> import_bytes(Bytes bytes, std::shared_ptr<const void> owner, const std::string& folder) {
+  return catching("import the model", [&] { return import_model(bytes, std::move(owner), folder); });
 }
 
 Result<ImportedModel> import_file(const std::string& path) {

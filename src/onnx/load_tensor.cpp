@@ -51,12 +51,14 @@ Result<ExternalBytes> open_external(const TensorProto& proto, const std::string&
   HUSSAR_CHECK(!folder.empty(), ErrorCode::kInvalidModel,
                "tensor '{}' is stored in the file '{}'; build from the model's file, not from memory", proto.name,
                it->second);
-  std::error_code ignored;
-  fs::path base = fs::weakly_canonical(folder, ignored);
+  // Links are resolved before the comparison. A path that cannot be resolved is refused like one that leads outside.
+  std::error_code base_error, file_error;
+  fs::path base = fs::canonical(folder, base_error);
   fs::path relative(it->second);
-  fs::path file = fs::weakly_canonical(base / relative, ignored);
+  fs::path file = fs::weakly_canonical(base / relative, file_error);
   auto [base_end, unused] = std::mismatch(base.begin(), base.end(), file.begin(), file.end());
-  HUSSAR_CHECK(!relative.is_absolute() && base_end == base.end(), ErrorCode::kInvalidModel,
+  bool inside = !base_error && !file_error && !relative.is_absolute() && base_end == base.end();
+  HUSSAR_CHECK(inside, ErrorCode::kInvalidModel,
                "tensor '{}': external data '{}' lies outside the model's folder; refused", proto.name, it->second);
   auto mapping = HUSSAR_TRY(MappedFile::open(file.string()));
   int64_t offset = std::max<int64_t>(HUSSAR_TRY(parse_integer(proto, "offset")), 0);
@@ -91,11 +93,16 @@ Status collect(const TensorProto& proto, const std::vector<Field>& fields, size_
 
 Result<Tensor> from_numbers(const TensorProto& proto, DType dtype, const Shape& shape) {
   std::vector<uint64_t> values;
-  if (dtype == DType::kFloat32) HUSSAR_TRY(collect(proto, proto.floats, 4, values));
-  else if (dtype == DType::kFloat64) HUSSAR_TRY(collect(proto, proto.doubles, 8, values));
-  else if (dtype == DType::kInt64) HUSSAR_TRY(collect(proto, proto.ints64, 0, values));
-  else if (dtype == DType::kUInt32 || dtype == DType::kUInt64) HUSSAR_TRY(collect(proto, proto.uints64, 0, values));
-  else HUSSAR_TRY(collect(proto, proto.ints32, 0, values));
+  if (dtype == DType::kFloat32)
+    HUSSAR_TRY(collect(proto, proto.floats, 4, values));
+  else if (dtype == DType::kFloat64)
+    HUSSAR_TRY(collect(proto, proto.doubles, 8, values));
+  else if (dtype == DType::kInt64)
+    HUSSAR_TRY(collect(proto, proto.ints64, 0, values));
+  else if (dtype == DType::kUInt32 || dtype == DType::kUInt64)
+    HUSSAR_TRY(collect(proto, proto.uints64, 0, values));
+  else
+    HUSSAR_TRY(collect(proto, proto.ints32, 0, values));
   int64_t count = shape.elements();
   int bits = bits_of(dtype);
   // Sub-byte types are packed into the int32 fields, one byte of them in each.
@@ -125,10 +132,12 @@ Result<Tensor> load_tensor(const TensorProto& proto, std::shared_ptr<const void>
                proto.name, proto.dims.size(), kMaxRank);
   int64_t count = 1;
   for (int64_t dim : proto.dims) {
-    bool bad = dim < 0 || __builtin_mul_overflow(count, dim, &count) || count > (int64_t{1} << 40);
+    // A zero must not hide other dimensions: strides are their products.
+    bool bad = dim < 0 || __builtin_mul_overflow(count, std::max<int64_t>(dim, 1), &count) || count > (int64_t{1} << 40);
     HUSSAR_CHECK(!bad, ErrorCode::kInvalidModel, "tensor '{}' has impossible dimensions", proto.name);
   }
   Shape shape((std::span<const int64_t>(proto.dims)));
+  count = shape.elements();
   Bytes raw = proto.raw;
   bool has_raw = proto.has_raw;
   if (proto.data_location == 1) {
@@ -148,8 +157,10 @@ Result<Tensor> load_tensor(const TensorProto& proto, std::shared_ptr<const void>
     return Tensor::view(dtype, shape, const_cast<std::byte*>(raw.data()), owner);
   }
   Tensor tensor(dtype, shape);
-  if (bits < 8) unpack(raw.data(), bits, count, tensor.raw());
-  else if (count > 0) std::memcpy(tensor.raw(), raw.data(), raw.size());
+  if (bits < 8)
+    unpack(raw.data(), bits, count, tensor.raw());
+  else if (count > 0)
+    std::memcpy(tensor.raw(), raw.data(), raw.size());
   return tensor;
 }
 

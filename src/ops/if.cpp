@@ -13,8 +13,12 @@ static Status infer(InferContext& context) {
   for (size_t i = 1; i < context.input_count(); ++i) {
     (i <= then_count ? for_then : for_else).push_back(context.info(i));
   }
-  std::vector<ValueInfo> a = HUSSAR_TRY(context.infer_body("then_branch", std::move(for_then)));
-  std::vector<ValueInfo> b = HUSSAR_TRY(context.infer_body("else_branch", std::move(for_else)));
+  auto then_infos = context.infer_body("then_branch", std::move(for_then));
+  auto else_infos = context.infer_body("else_branch", std::move(for_else));
+  // A branch that cannot work for these inputs is one that is never taken for them.
+  if (!then_infos && !else_infos) return tl::unexpected(then_infos.error());
+  const std::vector<ValueInfo>& a = then_infos ? *then_infos : *else_infos;
+  const std::vector<ValueInfo>& b = else_infos ? *else_infos : *then_infos;
   for (size_t i = 0; i < context.output_count(); ++i) {
     if (i >= a.size() || i >= b.size()) return context.fail("a branch gives fewer outputs than the node");
     DType dtype = a[i].dtype != DType::kUndefined ? a[i].dtype : b[i].dtype;

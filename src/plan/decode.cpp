@@ -3,11 +3,13 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "plan/format.h"
 #include "plan/plan.h"
 
@@ -78,8 +80,10 @@ PlanValue decode_value(ByteReader& in) {
       continue;
     }
     auto parsed = Dim::parse(in.get_string());
-    if (parsed) dim = *parsed;
-    else in.fail();
+    if (parsed)
+      dim = *parsed;
+    else
+      in.fail();
     if (in.failed()) break;
   }
   value.dims = std::move(dims);
@@ -140,6 +144,9 @@ bool constant_fits(const PlanValue& value, uint64_t section_bytes) {
 Status validate_value(const PlanGraph& graph, const PlanValue& value, uint64_t section_bytes) {
   bool ok = dtype_size(value.dtype) > 0 && value.layout <= Layout::kChannelsLast && value.storage <= Storage::kHeap;
   if (ok && value.storage == Storage::kConstant) ok = constant_fits(value, section_bytes);
+  if (ok && value.storage == Storage::kArena) ok = value.dims.has_value();
+  // The caller's memory is plain.
+  if (ok && value.storage == Storage::kInput) ok = value.layout == Layout::kPlain;
   if (ok && value.storage == Storage::kAlias) {
     // An alias points at a value that holds memory itself, so that chains and cycles cannot be.
     ok = value.alias_of >= 0 && static_cast<size_t>(value.alias_of) < graph.values.size() && value.dims &&
@@ -149,6 +156,39 @@ Status validate_value(const PlanGraph& graph, const PlanValue& value, uint64_t s
   if (ok && value.layout == Layout::kChannelsLast) ok = value.dims && value.dims->size() >= 3;
   if (ok && value.channel_offset != 0) ok = value.layout == Layout::kChannelsLast && value.storage == Storage::kAlias;
   if (!ok) return damaged("value '" + value.name + "'");
+  return {};
+}
+
+// Nothing but a view, which writes nothing, may have its output in memory that is not the arena's; and what a view
+// gives must be there already, in the memory of one of its inputs.
+bool is_good_output(const PlanGraph& graph, const PlanStep& step, int32_t output) {
+  const PlanValue& value = graph.values[output];
+  if (value.storage == Storage::kInput || value.storage == Storage::kConstant) return false;
+  if (step.kernel == "view") {
+    auto root_of = [&](int32_t index) {
+      return graph.values[index].storage == Storage::kAlias ? graph.values[index].alias_of : index;
+    };
+    return std::any_of(step.inputs.begin(), step.inputs.end(),
+                       [&](int32_t input) { return input >= 0 && root_of(input) == root_of(output); });
+  }
+  return value.storage != Storage::kAlias || graph.values[value.alias_of].storage == Storage::kArena;
+}
+
+Status validate_step(const PlanGraph& graph, const PlanStep& step, std::vector<char>& defined) {
+  auto count = static_cast<int32_t>(graph.values.size());
+  for (int32_t input : step.inputs) {
+    if (input < -1 || input >= count || (input >= 0 && defined[input] == 0)) return damaged("step " + step.name);
+  }
+  for (int32_t output : step.outputs) {
+    bool ok =
+        output >= -1 && output < count && (output < 0 || (defined[output] == 0 && is_good_output(graph, step, output)));
+    if (!ok) return damaged("step " + step.name);
+    if (output >= 0) defined[output] = 1;
+  }
+  if (!step.program) return {};
+  int64_t operands = static_cast<int64_t>(step.inputs.size()) - step.program_inputs;
+  bool ok = is_valid(*step.program) && step.program_inputs >= 0 && operands == step.program->operand_count;
+  if (!ok) return damaged("the fused program of step " + step.name);
   return {};
 }
 
@@ -162,24 +202,12 @@ Status validate_graph(const PlanGraph& graph, uint64_t section_bytes) {
     defined[input] = 1;
   }
   for (const PlanStep& step : graph.steps) {
-    for (int32_t input : step.inputs) {
-      if (input < -1 || input >= count || (input >= 0 && defined[input] == 0)) return damaged("step " + step.name);
-    }
-    for (int32_t output : step.outputs) {
-      bool ok = output >= -1 && output < count &&
-                (output < 0 || (defined[output] == 0 && graph.values[output].storage != Storage::kInput));
-      if (!ok) return damaged("step " + step.name);
-      if (output >= 0) defined[output] = 1;
-    }
-    if (step.program) {
-      int64_t operands = static_cast<int64_t>(step.inputs.size()) - step.program_inputs;
-      bool ok = is_valid(*step.program) && step.program_inputs >= 0 && operands == step.program->operand_count;
-      if (!ok) return damaged("the fused program of step " + step.name);
-    }
+    HUSSAR_TRY(validate_step(graph, step, defined));
     for (const auto& [name, body] : step.bodies) HUSSAR_TRY(validate_graph(*body, section_bytes));
   }
   for (int32_t output : graph.outputs) {
-    if (output < 0 || output >= count || defined[output] == 0) return damaged("an output");
+    bool ok = output >= 0 && output < count && defined[output] != 0 && graph.values[output].layout == Layout::kPlain;
+    if (!ok) return damaged("an output");
   }
   return {};
 }
@@ -194,7 +222,8 @@ Result<FileHeader> decode_header(std::span<const std::byte> bytes) {
   FileHeader header{};
   std::memcpy(&header, bytes.data(), sizeof(header));
   uint64_t hash = hash_bytes(bytes.first(sizeof(FileHeader) - sizeof(uint64_t)));
-  if (header.header_bytes != sizeof(FileHeader) || header.section_count != kSectionCount || header.header_hash != hash) {
+  if (header.header_bytes != sizeof(FileHeader) || header.section_count != kSectionCount ||
+      header.header_hash != hash) {
     return damaged("header");
   }
   HUSSAR_CHECK(header.file_bytes == bytes.size(), ErrorCode::kPlanIncompatible,
@@ -224,6 +253,7 @@ Status check_padding(std::span<const std::byte> bytes, const FileHeader& header)
     }
     end = entry.offset + entry.bytes;
   }
+  if (end != bytes.size()) return damaged("bytes after the last section");
   return {};
 }
 
@@ -239,8 +269,8 @@ Result<PlanHeader> read_plan_header(std::span<const std::byte> bytes) {
                     text(header.target, sizeof(header.target)), header.file_bytes};
 }
 
-Result<std::shared_ptr<const Plan>> decode_plan(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
-                                                const ReadOptions& options) {
+static Result<std::shared_ptr<const Plan>> decode(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                                                  const ReadOptions& options) {
   FileHeader header = HUSSAR_TRY(decode_header(bytes));
   auto meta = HUSSAR_TRY(section(bytes, header, 0, true));
   auto graph = HUSSAR_TRY(section(bytes, header, 1, true));
@@ -256,12 +286,18 @@ Result<std::shared_ptr<const Plan>> decode_plan(std::span<const std::byte> bytes
   }
   ByteReader graph_reader(graph);
   plan->graph = decode_graph(graph_reader, 0);
-  if (meta_reader.failed() || graph_reader.failed() || !graph_reader.at_end()) return damaged("structure");
+  bool complete = !meta_reader.failed() && meta_reader.at_end() && !graph_reader.failed() && graph_reader.at_end();
+  if (!complete) return damaged("structure");
   HUSSAR_TRY(validate_graph(plan->graph, constants.size()));
   plan->constants = constants;
   plan->owner = std::move(owner);
   plan->file_bytes = bytes.size();
   return std::shared_ptr<const Plan>(std::move(plan));
+}
+
+Result<std::shared_ptr<const Plan>> decode_plan(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                                                const ReadOptions& options) {
+  return catching("load the plan", [&] { return decode(bytes, std::move(owner), options); });
 }
 
 Result<std::shared_ptr<const Plan>> read_plan(const std::string& path, const ReadOptions& options) {

@@ -42,8 +42,9 @@ void encode(ByteWriter& out, const PlanValue& value) {
   if (!value.dims) return;
   out.put<uint64_t>(value.dims->size());
   for (const Dim& dim : *value.dims) {
-    out.put<int64_t>(dim.is_constant() ? dim.value() : -1);
-    if (!dim.is_constant()) out.put_string(dim.to_string());
+    bool is_number = dim.is_constant() && dim.value() >= 0;
+    out.put<int64_t>(is_number ? dim.value() : -1);
+    if (!is_number) out.put_string(dim.to_string());
   }
 }
 

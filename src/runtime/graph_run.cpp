@@ -3,24 +3,19 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
-#include <new>
 
 #include "base/error.h"
+#include "ops/infer.h"
 #include "ops/op_def.h"
 
 namespace hussar {
 
-void GrowingBuffer::Free::operator()(std::byte* memory) const { std::free(memory); }
-
 std::byte* GrowingBuffer::reserve(size_t bytes) {
   if (bytes > capacity_ || memory_ == nullptr) {
-    size_t size = std::max<size_t>((bytes + 63) / 64 * 64, 64);
     memory_.reset();
-    auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, size));
-    if (memory == nullptr) throw std::bad_alloc();
-    memory_.reset(memory);
-    capacity_ = size;
+    capacity_ = 0;
+    memory_.reset(allocate_aligned(bytes));
+    capacity_ = bytes;
   }
   return memory_.get();
 }
@@ -87,10 +82,18 @@ Status GraphRun::create_step(size_t index) {
   step.inputs.resize(plan_step.inputs.size());
   step.outputs.resize(plan_step.outputs.size());
   for (const auto& [name, body] : plan_step.bodies) {
-    auto run = std::make_unique<GraphRun>(plan_, *body, threads_);
+    auto run = std::make_unique<GraphRun>(plan_, *body, threads_, isa_);
     HUSSAR_TRY(run->create());
     step.bodies.emplace(name, std::move(run));
-    step.node.bodies.push_back({name, std::make_unique<Graph>()});
+    // Shape inference at run time asks a body only for its inputs and the dtypes of its outputs.
+    auto signature = std::make_unique<Graph>();
+    for (int32_t input : body->inputs) {
+      signature->inputs.push_back(signature->add_value(body->values[input].name, body->values[input].dtype));
+    }
+    for (int32_t output : body->outputs) {
+      signature->outputs.push_back(signature->add_value(body->values[output].name, body->values[output].dtype));
+    }
+    step.node.bodies.push_back({name, std::move(signature)});
   }
   auto known = [&](int32_t value) {
     if (value < 0) return true;
@@ -101,9 +104,9 @@ Status GraphRun::create_step(size_t index) {
                    std::all_of(plan_step.outputs.begin(), plan_step.outputs.end(), known);
   step.is_view = plan_step.kernel == "view";
   for (int32_t output : plan_step.outputs) {
-    if (output >= 0 && graph_.values[output].storage == Storage::kAlias && !step.is_view && !step.is_static) {
-      return fail(ErrorCode::kPlanIncompatible, "step '{}' writes a view of unknown shape", plan_step.name);
-    }
+    bool is_alias = output >= 0 && graph_.values[output].storage == Storage::kAlias;
+    HUSSAR_CHECK(!is_alias || step.is_static, ErrorCode::kPlanIncompatible, "step '{}' writes a view of unknown shape",
+                 plan_step.name);
   }
   return {};
 }
@@ -176,15 +179,10 @@ Status GraphRun::bind_shapes() {
     slot.bound = false;
     if (value.storage == Storage::kHeap || !value.dims) continue;
     Shape shape;
-    int64_t bytes = static_cast<int64_t>(dtype_size(value.dtype));
-    for (const Dim& dim : *value.dims) {
-      auto evaluated = dim.evaluate(lookup);
-      bool ok = evaluated && *evaluated >= 0 && !__builtin_mul_overflow(bytes, *evaluated, &bytes);
-      HUSSAR_CHECK(ok && bytes < (int64_t{1} << 40), ErrorCode::kUsage,
-                   "these input shapes make '{}' ({}) negative, unknown or too large; use other shapes", value.name,
-                   to_string(*value.dims));
-      shape.push_back(*evaluated);
-    }
+    for (const Dim& dim : *value.dims) shape.push_back(dim.evaluate(lookup).value_or(-1));
+    HUSSAR_CHECK(bytes_needed(value.dtype, shape), ErrorCode::kUsage,
+                 "these input shapes make '{}' ({}) negative, unknown or too large; use other shapes", value.name,
+                 to_string(*value.dims));
     slot.shape = shape;
     slot.pitch = channel_count(shape);
     slot.bound = true;
@@ -196,8 +194,7 @@ Status GraphRun::bind_memory() {
   for (size_t i = 0; i < graph_.values.size(); ++i) {
     Slot& slot = slots_[i];
     if (slot.block < 0) continue;
-    blocks_[slot.block].bytes =
-        static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype);
+    blocks_[slot.block].bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype);
   }
   arena_bytes_ = pack_blocks(blocks_, pack_order_, pack_placed_);
   std::byte* base = arena_.reserve(arena_bytes_);
@@ -237,6 +234,9 @@ Status GraphRun::prepare_steps() {
   scratch_bytes_ = 0;
   for (size_t i = 0; i < steps_.size(); ++i) {
     StepRun& step = steps_[i];
+    if (step.is_static && step.kernel == nullptr && graph_.steps[i].bodies.empty()) {
+      HUSSAR_TRY(check_reference_step(step, graph_.steps[i]));
+    }
     if (!step.is_static || step.kernel == nullptr || step.is_view || step.kernel->prepare == nullptr) continue;
     point_operands(step, graph_.steps[i]);
     for (size_t k = 0; k < step.inputs.size(); ++k) {
@@ -252,6 +252,42 @@ Status GraphRun::prepare_steps() {
   return {};
 }
 
+// Reference evaluators trust the shapes they are given, so what inference says of the actual ones must be what the plan
+// expects: symbolic shapes leave room for inputs that do not fit together.
+Status GraphRun::check_reference_step(const StepRun& step, const PlanStep& plan_step) const {
+  std::vector<ValueInfo> infos(plan_step.inputs.size());
+  std::vector<Tensor> constants(plan_step.inputs.size());
+  for (size_t i = 0; i < infos.size(); ++i) {
+    int32_t value = plan_step.inputs[i];
+    if (value < 0) continue;
+    const Slot& slot = slots_[value];
+    infos[i].dtype = graph_.values[value].dtype;
+    infos[i].dims = Dims(slot.shape.begin(), slot.shape.end());
+    if (graph_.values[value].storage != Storage::kConstant) continue;
+    constants[i] = Tensor::view(infos[i].dtype, slot.shape, slot.data);
+    infos[i].constant = &constants[i];
+  }
+  int64_t next = 0;
+  auto fresh = [&next] { return Dim::symbol("unknown" + std::to_string(next++)); };
+  auto outputs = infer_node(step.node, std::move(infos), fresh, nullptr);
+  HUSSAR_CHECK(outputs, ErrorCode::kUsage, "these input shapes do not fit the model: {}", outputs.error().message);
+  for (size_t i = 0; i < plan_step.outputs.size() && i < outputs->size(); ++i) {
+    int32_t value = plan_step.outputs[i];
+    const auto& dims = (*outputs)[i].dims;
+    if (value < 0 || !dims) continue;
+    const Shape& planned = slots_[value].shape;
+    bool same = static_cast<int>(dims->size()) == planned.rank();
+    for (int axis = 0; same && axis < planned.rank(); ++axis) {
+      const Dim& dim = (*dims)[axis];
+      same = !dim.is_constant() || dim.value() == planned[axis];
+    }
+    HUSSAR_CHECK(same, ErrorCode::kUsage,
+                 "these input shapes do not fit the plan: output {} of step '{}' ({}) has shape {} instead of {}", i,
+                 plan_step.name, plan_step.op, to_string(*dims), planned.to_string());
+  }
+  return {};
+}
+
 Status GraphRun::bind(std::span<const Tensor> inputs) {
   HUSSAR_CHECK(inputs.size() == graph_.inputs.size(), ErrorCode::kUsage, "the plan takes {} inputs ({}), {} were given",
                graph_.inputs.size(), describe_inputs(), inputs.size());
@@ -261,6 +297,9 @@ Status GraphRun::bind(std::span<const Tensor> inputs) {
     HUSSAR_CHECK(inputs[i].valid() && (inputs[i].dtype() == value.dtype || value.dtype == DType::kUndefined),
                  ErrorCode::kUsage, "input '{}' is {}; the plan takes {}", value.name, dtype_name(inputs[i].dtype()),
                  describe_inputs());
+    auto bytes = bytes_needed(inputs[i].dtype(), inputs[i].shape());
+    HUSSAR_CHECK(bytes && (*bytes == 0 || inputs[i].raw() != nullptr), ErrorCode::kUsage,
+                 "input '{}' has the impossible shape {} or no data", value.name, inputs[i].shape().to_string());
     Slot& slot = slots_[graph_.inputs[i]];
     same = same && bound_shapes_[i] == inputs[i].shape();
     slot.shape = inputs[i].shape();

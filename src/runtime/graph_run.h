@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/memory.h"
 #include "graph/graph.h"
 #include "plan/kernel.h"
 #include "plan/plan.h"
@@ -22,10 +23,7 @@ class GrowingBuffer {
   size_t capacity() const { return capacity_; }
 
  private:
-  struct Free {
-    void operator()(std::byte* memory) const;
-  };
-  std::unique_ptr<std::byte, Free> memory_;
+  AlignedMemory memory_;
   size_t capacity_ = 0;
 };
 
@@ -36,7 +34,8 @@ struct StepObserver {
 
 class GraphRun {
  public:
-  GraphRun(const Plan& plan, const PlanGraph& graph, int threads) : plan_(plan), graph_(graph), threads_(threads) {}
+  GraphRun(const Plan& plan, const PlanGraph& graph, int threads, int isa)
+      : plan_(plan), graph_(graph), threads_(threads), isa_(isa) {}
   // Resolves kernels and everything else that does not depend on shapes.
   Status create();
   // The outputs view memory that stays valid until the next run.
@@ -54,9 +53,9 @@ class GraphRun {
     bool bound = false;  // shape and data are set when inputs are bound, before any step runs
     int64_t pitch = 0;
     std::byte* data = nullptr;
-    int32_t block = -1;   // of the arena
-    GrowingBuffer heap;   // Storage::kHeap
-    Tensor tensor;        // Storage::kHeap, when the producer handed over a tensor of its own
+    int32_t block = -1;  // of the arena
+    GrowingBuffer heap;  // Storage::kHeap
+    Tensor tensor;       // Storage::kHeap, when the producer handed over a tensor of its own
   };
   struct StepRun {
     const Kernel* kernel = nullptr;  // null: the reference evaluator
@@ -74,6 +73,7 @@ class GraphRun {
   Status bind_shapes();
   Status bind_memory();
   Status prepare_steps();
+  Status check_reference_step(const StepRun& step, const PlanStep& plan_step) const;
   void point_operands(StepRun& step, const PlanStep& plan_step);
   Operand operand(int32_t value) const;
   Status run_step(size_t index, ThreadPool::Lease& pool, const StepObserver* observer);
@@ -86,6 +86,7 @@ class GraphRun {
   const Plan& plan_;
   const PlanGraph& graph_;
   int threads_;
+  int isa_;  // Run::isa
   std::vector<Slot> slots_;
   std::vector<StepRun> steps_;
   std::vector<Block> blocks_;

@@ -1,13 +1,32 @@
 // The public face of the runtime.
 #include "runtime/session.h"
 
-#include <new>
-
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/thread_pool.h"
 #include "runtime/graph_run.h"
 
 namespace hussar {
+
+static std::string input_names(const PlanGraph& graph) {
+  std::string names;
+  for (int32_t input : graph.inputs) names += (names.empty() ? "" : ", ") + graph.values[input].name;
+  return names;
+}
+
+namespace {
+
+// Run::isa from Plan::meta["target"].
+int isa_of(const Plan& plan) {
+  constexpr std::string_view kTargets[] = {"cpu:scalar", "cpu:avx2", "cpu:avx512"};
+  auto target = plan.meta.find("target");
+  for (int isa = 0; isa < 3 && target != plan.meta.end(); ++isa) {
+    if (target->second == kTargets[isa]) return isa;
+  }
+  return -1;
+}
+
+}  // namespace
 
 struct Session::State {
   std::shared_ptr<const Plan> plan;
@@ -30,26 +49,20 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Plan> pla
     auto it = plan->meta.find("threads");
     state.threads = it == plan->meta.end() ? 1 : std::max(1, std::min(1024, std::atoi(it->second.c_str())));
   }
-  state.run = std::make_unique<GraphRun>(*plan, plan->graph, state.threads);
+  state.run = std::make_unique<GraphRun>(*plan, plan->graph, state.threads, isa_of(*plan));
   state.plan = std::move(plan);
   state.inputs.resize(state.plan->graph.inputs.size());
-  try {
-    HUSSAR_TRY(state.run->create());
-  } catch (const std::bad_alloc&) {
-    return fail(ErrorCode::kRunFailed, "out of memory while creating the session");
-  }
+  HUSSAR_TRY(catching("create the session", [&] { return state.run->create(); }));
   return session;
 }
 
 Result<std::span<const Tensor>> Session::run_in_order(std::span<const Tensor> inputs) {
   State& state = *state_;
-  try {
+  return catching("run with inputs of these shapes", [&] {
     ThreadPool::Lease pool(ThreadPool::shared(), state.threads);
     bool observed = state.observer.time || state.observer.tensor;
     return state.run->run(inputs, pool, observed ? &state.observer : nullptr);
-  } catch (const std::bad_alloc&) {
-    return fail(ErrorCode::kRunFailed, "out of memory for inputs of these shapes");
-  }
+  });
 }
 
 Result<std::span<const Tensor>> Session::run(std::span<const NamedTensor> inputs) {
@@ -59,10 +72,8 @@ Result<std::span<const Tensor>> Session::run(std::span<const NamedTensor> inputs
   for (const NamedTensor& named : inputs) {
     size_t index = 0;
     while (index < graph.inputs.size() && graph.values[graph.inputs[index]].name != named.name) ++index;
-    std::string known;
-    for (int32_t input : graph.inputs) known += (known.empty() ? "" : ", ") + graph.values[input].name;
     HUSSAR_CHECK(index < graph.inputs.size(), ErrorCode::kUsage, "there is no input '{}'; the plan takes {}",
-                 named.name, known);
+                 named.name, input_names(graph));
     HUSSAR_CHECK(!state.inputs[index].valid(), ErrorCode::kUsage, "input '{}' is given twice", named.name);
     state.inputs[index] = named.tensor;
   }
@@ -76,8 +87,8 @@ Result<std::span<const Tensor>> Session::run(std::span<const NamedTensor> inputs
 Status Session::prepare(std::span<const Shape> shapes) {
   State& state = *state_;
   const PlanGraph& graph = state.plan->graph;
-  HUSSAR_CHECK(shapes.size() == graph.inputs.size(), ErrorCode::kUsage, "the plan takes {} inputs, {} shapes were given",
-               graph.inputs.size(), shapes.size());
+  HUSSAR_CHECK(shapes.size() == graph.inputs.size(), ErrorCode::kUsage,
+               "the plan takes {} inputs, {} shapes were given", graph.inputs.size(), shapes.size());
   std::vector<Tensor> inputs;
   for (size_t i = 0; i < shapes.size(); ++i) {
     inputs.push_back(Tensor::view(graph.values[graph.inputs[i]].dtype, shapes[i], nullptr));

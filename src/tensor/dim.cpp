@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -29,6 +30,14 @@ struct DimExpression {
   std::map<std::string, Term> terms;
 };
 
+// Larger expressions become symbols of their own: they can only come from a broken or hostile file, and everything here
+// takes time in proportion to the length.
+constexpr size_t kMaxKeyBytes = 4096;
+constexpr size_t kMaxTerms = 128;
+constexpr size_t kMaxNameBytes = 200;
+// parse() reads what print() writes: a level of nesting takes at least nine characters.
+constexpr int kMaxDepth = static_cast<int>(kMaxKeyBytes) / 9;
+
 namespace {
 
 std::string term_key(const std::vector<AtomPtr>& atoms) {
@@ -37,10 +46,42 @@ std::string term_key(const std::vector<AtomPtr>& atoms) {
   return key;
 }
 
+// Integer arithmetic that stops at +-kMost instead of overflowing. No machine has room for such dimensions.
+constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+
+int64_t clamped(int64_t value) { return std::max(value, -kMost); }
+
+int64_t add_clamped(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  if (__builtin_add_overflow(a, b, &sum)) return a < 0 ? -kMost : kMost;
+  return clamped(sum);
+}
+
+int64_t multiply_clamped(int64_t a, int64_t b) {
+  int64_t product = 0;
+  if (__builtin_mul_overflow(a, b, &product)) return (a < 0) != (b < 0) ? -kMost : kMost;
+  return clamped(product);
+}
+
 int64_t floor_divide(int64_t a, int64_t b) {
   if (b == 0) return 0;
+  a = clamped(a);  // the smallest integer has no opposite
   int64_t quotient = a / b;
   return (a % b != 0 && (a < 0) != (b < 0)) ? quotient - 1 : quotient;
+}
+
+bool is_name_character(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+
+// What parse() reads as a symbol.
+bool is_identifier(std::string_view name) {
+  return !name.empty() && name.size() <= kMaxNameBytes && std::isdigit(static_cast<unsigned char>(name[0])) == 0 &&
+         std::all_of(name.begin(), name.end(), is_name_character);
+}
+
+uint64_t hash_text(std::string_view text) {
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+  return hash;
 }
 
 }  // namespace
@@ -58,6 +99,13 @@ struct DimAlgebra {
     std::erase_if(terms, [](const auto& entry) { return entry.second.coefficient == 0; });
     if (terms.empty()) return Dim(0);
     if (terms.size() == 1 && terms.begin()->first.empty()) return Dim(terms.begin()->second.coefficient);
+    size_t bytes = 0;
+    for (const auto& [key, term] : terms) bytes += key.size() + 20;
+    if (terms.size() > kMaxTerms || bytes > kMaxKeyBytes) {
+      std::string all;
+      for (const auto& [key, term] : terms) all += fmt::format("{}*{}+", term.coefficient, key);
+      return Dim::symbol(fmt::format("huge_{:016x}", hash_text(all)));
+    }
     Dim dim;
     dim.expression_ = std::make_shared<const DimExpression>(DimExpression{std::move(terms)});
     return dim;
@@ -80,12 +128,12 @@ struct DimAlgebra {
   static void add(Terms& sum, const Terms& other, int64_t factor) {
     for (const auto& [key, term] : other) {
       auto [it, inserted] = sum.try_emplace(key, Term{0, term.atoms});
-      it->second.coefficient += term.coefficient * factor;
+      it->second.coefficient = add_clamped(it->second.coefficient, multiply_clamped(term.coefficient, factor));
     }
   }
 
   static Term multiply(const Term& a, const Term& b) {
-    Term result{a.coefficient * b.coefficient, a.atoms};
+    Term result{multiply_clamped(a.coefficient, b.coefficient), a.atoms};
     result.atoms.insert(result.atoms.end(), b.atoms.begin(), b.atoms.end());
     std::sort(result.atoms.begin(), result.atoms.end(),
               [](const AtomPtr& x, const AtomPtr& y) { return x->key < y->key; });
@@ -94,8 +142,8 @@ struct DimAlgebra {
 
   // a / b when b divides a exactly.
   static std::optional<Term> divide(const Term& a, const Term& b) {
-    if (b.coefficient == 0 || a.coefficient % b.coefficient != 0) return std::nullopt;
-    Term result{a.coefficient / b.coefficient, a.atoms};
+    if (b.coefficient == 0 || clamped(a.coefficient) % b.coefficient != 0) return std::nullopt;
+    Term result{clamped(a.coefficient) / b.coefficient, a.atoms};
     for (const AtomPtr& atom : b.atoms) {
       auto it = std::find_if(result.atoms.begin(), result.atoms.end(),
                              [&](const AtomPtr& candidate) { return candidate->key == atom->key; });
@@ -128,6 +176,41 @@ struct DimAlgebra {
       std::erase_if(rest, [](const auto& entry) { return entry.second.coefficient == 0; });
     }
     return from(std::move(quotient));
+  }
+
+  // A lower bound for all assignments; nullopt when there is none or it is not seen.
+  static std::optional<int64_t> least(const Dim& dim) {
+    if (dim.is_constant()) return dim.value_;
+    int64_t sum = 0;
+    for (const auto& [key, term] : dim.expression_->terms) {
+      if (key.empty()) {
+        sum = add_clamped(sum, term.coefficient);
+        continue;
+      }
+      if (term.coefficient < 0) return std::nullopt;
+      int64_t product = term.coefficient;
+      for (const AtomPtr& atom : term.atoms) {
+        auto bound = least(*atom);
+        if (!bound || (*bound < 0 && term.atoms.size() > 1)) return std::nullopt;
+        product = multiply_clamped(product, *bound);
+      }
+      sum = add_clamped(sum, product);
+    }
+    return sum;
+  }
+
+  static std::optional<int64_t> least(const Atom& atom) {
+    if (atom.kind == AtomKind::kSymbol) return 0;
+    auto a = least(atom.a), b = least(atom.b);
+    switch (atom.kind) {
+      case AtomKind::kFloorDiv:
+        if (!a || !b || *b < 0) return std::nullopt;
+        if (atom.b.is_constant() && *b > 0) return floor_divide(*a, *b);
+        // Of a negative dividend, the least quotient is the one by the smallest divisor; division by zero yields 0.
+        return *a >= 0 ? 0 : floor_divide(*a, std::max<int64_t>(*b, 1));
+      case AtomKind::kMin: return a && b ? std::optional(std::min(*a, *b)) : std::nullopt;
+      default: return a && b ? std::max(a, b) : (a ? a : b);
+    }
   }
 
   static std::optional<int64_t> evaluate(const Dim& dim, const Dim::Lookup& lookup) {
@@ -177,7 +260,7 @@ struct DimAlgebra {
     auto append = [&](const std::string& key, int64_t coefficient) {
       if (coefficient < 0) text += '-';
       else if (!text.empty()) text += '+';
-      int64_t magnitude = coefficient < 0 ? -coefficient : coefficient;
+      int64_t magnitude = coefficient < 0 ? -clamped(coefficient) : coefficient;
       if (key.empty()) text += std::to_string(magnitude);
       else text += magnitude == 1 ? key : fmt::format("{}*{}", magnitude, key);
     };
@@ -194,7 +277,7 @@ struct DimAlgebra {
 Dim Dim::symbol(std::string_view name) {
   auto atom = std::make_shared<Atom>();
   atom->kind = AtomKind::kSymbol;
-  atom->key = std::string(name);
+  atom->key = is_identifier(name) ? std::string(name) : fmt::format("s_{:016x}", hash_text(name));
   return DimAlgebra::from_atom(std::move(atom));
 }
 
@@ -204,21 +287,21 @@ bool Dim::operator==(const Dim& other) const {
 }
 
 Dim operator+(const Dim& a, const Dim& b) {
-  if (a.is_constant() && b.is_constant()) return Dim(a.value_ + b.value_);
+  if (a.is_constant() && b.is_constant()) return Dim(add_clamped(a.value_, b.value_));
   auto sum = DimAlgebra::terms(a);
   DimAlgebra::add(sum, DimAlgebra::terms(b), 1);
   return DimAlgebra::from(std::move(sum));
 }
 
 Dim operator-(const Dim& a, const Dim& b) {
-  if (a.is_constant() && b.is_constant()) return Dim(a.value_ - b.value_);
+  if (a.is_constant() && b.is_constant()) return Dim(add_clamped(a.value_, -clamped(b.value_)));
   auto sum = DimAlgebra::terms(a);
   DimAlgebra::add(sum, DimAlgebra::terms(b), -1);
   return DimAlgebra::from(std::move(sum));
 }
 
 Dim operator*(const Dim& a, const Dim& b) {
-  if (a.is_constant() && b.is_constant()) return Dim(a.value_ * b.value_);
+  if (a.is_constant() && b.is_constant()) return Dim(multiply_clamped(a.value_, b.value_));
   DimAlgebra::Terms result;
   for (const auto& [key_a, term_a] : DimAlgebra::terms(a)) {
     for (const auto& [key_b, term_b] : DimAlgebra::terms(b)) {
@@ -239,7 +322,10 @@ Dim floor_div(const Dim& a, const Dim& b) {
   for (const auto& [key, term] : DimAlgebra::terms(a)) {
     int64_t quotient = floor_divide(term.coefficient, b.value_);
     whole.emplace(key, Term{quotient, term.atoms});
-    rest.emplace(key, Term{term.coefficient - quotient * b.value_, term.atoms});
+    // In [0, b); the product may pass the smallest integer, the difference does not.
+    auto remainder = static_cast<uint64_t>(term.coefficient) -
+                     static_cast<uint64_t>(quotient) * static_cast<uint64_t>(b.value_);
+    rest.emplace(key, Term{static_cast<int64_t>(remainder), term.atoms});
   }
   Dim remainder = DimAlgebra::from(std::move(rest));
   Dim fraction = remainder.is_constant() ? Dim(floor_divide(remainder.value_, b.value_))
@@ -263,13 +349,8 @@ Dim max(const Dim& a, const Dim& b) {
 }
 
 bool known_at_least(const Dim& a, int64_t bound) {
-  // Atoms are taken as >= 0: symbols are dimensions, and shape arithmetic divides and clamps non-negative quantities.
-  int64_t constant = 0;
-  for (const auto& [key, term] : DimAlgebra::terms(a)) {
-    if (key.empty()) constant = term.coefficient;
-    else if (term.coefficient < 0) return false;
-  }
-  return constant >= bound;
+  auto least = DimAlgebra::least(a);
+  return least && *least >= bound;
 }
 
 std::optional<int64_t> Dim::evaluate(const Lookup& lookup) const { return DimAlgebra::evaluate(*this, lookup); }
@@ -309,7 +390,7 @@ struct DimParser {
   }
 
   std::optional<Dim> sum() {
-    if (++depth > 64) return std::nullopt;
+    if (++depth > kMaxDepth) return std::nullopt;
     bool negative = accept('-');
     auto first = product();
     if (!first) return std::nullopt;
@@ -336,10 +417,9 @@ struct DimParser {
 
   std::optional<Dim> factor() {
     size_t begin = position;
-    auto is_name = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; };
-    while (position < text.size() && is_name(text[position])) ++position;
+    while (position < text.size() && is_name_character(text[position])) ++position;
     std::string_view word = text.substr(begin, position - begin);
-    if (word.empty() || word.size() > 200) return std::nullopt;
+    if (word.empty() || word.size() > kMaxNameBytes) return std::nullopt;
     if (std::isdigit(static_cast<unsigned char>(word[0])) != 0) {
       int64_t value = 0;
       for (char c : word) {

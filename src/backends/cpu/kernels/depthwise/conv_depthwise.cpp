@@ -68,7 +68,7 @@ Status run(const Run& run) {
   args.weights = run.inputs[1].f32();
   args.output = run.outputs[0].f32_out();
   args.epilogue = make_epilogue(run, state.epilogue, operands);
-  const DepthwiseTable& table = select_depthwise_table(active_isa());
+  const DepthwiseTable& table = select_depthwise_table(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int share) { table.conv(args, {share, state.shares}); });
   return {};
 }

@@ -1,0 +1,37 @@
+// Aligned memory whose size is checked, and the border that exceptions do not cross.
+#pragma once
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <new>
+
+#include "base/error.h"
+
+namespace hussar {
+
+// The bytes of physical memory of this machine. Anything larger can only come from a broken or hostile file.
+size_t physical_memory();
+
+// 64-byte aligned, at least 64 bytes, freed with std::free. Throws std::bad_alloc, also when `bytes` is more than the
+// machine has: memory that is promised and not there ends the process later, without a message.
+std::byte* allocate_aligned(size_t bytes);
+
+struct FreeAligned {
+  void operator()(std::byte* memory) const;
+};
+using AlignedMemory = std::unique_ptr<std::byte, FreeAligned>;
+
+// Calls a function that returns a Result and turns what it throws into an Error. For the outermost functions of the
+// library: inside, only the standard library throws, when memory runs out.
+template <class Function>
+auto catching(const char* what, Function&& function) -> decltype(function()) {
+  try {
+    return function();
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kRunFailed, "not enough memory to {}: its tensors are too large for this machine", what);
+  } catch (const std::exception& error) {
+    return fail(ErrorCode::kRunFailed, "cannot {}: {}", what, error.what());
+  }
+}
+
+}  // namespace hussar

@@ -1,0 +1,168 @@
+// hussar.Attention: softmax(scale * q k^T + mask) v for every head. Passes form it from matrix products and Softmax.
+//
+// Inputs: q, k, v, and an optional float mask that is added to the scores and broadcasts to [B][heads][Q][K]. A query
+// whose keys are all at -infinity gives zeros.
+// Attributes: heads; kv_heads (default heads; a divisor of it: consecutive query heads share one); head_dim; v_head_dim
+// (default head_dim); scale (default 1/sqrt(head_dim)); causal=1: query i sees the keys up to i + K - Q.
+// head_major has one bit per tensor (1 q, 2 k, 4 v, 8 output). A tensor with its bit is [B][heads][length][dim], one
+// without is [B][length][width], where head h begins at column <q|k|v>_offset + h * dim: so one tensor may hold q, k
+// and v side by side. k_transposed=1: k is [B][kv_heads][head_dim][K].
+#include "ops/evaluate.h"
+#include "ops/infer.h"
+#include "ops/op_def.h"
+
+namespace hussar {
+namespace {
+
+enum Bit : int64_t { kQ = 1, kK = 2, kV = 4, kOut = 8 };
+
+struct Form {
+  int64_t heads, kv_heads, head_dim, v_head_dim, head_major;
+  bool causal, k_transposed;
+
+  bool is_head_major(Bit bit) const { return (head_major & bit) != 0; }
+};
+
+Form form_of(const Attributes& attributes) {
+  Form form{};
+  form.heads = attributes.get_int("heads", 0);
+  form.kv_heads = attributes.get_int("kv_heads", form.heads);
+  form.head_dim = attributes.get_int("head_dim", 0);
+  form.v_head_dim = attributes.get_int("v_head_dim", form.head_dim);
+  form.head_major = attributes.get_int("head_major", 0);
+  form.causal = attributes.get_int("causal", 0) != 0;
+  form.k_transposed = attributes.get_int("k_transposed", 0) != 0;
+  return form;
+}
+
+// Where the rows of one head of an operand lie.
+struct View {
+  const float* data;
+  int64_t batch_stride, head_stride, row_stride, column_stride;
+
+  const float* at(int64_t batch, int64_t head) const { return data + batch * batch_stride + head * head_stride; }
+};
+
+View view_of(const Tensor& tensor, bool head_major, int64_t offset, int64_t dim, bool transposed = false) {
+  const Shape& shape = tensor.shape();
+  const auto* data = tensor.data<float>();
+  if (transposed) return {data, shape.elements(1, 4), shape.elements(2, 4), 1, shape[3]};
+  if (head_major) return {data, shape.elements(1, 4), shape.elements(2, 4), shape[3], 1};
+  return {data + offset, shape[1] * shape[2], dim, shape[2], 1};
+}
+
+Status check_form(const InferContext& context, const Form& form) {
+  bool ok = form.heads > 0 && form.kv_heads > 0 && form.heads % form.kv_heads == 0 && form.head_dim > 0 &&
+            form.v_head_dim > 0 && form.head_major >= 0 && form.head_major < 16;
+  if (!ok) return context.fail("heads, kv_heads, head_dim or head_major make no sense");
+  auto check = [&](size_t input, bool head_major, int64_t heads, int64_t dim, const char* offset) -> Status {
+    const Dims* dims = context.dims(input);
+    if (context.dtype(input) != DType::kFloat32) return context.fail("input {} must be float32", input);
+    if (dims == nullptr) return {};
+    if (dims->size() != (head_major ? 4U : 3U)) return context.fail("input {} has the rank {}", input, dims->size());
+    int64_t end = context.attributes.get_int(offset, 0) + heads * dim;
+    bool fits = true;
+    if (head_major) {
+      const Dim& columns = (*dims)[input == 1 && form.k_transposed ? 2 : 3];
+      fits = (!(*dims)[1].is_constant() || (*dims)[1].is(heads)) && (!columns.is_constant() || columns.is(dim));
+    } else if ((*dims)[2].is_constant()) {
+      fits = context.attributes.get_int(offset, 0) >= 0 && (*dims)[2].value() >= end;
+    }
+    if (!fits) return context.fail("input {} has the shape {}", input, to_string(*dims));
+    return {};
+  };
+  HUSSAR_TRY(check(0, form.is_head_major(kQ), form.heads, form.head_dim, "q_offset"));
+  HUSSAR_TRY(check(1, form.is_head_major(kK) || form.k_transposed, form.kv_heads, form.head_dim, "k_offset"));
+  return check(2, form.is_head_major(kV), form.kv_heads, form.v_head_dim, "v_offset");
+}
+
+Status infer(InferContext& context) {
+  Form form = form_of(context.attributes);
+  HUSSAR_TRY(check_form(context, form));
+  const Dims* q = context.dims(0);
+  Dim batch = q != nullptr ? (*q)[0] : context.fresh();
+  Dim length = q != nullptr ? (*q)[form.is_head_major(kQ) ? 2 : 1] : context.fresh();
+  if (form.is_head_major(kOut)) {
+    context.set(0, DType::kFloat32, {batch, Dim(form.heads), length, Dim(form.v_head_dim)});
+  } else {
+    context.set(0, DType::kFloat32, {batch, length, Dim(form.heads * form.v_head_dim)});
+  }
+  return {};
+}
+
+// One query row: its scores become probabilities, whose mean of the rows of v is the output.
+void attend(const Form& form, const View& k, const View& v, int64_t batch, int64_t kv_head, int64_t keys,
+            const float* query, double scale, const std::function<double(int64_t)>& mask, float* out) {
+  const float* key = k.at(batch, kv_head);
+  const float* value = v.at(batch, kv_head);
+  std::vector<double> scores(static_cast<size_t>(keys));
+  double largest = -std::numeric_limits<double>::infinity(), sum = 0;
+  for (int64_t j = 0; j < keys; ++j) {
+    double dot = 0;
+    for (int64_t d = 0; d < form.head_dim; ++d) {
+      dot += static_cast<double>(query[d]) * static_cast<double>(key[j * k.row_stride + d * k.column_stride]);
+    }
+    scores[static_cast<size_t>(j)] = dot * scale + mask(j);
+    largest = std::max(largest, scores[static_cast<size_t>(j)]);
+  }
+  if (largest == -std::numeric_limits<double>::infinity()) {
+    std::fill_n(out, form.v_head_dim, 0.0F);
+    return;
+  }
+  for (double& score : scores) sum += score = std::exp(score - largest);
+  for (int64_t d = 0; d < form.v_head_dim; ++d) {
+    double total = 0;
+    for (int64_t j = 0; j < keys; ++j) {
+      total += scores[static_cast<size_t>(j)] * static_cast<double>(value[j * v.row_stride + d]);
+    }
+    out[d] = static_cast<float>(total / sum);
+  }
+}
+
+Status evaluate(EvalContext& context) {
+  const Attributes& attributes = context.attributes;
+  Form form = form_of(attributes);
+  View q = view_of(context.input(0), form.is_head_major(kQ), attributes.get_int("q_offset", 0), form.head_dim);
+  View k = view_of(context.input(1), form.is_head_major(kK), attributes.get_int("k_offset", 0), form.head_dim,
+                   form.k_transposed);
+  View v = view_of(context.input(2), form.is_head_major(kV), attributes.get_int("v_offset", 0), form.v_head_dim);
+  Tensor& output = context.output();
+  View y = view_of(output, form.is_head_major(kOut), 0, form.v_head_dim);
+  int64_t batch = context.shape(0)[0], queries = context.shape(0)[form.is_head_major(kQ) ? 2 : 1];
+  int64_t keys = context.shape(2)[form.is_head_major(kV) ? 2 : 1];
+  double scale = attributes.get_float("scale", 1.0F / std::sqrt(static_cast<float>(form.head_dim)));
+  Ints mask_strides(4, 0);
+  if (context.has(3)) mask_strides = broadcast_strides(context.shape(3), Shape{batch, form.heads, queries, keys});
+  for (int64_t b = 0; b < batch; ++b) {
+    for (int64_t h = 0; h < form.heads; ++h) {
+      for (int64_t i = 0; i < queries; ++i) {
+        auto mask = [&](int64_t j) -> double {
+          if (form.causal && j > i + keys - queries) return -std::numeric_limits<double>::infinity();
+          if (!context.has(3)) return 0;
+          return context.input(3)
+              .data<float>()[b * mask_strides[0] + h * mask_strides[1] + i * mask_strides[2] + j * mask_strides[3]];
+        };
+        float* out = output.data<float>() + (y.at(b, h) - y.data) + i * y.row_stride;
+        attend(form, k, v, b, h / (form.heads / form.kv_heads), keys, q.at(b, h) + i * q.row_stride, scale, mask, out);
+      }
+    }
+  }
+  return {};
+}
+
+double flops(const Node& node) {
+  auto q = node.input(0) != nullptr ? node.input(0)->static_shape() : std::nullopt;
+  auto v = node.input(2) != nullptr ? node.input(2)->static_shape() : std::nullopt;
+  if (!q || !v) return 0;
+  Form form = form_of(node.attributes);
+  int64_t queries = (*q)[0] * (*q)[form.is_head_major(kQ) ? 2 : 1], keys = (*v)[form.is_head_major(kV) ? 2 : 1];
+  return 2.0 * static_cast<double>(queries * keys) *
+         static_cast<double>(form.heads * (form.head_dim + form.v_head_dim));
+}
+
+}  // namespace
+
+extern const OpDef hussar_attention_op = {
+    .name = "hussar.Attention", .min_inputs = 3, .max_inputs = 4, .infer = infer, .evaluate = evaluate, .flops = flops};
+
+}  // namespace hussar
