@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "hussar/tensor.h"
+#include "tensor/attributes.h"
 #include "tensor/convert.h"
 
 namespace hussar {

@@ -17,7 +17,7 @@ static Status upgrade(UpgradeContext& context) {
   context.graph.set_input(&node, 1, nullptr);
   context.graph.append_input(&node, scales);
   bool shrinks = false;
-  if (scales != nullptr && scales->is_constant()) {
+  if (scales != nullptr && scales->is_constant() && is_floating(scales->constant->dtype())) {
     for (float scale : Elements<float>(*scales->constant)) shrinks = shrinks || scale < 1;
   }
   node.attributes.set("coordinate_transformation_mode", std::string("asymmetric"));

@@ -26,12 +26,15 @@ Result<Dims> part_lengths(const InferContext& context, const Dim& whole) {
     }
     bool fits = static_cast<int64_t>(given->size()) == count;
     if (sum.is_constant() && whole.is_constant()) fits = fits && sum == whole;
-    if (!fits) return context.fail("split {} does not fit {} outputs and {} elements", to_string(*given), count, whole.to_string());
+    if (!fits)
+      return context.fail("split {} does not fit {} outputs and {} elements", to_string(*given), count,
+                          whole.to_string());
     return *given;
   }
   bool uneven = context.attributes.has("num_outputs");
   if (uneven && context.attributes.get_int("num_outputs", 0) != count) {
-    return context.fail("num_outputs is {} but there are {} outputs", context.attributes.get_int("num_outputs", 0), count);
+    return context.fail("num_outputs is {} but there are {} outputs", context.attributes.get_int("num_outputs", 0),
+                        count);
   }
   if (!uneven && whole.is_constant() && whole.value() % count != 0) {
     return context.fail("{} elements cannot be split into {} equal parts", whole.value(), count);
@@ -83,8 +86,10 @@ Status evaluate(EvalContext& context) {
   for (size_t i = 0; i < context.output_count(); ++i) {
     // An output that nobody wants still takes its part of the input.
     int64_t length = whole.length / static_cast<int64_t>(context.output_count());
-    if (!given.empty()) length = given[i];
-    else if (context.wants(i)) length = split_at(context.output(i).shape(), axis).length;
+    if (!given.empty())
+      length = given[i];
+    else if (context.wants(i))
+      length = split_at(context.output(i).shape(), axis).length;
     else if (context.attributes.has("num_outputs")) {
       auto count = static_cast<int64_t>(context.output_count());
       length = (whole.length + count - 1) / count;

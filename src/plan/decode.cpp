@@ -45,26 +45,18 @@ Tensor decode_tensor(ByteReader& in) {
 
 Attribute decode_attribute(ByteReader& in) {
   switch (in.get<uint8_t>()) {
-    case 0:
-      return in.get<int64_t>();
-    case 1:
-      return in.get<float>();
-    case 2:
-      return in.get_string();
-    case 3:
-      return decode_tensor(in);
-    case 4:
-      return in.get_list<int64_t>();
-    case 5:
-      return in.get_list<float>();
+    case 0: return in.get<int64_t>();
+    case 1: return in.get<float>();
+    case 2: return in.get_string();
+    case 3: return decode_tensor(in);
+    case 4: return in.get_list<int64_t>();
+    case 5: return in.get_list<float>();
     case 6: {
       Strings list(in.get_count(8));
       for (std::string& text : list) text = in.get_string();
       return list;
     }
-    default:
-      in.fail();
-      return int64_t{0};
+    default: in.fail(); return int64_t{0};
   }
 }
 

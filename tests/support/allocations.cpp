@@ -21,9 +21,6 @@ int64_t allocation_count() { return count.load(); }
 
 #ifdef HUSSAR_COUNT_ALLOCATIONS
 
-// GCC inlines the operators below and then takes their malloc and free for a mismatch.
-#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
-
 extern "C" {
 void* __real_malloc(size_t size);
 void* __real_calloc(size_t count, size_t size);
@@ -48,6 +45,13 @@ void* __wrap_aligned_alloc(size_t alignment, size_t size) {
 }
 }
 
+#endif
+
+// GCC inlines the operators below and then takes their malloc and free for a mismatch.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
+// In sanitizer builds too: their own operator new ends the process when memory runs out, the library counts on an
+// exception.
 void* operator new(size_t size) {
   void* memory = std::malloc(size == 0 ? 1 : size);
   if (memory == nullptr) throw std::bad_alloc();
@@ -58,5 +62,3 @@ void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
-
-#endif

@@ -15,7 +15,7 @@ TABLE: dict[str, set[str]] = {
     "ops": {"graph", "tensor", "base"},
     "onnx": {"ops", "graph", "tensor", "base"},
     "tactics": {"ops", "graph", "tensor", "base"},
-    "passes": {"tactics/tactic.h", "ops", "graph", "tensor", "base"},
+    "passes": {"tactics/tactic.h", "tactics/choose.h", "ops", "graph", "tensor", "base"},
     "plan": {"tensor", "base"},
     # graph comes with tactics/tactic.h: a tactic sees the node that it is asked about.
     "backends/cpu": {"tactics/tactic.h", "plan/kernel.h", "plan/plan.h", "graph/graph.h", "tensor", "base"},
@@ -47,7 +47,8 @@ def room_of(path: pathlib.Path) -> str | None:
 
 def resolve(path: pathlib.Path, name: str) -> pathlib.Path | None:
     """The project file that `#include "name"` in `path` means."""
-    for folder in (path.parent, pathlib.Path("src"), pathlib.Path("include"), pathlib.Path(".")):
+    for folder in (path.parent, pathlib.Path("src"), pathlib.Path("include"), pathlib.Path("tools/cli"),
+                   pathlib.Path(".")):
         if (ROOT / folder / name).is_file():
             return pathlib.Path((ROOT / folder / name).resolve().relative_to(ROOT))
     return None

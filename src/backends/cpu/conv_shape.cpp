@@ -66,7 +66,8 @@ Status fill_conv_args(const Prepare& prepare, ConvArgs& args) {
     args.dilation[at] = dilations[axis];
     args.pad[at] = pads[axis];
     if (auto_pad == "SAME_UPPER" || auto_pad == "SAME_LOWER") {
-      int64_t total = (args.out[at] - 1) * args.stride[at] + (args.kernel[at] - 1) * args.dilation[at] + 1 - args.in[at];
+      int64_t total =
+          (args.out[at] - 1) * args.stride[at] + (args.kernel[at] - 1) * args.dilation[at] + 1 - args.in[at];
       total = std::max<int64_t>(total, 0);
       args.pad[at] = auto_pad == "SAME_UPPER" ? total / 2 : (total + 1) / 2;
     } else if (auto_pad == "VALID") {

@@ -35,11 +35,8 @@ Isa usable_isa(int wanted);
   }                                                           \
   inline const Table& select_##name(::hussar::cpu::Isa isa) { \
     switch (isa) {                                            \
-      case ::hussar::cpu::Isa::kAvx512:                       \
-        return avx512::name;                                  \
-      case ::hussar::cpu::Isa::kAvx2:                         \
-        return avx2::name;                                    \
-      default:                                                \
-        return scalar::name;                                  \
+      case ::hussar::cpu::Isa::kAvx512: return avx512::name;  \
+      case ::hussar::cpu::Isa::kAvx2: return avx2::name;      \
+      default: return scalar::name;                           \
     }                                                         \
   }

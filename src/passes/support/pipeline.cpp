@@ -22,16 +22,19 @@ constexpr std::string_view kOrder[] = {
     "recognise_softmax",      // before attention, which contains one
     "recognise_gelu",         // before HardSwish and Swish only by custom: they share no formula
     "recognise_silu",
-    "recognise_hard_swish",   // before fold_batch_norm, which would move the + 3 into a convolution's bias
+    "recognise_hard_swish",  // before fold_batch_norm, which would move the + 3 into a convolution's bias
     "recognise_mish",
     "recognise_leaky_relu",
+    "recognise_attention",    // before transposes move: it looks for those that exporters write
+    "merge_qkv",              // what attention reads is known now
+    "eliminate_transposes",   // before what depends on axes having their usual meaning
     "recognise_global_pool",  // after recognise_layer_norm
     "fold_pad",               // needs constant pads
     "fold_batch_norm",        // after the activations: what they contain must not be folded away
     "lower_gemm",             // before fusion, which then adds its bias in the product's epilogue
-    "fuse_pointwise",   // after everything that recognises patterns: it hides single operators
-    "choose_layouts",   // fused nodes are the units that have a layout
-    "slice_channels",   // needs the layouts; last, because slices tie values together
+    "fuse_pointwise",         // after everything that recognises patterns: it hides single operators
+    "choose_layouts",         // fused nodes are the units that have a layout
+    "slice_channels",         // needs the layouts; last, because slices tie values together
 };
 
 double milliseconds_since(std::chrono::steady_clock::time_point begin) {

@@ -147,8 +147,8 @@ struct Block {
 };
 
 AttentionScores scores_of(const Run& run, const State& state, const Block& block) {
-  AttentionScores scores{block.scores, state.pitch, block.rows, state.keys, state.keys, state.scale, nullptr,
-                         state.mask_row, state.mask_column, block.sums};
+  AttentionScores scores{block.scores, state.pitch, block.rows,     state.keys,        state.keys,
+                         state.scale,  nullptr,     state.mask_row, state.mask_column, block.sums};
   if (state.causal) scores.first_limit = block.first + state.keys - state.queries + 1;
   // Without a causal bound every row sees all keys: the limit only grows from row to row.
   if (run.inputs.size() > 3 && run.inputs[3].present()) {

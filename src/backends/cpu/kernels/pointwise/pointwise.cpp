@@ -185,8 +185,10 @@ Status run(const Run& run) {
       end = share + 1 == state.shares ? total : end / 16 * 16;
     }
     if (begin >= end) return;
-    if (one_row) run_columns(run, state, table, begin, end);
-    else run_rows(run, state, table, begin, end);
+    if (one_row)
+      run_columns(run, state, table, begin, end);
+    else
+      run_rows(run, state, table, begin, end);
   });
   return {};
 }

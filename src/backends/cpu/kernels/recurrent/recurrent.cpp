@@ -130,7 +130,7 @@ void add_biases(const Run& run, const State& state, float* out) {
 
 // products[d] = x w[d] + bias[d], over all steps and sequences.
 void multiply_inputs(const Run& run, const State& state, float* scratch) {
-  const TileTable& table = select_tile_table(usable_isa(run.isa));
+  const TileTable& table = select_tile_table(active_isa());
   for (int64_t d = 0; d < state.directions; ++d) {
     PackArgs pack;
     pack.k = state.inputs;
@@ -188,8 +188,9 @@ void advance(const State& state, const RecurrentTable& table, const Sequence& se
   table.gru_cell(sequence.work, inputs + 2 * hidden, reset, candidate, sequence.h, hidden);
 }
 
-void run_sequence(const Run& run, const State& state, float* scratch, int64_t d, int64_t b, float* work, float* inputs) {
-  const RecurrentTable& table = select_recurrent_table(usable_isa(run.isa));
+void run_sequence(const Run& run, const State& state, float* scratch, int64_t d, int64_t b, float* work,
+                  float* inputs) {
+  const RecurrentTable& table = select_recurrent_table(active_isa());
   int64_t hidden = state.hidden, place = (d * state.batch + b) * hidden;
   const float* bias = optional_input(run, kBias);
   bool apart = !state.is_lstm && state.linear_before_reset && bias != nullptr;

@@ -1,4 +1,5 @@
-// softmax: Softmax and LogSoftmax in FP32 along any axis of plain tensors, and along the channels of channels-last ones.
+// softmax: Softmax and LogSoftmax in FP32 along any axis of plain tensors, and along the channels of channels-last
+// ones.
 #include "backends/cpu/kernels/softmax/softmax.h"
 
 #include "backends/cpu/kernel_support.h"
@@ -73,8 +74,8 @@ Status run(const Run& run) {
       int64_t outer = unit / blocks, first = unit % blocks;
       int64_t last = std::min(blocks, first + range.end - unit);
       int64_t offset = outer * state.length * state.inner;
-      table.columns({x + offset, y + offset, state.length, state.inner, first * 16,
-                     std::min(last * 16, state.inner), state.log});
+      table.columns(
+          {x + offset, y + offset, state.length, state.inner, first * 16, std::min(last * 16, state.inner), state.log});
       unit += last - first;
     }
   });

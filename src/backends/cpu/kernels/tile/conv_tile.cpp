@@ -51,7 +51,8 @@ Status prepare(Prepare& prepare) {
   const ConvArgs& args = state.args;
   int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
   int64_t pixels = args.batch * args.out[0] * args.out[1] * args.out[2];
-  double flops = 2.0 * static_cast<double>(pixels * args.groups * args.filters) * static_cast<double>(taps * args.channels);
+  double flops =
+      2.0 * static_cast<double>(pixels * args.groups * args.filters) * static_cast<double>(taps * args.channels);
   state.shares = share_count(flops, prepare.threads);
   state.scratch_per_share = tile_scratch_bytes(taps * args.channels);
   prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares);

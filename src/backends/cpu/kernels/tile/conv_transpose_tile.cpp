@@ -31,7 +31,8 @@ Refusal supports(const Problem& problem) {
   const Attributes& attributes = problem.node.attributes;
   int64_t group = attributes.get_int("group", 1);
   if (group < 1 || w->constant->shape()[0] % group != 0 || w->constant->elements() == 0) return "group";
-  if (attributes.get_string("auto_pad", "NOTSET") != "NOTSET" || attributes.has("output_shape")) return "automatic pads";
+  if (attributes.get_string("auto_pad", "NOTSET") != "NOTSET" || attributes.has("output_shape"))
+    return "automatic pads";
   return check_epilogue(problem);
 }
 

@@ -203,7 +203,7 @@ Status run(const Run& run) {
   int64_t b_stride = uniform_stride(state, state.b);
   if (!state.b_is_packed && state.uniform) {
     PackArgs pack_args{b_stride == 0 ? 1 : state.batch, state.k, state.n, gemm.b, b_stride, state.b.row_stride,
-                       state.b.column_stride, packed};
+                       state.b.column_stride,           packed};
     run.pool.run(state.shares, [&](int share) { table.pack(pack_args, {share, state.shares}); });
     gemm.b = packed;
     gemm.b_batch_stride = b_stride == 0 ? 0 : state.packed_floats;
@@ -212,8 +212,14 @@ Status run(const Run& run) {
     if (!state.uniform) {
       gemm.a = run.inputs[0].f32() + offset_of(state, state.a, index);
       gemm.c = run.outputs[0].f32_out() + index * state.m * state.n;
-      PackArgs pack_args{1, state.k, state.n, run.inputs[1].f32() + offset_of(state, state.b, index), 0,
-                         state.b.row_stride, state.b.column_stride, packed};
+      PackArgs pack_args{1,
+                         state.k,
+                         state.n,
+                         run.inputs[1].f32() + offset_of(state, state.b, index),
+                         0,
+                         state.b.row_stride,
+                         state.b.column_stride,
+                         packed};
       if (!state.b_is_packed) {
         run.pool.run(state.shares, [&](int share) { table.pack(pack_args, {share, state.shares}); });
         gemm.b = packed;

@@ -1,0 +1,175 @@
+// Sessions: what callers do wrong, NaN, shapes that change, and no allocation once shapes have been seen.
+#include "runtime/session.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/support/allocations.h"
+#include "tests/support/pipeline.h"
+#include "tests/support/small_models.h"
+
+namespace hussar {
+namespace {
+
+using namespace tests;  // NOLINT
+
+std::shared_ptr<const Plan> plan_of(const Message& model, int threads = 1) {
+  CompileOptions options;
+  options.threads = threads;
+  auto plan = build(model.bytes(), options);
+  EXPECT_TRUE(plan) << plan.error().message;
+  return plan ? *plan : nullptr;
+}
+
+std::unique_ptr<Session> session_of(const Message& model, int threads = 1) {
+  auto session = Session::create(plan_of(model, threads));
+  EXPECT_TRUE(session) << session.error().message;
+  return session ? std::move(*session) : nullptr;
+}
+
+Tensor filled(const Shape& shape, float value) {
+  Tensor tensor(DType::kFloat32, shape);
+  std::fill_n(tensor.data<float>(), tensor.elements(), value);
+  return tensor;
+}
+
+void expect_usage_error(const Result<std::span<const Tensor>>& result, const char* words) {
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, ErrorCode::kUsage) << result.error().message;
+  EXPECT_NE(result.error().message.find(words), std::string::npos) << result.error().message;
+}
+
+TEST(Session, WrongNames) {
+  auto session = session_of(dense_model());
+  Tensor x = filled({2, 3}, 1);
+  expect_usage_error(session->run(std::vector<NamedTensor>{{"z", x}}), "takes x");
+  expect_usage_error(session->run(std::vector<NamedTensor>{{"x", x}, {"x", x}}), "twice");
+  expect_usage_error(session->run(std::vector<NamedTensor>{{"x", x}, {"w", x}}), "no input 'w'");
+  expect_usage_error(session->run(std::vector<NamedTensor>{}), "missing");
+  expect_usage_error(session->run(std::vector<NamedTensor>{{"x", Tensor()}}), "missing");
+  EXPECT_TRUE(session->run(std::vector<NamedTensor>{{"x", x}}));
+}
+
+TEST(Session, WrongShapesAndTypes) {
+  auto session = session_of(dense_model());
+  auto run = [&](const Tensor& x) { return session->run(std::vector<NamedTensor>{{"x", x}}); };
+  expect_usage_error(run(filled({3, 2}, 1)), "2x3");
+  expect_usage_error(run(filled({6}, 1)), "2x3");
+  expect_usage_error(run(filled({}, 1)), "2x3");
+  expect_usage_error(run(filled({2, 3, 1}, 1)), "2x3");
+  expect_usage_error(run(filled({0, 3}, 1)), "2x3");
+  expect_usage_error(run(Tensor(DType::kFloat64, {2, 3})), "float64");
+  expect_usage_error(run(Tensor(DType::kInt32, {2, 3})), "int32");
+  expect_usage_error(run(Tensor::view(DType::kFloat32, {2, 3}, nullptr)), "no data");
+  float number = 0;
+  expect_usage_error(run(Tensor::view(DType::kFloat32, {-2, -3}, &number)), "impossible");
+  expect_usage_error(run(Tensor::view(DType::kFloat32, {int64_t{1} << 62, 8}, &number)), "impossible");
+  expect_usage_error(session->run_in_order({}), "0 were given");
+  EXPECT_TRUE(run(filled({2, 3}, 1)));
+}
+
+TEST(Session, SymbolicShapes) {
+  auto session = session_of(conv_model());
+  auto run = [&](const Shape& shape) { return session->run_in_order(std::vector<Tensor>{filled(shape, 1)}); };
+  for (const Shape& shape : {Shape{1, 3, 8, 8}, Shape{2, 3, 5, 9}, Shape{1, 3, 8, 8}, Shape{1, 3, 2, 2}}) {
+    auto outputs = run(shape);
+    ASSERT_TRUE(outputs) << outputs.error().message;
+    EXPECT_EQ((*outputs)[0].shape(), (Shape{shape[0], 3, shape[2] - 1, shape[3] - 1}));
+  }
+  EXPECT_FALSE(run({1, 4, 8, 8}));
+  EXPECT_FALSE(run({1, 3, 0, 0}));
+  auto empty = run({0, 3, 8, 8});
+  if (empty) EXPECT_EQ((*empty)[0].elements(), 0);
+  Tensor huge = Tensor::view(DType::kFloat32, {1, 3, 1 << 20, 1 << 20}, filled({1}, 0).raw());
+  EXPECT_FALSE(session->run_in_order(std::vector<Tensor>{huge}));
+  ASSERT_TRUE(run({1, 3, 8, 8}));
+}
+
+TEST(Session, SymbolsThatDoNotFitTogether) {
+  auto session = session_of(model(graph(
+      {{node("Add", {"a", "b"}, {"y"})}, {value("a", {"A"}), value("b", {"B"})}, {any_shape("y")}, {}})));
+  auto run = [&](int64_t a, int64_t b) {
+    return session->run_in_order(std::vector<Tensor>{filled({a}, 1), filled({b}, 2)});
+  };
+  auto broadcast = run(1, 4);
+  ASSERT_TRUE(broadcast) << broadcast.error().message;
+  EXPECT_EQ((*broadcast)[0].shape(), (Shape{4}));
+  EXPECT_FALSE(run(3, 2));
+  EXPECT_FALSE(run(2, 3));
+  EXPECT_TRUE(run(4, 4));
+  auto same = session_of(model(graph(
+      {{node("Add", {"a", "b"}, {"y"})}, {value("a", {"A"}), value("b", {"A"})}, {any_shape("y")}, {}})));
+  EXPECT_FALSE(same->run_in_order(std::vector<Tensor>{filled({3}, 1), filled({2}, 1)}));
+}
+
+TEST(Session, NanAndInfinityPassThrough) {
+  auto session = session_of(model(graph({{node("Mul", {"x", "x"}, {"a"}), node("Add", {"a", "x"}, {"y"})},
+                                         {value("x", {5})},
+                                         {value("y", {5})},
+                                         {}})));
+  Tensor x = filled({5}, 2);
+  x.data<float>()[1] = NAN;
+  x.data<float>()[3] = INFINITY;
+  auto outputs = session->run_in_order(std::vector<Tensor>{x});
+  ASSERT_TRUE(outputs);
+  const float* y = (*outputs)[0].data<float>();
+  EXPECT_EQ(y[0], 6);
+  EXPECT_TRUE(std::isnan(y[1]));
+  EXPECT_EQ(y[2], 6);
+  EXPECT_EQ(y[3], INFINITY);
+  auto conv = session_of(conv_model());
+  Tensor image = filled({1, 3, 6, 6}, 1);
+  image.data<float>()[0] = NAN;
+  auto picture = conv->run_in_order(std::vector<Tensor>{image});
+  ASSERT_TRUE(picture);
+  EXPECT_TRUE(std::isnan((*picture)[0].data<float>()[0]));
+}
+
+TEST(Session, ControlFlowAndDataDependentShapes) {
+  auto session = session_of(control_model());
+  for (bool flag : {true, false, true}) {
+    Tensor x = filled({4}, 0);
+    x.data<float>()[2] = 3;
+    Tensor c(DType::kBool, {});
+    c.data<bool>()[0] = flag;
+    auto outputs = session->run_in_order(std::vector<Tensor>{x, c});
+    ASSERT_TRUE(outputs) << outputs.error().message;
+    EXPECT_EQ((*outputs)[0].data<float>()[2], flag ? 4 : 9);
+    EXPECT_EQ((*outputs)[1].shape(), (Shape{1, flag ? 4 : 1}));
+  }
+}
+
+void expect_no_allocation(const Message& model, const std::vector<NamedTensor>& inputs, int threads) {
+  auto session = session_of(model, threads);
+  for (const PlanStep& step : session->plan().graph.steps) ASSERT_NE(step.kernel, "reference") << step.op;
+  ASSERT_TRUE(session->run(inputs));
+  int64_t before = allocation_count();
+  for (int i = 0; i < 3; ++i) {
+    auto outputs = session->run(inputs);
+    ASSERT_TRUE(outputs) << outputs.error().message;
+  }
+  EXPECT_EQ(allocation_count() - before, 0);
+}
+
+TEST(Session, RunAllocatesNothing) {
+  if (!can_count_allocations()) GTEST_SKIP() << "sanitizers allocate by themselves";
+  for (int threads : {1, 2}) {
+    Tensor x = filled({2, 3}, 1), image = filled({1, 3, 16, 16}, 1);
+    expect_no_allocation(dense_model(), {{"x", x}}, threads);
+    expect_no_allocation(conv_model(), {{"x", image}}, threads);
+  }
+}
+
+TEST(Session, BadOptions) {
+  auto plan = plan_of(dense_model());
+  EXPECT_FALSE(Session::create(nullptr));
+  SessionOptions options;
+  options.threads = -1;
+  EXPECT_FALSE(Session::create(plan, options));
+  options.threads = 100000;
+  EXPECT_FALSE(Session::create(plan, options));
+}
+
+}  // namespace
+}  // namespace hussar
