@@ -258,11 +258,15 @@ struct DimAlgebra {
     std::string text;
     // The constant term sorts first; it reads better last.
     auto append = [&](const std::string& key, int64_t coefficient) {
-      if (coefficient < 0) text += '-';
-      else if (!text.empty()) text += '+';
+      if (coefficient < 0)
+        text += '-';
+      else if (!text.empty())
+        text += '+';
       int64_t magnitude = coefficient < 0 ? -clamped(coefficient) : coefficient;
-      if (key.empty()) text += std::to_string(magnitude);
-      else text += magnitude == 1 ? key : fmt::format("{}*{}", magnitude, key);
+      if (key.empty())
+        text += std::to_string(magnitude);
+      else
+        text += magnitude == 1 ? key : fmt::format("{}*{}", magnitude, key);
     };
     for (const auto& [key, term] : dim.expression_->terms) {
       if (!key.empty()) append(key, term.coefficient);
@@ -323,8 +327,8 @@ Dim floor_div(const Dim& a, const Dim& b) {
     int64_t quotient = floor_divide(term.coefficient, b.value_);
     whole.emplace(key, Term{quotient, term.atoms});
     // In [0, b); the product may pass the smallest integer, the difference does not.
-    auto remainder = static_cast<uint64_t>(term.coefficient) -
-                     static_cast<uint64_t>(quotient) * static_cast<uint64_t>(b.value_);
+    auto remainder =
+        static_cast<uint64_t>(term.coefficient) - static_cast<uint64_t>(quotient) * static_cast<uint64_t>(b.value_);
     rest.emplace(key, Term{static_cast<int64_t>(remainder), term.atoms});
   }
   Dim remainder = DimAlgebra::from(std::move(rest));

@@ -161,9 +161,11 @@ TEST(PassRecogniseSoftmax, AlongAnyAxis) {
 TEST(PassRecogniseSoftmax, WithoutFlattening) {
   GraphCase test;
   Value* x = test.input({2, 3, 8});
-  Value* flat = test.make("Softmax", {test.make("Flatten", {x}, with({{"axis", int64_t{2}}}))}, with({{"axis", int64_t{-1}}}));
+  Value* flat =
+      test.make("Softmax", {test.make("Flatten", {x}, with({{"axis", int64_t{2}}}))}, with({{"axis", int64_t{-1}}}));
   test.output(test.make("Reshape", {flat, test.make("Shape", {x})}));
-  Value* all = test.make("Softmax", {test.make("Flatten", {x}, with({{"axis", int64_t{1}}}))}, with({{"axis", int64_t{-1}}}));
+  Value* all =
+      test.make("Softmax", {test.make("Flatten", {x}, with({{"axis", int64_t{1}}}))}, with({{"axis", int64_t{-1}}}));
   test.output(test.reshape(all, {2, 3, 8}));
   EXPECT_EQ(test.run("recognise_softmax"), 1);
   EXPECT_EQ(test.graph.nodes().size(), 4U);

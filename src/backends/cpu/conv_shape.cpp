@@ -88,8 +88,8 @@ Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
   args.output_pitch = y.pitch;
   // The packed weights must be as large as the kernels will read them.
   int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
-  int64_t wanted = depthwise ? panel_floats(taps, args.groups)
-                             : args.groups * panel_floats(taps * args.channels, args.filters);
+  int64_t wanted =
+      depthwise ? panel_floats(taps, args.groups) : args.groups * panel_floats(taps * args.channels, args.filters);
   HUSSAR_CHECK(prepare.inputs[1].shape.elements() == wanted && (!depthwise || args.filters * args.channels == 1),
                ErrorCode::kPlanIncompatible, "step '{}': packed weights of the wrong size", prepare.step.name);
   return {};
