@@ -113,7 +113,7 @@ uint8_t float_to_small_float(float value, DType dtype, bool saturate) {
   bool is_e2m1 = dtype == DType::kFloat4E2M1;
   if (std::isnan(value)) {
     if (format.unsigned_zero) return static_cast<uint8_t>(1 << width);
-    if (is_e2m1) return sign | static_cast<uint8_t>(largest);
+    if (is_e2m1) return static_cast<uint8_t>(1 << width);  // without a NaN of its own, it becomes -0
     return sign | 0x7F;
   }
   float magnitude = std::fabs(value);
