@@ -9,7 +9,8 @@
 
 namespace hussar {
 
-// Opset 10 had scales only, and took the nearest pixel towards 0 (scaling up) or away from it (scaling down).
+// Opset 10 had scales only, and took the nearest pixel towards 0 (scaling up) or away from it (scaling down). Scales
+// that only running the model tells are taken to scale up.
 static Status upgrade(UpgradeContext& context) {
   Node& node = context.node;
   if (context.opset >= 11 || node.inputs.size() != 2) return {};
