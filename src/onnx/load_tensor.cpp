@@ -93,16 +93,11 @@ Status collect(const TensorProto& proto, const std::vector<Field>& fields, size_
 
 Result<Tensor> from_numbers(const TensorProto& proto, DType dtype, const Shape& shape) {
   std::vector<uint64_t> values;
-  if (dtype == DType::kFloat32)
-    HUSSAR_TRY(collect(proto, proto.floats, 4, values));
-  else if (dtype == DType::kFloat64)
-    HUSSAR_TRY(collect(proto, proto.doubles, 8, values));
-  else if (dtype == DType::kInt64)
-    HUSSAR_TRY(collect(proto, proto.ints64, 0, values));
-  else if (dtype == DType::kUInt32 || dtype == DType::kUInt64)
-    HUSSAR_TRY(collect(proto, proto.uints64, 0, values));
-  else
-    HUSSAR_TRY(collect(proto, proto.ints32, 0, values));
+  if (dtype == DType::kFloat32) HUSSAR_TRY(collect(proto, proto.floats, 4, values));
+  else if (dtype == DType::kFloat64) HUSSAR_TRY(collect(proto, proto.doubles, 8, values));
+  else if (dtype == DType::kInt64) HUSSAR_TRY(collect(proto, proto.ints64, 0, values));
+  else if (dtype == DType::kUInt32 || dtype == DType::kUInt64) HUSSAR_TRY(collect(proto, proto.uints64, 0, values));
+  else HUSSAR_TRY(collect(proto, proto.ints32, 0, values));
   int64_t count = shape.elements();
   int bits = bits_of(dtype);
   // Sub-byte types are packed into the int32 fields, one byte of them in each.
@@ -130,14 +125,10 @@ Result<Tensor> load_tensor(const TensorProto& proto, std::shared_ptr<const void>
                "tensor '{}' has the unsupported dtype {} ({})", proto.name, proto.data_type, dtype_name(dtype));
   HUSSAR_CHECK(proto.dims.size() <= kMaxRank, ErrorCode::kInvalidModel, "tensor '{}' has rank {}, the limit is {}",
                proto.name, proto.dims.size(), kMaxRank);
-  int64_t count = 1;
-  for (int64_t dim : proto.dims) {
-    // A zero must not hide other dimensions: strides are their products.
-    bool bad = dim < 0 || __builtin_mul_overflow(count, std::max<int64_t>(dim, 1), &count) || count > (int64_t{1} << 40);
-    HUSSAR_CHECK(!bad, ErrorCode::kInvalidModel, "tensor '{}' has impossible dimensions", proto.name);
-  }
   Shape shape((std::span<const int64_t>(proto.dims)));
-  count = shape.elements();
+  HUSSAR_CHECK(bytes_needed(dtype, shape), ErrorCode::kInvalidModel, "tensor '{}' has the impossible shape {}",
+               proto.name, shape.to_string());
+  int64_t count = shape.elements();
   Bytes raw = proto.raw;
   bool has_raw = proto.has_raw;
   if (proto.data_location == 1) {
@@ -157,10 +148,8 @@ Result<Tensor> load_tensor(const TensorProto& proto, std::shared_ptr<const void>
     return Tensor::view(dtype, shape, const_cast<std::byte*>(raw.data()), owner);
   }
   Tensor tensor(dtype, shape);
-  if (bits < 8)
-    unpack(raw.data(), bits, count, tensor.raw());
-  else if (count > 0)
-    std::memcpy(tensor.raw(), raw.data(), raw.size());
+  if (bits < 8) unpack(raw.data(), bits, count, tensor.raw());
+  else if (count > 0) std::memcpy(tensor.raw(), raw.data(), raw.size());
   return tensor;
 }
 

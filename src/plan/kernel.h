@@ -65,6 +65,9 @@ struct Kernel {
   // Part of timing-cache keys: raise it when the code's speed or its packed formats change.
   uint32_t version = 1;
   size_t state_bytes = 0;
+  // The weights are packed, so that the operator's inference no longer fits: prepare() checks every shape. For all other
+  // kernels the runtime has checked that the outputs are what the operator makes of the inputs.
+  bool checks_shapes = false;
   // Turns shapes and attributes into launch parameters. May fail on an impossible step. Null: nothing to prepare.
   Status (*prepare)(Prepare&) = nullptr;
   // Allocates nothing. Fails on bad data only (an index out of range, say).

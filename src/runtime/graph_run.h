@@ -73,6 +73,8 @@ class GraphRun {
   Status bind_shapes();
   Status bind_memory();
   Status prepare_steps();
+  // That the outputs of a step are what its operator makes of its inputs: kernels trust it.
+  Status check_shapes(const StepRun& step, const PlanStep& plan_step) const;
   Status check_reference_step(const StepRun& step, const PlanStep& plan_step) const;
   void point_operands(StepRun& step, const PlanStep& plan_step);
   Operand operand(int32_t value) const;

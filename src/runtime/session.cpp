@@ -89,9 +89,11 @@ Status Session::prepare(std::span<const Shape> shapes) {
   const PlanGraph& graph = state.plan->graph;
   HUSSAR_CHECK(shapes.size() == graph.inputs.size(), ErrorCode::kUsage,
                "the plan takes {} inputs, {} shapes were given", graph.inputs.size(), shapes.size());
+  // Binding looks at shapes alone, but insists on inputs that are somewhere.
+  alignas(64) static std::byte placeholder[64];
   std::vector<Tensor> inputs;
   for (size_t i = 0; i < shapes.size(); ++i) {
-    inputs.push_back(Tensor::view(graph.values[graph.inputs[i]].dtype, shapes[i], nullptr));
+    inputs.push_back(Tensor::view(graph.values[graph.inputs[i]].dtype, shapes[i], placeholder));
   }
   try {
     return state.run->bind(inputs);

@@ -46,14 +46,26 @@ std::string term_key(const std::vector<AtomPtr>& atoms) {
   return key;
 }
 
-// Elements of shape tensors pass through here whatever they are, so that overflow must be harmless: it wraps.
-int64_t plus(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
-int64_t minus(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b)); }
-int64_t times(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b)); }
+// Integer arithmetic that stops at +-kMost instead of overflowing. No machine has room for such dimensions.
+constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+
+int64_t clamped(int64_t value) { return std::max(value, -kMost); }
+
+int64_t add_clamped(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  if (__builtin_add_overflow(a, b, &sum)) return a < 0 ? -kMost : kMost;
+  return clamped(sum);
+}
+
+int64_t multiply_clamped(int64_t a, int64_t b) {
+  int64_t product = 0;
+  if (__builtin_mul_overflow(a, b, &product)) return (a < 0) != (b < 0) ? -kMost : kMost;
+  return clamped(product);
+}
 
 int64_t floor_divide(int64_t a, int64_t b) {
   if (b == 0) return 0;
-  if (b == -1) return minus(0, a);
+  a = clamped(a);  // the smallest integer has no opposite
   int64_t quotient = a / b;
   return (a % b != 0 && (a < 0) != (b < 0)) ? quotient - 1 : quotient;
 }
@@ -113,29 +125,15 @@ struct DimAlgebra {
     return from_atom(std::move(atom));
   }
 
-  // What min(a, b) or max(a, b) is when one of the two is a min or max with the other inside: min(a, max(a, c)) is a,
-  // min(a, min(a, c)) is min(a, c).
-  static std::optional<Dim> absorb(AtomKind kind, const Dim& a, const Dim& b) {
-    for (const auto& [outer, inner] : {std::pair(&a, &b), std::pair(&b, &a)}) {
-      if (inner->is_constant() || inner->expression_->terms.size() != 1) continue;
-      const Term& term = inner->expression_->terms.begin()->second;
-      if (term.coefficient != 1 || term.atoms.size() != 1) continue;
-      const Atom& atom = *term.atoms[0];
-      if (atom.kind != AtomKind::kMin && atom.kind != AtomKind::kMax) continue;
-      if (atom.a == *outer || atom.b == *outer) return atom.kind == kind ? *inner : *outer;
-    }
-    return std::nullopt;
-  }
-
   static void add(Terms& sum, const Terms& other, int64_t factor) {
     for (const auto& [key, term] : other) {
       auto [it, inserted] = sum.try_emplace(key, Term{0, term.atoms});
-      it->second.coefficient = plus(it->second.coefficient, times(term.coefficient, factor));
+      it->second.coefficient = add_clamped(it->second.coefficient, multiply_clamped(term.coefficient, factor));
     }
   }
 
   static Term multiply(const Term& a, const Term& b) {
-    Term result{times(a.coefficient, b.coefficient), a.atoms};
+    Term result{multiply_clamped(a.coefficient, b.coefficient), a.atoms};
     result.atoms.insert(result.atoms.end(), b.atoms.begin(), b.atoms.end());
     std::sort(result.atoms.begin(), result.atoms.end(),
               [](const AtomPtr& x, const AtomPtr& y) { return x->key < y->key; });
@@ -144,10 +142,8 @@ struct DimAlgebra {
 
   // a / b when b divides a exactly.
   static std::optional<Term> divide(const Term& a, const Term& b) {
-    if (b.coefficient == 0) return std::nullopt;
-    int64_t quotient = floor_divide(a.coefficient, b.coefficient);
-    if (times(quotient, b.coefficient) != a.coefficient) return std::nullopt;
-    Term result{quotient, a.atoms};
+    if (b.coefficient == 0 || clamped(a.coefficient) % b.coefficient != 0) return std::nullopt;
+    Term result{clamped(a.coefficient) / b.coefficient, a.atoms};
     for (const AtomPtr& atom : b.atoms) {
       auto it = std::find_if(result.atoms.begin(), result.atoms.end(),
                              [&](const AtomPtr& candidate) { return candidate->key == atom->key; });
@@ -264,7 +260,7 @@ struct DimAlgebra {
     auto append = [&](const std::string& key, int64_t coefficient) {
       if (coefficient < 0) text += '-';
       else if (!text.empty()) text += '+';
-      uint64_t magnitude = coefficient < 0 ? 0 - static_cast<uint64_t>(coefficient) : static_cast<uint64_t>(coefficient);
+      int64_t magnitude = coefficient < 0 ? -clamped(coefficient) : coefficient;
       if (key.empty()) text += std::to_string(magnitude);
       else text += magnitude == 1 ? key : fmt::format("{}*{}", magnitude, key);
     };
@@ -291,21 +287,21 @@ bool Dim::operator==(const Dim& other) const {
 }
 
 Dim operator+(const Dim& a, const Dim& b) {
-  if (a.is_constant() && b.is_constant()) return Dim(plus(a.value_, b.value_));
+  if (a.is_constant() && b.is_constant()) return Dim(add_clamped(a.value_, b.value_));
   auto sum = DimAlgebra::terms(a);
   DimAlgebra::add(sum, DimAlgebra::terms(b), 1);
   return DimAlgebra::from(std::move(sum));
 }
 
 Dim operator-(const Dim& a, const Dim& b) {
-  if (a.is_constant() && b.is_constant()) return Dim(minus(a.value_, b.value_));
+  if (a.is_constant() && b.is_constant()) return Dim(add_clamped(a.value_, -clamped(b.value_)));
   auto sum = DimAlgebra::terms(a);
   DimAlgebra::add(sum, DimAlgebra::terms(b), -1);
   return DimAlgebra::from(std::move(sum));
 }
 
 Dim operator*(const Dim& a, const Dim& b) {
-  if (a.is_constant() && b.is_constant()) return Dim(times(a.value_, b.value_));
+  if (a.is_constant() && b.is_constant()) return Dim(multiply_clamped(a.value_, b.value_));
   DimAlgebra::Terms result;
   for (const auto& [key_a, term_a] : DimAlgebra::terms(a)) {
     for (const auto& [key_b, term_b] : DimAlgebra::terms(b)) {
@@ -326,7 +322,10 @@ Dim floor_div(const Dim& a, const Dim& b) {
   for (const auto& [key, term] : DimAlgebra::terms(a)) {
     int64_t quotient = floor_divide(term.coefficient, b.value_);
     whole.emplace(key, Term{quotient, term.atoms});
-    rest.emplace(key, Term{minus(term.coefficient, times(quotient, b.value_)), term.atoms});
+    // In [0, b); the product may pass the smallest integer, the difference does not.
+    auto remainder = static_cast<uint64_t>(term.coefficient) -
+                     static_cast<uint64_t>(quotient) * static_cast<uint64_t>(b.value_);
+    rest.emplace(key, Term{static_cast<int64_t>(remainder), term.atoms});
   }
   Dim remainder = DimAlgebra::from(std::move(rest));
   Dim fraction = remainder.is_constant() ? Dim(floor_divide(remainder.value_, b.value_))
@@ -340,14 +339,12 @@ Dim mod(const Dim& a, const Dim& b) { return a - floor_div(a, b) * b; }
 Dim min(const Dim& a, const Dim& b) {
   if (known_at_least(a - b, 0)) return b;
   if (known_at_least(b - a, 0)) return a;
-  if (auto absorbed = DimAlgebra::absorb(AtomKind::kMin, a, b)) return *absorbed;
   return DimAlgebra::function(AtomKind::kMin, "min", a, b);
 }
 
 Dim max(const Dim& a, const Dim& b) {
   if (known_at_least(a - b, 0)) return a;
   if (known_at_least(b - a, 0)) return b;
-  if (auto absorbed = DimAlgebra::absorb(AtomKind::kMax, a, b)) return *absorbed;
   return DimAlgebra::function(AtomKind::kMax, "max", a, b);
 }
 
@@ -424,12 +421,12 @@ struct DimParser {
     std::string_view word = text.substr(begin, position - begin);
     if (word.empty() || word.size() > kMaxNameBytes) return std::nullopt;
     if (std::isdigit(static_cast<unsigned char>(word[0])) != 0) {
+      // Clamped like all arithmetic here: the least integer prints with one magnitude more than the greatest.
       int64_t value = 0;
       for (char c : word) {
-        if (std::isdigit(static_cast<unsigned char>(c)) == 0 || __builtin_mul_overflow(value, 10, &value) ||
-            __builtin_add_overflow(value, c - '0', &value)) {
-          return std::nullopt;
-        }
+        if (std::isdigit(static_cast<unsigned char>(c)) == 0) return std::nullopt;
+        bool overflow = __builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, c - '0', &value);
+        if (overflow) return word == "9223372036854775808" ? std::optional<Dim>(Dim(INT64_MAX)) : std::nullopt;
       }
       return Dim(value);
     }

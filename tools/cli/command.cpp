@@ -216,7 +216,7 @@ std::string Command::help() const {
 
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
   std::string best;
-  size_t least = std::max<size_t>(word.size() / 3, 1) + 1;
+  size_t least = (word.size() < 4 ? 1 : std::max<size_t>(word.size() / 3, 2)) + 1;
   for (const std::string& candidate : candidates) {
     // "-o" is near every other short flag, which helps nobody.
     if (candidate.size() <= 2 && word.size() <= 2) continue;

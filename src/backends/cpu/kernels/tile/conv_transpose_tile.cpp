@@ -71,7 +71,7 @@ Status pack(Packing& packing) {
 Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<State>();
   state = State{};
-  HUSSAR_TRY(fill_conv_args(prepare, state.args));
+  HUSSAR_TRY(fill_conv_args(prepare, false, state.args));
   HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
   const ConvArgs& args = state.args;
   int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
@@ -101,7 +101,7 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel conv_transpose_tile_kernel = {
-    .name = "conv_transpose_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+    .name = "conv_transpose_tile", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
 extern const Tactic conv_transpose_tile_tactic = {
     .kernel = "conv_transpose_tile", .supports = supports, .cost = cost, .pack = pack};
 

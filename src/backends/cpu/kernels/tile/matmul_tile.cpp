@@ -142,6 +142,11 @@ Status prepare(Prepare& prepare) {
   state.n = state.b.columns;
   state.batch = 1;
   for (int axis = 0; axis < state.batch_dims; ++axis) state.batch *= state.batch_shape[axis];
+  bool is_float = prepare.inputs[0].dtype == DType::kFloat32 && prepare.inputs[1].dtype == DType::kFloat32 &&
+                  prepare.outputs[0].dtype == DType::kFloat32 && prepare.inputs[0].layout == Layout::kPlain &&
+                  prepare.outputs[0].layout == Layout::kPlain;
+  HUSSAR_CHECK(is_float, ErrorCode::kPlanIncompatible, "step '{}': operands of the wrong type or layout",
+               prepare.step.name);
   bool fits = state.k == state.b.rows && out.elements() == state.batch * state.m * state.n &&
               (!state.b_is_packed || prepare.inputs[1].shape.elements() >= panel_floats(state.k, state.n));
   HUSSAR_CHECK(fits, ErrorCode::kUsage, "step '{}': a {}x{} matrix cannot be multiplied by a {}x{} one",
@@ -236,7 +241,7 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel matmul_tile_kernel = {
-    .name = "matmul_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+    .name = "matmul_tile", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
 extern const Tactic matmul_tile_tactic = {.kernel = "matmul_tile", .supports = supports, .cost = cost, .pack = pack};
 
 }  // namespace hussar
