@@ -327,37 +327,21 @@ class Sinker {
   Graph& graph_;
 };
 
-struct Cost {
-  double elements = 0;
-  int count = 0;
-};
-
-// What the transposes of the graph move. Constants are transposed when the model is built.
-Cost cost_of(const Graph& graph) {
-  Cost cost;
+// What the transposes of the graph move, a little more for each of them. Constants are transposed when the model is
+// built.
+double cost(const Graph& graph) {
+  constexpr double kPerNode = 16;
+  double total = 0;
   for (const auto& node : graph.nodes()) {
-    if (node->op != "Transpose" || node->inputs[0]->is_constant()) continue;
-    cost.elements += Problem::elements(node->output());
-    ++cost.count;
+    bool counts = node->op == "Transpose" && !node->inputs[0]->is_constant();
+    if (counts) total += Problem::elements(node->output()) + kPerNode;
   }
-  return cost;
+  return total;
 }
 
 Result<int> run(PassContext& context) {
-  Cost before = cost_of(context.graph);
-  if (before.count == 0) return 0;
-  Graph copy = context.graph.clone();
-  int rewrites = Sinker(copy).run();
-  if (rewrites == 0) return 0;
-  copy.sweep();
-  HUSSAR_TRY(copy.sort());
-  HUSSAR_TRY(infer_graph(copy));
-  Cost after = cost_of(copy);
-  bool is_better =
-      after.elements < before.elements || (after.elements == before.elements && after.count < before.count);
-  if (!is_better) return 0;
-  context.graph = std::move(copy);
-  return rewrites;
+  if (cost(context.graph) == 0) return 0;
+  return rewrite_if_cheaper(context.graph, [](Graph& graph) { return Sinker(graph).run(); }, cost);
 }
 
 }  // namespace

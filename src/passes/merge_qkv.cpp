@@ -1,5 +1,5 @@
 // The projections to queries, keys and values of one attention become one matrix product with side-by-side weights,
-// whose columns the attention reads by offsets:
+// whose columns the attention reads by offsets; so do the parts of one that the model splits itself:
 //   Attention(x q_weight, x k_weight, x v_weight)  =>  Attention(y, y, y) with y = x [q_weight k_weight v_weight]
 #include <cstring>
 
@@ -54,9 +54,27 @@ Tensor beside(const std::vector<const Tensor*>& matrices, int64_t rows) {
   return result;
 }
 
+constexpr const char* kOffsets[] = {"q_offset", "k_offset", "v_offset"};
+
+// Attention(..., part of Split(y), ...) => Attention(..., y, ...) with an offset.
+bool read_through_split(Graph& graph, Node* attention, size_t index) {
+  const Value* part = attention->inputs[index];
+  Node* split = part->rank() == 3 ? produced_by(part, "Split") : nullptr;
+  if (split == nullptr || split->program || axis_of(*split, 0) != 2) return false;
+  int64_t offset = attention->attributes.get_int(kOffsets[index], 0);
+  for (const Value* output : split->outputs) {
+    if (output == part) break;
+    if (static_dim(output, 2) < 0) return false;
+    offset += static_dim(output, 2);
+  }
+  attention->attributes.set(kOffsets[index], offset);
+  graph.set_input(attention, index, split->inputs[0]);
+  unlink_unused(graph, split);
+  return true;
+}
+
 // One product for the attention's inputs `first` to 2.
 bool merge(Graph& graph, Node* attention, size_t first) {
-  static constexpr const char* kOffsets[] = {"q_offset", "k_offset", "v_offset"};
   std::vector<Projection> projections;
   bool has_bias = false;
   for (size_t i = first; i < 3; ++i) {
@@ -104,7 +122,9 @@ Result<int> run(PassContext& context) {
     if (node->op != "hussar.Attention" || node->attributes.get_int("k_transposed", 0) != 0) return false;
     // Bits 0 to 2: operands with a head axis.
     if ((node->attributes.get_int("head_major", 0) & 7) != 0) return false;
-    return merge(graph, node, 0) || merge(graph, node, 1);
+    bool changed = false;
+    for (size_t i = 0; i < 3; ++i) changed = read_through_split(graph, node, i) || changed;
+    return merge(graph, node, 0) || merge(graph, node, 1) || changed;
   });
 }
 

@@ -125,6 +125,20 @@ struct DimAlgebra {
     return from_atom(std::move(atom));
   }
 
+  // What min(a, b) or max(a, b) is when one of the two is a min or max with the other inside: min(a, max(a, c)) is a,
+  // min(a, min(a, c)) is min(a, c).
+  static std::optional<Dim> absorb(AtomKind kind, const Dim& a, const Dim& b) {
+    for (const auto& [outer, inner] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+      if (inner->is_constant() || inner->expression_->terms.size() != 1) continue;
+      const Term& term = inner->expression_->terms.begin()->second;
+      if (term.coefficient != 1 || term.atoms.size() != 1) continue;
+      const Atom& atom = *term.atoms[0];
+      if (atom.kind != AtomKind::kMin && atom.kind != AtomKind::kMax) continue;
+      if (atom.a == *outer || atom.b == *outer) return atom.kind == kind ? *inner : *outer;
+    }
+    return std::nullopt;
+  }
+
   static void add(Terms& sum, const Terms& other, int64_t factor) {
     for (const auto& [key, term] : other) {
       auto [it, inserted] = sum.try_emplace(key, Term{0, term.atoms});
@@ -343,12 +357,14 @@ Dim mod(const Dim& a, const Dim& b) { return a - floor_div(a, b) * b; }
 Dim min(const Dim& a, const Dim& b) {
   if (known_at_least(a - b, 0)) return b;
   if (known_at_least(b - a, 0)) return a;
+  if (auto absorbed = DimAlgebra::absorb(AtomKind::kMin, a, b)) return *absorbed;
   return DimAlgebra::function(AtomKind::kMin, "min", a, b);
 }
 
 Dim max(const Dim& a, const Dim& b) {
   if (known_at_least(a - b, 0)) return a;
   if (known_at_least(b - a, 0)) return b;
+  if (auto absorbed = DimAlgebra::absorb(AtomKind::kMax, a, b)) return *absorbed;
   return DimAlgebra::function(AtomKind::kMax, "max", a, b);
 }
 
