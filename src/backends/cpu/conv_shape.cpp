@@ -1,9 +1,14 @@
 // Reading convolution geometry from attributes and shapes.
 #include "backends/cpu/conv_shape.h"
 
+#include <cstdlib>
+
 #include "base/error.h"
 
 namespace hussar::cpu {
+
+// Sizes, strides and dilations beyond this are no convolution's, and their products could overflow.
+static constexpr int64_t kMostPerAxis = int64_t{1} << 30;
 
 Refusal check_conv(const Problem& problem) {
   const Value* x = problem.input(0);
@@ -33,6 +38,18 @@ int32_t bias_input(const Prepare& prepare) {
   return own && prepare.inputs[2].present() ? 2 : -1;
 }
 
+// Whether the packed weights are as large as the kernels will read them. Factor by factor: the product may overflow.
+static bool fits_packed_weights(const ConvArgs& args, bool depthwise, int64_t elements) {
+  if (depthwise && (args.filters != 1 || args.channels != 1)) return false;
+  const int64_t columns = panel_count(depthwise ? args.groups : args.filters) * kPanelColumns;
+  for (int64_t factor :
+       {args.kernel[0], args.kernel[1], args.kernel[2], args.channels, depthwise ? 1 : args.groups, columns}) {
+    if (factor < 1 || elements % factor != 0) return false;
+    elements /= factor;
+  }
+  return elements == 1;
+}
+
 Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
   const Attributes& attributes = prepare.step.attributes;
   const Operand& x = prepare.inputs[0];
@@ -60,14 +77,18 @@ Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
   args.batch = x.shape[0];
   args.groups = attributes.get_int("group", 1);
   args.channels = attributes.get_int("hussar_channels", 0);
-  HUSSAR_CHECK(args.groups >= 1 && args.channels >= 1 && args.channels * args.groups == x.shape[1] &&
-                   y.shape[1] % args.groups == 0 && y.shape[0] == x.shape[0],
+  HUSSAR_CHECK(args.groups >= 1 && args.channels >= 1 && x.shape[1] % args.groups == 0 &&
+                   x.shape[1] / args.groups == args.channels && y.shape[1] % args.groups == 0 &&
+                   y.shape[0] == x.shape[0],
                ErrorCode::kUsage, "step '{}': input has {} channels, the weights take {}", prepare.step.name,
-               x.shape[1], args.channels * args.groups);
+               x.shape[1], static_cast<double>(args.channels) * static_cast<double>(args.groups));
   args.filters = y.shape[1] / args.groups;
   for (int axis = 0; axis < spatial; ++axis) {
     int at = 3 - spatial + axis;
-    HUSSAR_CHECK(kernel[axis] >= 1 && strides[axis] >= 1 && dilations[axis] >= 1, ErrorCode::kPlanIncompatible,
+    bool fits = true;
+    for (int64_t factor : {kernel[axis], strides[axis], dilations[axis]}) fits &= factor >= 1 && factor <= kMostPerAxis;
+    for (int64_t size : {x.shape[2 + axis], y.shape[2 + axis]}) fits &= size <= kMostPerAxis;
+    HUSSAR_CHECK(fits && std::abs(pads[axis]) <= kMostPerAxis, ErrorCode::kPlanIncompatible,
                  "step '{}': malformed convolution attributes", prepare.step.name);
     args.in[at] = x.shape[2 + axis];
     args.out[at] = y.shape[2 + axis];
@@ -86,12 +107,8 @@ Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
   }
   args.input_pitch = x.pitch;
   args.output_pitch = y.pitch;
-  // The packed weights must be as large as the kernels will read them.
-  int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
-  int64_t wanted =
-      depthwise ? panel_floats(taps, args.groups) : args.groups * panel_floats(taps * args.channels, args.filters);
-  HUSSAR_CHECK(prepare.inputs[1].shape.elements() == wanted && (!depthwise || args.filters * args.channels == 1),
-               ErrorCode::kPlanIncompatible, "step '{}': packed weights of the wrong size", prepare.step.name);
+  HUSSAR_CHECK(fits_packed_weights(args, depthwise, prepare.inputs[1].shape.elements()), ErrorCode::kPlanIncompatible,
+               "step '{}': packed weights of the wrong size", prepare.step.name);
   return {};
 }
 
