@@ -33,7 +33,7 @@ int32_t bias_input(const Prepare& prepare) {
   return own && prepare.inputs[2].present() ? 2 : -1;
 }
 
-Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
+Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args) {
   const Attributes& attributes = prepare.step.attributes;
   const Operand& x = prepare.inputs[0];
   const Operand& y = prepare.outputs[0];
@@ -86,13 +86,23 @@ Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
   }
   args.input_pitch = x.pitch;
   args.output_pitch = y.pitch;
-  // The packed weights must be as large as the kernels will read them.
+  return {};
+}
+
+Status check_packed_weights(const Prepare& prepare, int64_t floats) {
+  HUSSAR_CHECK(prepare.inputs[1].shape.elements() == floats, ErrorCode::kPlanIncompatible,
+               "step '{}': packed weights of the wrong size", prepare.step.name);
+  return {};
+}
+
+Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
+  HUSSAR_TRY(fill_conv_geometry(prepare, args));
   int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
   int64_t wanted =
       depthwise ? panel_floats(taps, args.groups) : args.groups * panel_floats(taps * args.channels, args.filters);
-  HUSSAR_CHECK(prepare.inputs[1].shape.elements() == wanted && (!depthwise || args.filters * args.channels == 1),
-               ErrorCode::kPlanIncompatible, "step '{}': packed weights of the wrong size", prepare.step.name);
-  return {};
+  HUSSAR_CHECK(!depthwise || args.filters * args.channels == 1, ErrorCode::kPlanIncompatible,
+               "step '{}': not a depthwise convolution", prepare.step.name);
+  return check_packed_weights(prepare, wanted);
 }
 
 }  // namespace hussar::cpu
