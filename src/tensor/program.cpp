@@ -13,9 +13,11 @@ constexpr const char* kNames[] = {
 };
 static_assert(sizeof(kNames) / sizeof(kNames[0]) == kProgramOpCount);
 
+// In range whether the op reads it or not: the kernels look up both operands of every step.
 bool is_valid_b(const ProgramStep& step, int operand_count, uint32_t written) {
   switch (step.source) {
-    case ProgramSource::kRegister: return step.b < kProgramRegisters && ((written >> step.b) & 1) != 0;
+    case ProgramSource::kRegister:
+      return step.b < kProgramRegisters && (!reads_b(step.op) || ((written >> step.b) & 1) != 0);
     case ProgramSource::kOperand: return step.b < operand_count;
     case ProgramSource::kConstant: return true;
   }
@@ -31,9 +33,9 @@ bool is_valid(const Program& program) {
   for (int i = 0; i < program.step_count; ++i) {
     const ProgramStep& step = program.steps[i];
     if (static_cast<int>(step.op) >= kProgramOpCount) return false;
-    if (step.dst >= kProgramRegisters) return false;
-    if (reads_a(step.op) && (step.a >= kProgramRegisters || ((written >> step.a) & 1) == 0)) return false;
-    if (reads_b(step.op) && !is_valid_b(step, program.operand_count, written)) return false;
+    if (step.dst >= kProgramRegisters || step.a >= kProgramRegisters) return false;
+    if (reads_a(step.op) && ((written >> step.a) & 1) == 0) return false;
+    if (!is_valid_b(step, program.operand_count, written)) return false;
     written |= 1u << step.dst;
   }
   return true;

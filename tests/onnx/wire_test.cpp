@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <string>
 
@@ -76,7 +77,7 @@ TEST(WireReader, RandomBytesEndInAnAnswer) {
     for (char& c : text) c = static_cast<char>(random() % 4 == 0 ? random() : random() % 32);
     // A copy of the exact size, so that a read past the end is seen.
     std::vector<std::byte> bytes(text.size());
-    std::memcpy(bytes.data(), text.data(), text.size());
+    std::transform(text.begin(), text.end(), bytes.begin(), [](char c) { return static_cast<std::byte>(c); });
     (void)parse_model(bytes);
     (void)parse_graph(bytes);
     (void)parse_tensor(bytes);

@@ -1,9 +1,14 @@
 // Reading convolution geometry from attributes and shapes.
 #include "backends/cpu/conv_shape.h"
 
+#include <cstdlib>
+
 #include "base/error.h"
 
 namespace hussar::cpu {
+
+// Sizes, strides and dilations beyond this are no convolution's, and their products could overflow.
+static constexpr int64_t kMostPerAxis = int64_t{1} << 30;
 
 Refusal check_conv(const Problem& problem) {
   const Value* x = problem.input(0);
@@ -60,14 +65,18 @@ Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args) {
   args.batch = x.shape[0];
   args.groups = attributes.get_int("group", 1);
   args.channels = attributes.get_int("hussar_channels", 0);
-  HUSSAR_CHECK(args.groups >= 1 && args.channels >= 1 && args.channels * args.groups == x.shape[1] &&
-                   y.shape[1] % args.groups == 0 && y.shape[0] == x.shape[0],
+  HUSSAR_CHECK(args.groups >= 1 && args.channels >= 1 && x.shape[1] % args.groups == 0 &&
+                   x.shape[1] / args.groups == args.channels && y.shape[1] % args.groups == 0 &&
+                   y.shape[0] == x.shape[0],
                ErrorCode::kUsage, "step '{}': input has {} channels, the weights take {}", prepare.step.name,
-               x.shape[1], args.channels * args.groups);
+               x.shape[1], static_cast<double>(args.channels) * static_cast<double>(args.groups));
   args.filters = y.shape[1] / args.groups;
   for (int axis = 0; axis < spatial; ++axis) {
     int at = 3 - spatial + axis;
-    HUSSAR_CHECK(kernel[axis] >= 1 && strides[axis] >= 1 && dilations[axis] >= 1, ErrorCode::kPlanIncompatible,
+    bool fits = true;
+    for (int64_t factor : {kernel[axis], strides[axis], dilations[axis]}) fits &= factor >= 1 && factor <= kMostPerAxis;
+    for (int64_t size : {x.shape[2 + axis], y.shape[2 + axis]}) fits &= size <= kMostPerAxis;
+    HUSSAR_CHECK(fits && std::abs(pads[axis]) <= kMostPerAxis, ErrorCode::kPlanIncompatible,
                  "step '{}': malformed convolution attributes", prepare.step.name);
     args.in[at] = x.shape[2 + axis];
     args.out[at] = y.shape[2 + axis];
@@ -89,20 +98,25 @@ Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args) {
   return {};
 }
 
-Status check_packed_weights(const Prepare& prepare, int64_t floats) {
-  HUSSAR_CHECK(prepare.inputs[1].shape.elements() == floats, ErrorCode::kPlanIncompatible,
-               "step '{}': packed weights of the wrong size", prepare.step.name);
+Status check_packed_weights(const Prepare& prepare, std::initializer_list<int64_t> factors) {
+  int64_t elements = prepare.inputs[1].shape.elements();
+  bool fits = true;
+  for (int64_t factor : factors) {
+    fits = fits && factor >= 1 && elements % factor == 0;
+    if (fits) elements /= factor;
+  }
+  HUSSAR_CHECK(fits && elements == 1, ErrorCode::kPlanIncompatible, "step '{}': packed weights of the wrong size",
+               prepare.step.name);
   return {};
 }
 
 Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
   HUSSAR_TRY(fill_conv_geometry(prepare, args));
-  int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
-  int64_t wanted =
-      depthwise ? panel_floats(taps, args.groups) : args.groups * panel_floats(taps * args.channels, args.filters);
-  HUSSAR_CHECK(!depthwise || args.filters * args.channels == 1, ErrorCode::kPlanIncompatible,
+  HUSSAR_CHECK(!depthwise || (args.filters == 1 && args.channels == 1), ErrorCode::kPlanIncompatible,
                "step '{}': not a depthwise convolution", prepare.step.name);
-  return check_packed_weights(prepare, wanted);
+  const int64_t columns = panel_count(depthwise ? args.groups : args.filters) * kPanelColumns;
+  return check_packed_weights(
+      prepare, {args.kernel[0], args.kernel[1], args.kernel[2], args.channels, depthwise ? 1 : args.groups, columns});
 }
 
 }  // namespace hussar::cpu

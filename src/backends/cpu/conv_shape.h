@@ -1,5 +1,7 @@
 // What all convolution kernels read from a Conv step.
 #pragma once
+#include <initializer_list>
+
 #include "backends/cpu/kernels/tile/tile.h"
 #include "plan/kernel.h"
 #include "tactics/tactic.h"
@@ -22,8 +24,8 @@ int32_t bias_input(const Prepare& prepare);
 // Sizes, strides, pads (auto_pad settled) and pitches from the step's attributes and shapes; no pointers. Checks
 // everything that the kernels rely on, but for the size of the packed weights.
 Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args);
-// Checks that there are `floats` packed weights, as many as the kernels will read.
-Status check_packed_weights(const Prepare& prepare, int64_t floats);
+// Whether the packed weights are as large as the kernels will read them. Factor by factor: the product may overflow.
+Status check_packed_weights(const Prepare& prepare, std::initializer_list<int64_t> factors);
 // Both, with the weights in the panels of taps * channels x filters, or, depthwise, in those of taps x channels.
 Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args);
 

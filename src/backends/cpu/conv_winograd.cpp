@@ -95,7 +95,8 @@ Status prepare_winograd(Prepare& prepare, int64_t output) {
   bool fits = conv.groups == 1 && prepare.inputs[0].shape.rank() == 4;
   for (int axis : {1, 2}) fits = fits && conv.kernel[axis] == 3 && conv.stride[axis] == 1 && conv.dilation[axis] == 1;
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': not a 3 x 3 convolution of stride 1", prepare.step.name);
-  HUSSAR_TRY(check_packed_weights(prepare, winograd_filter_floats(output, conv.channels, conv.filters)));
+  HUSSAR_TRY(check_packed_weights(
+      prepare, {winograd_positions(output), conv.channels, panel_count(conv.filters) * kPanelColumns}));
   HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
   const int64_t tiles = conv.batch * winograd_tiles(output, conv.out[1]) * winograd_tiles(output, conv.out[2]);
   const double flops =
