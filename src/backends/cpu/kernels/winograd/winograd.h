@@ -48,7 +48,7 @@ constexpr WinogradBlock winograd_block(int64_t output, int64_t channels, int64_t
   const int64_t tile_floats = positions * ((channels + kTileChunk - 1) / kTileChunk * kTileChunk);
   // Fewer rows than a register tile has would read the filter once more for nothing.
   const int64_t wanted = winograd_clamp(kWinogradInputFloats / tile_floats, kTileRowsLimit, 8 * kTileRowsLimit);
-  const int64_t block = wanted < tiles ? wanted : tiles;
+  const int64_t block = winograd_clamp(tiles, 1, wanted);
   const int64_t fit = kWinogradSumFloats / (positions * block * kPanelColumns) / 2 * 2;
   return {block, winograd_clamp(fit < 2 ? 2 : fit, 1, panel_count(filters))};
 }
