@@ -66,6 +66,9 @@ struct Kernel {
   Status (*prepare)(Prepare&) = nullptr;
   // Allocates nothing. Fails on bad data only (an index out of range, say).
   Status (*run)(const Run&) = nullptr;
+  // The tactic replaces inputs by packed ones, so that the operator's inference cannot check the shapes of a step any
+  // more: prepare() must. Other kernels can count on shapes that the operator allows.
+  bool packs_inputs = false;
 };
 
 std::span<const Kernel* const> all_kernels();

@@ -235,9 +235,8 @@ Status GraphRun::prepare_steps() {
   scratch_bytes_ = 0;
   for (size_t i = 0; i < steps_.size(); ++i) {
     StepRun& step = steps_[i];
-    if (step.is_static && step.kernel == nullptr && graph_.steps[i].bodies.empty()) {
-      HUSSAR_TRY(check_reference_step(step, graph_.steps[i]));
-    }
+    bool packed = step.kernel != nullptr && step.kernel->packs_inputs;
+    if (step.is_static && !packed && graph_.steps[i].bodies.empty()) HUSSAR_TRY(check_shapes(step, graph_.steps[i]));
     if (!step.is_static || step.kernel == nullptr || step.is_view || step.kernel->prepare == nullptr) continue;
     point_operands(step, graph_.steps[i]);
     for (size_t k = 0; k < step.inputs.size(); ++k) {
@@ -253,9 +252,9 @@ Status GraphRun::prepare_steps() {
   return {};
 }
 
-// Reference evaluators trust the shapes they are given, so what inference says of the actual ones must be what the plan
-// expects: symbolic shapes leave room for inputs that do not fit together.
-Status GraphRun::check_reference_step(const StepRun& step, const PlanStep& plan_step) const {
+// Kernels and reference evaluators trust the shapes they are given, so what inference says of the actual ones must be what
+// the plan expects: symbolic shapes leave room for inputs that do not fit together, and a plan may be forged.
+Status GraphRun::check_shapes(const StepRun& step, const PlanStep& plan_step) const {
   std::vector<ValueInfo> infos(plan_step.inputs.size());
   std::vector<Tensor> constants(plan_step.inputs.size());
   for (size_t i = 0; i < infos.size(); ++i) {

@@ -72,7 +72,7 @@ class GraphRun {
   Status bind_shapes();
   Status bind_memory();
   Status prepare_steps();
-  Status check_reference_step(const StepRun& step, const PlanStep& plan_step) const;
+  Status check_shapes(const StepRun& step, const PlanStep& plan_step) const;
   void point_operands(StepRun& step, const PlanStep& plan_step);
   Operand operand(int32_t value) const;
   Status run_step(size_t index, ThreadPool::Lease& pool, const StepObserver* observer);

@@ -20,7 +20,8 @@ struct DimExpression;
 
 class Dim {
  public:
-  Dim(int64_t value = 0) : value_(value) {}
+  // The smallest integer, which has no opposite, becomes the one above it.
+  Dim(int64_t value = 0) : value_(value < -INT64_MAX ? -INT64_MAX : value) {}
   // Symbols are identified by name; all symbols stand for integers >= 0 (they are dimensions). A name that is not an
   // identifier is replaced by one that is made from its hash.
   static Dim symbol(std::string_view name);

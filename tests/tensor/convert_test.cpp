@@ -18,16 +18,22 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 TEST(Convert, EveryHalfRoundTrips) {
   for (uint32_t bits = 0; bits < 65536; ++bits) {
     float value = half_to_float(static_cast<uint16_t>(bits));
-    if (std::isnan(value)) EXPECT_TRUE(std::isnan(half_to_float(float_to_half(value)))) << bits;
-    else ASSERT_EQ(float_to_half(value), bits);
+    if (std::isnan(value)) {
+      EXPECT_TRUE(std::isnan(half_to_float(float_to_half(value)))) << bits;
+    } else {
+      ASSERT_EQ(float_to_half(value), bits);
+    }
   }
 }
 
 TEST(Convert, EveryBFloat16RoundTrips) {
   for (uint32_t bits = 0; bits < 65536; ++bits) {
     float value = bfloat16_to_float(static_cast<uint16_t>(bits));
-    if (std::isnan(value)) EXPECT_TRUE(std::isnan(bfloat16_to_float(float_to_bfloat16(value)))) << bits;
-    else ASSERT_EQ(float_to_bfloat16(value), bits);
+    if (std::isnan(value)) {
+      EXPECT_TRUE(std::isnan(bfloat16_to_float(float_to_bfloat16(value)))) << bits;
+    } else {
+      ASSERT_EQ(float_to_bfloat16(value), bits);
+    }
   }
 }
 
@@ -37,8 +43,11 @@ TEST(Convert, EveryFloat8RoundTrips) {
       float value = small_float_to_float(static_cast<uint8_t>(bits), dtype);
       for (bool saturate : {false, true}) {
         uint8_t back = float_to_small_float(value, dtype, saturate);
-        if (std::isnan(value)) ASSERT_TRUE(std::isnan(small_float_to_float(back, dtype))) << dtype_name(dtype) << bits;
-        else if (!(saturate && std::isinf(value))) ASSERT_EQ(back, bits) << dtype_name(dtype) << " saturate " << saturate;
+        if (std::isnan(value)) {
+          ASSERT_TRUE(std::isnan(small_float_to_float(back, dtype))) << dtype_name(dtype) << bits;
+        } else if (!(saturate && std::isinf(value))) {
+          ASSERT_EQ(back, bits) << dtype_name(dtype) << " saturate " << saturate;
+        }
       }
     }
   }
@@ -69,7 +78,7 @@ TEST(Convert, Float8RoundsToNearestEven) {
   for (DType dtype : kByteFloats) {
     if (dtype == DType::kFloat8E8M0) continue;
     bool no_negative_zero = dtype == DType::kFloat8E4M3FNUZ || dtype == DType::kFloat8E5M2FNUZ;
-    for (int i = 0; i < 20000; ++i) {
+    for (int i = 0; i < 3000; ++i) {
       float value = std::ldexp(static_cast<float>(random() % 4096) / 4096.0F, static_cast<int>(random() % 40) - 24);
       if (random() % 2 == 0 && value != 0) value = -value;
       uint8_t got = float_to_small_float(value, dtype, true);

@@ -76,7 +76,7 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel conv_depthwise_kernel = {
-    .name = "conv_depthwise", .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+    .name = "conv_depthwise", .state_bytes = sizeof(State), .prepare = prepare, .run = run, .packs_inputs = true};
 extern const Tactic conv_depthwise_tactic = {
     .kernel = "conv_depthwise", .supports = supports, .cost = cost, .pack = pack};
 

@@ -76,7 +76,7 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel conv_tile_kernel = {
-    .name = "conv_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+    .name = "conv_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run, .packs_inputs = true};
 extern const Tactic conv_tile_tactic = {.kernel = "conv_tile", .supports = supports, .cost = cost, .pack = pack};
 
 }  // namespace hussar

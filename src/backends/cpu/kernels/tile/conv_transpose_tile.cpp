@@ -100,7 +100,7 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel conv_transpose_tile_kernel = {
-    .name = "conv_transpose_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+    .name = "conv_transpose_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run, .packs_inputs = true};
 extern const Tactic conv_transpose_tile_tactic = {
     .kernel = "conv_transpose_tile", .supports = supports, .cost = cost, .pack = pack};
 

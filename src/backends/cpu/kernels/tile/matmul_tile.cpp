@@ -230,7 +230,7 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel matmul_tile_kernel = {
-    .name = "matmul_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+    .name = "matmul_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run, .packs_inputs = true};
 extern const Tactic matmul_tile_tactic = {.kernel = "matmul_tile", .supports = supports, .cost = cost, .pack = pack};
 
 }  // namespace hussar
