@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 CPP_FILES = $(shell git ls-files '*.cpp' '*.h')
 
 .DEFAULT_GOAL := all
-.PHONY: all help configure deps-build deps-test install-deps venv venv-export demo test quick conformance fuzz bench \
+.PHONY: sanitize all help configure deps-build deps-test install-deps venv venv-export demo test quick conformance fuzz bench \
         format check clean
 
 all: configure ## build the hussar program and its libraries (Release) into build/
@@ -25,6 +25,9 @@ test: deps-test venv ## run everything (up to 20 minutes)
 
 quick: deps-test venv ## the checks and the unit tests
 	@$(PYTHON) tests/run_all.py --build $(BUILD) --jobs $(JOBS) --only checks,unit
+
+sanitize: deps-test venv ## the tests of outside bytes, memory and threads under ASan, UBSan and TSan
+	@$(PYTHON) tests/run_all.py --build $(BUILD) --jobs $(JOBS) --only "address and undefined behaviour,threads"
 
 conformance: venv configure ## the backend tests of the onnx package [TARGET=cpu|reference|cpu:no_passes]
 	@cmake --build $(BUILD) -j $(JOBS) --target conformance_runner

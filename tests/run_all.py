@@ -4,7 +4,7 @@
 A stage is a command; what it counts is read from its own summary line. A stage that ends with a status other than 0
 without having counted a failure is one failure. Exit status: 0 when nothing failed, else 1.
 
-    tests/run_all.py                             # everything
+    tests/run_all.py                             # everything but the sanitizer builds
     tests/run_all.py --only checks,unit          # some stages
     tests/run_all.py --list
 """
@@ -35,6 +35,7 @@ class Stage:
     commands: list[list]
     environment: dict[str, str] = field(default_factory=dict)
     needs: pathlib.Path | None = None  # the stage is left out, loudly, when this is absent
+    on_request: bool = False  # a build of its own: runs when --only names it (make sanitize)
 
 
 @dataclass
@@ -80,12 +81,14 @@ def all_stages(build: pathlib.Path, jobs: int) -> list[Stage]:
             [*build_commands(address, jobs, ["hussar_tests"], *sanitize, "-DHUSSAR_SANITIZE=address,undefined"),
              ctest(address, jobs, "-R", ADDRESS_TESTS)],
             environment={"HUSSAR_MUTATIONS": "20000", **fatal},
+            on_request=True,
         ),
         Stage(
             "threads",
             [*build_commands(thread, jobs, ["hussar_tests"], *sanitize, "-DHUSSAR_SANITIZE=thread"),
              ctest(thread, 1, "-R", THREAD_TESTS)],
             environment={"TSAN_OPTIONS": "halt_on_error=1"},
+            on_request=True,
         ),
     ]  # fmt: skip
 
@@ -164,7 +167,8 @@ def main() -> int:
     if arguments.list or unknown:
         print("\n".join(stage.name for stage in stages))
         return 2 if unknown else 0
-    outcomes = {stage.name: run_stage(stage) for stage in stages if not wanted or stage.name in wanted}
+    outcomes = {stage.name: run_stage(stage) for stage in stages
+                if stage.name in wanted or (not wanted and not stage.on_request)}  # fmt: skip
     print(f"\n{'stage':34}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
     for name, outcome in outcomes.items():
         print(f"{name:34}{outcome.passed:8}{outcome.failed:8}{outcome.skipped:9}{outcome.seconds:9.0f}")

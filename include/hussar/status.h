@@ -12,13 +12,13 @@ namespace hussar {
 
 // The numeric values are the exit codes of the `hussar` program and are stable.
 enum class ErrorCode : int {
-  kRunFailed = 1,           // I/O, out of memory, a fault while running
-  kUsage = 2,               // the caller's arguments: unknown name, wrong shape or dtype
-  kInvalidModel = 3,        // the ONNX model is malformed or uses something unsupported
-  kAccuracy = 4,            // an accuracy check failed
-  kBudget = 5,              // a latency or size budget was missed
-  kDeviceUnavailable = 6,   // the requested device is not there
-  kPlanIncompatible = 7,    // the plan is damaged, foreign, or of another version
+  kRunFailed = 1,          // I/O, out of memory, a fault while running
+  kUsage = 2,              // the caller's arguments: unknown name, wrong shape or dtype
+  kInvalidModel = 3,       // the ONNX model is malformed or uses something unsupported
+  kAccuracy = 4,           // an accuracy check failed
+  kBudget = 5,             // a latency or size budget was missed
+  kDeviceUnavailable = 6,  // the requested device is not there
+  kPlanIncompatible = 7,   // the plan is damaged, foreign, or of another version
   kInterrupted = 130,
 };
 
@@ -42,9 +42,9 @@ inline void take(Status&) {}
 }  // namespace hussar
 
 // Evaluates a Result; on failure returns its Error from the enclosing function, else yields the value.
-#define HUSSAR_TRY(expression)                                                              \
-  __extension__({                                                                           \
-    auto hussar_result = (expression);                                                      \
-    if (!hussar_result) return ::tl::unexpected(std::move(hussar_result).error());          \
-    ::hussar::detail::take(hussar_result);                                                  \
+#define HUSSAR_TRY(expression)                                                     \
+  __extension__({                                                                  \
+    auto hussar_result = (expression);                                             \
+    if (!hussar_result) return ::tl::unexpected(std::move(hussar_result).error()); \
+    ::hussar::detail::take(hussar_result);                                         \
   })

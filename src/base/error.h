@@ -14,7 +14,8 @@ template <class... Args>
 }  // namespace hussar
 
 // Returns an Error from the enclosing function unless the condition holds.
-#define HUSSAR_CHECK(condition, code, ...)                        \
-  do {                                                            \
-    if (!(condition)) [[unlikely]] return ::hussar::fail(code, __VA_ARGS__); \
+#define HUSSAR_CHECK(condition, code, ...)      \
+  do {                                          \
+    if (!(condition)) [[unlikely]]              \
+      return ::hussar::fail(code, __VA_ARGS__); \
   } while (false)

@@ -96,9 +96,11 @@ Status write_file_atomically(const std::string& path, const std::vector<std::spa
   for (const auto& piece : pieces) {
     if (status) status = write_all(file, piece, path);
   }
-  if (status && ::fsync(file) != 0) status = fail(ErrorCode::kRunFailed, "cannot write '{}': {}", path, std::strerror(errno));
+  if (status && ::fsync(file) != 0)
+    status = fail(ErrorCode::kRunFailed, "cannot write '{}': {}", path, std::strerror(errno));
   ::fchmod(file, new_file_mode());
-  if (::close(file) != 0 && status) status = fail(ErrorCode::kRunFailed, "cannot write '{}': {}", path, std::strerror(errno));
+  if (::close(file) != 0 && status)
+    status = fail(ErrorCode::kRunFailed, "cannot write '{}': {}", path, std::strerror(errno));
   if (status && ::rename(temporary.c_str(), path.c_str()) != 0) {
     status = fail(ErrorCode::kRunFailed, "cannot rename to '{}': {}", path, std::strerror(errno));
   }

@@ -48,9 +48,9 @@ class ThreadPool {
   std::vector<std::thread> workers_;
   std::mutex sleep_;
   std::condition_variable wake_;
-  bool stop_ = false;                     // guarded by sleep_
-  std::atomic<int> leased_workers_{0};    // workers below this number spin for work
-  std::atomic<uint64_t> region_{0};       // bumped when a region starts
+  bool stop_ = false;                   // guarded by sleep_
+  std::atomic<int> leased_workers_{0};  // workers below this number spin for work
+  std::atomic<uint64_t> region_{0};     // bumped when a region starts
   std::atomic<int> next_{0}, unfinished_{0}, active_{0};
   std::atomic<int> count_{0};
   void (*call_)(void*, int) = nullptr;

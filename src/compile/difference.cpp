@@ -56,7 +56,8 @@ Difference difference(const Tensor& reference, const Tensor& other) {
   result.elements = reference.elements();
   result.floating = is_floating(reference.dtype());
   if (reference.dtype() != other.dtype()) {
-    result.incomparable = std::string(dtype_name(reference.dtype())) + " against " + std::string(dtype_name(other.dtype()));
+    result.incomparable =
+        std::string(dtype_name(reference.dtype())) + " against " + std::string(dtype_name(other.dtype()));
   } else if (!(reference.shape() == other.shape())) {
     result.incomparable = "shape " + reference.shape().to_string() + " against " + other.shape().to_string();
   }

@@ -62,9 +62,12 @@ std::vector<double> step_flops(const PlanGraph& graph, const std::vector<Shape>&
     for (int32_t output : step.outputs) node.outputs.push_back(output < 0 ? nullptr : &values[output]);
     const Value* output = node.output();
     auto shape = output != nullptr ? output->static_shape() : std::nullopt;
-    if (step.kernel == "view") flops.push_back(0);
-    else if (step.flops_per_output > 0) flops.push_back(shape ? step.flops_per_output * static_cast<double>(shape->elements()) : 0);
-    else flops.push_back(count(node));
+    if (step.kernel == "view")
+      flops.push_back(0);
+    else if (step.flops_per_output > 0)
+      flops.push_back(shape ? step.flops_per_output * static_cast<double>(shape->elements()) : 0);
+    else
+      flops.push_back(count(node));
   }
   return flops;
 }

@@ -26,14 +26,15 @@ uint64_t next_random(uint64_t& state) {
 }
 
 std::string describe(const InputFacts& input) {
-  return input.name + ":" + std::string(dtype_name(input.dtype)) + (input.dims ? "[" + to_string(*input.dims) + "]" : "[?]");
+  return input.name + ":" + std::string(dtype_name(input.dtype)) +
+         (input.dims ? "[" + to_string(*input.dims) + "]" : "[?]");
 }
 
 // Binds the symbols of `input` to the numbers of `given`.
 Status bind_given(const InputFacts& input, const Dims& given, Sizes& sizes) {
   if (!input.dims) return {};
-  HUSSAR_CHECK(given.size() == input.dims->size(), ErrorCode::kUsage, "the shape of '{}' is given {} dimensions; it is {}",
-               input.name, given.size(), describe(input));
+  HUSSAR_CHECK(given.size() == input.dims->size(), ErrorCode::kUsage,
+               "the shape of '{}' is given {} dimensions; it is {}", input.name, given.size(), describe(input));
   for (size_t axis = 0; axis < given.size(); ++axis) {
     const Dim& dim = (*input.dims)[axis];
     if (!given[axis].is_constant() || given[axis].value() < 0) continue;
@@ -43,8 +44,8 @@ Status bind_given(const InputFacts& input, const Dims& given, Sizes& sizes) {
     if (fits && symbols.size() == 1 && dim == Dim::symbol(symbols[0])) {
       fits = sizes.emplace(symbols[0], number).first->second == number;
     }
-    HUSSAR_CHECK(fits, ErrorCode::kUsage, "dimension {} of '{}' cannot be {}: the input is {}", axis, input.name, number,
-                 describe(input));
+    HUSSAR_CHECK(fits, ErrorCode::kUsage, "dimension {} of '{}' cannot be {}: the input is {}", axis, input.name,
+                 number, describe(input));
   }
   return {};
 }
@@ -131,7 +132,8 @@ Tensor random_tensor(const std::string& name, DType dtype, const Shape& shape, u
   for (char c : name) state = (state ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
   Tensor tensor(dtype, shape);
   if (is_floating(dtype)) {
-    fill<float>(tensor, [&] { return static_cast<float>(next_random(state) >> 40) / static_cast<float>(1 << 23) - 1.0F; });
+    fill<float>(tensor,
+                [&] { return static_cast<float>(next_random(state) >> 40) / static_cast<float>(1 << 23) - 1.0F; });
     return tensor;
   }
   bool picture = (dtype == DType::kUInt8 || dtype == DType::kInt8) && shape.rank() >= 3;

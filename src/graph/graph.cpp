@@ -309,8 +309,10 @@ void print(const Graph& graph, int indent, std::string& text) {
     for (size_t i = 0; i < node->inputs.size(); ++i) {
       const Value* value = node->inputs[i];
       text += i == 0 ? "" : ", ";
-      if (value == nullptr) text += "-";
-      else text += value->is_constant() ? "const " + describe(*value) : value->name;
+      if (value == nullptr)
+        text += "-";
+      else
+        text += value->is_constant() ? "const " + describe(*value) : value->name;
     }
     text += ")";
     for (const auto& [key, attribute] : node->attributes.all()) text += fmt::format(" {}={}", key, print(attribute));

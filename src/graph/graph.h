@@ -46,8 +46,8 @@ struct Body {
 };
 
 struct Node {
-  std::string op;    // canonical operator name: "Conv", "com.microsoft.FusedMatMul", "hussar.Pointwise"
-  std::string name;  // ONNX node name(s) it stands for; made unique on import, for messages
+  std::string op;              // canonical operator name: "Conv", "com.microsoft.FusedMatMul", "hussar.Pointwise"
+  std::string name;            // ONNX node name(s) it stands for; made unique on import, for messages
   std::vector<Value*> inputs;  // null: an omitted optional input
   std::vector<Value*> outputs;
   Attributes attributes;

@@ -18,8 +18,8 @@
 namespace hussar::onnx {
 namespace {
 
-constexpr int kMaxDepth = 64;       // of nested bodies and function calls
-constexpr size_t kMaxNodes = 200000;  // after inlining; a chain of functions can otherwise grow exponentially
+constexpr int kMaxDepth = 64;             // of nested bodies and function calls
+constexpr size_t kMaxNodes = 200000;      // after inlining; a chain of functions can otherwise grow exponentially
 constexpr size_t kMaxPrefixBytes = 2000;  // of the names of nested calls
 constexpr int64_t kNewestOpset = 25;
 
@@ -145,7 +145,8 @@ class Importer {
   // for any amount of memory.
   Status account(DType dtype, const Shape& shape, std::string_view name) {
     auto bytes = bytes_needed(dtype, shape);
-    HUSSAR_CHECK(bytes && *bytes <= physical_memory() - tensor_bytes_, ErrorCode::kInvalidModel,
+    if (!bytes) return {};  // an impossible shape: loading says so
+    HUSSAR_CHECK(*bytes <= physical_memory() - tensor_bytes_, ErrorCode::kInvalidModel,
                  "the model's tensors up to '{}' take more memory than this machine has", name);
     tensor_bytes_ += *bytes;
     return {};
@@ -166,8 +167,8 @@ class Importer {
                (proto.type.element_type < 0 || proto.type.element_type > 255 || dtype_size(dtype) == 0)) {
       unsupported(fmt::format("input '{}': dtype {} ({})", name, proto.type.element_type, dtype_name(dtype)));
     }
-    HUSSAR_CHECK(proto.type.dims.size() <= kMaxRank, ErrorCode::kInvalidModel, "input '{}' has rank {}, the limit is {}",
-                 name, proto.type.dims.size(), kMaxRank);
+    HUSSAR_CHECK(proto.type.dims.size() <= kMaxRank, ErrorCode::kInvalidModel,
+                 "input '{}' has rank {}, the limit is {}", name, proto.type.dims.size(), kMaxRank);
     Value* value = scope.graph.add_value(name, dtype);
     if (proto.type.has_shape) {
       Dims dims;
@@ -175,8 +176,11 @@ class Importer {
         const Dimension& dim = proto.type.dims[axis];
         HUSSAR_CHECK(!dim.has_value || dim.value >= -1, ErrorCode::kInvalidModel, "input '{}' has the dimension {}",
                      name, dim.value);
-        if (dim.has_value && dim.value >= 0) dims.push_back(Dim(dim.value));
-        else dims.push_back(symbol(is_anonymous(dim.symbol) ? fmt::format("{}_d{}", name, axis) : std::string(dim.symbol)));
+        if (dim.has_value && dim.value >= 0)
+          dims.push_back(Dim(dim.value));
+        else
+          dims.push_back(
+              symbol(is_anonymous(dim.symbol) ? fmt::format("{}_d{}", name, axis) : std::string(dim.symbol)));
       }
       value->dims = std::move(dims);
     }
@@ -186,7 +190,8 @@ class Importer {
 
   // Some exporters write "?" for every free dimension: such names say nothing about equality.
   static bool is_anonymous(std::string_view name) {
-    return std::none_of(name.begin(), name.end(), [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; });
+    return std::none_of(name.begin(), name.end(),
+                        [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; });
   }
 
   // Distinct ONNX names stay distinct when they are spelled as identifiers.
@@ -236,7 +241,8 @@ class Importer {
     }
     if (proto.domain.empty() && proto.op_type == "Constant") return import_constant(proto, name, scope, naming);
 
-    std::string op_name = proto.domain.empty() ? std::string(proto.op_type) : fmt::format("{}.{}", proto.domain, proto.op_type);
+    std::string op_name =
+        proto.domain.empty() ? std::string(proto.op_type) : fmt::format("{}.{}", proto.domain, proto.op_type);
     const OpDef* op = find_op(op_name);
     auto opset = opsets.find(std::string(proto.domain));
     if (op == nullptr || proto.domain == "hussar" || op_name.rfind("hussar.", 0) == 0) {
@@ -276,7 +282,7 @@ class Importer {
       } else if (const auto* real = std::get_if<float>(&it->second)) {
         // A scalar argument has the dtype of the data it is combined with, as far as that is known already.
         DType dtype = node.input(0) != nullptr && node.inputs[0]->dtype != DType::kUndefined ? node.inputs[0]->dtype
-                                                                                            : DType::kFloat32;
+                                                                                             : DType::kFloat32;
         tensor = Tensor(dtype, {});
         store_elements<float>(tensor, 0, 1, real);
       } else {
@@ -307,8 +313,8 @@ class Importer {
       const AttributeProto* attribute = &entry;
       if (!entry.reference.empty()) {
         if (naming.attributes == nullptr) {
-          return fail(ErrorCode::kInvalidModel, "node '{}': attribute '{}' refers to '{}' outside a function", node.name,
-                      entry.name, entry.reference);
+          return fail(ErrorCode::kInvalidModel, "node '{}': attribute '{}' refers to '{}' outside a function",
+                      node.name, entry.name, entry.reference);
         }
         auto it = naming.attributes->find(entry.reference);
         if (it == naming.attributes->end()) continue;  // not given by the call: stays at its default
@@ -381,7 +387,8 @@ class Importer {
   }
 
   Status import_constant(const NodeProto& proto, const std::string& name, Scope& scope, const Naming& naming) {
-    HUSSAR_CHECK(proto.outputs.size() == 1, ErrorCode::kInvalidModel, "node '{}' (Constant) must have one output", name);
+    HUSSAR_CHECK(proto.outputs.size() == 1, ErrorCode::kInvalidModel, "node '{}' (Constant) must have one output",
+                 name);
     auto output = scope.values.find(naming.translate(proto.outputs[0]));
     if (output == scope.values.end()) return {};  // nameless: nobody can use it
     Value* value = output->second;
@@ -499,7 +506,8 @@ class Importer {
     HUSSAR_TRY(import_nodes(function.nodes, scope, function.opsets, naming));
     // A function may return one of its inputs as it is.
     for (size_t i = 0; i < function.outputs.size() && i < call.outputs.size(); ++i) {
-      bool is_input = std::find(function.inputs.begin(), function.inputs.end(), function.outputs[i]) != function.inputs.end();
+      bool is_input =
+          std::find(function.inputs.begin(), function.inputs.end(), function.outputs[i]) != function.inputs.end();
       if (!is_input || call.outputs[i].empty()) continue;
       Value* from = HUSSAR_TRY(find(scope, bound[function.outputs[i]], name));
       scope.graph.add_node("Identity", name, {from}, {scope.values.at(outer.translate(call.outputs[i]))});

@@ -57,7 +57,8 @@ Result<ExternalBytes> open_external(const TensorProto& proto, const std::string&
   fs::path relative(it->second);
   fs::path file = fs::weakly_canonical(base / relative, file_error);
   auto [base_end, unused] = std::mismatch(base.begin(), base.end(), file.begin(), file.end());
-  bool inside = !base_error && !file_error && !relative.is_absolute() && base_end == base.end();
+  bool has_nul = it->second.find('\0') != std::string_view::npos;  // the system would read a shorter name
+  bool inside = !has_nul && !base_error && !file_error && !relative.is_absolute() && base_end == base.end();
   HUSSAR_CHECK(inside, ErrorCode::kInvalidModel,
                "tensor '{}': external data '{}' lies outside the model's folder; refused", proto.name, it->second);
   auto mapping = HUSSAR_TRY(MappedFile::open(file.string()));
@@ -93,11 +94,16 @@ Status collect(const TensorProto& proto, const std::vector<Field>& fields, size_
 
 Result<Tensor> from_numbers(const TensorProto& proto, DType dtype, const Shape& shape) {
   std::vector<uint64_t> values;
-  if (dtype == DType::kFloat32) HUSSAR_TRY(collect(proto, proto.floats, 4, values));
-  else if (dtype == DType::kFloat64) HUSSAR_TRY(collect(proto, proto.doubles, 8, values));
-  else if (dtype == DType::kInt64) HUSSAR_TRY(collect(proto, proto.ints64, 0, values));
-  else if (dtype == DType::kUInt32 || dtype == DType::kUInt64) HUSSAR_TRY(collect(proto, proto.uints64, 0, values));
-  else HUSSAR_TRY(collect(proto, proto.ints32, 0, values));
+  if (dtype == DType::kFloat32)
+    HUSSAR_TRY(collect(proto, proto.floats, 4, values));
+  else if (dtype == DType::kFloat64)
+    HUSSAR_TRY(collect(proto, proto.doubles, 8, values));
+  else if (dtype == DType::kInt64)
+    HUSSAR_TRY(collect(proto, proto.ints64, 0, values));
+  else if (dtype == DType::kUInt32 || dtype == DType::kUInt64)
+    HUSSAR_TRY(collect(proto, proto.uints64, 0, values));
+  else
+    HUSSAR_TRY(collect(proto, proto.ints32, 0, values));
   int64_t count = shape.elements();
   int bits = bits_of(dtype);
   // Sub-byte types are packed into the int32 fields, one byte of them in each.
@@ -148,8 +154,10 @@ Result<Tensor> load_tensor(const TensorProto& proto, std::shared_ptr<const void>
     return Tensor::view(dtype, shape, const_cast<std::byte*>(raw.data()), owner);
   }
   Tensor tensor(dtype, shape);
-  if (bits < 8) unpack(raw.data(), bits, count, tensor.raw());
-  else if (count > 0) std::memcpy(tensor.raw(), raw.data(), raw.size());
+  if (bits < 8)
+    unpack(raw.data(), bits, count, tensor.raw());
+  else if (count > 0)
+    std::memcpy(tensor.raw(), raw.data(), raw.size());
   return tensor;
 }
 

@@ -113,14 +113,23 @@ Result<AttributeProto> parse_attribute(Bytes bytes) {
       case 2: attribute.f = field.real(); break;
       case 3: attribute.i = field.integer(); break;
       case 4: attribute.s = field.bytes; break;
-      case 5: attribute.tensor = field.bytes; attribute.has_tensor = true; break;
-      case 6: attribute.graph = field.bytes; attribute.has_graph = true; break;
+      case 5:
+        attribute.tensor = field.bytes;
+        attribute.has_tensor = true;
+        break;
+      case 6:
+        attribute.graph = field.bytes;
+        attribute.has_graph = true;
+        break;
       case 7: return numbers(field, 5, kName, [&](const Field& item) { attribute.floats.push_back(item.real()); });
       case 8: return numbers(field, 0, kName, [&](const Field& item) { attribute.ints.push_back(item.integer()); });
       case 9: attribute.strings.push_back(as_text(field.bytes)); break;
       case 20: attribute.type = field.integer(); break;
       case 21: attribute.reference = as_text(field.bytes); break;
-      case 22: attribute.sparse_tensor = field.bytes; attribute.has_sparse = true; break;
+      case 22:
+        attribute.sparse_tensor = field.bytes;
+        attribute.has_sparse = true;
+        break;
       default: break;
     }
     return {};
@@ -191,7 +200,10 @@ Result<TensorProto> parse_tensor(Bytes bytes) {
       case 6: ++tensor.strings; break;
       case 7: tensor.ints64.push_back(field); break;
       case 8: tensor.name = as_text(field.bytes); break;
-      case 9: tensor.raw = field.bytes; tensor.has_raw = true; break;
+      case 9:
+        tensor.raw = field.bytes;
+        tensor.has_raw = true;
+        break;
       case 10: tensor.doubles.push_back(field); break;
       case 11: tensor.uints64.push_back(field); break;
       case 13: tensor.external.insert(HUSSAR_TRY(parse_entry(field.bytes))); break;

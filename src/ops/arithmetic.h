@@ -28,9 +28,12 @@ constexpr T wrapping_multiply(T a, T b) {
 
 template <class T>
 constexpr T absolute(T value) {
-  if constexpr (std::is_floating_point_v<T>) return std::fabs(value);
-  else if constexpr (std::is_same_v<T, int64_t>) return value < 0 ? wrapping_subtract<T>(0, value) : value;
-  else return value;
+  if constexpr (std::is_floating_point_v<T>)
+    return std::fabs(value);
+  else if constexpr (std::is_same_v<T, int64_t>)
+    return value < 0 ? wrapping_subtract<T>(0, value) : value;
+  else
+    return value;
 }
 
 // The type that sums of T are accumulated in: wide enough that the reference is more exact than any kernel.

@@ -8,7 +8,8 @@ constexpr auto kRight = [](uint64_t a, uint64_t b) { return b < 64 ? a >> b : 0;
 
 static Status infer(InferContext& context) {
   std::string direction = context.attributes.get_string("direction", "");
-  if (direction != "LEFT" && direction != "RIGHT") return context.fail("direction '{}' is not LEFT or RIGHT", direction);
+  if (direction != "LEFT" && direction != "RIGHT")
+    return context.fail("direction '{}' is not LEFT or RIGHT", direction);
   if (!is_unsigned_integer(context.dtype(0))) return context.fail("takes unsigned integers only");
   return infer_broadcast(context);
 }

@@ -26,17 +26,19 @@ class Builder {
 
   // One new node with one new output value.
   Value* make(std::string_view op, std::vector<Value*> inputs, Attributes attributes = {});
-  std::vector<Value*> make_many(std::string_view op, std::vector<Value*> inputs, size_t outputs, Attributes attributes = {});
-  Value* integers(const Ints& values);            // int64 [n]
-  Value* integer(int64_t value);                  // int64 scalar
-  Value* number(double value, DType dtype);       // scalar
+  std::vector<Value*> make_many(std::string_view op, std::vector<Value*> inputs, size_t outputs,
+                                Attributes attributes = {});
+  Value* integers(const Ints& values);       // int64 [n]
+  Value* integer(int64_t value);             // int64 scalar
+  Value* number(double value, DType dtype);  // scalar
   // Makes `value` output `index` of the node that is being expanded.
   void result(size_t index, Value* value);
   const std::vector<Value*>& results() const { return results_; }
 
   template <class... Args>
   [[nodiscard]] tl::unexpected<Error> fail(fmt::format_string<Args...> text, Args&&... args) const {
-    return tl::unexpected(Error{ErrorCode::kInvalidModel, describe(node) + ": " + fmt::format(text, std::forward<Args>(args)...)});
+    return tl::unexpected(
+        Error{ErrorCode::kInvalidModel, describe(node) + ": " + fmt::format(text, std::forward<Args>(args)...)});
   }
 
  private:

@@ -17,7 +17,8 @@ DType target(const Attributes& attributes) {
 
 Status infer(InferContext& context) {
   DType dtype = target(context.attributes);
-  if (dtype_size(dtype) == 0) return context.fail("cannot cast to dtype {} ({})", context.attributes.get_int("to", 0), dtype_name(dtype));
+  if (dtype_size(dtype) == 0)
+    return context.fail("cannot cast to dtype {} ({})", context.attributes.get_int("to", 0), dtype_name(dtype));
   context.outputs[0].dtype = dtype;
   context.outputs[0].dims = context.info(0).dims;
   bool is_wide_integer = dtype == DType::kInt64 || dtype == DType::kInt32;

@@ -18,7 +18,8 @@ static Status infer(InferContext& context) {
     for (int axis = 0; axis < context.rank(0); ++axis) axes.push_back(axis);
   }
   axes = HUSSAR_TRY(context.normalize_axes(axes, context.rank(0)));
-  if (wanted && wanted->size() != axes.size()) return context.fail("{} dimensions for {} axes", wanted->size(), axes.size());
+  if (wanted && wanted->size() != axes.size())
+    return context.fail("{} dimensions for {} axes", wanted->size(), axes.size());
   Dims out = *dims;
   for (size_t i = 0; i < axes.size(); ++i) {
     Dim dim = wanted ? (*wanted)[i] : context.fresh();

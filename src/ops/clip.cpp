@@ -17,8 +17,8 @@ static Status infer(InferContext& context) {
   auto elements = context.elements(0);
   auto low = context.elements(1);
   auto high = context.elements(2);
-  bool known = elements && (!context.has(1) || (low && low->size() == 1)) &&
-               (!context.has(2) || (high && high->size() == 1));
+  bool known =
+      elements && (!context.has(1) || (low && low->size() == 1)) && (!context.has(2) || (high && high->size() == 1));
   if (!known) return {};
   for (Dim& element : *elements) {
     if (low) element = max(element, low->front());

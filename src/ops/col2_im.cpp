@@ -28,7 +28,8 @@ Result<Geometry> geometry(const Attributes& attributes, Ints image, Ints block,
     bool valid = in_range(result.image[i], 0) && in_range(result.block[i], 1) && in_range(result.dilations[i], 1) &&
                  in_range(result.pads[i], 0) && in_range(result.pads[i + rank], 0) && in_range(result.strides[i], 1);
     if (!valid) return fail("a size, dilation, pad or stride is out of range");
-    int64_t room = result.image[i] + result.pads[i] + result.pads[i + rank] - result.dilations[i] * (result.block[i] - 1) - 1;
+    int64_t room =
+        result.image[i] + result.pads[i] + result.pads[i + rank] - result.dilations[i] * (result.block[i] - 1) - 1;
     result.counts.push_back(room < 0 ? 0 : room / result.strides[i] + 1);
   }
   return result;
@@ -41,8 +42,10 @@ Status infer(InferContext& context) {
   if (dims != nullptr && dims->size() != 3) return context.fail("takes rank 3, not {}", dims->size());
   if (!image || image->empty()) {
     auto rank = list_length(context, 1);
-    if (rank && *rank + 2 <= kMaxRank) context.set_rank(0, context.dtype(0), *rank + 2);
-    else context.set_unknown(0, context.dtype(0));
+    if (rank && *rank + 2 <= kMaxRank)
+      context.set_rank(0, context.dtype(0), *rank + 2);
+    else
+      context.set_unknown(0, context.dtype(0));
     return {};
   }
   Dims out = {dims != nullptr ? dims->front() : context.fresh(), context.fresh()};

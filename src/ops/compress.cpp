@@ -40,7 +40,8 @@ static Status evaluate(EvalContext& context) {
   const auto* condition = context.input(1).data<uint8_t>();
   for (int64_t i = 0; i < context.input(1).elements(); ++i) {
     if (condition[i] == 0) continue;
-    if (i >= split.length) return context.fail("the condition is true at {}, the axis has {} elements", i, split.length);
+    if (i >= split.length)
+      return context.fail("the condition is true at {}, the axis has {} elements", i, split.length);
     chosen.push_back(i);
   }
   shape[axis] = static_cast<int64_t>(chosen.size());

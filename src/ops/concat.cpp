@@ -47,8 +47,10 @@ Status infer(InferContext& context) {
     const Dims* dims = context.dims(i);
     complete = complete && dims != nullptr;
     for (int k = 0; k < rank && dims != nullptr; ++k) {
-      if (k == axis) out[k] = out[k] + (*dims)[k];
-      else out[k] = i == 0 ? (*dims)[k] : HUSSAR_TRY(same_dim(context, out[k], (*dims)[k]));
+      if (k == axis)
+        out[k] = out[k] + (*dims)[k];
+      else
+        out[k] = i == 0 ? (*dims)[k] : HUSSAR_TRY(same_dim(context, out[k], (*dims)[k]));
     }
   }
   if (!complete) out[axis] = context.fresh();
@@ -67,7 +69,8 @@ Status evaluate(EvalContext& context) {
     if (in.bytes() == 0) continue;
     size_t part = in.bytes() / static_cast<size_t>(split.outer);
     for (int64_t outer = 0; outer < split.outer; ++outer) {
-      std::memcpy(out.raw() + static_cast<size_t>(outer) * row + begin, in.raw() + static_cast<size_t>(outer) * part, part);
+      std::memcpy(out.raw() + static_cast<size_t>(outer) * row + begin, in.raw() + static_cast<size_t>(outer) * part,
+                  part);
     }
     begin += part;
   }

@@ -12,8 +12,10 @@ static Status infer(InferContext& context) {
   DType dtype = value != nullptr ? value->dtype() : DType::kFloat32;
   auto dims = HUSSAR_TRY(list_argument(context, 0));
   if (!dims) {
-    if (auto rank = list_length(context, 0)) context.set_rank(0, dtype, *rank);
-    else context.set_unknown(0, dtype);
+    if (auto rank = list_length(context, 0))
+      context.set_rank(0, dtype, *rank);
+    else
+      context.set_unknown(0, dtype);
     return {};
   }
   for (const Dim& dim : *dims) HUSSAR_TRY(check_dimension(context, dim));

@@ -1,7 +1,7 @@
 // Det: the determinant of every matrix, by elimination with partial pivoting.
 #include "ops/arguments.h"
-#include "ops/op_def.h"
 #include "ops/evaluate.h"
+#include "ops/op_def.h"
 
 namespace hussar {
 

@@ -110,7 +110,9 @@ Status infer(InferContext& context) {
   if (!equation) return context.fail("the equation '{}' is malformed or does not fit the inputs", text);
   auto dims = HUSSAR_TRY(label_dims(context, *equation));
   if (dims.size() > kMaxRank) return context.fail("the equation has more than {} labels", kMaxRank);
-  Dims out;
+  Dims loop, out;
+  for (const auto& [label, dim] : dims) loop.push_back(dim);
+  HUSSAR_TRY(checked_product(context, loop));
   Labels used;
   for (int label : equation->output) {
     bool repeated = std::find(used.begin(), used.end(), label) != used.end();

@@ -77,9 +77,8 @@ void map_binary(EvalContext& context, Compute&& compute) {
     for (int64_t i = 0; i < y.size(); ++i) y[i] = static_cast<R>(compute(a[i], b[i]));
     return;
   }
-  for_each_index(
-      shape, {broadcast_strides(context.shape(0), shape), broadcast_strides(context.shape(1), shape)},
-      [&](int64_t i, const int64_t* offset) { y[i] = static_cast<R>(compute(a[offset[0]], b[offset[1]])); });
+  for_each_index(shape, {broadcast_strides(context.shape(0), shape), broadcast_strides(context.shape(1), shape)},
+                 [&](int64_t i, const int64_t* offset) { y[i] = static_cast<R>(compute(a[offset[0]], b[offset[1]])); });
 }
 
 // out = Compute(a, b) with broadcasting; Out is the compute type of the output (void: that of the inputs).

@@ -39,7 +39,7 @@ static Status expand(Builder& builder) {
 }
 
 extern const OpDef embed_layer_normalization_op = {.name = "com.microsoft.EmbedLayerNormalization",
-                                                   .min_inputs = 7,
+                                                   .min_inputs = 1,
                                                    .max_inputs = 9,
                                                    .max_outputs = 3,
                                                    .expand = expand};

@@ -17,7 +17,10 @@ class EvalContext {
  public:
   // outputs: allocated where their shape was inferred, invalid where only evaluation tells.
   EvalContext(const Node& node, std::vector<Tensor> inputs, std::vector<Tensor> outputs, BodyRunner run_body)
-      : node(node), attributes(node.attributes), inputs_(std::move(inputs)), outputs_(std::move(outputs)),
+      : node(node),
+        attributes(node.attributes),
+        inputs_(std::move(inputs)),
+        outputs_(std::move(outputs)),
         run_body_(std::move(run_body)) {}
 
   const Node& node;
@@ -37,10 +40,14 @@ class EvalContext {
 
   // The elements of an input as T = float, double, int64_t or uint64_t, converted when it has another dtype.
   template <class T>
-  Elements<T> read(size_t input) const { return Elements<T>(inputs_[input]); }
+  Elements<T> read(size_t input) const {
+    return Elements<T>(inputs_[input]);
+  }
   // The elements of an output to be written; they are converted to its dtype when the object is destroyed.
   template <class T>
-  MutableElements<T> write(size_t output = 0) { return MutableElements<T>(outputs_[output]); }
+  MutableElements<T> write(size_t output = 0) {
+    return MutableElements<T>(outputs_[output]);
+  }
   // A scalar or 1-D integer input as a list; empty when absent.
   Ints integers(size_t input) const;
   // The first element of an input, or the default when absent or empty.
@@ -53,7 +60,8 @@ class EvalContext {
 
   template <class... Args>
   [[nodiscard]] tl::unexpected<Error> fail(fmt::format_string<Args...> text, Args&&... args) const {
-    return tl::unexpected(Error{ErrorCode::kRunFailed, describe(node) + ": " + fmt::format(text, std::forward<Args>(args)...)});
+    return tl::unexpected(
+        Error{ErrorCode::kRunFailed, describe(node) + ": " + fmt::format(text, std::forward<Args>(args)...)});
   }
 
  private:

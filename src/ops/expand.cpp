@@ -10,8 +10,10 @@ static Status infer(InferContext& context) {
   const Dims* dims = context.dims(0);
   if (!wanted || dims == nullptr) {
     auto rank = wanted ? std::optional<int>(static_cast<int>(wanted->size())) : list_length(context, 1);
-    if (rank && dims != nullptr) context.set_rank(0, context.dtype(0), std::max(*rank, context.rank(0)));
-    else context.set_unknown(0, context.dtype(0));
+    if (rank && dims != nullptr)
+      context.set_rank(0, context.dtype(0), std::max(*rank, context.rank(0)));
+    else
+      context.set_unknown(0, context.dtype(0));
     return {};
   }
   for (const Dim& dim : *wanted) HUSSAR_TRY(check_dimension(context, dim));

@@ -11,8 +11,10 @@ static Status infer(InferContext& context) {
   if (dtype_size(dtype) == 0) return context.fail("unsupported dtype {}", wanted);
   const Dims* dims = context.dims(0);
   if (dims != nullptr && dims->size() != 2) return context.fail("takes a matrix, not rank {}", dims->size());
-  if (dims != nullptr) context.set(0, dtype, *dims);
-  else context.set_rank(0, dtype, 2);
+  if (dims != nullptr)
+    context.set(0, dtype, *dims);
+  else
+    context.set_rank(0, dtype, 2);
   return {};
 }
 

@@ -1,5 +1,5 @@
-// GatherND: `indices` is a tensor of index tuples into `data`, after `batch_dims` dimensions that both share; the output
-// has the slice of data that each tuple names.
+// GatherND: `indices` is a tensor of index tuples into `data`, after `batch_dims` dimensions that both share; the
+// output has the slice of data that each tuple names.
 #include <cstring>
 
 #include "ops/arguments.h"

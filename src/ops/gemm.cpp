@@ -13,7 +13,8 @@ Status infer(InferContext& context) {
   for (size_t i = 0; i < 2; ++i) {
     const Dims* dims = context.dims(i);
     if (context.dtype(i) != context.dtype(0)) return context.fail("A and B have different dtypes");
-    if (dims != nullptr && dims->size() != 2) return context.fail("input {} must be a matrix, it has rank {}", i, dims->size());
+    if (dims != nullptr && dims->size() != 2)
+      return context.fail("input {} must be a matrix, it has rank {}", i, dims->size());
     bool transposed = context.attributes.get_int(i == 0 ? "transA" : "transB", 0) != 0;
     // The depth is the last dimension of A and the first one of B.
     size_t depth_axis = (i == 0) != transposed ? 1 : 0;
@@ -24,7 +25,8 @@ Status infer(InferContext& context) {
   if (const Dims* added = context.dims(2)) {
     Dims both = HUSSAR_TRY(context.broadcast_dims(out, *added));
     bool grows = both.size() > 2;
-    for (size_t i = 0; i < 2 && !grows; ++i) grows = out[i].is_constant() && both[i].is_constant() && !(out[i] == both[i]);
+    for (size_t i = 0; i < 2 && !grows; ++i)
+      grows = out[i].is_constant() && both[i].is_constant() && !(out[i] == both[i]);
     if (grows) return context.fail("C of shape {} is larger than the product {}", to_string(*added), to_string(out));
   }
   context.set(0, context.dtype(0), std::move(out));
@@ -50,7 +52,9 @@ Status evaluate(EvalContext& context) {
     MatrixView<T> right{y.data(), transposed_b ? 1 : b[1], transposed_b ? b[1] : 1};
     multiply_matrices(left, right, m, n, k, sums.data());
     // Scaling integers by 1 must not take the way through floating point, which loses low bits.
-    auto scaled = [](auto value, double scale) { return scale == 1 ? value : static_cast<decltype(value)>(static_cast<double>(static_cast<T>(value)) * scale); };
+    auto scaled = [](auto value, double scale) {
+      return scale == 1 ? value : static_cast<decltype(value)>(static_cast<double>(static_cast<T>(value)) * scale);
+    };
     if (!context.has(2)) {
       for (int64_t i = 0; i < z.size(); ++i) z[i] = static_cast<T>(scaled(sums[static_cast<size_t>(i)], alpha));
       return {};

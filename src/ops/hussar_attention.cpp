@@ -1,11 +1,12 @@
 // hussar.Attention: softmax(scale * q k^T + mask) v for every head. Passes form it from matrix products and Softmax.
 //
-// Inputs: q, k, v, and an optional float mask that is added to the scores and broadcasts to [B][heads][Q][K].
+// Inputs: q, k, v, and an optional float mask that is added to the scores and broadcasts to [B][heads][Q][K]. A query
+// whose keys are all at -infinity gives zeros.
 // Attributes: heads; kv_heads (default heads; a divisor of it: consecutive query heads share one); head_dim; v_head_dim
 // (default head_dim); scale (default 1/sqrt(head_dim)); causal=1: query i sees the keys up to i + K - Q.
 // head_major has one bit per tensor (1 q, 2 k, 4 v, 8 output). A tensor with its bit is [B][heads][length][dim], one
-// without is [B][length][width], where head h begins at column <q|k|v>_offset + h * dim: so one tensor may hold q, k and
-// v side by side. k_transposed=1: k is [B][kv_heads][head_dim][K].
+// without is [B][length][width], where head h begins at column <q|k|v>_offset + h * dim: so one tensor may hold q, k
+// and v side by side. k_transposed=1: k is [B][kv_heads][head_dim][K].
 #include "ops/evaluate.h"
 #include "ops/infer.h"
 #include "ops/op_def.h"
@@ -104,6 +105,10 @@ void attend(const Form& form, const View& k, const View& v, int64_t batch, int64
     scores[static_cast<size_t>(j)] = dot * scale + mask(j);
     largest = std::max(largest, scores[static_cast<size_t>(j)]);
   }
+  if (largest == -std::numeric_limits<double>::infinity()) {
+    std::fill_n(out, form.v_head_dim, 0.0F);
+    return;
+  }
   for (double& score : scores) sum += score = std::exp(score - largest);
   for (int64_t d = 0; d < form.v_head_dim; ++d) {
     double total = 0;
@@ -134,8 +139,8 @@ Status evaluate(EvalContext& context) {
         auto mask = [&](int64_t j) -> double {
           if (form.causal && j > i + keys - queries) return -std::numeric_limits<double>::infinity();
           if (!context.has(3)) return 0;
-          return context.input(3).data<float>()[b * mask_strides[0] + h * mask_strides[1] + i * mask_strides[2] +
-                                                j * mask_strides[3]];
+          return context.input(3)
+              .data<float>()[b * mask_strides[0] + h * mask_strides[1] + i * mask_strides[2] + j * mask_strides[3]];
         };
         float* out = output.data<float>() + (y.at(b, h) - y.data) + i * y.row_stride;
         attend(form, k, v, b, h / (form.heads / form.kv_heads), keys, q.at(b, h) + i * q.row_stride, scale, mask, out);
@@ -151,16 +156,13 @@ double flops(const Node& node) {
   if (!q || !v) return 0;
   Form form = form_of(node.attributes);
   int64_t queries = (*q)[0] * (*q)[form.is_head_major(kQ) ? 2 : 1], keys = (*v)[form.is_head_major(kV) ? 2 : 1];
-  return 2.0 * static_cast<double>(queries * keys) * static_cast<double>(form.heads * (form.head_dim + form.v_head_dim));
+  return 2.0 * static_cast<double>(queries * keys) *
+         static_cast<double>(form.heads * (form.head_dim + form.v_head_dim));
 }
 
 }  // namespace
 
-extern const OpDef hussar_attention_op = {.name = "hussar.Attention",
-                                          .min_inputs = 3,
-                                          .max_inputs = 4,
-                                          .infer = infer,
-                                          .evaluate = evaluate,
-                                          .flops = flops};
+extern const OpDef hussar_attention_op = {
+    .name = "hussar.Attention", .min_inputs = 3, .max_inputs = 4, .infer = infer, .evaluate = evaluate, .flops = flops};
 
 }  // namespace hussar

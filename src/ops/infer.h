@@ -16,9 +16,9 @@ namespace hussar {
 // What is known of one tensor before it is computed.
 struct ValueInfo {
   DType dtype = DType::kUndefined;
-  std::optional<Dims> dims;       // nullopt: the rank is unknown
+  std::optional<Dims> dims;  // nullopt: the rank is unknown
   const Tensor* constant = nullptr;
-  std::optional<Dims> elements;   // the elements of a small integer tensor, as far as they are expressions
+  std::optional<Dims> elements;  // the elements of a small integer tensor, as far as they are expressions
 };
 
 class InferContext {
@@ -64,7 +64,8 @@ class InferContext {
 
   template <class... Args>
   [[nodiscard]] tl::unexpected<Error> fail(fmt::format_string<Args...> text, Args&&... args) const {
-    return tl::unexpected(Error{ErrorCode::kInvalidModel, describe(node) + ": " + fmt::format(text, std::forward<Args>(args)...)});
+    return tl::unexpected(
+        Error{ErrorCode::kInvalidModel, describe(node) + ": " + fmt::format(text, std::forward<Args>(args)...)});
   }
 
   std::vector<ValueInfo> outputs;

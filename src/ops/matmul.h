@@ -24,7 +24,8 @@ void multiply_matrices(MatrixView<T> a, MatrixView<T> b, int64_t m, int64_t n, i
         sums[static_cast<size_t>(column)] += scale * static_cast<Accumulator<T>>(line[column * b.column_stride]);
       }
     }
-    for (int64_t column = 0; column < n; ++column) out[row * n + column] = static_cast<Out>(sums[static_cast<size_t>(column)]);
+    for (int64_t column = 0; column < n; ++column)
+      out[row * n + column] = static_cast<Out>(sums[static_cast<size_t>(column)]);
   }
 }
 

@@ -40,6 +40,7 @@ static Status infer(InferContext& context) {
 }
 
 static Status evaluate(EvalContext& context) {
+  if (!context.output().valid()) return context.fail("output_shape is malformed");
   const Shape& input = context.shape(0);
   Dims dims = HUSSAR_TRY(natural_dims(context.node, Dims(input.begin(), input.end())));
   Shape natural;

@@ -5,8 +5,10 @@
 namespace hussar {
 
 constexpr auto kCompute = [](auto x) {
-  if constexpr (std::is_floating_point_v<decltype(x)>) return -x;
-  else return wrapping_subtract(decltype(x)(0), x);
+  if constexpr (std::is_floating_point_v<decltype(x)>)
+    return -x;
+  else
+    return wrapping_subtract(decltype(x)(0), x);
 };
 
 static Status infer(InferContext& context) {

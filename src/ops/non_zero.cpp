@@ -22,7 +22,8 @@ static Status evaluate(EvalContext& context) {
   auto* out = context.allocate(0, DType::kInt64, {shape.rank(), count}).data<int64_t>();
   Ints strides = row_major_strides(shape);
   for (int axis = 0; axis < shape.rank(); ++axis) {
-    for (int64_t i = 0; i < count; ++i) out[axis * count + i] = found[static_cast<size_t>(i)] / strides[axis] % shape[axis];
+    for (int64_t i = 0; i < count; ++i)
+      out[axis * count + i] = found[static_cast<size_t>(i)] / strides[axis] % shape[axis];
   }
   return {};
 }

@@ -19,12 +19,12 @@ class EvalContext;
 class Builder;
 
 enum Trait : uint32_t {
-  kElementwise = 1U << 0,    // out[i] depends on the inputs' elements at i only, with multidirectional broadcasting
-  kCommutative = 1U << 1,    // the first two inputs may be swapped
-  kView = 1U << 2,           // output 0 has the bytes of input 0 in the same order under another shape
-  kShapeOnly = 1U << 3,      // reads the shape of its inputs, never their elements
-  kChannelsLastOk = 1U << 4, // means the same in any layout, given that all its tensors share it
-  kImpure = 1U << 5,         // random or otherwise not a function of its inputs: never folded
+  kElementwise = 1U << 0,     // out[i] depends on the inputs' elements at i only, with multidirectional broadcasting
+  kCommutative = 1U << 1,     // the first two inputs may be swapped
+  kView = 1U << 2,            // output 0 has the bytes of input 0 in the same order under another shape
+  kShapeOnly = 1U << 3,       // reads the shape of its inputs, never their elements
+  kChannelsLastOk = 1U << 4,  // means the same in any layout, given that all its tensors share it
+  kImpure = 1U << 5,          // random or otherwise not a function of its inputs: never folded
 };
 
 // "Before opset `until`, input `input` was the attribute `attribute`."

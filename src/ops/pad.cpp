@@ -28,7 +28,8 @@ Status infer(InferContext& context) {
   for (size_t i = 0; i < axes->size(); ++i) {
     Dim& dim = out[static_cast<size_t>((*axes)[i])];
     for (const Dim& amount : {(*pads)[i], (*pads)[i + axes->size()]}) {
-      if (amount.is_constant()) HUSSAR_TRY(check_dimension(context, amount.value() < 0 ? Dim(-(amount.value() + 1)) : amount));
+      if (amount.is_constant())
+        HUSSAR_TRY(check_dimension(context, amount.value() < 0 ? Dim(-(amount.value() + 1)) : amount));
       dim = dim + amount;
     }
     HUSSAR_TRY(check_dimension(context, dim));

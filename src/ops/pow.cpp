@@ -7,8 +7,10 @@ namespace hussar {
 static Status infer(InferContext& context) {
   HUSSAR_TRY(infer_same(context));
   auto dims = HUSSAR_TRY(context.broadcast({0, 1}));
-  if (dims) context.set(0, context.dtype(0), std::move(*dims));
-  else context.set_unknown(0, context.dtype(0));
+  if (dims)
+    context.set(0, context.dtype(0), std::move(*dims));
+  else
+    context.set_unknown(0, context.dtype(0));
   return {};
 }
 
@@ -29,8 +31,10 @@ static int64_t integer_power(int64_t base, int64_t exponent) {
 
 static Status evaluate(EvalContext& context) {
   bool integral = !is_floating(context.input(0).dtype()) && !is_floating(context.input(1).dtype());
-  if (integral) map_binary<int64_t, int64_t>(context, integer_power);
-  else map_binary<double, double>(context, [](double a, double b) { return std::pow(a, b); });
+  if (integral)
+    map_binary<int64_t, int64_t>(context, integer_power);
+  else
+    map_binary<double, double>(context, [](double a, double b) { return std::pow(a, b); });
   return {};
 }
 

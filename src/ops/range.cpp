@@ -81,7 +81,6 @@ Status evaluate(EvalContext& context) {
 
 }  // namespace
 
-extern const OpDef range_op = {
-    .name = "Range", .min_inputs = 3, .max_inputs = 3, .infer = infer, .evaluate = evaluate};
+extern const OpDef range_op = {.name = "Range", .min_inputs = 3, .max_inputs = 3, .infer = infer, .evaluate = evaluate};
 
 }  // namespace hussar

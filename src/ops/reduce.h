@@ -60,14 +60,19 @@ Accumulator<T> sum_of(std::span<const T> values, Map&& map) {
 // The smallest and the largest value of a dtype: what an empty maximum or minimum is. Infinite for floating types.
 template <class T>
 T lowest_value(DType dtype) {
-  if constexpr (std::is_floating_point_v<T>) return -std::numeric_limits<T>::infinity();
-  else if constexpr (std::is_unsigned_v<T>) return 0;
-  else return std::numeric_limits<T>::min() >> (64 - 8 * dtype_size(dtype));
+  if constexpr (std::is_floating_point_v<T>)
+    return -std::numeric_limits<T>::infinity();
+  else if constexpr (std::is_unsigned_v<T>)
+    return 0;
+  else
+    return std::numeric_limits<T>::min() >> (64 - 8 * dtype_size(dtype));
 }
 template <class T>
 T highest_value(DType dtype) {
-  if constexpr (std::is_floating_point_v<T>) return std::numeric_limits<T>::infinity();
-  else return std::numeric_limits<T>::max() >> (64 - 8 * dtype_size(dtype));
+  if constexpr (std::is_floating_point_v<T>)
+    return std::numeric_limits<T>::infinity();
+  else
+    return std::numeric_limits<T>::max() >> (64 - 8 * dtype_size(dtype));
 }
 
 inline constexpr AttributeInput kReduceAxesUntil13[] = {{"axes", 1, 13}};

@@ -14,7 +14,8 @@ static Status solve(InferContext& context, const Dims& wanted) {
   bool complete = in != nullptr;
   for (size_t i = 0; i < out.size(); ++i) {
     if (out[i].is(0) && copies_zero) {
-      if (in != nullptr && i >= in->size()) return context.fail("shape element {} is 0 but the input has rank {}", i, in->size());
+      if (in != nullptr && i >= in->size())
+        return context.fail("shape element {} is 0 but the input has rank {}", i, in->size());
       out[i] = in != nullptr ? (*in)[i] : context.fresh();
     } else if (out[i].is(-1)) {
       if (hole) return context.fail("the shape has more than one -1");

@@ -9,7 +9,8 @@
 
 namespace hussar {
 
-// Opset 10 had scales only, and took the nearest pixel towards 0 (scaling up) or away from it (scaling down).
+// Opset 10 had scales only, and took the nearest pixel towards 0 (scaling up) or away from it (scaling down). Scales
+// that only running the model tells are taken to scale up.
 static Status upgrade(UpgradeContext& context) {
   Node& node = context.node;
   if (context.opset >= 11 || node.inputs.size() != 2) return {};
@@ -17,7 +18,7 @@ static Status upgrade(UpgradeContext& context) {
   context.graph.set_input(&node, 1, nullptr);
   context.graph.append_input(&node, scales);
   bool shrinks = false;
-  if (scales != nullptr && scales->is_constant()) {
+  if (scales != nullptr && scales->is_constant() && is_floating(scales->constant->dtype())) {
     for (float scale : Elements<float>(*scales->constant)) shrinks = shrinks || scale < 1;
   }
   node.attributes.set("coordinate_transformation_mode", std::string("asymmetric"));

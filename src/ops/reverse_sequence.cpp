@@ -15,7 +15,8 @@ static Status infer(InferContext& context) {
   const Dims* lengths = context.dims(1);
   if (dims != nullptr && dims->size() < 2) return context.fail("takes rank 2 and up, not {}", dims->size());
   if (lengths != nullptr && lengths->size() != 1) return context.fail("sequence_lens must be a list");
-  if (dims != nullptr && lengths != nullptr) HUSSAR_TRY(same_dim(context, lengths->front(), (*dims)[static_cast<size_t>(batch)]));
+  if (dims != nullptr && lengths != nullptr)
+    HUSSAR_TRY(same_dim(context, lengths->front(), (*dims)[static_cast<size_t>(batch)]));
   return {};
 }
 
@@ -33,7 +34,9 @@ static Status evaluate(EvalContext& context) {
     if (length < 0 || length > steps) return context.fail("sequence length {} is not in [0, {}]", length, steps);
     for (int64_t step = 0; step < steps; ++step) {
       int64_t from = step < length ? length - 1 - step : step;
-      auto at = [&](int64_t time) { return static_cast<size_t>(batch_first ? batch * steps + time : time * batches + batch); };
+      auto at = [&](int64_t time) {
+        return static_cast<size_t>(batch_first ? batch * steps + time : time * batches + batch);
+      };
       std::memcpy(context.output().raw() + at(step) * unit, in.raw() + at(from) * unit, unit);
     }
   }

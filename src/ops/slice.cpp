@@ -44,7 +44,8 @@ void infer_list(InferContext& context, int64_t start, int64_t step) {
   const auto& dims = context.outputs[0].dims;
   if (!elements || context.rank(0) != 1 || !dims || !dims->front().is_constant()) return;
   auto length = static_cast<int64_t>(elements->size());
-  int64_t first = std::clamp<int64_t>(start < 0 ? start + length : start, step > 0 ? 0 : -1, step > 0 ? length : length - 1);
+  int64_t first =
+      std::clamp<int64_t>(start < 0 ? start + length : start, step > 0 ? 0 : -1, step > 0 ? length : length - 1);
   Dims cut;
   for (int64_t i = 0; i < dims->front().value(); ++i) {
     int64_t at = first + i * step;

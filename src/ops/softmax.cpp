@@ -20,7 +20,8 @@ static Status evaluate(EvalContext& context) {
         T largest = -std::numeric_limits<T>::infinity();
         for (int64_t i = 0; i < split.length; ++i) largest = std::max(largest, in[i * split.inner]);
         T sum = 0;
-        for (int64_t i = 0; i < split.length; ++i) sum += out[i * split.inner] = std::exp(in[i * split.inner] - largest);
+        for (int64_t i = 0; i < split.length; ++i)
+          sum += out[i * split.inner] = std::exp(in[i * split.inner] - largest);
         for (int64_t i = 0; i < split.length; ++i) out[i * split.inner] /= sum;
       }
     }

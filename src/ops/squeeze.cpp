@@ -27,8 +27,10 @@ static Status infer(InferContext& context) {
   Dims out;
   for (size_t axis = 0; axis < dims->size(); ++axis) {
     const Dim& dim = (*dims)[axis];
-    if (std::find(axes->begin(), axes->end(), static_cast<int64_t>(axis)) == axes->end()) out.push_back(dim);
-    else if (dim.is_constant() && !dim.is(1)) return context.fail("dimension {} is {}, not 1", axis, dim.value());
+    if (std::find(axes->begin(), axes->end(), static_cast<int64_t>(axis)) == axes->end())
+      out.push_back(dim);
+    else if (dim.is_constant() && !dim.is(1))
+      return context.fail("dimension {} is {}, not 1", axis, dim.value());
   }
   context.set(0, context.dtype(0), std::move(out));
   infer_view_elements(context);

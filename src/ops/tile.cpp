@@ -9,8 +9,10 @@ static Status infer(InferContext& context) {
   auto repeats = HUSSAR_TRY(list_argument(context, 1));
   const Dims* dims = context.dims(0);
   if (dims == nullptr || !repeats) {
-    if (dims != nullptr) context.set_rank(0, context.dtype(0), context.rank(0));
-    else context.set_unknown(0, context.dtype(0));
+    if (dims != nullptr)
+      context.set_rank(0, context.dtype(0), context.rank(0));
+    else
+      context.set_unknown(0, context.dtype(0));
     return {};
   }
   if (repeats->size() != dims->size()) return context.fail("{} repeats for rank {}", repeats->size(), dims->size());

@@ -26,7 +26,8 @@ Status infer(InferContext& context) {
   Dim& dim = out[static_cast<size_t>(axis)];
   if (k) {
     HUSSAR_TRY(check_dimension(context, k->front()));
-    if (known_at_least(k->front() - dim, 1)) return context.fail("k is {}, the axis has {} elements", k->front().to_string(), dim.to_string());
+    if (known_at_least(k->front() - dim, 1))
+      return context.fail("k is {}, the axis has {} elements", k->front().to_string(), dim.to_string());
   }
   dim = k ? k->front() : context.fresh();
   context.set(0, context.dtype(0), out);

@@ -75,7 +75,8 @@ Groups group_slices(const Tensor& tensor, const AxisSplit& split, bool sorted) {
   if (sorted) return groups;
   std::vector<size_t> by_occurrence(groups.first.size());
   std::iota(by_occurrence.begin(), by_occurrence.end(), 0);
-  std::sort(by_occurrence.begin(), by_occurrence.end(), [&](size_t a, size_t b) { return groups.first[a] < groups.first[b]; });
+  std::sort(by_occurrence.begin(), by_occurrence.end(),
+            [&](size_t a, size_t b) { return groups.first[a] < groups.first[b]; });
   Groups result;
   std::vector<int64_t> rank(groups.first.size());
   for (size_t i = 0; i < by_occurrence.size(); ++i) {
@@ -98,9 +99,8 @@ Status evaluate(EvalContext& context) {
   bool flat = !context.attributes.has("axis");
   AxisSplit split = flat ? AxisSplit{1, in.elements(), 1} : split_at(in.shape(), context.attributes.get_int("axis", 0));
   bool sorted = context.attributes.get_int("sorted", 1) != 0;
-  Groups groups = dispatch(in.dtype(), [&](auto tag) {
-    return group_slices<typename decltype(tag)::type>(in, split, sorted);
-  });
+  Groups groups =
+      dispatch(in.dtype(), [&](auto tag) { return group_slices<typename decltype(tag)::type>(in, split, sorted); });
   Shape shape{0};
   int64_t axis = 0;
   if (!flat) {

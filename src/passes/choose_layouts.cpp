@@ -11,8 +11,8 @@
 namespace hussar {
 namespace {
 
-constexpr std::string_view kSpatial[] = {"Conv",          "ConvTranspose",  "MaxPool", "AveragePool",
-                                         "GlobalAveragePool", "GlobalMaxPool", "Resize"};
+constexpr std::string_view kSpatial[] = {
+    "Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize"};
 
 bool is_spatial(const Node& node) {
   bool known = std::find(std::begin(kSpatial), std::end(kSpatial), node.op) != std::end(kSpatial);
@@ -77,9 +77,12 @@ class Layouts {
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       const Value* value = node.inputs[i];
       if (value == nullptr) continue;
-      if (takes_layout(node, i)) any = any || value->layout == Layout::kChannelsLast;
-      else if (node.op == kPointwise && value->is_constant() && !is_per_channel(*value)) return false;
-      else if (node.op == kPointwise && !value->is_constant() && Problem::elements(value) != 1) return false;
+      if (takes_layout(node, i))
+        any = any || value->layout == Layout::kChannelsLast;
+      else if (node.op == kPointwise && value->is_constant() && !is_per_channel(*value))
+        return false;
+      else if (node.op == kPointwise && !value->is_constant() && Problem::elements(value) != 1)
+        return false;
     }
     return any;
   }
@@ -151,7 +154,8 @@ Result<int> run(PassContext& context) { return Layouts(context.graph, context.ta
 }  // namespace
 
 extern const Pass choose_layouts_pass = {
-    .name = "choose_layouts", .summary = "Conv -> Relu -> Flatten => Reformat -> Conv@nhwc{relu} -> Reformat -> Flatten",
+    .name = "choose_layouts",
+    .summary = "Conv -> Relu -> Flatten => Reformat -> Conv@nhwc{relu} -> Reformat -> Flatten",
     .run = run};
 
 }  // namespace hussar

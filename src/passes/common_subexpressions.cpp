@@ -60,12 +60,18 @@ std::optional<std::string> key_of(const Node& node) {
   for (const Value* output : node.outputs) key += output == nullptr ? " -" : " +";
   for (const auto& [name, attribute] : node.attributes.all()) {
     key += fmt::format(" {}:{}=", name, attribute.index());
-    if (const auto* integer = std::get_if<int64_t>(&attribute)) key += fmt::format("{}", *integer);
-    else if (const auto* real = std::get_if<float>(&attribute)) key += fmt::format("{:a}", *real);
-    else if (const auto* text = std::get_if<std::string>(&attribute)) key += fmt::format("{}:{}", text->size(), *text);
-    else if (const auto* integers = std::get_if<Ints>(&attribute)) key += fmt::format("{}", fmt::join(*integers, ","));
-    else if (const auto* reals = std::get_if<Floats>(&attribute)) key += fmt::format("{:a}", fmt::join(*reals, ","));
-    else return std::nullopt;
+    if (const auto* integer = std::get_if<int64_t>(&attribute))
+      key += fmt::format("{}", *integer);
+    else if (const auto* real = std::get_if<float>(&attribute))
+      key += fmt::format("{:a}", *real);
+    else if (const auto* text = std::get_if<std::string>(&attribute))
+      key += fmt::format("{}:{}", text->size(), *text);
+    else if (const auto* integers = std::get_if<Ints>(&attribute))
+      key += fmt::format("{}", fmt::join(*integers, ","));
+    else if (const auto* reals = std::get_if<Floats>(&attribute))
+      key += fmt::format("{:a}", fmt::join(*reals, ","));
+    else
+      return std::nullopt;
   }
   return key;
 }
@@ -75,20 +81,20 @@ Result<int> run(PassContext& context) {
   int rewrites = merge_constants(graph);
   std::map<std::string, Node*> known;
   return rewrites + rewrite_each(graph, [&](Node* node) {
-    auto key = key_of(*node);
-    if (!key) return false;
-    auto [it, inserted] = known.emplace(std::move(*key), node);
-    if (inserted) return false;
-    for (const Value* output : node->outputs) {
-      // An output keeps its name by keeping its node.
-      if (output != nullptr && graph.is_output(output)) return false;
-    }
-    for (size_t i = 0; i < node->outputs.size(); ++i) {
-      if (node->outputs[i] != nullptr) graph.replace_uses(node->outputs[i], it->second->outputs[i]);
-    }
-    unlink_unused(graph, node);
-    return true;
-  });
+           auto key = key_of(*node);
+           if (!key) return false;
+           auto [it, inserted] = known.emplace(std::move(*key), node);
+           if (inserted) return false;
+           for (const Value* output : node->outputs) {
+             // An output keeps its name by keeping its node.
+             if (output != nullptr && graph.is_output(output)) return false;
+           }
+           for (size_t i = 0; i < node->outputs.size(); ++i) {
+             if (node->outputs[i] != nullptr) graph.replace_uses(node->outputs[i], it->second->outputs[i]);
+           }
+           unlink_unused(graph, node);
+           return true;
+         });
 }
 
 }  // namespace

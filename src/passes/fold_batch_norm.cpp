@@ -54,8 +54,10 @@ std::optional<Affine> arithmetic(const Node& node, size_t side, int axis, int ra
   auto other = along_axis(node.input(1 - side), axis, rank);
   if (!other) return std::nullopt;
   Affine affine;
-  if (node.op == "Mul") affine.scale = *other;
-  else if (node.op == "Add") affine.shift = *other;
+  if (node.op == "Mul")
+    affine.scale = *other;
+  else if (node.op == "Add")
+    affine.shift = *other;
   else if (node.op == "Sub" && side == 0) {
     for (double& number : *other) number = -number;
     affine.shift = *other;
@@ -87,9 +89,12 @@ std::optional<Linear> linear(const Node& node) {
   result.rank = result.weight_rank;
   result.axis = 1;
   int64_t channels = -1;
-  if (node.op == "Conv") channels = static_dim(weights, 0);
-  else if (node.op == "ConvTranspose") channels = static_dim(weights, 1) * node.attributes.get_int("group", 1);
-  else if (node.op == "Gemm") channels = static_dim(weights, node.attributes.get_int("transB", 0) != 0 ? 0 : 1);
+  if (node.op == "Conv")
+    channels = static_dim(weights, 0);
+  else if (node.op == "ConvTranspose")
+    channels = static_dim(weights, 1) * node.attributes.get_int("group", 1);
+  else if (node.op == "Gemm")
+    channels = static_dim(weights, node.attributes.get_int("transB", 0) != 0 ? 0 : 1);
   else if (node.op == "MatMul") {
     channels = static_dim(weights, weights->rank() - 1);
     result.rank = node.output()->rank();
@@ -172,7 +177,8 @@ bool split_batch_norm(Graph& graph, Node* node, Node* host, const Linear& form, 
   Value* x = host->output();
   Value* scaled = graph.add_value(graph.unique_name(x->name), x->dtype, x->dims);
   Node* middle = graph.add_node("Mul", node->name, {x}, {scaled});
-  Value* shift = add_numbers(graph, node->name + "/shift", x->dtype, {static_cast<int64_t>(form.channels)}, affine.shift);
+  Value* shift =
+      add_numbers(graph, node->name + "/shift", x->dtype, {static_cast<int64_t>(form.channels)}, affine.shift);
   replace_node(graph, node, "Add", {scaled, shift});
   return fold_into(graph, middle, host, form, {affine.scale, {0}});
 }

@@ -55,7 +55,8 @@ void store(Graph& graph, Node* host, const ProgramDraft& draft) {
     host->program_inputs = static_cast<int32_t>(host->inputs.size());
     // Conv's optional bias keeps its place, so that operands never look like it.
     if (host->op == "Conv" || host->op == "ConvTranspose") host->program_inputs = 3;
-    if (host->inputs.size() < static_cast<size_t>(host->program_inputs)) host->inputs.resize(host->program_inputs, nullptr);
+    if (host->inputs.size() < static_cast<size_t>(host->program_inputs))
+      host->inputs.resize(host->program_inputs, nullptr);
   }
   host->program = draft.program;
   for (size_t i = 0; i < draft.operands.size(); ++i) {

@@ -33,7 +33,8 @@ bool lower(Graph& graph, Node* node) {
   Value* c = node->input(2);
   float alpha = node->attributes.get_float("alpha", 1.0F), beta = node->attributes.get_float("beta", 1.0F);
   bool constant_scale = c == nullptr || beta == 1.0F || c->is_constant();
-  if (a->dtype != DType::kFloat32 || a->rank() != 2 || b->rank() != 2 || !b->is_constant() || !constant_scale) return false;
+  if (a->dtype != DType::kFloat32 || a->rank() != 2 || b->rank() != 2 || !b->is_constant() || !constant_scale)
+    return false;
   if (node->program) return false;
   if (node->attributes.get_int("transA", 0) != 0) {
     Value* turned = graph.add_value(graph.unique_name(a->name), a->dtype, Dims{(*a->dims)[1], (*a->dims)[0]});
@@ -43,8 +44,10 @@ bool lower(Graph& graph, Node* node) {
     a = turned;
   }
   bool turn = node->attributes.get_int("transB", 0) != 0;
-  if (turn) b = graph.add_constant(graph.unique_name(b->name), transposed(*b->constant, alpha));
-  else if (alpha != 1.0F) b = graph.add_constant(graph.unique_name(b->name), scaled(*b->constant, alpha));
+  if (turn)
+    b = graph.add_constant(graph.unique_name(b->name), transposed(*b->constant, alpha));
+  else if (alpha != 1.0F)
+    b = graph.add_constant(graph.unique_name(b->name), scaled(*b->constant, alpha));
   Value* output = node->outputs[0];
   std::string name = node->name;
   graph.remove(node);

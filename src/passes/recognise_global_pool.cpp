@@ -13,7 +13,8 @@ bool recognise(Graph& graph, Node* node) {
   if (pooling == nullptr || node->program || node->inputs[0]->rank() < 4) return false;
   auto axes = reduced_axes(*node);
   Value* x = node->inputs[0];
-  if (!axes || static_cast<int>(axes->size()) != x->rank() - 2 || (*axes)[0] != 2 || !is_floating(x->dtype)) return false;
+  if (!axes || static_cast<int>(axes->size()) != x->rank() - 2 || (*axes)[0] != 2 || !is_floating(x->dtype))
+    return false;
   if (keeps_dims(*node)) {
     replace_node(graph, node, pooling, {x});
     return true;

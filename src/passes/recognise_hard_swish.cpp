@@ -13,9 +13,9 @@ bool is_hard_sigmoid(const Node& node) {
 }
 
 const Pattern& clipped() {
-  static const Pattern pattern = either({op("Clip", {sum({any("x"), 3.0}), 0.0, 6.0}),
-                                         op("Min", {op("Relu", {sum({any("x"), 3.0})}), 6.0}),
-                                         op("Clip", {op("Relu", {sum({any("x"), 3.0})}), any("lowest"), 6.0})});
+  static const Pattern pattern =
+      either({op("Clip", {sum({any("x"), 3.0}), 0.0, 6.0}), op("Min", {op("Relu", {sum({any("x"), 3.0})}), 6.0}),
+              op("Clip", {op("Relu", {sum({any("x"), 3.0})}), any("lowest"), 6.0})});
   return pattern;
 }
 
@@ -51,8 +51,8 @@ Result<int> run(PassContext& context) {
     return (node->op == "Mul" || node->op == "Div") && recognise(node, hard_swish(), "HardSwish", {});
   });
   return rewrites + rewrite_each(graph, [&](Node* node) {
-    return (node->op == "Mul" || node->op == "Div") && recognise(node, hard_sigmoid(), "HardSigmoid", sigmoid);
-  });
+           return (node->op == "Mul" || node->op == "Div") && recognise(node, hard_sigmoid(), "HardSigmoid", sigmoid);
+         });
 }
 
 }  // namespace

@@ -119,8 +119,10 @@ bool absorb(Graph& graph, Node* node) {
     std::vector<Value*> inputs = {norm->inputs[0], norm->inputs[1]};
     for (size_t i = 0; is_scale && i < scale->size(); ++i) (*numbers)[i] *= (*scale)[i];
     Value* merged = add_numbers(graph, factor->name, norm->inputs[1]->dtype, shape, *numbers);
-    if (is_scale) inputs[1] = merged;
-    else inputs.push_back(merged);
+    if (is_scale)
+      inputs[1] = merged;
+    else
+      inputs.push_back(merged);
     replace_node(graph, node, norm->op, inputs, norm->attributes);
     return true;
   }
@@ -142,7 +144,8 @@ Result<int> run(PassContext& context) {
 
 extern const Pass recognise_layer_norm_pass = {
     .name = "recognise_layer_norm",
-    .summary = "(x - mean(x)) / sqrt(mean((x - mean(x))^2) + 1e-5) * scale + bias => LayerNormalization(x, scale, bias)",
+    .summary =
+        "(x - mean(x)) / sqrt(mean((x - mean(x))^2) + 1e-5) * scale + bias => LayerNormalization(x, scale, bias)",
     .run = run};
 
 }  // namespace hussar

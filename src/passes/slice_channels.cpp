@@ -32,9 +32,10 @@ std::optional<int64_t> channels(const Value& value) {
 }
 
 bool can_live_inside(const Graph& graph, const Value* part) {
-  return part != nullptr && part->layout == Layout::kChannelsLast && part->slice_of == nullptr && !part->is_constant() &&
-         part->producer != nullptr && respects_pitch(*part->producer) && part->producer->op != "Concat" &&
-         part->producer->op != "Split" && !graph.is_output(part) && channels(*part) && all_users_respect_pitch(*part);
+  return part != nullptr && part->layout == Layout::kChannelsLast && part->slice_of == nullptr &&
+         !part->is_constant() && part->producer != nullptr && respects_pitch(*part->producer) &&
+         part->producer->op != "Concat" && part->producer->op != "Split" && !graph.is_output(part) && channels(*part) &&
+         all_users_respect_pitch(*part);
 }
 
 bool join(Graph& graph, Node* node) {
@@ -57,7 +58,8 @@ bool join(Graph& graph, Node* node) {
 }
 
 bool cut(Graph& graph, Node* node) {
-  if (node->op != "Split" || node->inputs[0] == nullptr || node->outputs[0] == nullptr || !is_channel_axis(*node)) return false;
+  if (node->op != "Split" || node->inputs[0] == nullptr || node->outputs[0] == nullptr || !is_channel_axis(*node))
+    return false;
   Value* whole = node->inputs[0];
   if (whole->layout != Layout::kChannelsLast || whole->is_constant() || whole->producer == nullptr) return false;
   if (whole->slice_of != nullptr) return false;

@@ -80,8 +80,10 @@ PlanValue decode_value(ByteReader& in) {
       continue;
     }
     auto parsed = Dim::parse(in.get_string());
-    if (parsed) dim = *parsed;
-    else in.fail();
+    if (parsed)
+      dim = *parsed;
+    else
+      in.fail();
     if (in.failed()) break;
   }
   value.dims = std::move(dims);
@@ -157,8 +159,8 @@ Status validate_value(const PlanGraph& graph, const PlanValue& value, uint64_t s
   return {};
 }
 
-// Nothing but a view, which writes nothing, may have its output in memory that is not the arena's; and what a view gives
-// must be there already, in the memory of one of its inputs.
+// Nothing but a view, which writes nothing, may have its output in memory that is not the arena's; and what a view
+// gives must be there already, in the memory of one of its inputs.
 bool is_good_output(const PlanGraph& graph, const PlanStep& step, int32_t output) {
   const PlanValue& value = graph.values[output];
   if (value.storage == Storage::kInput || value.storage == Storage::kConstant) return false;
@@ -178,8 +180,8 @@ Status validate_step(const PlanGraph& graph, const PlanStep& step, std::vector<c
     if (input < -1 || input >= count || (input >= 0 && defined[input] == 0)) return damaged("step " + step.name);
   }
   for (int32_t output : step.outputs) {
-    bool ok = output >= -1 && output < count &&
-              (output < 0 || (defined[output] == 0 && is_good_output(graph, step, output)));
+    bool ok =
+        output >= -1 && output < count && (output < 0 || (defined[output] == 0 && is_good_output(graph, step, output)));
     if (!ok) return damaged("step " + step.name);
     if (output >= 0) defined[output] = 1;
   }
@@ -220,7 +222,8 @@ Result<FileHeader> decode_header(std::span<const std::byte> bytes) {
   FileHeader header{};
   std::memcpy(&header, bytes.data(), sizeof(header));
   uint64_t hash = hash_bytes(bytes.first(sizeof(FileHeader) - sizeof(uint64_t)));
-  if (header.header_bytes != sizeof(FileHeader) || header.section_count != kSectionCount || header.header_hash != hash) {
+  if (header.header_bytes != sizeof(FileHeader) || header.section_count != kSectionCount ||
+      header.header_hash != hash) {
     return damaged("header");
   }
   HUSSAR_CHECK(header.file_bytes == bytes.size(), ErrorCode::kPlanIncompatible,

@@ -18,7 +18,7 @@ struct Operand {
   Layout layout = Layout::kPlain;
   // Channels-last: elements from one pixel to the next (>= the channel count: the value may be a slice of a wider one).
   int64_t pitch = 0;
-  std::byte* data = nullptr;        // null while preparing
+  std::byte* data = nullptr;  // null while preparing
 
   bool present() const { return dtype != DType::kUndefined; }
   template <class T>
@@ -34,8 +34,8 @@ struct Prepare {
   const PlanStep& step;
   std::span<const Operand> inputs, outputs;  // without data, but constants have theirs
   int threads;
-  std::byte* state;           // Kernel::state_bytes, 64-byte aligned, kept until the next prepare
-  size_t scratch_bytes = 0;   // set by the kernel: working memory for run()
+  std::byte* state;          // Kernel::state_bytes, 64-byte aligned, kept until the next prepare
+  size_t scratch_bytes = 0;  // set by the kernel: working memory for run()
   template <class T>
   T& state_as() const {
     return *reinterpret_cast<T*>(state);
@@ -51,6 +51,9 @@ struct Run {
   const std::byte* state;
   std::byte* scratch;  // 64-byte aligned
   ThreadPool::Lease& pool;
+  // The instruction set level that the plan was built for, cpu::Isa as an integer; -1: the best. Machines with less run
+  // what they have.
+  int isa = -1;
   template <class T>
   const T& state_as() const {
     return *reinterpret_cast<const T*>(state);
@@ -62,13 +65,13 @@ struct Kernel {
   // Part of timing-cache keys: raise it when the code's speed or its packed formats change.
   uint32_t version = 1;
   size_t state_bytes = 0;
+  // The weights are packed, so that the operator's inference no longer fits: prepare() checks every shape. For all
+  // other kernels the runtime has checked that the outputs are what the operator makes of the inputs.
+  bool checks_shapes = false;
   // Turns shapes and attributes into launch parameters. May fail on an impossible step. Null: nothing to prepare.
   Status (*prepare)(Prepare&) = nullptr;
   // Allocates nothing. Fails on bad data only (an index out of range, say).
   Status (*run)(const Run&) = nullptr;
-  // The tactic replaces inputs by packed ones, so that the operator's inference cannot check the shapes of a step any
-  // more: prepare() must. Other kernels can count on shapes that the operator allows.
-  bool packs_inputs = false;
 };
 
 std::span<const Kernel* const> all_kernels();

@@ -44,7 +44,7 @@ Status GraphRun::run_step(size_t index, ThreadPool::Lease& pool, const StepObser
   for (size_t i = 0; i < step.inputs.size(); ++i) {
     if (plan_step.inputs[i] >= 0) step.inputs[i].data = slots_[plan_step.inputs[i]].data;
   }
-  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(scratch_bytes_), pool};
+  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(scratch_bytes_), pool, isa_};
   return step.kernel->run(run);
 }
 
@@ -80,8 +80,8 @@ Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
         shape.push_back(dim.is_constant() ? dim.value() : 0);
       }
     }
-    HUSSAR_CHECK(known, ErrorCode::kRunFailed, "step '{}': the shape of output {} cannot be determined",
-                 plan_step.name, i);
+    HUSSAR_CHECK(known, ErrorCode::kRunFailed, "step '{}': the shape of output {} cannot be determined", plan_step.name,
+                 i);
     if (slot.bound) continue;
     auto bytes = bytes_needed(graph_.values[value].dtype, shape);
     HUSSAR_CHECK(bytes, ErrorCode::kRunFailed, "step '{}': output {} of shape {} is negative or too large",
@@ -103,7 +103,7 @@ Status GraphRun::run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPoo
     scratch_bytes = prepare.scratch_bytes;
   }
   scratch_bytes_ = std::max(scratch_bytes_, scratch_bytes);
-  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(scratch_bytes_), pool};
+  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(scratch_bytes_), pool, isa_};
   return step.kernel->run(run);
 }
 

@@ -82,7 +82,7 @@ Status GraphRun::create_step(size_t index) {
   step.inputs.resize(plan_step.inputs.size());
   step.outputs.resize(plan_step.outputs.size());
   for (const auto& [name, body] : plan_step.bodies) {
-    auto run = std::make_unique<GraphRun>(plan_, *body, threads_);
+    auto run = std::make_unique<GraphRun>(plan_, *body, threads_, isa_);
     HUSSAR_TRY(run->create());
     step.bodies.emplace(name, std::move(run));
     // Shape inference at run time asks a body only for its inputs and the dtypes of its outputs.
@@ -194,8 +194,7 @@ Status GraphRun::bind_memory() {
   for (size_t i = 0; i < graph_.values.size(); ++i) {
     Slot& slot = slots_[i];
     if (slot.block < 0) continue;
-    blocks_[slot.block].bytes =
-        static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype);
+    blocks_[slot.block].bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype);
   }
   arena_bytes_ = pack_blocks(blocks_, pack_order_, pack_placed_);
   std::byte* base = arena_.reserve(arena_bytes_);
@@ -235,8 +234,11 @@ Status GraphRun::prepare_steps() {
   scratch_bytes_ = 0;
   for (size_t i = 0; i < steps_.size(); ++i) {
     StepRun& step = steps_[i];
-    bool packed = step.kernel != nullptr && step.kernel->packs_inputs;
-    if (step.is_static && !packed && graph_.steps[i].bodies.empty()) HUSSAR_TRY(check_shapes(step, graph_.steps[i]));
+    bool trusts = step.is_static && !step.is_view && (step.kernel == nullptr || !step.kernel->checks_shapes);
+    if (trusts) HUSSAR_TRY(check_shapes(step, graph_.steps[i]));
+    if (step.is_static && step.kernel == nullptr && graph_.steps[i].bodies.empty()) {
+      HUSSAR_TRY(check_reference_step(step, graph_.steps[i]));
+    }
     if (!step.is_static || step.kernel == nullptr || step.is_view || step.kernel->prepare == nullptr) continue;
     point_operands(step, graph_.steps[i]);
     for (size_t k = 0; k < step.inputs.size(); ++k) {
@@ -252,9 +254,9 @@ Status GraphRun::prepare_steps() {
   return {};
 }
 
-// Kernels and reference evaluators trust the shapes they are given, so what inference says of the actual ones must be what
-// the plan expects: symbolic shapes leave room for inputs that do not fit together, and a plan may be forged.
-Status GraphRun::check_shapes(const StepRun& step, const PlanStep& plan_step) const {
+// Reference evaluators trust the shapes they are given, so what inference says of the actual ones must be what the plan
+// expects: symbolic shapes leave room for inputs that do not fit together.
+Status GraphRun::check_reference_step(const StepRun& step, const PlanStep& plan_step) const {
   std::vector<ValueInfo> infos(plan_step.inputs.size());
   std::vector<Tensor> constants(plan_step.inputs.size());
   for (size_t i = 0; i < infos.size(); ++i) {
@@ -284,6 +286,44 @@ Status GraphRun::check_shapes(const StepRun& step, const PlanStep& plan_step) co
     HUSSAR_CHECK(same, ErrorCode::kUsage,
                  "these input shapes do not fit the plan: output {} of step '{}' ({}) has shape {} instead of {}", i,
                  plan_step.name, plan_step.op, to_string(*dims), planned.to_string());
+  }
+  return {};
+}
+
+Status GraphRun::check_shapes(const StepRun& step, const PlanStep& plan_step) const {
+  std::vector<ValueInfo> infos;
+  std::vector<Tensor> constants;
+  constants.reserve(plan_step.inputs.size());
+  for (int32_t input : plan_step.inputs) {
+    ValueInfo info;
+    if (input >= 0) {
+      const PlanValue& value = graph_.values[input];
+      const Slot& slot = slots_[input];
+      info.dtype = value.dtype;
+      info.dims = Dims(slot.shape.begin(), slot.shape.end());
+      if (value.storage == Storage::kConstant && value.layout == Layout::kPlain) {
+        constants.push_back(Tensor::view(value.dtype, slot.shape, slot.data));
+        info.constant = &constants.back();
+      }
+    }
+    infos.push_back(std::move(info));
+  }
+  auto fresh = [] { return Dim::symbol("unknown"); };
+  auto outputs = infer_node(step.node, std::move(infos), fresh, nullptr);
+  if (!outputs) return fail(ErrorCode::kUsage, "these input shapes do not fit together: {}", outputs.error().message);
+  for (size_t i = 0; i < plan_step.outputs.size() && i < outputs->size(); ++i) {
+    int32_t output = plan_step.outputs[i];
+    const ValueInfo& inferred = (*outputs)[i];
+    if (output < 0 || !inferred.dims) continue;
+    const Shape& shape = slots_[output].shape;
+    bool same = static_cast<int>(inferred.dims->size()) == shape.rank() &&
+                (inferred.dtype == DType::kUndefined || inferred.dtype == graph_.values[output].dtype);
+    for (int axis = 0; same && axis < shape.rank(); ++axis) {
+      const Dim& dim = (*inferred.dims)[axis];
+      same = !dim.is_constant() || dim.value() == shape[axis];
+    }
+    HUSSAR_CHECK(same, ErrorCode::kPlanIncompatible, "step '{}' ({}): output {} has shape {}, its inputs make {}",
+                 plan_step.name, plan_step.op, i, shape.to_string(), to_string(*inferred.dims));
   }
   return {};
 }

@@ -34,7 +34,8 @@ struct StepObserver {
 
 class GraphRun {
  public:
-  GraphRun(const Plan& plan, const PlanGraph& graph, int threads) : plan_(plan), graph_(graph), threads_(threads) {}
+  GraphRun(const Plan& plan, const PlanGraph& graph, int threads, int isa)
+      : plan_(plan), graph_(graph), threads_(threads), isa_(isa) {}
   // Resolves kernels and everything else that does not depend on shapes.
   Status create();
   // The outputs view memory that stays valid until the next run.
@@ -52,9 +53,9 @@ class GraphRun {
     bool bound = false;  // shape and data are set when inputs are bound, before any step runs
     int64_t pitch = 0;
     std::byte* data = nullptr;
-    int32_t block = -1;   // of the arena
-    GrowingBuffer heap;   // Storage::kHeap
-    Tensor tensor;        // Storage::kHeap, when the producer handed over a tensor of its own
+    int32_t block = -1;  // of the arena
+    GrowingBuffer heap;  // Storage::kHeap
+    Tensor tensor;       // Storage::kHeap, when the producer handed over a tensor of its own
   };
   struct StepRun {
     const Kernel* kernel = nullptr;  // null: the reference evaluator
@@ -72,7 +73,9 @@ class GraphRun {
   Status bind_shapes();
   Status bind_memory();
   Status prepare_steps();
+  // That the outputs of a step are what its operator makes of its inputs: kernels trust it.
   Status check_shapes(const StepRun& step, const PlanStep& plan_step) const;
+  Status check_reference_step(const StepRun& step, const PlanStep& plan_step) const;
   void point_operands(StepRun& step, const PlanStep& plan_step);
   Operand operand(int32_t value) const;
   Status run_step(size_t index, ThreadPool::Lease& pool, const StepObserver* observer);
@@ -85,6 +88,7 @@ class GraphRun {
   const Plan& plan_;
   const PlanGraph& graph_;
   int threads_;
+  int isa_;  // Run::isa
   std::vector<Slot> slots_;
   std::vector<StepRun> steps_;
   std::vector<Block> blocks_;

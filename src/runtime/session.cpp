@@ -14,6 +14,20 @@ static std::string input_names(const PlanGraph& graph) {
   return names;
 }
 
+namespace {
+
+// Run::isa from Plan::meta["target"].
+int isa_of(const Plan& plan) {
+  constexpr std::string_view kTargets[] = {"cpu:scalar", "cpu:avx2", "cpu:avx512"};
+  auto target = plan.meta.find("target");
+  for (int isa = 0; isa < 3 && target != plan.meta.end(); ++isa) {
+    if (target->second == kTargets[isa]) return isa;
+  }
+  return -1;
+}
+
+}  // namespace
+
 struct Session::State {
   std::shared_ptr<const Plan> plan;
   int threads = 1;
@@ -35,7 +49,7 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Plan> pla
     auto it = plan->meta.find("threads");
     state.threads = it == plan->meta.end() ? 1 : std::max(1, std::min(1024, std::atoi(it->second.c_str())));
   }
-  state.run = std::make_unique<GraphRun>(*plan, plan->graph, state.threads);
+  state.run = std::make_unique<GraphRun>(*plan, plan->graph, state.threads, isa_of(*plan));
   state.plan = std::move(plan);
   state.inputs.resize(state.plan->graph.inputs.size());
   HUSSAR_TRY(catching("create the session", [&] { return state.run->create(); }));
@@ -73,11 +87,13 @@ Result<std::span<const Tensor>> Session::run(std::span<const NamedTensor> inputs
 Status Session::prepare(std::span<const Shape> shapes) {
   State& state = *state_;
   const PlanGraph& graph = state.plan->graph;
-  HUSSAR_CHECK(shapes.size() == graph.inputs.size(), ErrorCode::kUsage, "the plan takes {} inputs, {} shapes were given",
-               graph.inputs.size(), shapes.size());
+  HUSSAR_CHECK(shapes.size() == graph.inputs.size(), ErrorCode::kUsage,
+               "the plan takes {} inputs, {} shapes were given", graph.inputs.size(), shapes.size());
+  // Binding looks at shapes alone, but insists on inputs that are somewhere.
+  alignas(64) static std::byte placeholder[64];
   std::vector<Tensor> inputs;
   for (size_t i = 0; i < shapes.size(); ++i) {
-    inputs.push_back(Tensor::view(graph.values[graph.inputs[i]].dtype, shapes[i], nullptr));
+    inputs.push_back(Tensor::view(graph.values[graph.inputs[i]].dtype, shapes[i], placeholder));
   }
   try {
     return state.run->bind(inputs);

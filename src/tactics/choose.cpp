@@ -55,10 +55,9 @@ std::string describe(const Choice& choice) {
   std::string text = choice.tactic == nullptr ? "reference: no kernel takes it" : "";
   for (const Rival& rival : choice.rivals) {
     bool chosen = choice.tactic != nullptr && rival.kernel == choice.tactic->kernel;
-    std::string line = chosen ? fmt::format("{}: chosen, predicted {:.1f} us", rival.kernel, rival.cost)
-                       : rival.refusal
-                           ? fmt::format("{}: refused, {}", rival.kernel, *rival.refusal)
-                           : fmt::format("{}: slower, predicted {:.1f} us", rival.kernel, rival.cost);
+    std::string line = chosen          ? fmt::format("{}: chosen, predicted {:.1f} us", rival.kernel, rival.cost)
+                       : rival.refusal ? fmt::format("{}: refused, {}", rival.kernel, *rival.refusal)
+                                       : fmt::format("{}: slower, predicted {:.1f} us", rival.kernel, rival.cost);
     text += (text.empty() ? "" : "\n") + line;
   }
   return text;

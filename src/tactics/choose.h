@@ -6,8 +6,8 @@ namespace hussar {
 
 struct Rival {
   std::string_view kernel;
-  Refusal refusal;      // why it cannot
-  double cost = 0;      // predicted microseconds, when it can
+  Refusal refusal;  // why it cannot
+  double cost = 0;  // predicted microseconds, when it can
 };
 
 struct Choice {

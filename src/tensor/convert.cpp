@@ -10,8 +10,8 @@ namespace {
 
 struct SmallFloat {
   int exponent_bits, mantissa_bits, bias;
-  bool has_infinity;    // the all-ones exponent holds inf and NaN, as in IEEE 754
-  bool unsigned_zero;   // "uz": the pattern of -0 is the only NaN
+  bool has_infinity;   // the all-ones exponent holds inf and NaN, as in IEEE 754
+  bool unsigned_zero;  // "uz": the pattern of -0 is the only NaN
 };
 
 constexpr SmallFloat kE4M3FN{4, 3, 7, false, false};
@@ -33,8 +33,8 @@ const SmallFloat& small_float(DType dtype) {
 // The largest finite magnitude's bit pattern.
 int largest_bits(DType dtype, const SmallFloat& format) {
   int all = (1 << (format.exponent_bits + format.mantissa_bits)) - 1;
-  if (dtype == DType::kFloat8E4M3FN) return all - 1;                       // 0x7F is NaN
-  if (format.has_infinity) return all - (1 << format.mantissa_bits);       // below inf
+  if (dtype == DType::kFloat8E4M3FN) return all - 1;                  // 0x7F is NaN
+  if (format.has_infinity) return all - (1 << format.mantissa_bits);  // below inf
   return all;
 }
 
@@ -204,13 +204,10 @@ void load_elements(const Tensor& tensor, int64_t first, int64_t count, T* out) {
     case DType::kBool: return load_as<uint8_t>(tensor, first, count, out);
     case DType::kInt4: return load_with(first, count, out, [&](int64_t i) { return sign_extend(bytes[i], 4); });
     case DType::kInt2: return load_with(first, count, out, [&](int64_t i) { return sign_extend(bytes[i], 2); });
-    case DType::kFloat16:
-      return load_with(first, count, out, [&](int64_t i) { return half_to_float(words[i]); });
-    case DType::kBFloat16:
-      return load_with(first, count, out, [&](int64_t i) { return bfloat16_to_float(words[i]); });
+    case DType::kFloat16: return load_with(first, count, out, [&](int64_t i) { return half_to_float(words[i]); });
+    case DType::kBFloat16: return load_with(first, count, out, [&](int64_t i) { return bfloat16_to_float(words[i]); });
     default:
-      return load_with(first, count, out,
-                       [&](int64_t i) { return small_float_to_float(bytes[i], tensor.dtype()); });
+      return load_with(first, count, out, [&](int64_t i) { return small_float_to_float(bytes[i], tensor.dtype()); });
   }
 }
 
@@ -246,8 +243,8 @@ void store_elements(Tensor& tensor, int64_t first, int64_t count, const T* value
   }
 }
 
-#define HUSSAR_INSTANTIATE(T)                                              \
-  template void load_elements<T>(const Tensor&, int64_t, int64_t, T*);     \
+#define HUSSAR_INSTANTIATE(T)                                          \
+  template void load_elements<T>(const Tensor&, int64_t, int64_t, T*); \
   template void store_elements<T>(Tensor&, int64_t, int64_t, const T*);
 HUSSAR_INSTANTIATE(float)
 HUSSAR_INSTANTIATE(double)

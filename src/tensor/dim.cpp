@@ -125,6 +125,20 @@ struct DimAlgebra {
     return from_atom(std::move(atom));
   }
 
+  // What min(a, b) or max(a, b) is when one of the two is a min or max with the other inside: min(a, max(a, c)) is a,
+  // min(a, min(a, c)) is min(a, c).
+  static std::optional<Dim> absorb(AtomKind kind, const Dim& a, const Dim& b) {
+    for (const auto& [outer, inner] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+      if (inner->is_constant() || inner->expression_->terms.size() != 1) continue;
+      const Term& term = inner->expression_->terms.begin()->second;
+      if (term.coefficient != 1 || term.atoms.size() != 1) continue;
+      const Atom& atom = *term.atoms[0];
+      if (atom.kind != AtomKind::kMin && atom.kind != AtomKind::kMax) continue;
+      if (atom.a == *outer || atom.b == *outer) return atom.kind == kind ? *inner : *outer;
+    }
+    return std::nullopt;
+  }
+
   static void add(Terms& sum, const Terms& other, int64_t factor) {
     for (const auto& [key, term] : other) {
       auto [it, inserted] = sum.try_emplace(key, Term{0, term.atoms});
@@ -258,11 +272,15 @@ struct DimAlgebra {
     std::string text;
     // The constant term sorts first; it reads better last.
     auto append = [&](const std::string& key, int64_t coefficient) {
-      if (coefficient < 0) text += '-';
-      else if (!text.empty()) text += '+';
+      if (coefficient < 0)
+        text += '-';
+      else if (!text.empty())
+        text += '+';
       int64_t magnitude = coefficient < 0 ? -clamped(coefficient) : coefficient;
-      if (key.empty()) text += std::to_string(magnitude);
-      else text += magnitude == 1 ? key : fmt::format("{}*{}", magnitude, key);
+      if (key.empty())
+        text += std::to_string(magnitude);
+      else
+        text += magnitude == 1 ? key : fmt::format("{}*{}", magnitude, key);
     };
     for (const auto& [key, term] : dim.expression_->terms) {
       if (!key.empty()) append(key, term.coefficient);
@@ -323,8 +341,8 @@ Dim floor_div(const Dim& a, const Dim& b) {
     int64_t quotient = floor_divide(term.coefficient, b.value_);
     whole.emplace(key, Term{quotient, term.atoms});
     // In [0, b); the product may pass the smallest integer, the difference does not.
-    auto remainder = static_cast<uint64_t>(term.coefficient) -
-                     static_cast<uint64_t>(quotient) * static_cast<uint64_t>(b.value_);
+    auto remainder =
+        static_cast<uint64_t>(term.coefficient) - static_cast<uint64_t>(quotient) * static_cast<uint64_t>(b.value_);
     rest.emplace(key, Term{static_cast<int64_t>(remainder), term.atoms});
   }
   Dim remainder = DimAlgebra::from(std::move(rest));
@@ -339,12 +357,14 @@ Dim mod(const Dim& a, const Dim& b) { return a - floor_div(a, b) * b; }
 Dim min(const Dim& a, const Dim& b) {
   if (known_at_least(a - b, 0)) return b;
   if (known_at_least(b - a, 0)) return a;
+  if (auto absorbed = DimAlgebra::absorb(AtomKind::kMin, a, b)) return *absorbed;
   return DimAlgebra::function(AtomKind::kMin, "min", a, b);
 }
 
 Dim max(const Dim& a, const Dim& b) {
   if (known_at_least(a - b, 0)) return a;
   if (known_at_least(b - a, 0)) return b;
+  if (auto absorbed = DimAlgebra::absorb(AtomKind::kMax, a, b)) return *absorbed;
   return DimAlgebra::function(AtomKind::kMax, "max", a, b);
 }
 
@@ -421,12 +441,12 @@ struct DimParser {
     std::string_view word = text.substr(begin, position - begin);
     if (word.empty() || word.size() > kMaxNameBytes) return std::nullopt;
     if (std::isdigit(static_cast<unsigned char>(word[0])) != 0) {
+      // Clamped like all arithmetic here: the least integer prints with one magnitude more than the greatest.
       int64_t value = 0;
       for (char c : word) {
-        if (std::isdigit(static_cast<unsigned char>(c)) == 0 || __builtin_mul_overflow(value, 10, &value) ||
-            __builtin_add_overflow(value, c - '0', &value)) {
-          return std::nullopt;
-        }
+        if (std::isdigit(static_cast<unsigned char>(c)) == 0) return std::nullopt;
+        bool overflow = __builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, c - '0', &value);
+        if (overflow) return word == "9223372036854775808" ? std::optional<Dim>(Dim(INT64_MAX)) : std::nullopt;
       }
       return Dim(value);
     }

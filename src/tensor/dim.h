@@ -1,7 +1,7 @@
 // Dim: one dimension of a tensor, an integer or an expression over named symbols ("batch", "(H+1)/2").
 //
-// Integers stop at the limits of int64_t instead of overflowing, and an expression of more than a few thousand characters
-// becomes a symbol of its own (equal ones the same), so that no input makes the arithmetic trap or explode.
+// Integers stop at the limits of int64_t instead of overflowing, and an expression of more than a few thousand
+// characters becomes a symbol of its own (equal ones the same), so that no input makes the arithmetic trap or explode.
 // Expressions are kept in a normal form, a sum of integer-weighted products of atoms, so that equal dimensions compare
 // equal however they were computed: (B*S*768)/(S*768) is B. An atom is a symbol, or a floor division, modulus, minimum
 // or maximum that could not be simplified. Immutable and safe to share between threads.
@@ -20,8 +20,7 @@ struct DimExpression;
 
 class Dim {
  public:
-  // The smallest integer, which has no opposite, becomes the one above it.
-  Dim(int64_t value = 0) : value_(value < -INT64_MAX ? -INT64_MAX : value) {}
+  Dim(int64_t value = 0) : value_(value) {}
   // Symbols are identified by name; all symbols stand for integers >= 0 (they are dimensions). A name that is not an
   // identifier is replaced by one that is made from its hash.
   static Dim symbol(std::string_view name);

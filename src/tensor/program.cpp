@@ -15,12 +15,9 @@ static_assert(sizeof(kNames) / sizeof(kNames[0]) == kProgramOpCount);
 
 bool is_valid_b(const ProgramStep& step, int operand_count, uint32_t written) {
   switch (step.source) {
-    case ProgramSource::kRegister:
-      return step.b < kProgramRegisters && ((written >> step.b) & 1) != 0;
-    case ProgramSource::kOperand:
-      return step.b < operand_count;
-    case ProgramSource::kConstant:
-      return true;
+    case ProgramSource::kRegister: return step.b < kProgramRegisters && ((written >> step.b) & 1) != 0;
+    case ProgramSource::kOperand: return step.b < operand_count;
+    case ProgramSource::kConstant: return true;
   }
   return false;
 }

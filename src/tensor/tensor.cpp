@@ -19,13 +19,13 @@ struct DTypeRow {
 };
 
 constexpr DTypeRow kRows[] = {
-    {"undefined", 0, '-'},    {"float32", 4, 'f'},        {"uint8", 1, 'u'},      {"int8", 1, 'i'},
-    {"uint16", 2, 'u'},       {"int16", 2, 'i'},          {"int32", 4, 'i'},      {"int64", 8, 'i'},
-    {"string", 0, '-'},       {"bool", 1, 'b'},           {"float16", 2, 'f'},    {"float64", 8, 'f'},
-    {"uint32", 4, 'u'},       {"uint64", 8, 'u'},         {"complex64", 0, '-'},  {"complex128", 0, '-'},
-    {"bfloat16", 2, 'f'},     {"float8e4m3fn", 1, 'f'},   {"float8e4m3fnuz", 1, 'f'}, {"float8e5m2", 1, 'f'},
-    {"float8e5m2fnuz", 1, 'f'}, {"uint4", 1, 'u'},        {"int4", 1, 'i'},       {"float4e2m1", 1, 'f'},
-    {"float8e8m0", 1, 'f'},   {"uint2", 1, 'u'},          {"int2", 1, 'i'},
+    {"undefined", 0, '-'},      {"float32", 4, 'f'},      {"uint8", 1, 'u'},          {"int8", 1, 'i'},
+    {"uint16", 2, 'u'},         {"int16", 2, 'i'},        {"int32", 4, 'i'},          {"int64", 8, 'i'},
+    {"string", 0, '-'},         {"bool", 1, 'b'},         {"float16", 2, 'f'},        {"float64", 8, 'f'},
+    {"uint32", 4, 'u'},         {"uint64", 8, 'u'},       {"complex64", 0, '-'},      {"complex128", 0, '-'},
+    {"bfloat16", 2, 'f'},       {"float8e4m3fn", 1, 'f'}, {"float8e4m3fnuz", 1, 'f'}, {"float8e5m2", 1, 'f'},
+    {"float8e5m2fnuz", 1, 'f'}, {"uint4", 1, 'u'},        {"int4", 1, 'i'},           {"float4e2m1", 1, 'f'},
+    {"float8e8m0", 1, 'f'},     {"uint2", 1, 'u'},        {"int2", 1, 'i'},
 };
 
 const DTypeRow& row(DType dtype) {

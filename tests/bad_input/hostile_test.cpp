@@ -20,10 +20,10 @@ std::string refusal(const Message& model) {
   EXPECT_FALSE(plan) << "it was accepted";
   return plan ? "" : plan.error().message;
 }
-#define EXPECT_REFUSED(model, words)                                                              \
-  do {                                                                                            \
-    std::string text = refusal(model);                                                            \
-    EXPECT_NE(text.find(words), std::string::npos) << "the message is: " << text;                 \
+#define EXPECT_REFUSED(model, words)                                              \
+  do {                                                                            \
+    std::string text = refusal(model);                                            \
+    EXPECT_NE(text.find(words), std::string::npos) << "the message is: " << text; \
   } while (false)
 
 Message relu_of(const Message& initializer) {
@@ -48,27 +48,21 @@ TEST(Hostile, UnknownDTypes) {
 }
 
 TEST(Hostile, CyclicGraph) {
-  EXPECT_REFUSED(model(graph({{node("Add", {"x", "b"}, {"a"}), node("Relu", {"a"}, {"b"})},
-                              {value("x", {2})},
-                              {value("b", {2})},
-                              {}})),
-                 "cycle");
+  EXPECT_REFUSED(
+      model(graph(
+          {{node("Add", {"x", "b"}, {"a"}), node("Relu", {"a"}, {"b"})}, {value("x", {2})}, {value("b", {2})}, {}})),
+      "cycle");
   EXPECT_REFUSED(model(graph({{node("Relu", {"a"}, {"a"})}, {}, {value("a", {2})}, {}})), "cycle");
 }
 
 TEST(Hostile, MissingAndDoubleNames) {
   EXPECT_REFUSED(model(graph({{node("Relu", {"nowhere"}, {"y"})}, {}, {value("y", {2})}, {}})), "nowhere");
   EXPECT_REFUSED(model(graph({{node("Relu", {"x"}, {"y"})}, {value("x", {2})}, {value("z", {2})}, {}})), "'z'");
-  EXPECT_REFUSED(model(graph({{node("Relu", {"x"}, {"y"}), node("Neg", {"x"}, {"y"})},
-                              {value("x", {2})},
-                              {value("y", {2})},
-                              {}})),
-                 "twice");
-  EXPECT_REFUSED(model(graph({{node("Relu", {"x"}, {"y"})},
-                              {value("x", {2}), value("x", {3})},
-                              {value("y", {2})},
-                              {}})),
-                 "twice");
+  EXPECT_REFUSED(
+      model(graph({{node("Relu", {"x"}, {"y"}), node("Neg", {"x"}, {"y"})}, {value("x", {2})}, {value("y", {2})}, {}})),
+      "twice");
+  EXPECT_REFUSED(
+      model(graph({{node("Relu", {"x"}, {"y"})}, {value("x", {2}), value("x", {3})}, {value("y", {2})}, {}})), "twice");
   EXPECT_REFUSED(model(graph({{node("Relu", {"x"}, {"x"})}, {value("x", {2})}, {value("x", {2})}, {}})), "twice");
   EXPECT_REFUSED(model(graph({{node("Constant", {}, {""}, {attribute("value_int", 1)}),
                                node("Constant", {}, {""}, {attribute("value_int", 1)}), node("Relu", {""}, {"y"})},
@@ -79,10 +73,12 @@ TEST(Hostile, MissingAndDoubleNames) {
 }
 
 TEST(Hostile, WrongRanksAndShapes) {
-  EXPECT_REFUSED(model(graph({{node("Add", {"x", "w"}, {"y"})}, {value("x", {2, 3}), value("w", {4})}, {any_shape("y")}, {}})),
-                 "broadcast");
-  EXPECT_REFUSED(model(graph({{node("Softmax", {"x"}, {"y"}, {attribute("axis", 7)})}, {value("x", {2})}, {any_shape("y")}, {}})),
-                 "axis");
+  EXPECT_REFUSED(
+      model(graph({{node("Add", {"x", "w"}, {"y"})}, {value("x", {2, 3}), value("w", {4})}, {any_shape("y")}, {}})),
+      "broadcast");
+  EXPECT_REFUSED(
+      model(graph({{node("Softmax", {"x"}, {"y"}, {attribute("axis", 7)})}, {value("x", {2})}, {any_shape("y")}, {}})),
+      "axis");
   EXPECT_REFUSED(model(graph({{node("Relu", {"x"}, {"y"})}, {value("x", {-5})}, {any_shape("y")}, {}})), "dimension");
   EXPECT_REFUSED(model(graph({{node("Relu", {"x", "x"}, {"y"})}, {value("x", {2})}, {any_shape("y")}, {}})), "inputs");
   EXPECT_REFUSED(model(graph({{node("Relu", {}, {"y"})}, {}, {any_shape("y")}, {}})), "inputs");
@@ -92,10 +88,11 @@ TEST(Hostile, WrongRanksAndShapes) {
 Message nested(int depth) {
   Message body = graph({{node("Identity", {"x"}, {"out"})}, {}, {any_shape("out")}, {}});
   for (int i = 0; i < depth; ++i) {
-    body = graph({{node("If", {"c"}, {"out"}, {graph_attribute("then_branch", body), graph_attribute("else_branch", body)})},
-                  {},
-                  {any_shape("out")},
-                  {}});
+    body = graph(
+        {{node("If", {"c"}, {"out"}, {graph_attribute("then_branch", body), graph_attribute("else_branch", body)})},
+         {},
+         {any_shape("out")},
+         {}});
   }
   return body;
 }
@@ -111,11 +108,12 @@ TEST(Hostile, DeepNesting) {
                               {}}));
   EXPECT_REFUSED(deep, "nested deeper");
   // Both branches nest: the number of bodies is exponential in the depth.
-  Message wide = model(graph({{node("If", {"c"}, {"y"}, {graph_attribute("then_branch", nested(9)),
-                                                          graph_attribute("else_branch", nested(9))})},
-                              {value("x", {2}), value("c", {}, DType::kBool)},
-                              {any_shape("y")},
-                              {}}));
+  Message wide =
+      model(graph({{node("If", {"c"}, {"y"},
+                         {graph_attribute("then_branch", nested(9)), graph_attribute("else_branch", nested(9))})},
+                   {value("x", {2}), value("c", {}, DType::kBool)},
+                   {any_shape("y")},
+                   {}}));
   EXPECT_TRUE(build(wide.bytes()));
 }
 
@@ -125,9 +123,10 @@ TEST(Hostile, RecursiveAndExplodingFunctions) {
     return node(name, {input}, {output}, {}, "local");
   };
   EXPECT_REFUSED(model(graph(parts), 18, {function("f", {"a"}, {"b"}, {call("f", "a", "b")})}), "nested deeper");
-  EXPECT_REFUSED(model(graph(parts), 18,
-                       {function("f", {"a"}, {"b"}, {call("g", "a", "b")}), function("g", {"a"}, {"b"}, {call("f", "a", "b")})}),
-                 "nested deeper");
+  EXPECT_REFUSED(
+      model(graph(parts), 18,
+            {function("f", {"a"}, {"b"}, {call("g", "a", "b")}), function("g", {"a"}, {"b"}, {call("f", "a", "b")})}),
+      "nested deeper");
   // Thirty levels, each calling the next twice.
   std::vector<Message> functions;
   for (int i = 0; i < 30; ++i) {
@@ -140,28 +139,31 @@ TEST(Hostile, RecursiveAndExplodingFunctions) {
 
 TEST(Hostile, FunctionsThatWriteToTheirInputs) {
   GraphParts parts{{node("f", {"x"}, {"y"}, {}, "local")}, {value("x", {2})}, {any_shape("y")}, {}};
-  EXPECT_REFUSED(model(graph(parts), 18,
-                       {function("f", {"a"}, {"b"}, {node("Relu", {"b"}, {"a"}), node("Neg", {"a"}, {"b"})})}),
-                 "");
-  EXPECT_REFUSED(model(graph(parts), 18,
-                       {function("f", {"a"}, {"b"},
-                                 {node("Constant", {}, {"a"}, {attribute("value_int", 1)}), node("Neg", {"a"}, {"b"})})}),
-                 "");
+  EXPECT_REFUSED(
+      model(graph(parts), 18, {function("f", {"a"}, {"b"}, {node("Relu", {"b"}, {"a"}), node("Neg", {"a"}, {"b"})})}),
+      "");
+  EXPECT_REFUSED(
+      model(graph(parts), 18,
+            {function("f", {"a"}, {"b"},
+                      {node("Constant", {}, {"a"}, {attribute("value_int", 1)}), node("Neg", {"a"}, {"b"})})}),
+      "");
 }
 
 TEST(Hostile, ManyUnsupportedThingsAreOneList) {
-  std::string text = refusal(model(graph({{node("Mystery", {"x"}, {"a"}), node("Riddle", {"a"}, {"y"}, {}, "other.domain")},
-                                          {value("x", {2})},
-                                          {any_shape("y")},
-                                          {}})));
+  std::string text =
+      refusal(model(graph({{node("Mystery", {"x"}, {"a"}), node("Riddle", {"a"}, {"y"}, {}, "other.domain")},
+                           {value("x", {2})},
+                           {any_shape("y")},
+                           {}})));
   EXPECT_NE(text.find("2 unsupported"), std::string::npos) << text;
   EXPECT_NE(text.find("'Mystery_node'"), std::string::npos) << text;
   EXPECT_NE(text.find("other.domain.Riddle"), std::string::npos) << text;
 }
 
 TEST(Hostile, OperatorsOfOurOwnDomainAreRefused) {
-  EXPECT_REFUSED(model(graph({{node("Reformat", {"x"}, {"y"}, {}, "hussar")}, {value("x", {2})}, {any_shape("y")}, {}})),
-                 "unsupported");
+  EXPECT_REFUSED(
+      model(graph({{node("Reformat", {"x"}, {"y"}, {}, "hussar")}, {value("x", {2})}, {any_shape("y")}, {}})),
+      "unsupported");
   EXPECT_REFUSED(model(graph({{node("hussar.Reformat", {"x"}, {"y"})}, {value("x", {2})}, {any_shape("y")}, {}})),
                  "unsupported");
 }

@@ -6,10 +6,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -41,8 +41,10 @@ char current[200];  // what to repeat, printed when the process dies
 
 void on_signal(int number) {
   static const char kSlow[] = "\ntook too long: ", kCrash[] = "\ncrashed: ";
-  if (number == SIGALRM) (void)!::write(2, kSlow, sizeof(kSlow) - 1);
-  else (void)!::write(2, kCrash, sizeof(kCrash) - 1);
+  if (number == SIGALRM)
+    (void)!::write(2, kSlow, sizeof(kSlow) - 1);
+  else
+    (void)!::write(2, kCrash, sizeof(kCrash) - 1);
   (void)!::write(2, current, std::char_traits<char>::length(current));
   (void)!::write(2, "\n", 1);
   std::signal(number, SIG_DFL);
@@ -149,8 +151,7 @@ TEST_P(BadInput, EveryCutIsRefusedOrFine) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, BadInput, ::testing::ValuesIn(seeds()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Seeds, BadInput, ::testing::ValuesIn(seeds()), [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace hussar

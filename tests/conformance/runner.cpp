@@ -23,7 +23,6 @@
 #include "onnx/import.h"
 #include "tensor/convert.h"
 
-
 namespace fs = std::filesystem;
 using namespace hussar;
 
@@ -150,9 +149,12 @@ int main(int argc, char** argv) {
   const char* manifest = nullptr;
   for (int i = 1; i < argc; ++i) {
     std::string argument = argv[i];
-    if (argument == "--json" && i + 1 < argc) json_path = argv[++i];
-    else if (argument == "--target" && i + 1 < argc) target = argv[++i];
-    else manifest = argv[i];
+    if (argument == "--json" && i + 1 < argc)
+      json_path = argv[++i];
+    else if (argument == "--target" && i + 1 < argc)
+      target = argv[++i];
+    else
+      manifest = argv[i];
   }
   if (manifest == nullptr || json_path.empty()) {
     std::fprintf(stderr, "usage: conformance_runner MANIFEST --json OUT [--target reference|cpu]\n");
@@ -169,6 +171,7 @@ int main(int argc, char** argv) {
                        {"detail", outcome.detail},
                        {"milliseconds", outcome.milliseconds}});
   }
-  std::ofstream(json_path) << nlohmann::json{{"schema_version", 1}, {"target", target}, {"results", results}}.dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::ofstream(json_path) << nlohmann::json{{"schema_version", 1}, {"target", target}, {"results", results}}.dump(
+      1, ' ', false, nlohmann::json::error_handler_t::replace);
   return 0;
 }

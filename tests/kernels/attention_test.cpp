@@ -36,8 +36,8 @@ KernelCase attention_case(const Sizes& s, int64_t head_major, bool transposed) {
 TEST(AttentionKernel, RandomCases) {
   for (int repeat = 0; repeat < 120; ++repeat) {
     int64_t kv_heads = pick(1, 3);
-    Sizes sizes{pick(1, 2), kv_heads * pick(1, 2), kv_heads, pick(0, 1) == 0 ? pick(1, 4) : pick(5, 130),
-                pick(1, 150), pick(1, 70), pick(1, 70)};
+    Sizes sizes{pick(1, 2),   kv_heads * pick(1, 2), kv_heads,   pick(0, 1) == 0 ? pick(1, 4) : pick(5, 130),
+                pick(1, 150), pick(1, 70),           pick(1, 70)};
     if (pick(0, 1) == 0) sizes.dim = sizes.v_dim = 64;
     KernelCase test = attention_case(sizes, pick(0, 15), pick(0, 2) == 0);
     if (pick(0, 1) == 0) {
@@ -66,7 +66,8 @@ TEST(AttentionKernel, OneTensorForAll) {
   for (int64_t queries : {3, 40}) {
     Tensor all = floats({2, queries, 3 * 5 * 16});
     KernelCase test{"attention", "hussar.Attention", {{all}, {all}, {all}}};
-    test.attributes = attributes({{"heads", int64_t{5}}, {"head_dim", int64_t{16}}, {"k_offset", int64_t{80}}, {"v_offset", int64_t{160}}});
+    test.attributes = attributes(
+        {{"heads", int64_t{5}}, {"head_dim", int64_t{16}}, {"k_offset", int64_t{80}}, {"v_offset", int64_t{160}}});
     test.tolerance = 1e-5;
     expect_kernel_agrees(test);
   }

@@ -37,7 +37,8 @@ void shuffle_layouts(KernelCase& test) {
 TEST(CopyKernel, Reformat) {
   for (DType dtype : kOfEverySize) {
     for (int repeat = 0; repeat < 30; ++repeat) {
-      KernelCase test{"copy", "hussar.Reformat", {{random_tensor(dtype, random_shape(static_cast<int>(pick(3, 5)), 40))}}};
+      KernelCase test{
+          "copy", "hussar.Reformat", {{random_tensor(dtype, random_shape(static_cast<int>(pick(3, 5)), 40))}}};
       int side = static_cast<int>(pick(0, 2));
       if (side != 0) make_channels_last(test.inputs[0]);
       if (side != 1) make_output_channels_last(test);
@@ -65,12 +66,14 @@ TEST(CopyKernel, EmptyTensor) {
 
 TEST(TransposeKernel, RandomPermutations) {
   for (DType dtype : kOfEverySize) {
-    for (int repeat = 0; repeat < 40; ++repeat) {
+    for (int repeat = 0; repeat < 20; ++repeat) {
       int rank = static_cast<int>(pick(1, 6));
       Ints permutation(static_cast<size_t>(rank));
       for (int axis = 0; axis < rank; ++axis) permutation[static_cast<size_t>(axis)] = axis;
       std::shuffle(permutation.begin(), permutation.end(), cpu::random_engine());
-      KernelCase test{"transpose", "Transpose", {{random_tensor(dtype, random_shape(rank, 40))}},
+      KernelCase test{"transpose",
+                      "Transpose",
+                      {{random_tensor(dtype, random_shape(rank, 40))}},
                       attributes({{"perm", permutation}})};
       shuffle_layouts(test);
       expect_kernel_agrees(test);
@@ -84,14 +87,19 @@ TEST(TransposeKernel, Matrices) {
     for (int repeat = 0; repeat < 20; ++repeat) {
       expect_kernel_agrees({"transpose", "Transpose", {{random_tensor(dtype, {pick(1, 70), pick(1, 70)})}}});
     }
-    expect_kernel_agrees({"transpose", "Transpose", {{random_tensor(dtype, {513, 4111})}}});
+    expect_kernel_agrees({"transpose", "Transpose", {{random_tensor(dtype, {35, 4111})}}});
+    expect_kernel_agrees({"transpose", "Transpose", {{random_tensor(dtype, {4111, 19})}}});
   }
 }
 
 TEST(TransposeKernel, HeadsOfAttention) {
-  expect_kernel_agrees({"transpose", "Transpose", {{random_tensor(DType::kFloat32, {2, 128, 12, 64})}},
+  expect_kernel_agrees({"transpose",
+                        "Transpose",
+                        {{random_tensor(DType::kFloat32, {2, 128, 12, 64})}},
                         attributes({{"perm", Ints{0, 2, 1, 3}}})});
-  expect_kernel_agrees({"transpose", "Transpose", {{random_tensor(DType::kFloat32, {2, 128, 12, 64})}},
+  expect_kernel_agrees({"transpose",
+                        "Transpose",
+                        {{random_tensor(DType::kFloat32, {2, 128, 12, 64})}},
                         attributes({{"perm", Ints{0, 2, 3, 1}}})});
 }
 
@@ -118,8 +126,11 @@ TEST(SplitKernel, AnyAxisAndLayout) {
     Ints parts(static_cast<size_t>(pick(1, 4)));
     shape[axis] = 0;
     for (int64_t& part : parts) shape[axis] += part = pick(0, 9);
-    KernelCase test{"split", "Split", {{random_tensor(any_dtype(), shape)}, {integers(parts)}},
-                    attributes({{"axis", static_cast<int64_t>(axis)}}), parts.size()};
+    KernelCase test{"split",
+                    "Split",
+                    {{random_tensor(any_dtype(), shape)}, {integers(parts)}},
+                    attributes({{"axis", static_cast<int64_t>(axis)}}),
+                    parts.size()};
     shuffle_layouts(test);
     test.inputs[1] = {integers(parts), pick(0, 1) == 0};
     expect_kernel_agrees(test);
@@ -128,7 +139,7 @@ TEST(SplitKernel, AnyAxisAndLayout) {
 }
 
 TEST(SliceKernel, RandomSlices) {
-  for (int repeat = 0; repeat < 150; ++repeat) {
+  for (int repeat = 0; repeat < 100; ++repeat) {
     Shape shape = random_shape(static_cast<int>(pick(1, 5)), 40);
     Ints starts, ends, axes, steps;
     for (int axis = 0; axis < shape.rank(); ++axis) {
@@ -173,12 +184,14 @@ TEST(DepthToSpaceKernel, BothWaysAndModes) {
   for (int repeat = 0; repeat < 60; ++repeat) {
     int64_t block = pick(1, 3);
     DType dtype = any_dtype();
-    KernelCase deep{"depth_to_space", "DepthToSpace",
+    KernelCase deep{"depth_to_space",
+                    "DepthToSpace",
                     {{random_tensor(dtype, {pick(1, 2), pick(1, 20) * block * block, pick(1, 6), pick(1, 6)})}},
                     attributes({{"blocksize", block}, {"mode", std::string(pick(0, 1) == 0 ? "DCR" : "CRD")}})};
     shuffle_layouts(deep);
     expect_kernel_agrees(deep);
-    KernelCase wide{"depth_to_space", "SpaceToDepth",
+    KernelCase wide{"depth_to_space",
+                    "SpaceToDepth",
                     {{random_tensor(dtype, {pick(1, 2), pick(1, 20), pick(1, 6) * block, pick(1, 6) * block})}},
                     attributes({{"blocksize", block}})};
     shuffle_layouts(wide);
@@ -188,7 +201,7 @@ TEST(DepthToSpaceKernel, BothWaysAndModes) {
 }
 
 TEST(PadKernel, ModesAndLayouts) {
-  for (int repeat = 0; repeat < 200; ++repeat) {
+  for (int repeat = 0; repeat < 100; ++repeat) {
     const char* mode = std::array{"constant", "reflect", "edge", "wrap"}[static_cast<size_t>(pick(0, 3))];
     bool is_constant = std::string(mode) == "constant";
     Shape shape = random_shape(static_cast<int>(pick(1, 5)), 20);
@@ -216,7 +229,8 @@ TEST(PadKernel, ModesAndLayouts) {
 
 TEST(PadKernel, ChosenAxes) {
   Tensor x = random_tensor(DType::kFloat32, {2, 3, 11, 13});
-  KernelCase test{"pad", "Pad", {{x}, {integers({1, 2, 3, 4})}, {random_tensor(DType::kFloat32, {})}, {integers({3, -2})}}};
+  KernelCase test{
+      "pad", "Pad", {{x}, {integers({1, 2, 3, 4})}, {random_tensor(DType::kFloat32, {})}, {integers({3, -2})}}};
   expect_kernel_agrees(test);
 }
 

@@ -93,24 +93,28 @@ TEST(BinaryKernel, Logic) {
 }
 
 TEST(BinaryKernel, LargeEnoughForThreads) {
-  expect_kernel_agrees({"binary", "Add",
-                        {{random_tensor(DType::kInt64, {300, 1, 401}, -9, 9)}, {random_tensor(DType::kInt64, {7, 1}, -9, 9)}}});
-  expect_kernel_agrees({"binary", "Less",
-                        {{random_tensor(DType::kInt64, {300007}, -9, 9)}, {random_tensor(DType::kInt64, {}, -9, 9)}}});
+  expect_kernel_agrees(
+      {"binary",
+       "Add",
+       {{random_tensor(DType::kInt64, {300, 1, 401}, -9, 9)}, {random_tensor(DType::kInt64, {7, 1}, -9, 9)}}});
+  expect_kernel_agrees(
+      {"binary", "Less", {{random_tensor(DType::kInt64, {300007}, -9, 9)}, {random_tensor(DType::kInt64, {}, -9, 9)}}});
 }
 
 TEST(WhereKernel, AnySizeAndBroadcast) {
   for (DType dtype : {DType::kUInt8, DType::kFloat16, DType::kFloat32, DType::kInt64}) {
     for (int repeat = 0; repeat < 30; ++repeat) {
       std::vector<Shape> shapes = broadcasting_shapes(3);
-      expect_kernel_agrees({"where", "Where",
+      expect_kernel_agrees({"where",
+                            "Where",
                             {{random_tensor(DType::kBool, shapes[0], 0, 1)},
                              {random_tensor(dtype, shapes[1], 0, 100)},
                              {random_tensor(dtype, shapes[2], 0, 100)}}});
       if (HasFailure()) return;
     }
   }
-  expect_kernel_agrees({"where", "Where",
+  expect_kernel_agrees({"where",
+                        "Where",
                         {{random_tensor(DType::kBool, {1, 1, 128, 1}, 0, 1)},
                          {random_tensor(DType::kFloat32, {2, 4, 128, 300})},
                          {random_tensor(DType::kFloat32, {})}}});

@@ -15,10 +15,12 @@ TEST(GatherKernel, AnyAxis) {
       Shape index_shape;
       for (int64_t rank = pick(0, 2); rank > 0; --rank) index_shape.push_back(pick(0, 5));
       DType index = pick(0, 1) == 0 ? DType::kInt64 : DType::kInt32;
-      KernelCase test{"gather", "Gather",
-                      {{random_tensor(dtype, shape, 0, 1)},
-                       {random_tensor(index, index_shape, static_cast<double>(-length), static_cast<double>(length - 1))}},
-                      attributes({{"axis", axis}})};
+      KernelCase test{
+          "gather",
+          "Gather",
+          {{random_tensor(dtype, shape, 0, 1)},
+           {random_tensor(index, index_shape, static_cast<double>(-length), static_cast<double>(length - 1))}},
+          attributes({{"axis", axis}})};
       expect_kernel_agrees(test);
       if (HasFailure()) return;
     }
@@ -26,8 +28,10 @@ TEST(GatherKernel, AnyAxis) {
 }
 
 TEST(GatherKernel, Embedding) {
-  expect_kernel_agrees({"gather", "Gather",
-                        {{random_tensor(DType::kFloat32, {1000, 384})}, {random_tensor(DType::kInt64, {2, 128}, 0, 999)}}});
+  expect_kernel_agrees(
+      {"gather",
+       "Gather",
+       {{random_tensor(DType::kFloat32, {1000, 384})}, {random_tensor(DType::kInt64, {2, 128}, 0, 999)}}});
 }
 
 TEST(GatherKernel, IndexOutOfRange) {
@@ -51,9 +55,11 @@ TEST(GatherElementsKernel, AnyAxis) {
       index_shape[axis] = pick(1, 12);
       auto length = static_cast<double>(shape[axis]);
       DType index = pick(0, 1) == 0 ? DType::kInt64 : DType::kInt32;
-      expect_kernel_agrees({"gather_elements", "GatherElements",
-                            {{random_tensor(dtype, shape, 0, 1)}, {random_tensor(index, index_shape, -length, length - 1)}},
-                            attributes({{"axis", static_cast<int64_t>(axis)}})});
+      expect_kernel_agrees(
+          {"gather_elements",
+           "GatherElements",
+           {{random_tensor(dtype, shape, 0, 1)}, {random_tensor(index, index_shape, -length, length - 1)}},
+           attributes({{"axis", static_cast<int64_t>(axis)}})});
       if (HasFailure()) return;
     }
   }

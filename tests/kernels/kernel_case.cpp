@@ -110,8 +110,9 @@ void build(const KernelCase& test, Scene& scene) {
     }
     std::string name = "x" + std::to_string(i);
     const Shape& shape = argument.tensor.shape();
-    Value* value = argument.constant ? scene.graph.add_constant(name, argument.tensor)
-                                     : scene.graph.add_value(name, argument.tensor.dtype(), Dims(shape.begin(), shape.end()));
+    Value* value = argument.constant
+                       ? scene.graph.add_constant(name, argument.tensor)
+                       : scene.graph.add_value(name, argument.tensor.dtype(), Dims(shape.begin(), shape.end()));
     value->layout = argument.layout;
     if (!argument.constant) scene.graph.inputs.push_back(value);
     inputs.push_back(value);
@@ -134,7 +135,8 @@ void build(const KernelCase& test, Scene& scene) {
       }
       infos.push_back(std::move(info));
     }
-    auto inferred = infer_node(*scene.node, infos, [] { return Dim::symbol("u"); }, nullptr);
+    auto inferred = infer_node(
+        *scene.node, infos, [] { return Dim::symbol("u"); }, nullptr);
     ASSERT_TRUE(inferred.has_value()) << scene.error;
     for (size_t i = 0; i < test.outputs; ++i) {
       Shape shape;

@@ -8,7 +8,8 @@ namespace {
 KernelCase norm_case(const char* op, const Shape& shape, int64_t axis, bool bias, size_t outputs) {
   int first = static_cast<int>(axis < 0 ? axis + shape.rank() : axis);
   Shape row(shape.dims().subspan(static_cast<size_t>(first)));
-  KernelCase test{"layer_norm", op, {{random_tensor(DType::kFloat32, shape, -1, 3)}, {random_tensor(DType::kFloat32, row)}}};
+  KernelCase test{
+      "layer_norm", op, {{random_tensor(DType::kFloat32, shape, -1, 3)}, {random_tensor(DType::kFloat32, row)}}};
   if (bias) test.inputs.push_back({random_tensor(DType::kFloat32, row)});
   test.attributes = attributes({{"axis", axis}, {"epsilon", pick(0, 1) == 0 ? 1e-5f : 1e-2f}});
   test.outputs = outputs;

@@ -51,7 +51,9 @@ TEST(PoolKernel, RandomWindows) {
 
 TEST(PoolKernel, LargeEnoughForThreads) {
   for (Layout layout : {Layout::kPlain, Layout::kChannelsLast}) {
-    KernelCase test{"pool", "MaxPool", {{random_tensor(DType::kFloat32, {1, 64, 56, 57})}},
+    KernelCase test{"pool",
+                    "MaxPool",
+                    {{random_tensor(DType::kFloat32, {1, 64, 56, 57})}},
                     attributes({{"kernel_shape", Ints{3, 3}}, {"strides", Ints{2, 2}}, {"pads", Ints{1, 1, 0, 1}}})};
     test.inputs[0].layout = test.output_layout = layout;
     expect_kernel_agrees(test);
@@ -69,8 +71,11 @@ TEST(PoolKernel, NanWins) {
 }
 
 TEST(PoolKernel, RefusesIndices) {
-  KernelCase test{"pool", "MaxPool", {{random_tensor(DType::kFloat32, {1, 3, 9, 9})}},
-                  attributes({{"kernel_shape", Ints{2, 2}}}), 2};
+  KernelCase test{"pool",
+                  "MaxPool",
+                  {{random_tensor(DType::kFloat32, {1, 3, 9, 9})}},
+                  attributes({{"kernel_shape", Ints{2, 2}}}),
+                  2};
   EXPECT_EQ(refusal_of(test), "indices");
 }
 

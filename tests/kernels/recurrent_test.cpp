@@ -45,7 +45,9 @@ TEST(RecurrentKernel, Refuses) {
   test.attributes.set("clip", 3.0f);
   EXPECT_EQ(refusal_of(test), "clip");
   test = random_case("GRU");
-  test.inputs[4] = {integers(Ints(static_cast<size_t>(test.inputs[0].tensor.shape()[test.attributes.has("layout") ? 0 : 1]), 1), DType::kInt32)};
+  test.inputs[4] = {
+      integers(Ints(static_cast<size_t>(test.inputs[0].tensor.shape()[test.attributes.has("layout") ? 0 : 1]), 1),
+               DType::kInt32)};
   EXPECT_EQ(refusal_of(test), "sequence_lens");
 }
 

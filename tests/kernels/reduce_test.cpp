@@ -1,4 +1,6 @@
 // reduce against the reference: operators, sets of axes, layouts, special values.
+#include <cmath>
+
 #include "tests/kernels/kernel_case.h"
 
 namespace hussar {
@@ -69,6 +71,29 @@ TEST(ReduceKernel, NanAndNothing) {
   }
   expect_kernel_agrees(reduce_case("ReduceSum", random_tensor(DType::kFloat32, {3, 0, 4}), {1}, true));
   expect_kernel_agrees(reduce_case("ReduceProd", random_tensor(DType::kFloat32, {0, 3, 0}), {0, 2}, false));
+}
+
+TEST(ArgExtremeKernel, AnyAxis) {
+  for (const char* op : {"ArgMax", "ArgMin"}) {
+    for (int repeat = 0; repeat < 60; ++repeat) {
+      Shape shape;
+      for (int64_t rank = pick(1, 4); rank > 0; --rank) shape.push_back(pick(0, 3) == 0 ? pick(1, 150) : pick(1, 6));
+      // Few distinct values, so that there are ties.
+      Tensor x = random_tensor(DType::kFloat32, shape, -3, 3);
+      for (int64_t i = 0; i < x.elements(); ++i) x.data<float>()[i] = std::round(x.data<float>()[i]);
+      if (pick(0, 3) == 0) x.data<float>()[pick(0, x.elements() - 1)] = NAN;
+      KernelCase test{
+          "arg_extreme", op, {{x}}, attributes({{"keepdims", pick(0, 1)}, {"select_last_index", pick(0, 1)}})};
+      test.attributes.set("axis", pick(-shape.rank(), shape.rank() - 1));
+      if (shape.rank() == 4 && pick(0, 1) == 0) {
+        test.attributes.set("axis", int64_t{1});
+        test.inputs[0].layout = Layout::kChannelsLast;
+        test.inputs[0].gap = pick(0, 3);
+      }
+      expect_kernel_agrees(test);
+      if (HasFailure()) return;
+    }
+  }
 }
 
 }  // namespace

@@ -22,7 +22,8 @@ KernelCase random_case(const char* mode, Layout layout) {
                         : DType::kFloat32;
   Shape shape{pick(1, 2), pick(1, 40), pick(1, 9)};
   if (two) shape.push_back(pick(1, 9));
-  KernelCase test{"resize", "Resize", {{random_tensor(dtype, shape)}, {}, {}, {}}, attributes({{"mode", std::string(mode)}})};
+  KernelCase test{
+      "resize", "Resize", {{random_tensor(dtype, shape)}, {}, {}, {}}, attributes({{"mode", std::string(mode)}})};
   std::array coordinates{"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"};
   test.attributes.set("coordinate_transformation_mode", one_of(coordinates));
   test.attributes.set("nearest_mode", one_of(std::array{"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}));
@@ -36,7 +37,8 @@ KernelCase random_case(const char* mode, Layout layout) {
   };
   int way = static_cast<int>(pick(0, 2));
   if (way == 0) {
-    test.inputs[3] = {two ? integers({shape[0], shape[1], extent(2), extent(3)}) : integers({shape[0], shape[1], extent(2)})};
+    test.inputs[3] = {two ? integers({shape[0], shape[1], extent(2), extent(3)})
+                          : integers({shape[0], shape[1], extent(2)})};
   } else if (way == 1) {
     test.inputs[2] = {two ? floats({1, 1, scale(2), scale(3)}) : floats({1, 1, scale(2)})};
   } else {
@@ -63,8 +65,14 @@ TEST(ResizeKernel, RandomCases) {
 TEST(ResizeKernel, LargeEnoughForThreads) {
   for (const char* mode : {"nearest", "linear"}) {
     for (Layout layout : {Layout::kPlain, Layout::kChannelsLast}) {
-      KernelCase test{"resize", "Resize", {{random_tensor(DType::kFloat32, {1, 40, 20, 31})}, {}, {floats({1, 1, 2, 2})}},
-                      attributes({{"mode", std::string(mode)}}), 1, layout, 0, 1e-5};
+      KernelCase test{"resize",
+                      "Resize",
+                      {{random_tensor(DType::kFloat32, {1, 40, 20, 31})}, {}, {floats({1, 1, 2, 2})}},
+                      attributes({{"mode", std::string(mode)}}),
+                      1,
+                      layout,
+                      0,
+                      1e-5};
       test.inputs[0].layout = layout;
       expect_kernel_agrees(test);
     }
@@ -75,7 +83,10 @@ TEST(ResizeKernel, Refuses) {
   Tensor x = random_tensor(DType::kFloat32, {1, 2, 4, 4});
   KernelCase test{"resize", "Resize", {{x}, {}, {floats({1, 2, 2, 2})}}};
   EXPECT_EQ(refusal_of(test), "resizes batch or channels");
-  test = {"resize", "Resize", {{x}, {}, {floats({1, 1, 0.5f, 0.5f})}}, attributes({{"mode", std::string("linear")}, {"antialias", int64_t{1}}})};
+  test = {"resize",
+          "Resize",
+          {{x}, {}, {floats({1, 1, 0.5f, 0.5f})}},
+          attributes({{"mode", std::string("linear")}, {"antialias", int64_t{1}}})};
   EXPECT_EQ(refusal_of(test), "antialias");
 }
 

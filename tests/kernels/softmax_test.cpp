@@ -35,8 +35,8 @@ TEST(SoftmaxKernel, LargeEnoughForThreads) {
 TEST(SoftmaxKernel, InfinitiesAndNan) {
   Tensor x = random_tensor(DType::kFloat32, {5, 37});
   float* p = x.data<float>();
-  for (int i = 0; i < 37; ++i) p[i] = -kInf;             // nothing to choose from: NaN
-  for (int i = 20; i < 37; ++i) p[37 + i] = -kInf;       // masked tail: zeros
+  for (int i = 0; i < 37; ++i) p[i] = -kInf;        // nothing to choose from: NaN
+  for (int i = 20; i < 37; ++i) p[37 + i] = -kInf;  // masked tail: zeros
   p[2 * 37 + 36] = std::numeric_limits<float>::quiet_NaN();
   p[3 * 37] = kInf;
   p[4 * 37 + 5] = 3e38f;

@@ -51,13 +51,13 @@ TEST(WireReader, RefusesWhatIsCut) {
 
 TEST(WireReader, RefusesNonsense) {
   const std::string cases[] = {
-      std::string("\x00\x01", 2),                                              // field 0
-      std::string("\x0b", 1),                                                  // a group
-      std::string("\x0e\x01", 2),                                              // wire type 6
-      std::string("\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12),     // a varint of eleven bytes
-      std::string("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00", 12),     // a length of 2^64 - 1
-      std::string("\x0a\x05\x61", 3),                                          // a length beyond the end
-      std::string("\xf8\xff\xff\xff\xff\x01\x00", 7),                          // a field number that is too large
+      std::string("\x00\x01", 2),                                           // field 0
+      std::string("\x0b", 1),                                               // a group
+      std::string("\x0e\x01", 2),                                           // wire type 6
+      std::string("\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12),  // a varint of eleven bytes
+      std::string("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00", 12),  // a length of 2^64 - 1
+      std::string("\x0a\x05\x61", 3),                                       // a length beyond the end
+      std::string("\xf8\xff\xff\xff\xff\x01\x00", 7),                       // a field number that is too large
   };
   for (const std::string& text : cases) {
     WireReader reader(as_bytes(text));

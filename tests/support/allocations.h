@@ -1,5 +1,5 @@
-// Counts what the test program allocates, on all threads: by malloc and its kin from code that is linked into the test program, and
-// by operator new from anywhere.
+// Counts what the test program allocates, on all threads: by malloc and its kin from code that is linked into the test
+// program, and by operator new from anywhere.
 #pragma once
 #include <cstdint>
 

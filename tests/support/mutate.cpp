@@ -16,7 +16,8 @@ Kind kind_of(Kind parent, uint32_t id) {
   if (is(Kind::kModel, 25)) return Kind::kFunction;
   if (is(Kind::kGraph, 1) || is(Kind::kFunction, 7)) return Kind::kNode;
   if (is(Kind::kNode, 5) || is(Kind::kFunction, 11)) return Kind::kAttribute;
-  if (is(Kind::kGraph, 5) || is(Kind::kAttribute, 5) || is(Kind::kSparse, 1) || is(Kind::kSparse, 2)) return Kind::kTensor;
+  if (is(Kind::kGraph, 5) || is(Kind::kAttribute, 5) || is(Kind::kSparse, 1) || is(Kind::kSparse, 2))
+    return Kind::kTensor;
   if (is(Kind::kGraph, 15) || is(Kind::kAttribute, 22)) return Kind::kSparse;
   if (is(Kind::kGraph, 11) || is(Kind::kGraph, 12) || is(Kind::kGraph, 13)) return Kind::kValue;
   if (is(Kind::kValue, 2)) return Kind::kType;
@@ -56,8 +57,10 @@ std::vector<WireField> parse_tree(std::span<const std::byte> bytes, Kind kind) {
     entry.number = field.number;
     if (field.is_bytes()) {
       entry.kind = kind_of(kind, field.id);
-      if (entry.kind == Kind::kNone) entry.text = onnx::as_text(field.bytes);
-      else entry.children = parse_tree(field.bytes, entry.kind);
+      if (entry.kind == Kind::kNone)
+        entry.text = onnx::as_text(field.bytes);
+      else
+        entry.children = parse_tree(field.bytes, entry.kind);
     }
     fields.push_back(std::move(entry));
   }
@@ -84,7 +87,8 @@ std::string print_tree(const std::vector<WireField>& fields) {
 Mutator::Mutator(std::span<const std::byte> model, uint32_t seed) : model_(parse_tree(model)), random_(seed) {
   collect(model_, Kind::kModel, names_, operators_);
   names_.emplace_back();
-  operators_.insert(operators_.end(), {"If", "Loop", "Reshape", "Transpose", "Concat", "Add", "MatMul", "Conv", "Cast"});
+  operators_.insert(operators_.end(),
+                    {"If", "Loop", "Reshape", "Transpose", "Concat", "Add", "MatMul", "Conv", "Cast"});
 }
 
 std::vector<WireField*> Mutator::all_fields(std::vector<WireField>& fields) {
@@ -98,12 +102,37 @@ std::vector<WireField*> Mutator::all_fields(std::vector<WireField>& fields) {
 }
 
 uint64_t Mutator::interesting_number(uint64_t old) {
-  static constexpr int64_t kNumbers[] = {0,   1,  -1, 2,       3,       4,          5,          7,          8,
-                                         16,  17, 21, 64,      255,     256,        1000,       65536,      1 << 20,
-                                         -2,  -3, -5, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, int64_t{1} << 31,
-                                         int64_t{1} << 40, int64_t{1} << 62, int64_t{1} << 33};
+  static constexpr int64_t kNumbers[] = {0,
+                                         1,
+                                         -1,
+                                         2,
+                                         3,
+                                         4,
+                                         5,
+                                         7,
+                                         8,
+                                         16,
+                                         17,
+                                         21,
+                                         64,
+                                         255,
+                                         256,
+                                         1000,
+                                         65536,
+                                         1 << 20,
+                                         -2,
+                                         -3,
+                                         -5,
+                                         INT32_MAX,
+                                         INT32_MIN,
+                                         INT64_MAX,
+                                         INT64_MIN,
+                                         int64_t{1} << 31,
+                                         int64_t{1} << 40,
+                                         int64_t{1} << 62,
+                                         int64_t{1} << 33};
   if (pick(3) == 0) return old + (pick(2) == 0 ? 1 : ~uint64_t{0});
-  if (pick(8) == 0) return old ^ uint64_t{1} << pick(64);
+  if (pick(8) == 0) return old ^ uint64_t { 1 } << pick(64);
   return static_cast<uint64_t>(kNumbers[pick(std::size(kNumbers))]);
 }
 
@@ -130,7 +159,8 @@ void Mutator::mutate(std::vector<WireField>& fields) {
   }
   switch (pick(10)) {
     case 0:  // delete one of the children
-      if (!field.children.empty()) field.children.erase(field.children.begin() + static_cast<long>(pick(field.children.size())));
+      if (!field.children.empty())
+        field.children.erase(field.children.begin() + static_cast<long>(pick(field.children.size())));
       return;
     case 1:  // double one
       if (!field.children.empty()) {
@@ -166,10 +196,14 @@ void Mutator::mutate(std::vector<WireField>& fields) {
       }
       [[fallthrough]];
     default:
-      if (field.wire_type != 2) field.number = interesting_number(field.number);
-      else if (field.kind == Kind::kNone) mutate_text(field);
-      else if (pick(20) == 0) field = WireField{field.id, 2, 0, print_tree(field.children).substr(1), Kind::kNone, {}};
-      else mutate(field.children);
+      if (field.wire_type != 2)
+        field.number = interesting_number(field.number);
+      else if (field.kind == Kind::kNone)
+        mutate_text(field);
+      else if (pick(20) == 0)
+        field = WireField{field.id, 2, 0, print_tree(field.children).substr(1), Kind::kNone, {}};
+      else
+        mutate(field.children);
   }
 }
 

@@ -63,7 +63,9 @@ inline Message node(std::string_view op, const Names& inputs, const Names& outpu
   return node;
 }
 
-inline Message attribute(std::string_view name, int64_t value) { return Message().text(1, name).integer(3, value).varint(20, 2); }
+inline Message attribute(std::string_view name, int64_t value) {
+  return Message().text(1, name).integer(3, value).varint(20, 2);
+}
 inline Message attribute(std::string_view name, const std::vector<int64_t>& values) {
   Message message;
   message.text(1, name).varint(20, 7);

@@ -21,14 +21,14 @@ inline Message conv_model() {
     return values;
   };
   std::vector<int64_t> ones = {1, 1, 1, 1};
-  return model(graph({{node("Conv", {"x", "w1", "b1"}, {"a"}, {attribute("pads", ones)}), node("Relu", {"a"}, {"b"}),
-                       node("Conv", {"b", "w2"}, {"c"}), node("Add", {"c", "x"}, {"d"}),
-                       node("MaxPool", {"d"}, {"y"}, {attribute("kernel_shape", std::vector<int64_t>{2, 2})})},
-                      {value("x", {"N", 3, "H", "W"})},
-                      {any_shape("y")},
-                      {tensor_of("w1", DType::kFloat32, {8, 3, 3, 3}, ramp(216)),
-                       tensor_of("b1", DType::kFloat32, {8}, ramp(8)),
-                       tensor_of("w2", DType::kFloat32, {3, 8, 1, 1}, ramp(24))}}));
+  return model(
+      graph({{node("Conv", {"x", "w1", "b1"}, {"a"}, {attribute("pads", ones)}), node("Relu", {"a"}, {"b"}),
+              node("Conv", {"b", "w2"}, {"c"}), node("Add", {"c", "x"}, {"d"}),
+              node("MaxPool", {"d"}, {"y"}, {attribute("kernel_shape", std::vector<int64_t>{2, 2})})},
+             {value("x", {"N", 3, "H", "W"})},
+             {any_shape("y")},
+             {tensor_of("w1", DType::kFloat32, {8, 3, 3, 3}, ramp(216)), tensor_of("b1", DType::kFloat32, {8}, ramp(8)),
+              tensor_of("w2", DType::kFloat32, {3, 8, 1, 1}, ramp(24))}}));
 }
 
 // Control flow and a shape that depends on data: y = If(c) {x + 1} else {x * x}; z = NonZero(y)

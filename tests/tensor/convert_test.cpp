@@ -18,22 +18,20 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 TEST(Convert, EveryHalfRoundTrips) {
   for (uint32_t bits = 0; bits < 65536; ++bits) {
     float value = half_to_float(static_cast<uint16_t>(bits));
-    if (std::isnan(value)) {
+    if (std::isnan(value))
       EXPECT_TRUE(std::isnan(half_to_float(float_to_half(value)))) << bits;
-    } else {
+    else
       ASSERT_EQ(float_to_half(value), bits);
-    }
   }
 }
 
 TEST(Convert, EveryBFloat16RoundTrips) {
   for (uint32_t bits = 0; bits < 65536; ++bits) {
     float value = bfloat16_to_float(static_cast<uint16_t>(bits));
-    if (std::isnan(value)) {
+    if (std::isnan(value))
       EXPECT_TRUE(std::isnan(bfloat16_to_float(float_to_bfloat16(value)))) << bits;
-    } else {
+    else
       ASSERT_EQ(float_to_bfloat16(value), bits);
-    }
   }
 }
 
@@ -43,11 +41,10 @@ TEST(Convert, EveryFloat8RoundTrips) {
       float value = small_float_to_float(static_cast<uint8_t>(bits), dtype);
       for (bool saturate : {false, true}) {
         uint8_t back = float_to_small_float(value, dtype, saturate);
-        if (std::isnan(value)) {
+        if (std::isnan(value))
           ASSERT_TRUE(std::isnan(small_float_to_float(back, dtype))) << dtype_name(dtype) << bits;
-        } else if (!(saturate && std::isinf(value))) {
+        else if (!(saturate && std::isinf(value)))
           ASSERT_EQ(back, bits) << dtype_name(dtype) << " saturate " << saturate;
-        }
       }
     }
   }
@@ -78,7 +75,7 @@ TEST(Convert, Float8RoundsToNearestEven) {
   for (DType dtype : kByteFloats) {
     if (dtype == DType::kFloat8E8M0) continue;
     bool no_negative_zero = dtype == DType::kFloat8E4M3FNUZ || dtype == DType::kFloat8E5M2FNUZ;
-    for (int i = 0; i < 3000; ++i) {
+    for (int i = 0; i < 20000; ++i) {
       float value = std::ldexp(static_cast<float>(random() % 4096) / 4096.0F, static_cast<int>(random() % 40) - 24);
       if (random() % 2 == 0 && value != 0) value = -value;
       uint8_t got = float_to_small_float(value, dtype, true);
@@ -94,11 +91,11 @@ TEST(Convert, Float8RoundsToNearestEven) {
 }
 
 TEST(Convert, HalfRoundsToNearestEven) {
-  EXPECT_EQ(float_to_half(1.0F + 0x1p-11F), 0x3C00);            // a tie, down to even
-  EXPECT_EQ(float_to_half(1.0F + 3 * 0x1p-11F), 0x3C02);        // a tie, up to even
+  EXPECT_EQ(float_to_half(1.0F + 0x1p-11F), 0x3C00);      // a tie, down to even
+  EXPECT_EQ(float_to_half(1.0F + 3 * 0x1p-11F), 0x3C02);  // a tie, up to even
   EXPECT_EQ(float_to_half(65519.99F), 0x7BFF);
   EXPECT_EQ(float_to_half(65520.0F), 0x7C00);
-  EXPECT_EQ(float_to_half(0x1p-25F), 0x0000);                   // half of the smallest, down to even
+  EXPECT_EQ(float_to_half(0x1p-25F), 0x0000);  // half of the smallest, down to even
   EXPECT_EQ(float_to_half(0x1.8p-25F), 0x0001);
   EXPECT_EQ(float_to_half(-kInfinity), 0xFC00);
   EXPECT_EQ(float_to_bfloat16(std::bit_cast<float>(0x3F808000U)), 0x3F80);
@@ -107,7 +104,8 @@ TEST(Convert, HalfRoundsToNearestEven) {
 
 TEST(Convert, OutOfRangeFloat8) {
   EXPECT_EQ(small_float_to_float(float_to_small_float(1e9F, DType::kFloat8E4M3FN, true), DType::kFloat8E4M3FN), 448.0F);
-  EXPECT_TRUE(std::isnan(small_float_to_float(float_to_small_float(1e9F, DType::kFloat8E4M3FN, false), DType::kFloat8E4M3FN)));
+  EXPECT_TRUE(
+      std::isnan(small_float_to_float(float_to_small_float(1e9F, DType::kFloat8E4M3FN, false), DType::kFloat8E4M3FN)));
   EXPECT_EQ(small_float_to_float(float_to_small_float(1e9F, DType::kFloat8E5M2, false), DType::kFloat8E5M2), kInfinity);
   EXPECT_EQ(small_float_to_float(float_to_small_float(-1e9F, DType::kFloat8E5M2, true), DType::kFloat8E5M2), -57344.0F);
 }

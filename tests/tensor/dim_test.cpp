@@ -120,7 +120,8 @@ TEST(Dim, ExtremeIntegersDoNotTrap) {
     for (int64_t b : numbers) {
       for (const Dim& x : {Dim(a), Dim(a) + symbol, Dim(a) * symbol}) {
         for (const Dim& y : {Dim(b), Dim(b) - symbol, Dim(b) * symbol}) {
-          for (const Dim& result : {x + y, x - y, x * y, floor_div(x, y), ceil_div(x, y), mod(x, y), min(x, y), max(x, y)}) {
+          for (const Dim& result :
+               {x + y, x - y, x * y, floor_div(x, y), ceil_div(x, y), mod(x, y), min(x, y), max(x, y)}) {
             (void)result.evaluate([](std::string_view) { return std::optional<int64_t>(kMost); });
             EXPECT_TRUE(Dim::parse(result.to_string()).has_value()) << result.to_string();
           }

@@ -1,12 +1,12 @@
 // Text and JSON of a build.
-#include "build_report.h"
+#include "tools/cli/build_report.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include "console.h"
 #include "plan/kernel.h"
+#include "tools/cli/console.h"
 
 namespace hussar::cli {
 
@@ -26,10 +26,10 @@ int64_t reference_steps(const PlanGraph& graph) {
 
 std::string summary(const BuildReport& report) {
   const PlanGraph& graph = report.plan.graph;
-  std::string text = fmt::format("{}: {}, {} steps ({} by reference code), {}, {} threads, built in {:.2f} s\n", report.output,
-                                 format_bytes(static_cast<double>(report.plan_bytes)), graph.steps.size(),
-                                 reference_steps(graph), report.plan.meta.at("target"), report.plan.meta.at("threads"),
-                                 report.compile.seconds);
+  std::string text =
+      fmt::format("{}: {}, {} steps ({} by reference code), {}, {} threads, built in {:.2f} s\n", report.output,
+                  format_bytes(static_cast<double>(report.plan_bytes)), graph.steps.size(), reference_steps(graph),
+                  report.plan.meta.at("target"), report.plan.meta.at("threads"), report.compile.seconds);
   return text + "self-check: " + report.check.to_string() + "\n";
 }
 

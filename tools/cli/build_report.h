@@ -3,8 +3,8 @@
 #include <string>
 
 #include "compile/self_check.h"
-#include "json.h"
 #include "plan/plan.h"
+#include "tools/cli/json.h"
 
 namespace hussar::cli {
 

@@ -1,5 +1,5 @@
 // Parsing with CLI11; help and suggestions of our own. The only file that includes CLI11, which is slow to compile.
-#include "command.h"
+#include "tools/cli/command.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -7,9 +7,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "console.h"
 #include "hussar/version.h"
-#include "verb.h"
+#include "tools/cli/console.h"
+#include "tools/cli/verb.h"
 
 namespace hussar::cli {
 namespace {
@@ -54,7 +54,10 @@ struct Command::Parser {
 };
 
 Command::Command(const Verb& verb, std::vector<std::string> arguments, bool describe_only)
-    : verb_(verb), arguments_(std::move(arguments)), describe_only_(describe_only), parser_(std::make_unique<Parser>()) {
+    : verb_(verb),
+      arguments_(std::move(arguments)),
+      describe_only_(describe_only),
+      parser_(std::make_unique<Parser>()) {
   parser_->app.set_help_flag();
 }
 
@@ -213,7 +216,7 @@ std::string Command::help() const {
 
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
   std::string best;
-  size_t least = std::max<size_t>(word.size() / 3, 1) + 1;
+  size_t least = (word.size() < 4 ? 1 : std::max<size_t>(word.size() / 3, 2)) + 1;
   for (const std::string& candidate : candidates) {
     // "-o" is near every other short flag, which helps nobody.
     if (candidate.size() <= 2 && word.size() <= 2) continue;

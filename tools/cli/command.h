@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "hussar/status.h"
-#include "json.h"
+#include "tools/cli/json.h"
 
 namespace hussar::cli {
 
@@ -39,7 +39,8 @@ class Command {
   // May be given several times.
   void option(const std::string& flags, const std::string& value_name, std::vector<std::string>& variable,
               const std::string& help);
-  void option(const std::string& flag, std::string& variable, std::vector<std::string> choices, const std::string& help);
+  void option(const std::string& flag, std::string& variable, std::vector<std::string> choices,
+              const std::string& help);
   void toggle(const std::string& flags, bool& variable, const std::string& help);
   // A flag that hussar will know one day: using it is an error that says why, never silently ignored.
   void refuse(const std::string& flag, const std::string& why);

@@ -1,12 +1,12 @@
 // Matching and comparing tensors.
-#include "comparison.h"
+#include "tools/cli/comparison.h"
 
 #include <fmt/format.h>
 
 #include <cmath>
 
 #include "base/error.h"
-#include "console.h"
+#include "tools/cli/console.h"
 
 namespace hussar::cli {
 namespace {
@@ -17,8 +17,13 @@ std::vector<std::string> row(const TensorDifference& entry) {
   const Difference& apart = entry.difference;
   if (!apart.incomparable.empty()) return {entry.name, apart.incomparable};
   std::string agreement = apart.rows > 0 ? fmt::format("{}/{}", apart.rows_agreeing, apart.rows) : "-";
-  return {entry.name,          figure(apart.max_absolute), figure(apart.relative()), fmt::format("{:.7f}", apart.cosine),
-          figure(apart.sqnr_db), agreement,                  entry.node};
+  return {entry.name,
+          figure(apart.max_absolute),
+          figure(apart.relative()),
+          fmt::format("{:.7f}", apart.cosine),
+          figure(apart.sqnr_db),
+          agreement,
+          entry.node};
 }
 
 Json to_json(const TensorDifference& entry) {
@@ -126,7 +131,8 @@ Result<Comparison> compare_with(const Recorded& reference, Subject& other, const
       auto expected = reference.tensors.find(name);
       if (expected == reference.tensors.end()) return;
       std::string node = reference.producers.at(name);
-      comparison.layers.push_back({name, node.empty() ? other.producer_of(name) : node, difference(expected->second, tensor)});
+      comparison.layers.push_back(
+          {name, node.empty() ? other.producer_of(name) : node, difference(expected->second, tensor)});
     };
   }
   std::vector<Tensor> outputs = HUSSAR_TRY(other.run(inputs, observer));
@@ -163,7 +169,8 @@ Json to_json(const Recorded& reference, const std::vector<Comparison>& compariso
     entry.set("model", comparison.path).set("kind", comparison.kind).set("passes", comparison.passes);
     entry.set("verdict", comparison.verdict).set("outputs", std::move(outputs)).set("layers", std::move(layers));
     bool has_bad = comparison.first_bad_layer >= 0;
-    entry.set("first_bad", has_bad ? to_json(comparison.layers[static_cast<size_t>(comparison.first_bad_layer)]) : Json());
+    entry.set("first_bad",
+              has_bad ? to_json(comparison.layers[static_cast<size_t>(comparison.first_bad_layer)]) : Json());
     list.push(std::move(entry));
   }
   first.set("model", reference.path).set("kind", reference.kind);

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "compile/difference.h"
-#include "inputs.h"
-#include "json.h"
-#include "subject.h"
+#include "tools/cli/inputs.h"
+#include "tools/cli/json.h"
+#include "tools/cli/subject.h"
 
 namespace hussar::cli {
 
@@ -16,8 +16,8 @@ struct Recorded {
   std::string path, kind;
   std::vector<std::string> output_names;
   std::vector<Tensor> outputs;
-  std::map<std::string, Tensor> tensors;           // with --layers: every tensor of the run
-  std::map<std::string, std::string> producers;    // and the ONNX nodes that they come from
+  std::map<std::string, Tensor> tensors;         // with --layers: every tensor of the run
+  std::map<std::string, std::string> producers;  // and the ONNX nodes that they come from
 };
 
 struct TensorDifference {

@@ -1,5 +1,5 @@
 // Terminal output.
-#include "console.h"
+#include "tools/cli/console.h"
 
 #include <unistd.h>
 
@@ -28,7 +28,9 @@ bool wants_color() {
   return is_terminal() && (refused == nullptr || *refused == '\0');
 }
 
-void print_error_line(std::string_view text) { std::fprintf(stderr, "%.*s\n", static_cast<int>(text.size()), text.data()); }
+void print_error_line(std::string_view text) {
+  std::fprintf(stderr, "%.*s\n", static_cast<int>(text.size()), text.data());
+}
 
 // Columns that the text takes: bytes that do not continue a UTF-8 sequence.
 size_t display_width(std::string_view text) {
@@ -54,7 +56,9 @@ void note(std::string_view text) {
 }
 
 void warn(std::string_view text) {
-  if (!is_quiet) print_error_line(fmt::format("{}warning:{} {}", wants_color() ? "\x1b[33m" : "", wants_color() ? "\x1b[0m" : "", text));
+  if (!is_quiet)
+    print_error_line(
+        fmt::format("{}warning:{} {}", wants_color() ? "\x1b[33m" : "", wants_color() ? "\x1b[0m" : "", text));
 }
 
 void print_error(std::string_view verb, std::string_view message) {
@@ -114,7 +118,8 @@ std::string Table::to_string() const {
   std::string text;
   for (const auto& row : rows_) {
     bool is_header = &row == rows_.data();
-    if (is_header && std::all_of(row.begin(), row.end(), [](const std::string& cell) { return cell.empty(); })) continue;
+    if (is_header && std::all_of(row.begin(), row.end(), [](const std::string& cell) { return cell.empty(); }))
+      continue;
     std::string line;
     for (size_t i = 0; i < row.size() && i < widths.size(); ++i) {
       std::string gap(widths[i] - display_width(row[i]), ' ');

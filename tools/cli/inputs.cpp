@@ -1,13 +1,13 @@
 // Loading and matching inputs.
-#include "inputs.h"
+#include "tools/cli/inputs.h"
 
 #include <cmath>
 #include <cstring>
 
 #include "base/error.h"
 #include "base/file.h"
-#include "npy.h"
 #include "tensor/convert.h"
+#include "tools/cli/npy.h"
 
 namespace hussar::cli {
 namespace {
@@ -63,9 +63,12 @@ Result<LoadedInputs> load_inputs(const std::vector<std::string>& words) {
                  "'{}' is not NAME=FILE.npy, NAME=FILE.raw or FILE.npz", word);
     std::string name = word.substr(0, equals), path = word.substr(equals + 1);
     HUSSAR_CHECK(loaded.count(name) == 0, ErrorCode::kUsage, "input '{}' is given twice", name);
-    if (ends_with(path, ".npy")) loaded[name] = {HUSSAR_TRY(read_npy_file(path)), path, false};
-    else if (ends_with(path, ".raw") || ends_with(path, ".bin")) loaded[name] = {HUSSAR_TRY(load_raw(path)), path, true};
-    else return fail(ErrorCode::kUsage, "'{}' is neither an .npy nor a .raw or .bin file", path);
+    if (ends_with(path, ".npy"))
+      loaded[name] = {HUSSAR_TRY(read_npy_file(path)), path, false};
+    else if (ends_with(path, ".raw") || ends_with(path, ".bin"))
+      loaded[name] = {HUSSAR_TRY(load_raw(path)), path, true};
+    else
+      return fail(ErrorCode::kUsage, "'{}' is neither an .npy nor a .raw or .bin file", path);
   }
   return loaded;
 }
@@ -91,14 +94,16 @@ Result<std::vector<Tensor>> match_inputs(const std::vector<InputFacts>& inputs, 
   for (const InputFacts& facts : inputs) {
     if (loaded.count(facts.name) == 0) missing.push_back(facts);
   }
-  HUSSAR_CHECK(missing.empty() || choice.random, ErrorCode::kUsage, "missing inputs: {}; give each with --input NAME=FILE.npy",
-               describe(missing));
+  HUSSAR_CHECK(missing.empty() || choice.random, ErrorCode::kUsage,
+               "missing inputs: {}; give each with --input NAME=FILE.npy", describe(missing));
   std::vector<Shape> shapes = HUSSAR_TRY(choose_shapes(inputs, given));
   std::vector<Tensor> tensors;
   for (size_t i = 0; i < inputs.size(); ++i) {
     auto it = loaded.find(inputs[i].name);
-    if (it != loaded.end()) tensors.push_back(HUSSAR_TRY(fit(inputs[i], it->second, shapes[i])));
-    else tensors.push_back(random_tensor(inputs[i].name, inputs[i].dtype, shapes[i], choice.seed));
+    if (it != loaded.end())
+      tensors.push_back(HUSSAR_TRY(fit(inputs[i], it->second, shapes[i])));
+    else
+      tensors.push_back(random_tensor(inputs[i].name, inputs[i].dtype, shapes[i], choice.seed));
   }
   return tensors;
 }

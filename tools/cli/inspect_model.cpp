@@ -7,13 +7,13 @@
 #include "base/file.h"
 #include "compile/compile.h"
 #include "compile/sample.h"
-#include "console.h"
-#include "inspection.h"
 #include "onnx/import.h"
 #include "onnx/proto.h"
 #include "ops/infer.h"
 #include "ops/op_def.h"
 #include "tensor/convert.h"
+#include "tools/cli/console.h"
+#include "tools/cli/inspection.h"
 
 namespace hussar::cli {
 namespace {
@@ -61,7 +61,8 @@ void add_weight(const Tensor& tensor, WeightFacts& facts) {
     for (int64_t g = 0; g + 4 <= length; g += 4) {
       for (int64_t i = 0; i < inner; ++i) {
         int zeros = 0;
-        for (int64_t k = 0; k < 4; ++k) zeros += values[static_cast<size_t>((o * length + g + k) * inner + i)] == 0 ? 1 : 0;
+        for (int64_t k = 0; k < 4; ++k)
+          zeros += values[static_cast<size_t>((o * length + g + k) * inner + i)] == 0 ? 1 : 0;
         ++facts.groups;
         facts.eligible_groups += zeros >= 2 ? 1 : 0;
       }
@@ -70,7 +71,8 @@ void add_weight(const Tensor& tensor, WeightFacts& facts) {
 }
 
 // Fixes every open dimension and infers, so that arithmetic can be counted.
-Status fill_figures(Graph& graph, const NamedShapes& given, OpCounts& counts, WeightFacts& weights, std::string& shapes) {
+Status fill_figures(Graph& graph, const NamedShapes& given, OpCounts& counts, WeightFacts& weights,
+                    std::string& shapes) {
   auto inputs = input_facts(graph);
   auto chosen = HUSSAR_TRY(choose_shapes(inputs, given));
   NamedShapes fixed;
@@ -147,8 +149,10 @@ Status inspect_model(const std::string& path, const InspectOptions& options, con
     }
     table.add({"inputs", inputs});
     table.add({"outputs", outputs});
-    table.add({"arithmetic", fmt::format("{:.3f} GFLOP at {}", flops / 1e9, shapes.empty() ? "unknown shapes" : shapes)});
-    table.add({"weights", fmt::format("{} tensors, {}", weights.count, format_bytes(static_cast<double>(weights.bytes)))});
+    table.add(
+        {"arithmetic", fmt::format("{:.3f} GFLOP at {}", flops / 1e9, shapes.empty() ? "unknown shapes" : shapes)});
+    table.add(
+        {"weights", fmt::format("{} tensors, {}", weights.count, format_bytes(static_cast<double>(weights.bytes)))});
     table.add({"sparsity", fmt::format("{:.1f} % zeros; {:.1f} % of groups of four have two or more (2:4)",
                                        100 * share(weights.zeros, weights.elements),
                                        100 * share(weights.eligible_groups, weights.groups))});
@@ -157,11 +161,16 @@ Status inspect_model(const std::string& path, const InspectOptions& options, con
   }
   Json opsets = Json::object(), weight = Json::object(), json = Json::object();
   for (const auto& [domain, opset] : proto->opsets) opsets.set(domain.empty() ? "ai.onnx" : domain, opset);
-  weight.set("count", weights.count).set("bytes", weights.bytes).set("zeros_share", share(weights.zeros, weights.elements));
+  weight.set("count", weights.count)
+      .set("bytes", weights.bytes)
+      .set("zeros_share", share(weights.zeros, weights.elements));
   weight.set("groups_2_4_share", share(weights.eligible_groups, weights.groups));
   json.set("file", path).set("kind", "onnx").set("producer", proto->producer).set("opsets", std::move(opsets));
   json.set("inputs", inputs).set("outputs", outputs).set("shapes", shapes).set("flops", flops);
-  json.set("weights", std::move(weight)).set("ops", ops_json(counts)).set("supported", is_supported).set("problem", problem);
+  json.set("weights", std::move(weight))
+      .set("ops", ops_json(counts))
+      .set("supported", is_supported)
+      .set("problem", problem);
   HUSSAR_TRY(command.report(std::move(json)));
   if (problem.rfind(path, 0) != 0) problem = path + ": " + problem;
   HUSSAR_CHECK(is_supported, ErrorCode::kInvalidModel, "{}", problem);

@@ -3,13 +3,13 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "build_report.h"
 #include "compile/flops.h"
 #include "compile/sample.h"
-#include "console.h"
-#include "inspection.h"
 #include "plan/plan.h"
 #include "runtime/session.h"
+#include "tools/cli/build_report.h"
+#include "tools/cli/console.h"
+#include "tools/cli/inspection.h"
 
 namespace hussar::cli {
 namespace {
@@ -113,11 +113,11 @@ std::string plan_text(const Plan& plan, const MemoryFacts& memory) {
   table.add({"steps", fmt::format("{} ({} by reference code)", plan.graph.steps.size(), reference_steps(plan.graph))});
   table.add({"values", storage_counts(plan.graph)});
   table.add({"constants", format_bytes(static_cast<double>(plan.constants.size()))});
-  table.add({"memory", memory.shapes.empty() ? "unknown: " + memory.reason
-                                             : fmt::format("arena {} (lower bound {}) at {}",
-                                                           format_bytes(static_cast<double>(memory.arena)),
-                                                           format_bytes(static_cast<double>(memory.lower_bound)),
-                                                           memory.shapes)});
+  table.add(
+      {"memory", memory.shapes.empty()
+                     ? "unknown: " + memory.reason
+                     : fmt::format("arena {} (lower bound {}) at {}", format_bytes(static_cast<double>(memory.arena)),
+                                   format_bytes(static_cast<double>(memory.lower_bound)), memory.shapes)});
   return table.to_string();
 }
 
@@ -127,8 +127,9 @@ Status inspect_plan(const std::string& path, const InspectOptions& options, cons
   auto file = HUSSAR_TRY(MappedFile::open(path));
   auto header = read_plan_header(file->bytes());
   if (!header) return fail(header.error().code, "{}: {}", path, header.error().message);
-  std::string head = fmt::format("{}: plan format {}, written by {}, for {}, {}\n", path, header->version,
-                                 header->written_by, header->target, format_bytes(static_cast<double>(header->file_bytes)));
+  std::string head =
+      fmt::format("{}: plan format {}, written by {}, for {}, {}\n", path, header->version, header->written_by,
+                  header->target, format_bytes(static_cast<double>(header->file_bytes)));
   ReadOptions read;
   read.verify_constants = options.verify;
   auto plan = read_plan(path, read);
@@ -148,9 +149,13 @@ Status inspect_plan(const std::string& path, const InspectOptions& options, cons
   }
   Json json = Json::object(), meta = Json::object(), arena = Json::object();
   for (const auto& [key, value] : (*plan)->meta) meta.set(key, value);
-  arena.set("shapes", memory.shapes).set("arena_bytes", memory.arena).set("arena_lower_bound_bytes", memory.lower_bound);
+  arena.set("shapes", memory.shapes)
+      .set("arena_bytes", memory.arena)
+      .set("arena_lower_bound_bytes", memory.lower_bound);
   json.set("file", path).set("kind", "plan").set("header", header_json(*header)).set("meta", std::move(meta));
-  json.set("constants_bytes", (*plan)->constants.size()).set("memory", std::move(arena)).set("verified", options.verify);
+  json.set("constants_bytes", (*plan)->constants.size())
+      .set("memory", std::move(arena))
+      .set("verified", options.verify);
   json.set("precision_counts", precision_counts((*plan)->graph)).set("regions", regions_json((*plan)->graph));
   return command.report(std::move(json));
 }

@@ -2,9 +2,9 @@
 #pragma once
 #include <string>
 
-#include "command.h"
 #include "compile/spelling.h"
 #include "hussar/status.h"
+#include "tools/cli/command.h"
 
 namespace hussar::cli {
 

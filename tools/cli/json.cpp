@@ -1,5 +1,5 @@
 // Writing JSON (RFC 8259).
-#include "json.h"
+#include "tools/cli/json.h"
 
 #include <fmt/format.h>
 
@@ -13,15 +13,18 @@ size_t sequence_length(std::string_view text, size_t at) {
   auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   unsigned char first = byte(at);
   if (first < 0x80) return 1;
-  size_t length = first >= 0xc2 && first < 0xe0 ? 2 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xf0 && first < 0xf5 ? 4 : 0;
+  size_t length = first >= 0xc2 && first < 0xe0   ? 2
+                  : first >= 0xe0 && first < 0xf0 ? 3
+                  : first >= 0xf0 && first < 0xf5 ? 4
+                                                  : 0;
   if (length == 0 || at + length > text.size()) return 0;
   for (size_t i = 1; i < length; ++i) {
     if ((byte(at + i) & 0xc0) != 0x80) return 0;
   }
   // Overlong forms, surrogates, and what lies beyond U+10FFFF.
   unsigned char second = byte(at + 1);
-  bool bad = (first == 0xe0 && second < 0xa0) || (first == 0xed && second >= 0xa0) || (first == 0xf0 && second < 0x90) ||
-             (first == 0xf4 && second >= 0x90);
+  bool bad = (first == 0xe0 && second < 0xa0) || (first == 0xed && second >= 0xa0) ||
+             (first == 0xf0 && second < 0x90) || (first == 0xf4 && second >= 0x90);
   return bad ? 0 : length;
 }
 
@@ -30,11 +33,16 @@ void write_string(std::string& out, std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     auto c = static_cast<unsigned char>(text[i]);
     size_t length = sequence_length(text, i);
-    if (c == '"' || c == '\\') out += fmt::format("\\{}", text[i]);
-    else if (c == '\n') out += "\\n";
-    else if (c < 0x20) out += fmt::format("\\u{:04x}", c);
-    else if (length == 0) out += "\xef\xbf\xbd";
-    else out += text.substr(i, length);
+    if (c == '"' || c == '\\')
+      out += fmt::format("\\{}", text[i]);
+    else if (c == '\n')
+      out += "\\n";
+    else if (c < 0x20)
+      out += fmt::format("\\u{:04x}", c);
+    else if (length == 0)
+      out += "\xef\xbf\xbd";
+    else
+      out += text.substr(i, length);
     i += std::max<size_t>(length, 1);
   }
   out += '"';

@@ -1,5 +1,5 @@
 // Reading /proc and /sys. What is not there stays empty.
-#include "machine.h"
+#include "tools/cli/machine.h"
 
 #include <sched.h>
 
@@ -31,8 +31,8 @@ int64_t kilobytes(const std::string& path, const std::string& name) {
 }
 
 void read_cpuinfo(Machine& machine) {
-  const std::set<std::string> wanted = {"avx",         "avx2",       "fma",      "f16c",     "avx512f",
-                                        "avx512bw",    "avx512vl",   "avx512dq", "avx_vnni", "avx512_vnni",
+  const std::set<std::string> wanted = {"avx",         "avx2",        "fma",      "f16c",     "avx512f",
+                                        "avx512bw",    "avx512vl",    "avx512dq", "avx_vnni", "avx512_vnni",
                                         "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16"};
   std::ifstream file("/proc/cpuinfo");
   std::set<std::pair<std::string, std::string>> cores;

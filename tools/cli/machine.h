@@ -4,14 +4,14 @@
 #include <string>
 #include <vector>
 
-#include "json.h"
+#include "tools/cli/json.h"
 
 namespace hussar::cli {
 
 struct Machine {
-  std::string cpu_model;   // "unknown" where the system does not tell
-  std::string isa_found;   // what CPUID and the operating system allow
-  std::string isa_active;  // lower when HUSSAR_ISA asks for it
+  std::string cpu_model;               // "unknown" where the system does not tell
+  std::string isa_found;               // what CPUID and the operating system allow
+  std::string isa_active;              // lower when HUSSAR_ISA asks for it
   std::vector<std::string> cpu_flags;  // of those that Hussar uses or will use
   int logical_cores = 0;
   int usable_cores = 0;  // that the scheduler and control groups leave to this process

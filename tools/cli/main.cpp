@@ -9,9 +9,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "console.h"
 #include "hussar/version.h"
-#include "verb.h"
+#include "tools/cli/console.h"
+#include "tools/cli/verb.h"
 
 namespace hussar::cli {
 namespace {
@@ -25,9 +25,9 @@ void interrupted(int signal) {
 }
 
 std::string general_help() {
-  std::string text =
-      "hussar " HUSSAR_VERSION ": compiles ONNX models into fast plans for this machine and runs them\n\n"
-      "Usage: hussar VERB [arguments]\n\nVerbs:\n";
+  std::string text = "hussar " HUSSAR_VERSION
+                     ": compiles ONNX models into fast plans for this machine and runs them\n\n"
+                     "Usage: hussar VERB [arguments]\n\nVerbs:\n";
   for (const Verb* verb : all_verbs()) text += fmt::format("  {:<12}{}\n", verb->name, verb->summary);
   text +=
       "\n`hussar VERB --help` explains a verb with examples. A first try:\n"

@@ -1,5 +1,5 @@
 // Timing runs and steps.
-#include "measure.h"
+#include "tools/cli/measure.h"
 
 #include <fmt/format.h>
 

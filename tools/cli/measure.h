@@ -4,17 +4,17 @@
 #include <string>
 #include <vector>
 
-#include "console.h"
 #include "hussar/status.h"
-#include "statistics.h"
-#include "subject.h"
+#include "tools/cli/console.h"
+#include "tools/cli/statistics.h"
+#include "tools/cli/subject.h"
 
 namespace hussar::cli {
 
 struct MeasureOptions {
-  int iterations = 0;     // exactly so many; 0: as many as fit into `seconds`, three at least
+  int iterations = 0;  // exactly so many; 0: as many as fit into `seconds`, three at least
   double seconds = 3;
-  int warmup = 3;         // untimed runs before
+  int warmup = 3;  // untimed runs before
 };
 
 struct Measured {

@@ -1,6 +1,6 @@
 // Reading and writing .npy and .npz. Sources: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 // and PKWARE's APPNOTE.TXT for the zip container.
-#include "npy.h"
+#include "tools/cli/npy.h"
 
 #include <cstring>
 #include <optional>
@@ -18,9 +18,9 @@ struct Spelling {
   DType dtype;
 };
 constexpr Spelling kSpellings[] = {
-    {"|b1", DType::kBool},    {"|u1", DType::kUInt8},  {"|i1", DType::kInt8},     {"<u2", DType::kUInt16},
-    {"<i2", DType::kInt16},   {"<u4", DType::kUInt32}, {"<i4", DType::kInt32},    {"<u8", DType::kUInt64},
-    {"<i8", DType::kInt64},   {"<f2", DType::kFloat16}, {"<f4", DType::kFloat32}, {"<f8", DType::kFloat64},
+    {"|b1", DType::kBool},  {"|u1", DType::kUInt8},   {"|i1", DType::kInt8},    {"<u2", DType::kUInt16},
+    {"<i2", DType::kInt16}, {"<u4", DType::kUInt32},  {"<i4", DType::kInt32},   {"<u8", DType::kUInt64},
+    {"<i8", DType::kInt64}, {"<f2", DType::kFloat16}, {"<f4", DType::kFloat32}, {"<f8", DType::kFloat64},
 };
 
 template <class T>
@@ -53,7 +53,8 @@ std::optional<Shape> parse_shape(std::string_view text) {
     int64_t dim = 0;
     size_t begin = at;
     for (; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at) {
-      if (__builtin_mul_overflow(dim, 10, &dim) || __builtin_add_overflow(dim, text[at] - '0', &dim)) return std::nullopt;
+      if (__builtin_mul_overflow(dim, 10, &dim) || __builtin_add_overflow(dim, text[at] - '0', &dim))
+        return std::nullopt;
     }
     bool ok = at > begin && shape.rank() < kMaxRank && !__builtin_mul_overflow(bytes, dim, &bytes);
     if (!ok) return std::nullopt;

@@ -1,5 +1,5 @@
 // Percentiles.
-#include "statistics.h"
+#include "tools/cli/statistics.h"
 
 #include <algorithm>
 #include <cmath>
@@ -21,8 +21,13 @@ Statistics statistics(std::vector<double> samples) {
   if (samples.empty()) return {};
   std::sort(samples.begin(), samples.end());
   double mean = std::accumulate(samples.begin(), samples.end(), 0.0) / static_cast<double>(samples.size());
-  return {samples.front(),           mean, percentile(samples, 0.5), percentile(samples, 0.9), percentile(samples, 0.95),
-          percentile(samples, 0.99), samples.back()};
+  return {samples.front(),
+          mean,
+          percentile(samples, 0.5),
+          percentile(samples, 0.9),
+          percentile(samples, 0.95),
+          percentile(samples, 0.99),
+          samples.back()};
 }
 
 Json to_json(const Statistics& statistics) {

@@ -2,7 +2,7 @@
 #pragma once
 #include <vector>
 
-#include "json.h"
+#include "tools/cli/json.h"
 
 namespace hussar::cli {
 

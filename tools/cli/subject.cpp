@@ -1,5 +1,5 @@
 // Opening and running plans and models alike.
-#include "subject.h"
+#include "tools/cli/subject.h"
 
 #include <chrono>
 #include <cstring>
@@ -24,14 +24,18 @@ bool is_plan_file(const std::string& path) {
   return file.read(start, sizeof(start)) && std::memcmp(start, kMagic, sizeof(kMagic)) == 0;
 }
 
-const char* Subject::kind() const { return graph_ != nullptr ? "reference" : build_milliseconds_ > 0 ? "compiled" : "plan"; }
+const char* Subject::kind() const {
+  return graph_ != nullptr ? "reference" : build_milliseconds_ > 0 ? "compiled" : "plan";
+}
 
 Result<Subject> Subject::open(const std::string& path, const SubjectOptions& options) {
   Subject subject;
   subject.path_ = path;
   bool is_plan = is_plan_file(path);
-  if (options.reference && !is_plan) HUSSAR_TRY(subject.open_reference(options));
-  else HUSSAR_TRY(subject.open_plan(options, is_plan));
+  if (options.reference && !is_plan)
+    HUSSAR_TRY(subject.open_reference(options));
+  else
+    HUSSAR_TRY(subject.open_plan(options, is_plan));
   return subject;
 }
 

@@ -3,8 +3,8 @@
 #include <span>
 #include <string_view>
 
-#include "command.h"
 #include "hussar/status.h"
+#include "tools/cli/command.h"
 
 namespace hussar::cli {
 

@@ -10,13 +10,13 @@ namespace hussar::cpu {
 constexpr int kBroadcastOperands = 3;
 
 struct BroadcastPlan {
-  int64_t line;                     // elements of one line
-  bool moves[kBroadcastOperands];   // along the line; false: one element for all of it
+  int64_t line;                    // elements of one line
+  bool moves[kBroadcastOperands];  // along the line; false: one element for all of it
   int32_t loops;
   int64_t dims[kMaxRank];
   int64_t strides[kBroadcastOperands][kMaxRank];  // elements
-  int64_t pieces;  // that a line is cut into
-  int64_t units;   // lines * pieces; 0 when there is nothing to do
+  int64_t pieces;                                 // that a line is cut into
+  int64_t units;                                  // lines * pieces; 0 when there is nothing to do
 };
 
 constexpr int64_t kBroadcastPiece = 16384;  // elements

@@ -33,7 +33,7 @@ int32_t bias_input(const Prepare& prepare) {
   return own && prepare.inputs[2].present() ? 2 : -1;
 }
 
-Status fill_conv_args(const Prepare& prepare, ConvArgs& args) {
+Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
   const Attributes& attributes = prepare.step.attributes;
   const Operand& x = prepare.inputs[0];
   const Operand& y = prepare.outputs[0];
@@ -44,6 +44,16 @@ Status fill_conv_args(const Prepare& prepare, ConvArgs& args) {
   Ints pads = attributes.get_ints("pads", Ints(static_cast<size_t>(spatial) * 2, 0));
   std::string auto_pad = attributes.get_string("auto_pad", "NOTSET");
   auto want = static_cast<size_t>(spatial);
+  bool is_float = x.dtype == DType::kFloat32 && y.dtype == DType::kFloat32 &&
+                  prepare.inputs[1].dtype == DType::kFloat32 && x.layout == Layout::kChannelsLast &&
+                  y.layout == Layout::kChannelsLast;
+  int32_t bias = bias_input(prepare);
+  if (bias >= 0) {
+    const Operand& operand = prepare.inputs[static_cast<size_t>(bias)];
+    is_float = is_float && operand.dtype == DType::kFloat32 && operand.shape.elements() == y.shape[1];
+  }
+  HUSSAR_CHECK(is_float, ErrorCode::kPlanIncompatible, "step '{}': convolution operands of the wrong type or layout",
+               prepare.step.name);
   HUSSAR_CHECK(spatial >= 1 && spatial <= 3 && y.shape.rank() == x.shape.rank() && kernel.size() == want &&
                    strides.size() == want && dilations.size() == want && pads.size() == 2 * want,
                ErrorCode::kPlanIncompatible, "step '{}': malformed convolution attributes", prepare.step.name);
@@ -66,19 +76,22 @@ Status fill_conv_args(const Prepare& prepare, ConvArgs& args) {
     args.dilation[at] = dilations[axis];
     args.pad[at] = pads[axis];
     if (auto_pad == "SAME_UPPER" || auto_pad == "SAME_LOWER") {
-      int64_t total = (args.out[at] - 1) * args.stride[at] + (args.kernel[at] - 1) * args.dilation[at] + 1 - args.in[at];
+      int64_t total =
+          (args.out[at] - 1) * args.stride[at] + (args.kernel[at] - 1) * args.dilation[at] + 1 - args.in[at];
       total = std::max<int64_t>(total, 0);
       args.pad[at] = auto_pad == "SAME_UPPER" ? total / 2 : (total + 1) / 2;
     } else if (auto_pad == "VALID") {
       args.pad[at] = 0;
     }
   }
-  // Tensors packed for this step must be as large as the kernels will read them.
-  int64_t k = args.kernel[0] * args.kernel[1] * args.kernel[2] * args.channels;
   args.input_pitch = x.pitch;
   args.output_pitch = y.pitch;
-  HUSSAR_CHECK(prepare.inputs[1].shape.elements() >= args.groups * k * std::min<int64_t>(args.filters, 1),
-               ErrorCode::kPlanIncompatible, "step '{}': packed weights are too small", prepare.step.name);
+  // The packed weights must be as large as the kernels will read them.
+  int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
+  int64_t wanted =
+      depthwise ? panel_floats(taps, args.groups) : args.groups * panel_floats(taps * args.channels, args.filters);
+  HUSSAR_CHECK(prepare.inputs[1].shape.elements() == wanted && (!depthwise || args.filters * args.channels == 1),
+               ErrorCode::kPlanIncompatible, "step '{}': packed weights of the wrong size", prepare.step.name);
   return {};
 }
 

@@ -19,7 +19,8 @@ void remember_kernel_shape(Node& node, const Shape& filter);
 // Which input of the step is the convolution's own bias: 2, or -1 when it has none.
 int32_t bias_input(const Prepare& prepare);
 
-// Sizes, strides, pads (auto_pad settled) and pitches from the step's attributes and shapes; no pointers.
-Status fill_conv_args(const Prepare& prepare, ConvArgs& args);
+// Sizes, strides, pads (auto_pad settled) and pitches from the step's attributes and shapes; no pointers. depthwise:
+// the weights are packed as the panels of taps x channels. Checks everything that the kernels rely on.
+Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args);
 
 }  // namespace hussar::cpu

@@ -19,11 +19,16 @@ bool is_plain(const ProgramStep& step) { return step.dst == 0 && step.a == 0; }
 bool narrow(const ProgramStep& step, EpilogueState& state) {
   float low = -INFINITY, high = INFINITY;
   bool constant = step.source == ProgramSource::kConstant;
-  if (step.op == ProgramOp::kRelu) low = 0;
-  else if (step.op == ProgramOp::kClip) low = step.p0, high = step.p1;
-  else if (step.op == ProgramOp::kMax && constant) low = step.p0;
-  else if (step.op == ProgramOp::kMin && constant) high = step.p0;
-  else return false;
+  if (step.op == ProgramOp::kRelu)
+    low = 0;
+  else if (step.op == ProgramOp::kClip)
+    low = step.p0, high = step.p1;
+  else if (step.op == ProgramOp::kMax && constant)
+    low = step.p0;
+  else if (step.op == ProgramOp::kMin && constant)
+    high = step.p0;
+  else
+    return false;
   // Clamps compose: min(max(x, a), b) then [low, high].
   state.low = std::min(std::max(state.low, low), high);
   state.high = std::min(std::max(state.high, low), high);
@@ -44,8 +49,8 @@ Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueStat
     const Operand& operand = prepare.inputs[static_cast<size_t>(step.program_inputs + i)];
     covers[i] = cover(output, operand);
     bool same_layout = covers[i] != Cover::kFull || operand.layout == output.layout;
-    HUSSAR_CHECK(covers[i] != Cover::kOther && same_layout && operand.dtype == DType::kFloat32,
-                 ErrorCode::kUsage, "step '{}': fused operand {} of shape {} does not fit the output {}", step.name, i,
+    HUSSAR_CHECK(covers[i] != Cover::kOther && same_layout && operand.dtype == DType::kFloat32, ErrorCode::kUsage,
+                 "step '{}': fused operand {} of shape {} does not fit the output {}", step.name, i,
                  operand.shape.to_string(), output.shape.to_string());
     int64_t columns = output.shape.rank() == 0 ? 1 : output.shape[output.shape.rank() - 1];
     int64_t pitch = output.layout == Layout::kChannelsLast ? operand.pitch : columns;

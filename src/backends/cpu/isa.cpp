@@ -55,14 +55,16 @@ Isa active_isa() {
   return isa;
 }
 
+Isa usable_isa(int wanted) {
+  const int active = static_cast<int>(active_isa());
+  return static_cast<Isa>(wanted >= 0 && wanted < active ? wanted : active);
+}
+
 const char* isa_name(Isa isa) {
   switch (isa) {
-    case Isa::kAvx512:
-      return "avx512";
-    case Isa::kAvx2:
-      return "avx2";
-    default:
-      return "scalar";
+    case Isa::kAvx512: return "avx512";
+    case Isa::kAvx2: return "avx2";
+    default: return "scalar";
   }
 }
 

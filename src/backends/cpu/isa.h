@@ -17,6 +17,8 @@ Isa active_isa();
 // What CPUID and the operating system allow, whatever HUSSAR_ISA says.
 Isa detected_isa();
 const char* isa_name(Isa isa);
+// The level to run for a plan that was built for `wanted` (Run::isa): that one, or the active one where that is less.
+Isa usable_isa(int wanted);
 
 }  // namespace hussar::cpu
 
@@ -33,11 +35,8 @@ const char* isa_name(Isa isa);
   }                                                           \
   inline const Table& select_##name(::hussar::cpu::Isa isa) { \
     switch (isa) {                                            \
-      case ::hussar::cpu::Isa::kAvx512:                       \
-        return avx512::name;                                  \
-      case ::hussar::cpu::Isa::kAvx2:                         \
-        return avx2::name;                                    \
-      default:                                                \
-        return scalar::name;                                  \
+      case ::hussar::cpu::Isa::kAvx512: return avx512::name;  \
+      case ::hussar::cpu::Isa::kAvx2: return avx2::name;      \
+      default: return scalar::name;                           \
     }                                                         \
   }

@@ -11,9 +11,7 @@ namespace hussar::cpu {
 // The axes of a block: sizes, and the elements from one index to the next on each side.
 class CopyAxes {
  public:
-  void add(int64_t size, int64_t in_stride, int64_t out_stride) {
-    axes_[count_++] = {size, in_stride, out_stride};
-  }
+  void add(int64_t size, int64_t in_stride, int64_t out_stride) { axes_[count_++] = {size, in_stride, out_stride}; }
   struct Axis {
     int64_t size, in_stride, out_stride;
   };

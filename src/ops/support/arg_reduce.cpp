@@ -13,8 +13,10 @@ Status infer_arg_reduce(InferContext& context) {
   int axis = HUSSAR_TRY(context.normalize_axis(context.attributes.get_int("axis", 0), context.rank(0)));
   Dims out = *dims;
   if (!out.empty()) {
-    if (keep) out[static_cast<size_t>(axis)] = Dim(1);
-    else out.erase(out.begin() + axis);
+    if (keep)
+      out[static_cast<size_t>(axis)] = Dim(1);
+    else
+      out.erase(out.begin() + axis);
   }
   context.set(0, DType::kInt64, std::move(out));
   return {};

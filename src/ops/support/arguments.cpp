@@ -18,7 +18,8 @@ Result<std::optional<Dims>> list_argument(const InferContext& context, size_t in
   if (context.dtype(index) != DType::kInt64 && context.dtype(index) != DType::kInt32) {
     return context.fail("input {} must be an int64 tensor, it is {}", index, dtype_name(context.dtype(index)));
   }
-  if (context.rank(index) > 1) return context.fail("input {} must be a list, it has rank {}", index, context.rank(index));
+  if (context.rank(index) > 1)
+    return context.fail("input {} must be a list, it has rank {}", index, context.rank(index));
   if (const Tensor* constant = context.constant(index)) {
     Ints values(static_cast<size_t>(constant->elements()));
     load_elements<int64_t>(*constant, 0, constant->elements(), values.data());
@@ -62,7 +63,8 @@ Result<Dim> checked_product(const InferContext& context, const Dims& dims) {
   int64_t total = 1;
   for (const Dim& dim : dims) {
     if (!dim.is_constant()) return product(dims);
-    if (__builtin_mul_overflow(total, dim.value(), &total)) return context.fail("shape {} is too large", to_string(dims));
+    if (__builtin_mul_overflow(total, dim.value(), &total))
+      return context.fail("shape {} is too large", to_string(dims));
   }
   return Dim(total);
 }

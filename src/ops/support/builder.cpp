@@ -50,8 +50,8 @@ Status expand_node(Graph& graph, Node* node) {
     Value* output = node->outputs[i];
     if (output == nullptr) continue;
     Value* value = i < builder.results().size() ? builder.results()[i] : nullptr;
-    HUSSAR_CHECK(value != nullptr, ErrorCode::kInvalidModel, "{}: output {} ('{}') is not supported",
-                 describe(*node), i, output->name);
+    HUSSAR_CHECK(value != nullptr, ErrorCode::kInvalidModel, "{}: output {} ('{}') is not supported", describe(*node),
+                 i, output->name);
     if (value->producer != nullptr && value->dtype == DType::kUndefined) {
       value->dtype = output->dtype;
       value->dims = output->dims;

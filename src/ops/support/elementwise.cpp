@@ -10,8 +10,10 @@ Status infer_broadcast_as(InferContext& context, DType dtype) {
   std::vector<size_t> operands(context.input_count());
   std::iota(operands.begin(), operands.end(), 0);
   auto dims = HUSSAR_TRY(context.broadcast(operands));
-  if (dims) context.set(0, dtype, std::move(*dims));
-  else context.set_unknown(0, dtype);
+  if (dims)
+    context.set(0, dtype, std::move(*dims));
+  else
+    context.set_unknown(0, dtype);
   return {};
 }
 

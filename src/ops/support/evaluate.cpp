@@ -66,7 +66,8 @@ ValueInfo known(const Tensor& tensor) {
 Status check_size(const Node& node, const Shape& shape, DType dtype) {
   int64_t total = static_cast<int64_t>(std::max<size_t>(dtype_size(dtype), 1));
   for (int64_t dim : shape) {
-    bool overflow = dim < 0 || __builtin_mul_overflow(total, dim, &total);
+    // A zero must not hide other dimensions: strides are their products.
+    bool overflow = dim < 0 || __builtin_mul_overflow(total, std::max<int64_t>(dim, 1), &total);
     HUSSAR_CHECK(!overflow && total <= kMaxElements, ErrorCode::kRunFailed,
                  "{}: an output of shape {} is negative or too large", describe(node), shape.to_string());
   }
@@ -148,6 +149,10 @@ Result<std::vector<Tensor>> evaluate_node(const Node& node, std::vector<Tensor> 
                                           std::vector<Tensor> outputs) {
   const OpDef* op = find_op(node.op);
   HUSSAR_CHECK(op != nullptr, ErrorCode::kInvalidModel, "{}: unknown operator", describe(node));
+  for (size_t i = 0; i < static_cast<size_t>(op->min_inputs); ++i) {
+    HUSSAR_CHECK(i < inputs.size() && inputs[i].valid(), ErrorCode::kInvalidModel, "{}: input {} is missing",
+                 describe(node), i);
+  }
   for (const Tensor& input : inputs) {
     HUSSAR_CHECK(!input.valid() || dtype_size(input.dtype()) > 0, ErrorCode::kInvalidModel,
                  "{}: Hussar does not compute with {} tensors", describe(node), dtype_name(input.dtype()));

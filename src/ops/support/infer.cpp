@@ -23,8 +23,12 @@ bool is_trackable(const Tensor& tensor) {
 
 InferContext::InferContext(const Node& node, std::vector<ValueInfo> inputs, std::function<Dim()> fresh,
                            BodyInference infer_body)
-    : node(node), attributes(node.attributes), outputs(node.outputs.size()), inputs_(std::move(inputs)),
-      fresh_(std::move(fresh)), infer_body_(std::move(infer_body)) {}
+    : node(node),
+      attributes(node.attributes),
+      outputs(node.outputs.size()),
+      inputs_(std::move(inputs)),
+      fresh_(std::move(fresh)),
+      infer_body_(std::move(infer_body)) {}
 
 std::optional<Dims> InferContext::elements(size_t input) const {
   if (!has(input)) return std::nullopt;
@@ -87,13 +91,18 @@ Result<Dims> InferContext::broadcast_dims(const Dims& a, const Dims& b) const {
   for (size_t i = 0; i < rank; ++i) {
     Dim x = i + a.size() >= rank ? a[i + a.size() - rank] : Dim(1);
     Dim y = i + b.size() >= rank ? b[i + b.size() - rank] : Dim(1);
-    if (x.is(1) || x == y) result[i] = y;
-    else if (y.is(1)) result[i] = x;
+    if (x.is(1) || x == y)
+      result[i] = y;
+    else if (y.is(1))
+      result[i] = x;
     else if (x.is_constant() && y.is_constant()) {
       return fail("shapes {} and {} cannot be broadcast together", to_string(a), to_string(b));
-    } else if (x.is_constant()) result[i] = x;
-    else if (y.is_constant()) result[i] = y;
-    else result[i] = max(x, y);
+    } else if (x.is_constant())
+      result[i] = x;
+    else if (y.is_constant())
+      result[i] = y;
+    else
+      result[i] = max(x, y);
   }
   return result;
 }
@@ -170,9 +179,8 @@ Status check_arity(const Node& node, const OpDef& op) {
                "{} has {} inputs; {} takes {} to {}", describe(node), inputs, op.name, op.min_inputs,
                op.max_inputs < 0 ? std::string("any number") : std::to_string(op.max_inputs));
   auto outputs = static_cast<int>(node.outputs.size());
-  HUSSAR_CHECK(outputs >= op.min_outputs && (op.max_outputs < 0 || outputs <= op.max_outputs),
-               ErrorCode::kInvalidModel, "{} has {} outputs; {} gives at most {}", describe(node), outputs, op.name,
-               op.max_outputs);
+  HUSSAR_CHECK(outputs >= op.min_outputs && (op.max_outputs < 0 || outputs <= op.max_outputs), ErrorCode::kInvalidModel,
+               "{} has {} outputs; {} gives at most {}", describe(node), outputs, op.name, op.max_outputs);
   for (int i = 0; i < op.min_inputs; ++i) {
     HUSSAR_CHECK(node.inputs[i] != nullptr, ErrorCode::kInvalidModel, "{}: required input {} is missing",
                  describe(node), i);
@@ -192,7 +200,8 @@ Result<std::vector<ValueInfo>> infer_node(const Node& node, std::vector<ValueInf
   InferContext context(node, std::move(inputs), std::move(fresh), std::move(infer_body));
   HUSSAR_TRY(op->infer(context));
   for (const ValueInfo& info : context.outputs) {
-    if (info.dims && info.dims->size() > kMaxRank) return context.fail("rank {} exceeds {}", info.dims->size(), kMaxRank);
+    if (info.dims && info.dims->size() > kMaxRank)
+      return context.fail("rank {} exceeds {}", info.dims->size(), kMaxRank);
   }
   return std::move(context.outputs);
 }
@@ -224,9 +233,8 @@ class GraphInference {
  private:
   static bool is_fresh(const Dim& dim) {
     std::string text = dim.is_constant() ? "" : dim.to_string();
-    return text.size() > 1 && text[0] == 'u' && std::all_of(text.begin() + 1, text.end(), [](char c) {
-             return c >= '0' && c <= '9';
-           });
+    return text.size() > 1 && text[0] == 'u' &&
+           std::all_of(text.begin() + 1, text.end(), [](char c) { return c >= '0' && c <= '9'; });
   }
 
   // Symbols u0, u1, ... from earlier runs must not be handed out again.
@@ -237,7 +245,8 @@ class GraphInference {
       for (const Dim& dim : *value->dims) {
         if (dim.is_constant()) continue;
         for (const std::string& symbol : dim.symbols()) {
-          if (is_fresh(Dim::symbol(symbol)) && symbol.size() < 12) next = std::max<int64_t>(next, std::stoll(symbol.substr(1)) + 1);
+          if (is_fresh(Dim::symbol(symbol)) && symbol.size() < 12)
+            next = std::max<int64_t>(next, std::stoll(symbol.substr(1)) + 1);
         }
       }
     }
@@ -258,10 +267,10 @@ class GraphInference {
   }
 
   Status merge(const Node& node, Value& value, const ValueInfo& inferred) {
-    HUSSAR_CHECK(value.dtype == DType::kUndefined || inferred.dtype == DType::kUndefined ||
-                     value.dtype == inferred.dtype,
-                 ErrorCode::kInvalidModel, "{}: output '{}' is declared {} but computes as {}", describe(node),
-                 value.name, dtype_name(value.dtype), dtype_name(inferred.dtype));
+    HUSSAR_CHECK(
+        value.dtype == DType::kUndefined || inferred.dtype == DType::kUndefined || value.dtype == inferred.dtype,
+        ErrorCode::kInvalidModel, "{}: output '{}' is declared {} but computes as {}", describe(node), value.name,
+        dtype_name(value.dtype), dtype_name(inferred.dtype));
     if (inferred.dtype != DType::kUndefined) value.dtype = inferred.dtype;
     if (inferred.elements) facts[&value] = *inferred.elements;
     if (!inferred.dims) return {};
@@ -280,15 +289,18 @@ class GraphInference {
     if (++depth_ > 32) return hussar::fail(ErrorCode::kInvalidModel, "control flow is nested deeper than 32 levels");
     // Nested loops infer their bodies a few times each, at every level.
     constexpr int64_t kMaxBodyRuns = 100000;
-    if (++body_runs_ > kMaxBodyRuns) return hussar::fail(ErrorCode::kInvalidModel, "the nested loops are too intricate");
+    if (++body_runs_ > kMaxBodyRuns)
+      return hussar::fail(ErrorCode::kInvalidModel, "the nested loops are too intricate");
     bool same = true;
     for (size_t i = 0; i < body.inputs.size() && i < arguments.size(); ++i) {
       Value& input = *body.inputs[i];
       if (arguments[i].dtype != DType::kUndefined) input.dtype = arguments[i].dtype;
       same = same && input.dims == arguments[i].dims && info_of(&input).elements == arguments[i].elements;
       input.dims = arguments[i].dims;
-      if (arguments[i].elements) facts[&input] = *arguments[i].elements;
-      else facts.erase(&input);
+      if (arguments[i].elements)
+        facts[&input] = *arguments[i].elements;
+      else
+        facts.erase(&input);
     }
     // What was found for other arguments (a loop before its state was widened) no longer holds.
     for (const auto& value : body.values()) {

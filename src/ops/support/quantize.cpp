@@ -7,24 +7,15 @@ namespace hussar {
 
 IntegerRange integer_range(DType dtype) {
   switch (dtype) {
-    case DType::kInt8:
-      return {-128, 127};
-    case DType::kUInt16:
-      return {0, 65535};
-    case DType::kInt16:
-      return {-32768, 32767};
-    case DType::kInt32:
-      return {-2147483648.0, 2147483647.0};
-    case DType::kUInt4:
-      return {0, 15};
-    case DType::kInt4:
-      return {-8, 7};
-    case DType::kUInt2:
-      return {0, 3};
-    case DType::kInt2:
-      return {-2, 1};
-    default:
-      return {0, 255};
+    case DType::kInt8: return {-128, 127};
+    case DType::kUInt16: return {0, 65535};
+    case DType::kInt16: return {-32768, 32767};
+    case DType::kInt32: return {-2147483648.0, 2147483647.0};
+    case DType::kUInt4: return {0, 15};
+    case DType::kInt4: return {-8, 7};
+    case DType::kUInt2: return {0, 3};
+    case DType::kInt2: return {-2, 1};
+    default: return {0, 255};
   }
 }
 

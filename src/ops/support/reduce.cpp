@@ -22,8 +22,10 @@ Status infer_reduce(InferContext& context) {
   auto axes = HUSSAR_TRY(integers_argument(context, 1));
   if (!context.has(1)) axes.emplace();
   if (dims == nullptr || !axes) {
-    if (dims != nullptr && keeps_dims(context.attributes)) context.set_rank(0, dtype, context.rank(0));
-    else context.set_unknown(0, dtype);
+    if (dims != nullptr && keeps_dims(context.attributes))
+      context.set_rank(0, dtype, context.rank(0));
+    else
+      context.set_unknown(0, dtype);
     return {};
   }
   HUSSAR_TRY(context.normalize_axes(*axes, context.rank(0)));
@@ -31,8 +33,10 @@ Status infer_reduce(InferContext& context) {
   std::vector<bool> reduced = reduced_axes(context.attributes, *axes, context.rank(0));
   Dims out;
   for (size_t axis = 0; axis < dims->size(); ++axis) {
-    if (!reduced[axis]) out.push_back((*dims)[axis]);
-    else if (keeps_dims(context.attributes)) out.push_back(Dim(1));
+    if (!reduced[axis])
+      out.push_back((*dims)[axis]);
+    else if (keeps_dims(context.attributes))
+      out.push_back(Dim(1));
   }
   context.set(0, dtype, std::move(out));
   return {};

@@ -16,7 +16,7 @@ Result<ResizeMode> read_resize_mode(const Node& node) {
   mode.coordinates = node.attributes.get_string("coordinate_transformation_mode", "half_pixel");
   bool known = false;
   for (const char* name : {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
-                           "tf_crop_and_resize"}) {
+                           "tf_crop_and_resize", "tf_half_pixel_for_nn"}) {
     known = known || mode.coordinates == name;
   }
   HUSSAR_CHECK(known, ErrorCode::kInvalidModel, "{}: unknown coordinate_transformation_mode '{}'", describe(node),
@@ -47,6 +47,7 @@ double original_coordinate(const std::string& mode, const ResizeAxis& axis, int6
     return axis.roi_begin * (input - 1) + (axis.output > 1 ? x * span / (output - 1) : span / 2);
   }
   if (mode == "pytorch_half_pixel" && axis.output <= 1) return 0;
+  if (mode == "tf_half_pixel_for_nn") return (x + 0.5) / axis.scale;  // opsets 11 and 12
   double centre = (x + 0.5) / axis.scale - 0.5;
   if (mode != "half_pixel_symmetric") return centre;
   return input / 2 * (1 - output / (axis.scale * input)) + centre;

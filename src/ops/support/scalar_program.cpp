@@ -81,8 +81,10 @@ Status evaluate_program(EvalContext& context, const float* start) {
   auto* out = output.data<float>();
   for_each_index(output.shape(), strides, [&](int64_t linear, const int64_t* offset) {
     float registers[kProgramRegisters] = {};
-    if (start != nullptr) registers[0] = start[linear];
-    else if (first > 0) registers[0] = data[0][offset[0]];
+    if (start != nullptr)
+      registers[0] = start[linear];
+    else if (first > 0)
+      registers[0] = data[0][offset[0]];
     float last = registers[0];
     for (int i = 0; i < program.step_count; ++i) {
       const ProgramStep& step = program.steps[i];

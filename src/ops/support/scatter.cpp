@@ -36,9 +36,8 @@ Result<Ints> element_offsets(const EvalContext& context, size_t data, size_t ind
   Ints list = context.integers(indices);
   for (int64_t& index : list) index = HUSSAR_TRY(wrap_index(context, index, length)) * axis_stride;
   strides[at] = 0;
-  for_each_index(context.shape(indices), {strides}, [&](int64_t i, const int64_t* own) {
-    list[static_cast<size_t>(i)] += own[0];
-  });
+  for_each_index(context.shape(indices), {strides},
+                 [&](int64_t i, const int64_t* own) { list[static_cast<size_t>(i)] += own[0]; });
   return list;
 }
 
@@ -114,10 +113,14 @@ Status scatter_updates(EvalContext& context, const Ints& offsets, int64_t block)
     auto out = context.write<T>();
     std::copy(from.begin(), from.end(), out.data());
     auto combine = [&](auto function) { combine_updates<T>(updates, out, offsets, block, function); };
-    if (reduction == "add") combine([](T a, T b) { return wrapping_add(a, b); });
-    else if (reduction == "mul") combine([](T a, T b) { return wrapping_multiply(a, b); });
-    else if (reduction == "max") combine([](T a, T b) { return a < b || b != b ? b : a; });
-    else combine([](T a, T b) { return b < a || b != b ? b : a; });
+    if (reduction == "add")
+      combine([](T a, T b) { return wrapping_add(a, b); });
+    else if (reduction == "mul")
+      combine([](T a, T b) { return wrapping_multiply(a, b); });
+    else if (reduction == "max")
+      combine([](T a, T b) { return a < b || b != b ? b : a; });
+    else
+      combine([](T a, T b) { return b < a || b != b ? b : a; });
     return {};
   });
 }

@@ -20,7 +20,8 @@ struct PatternNode {
 
 namespace {
 
-Pattern make(PatternKind kind, std::string name, std::vector<Pattern> children = {}, NodeCondition condition = nullptr) {
+Pattern make(PatternKind kind, std::string name, std::vector<Pattern> children = {},
+             NodeCondition condition = nullptr) {
   return Pattern(std::make_shared<const PatternNode>(
       PatternNode{kind, std::move(name), 0, std::move(children), std::move(condition)}));
 }
@@ -39,7 +40,8 @@ struct Arithmetic {
   double (*fold)(double total, double next);
   double (*invert)(double number);
 };
-constexpr Arithmetic kProduct{"Mul", "Div", 1, [](double a, double b) { return a * b; }, [](double a) { return 1 / a; }};
+constexpr Arithmetic kProduct{"Mul", "Div", 1, [](double a, double b) { return a * b; },
+                              [](double a) { return 1 / a; }};
 constexpr Arithmetic kSum{"Add", "Sub", 0, [](double a, double b) { return a + b; }, [](double a) { return -a; }};
 
 class Matcher {
@@ -158,9 +160,12 @@ class Matcher {
     std::string number_name;
     std::vector<Pattern> patterns;
     for (const Pattern& child : pattern.children) {
-      if (child->kind == PatternKind::kLiteral) expected = arithmetic.fold(expected, child->literal);
-      else if (child->kind == PatternKind::kNumber) number_name = child->name;
-      else patterns.push_back(child);
+      if (child->kind == PatternKind::kLiteral)
+        expected = arithmetic.fold(expected, child->literal);
+      else if (child->kind == PatternKind::kNumber)
+        number_name = child->name;
+      else
+        patterns.push_back(child);
     }
     if (terms.values.size() != patterns.size() || patterns.size() > kMaxTerms) return false;
     if (number_name.empty() ? !is_close(terms.number, expected) : !bind_number(number_name, terms.number)) return false;

@@ -12,26 +12,32 @@ namespace {
 constexpr std::string_view kOrder[] = {
     "drop_training",          // first: nothing below needs to know Dropout, and it hides patterns
     "inline_constant_if",     // before folding: a taken branch exposes its constants to the outer graph
+    "expand_composites",      // everything below sees single operators
+    "drop_unused_outputs",    // kernels refuse what nobody needs
     "fold_constants",         // weights that exporters compute (transposes, casts, shapes) become plain constants
     "drop_no_ops",            // needs the shapes that folding has made known
     "drop_neutral",           // needs the masks and factors that folding has computed
     "common_subexpressions",  // before the patterns: exporters repeat what a formula uses twice
     "simplify_reshape",       // makes shape arithmetic dead; attention looks for single reshapes
+    "keep_reduced_dims",      // the formulas of norms and softmax keep the axes that they reduce
     "drop_expand",            // masks reach attention unexpanded
     "recognise_layer_norm",   // before global pooling, which also looks for means
     "recognise_softmax",      // before attention, which contains one
-    "recognise_gelu",         // before HardSwish and Swish only by custom: they share no formula
+    "recognise_gelu",         // these four share no formula: any order will do
     "recognise_silu",
-    "recognise_hard_swish",   // before fold_batch_norm, which would move the + 3 into a convolution's bias
+    "recognise_hard_swish",  // before fold_batch_norm, which would move the + 3 into a convolution's bias
     "recognise_mish",
     "recognise_leaky_relu",
+    "recognise_attention",    // before transposes move: it looks for those that exporters write
+    "merge_qkv",              // what attention reads is known now
+    "eliminate_transposes",   // before what depends on axes having their usual meaning
     "recognise_global_pool",  // after recognise_layer_norm
     "fold_pad",               // needs constant pads
     "fold_batch_norm",        // after the activations: what they contain must not be folded away
     "lower_gemm",             // before fusion, which then adds its bias in the product's epilogue
-    "fuse_pointwise",   // after everything that recognises patterns: it hides single operators
-    "choose_layouts",   // fused nodes are the units that have a layout
-    "slice_channels",   // needs the layouts; last, because slices tie values together
+    "fuse_pointwise",         // after everything that recognises patterns: it hides single operators
+    "choose_layouts",         // fused nodes are the units that have a layout
+    "slice_channels",         // needs the layouts; last, because slices tie values together
 };
 
 double milliseconds_since(std::chrono::steady_clock::time_point begin) {

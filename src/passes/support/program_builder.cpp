@@ -54,9 +54,9 @@ struct BinaryRow {
 };
 
 constexpr BinaryRow kBinary[] = {
-    {"Add", ProgramOp::kAdd}, {"Sub", ProgramOp::kSub}, {"Mul", ProgramOp::kMul}, {"Div", ProgramOp::kDiv},
-    {"Min", ProgramOp::kMin}, {"Max", ProgramOp::kMax}, {"Sum", ProgramOp::kAdd}, {"Pow", ProgramOp::kPow},
-    {"PRelu", ProgramOp::kPrelu},
+    {"Add", ProgramOp::kAdd}, {"Sub", ProgramOp::kSub}, {"Mul", ProgramOp::kMul},
+    {"Div", ProgramOp::kDiv}, {"Min", ProgramOp::kMin}, {"Max", ProgramOp::kMax},
+    {"Sum", ProgramOp::kAdd}, {"Pow", ProgramOp::kPow}, {"PRelu", ProgramOp::kPrelu},
 };
 
 const UnaryRow* find_unary(std::string_view op) {
@@ -65,7 +65,8 @@ const UnaryRow* find_unary(std::string_view op) {
 }
 
 const BinaryRow* find_binary(std::string_view op) {
-  const auto* row = std::find_if(std::begin(kBinary), std::end(kBinary), [&](const BinaryRow& r) { return r.op == op; });
+  const auto* row =
+      std::find_if(std::begin(kBinary), std::end(kBinary), [&](const BinaryRow& r) { return r.op == op; });
   return row == std::end(kBinary) ? nullptr : row;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/infer.h"
 #include "ops/numeric.h"
 
 namespace hussar {
@@ -22,6 +23,19 @@ int rewrite_each(Graph& graph, const std::function<bool(Node*)>& rule) {
   for (Node* node : graph.snapshot()) {
     if (is_used(graph, node) && rule(node)) ++rewrites;
   }
+  return rewrites;
+}
+
+Result<int> rewrite_if_cheaper(Graph& graph, const std::function<int(Graph&)>& edit,
+                               const std::function<double(const Graph&)>& cost) {
+  Graph copy = graph.clone();
+  int rewrites = edit(copy);
+  if (rewrites == 0) return 0;
+  copy.sweep();
+  HUSSAR_TRY(copy.sort());
+  HUSSAR_TRY(infer_graph(copy));
+  if (cost(copy) >= cost(graph)) return 0;
+  graph = std::move(copy);
   return rewrites;
 }
 

@@ -14,6 +14,11 @@ namespace hussar {
 // and leave its removal to the sweep after the pass.
 int rewrite_each(Graph& graph, const std::function<bool(Node*)>& rule);
 
+// Runs `edit` on a copy of the graph, which becomes the graph when that makes `cost` smaller. Returns what `edit` did,
+// 0 when the graph stayed as it was.
+Result<int> rewrite_if_cheaper(Graph& graph, const std::function<int(Graph&)>& edit,
+                               const std::function<double(const Graph&)>& cost);
+
 // Puts a new node in the place of `node`: it produces the same values, which keep their users and names.
 Node* replace_node(Graph& graph, Node* node, std::string op, std::vector<Value*> inputs, Attributes attributes = {});
 // A new node with one new output value. Its dtype and dims may be given so that later matches of the pass see them.

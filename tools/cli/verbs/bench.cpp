@@ -2,12 +2,12 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "build_report.h"
-#include "console.h"
-#include "inputs.h"
-#include "machine.h"
-#include "measure.h"
-#include "verb.h"
+#include "tools/cli/build_report.h"
+#include "tools/cli/console.h"
+#include "tools/cli/inputs.h"
+#include "tools/cli/machine.h"
+#include "tools/cli/measure.h"
+#include "tools/cli/verb.h"
 
 namespace hussar::cli {
 namespace {
@@ -22,12 +22,15 @@ struct Arguments {
 
 void declare(Command& command, Arguments& arguments) {
   command.positional("MODEL", arguments.model, "a .plan, or an .onnx that is compiled on the fly");
-  command.option("--iterations", "N", arguments.measure.iterations, "exactly N timed runs; default: as many as fit into the duration");
+  command.option("--iterations", "N", arguments.measure.iterations,
+                 "exactly N timed runs; default: as many as fit into the duration");
   command.option("--duration", "SECONDS", arguments.measure.seconds, "of the timed runs together; default 3");
   command.option("--warmup", "N", arguments.measure.warmup, "untimed runs before; default 3");
   command.option("--threads", "N", arguments.threads, "default: as the plan was built for");
-  command.option("--shapes", "SHAPES", arguments.shapes, "x:1x3x224x224,...: sizes for the dimensions that are left open");
-  command.option("--load-inputs", "NAME=FILE", arguments.inputs, "FILE.npy, FILE.raw or, without NAME=, FILE.npz; default: random");
+  command.option("--shapes", "SHAPES", arguments.shapes,
+                 "x:1x3x224x224,...: sizes for the dimensions that are left open");
+  command.option("--load-inputs", "NAME=FILE", arguments.inputs,
+                 "FILE.npy, FILE.raw or, without NAME=, FILE.npz; default: random");
   command.option("--seed", "N", arguments.seed, "of random inputs; default 1");
   command.toggle("--per-layer", arguments.per_layer, "the time of every step");
 }
@@ -70,11 +73,14 @@ std::string to_text(const Subject& subject, const Measured& measured, const Mach
   Session& session = *subject.session();
   Table table({"", ""});
   auto ms = [](double value) { return format_milliseconds(value); };
-  table.add({"latency", fmt::format("min {}, mean {}, median {}", ms(latency.min), ms(latency.mean), ms(latency.median))});
+  table.add(
+      {"latency", fmt::format("min {}, mean {}, median {}", ms(latency.min), ms(latency.mean), ms(latency.median))});
   table.add({"", fmt::format("p90 {}, p95 {}, p99 {}", ms(latency.p90), ms(latency.p95), ms(latency.p99))});
-  table.add({"throughput", fmt::format("{:.2f} runs/s over {} runs", static_cast<double>(measured.milliseconds.size()) / measured.seconds,
+  table.add({"throughput", fmt::format("{:.2f} runs/s over {} runs",
+                                       static_cast<double>(measured.milliseconds.size()) / measured.seconds,
                                        measured.milliseconds.size())});
-  table.add({"load", fmt::format("{} (first run {})", ms(subject.load_milliseconds()), ms(measured.first_run_milliseconds))});
+  table.add(
+      {"load", fmt::format("{} (first run {})", ms(subject.load_milliseconds()), ms(measured.first_run_milliseconds))});
   table.add({"memory", fmt::format("arena {} (lower bound {}), process peak {}",
                                    format_bytes(static_cast<double>(session.arena_bytes())),
                                    format_bytes(static_cast<double>(session.arena_lower_bound())),
@@ -92,7 +98,8 @@ Json to_json(const Subject& subject, const Measured& measured) {
   json.set("load_ms", subject.load_milliseconds()).set("first_run_ms", measured.first_run_milliseconds);
   json.set("build_ms", subject.build_milliseconds()).set("peak_rss_bytes", peak_rss_bytes());
   json.set("arena_bytes", session.arena_bytes()).set("arena_lower_bound_bytes", session.arena_lower_bound());
-  json.set("plan_bytes", subject.plan()->file_bytes > 0 ? subject.plan()->file_bytes : encode_plan(*subject.plan()).size());
+  json.set("plan_bytes",
+           subject.plan()->file_bytes > 0 ? subject.plan()->file_bytes : encode_plan(*subject.plan()).size());
   json.set("steps", subject.plan()->graph.steps.size()).set("reference_steps", reference_steps(subject.plan()->graph));
   return std::move(json.set("precision_counts", precision_counts(subject.plan()->graph)));
 }

@@ -6,10 +6,10 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "build_report.h"
 #include "compile/self_check.h"
-#include "console.h"
-#include "verb.h"
+#include "tools/cli/build_report.h"
+#include "tools/cli/console.h"
+#include "tools/cli/verb.h"
 
 namespace hussar::cli {
 namespace {
@@ -25,14 +25,18 @@ struct Arguments {
 void declare(Command& command, Arguments& arguments) {
   command.positional("MODEL", arguments.model, "an .onnx file");
   command.option("-o,--output", "FILE", arguments.output, "where the plan goes", true);
-  command.option("--shapes", "SHAPES", arguments.shapes, "fixes input shapes: x:1x3x224x224,y:1x-1; -1 or a name leaves a dimension free");
+  command.option("--shapes", "SHAPES", arguments.shapes,
+                 "fixes input shapes: x:1x3x224x224,y:1x-1; -1 or a name leaves a dimension free");
   command.option("--min-shapes", "SHAPES", arguments.minimum, "with the next two: the range of shapes to build for;");
   command.option("--opt-shapes", "SHAPES", arguments.optimum, "the self-check and `hussar bench` use these");
   command.option("--max-shapes", "SHAPES", arguments.maximum, "dimensions equal in all three are fixed");
-  command.option("--target", "TARGET", arguments.target, "cpu, cpu:scalar, cpu:avx2 or cpu:avx512; default: the best of this machine");
+  command.option("--target", "TARGET", arguments.target,
+                 "cpu, cpu:scalar, cpu:avx2 or cpu:avx512; default: the best of this machine");
   command.option("--threads", "N", arguments.threads, "threads that a run uses; default: one per core");
-  command.option("--self-check", arguments.self_check, {"off", "quick", "full"}, "runs the plan beside a slower one before writing it");
-  command.option("--tolerance", "X", arguments.tolerance, "of the self-check, relative to the output range; default 1e-3");
+  command.option("--self-check", arguments.self_check, {"off", "quick", "full"},
+                 "runs the plan beside a slower one before writing it");
+  command.option("--tolerance", "X", arguments.tolerance,
+                 "of the self-check, relative to the output range; default 1e-3");
   command.option("--disable-pass", "NAME", arguments.disabled, "leaves out one pass, or `all`; repeatable");
   command.option("--dump", "FOLDER", arguments.dump, "writes the graph as text after each pass that changes it");
   command.toggle("-v,--verbose", arguments.verbose, "prints the table of passes");

@@ -2,11 +2,11 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "comparison.h"
-#include "console.h"
-#include "inputs.h"
-#include "subject.h"
-#include "verb.h"
+#include "tools/cli/comparison.h"
+#include "tools/cli/console.h"
+#include "tools/cli/inputs.h"
+#include "tools/cli/subject.h"
+#include "tools/cli/verb.h"
 
 namespace hussar::cli {
 namespace {
@@ -20,12 +20,17 @@ struct Arguments {
 };
 
 void declare(Command& command, Arguments& arguments) {
-  command.positionals("MODEL", arguments.models, "two or more .onnx or .plan files; the first is what the others are held against", 2);
+  command.positionals("MODEL", arguments.models,
+                      "two or more .onnx or .plan files; the first is what the others are held against", 2);
   command.option("--tolerance", "X", arguments.tolerance, "largest error relative to the output range; default 1e-3");
-  command.toggle("--layers", arguments.layers, "compares every tensor that both sides name and finds the first that differs");
-  command.toggle("--reference", arguments.reference, "runs .onnx files in the reference interpreter (slow); implied by --layers");
-  command.option("--load-inputs", "NAME=FILE", arguments.inputs, "FILE.npy, FILE.raw or, without NAME=, FILE.npz; default: random");
-  command.option("--shapes", "SHAPES", arguments.shapes, "x:1x3x224x224,...: sizes for the dimensions that are left open");
+  command.toggle("--layers", arguments.layers,
+                 "compares every tensor that both sides name and finds the first that differs");
+  command.toggle("--reference", arguments.reference,
+                 "runs .onnx files in the reference interpreter (slow); implied by --layers");
+  command.option("--load-inputs", "NAME=FILE", arguments.inputs,
+                 "FILE.npy, FILE.raw or, without NAME=, FILE.npz; default: random");
+  command.option("--shapes", "SHAPES", arguments.shapes,
+                 "x:1x3x224x224,...: sizes for the dimensions that are left open");
   command.option("--seed", "N", arguments.seed, "of random inputs; default 1");
   command.option("--threads", "N", arguments.threads, "default: as each plan was built for");
 }

@@ -2,8 +2,8 @@
 #include <functional>
 
 #include "base/error.h"
-#include "console.h"
-#include "verb.h"
+#include "tools/cli/console.h"
+#include "tools/cli/verb.h"
 
 namespace hussar::cli {
 namespace {
@@ -41,10 +41,13 @@ std::string bash() {
          "_hussar() {\n"
          "  local word=\"${COMP_WORDS[COMP_CWORD]}\" words=\n"
          "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-         "    COMPREPLY=($(compgen -W '" + verbs + " --help --version' -- \"$word\"))\n"
+         "    COMPREPLY=($(compgen -W '" +
+         verbs +
+         " --help --version' -- \"$word\"))\n"
          "    return\n"
          "  fi\n"
-         "  case \"${COMP_WORDS[1]}\" in\n" + cases +
+         "  case \"${COMP_WORDS[1]}\" in\n" +
+         cases +
          "  esac\n"
          "  case \"$word\" in\n"
          "    -*) COMPREPLY=($(compgen -W \"$words\" -- \"$word\")) ;;\n"
@@ -63,10 +66,12 @@ std::string zsh() {
     });
   }
   return "#compdef hussar\n# hussar completion zsh > \"${fpath[1]}/_hussar\"\n"
-         "_hussar() {\n  local -a verbs flags\n  verbs=(\n" + verbs +
+         "_hussar() {\n  local -a verbs flags\n  verbs=(\n" +
+         verbs +
          "  )\n"
          "  if (( CURRENT == 2 )); then\n    _describe verb verbs\n    return\n  fi\n"
-         "  case $words[2] in\n" + cases +
+         "  case $words[2] in\n" +
+         cases +
          "  esac\n"
          "  if [[ $PREFIX == -* ]]; then\n    compadd -a flags\n  else\n    _files\n  fi\n"
          "}\n"

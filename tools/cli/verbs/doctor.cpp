@@ -1,15 +1,15 @@
 // hussar doctor: what this machine can do, and what is missing.
 #include <fmt/format.h>
 
-#include "base/error.h"
 #include "backends/cpu/isa.h"
-#include "console.h"
+#include "base/error.h"
 #include "hussar/version.h"
-#include "machine.h"
 #include "ops/op_def.h"
 #include "passes/pass.h"
 #include "plan/kernel.h"
-#include "verb.h"
+#include "tools/cli/console.h"
+#include "tools/cli/machine.h"
+#include "tools/cli/verb.h"
 
 namespace hussar::cli {
 namespace {
@@ -17,8 +17,8 @@ namespace {
 std::vector<std::string> advice_for(const Machine& machine) {
   std::vector<std::string> advice;
   if (machine.isa_active != machine.isa_found) {
-    advice.push_back(fmt::format("HUSSAR_ISA limits the code to {}; unset it to use {}", machine.isa_active,
-                                 machine.isa_found));
+    advice.push_back(
+        fmt::format("HUSSAR_ISA limits the code to {}; unset it to use {}", machine.isa_active, machine.isa_found));
   }
   if (machine.isa_found == "scalar") {
     advice.push_back("no AVX2 was found: models run on scalar code, many times slower than on any x86 CPU since 2015");
@@ -54,15 +54,17 @@ Status run(Command& command) {
   table.add({"memory", fmt::format("{} total, {} available", format_bytes(static_cast<double>(machine.memory_bytes)),
                                    format_bytes(static_cast<double>(machine.available_bytes)))});
   table.add({"GPU", "no GPU backend in this build"});
-  table.add({"operators, kernels, passes", fmt::format("{}, {}, {}", all_ops().size(), all_kernels().size(),
-                                                       all_passes().size())});
-  table.add({"compiler", fmt::format("{} {}",
+  table.add({"operators, kernels, passes",
+             fmt::format("{}, {}, {}", all_ops().size(), all_kernels().size(), all_passes().size())});
+  table.add({
+    "compiler", fmt::format("{} {}",
 #if defined(__clang__)
-                                     "clang",
+                            "clang",
 #else
-                                     "gcc",
+                            "gcc",
 #endif
-                                     __VERSION__)});
+                            __VERSION__)
+  });
   if (command.prints_text()) {
     print_out(table.to_string());
     for (const std::string& line : advice) print_out("- " + line + "\n");

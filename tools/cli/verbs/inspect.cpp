@@ -1,9 +1,9 @@
 // hussar inspect: what is in a model or a plan.
 #include "base/error.h"
-#include "console.h"
-#include "inspection.h"
-#include "subject.h"
-#include "verb.h"
+#include "tools/cli/console.h"
+#include "tools/cli/inspection.h"
+#include "tools/cli/subject.h"
+#include "tools/cli/verb.h"
 
 namespace hussar::cli {
 
@@ -21,7 +21,8 @@ static Status run(Command& command) {
   return is_plan_file(file) ? inspect_plan(file, options, command) : inspect_model(file, options, command);
 }
 
-extern const Verb inspect_verb = {"inspect", "explains a model (operators, support, sparsity) or a plan (regions, memory)",
+extern const Verb inspect_verb = {"inspect",
+                                  "explains a model (operators, support, sparsity) or a plan (regions, memory)",
                                   "hussar inspect model.onnx --shapes x:1x3x224x224\n"
                                   "hussar inspect model.plan\n"
                                   "hussar inspect model.plan --verify --brief --json plan.json",

@@ -8,12 +8,12 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "console.h"
-#include "inputs.h"
-#include "npy.h"
-#include "subject.h"
 #include "tensor/convert.h"
-#include "verb.h"
+#include "tools/cli/console.h"
+#include "tools/cli/inputs.h"
+#include "tools/cli/npy.h"
+#include "tools/cli/subject.h"
+#include "tools/cli/verb.h"
 
 namespace hussar::cli {
 namespace {
@@ -59,8 +59,12 @@ std::vector<std::string> summarize(const std::string& name, const Tensor& tensor
     sum += values[i];
   }
   double mean = values.empty() ? 0 : sum / static_cast<double>(values.size());
-  return {name, std::string(dtype_name(tensor.dtype())), tensor.shape().to_string(), fmt::format("{:.6g}", low),
-          fmt::format("{:.6g}", high), fmt::format("{:.6g}", mean)};
+  return {name,
+          std::string(dtype_name(tensor.dtype())),
+          tensor.shape().to_string(),
+          fmt::format("{:.6g}", low),
+          fmt::format("{:.6g}", high),
+          fmt::format("{:.6g}", mean)};
 }
 
 Status check_finite(const std::string& what, const std::string& name, const Tensor& tensor, bool is_error) {
@@ -115,7 +119,8 @@ Status work(const Arguments& arguments, const Command& command) {
 Status run(Command& command) {
   Arguments arguments;
   command.positional("MODEL", arguments.model, "a .plan, or an .onnx that is compiled on the fly");
-  command.option("-i,--input", "NAME=FILE", arguments.inputs, "FILE.npy, FILE.raw (the elements alone) or, without NAME=, FILE.npz");
+  command.option("-i,--input", "NAME=FILE", arguments.inputs,
+                 "FILE.npy, FILE.raw (the elements alone) or, without NAME=, FILE.npz");
   command.option("-o,--output", "FOLDER", arguments.output, "writes every output to FOLDER/<output>.npy");
   command.option("--shapes", "SHAPES", arguments.shapes, "x:1x3x224x224,...: of .raw inputs and of an .onnx");
   command.option("--threads", "N", arguments.thread_count, "default: as the plan was built for");

@@ -3,10 +3,10 @@
 
 #include "backends/cpu/isa.h"
 #include "base/error.h"
-#include "console.h"
 #include "hussar/version.h"
 #include "plan/plan.h"
-#include "verb.h"
+#include "tools/cli/console.h"
+#include "tools/cli/verb.h"
 
 namespace hussar::cli {
 

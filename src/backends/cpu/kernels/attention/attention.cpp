@@ -115,7 +115,7 @@ Status prepare(Prepare& prepare) {
 }
 
 void pack_heads(const Run& run, const State& state, float* keys, float* values, Range range) {
-  const TileTable& table = select_tile_table(active_isa());
+  const TileTable& table = select_tile_table(usable_isa(run.isa));
   for (int64_t unit = range.begin; unit < range.end; ++unit) {
     int64_t batch = unit / state.kv_heads, head = unit % state.kv_heads;
     PackArgs pack;
@@ -147,8 +147,8 @@ struct Block {
 };
 
 AttentionScores scores_of(const Run& run, const State& state, const Block& block) {
-  AttentionScores scores{block.scores, state.pitch, block.rows, state.keys, state.keys, state.scale, nullptr,
-                         state.mask_row, state.mask_column, block.sums};
+  AttentionScores scores{block.scores, state.pitch, block.rows,     state.keys,        state.keys,
+                         state.scale,  nullptr,     state.mask_row, state.mask_column, block.sums};
   if (state.causal) scores.first_limit = block.first + state.keys - state.queries + 1;
   // Without a causal bound every row sees all keys: the limit only grows from row to row.
   if (run.inputs.size() > 3 && run.inputs[3].present()) {
@@ -159,8 +159,8 @@ AttentionScores scores_of(const Run& run, const State& state, const Block& block
 }
 
 void attend_packed(const Run& run, const State& state, const Block& block, const float* keys, const float* values) {
-  const TileTable& tile = select_tile_table(active_isa());
-  const AttentionTable& table = select_attention_table(active_isa());
+  const TileTable& tile = select_tile_table(usable_isa(run.isa));
+  const AttentionTable& table = select_attention_table(usable_isa(run.isa));
   AttentionScores scores = scores_of(run, state, block);
   GemmArgs args;
   args.m = block.rows;
@@ -185,7 +185,7 @@ void attend_packed(const Run& run, const State& state, const Block& block, const
 }
 
 void attend_directly(const Run& run, const State& state, const Block& block) {
-  const AttentionTable& table = select_attention_table(active_isa());
+  const AttentionTable& table = select_attention_table(usable_isa(run.isa));
   int64_t kv_head = block.kv_unit % state.kv_heads;
   const float* key = run.inputs[1].f32() + state.k.at(block.batch, kv_head);
   const float* value = run.inputs[2].f32() + state.v.at(block.batch, kv_head);

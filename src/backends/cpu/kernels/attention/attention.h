@@ -8,14 +8,14 @@ namespace hussar::cpu {
 
 // A rectangle of scores that becomes exp(scale * score + mask - largest of the row).
 struct AttentionScores {
-  float* scores;   // [rows][columns], `pitch` apart
+  float* scores;  // [rows][columns], `pitch` apart
   int64_t pitch, rows, columns;
   // Row i uses the columns below first_limit + i (clipped to [0, columns]); the others become 0.
   int64_t first_limit;
   float scale;
-  const float* mask;  // null: none
+  const float* mask;                            // null: none
   int64_t mask_row_stride, mask_column_stride;  // each 0 for a broadcast; the column's is 0 or 1
-  float* inverse_sums;  // [rows]: 1 / the sum of the row
+  float* inverse_sums;                          // [rows]: 1 / the sum of the row
 };
 
 struct AttentionTable {

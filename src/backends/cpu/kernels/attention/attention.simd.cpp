@@ -35,7 +35,9 @@ void exponentials(const AttentionScores& args) {
     float* x = args.scores + row * args.pitch;
     int64_t count = args.first_limit + row;
     count = count < 0 ? 0 : count > args.columns ? args.columns : count;
-    const Vec shift = set(prepare_row(args, x, row, count));
+    const float largest = prepare_row(args, x, row, count);
+    // A query whose keys are all hidden gives zeros, not 0 / 0.
+    const Vec shift = set(largest == -INFINITY ? 0.0f : largest);
     Vec sums = set(0.0f);
     int64_t i = 0;
     for (; i + kLanes <= count; i += kLanes) {
@@ -50,7 +52,7 @@ void exponentials(const AttentionScores& args) {
       for (; i < count; ++i) total += x[i];
     }
     for (; i < args.columns; ++i) x[i] = 0.0f;
-    args.inverse_sums[row] = 1.0f / total;
+    args.inverse_sums[row] = total == 0.0f ? 0.0f : 1.0f / total;
   }
 }
 
@@ -116,8 +118,10 @@ HUSSAR_INLINE void sum_block(const float* matrix, int64_t pitch, const float* we
 void sum_rows(const float* matrix, int64_t pitch, const float* weights, float factor, float* y, int64_t rows,
               int64_t columns) {
   int64_t c = 0;
-  for (; c + 4 * kLanes <= columns; c += 4 * kLanes) sum_block<4>(matrix + c, pitch, weights, factor, y + c, rows, kLanes);
-  for (; c < columns; c += kLanes) sum_block<1>(matrix + c, pitch, weights, factor, y + c, rows, lanes_left(c, columns));
+  for (; c + 4 * kLanes <= columns; c += 4 * kLanes)
+    sum_block<4>(matrix + c, pitch, weights, factor, y + c, rows, kLanes);
+  for (; c < columns; c += kLanes)
+    sum_block<1>(matrix + c, pitch, weights, factor, y + c, rows, lanes_left(c, columns));
 }
 
 }  // namespace

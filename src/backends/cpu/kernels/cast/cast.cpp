@@ -44,8 +44,12 @@ double cost(const Problem& problem) { return memory_cost(problem); }
 Status prepare(Prepare& prepare) {
   const Operand& x = prepare.inputs[0];
   const Operand& y = prepare.outputs[0];
-  State state{x.shape.elements(), static_cast<int64_t>(dtype_size(x.dtype)), static_cast<int64_t>(dtype_size(y.dtype)),
-              cast_type(x.dtype), cast_type(y.dtype), 1};
+  State state{x.shape.elements(),
+              static_cast<int64_t>(dtype_size(x.dtype)),
+              static_cast<int64_t>(dtype_size(y.dtype)),
+              cast_type(x.dtype),
+              cast_type(y.dtype),
+              1};
   double bytes = static_cast<double>(state.count * (state.in_size + state.out_size));
   state.shares = share_count(bytes / kBytesPerMicrosecond, prepare.threads, state.count);
   prepare.state_as<State>() = state;
@@ -54,7 +58,7 @@ Status prepare(Prepare& prepare) {
 
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
-  CastFunction convert = select_cast_table(active_isa()).convert[state.from][state.to];
+  CastFunction convert = select_cast_table(usable_isa(run.isa)).convert[state.from][state.to];
   run.pool.run(state.shares, [&](int index) {
     Range range = range_of(state.count, {index, state.shares});
     convert(run.inputs[0].data + range.begin * state.in_size, run.outputs[0].data + range.begin * state.out_size,

@@ -63,7 +63,8 @@ HUSSAR_INLINE Brain narrow_to_brain(float value) {
 
 template <class T>
 struct Limits {
-  static constexpr T lowest = static_cast<T>(-1) < static_cast<T>(0) ? static_cast<T>(T{1} << (8 * sizeof(T) - 1)) : T{0};
+  static constexpr T lowest =
+      static_cast<T>(-1) < static_cast<T>(0) ? static_cast<T>(T{1} << (8 * sizeof(T) - 1)) : T{0};
   static constexpr T highest = static_cast<T>(~lowest);
 };
 
@@ -148,16 +149,16 @@ void convert(const void* input, void* output, int64_t count) {
   for (; i < count; ++i) out[i] = To<Result>::of(value_of(in[i]));
 }
 
-#define HUSSAR_CAST_ROW(From)                                                                             \
-  {                                                                                                       \
-    convert<From, float>, convert<From, Half>, convert<From, Brain>, convert<From, int32_t>,              \
-        convert<From, int64_t>, convert<From, uint8_t>, convert<From, int8_t>, convert<From, Bool>        \
+#define HUSSAR_CAST_ROW(From)                                                                                        \
+  {                                                                                                                  \
+    convert<From, float>, convert<From, Half>, convert<From, Brain>, convert<From, int32_t>, convert<From, int64_t>, \
+        convert<From, uint8_t>, convert<From, int8_t>, convert<From, Bool>                                           \
   }
 
 }  // namespace
 
-extern const CastTable cast_table = {
-    {HUSSAR_CAST_ROW(float), HUSSAR_CAST_ROW(Half), HUSSAR_CAST_ROW(Brain), HUSSAR_CAST_ROW(int32_t),
-     HUSSAR_CAST_ROW(int64_t), HUSSAR_CAST_ROW(uint8_t), HUSSAR_CAST_ROW(int8_t), HUSSAR_CAST_ROW(Bool)}};
+extern const CastTable cast_table = {{HUSSAR_CAST_ROW(float), HUSSAR_CAST_ROW(Half), HUSSAR_CAST_ROW(Brain),
+                                      HUSSAR_CAST_ROW(int32_t), HUSSAR_CAST_ROW(int64_t), HUSSAR_CAST_ROW(uint8_t),
+                                      HUSSAR_CAST_ROW(int8_t), HUSSAR_CAST_ROW(Bool)}};
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

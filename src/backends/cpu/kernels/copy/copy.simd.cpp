@@ -95,7 +95,8 @@ HUSSAR_INLINE void transpose_8x8(const char* in, int64_t row_in, char* out, int6
   }
   for (int i = 0; i < 4; ++i) {
     _mm256_storeu_ps(reinterpret_cast<float*>(out + i * column_out), _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-    _mm256_storeu_ps(reinterpret_cast<float*>(out + (i + 4) * column_out), _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+    _mm256_storeu_ps(reinterpret_cast<float*>(out + (i + 4) * column_out),
+                     _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
   }
 }
 #endif
@@ -167,7 +168,8 @@ void transpose(const char* in, int64_t row_in, char* out, int64_t column_out, in
       if (columns == 16) {
         transpose_8x8(in + row * row_in + 32, row_in, out + row * kSize + 8 * column_out, column_out);
       } else {
-        transpose_rest<T>(in + row * row_in + 32, row_in, out + row * kSize + 8 * column_out, column_out, 8, columns - 8);
+        transpose_rest<T>(in + row * row_in + 32, row_in, out + row * kSize + 8 * column_out, column_out, 8,
+                          columns - 8);
       }
     }
   }
@@ -242,16 +244,11 @@ void run(const StridedCopy& plan, const void* input, void* output, int64_t begin
     return;
   }
   switch (plan.element_size) {
-    case 1:
-      return run_typed<Bytes1>(plan, in, out, begin, end);
-    case 2:
-      return run_typed<Bytes2>(plan, in, out, begin, end);
-    case 4:
-      return run_typed<Bytes4>(plan, in, out, begin, end);
-    case 8:
-      return run_typed<Bytes8>(plan, in, out, begin, end);
-    default:
-      return run_typed<Bytes16>(plan, in, out, begin, end);
+    case 1: return run_typed<Bytes1>(plan, in, out, begin, end);
+    case 2: return run_typed<Bytes2>(plan, in, out, begin, end);
+    case 4: return run_typed<Bytes4>(plan, in, out, begin, end);
+    case 8: return run_typed<Bytes8>(plan, in, out, begin, end);
+    default: return run_typed<Bytes16>(plan, in, out, begin, end);
   }
 }
 

@@ -13,8 +13,8 @@ using namespace cpu;
 enum class Mode : int32_t { kConstant, kReflect, kEdge, kWrap };
 
 struct Axis {
-  int64_t in, out, before;           // sizes; negative `before` cuts elements off
-  int64_t in_stride, out_stride;     // bytes
+  int64_t in, out, before;        // sizes; negative `before` cuts elements off
+  int64_t in_stride, out_stride;  // bytes
 };
 
 struct Plan {
@@ -86,18 +86,15 @@ int64_t source(const Axis& axis, Mode mode, int64_t at) {
   if (position >= 0 && position < axis.in) return position;
   if (axis.in == 0) return -1;
   switch (mode) {
-    case Mode::kEdge:
-      return position < 0 ? 0 : axis.in - 1;
-    case Mode::kWrap:
-      return ((position % axis.in) + axis.in) % axis.in;
+    case Mode::kEdge: return position < 0 ? 0 : axis.in - 1;
+    case Mode::kWrap: return ((position % axis.in) + axis.in) % axis.in;
     case Mode::kReflect: {
       if (axis.in == 1) return 0;
       int64_t period = 2 * (axis.in - 1);
       position = ((position % period) + period) % period;
       return position < axis.in ? position : period - position;
     }
-    default:
-      return -1;
+    default: return -1;
   }
 }
 
@@ -136,7 +133,8 @@ void write_line(const Plan& plan, const std::byte* from, std::byte* to, const st
                 static_cast<size_t>((end - begin) * plan.unit));
   } else {
     for (int64_t at = begin; at < end; ++at) {
-      std::memcpy(to + at * axis.out_stride, from + (at - axis.before) * axis.in_stride, static_cast<size_t>(plan.unit));
+      std::memcpy(to + at * axis.out_stride, from + (at - axis.before) * axis.in_stride,
+                  static_cast<size_t>(plan.unit));
     }
   }
   border(end, axis.out);

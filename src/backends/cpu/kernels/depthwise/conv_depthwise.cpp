@@ -39,7 +39,7 @@ Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<State>();
   state = State{};
   ConvArgs conv;
-  HUSSAR_TRY(fill_conv_args(prepare, conv));
+  HUSSAR_TRY(fill_conv_args(prepare, true, conv));
   HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
   DepthwiseArgs& args = state.args;
   args.batch = conv.batch;
@@ -68,7 +68,7 @@ Status run(const Run& run) {
   args.weights = run.inputs[1].f32();
   args.output = run.outputs[0].f32_out();
   args.epilogue = make_epilogue(run, state.epilogue, operands);
-  const DepthwiseTable& table = select_depthwise_table(active_isa());
+  const DepthwiseTable& table = select_depthwise_table(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int share) { table.conv(args, {share, state.shares}); });
   return {};
 }
@@ -76,7 +76,7 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel conv_depthwise_kernel = {
-    .name = "conv_depthwise", .state_bytes = sizeof(State), .prepare = prepare, .run = run, .packs_inputs = true};
+    .name = "conv_depthwise", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
 extern const Tactic conv_depthwise_tactic = {
     .kernel = "conv_depthwise", .supports = supports, .cost = cost, .pack = pack};
 

@@ -144,14 +144,10 @@ void run_channels(const Patch& patch, int64_t channels) {
 template <int kTaps, int kStride>
 void run_patch_of(const Patch& patch, int pixels, int64_t channels) {
   switch (pixels) {
-    case 8:
-      return run_channels<8, kTaps, kStride>(patch, channels);
-    case 4:
-      return run_channels<4, kTaps, kStride>(patch, channels);
-    case 2:
-      return run_channels<2, kTaps, kStride>(patch, channels);
-    default:
-      return run_channels<1, 0, 0>(patch, channels);
+    case 8: return run_channels<8, kTaps, kStride>(patch, channels);
+    case 4: return run_channels<4, kTaps, kStride>(patch, channels);
+    case 2: return run_channels<2, kTaps, kStride>(patch, channels);
+    default: return run_channels<1, 0, 0>(patch, channels);
   }
 }
 

@@ -22,20 +22,13 @@ struct Spelling {
   std::string_view op;
   BinaryOp code;
 };
-constexpr Spelling kSpellings[] = {{"Add", BinaryOp::kAdd},
-                                   {"Sub", BinaryOp::kSub},
-                                   {"Mul", BinaryOp::kMul},
-                                   {"Div", BinaryOp::kDiv},
-                                   {"Mod", BinaryOp::kMod},
-                                   {"Min", BinaryOp::kMin},
-                                   {"Max", BinaryOp::kMax},
-                                   {"Equal", BinaryOp::kEqual},
-                                   {"Less", BinaryOp::kLess},
-                                   {"LessOrEqual", BinaryOp::kLessOrEqual},
-                                   {"Greater", BinaryOp::kGreater},
-                                   {"GreaterOrEqual", BinaryOp::kGreaterOrEqual},
-                                   {"And", BinaryOp::kAnd},
-                                   {"Or", BinaryOp::kOr},
+constexpr Spelling kSpellings[] = {{"Add", BinaryOp::kAdd},         {"Sub", BinaryOp::kSub},
+                                   {"Mul", BinaryOp::kMul},         {"Div", BinaryOp::kDiv},
+                                   {"Mod", BinaryOp::kMod},         {"Min", BinaryOp::kMin},
+                                   {"Max", BinaryOp::kMax},         {"Equal", BinaryOp::kEqual},
+                                   {"Less", BinaryOp::kLess},       {"LessOrEqual", BinaryOp::kLessOrEqual},
+                                   {"Greater", BinaryOp::kGreater}, {"GreaterOrEqual", BinaryOp::kGreaterOrEqual},
+                                   {"And", BinaryOp::kAnd},         {"Or", BinaryOp::kOr},
                                    {"Xor", BinaryOp::kXor}};
 
 std::optional<BinaryOp> find_code(std::string_view op) {
@@ -56,8 +49,8 @@ std::optional<BinaryType> find_type(DType dtype) {
   }
 }
 
-BinaryFunction find_function(BinaryOp op, BinaryType type) {
-  return select_elementwise_table(active_isa()).binary[static_cast<int>(op)][static_cast<int>(type)];
+BinaryFunction find_function(BinaryOp op, BinaryType type, int isa) {
+  return select_elementwise_table(usable_isa(isa)).binary[static_cast<int>(op)][static_cast<int>(type)];
 }
 
 Refusal supports(const Problem& problem) {
@@ -67,7 +60,8 @@ Refusal supports(const Problem& problem) {
   if (problem.node.inputs.size() != 2) return "number of inputs";
   if (!all_have_layout(problem, Layout::kPlain)) return "layout";
   std::optional<BinaryType> type = find_type(problem.dtype(0));
-  if (problem.dtype(0) != problem.dtype(1) || !type || find_function(*code, *type) == nullptr) return "dtype";
+  if (problem.dtype(0) != problem.dtype(1) || !type || find_function(*code, *type, problem.target.isa) == nullptr)
+    return "dtype";
   if (*code == BinaryOp::kMod && problem.node.attributes.get_int("fmod", 0) != 0) return "fmod";
   return std::nullopt;
 }
@@ -90,7 +84,7 @@ Status prepare(Prepare& prepare) {
 
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
-  BinaryFunction function = find_function(state.op, state.type);
+  BinaryFunction function = find_function(state.op, state.type, run.isa);
   std::atomic<int32_t> fault{kNoFault};
   auto run_share = [&](int index) {
     for_each_line(state.plan, range_of(state.plan.units, {index, state.shares}),

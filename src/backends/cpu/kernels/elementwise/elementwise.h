@@ -7,9 +7,21 @@
 namespace hussar::cpu {
 
 enum class BinaryOp : int32_t {
-  kAdd, kSub, kMul, kDiv, kMod, kMin, kMax,  // give the type of the operands
-  kEqual, kLess, kLessOrEqual, kGreater, kGreaterOrEqual,  // give bool
-  kAnd, kOr, kXor,  // on bool, give bool
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kMod,
+  kMin,
+  kMax,  // give the type of the operands
+  kEqual,
+  kLess,
+  kLessOrEqual,
+  kGreater,
+  kGreaterOrEqual,  // give bool
+  kAnd,
+  kOr,
+  kXor,  // on bool, give bool
   kCount
 };
 enum class BinaryType : int32_t { kFloat32, kInt32, kInt64, kUInt8, kCount };  // kUInt8 also stands for bool

@@ -141,8 +141,11 @@ void select(const uint8_t* __restrict condition, const void* yes, const void* no
   }
 }
 
-#define HUSSAR_ALL_TYPES(op) \
-  { binary<BinaryOp::op, float>, binary<BinaryOp::op, int32_t>, binary<BinaryOp::op, int64_t>, binary<BinaryOp::op, uint8_t> }
+#define HUSSAR_ALL_TYPES(op)                                                                   \
+  {                                                                                            \
+    binary<BinaryOp::op, float>, binary<BinaryOp::op, int32_t>, binary<BinaryOp::op, int64_t>, \
+        binary<BinaryOp::op, uint8_t>                                                          \
+  }
 #define HUSSAR_DIVISION(op, floats) \
   { floats, divide<BinaryOp::op, int32_t>, divide<BinaryOp::op, int64_t>, divide<BinaryOp::op, uint8_t> }
 #define HUSSAR_INTEGERS(op) \

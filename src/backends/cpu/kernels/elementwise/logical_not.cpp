@@ -29,7 +29,7 @@ Status prepare(Prepare& prepare) {
 
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
-  const ElementwiseTable& table = select_elementwise_table(active_isa());
+  const ElementwiseTable& table = select_elementwise_table(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int index) {
     Range range = range_of(state.count, {index, state.shares});
     table.logical_not(run.inputs[0].as<uint8_t>() + range.begin, run.outputs[0].as<uint8_t>() + range.begin,

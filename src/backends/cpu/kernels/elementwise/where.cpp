@@ -31,7 +31,7 @@ Status prepare(Prepare& prepare) {
 
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
-  const ElementwiseTable& table = select_elementwise_table(active_isa());
+  const ElementwiseTable& table = select_elementwise_table(usable_isa(run.isa));
   const auto* condition = run.inputs[0].as<uint8_t>();
   const BroadcastPlan& plan = state.plan;
   auto select = table.select[state.size == 1 ? 0 : state.size == 2 ? 1 : state.size == 4 ? 2 : 3];
@@ -45,23 +45,22 @@ Status run(const Run& run) {
     return result;
   }();
   run.pool.run(state.shares, [&](int index) {
-    for_each_line(plan, range_of(plan.units, {index, state.shares}),
-                  [&](const int64_t* offsets, int64_t out, int64_t count) {
-                    std::byte* y = run.outputs[0].data + out * state.size;
-                    const std::byte* a = run.inputs[1].data + offsets[1] * state.size;
-                    const std::byte* b = run.inputs[2].data + offsets[2] * state.size;
-                    if (plan.moves[0]) {
-                      return select(condition + offsets[0], a, b, y, count, plan.moves[1], plan.moves[2]);
-                    }
-                    bool yes = condition[offsets[0]] != 0;
-                    const std::byte* side = yes ? a : b;
-                    bool moves = plan.moves[yes ? 1 : 2];
-                    for (int64_t first = 0; first < count; first += kOnes) {
-                      const std::byte* from = side + (moves ? first * state.size : 0);
-                      select(ones.values, from, from, y + first * state.size, std::min(kOnes, count - first), moves,
-                             moves);
-                    }
-                  });
+    for_each_line(
+        plan, range_of(plan.units, {index, state.shares}), [&](const int64_t* offsets, int64_t out, int64_t count) {
+          std::byte* y = run.outputs[0].data + out * state.size;
+          const std::byte* a = run.inputs[1].data + offsets[1] * state.size;
+          const std::byte* b = run.inputs[2].data + offsets[2] * state.size;
+          if (plan.moves[0]) {
+            return select(condition + offsets[0], a, b, y, count, plan.moves[1], plan.moves[2]);
+          }
+          bool yes = condition[offsets[0]] != 0;
+          const std::byte* side = yes ? a : b;
+          bool moves = plan.moves[yes ? 1 : 2];
+          for (int64_t first = 0; first < count; first += kOnes) {
+            const std::byte* from = side + (moves ? first * state.size : 0);
+            select(ones.values, from, from, y + first * state.size, std::min(kOnes, count - first), moves, moves);
+          }
+        });
   });
   return {};
 }

@@ -68,16 +68,11 @@ void copy_rows(const Run& run, const State& state, Range range) {
 template <class Index>
 void copy_share(const Run& run, const State& state, Range range) {
   switch (state.inner_bytes) {
-    case 1:
-      return copy_rows<Index, 1>(run, state, range);
-    case 2:
-      return copy_rows<Index, 2>(run, state, range);
-    case 4:
-      return copy_rows<Index, 4>(run, state, range);
-    case 8:
-      return copy_rows<Index, 8>(run, state, range);
-    default:
-      return copy_rows<Index, 0>(run, state, range);
+    case 1: return copy_rows<Index, 1>(run, state, range);
+    case 2: return copy_rows<Index, 2>(run, state, range);
+    case 4: return copy_rows<Index, 4>(run, state, range);
+    case 8: return copy_rows<Index, 8>(run, state, range);
+    default: return copy_rows<Index, 0>(run, state, range);
   }
 }
 

@@ -69,14 +69,10 @@ void gather_lines(const Run& run, const State& state, Range range, std::atomic<i
 template <class Index>
 void gather_words(const Run& run, const State& state, Range range, std::atomic<int64_t>& bad_element) {
   switch (dtype_size(run.inputs[0].dtype)) {
-    case 1:
-      return gather_lines<Index, uint8_t>(run, state, range, bad_element);
-    case 2:
-      return gather_lines<Index, uint16_t>(run, state, range, bad_element);
-    case 4:
-      return gather_lines<Index, uint32_t>(run, state, range, bad_element);
-    default:
-      return gather_lines<Index, uint64_t>(run, state, range, bad_element);
+    case 1: return gather_lines<Index, uint8_t>(run, state, range, bad_element);
+    case 2: return gather_lines<Index, uint16_t>(run, state, range, bad_element);
+    case 4: return gather_lines<Index, uint32_t>(run, state, range, bad_element);
+    default: return gather_lines<Index, uint64_t>(run, state, range, bad_element);
   }
 }
 
@@ -87,7 +83,8 @@ Status run(const Run& run) {
   if (state.rows == 0) return {};
   run.pool.run(state.shares, [&](int index) {
     Range range = range_of(state.rows, {index, state.shares});
-    wide ? gather_words<int64_t>(run, state, range, bad_element) : gather_words<int32_t>(run, state, range, bad_element);
+    wide ? gather_words<int64_t>(run, state, range, bad_element)
+         : gather_words<int32_t>(run, state, range, bad_element);
   });
   int64_t bad = bad_element.load();
   if (bad < 0) return {};

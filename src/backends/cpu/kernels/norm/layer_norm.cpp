@@ -49,8 +49,13 @@ Status prepare(Prepare& prepare) {
   const Shape& shape = prepare.inputs[0].shape;
   const PlanStep& step = prepare.step;
   int axis = axis_from_front(step.attributes.get_int("axis", -1), shape.rank());
-  State state{shape.elements(0, axis), shape.elements(axis, shape.rank()), step.attributes.get_float("epsilon", 1e-5f),
-              1, step.op == kLayer, -1, -1};
+  State state{shape.elements(0, axis),
+              shape.elements(axis, shape.rank()),
+              step.attributes.get_float("epsilon", 1e-5f),
+              1,
+              step.op == kLayer,
+              -1,
+              -1};
   auto wanted = [&](size_t i) { return i < prepare.outputs.size() && prepare.outputs[i].present(); };
   if (wanted(1)) state.mean_output = 1;
   if (wanted(2)) state.deviation_output = 2;
@@ -64,11 +69,22 @@ Status run(const Run& run) {
   auto optional_input = [&](size_t i) {
     return i < run.inputs.size() && run.inputs[i].present() ? run.inputs[i].f32() : nullptr;
   };
-  auto statistic = [&](int output) { return output < 0 ? nullptr : run.outputs[static_cast<size_t>(output)].f32_out(); };
-  NormRows all{run.inputs[0].f32(), run.outputs[0].f32_out(), state.length, state.length, state.rows, state.length,
-               optional_input(1), optional_input(2), state.epsilon, state.center, statistic(state.mean_output),
+  auto statistic = [&](int output) {
+    return output < 0 ? nullptr : run.outputs[static_cast<size_t>(output)].f32_out();
+  };
+  NormRows all{run.inputs[0].f32(),
+               run.outputs[0].f32_out(),
+               state.length,
+               state.length,
+               state.rows,
+               state.length,
+               optional_input(1),
+               optional_input(2),
+               state.epsilon,
+               state.center,
+               statistic(state.mean_output),
                statistic(state.deviation_output)};
-  const NormTable& table = select_norm_table(active_isa());
+  const NormTable& table = select_norm_table(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int index) {
     Range range = range_of(state.rows, {index, state.shares});
     NormRows part = all;

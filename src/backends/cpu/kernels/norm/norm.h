@@ -17,7 +17,7 @@ struct NormRows {
   const float* bias;   // [length], or null
   float epsilon;
   bool center;
-  float* mean;             // [rows], or null
+  float* mean;               // [rows], or null
   float* inverse_deviation;  // [rows], or null
 };
 

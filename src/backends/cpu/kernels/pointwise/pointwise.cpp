@@ -173,7 +173,7 @@ void run_columns(const Run& run, const State& state, const ProgramTable& table, 
 
 Status run(const Run& run) {
   const auto& state = run.state_as<State>();
-  const ProgramTable& table = select_program_table(active_isa());
+  const ProgramTable& table = select_program_table(usable_isa(run.isa));
   bool one_row = state.rank == 1;
   int64_t total = 1;
   for (int axis = 0; axis < state.rank - (one_row ? 0 : 1); ++axis) total *= state.dims[axis];
@@ -185,8 +185,10 @@ Status run(const Run& run) {
       end = share + 1 == state.shares ? total : end / 16 * 16;
     }
     if (begin >= end) return;
-    if (one_row) run_columns(run, state, table, begin, end);
-    else run_rows(run, state, table, begin, end);
+    if (one_row)
+      run_columns(run, state, table, begin, end);
+    else
+      run_rows(run, state, table, begin, end);
   });
   return {};
 }

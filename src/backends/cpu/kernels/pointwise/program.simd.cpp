@@ -43,86 +43,46 @@ HUSSAR_INLINE Vec sign(Vec a) {
 HUSSAR_INLINE Vec apply(ProgramOp op, Vec a, Vec b, float p0, float p1) {
   const Vec zero = set(0.0f), one = set(1.0f);
   switch (op) {
-    case ProgramOp::kCopy:
-      return b;
-    case ProgramOp::kAdd:
-      return a + b;
-    case ProgramOp::kSub:
-      return a - b;
-    case ProgramOp::kMul:
-      return a * b;
-    case ProgramOp::kDiv:
-      return a / b;
-    case ProgramOp::kMin:
-      return min(a, b);
-    case ProgramOp::kMax:
-      return max(a, b);
-    case ProgramOp::kPow:
-      return power(a, b);
-    case ProgramOp::kPrelu:
-      return select(a < zero, a * b, a);
-    case ProgramOp::kRelu:
-      return max_second(zero, a);
-    case ProgramOp::kClip:
-      return clamp(a, set(p0), set(p1));
-    case ProgramOp::kLeakyRelu:
-      return select(a < zero, a * set(p0), a);
-    case ProgramOp::kElu:
-      return select(zero < a, a, scaled_expm1(a, p0));
-    case ProgramOp::kSelu:
-      return set(p1) * select(zero < a, a, scaled_expm1(a, p0));
-    case ProgramOp::kCelu:
-      return select(zero < a, a, scaled_expm1(a / set(p0), p0));
-    case ProgramOp::kSigmoid:
-      return sigmoid(a);
-    case ProgramOp::kHardSigmoid:
-      return clamp(fma(a, set(p0), set(p1)), zero, one);
-    case ProgramOp::kHardSwish:
-      return a * clamp(fma(a, set(1.0f / 6.0f), set(0.5f)), zero, one);
-    case ProgramOp::kSilu:
-      return silu(a);
-    case ProgramOp::kTanh:
-      return tanh(a);
-    case ProgramOp::kGeluErf:
-      return gelu_erf(a);
-    case ProgramOp::kGeluTanh:
-      return gelu_tanh(a);
-    case ProgramOp::kQuickGelu:
-      return sigmoid_weighted(a, a * set(p0));
-    case ProgramOp::kErf:
-      return erf(a);
-    case ProgramOp::kExp:
-      return exp(a);
-    case ProgramOp::kLog:
-      return log(a);
-    case ProgramOp::kSqrt:
-      return sqrt(a);
-    case ProgramOp::kRsqrt:
-      return one / sqrt(a);
-    case ProgramOp::kReciprocal:
-      return one / a;
-    case ProgramOp::kNeg:
-      return neg(a);
-    case ProgramOp::kAbs:
-      return abs(a);
-    case ProgramOp::kSquare:
-      return a * a;
-    case ProgramOp::kFloor:
-      return floor(a);
-    case ProgramOp::kCeil:
-      return ceil(a);
-    case ProgramOp::kRound:
-      return round(a);
-    case ProgramOp::kSign:
-      return sign(a);
-    case ProgramOp::kSoftplus:
-      return softplus(a);
-    case ProgramOp::kSoftsign:
-      return a / (one + abs(a));
-    case ProgramOp::kMish:
-      return mish(a);
-    case ProgramOp::kThresholdedRelu:
-      return select(a <= set(p0), zero, a);
+    case ProgramOp::kCopy: return b;
+    case ProgramOp::kAdd: return a + b;
+    case ProgramOp::kSub: return a - b;
+    case ProgramOp::kMul: return a * b;
+    case ProgramOp::kDiv: return a / b;
+    case ProgramOp::kMin: return min(a, b);
+    case ProgramOp::kMax: return max(a, b);
+    case ProgramOp::kPow: return power(a, b);
+    case ProgramOp::kPrelu: return select(a < zero, a * b, a);
+    case ProgramOp::kRelu: return max_second(zero, a);
+    case ProgramOp::kClip: return clamp(a, set(p0), set(p1));
+    case ProgramOp::kLeakyRelu: return select(a < zero, a * set(p0), a);
+    case ProgramOp::kElu: return select(zero < a, a, scaled_expm1(a, p0));
+    case ProgramOp::kSelu: return set(p1) * select(zero < a, a, scaled_expm1(a, p0));
+    case ProgramOp::kCelu: return select(zero < a, a, scaled_expm1(a / set(p0), p0));
+    case ProgramOp::kSigmoid: return sigmoid(a);
+    case ProgramOp::kHardSigmoid: return clamp(fma(a, set(p0), set(p1)), zero, one);
+    case ProgramOp::kHardSwish: return a * clamp(fma(a, set(1.0f / 6.0f), set(0.5f)), zero, one);
+    case ProgramOp::kSilu: return silu(a);
+    case ProgramOp::kTanh: return tanh(a);
+    case ProgramOp::kGeluErf: return gelu_erf(a);
+    case ProgramOp::kGeluTanh: return gelu_tanh(a);
+    case ProgramOp::kQuickGelu: return sigmoid_weighted(a, a * set(p0));
+    case ProgramOp::kErf: return erf(a);
+    case ProgramOp::kExp: return exp(a);
+    case ProgramOp::kLog: return log(a);
+    case ProgramOp::kSqrt: return sqrt(a);
+    case ProgramOp::kRsqrt: return one / sqrt(a);
+    case ProgramOp::kReciprocal: return one / a;
+    case ProgramOp::kNeg: return neg(a);
+    case ProgramOp::kAbs: return abs(a);
+    case ProgramOp::kSquare: return a * a;
+    case ProgramOp::kFloor: return floor(a);
+    case ProgramOp::kCeil: return ceil(a);
+    case ProgramOp::kRound: return round(a);
+    case ProgramOp::kSign: return sign(a);
+    case ProgramOp::kSoftplus: return softplus(a);
+    case ProgramOp::kSoftsign: return a / (one + abs(a));
+    case ProgramOp::kMish: return mish(a);
+    case ProgramOp::kThresholdedRelu: return select(a <= set(p0), zero, a);
   }
   return a;
 }

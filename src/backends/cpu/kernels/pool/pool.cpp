@@ -93,7 +93,7 @@ Status run(const Run& run) {
   PoolArgs args = state.args;
   args.input = run.inputs[0].f32();
   args.output = run.outputs[0].f32_out();
-  const PoolTable& table = select_pool_table(active_isa());
+  const PoolTable& table = select_pool_table(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int index) {
     Range range = range_of(state.units, {index, state.shares});
     (state.channels_last ? table.pixels : table.planes)(args, range.begin, range.end);

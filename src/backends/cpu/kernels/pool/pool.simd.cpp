@@ -120,7 +120,8 @@ void output_row(const PoolArgs& args, const float* plane, float* row, int64_t z_
   for (int64_t x = 0; x < args.out[2]; ++x) row[x] = kMax ? -INFINITY : 0.0f;
   for (int64_t z = zs.begin; z < zs.end; ++z) {
     for (int64_t y = ys.begin; y < ys.end; ++y) {
-      const float* x = plane + ((zs.first + z * args.dilation[0]) * args.in[1] + ys.first + y * args.dilation[1]) * width;
+      const float* x =
+          plane + ((zs.first + z * args.dilation[0]) * args.in[1] + ys.first + y * args.dilation[1]) * width;
       for (int64_t tap = 0; tap < args.kernel[2]; ++tap) {
         // 0 <= o * stride + offset < width
         const int64_t offset = tap * args.dilation[2] - args.pad[2];

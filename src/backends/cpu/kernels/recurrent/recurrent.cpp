@@ -188,7 +188,8 @@ void advance(const State& state, const RecurrentTable& table, const Sequence& se
   table.gru_cell(sequence.work, inputs + 2 * hidden, reset, candidate, sequence.h, hidden);
 }
 
-void run_sequence(const Run& run, const State& state, float* scratch, int64_t d, int64_t b, float* work, float* inputs) {
+void run_sequence(const Run& run, const State& state, float* scratch, int64_t d, int64_t b, float* work,
+                  float* inputs) {
   const RecurrentTable& table = select_recurrent_table(active_isa());
   int64_t hidden = state.hidden, place = (d * state.batch + b) * hidden;
   const float* bias = optional_input(run, kBias);

@@ -24,8 +24,8 @@ struct Plan {
   Axis kept[kMaxRank], reduced[kMaxRank];  // loops
   int32_t kept_count, reduced_count;
   bool is_columns;
-  int64_t length, stride;    // of the innermost reduction
-  int64_t columns, pieces;   // of the innermost block when is_columns
+  int64_t length, stride;   // of the innermost reduction
+  int64_t columns, pieces;  // of the innermost block when is_columns
   int64_t units, reduced_loops;
   float scale;
   bool root;
@@ -213,8 +213,7 @@ Status prepare(Prepare& prepare) {
 
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
-  const Plan plan =
-      state.is_planned ? state.plan : plan_reduction(run.step, run.inputs, run.outputs[0], state.threads);
+  const Plan plan = state.is_planned ? state.plan : plan_reduction(run.step, run.inputs, run.outputs[0], state.threads);
   const ReduceTable& table = select_reduce_table(active_isa());
   run.pool.run(plan.shares, [&](int index) {
     reduce_units(plan, table, run.inputs[0].f32(), run.outputs[0].f32_out(),

@@ -122,10 +122,10 @@ void finish(float* y, int64_t count, float scale, bool root) {
 
 }  // namespace
 
-#define HUSSAR_ALL_KINDS(f)                                                                                     \
-  {                                                                                                             \
-    f<ReduceKind::kSum>, f<ReduceKind::kSumAbs>, f<ReduceKind::kSumSquares>, f<ReduceKind::kProduct>,           \
-        f<ReduceKind::kMax>, f<ReduceKind::kMin>                                                                \
+#define HUSSAR_ALL_KINDS(f)                                                                           \
+  {                                                                                                   \
+    f<ReduceKind::kSum>, f<ReduceKind::kSumAbs>, f<ReduceKind::kSumSquares>, f<ReduceKind::kProduct>, \
+        f<ReduceKind::kMax>, f<ReduceKind::kMin>                                                      \
   }
 extern const ReduceTable reduce_table = {HUSSAR_ALL_KINDS(row), HUSSAR_ALL_KINDS(columns), HUSSAR_ALL_KINDS(combine),
                                          finish};

@@ -75,9 +75,7 @@ Refusal supports(const Problem& problem) {
   return std::nullopt;
 }
 
-double cost(const Problem& problem) {
-  return memory_cost(problem, taps_of(problem.node.attributes) > 1 ? 2 : 1);
-}
+double cost(const Problem& problem) { return memory_cost(problem, taps_of(problem.node.attributes) > 1 ? 2 : 1); }
 
 double source_coordinate(const State& state, double scale, int64_t in, int64_t out, int64_t position) {
   auto x = static_cast<double>(position), input = static_cast<double>(in), output = static_cast<double>(out);
@@ -94,14 +92,10 @@ double source_coordinate(const State& state, double scale, int64_t in, int64_t o
 
 double nearest_of(Nearest nearest, double x) {
   switch (nearest) {
-    case Nearest::kRoundPreferFloor:
-      return std::ceil(x - 0.5);
-    case Nearest::kRoundPreferCeil:
-      return std::floor(x + 0.5);
-    case Nearest::kFloor:
-      return std::floor(x);
-    default:
-      return std::ceil(x);
+    case Nearest::kRoundPreferFloor: return std::ceil(x - 0.5);
+    case Nearest::kRoundPreferCeil: return std::floor(x + 0.5);
+    case Nearest::kFloor: return std::floor(x);
+    default: return std::ceil(x);
   }
 }
 
@@ -207,7 +201,7 @@ Status run(const Run& run) {
   args.columns = columns;
   args.input = run.inputs[0].data;
   args.output = run.outputs[0].data;
-  const ResizeTable& table = select_resize_table(active_isa());
+  const ResizeTable& table = select_resize_table(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int index) {
     Range range = range_of(state.lines, {index, state.shares});
     if (state.taps == 1) {

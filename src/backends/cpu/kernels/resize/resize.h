@@ -29,7 +29,7 @@ struct ResizeArgs {
 // All functions write the output rows [begin, end) of images * out_height.
 struct ResizeTable {
   // Weighted sums of floats.
-  void (*pixels)(const ResizeArgs& args, int64_t begin, int64_t end);                    // channels-last
+  void (*pixels)(const ResizeArgs& args, int64_t begin, int64_t end);               // channels-last
   void (*planes)(const ResizeArgs& args, float* line, int64_t begin, int64_t end);  // plain; line: in_width floats
   // Copies of the first tap, of elements of any size.
   void (*nearest_pixels)(const ResizeArgs& args, int64_t begin, int64_t end);

@@ -79,9 +79,9 @@ void nearest_pixels(const ResizeArgs& args, int64_t begin, int64_t end) {
   const int64_t in_step = args.input_pitch * args.element_size, out_step = args.output_pitch * args.element_size;
   char* out = static_cast<char*>(args.output) + begin * args.out_width * out_step;
   for (int64_t row = begin; row < end; ++row) {
-    const char* line = static_cast<const char*>(args.input) +
-                       (row / args.out_height * args.in_height + args.rows[row % args.out_height].index[0]) *
-                           args.in_width * in_step;
+    const char* line =
+        static_cast<const char*>(args.input) +
+        (row / args.out_height * args.in_height + args.rows[row % args.out_height].index[0]) * args.in_width * in_step;
     for (int64_t x = 0; x < args.out_width; ++x, out += out_step) {
       memcpy(out, line + args.columns[x].index[0] * in_step, static_cast<size_t>(bytes));
     }
@@ -93,8 +93,8 @@ void nearest_planes_of(const ResizeArgs& args, int64_t begin, int64_t end) {
   T* out = static_cast<T*>(args.output) + begin * args.out_width;
   for (int64_t row = begin; row < end; ++row, out += args.out_width) {
     const int32_t from = args.rows[row % args.out_height].index[0];
-    const bool same_as_before = row > begin && row % args.out_height > 0 &&
-                                args.rows[row % args.out_height - 1].index[0] == from;
+    const bool same_as_before =
+        row > begin && row % args.out_height > 0 && args.rows[row % args.out_height - 1].index[0] == from;
     if (same_as_before) {
       memcpy(out, out - args.out_width, static_cast<size_t>(args.out_width) * sizeof(T));
       continue;
@@ -106,14 +106,10 @@ void nearest_planes_of(const ResizeArgs& args, int64_t begin, int64_t end) {
 
 void nearest_planes(const ResizeArgs& args, int64_t begin, int64_t end) {
   switch (args.element_size) {
-    case 1:
-      return nearest_planes_of<uint8_t>(args, begin, end);
-    case 2:
-      return nearest_planes_of<uint16_t>(args, begin, end);
-    case 4:
-      return nearest_planes_of<uint32_t>(args, begin, end);
-    default:
-      return nearest_planes_of<uint64_t>(args, begin, end);
+    case 1: return nearest_planes_of<uint8_t>(args, begin, end);
+    case 2: return nearest_planes_of<uint16_t>(args, begin, end);
+    case 4: return nearest_planes_of<uint32_t>(args, begin, end);
+    default: return nearest_planes_of<uint64_t>(args, begin, end);
   }
 }
 

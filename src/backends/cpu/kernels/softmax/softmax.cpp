@@ -1,4 +1,5 @@
-// softmax: Softmax and LogSoftmax in FP32 along any axis of plain tensors, and along the channels of channels-last ones.
+// softmax: Softmax and LogSoftmax in FP32 along any axis of plain tensors, and along the channels of channels-last
+// ones.
 #include "backends/cpu/kernels/softmax/softmax.h"
 
 #include "backends/cpu/kernel_support.h"
@@ -57,7 +58,7 @@ Status run(const Run& run) {
   const State& state = run.state_as<State>();
   const float* x = run.inputs[0].f32();
   float* y = run.outputs[0].f32_out();
-  const SoftmaxTable& table = select_softmax_table(active_isa());
+  const SoftmaxTable& table = select_softmax_table(usable_isa(run.isa));
   if (state.outer * state.length * state.inner == 0) return {};
   run.pool.run(state.shares, [&](int index) {
     Share share{index, state.shares};
@@ -73,8 +74,8 @@ Status run(const Run& run) {
       int64_t outer = unit / blocks, first = unit % blocks;
       int64_t last = std::min(blocks, first + range.end - unit);
       int64_t offset = outer * state.length * state.inner;
-      table.columns({x + offset, y + offset, state.length, state.inner, first * 16,
-                     std::min(last * 16, state.inner), state.log});
+      table.columns(
+          {x + offset, y + offset, state.length, state.inner, first * 16, std::min(last * 16, state.inner), state.log});
       unit += last - first;
     }
   });

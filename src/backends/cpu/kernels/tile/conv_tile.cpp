@@ -46,12 +46,13 @@ Status pack(Packing& packing) {
 Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<State>();
   state = State{};
-  HUSSAR_TRY(fill_conv_args(prepare, state.args));
+  HUSSAR_TRY(fill_conv_args(prepare, false, state.args));
   HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
   const ConvArgs& args = state.args;
   int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
   int64_t pixels = args.batch * args.out[0] * args.out[1] * args.out[2];
-  double flops = 2.0 * static_cast<double>(pixels * args.groups * args.filters) * static_cast<double>(taps * args.channels);
+  double flops =
+      2.0 * static_cast<double>(pixels * args.groups * args.filters) * static_cast<double>(taps * args.channels);
   state.shares = share_count(flops, prepare.threads);
   state.scratch_per_share = tile_scratch_bytes(taps * args.channels);
   prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares);
@@ -66,7 +67,7 @@ Status run(const Run& run) {
   args.filter = run.inputs[1].f32();
   args.output = run.outputs[0].f32_out();
   args.epilogue = make_epilogue(run, state.epilogue, operands);
-  const TileTable& table = select_tile_table(active_isa());
+  const TileTable& table = select_tile_table(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int share) {
     table.conv(args, {share, state.shares}, run.scratch + share * state.scratch_per_share);
   });
@@ -76,7 +77,7 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel conv_tile_kernel = {
-    .name = "conv_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run, .packs_inputs = true};
+    .name = "conv_tile", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
 extern const Tactic conv_tile_tactic = {.kernel = "conv_tile", .supports = supports, .cost = cost, .pack = pack};
 
 }  // namespace hussar

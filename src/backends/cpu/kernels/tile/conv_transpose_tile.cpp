@@ -31,7 +31,8 @@ Refusal supports(const Problem& problem) {
   const Attributes& attributes = problem.node.attributes;
   int64_t group = attributes.get_int("group", 1);
   if (group < 1 || w->constant->shape()[0] % group != 0 || w->constant->elements() == 0) return "group";
-  if (attributes.get_string("auto_pad", "NOTSET") != "NOTSET" || attributes.has("output_shape")) return "automatic pads";
+  if (attributes.get_string("auto_pad", "NOTSET") != "NOTSET" || attributes.has("output_shape"))
+    return "automatic pads";
   return check_epilogue(problem);
 }
 
@@ -70,7 +71,7 @@ Status pack(Packing& packing) {
 Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<State>();
   state = State{};
-  HUSSAR_TRY(fill_conv_args(prepare, state.args));
+  HUSSAR_TRY(fill_conv_args(prepare, false, state.args));
   HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
   const ConvArgs& args = state.args;
   int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
@@ -90,7 +91,7 @@ Status run(const Run& run) {
   args.filter = run.inputs[1].f32();
   args.output = run.outputs[0].f32_out();
   args.epilogue = make_epilogue(run, state.epilogue, operands);
-  const TileTable& table = select_tile_table(active_isa());
+  const TileTable& table = select_tile_table(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int share) {
     table.conv_transpose(args, {share, state.shares}, run.scratch + share * state.scratch_per_share);
   });
@@ -100,7 +101,7 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel conv_transpose_tile_kernel = {
-    .name = "conv_transpose_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run, .packs_inputs = true};
+    .name = "conv_transpose_tile", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
 extern const Tactic conv_transpose_tile_tactic = {
     .kernel = "conv_transpose_tile", .supports = supports, .cost = cost, .pack = pack};
 

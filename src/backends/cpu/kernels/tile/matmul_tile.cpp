@@ -142,6 +142,11 @@ Status prepare(Prepare& prepare) {
   state.n = state.b.columns;
   state.batch = 1;
   for (int axis = 0; axis < state.batch_dims; ++axis) state.batch *= state.batch_shape[axis];
+  bool is_float = prepare.inputs[0].dtype == DType::kFloat32 && prepare.inputs[1].dtype == DType::kFloat32 &&
+                  prepare.outputs[0].dtype == DType::kFloat32 && prepare.inputs[0].layout == Layout::kPlain &&
+                  prepare.outputs[0].layout == Layout::kPlain;
+  HUSSAR_CHECK(is_float, ErrorCode::kPlanIncompatible, "step '{}': operands of the wrong type or layout",
+               prepare.step.name);
   bool fits = state.k == state.b.rows && out.elements() == state.batch * state.m * state.n &&
               (!state.b_is_packed || prepare.inputs[1].shape.elements() >= panel_floats(state.k, state.n));
   HUSSAR_CHECK(fits, ErrorCode::kUsage, "step '{}': a {}x{} matrix cannot be multiplied by a {}x{} one",
@@ -183,7 +188,7 @@ void scale(const State& state, float* c) {
 
 Status run(const Run& run) {
   const auto& state = run.state_as<State>();
-  const TileTable& table = select_tile_table(active_isa());
+  const TileTable& table = select_tile_table(usable_isa(run.isa));
   ProgramOperand operands[kProgramOperands];
   GemmArgs gemm;
   gemm.batch = state.uniform ? state.batch : 1;
@@ -203,7 +208,7 @@ Status run(const Run& run) {
   int64_t b_stride = uniform_stride(state, state.b);
   if (!state.b_is_packed && state.uniform) {
     PackArgs pack_args{b_stride == 0 ? 1 : state.batch, state.k, state.n, gemm.b, b_stride, state.b.row_stride,
-                       state.b.column_stride, packed};
+                       state.b.column_stride,           packed};
     run.pool.run(state.shares, [&](int share) { table.pack(pack_args, {share, state.shares}); });
     gemm.b = packed;
     gemm.b_batch_stride = b_stride == 0 ? 0 : state.packed_floats;
@@ -212,8 +217,14 @@ Status run(const Run& run) {
     if (!state.uniform) {
       gemm.a = run.inputs[0].f32() + offset_of(state, state.a, index);
       gemm.c = run.outputs[0].f32_out() + index * state.m * state.n;
-      PackArgs pack_args{1, state.k, state.n, run.inputs[1].f32() + offset_of(state, state.b, index), 0,
-                         state.b.row_stride, state.b.column_stride, packed};
+      PackArgs pack_args{1,
+                         state.k,
+                         state.n,
+                         run.inputs[1].f32() + offset_of(state, state.b, index),
+                         0,
+                         state.b.row_stride,
+                         state.b.column_stride,
+                         packed};
       if (!state.b_is_packed) {
         run.pool.run(state.shares, [&](int share) { table.pack(pack_args, {share, state.shares}); });
         gemm.b = packed;
@@ -230,7 +241,7 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel matmul_tile_kernel = {
-    .name = "matmul_tile", .state_bytes = sizeof(State), .prepare = prepare, .run = run, .packs_inputs = true};
+    .name = "matmul_tile", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
 extern const Tactic matmul_tile_tactic = {.kernel = "matmul_tile", .supports = supports, .cost = cost, .pack = pack};
 
 }  // namespace hussar

@@ -1,0 +1,42 @@
+// compile: ONNX model -> Plan.
+#pragma once
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hussar/plan.h"
+#include "hussar/status.h"
+
+namespace hussar {
+inline namespace api {
+
+// Every compilation ends by running the plan beside a slower one, without optimizations, on made-up inputs.
+enum class Check {
+  kOff,
+  kQuick,  // a few seconds at most; big models are held against a faster comparison, or not checked at all
+  kFull,   // whatever it takes
+};
+
+struct CompileOptions {
+  // ---- what the plan can do
+  // "x:1x3x224x224,y:1x-1" fixes input dimensions; -1 or an identifier leaves one open. "": as the model says.
+  std::string shapes;
+  // ---- how fast
+  int threads = 0;             // that a run uses; 0: one per core
+  std::string target = "cpu";  // "cpu" (the best of this machine), "cpu:scalar", "cpu:avx2", "cpu:avx512"
+  // ---- trust
+  Check check = Check::kQuick;
+  double tolerance = 1e-3;  // of the check: largest error relative to the output range
+  // ---- for debugging
+  std::vector<std::string> disabled_passes;  // names, or "all"
+  // Told the name of each stage as it begins, on the calling thread.
+  std::function<void(std::string_view stage)> progress;
+};
+
+// kInvalidModel: the message lists everything in the model that is malformed or unsupported. kAccuracy: the check
+// failed; the message names the first step that went wrong. External data must lie in the model's folder or below.
+Result<Plan> compile(const std::string& model_path, const CompileOptions& options = {});
+
+}  // namespace api
+}  // namespace hussar

@@ -1,0 +1,56 @@
+// Reading the options object.
+#include "api/options_json.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace hussar {
+namespace {
+
+using nlohmann::json;
+
+Status read_option(const std::string& key, const json& value, BuildOptions& options) {
+  auto wrong = [&](const char* wanted) { return fail(ErrorCode::kUsage, "option \"{}\" takes {}", key, wanted); };
+  if (key == "shapes") {
+    if (!value.is_string()) return wrong("a string such as \"x:1x3x224x224\"");
+    options.compile.shapes = HUSSAR_TRY(parse_shapes(value.get<std::string>()));
+  } else if (key == "threads") {
+    bool ok = value.is_number_integer() && value.get<int64_t>() >= 0 && value.get<int64_t>() <= 1024;
+    if (!ok) return wrong("an integer from 0 to 1024");
+    options.compile.threads = value.get<int>();
+  } else if (key == "target") {
+    if (!value.is_string()) return wrong("a string such as \"cpu:avx2\"");
+    options.compile.isa = HUSSAR_TRY(parse_target(value.get<std::string>()));
+  } else if (key == "disable_passes") {
+    if (!value.is_array()) return wrong("a list of strings");
+    for (const json& name : value) {
+      if (!name.is_string()) return wrong("a list of strings");
+      options.compile.disabled_passes.push_back(name.get<std::string>());
+    }
+  } else if (key == "self_check") {
+    if (!value.is_string()) return wrong("\"off\", \"quick\" or \"full\"");
+    options.check.level = HUSSAR_TRY(parse_self_check(value.get<std::string>()));
+  } else if (key == "tolerance") {
+    if (!value.is_number()) return wrong("a number");
+    options.check.tolerance = value.get<double>();
+  } else {
+    return fail(ErrorCode::kUsage,
+                "there is no option \"{}\"; known are shapes, threads, target, disable_passes, self_check, tolerance",
+                key);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<BuildOptions> parse_build_options(const char* text) {
+  BuildOptions options;
+  if (text == nullptr || *text == '\0') return options;
+  json object = json::parse(text, nullptr, false);
+  HUSSAR_CHECK(object.is_object(), ErrorCode::kUsage, "the options are not a JSON object: {}", text);
+  for (const auto& [key, value] : object.items()) HUSSAR_TRY(read_option(key, value, options));
+  return options;
+}
+
+}  // namespace hussar

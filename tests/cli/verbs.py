@@ -1,0 +1,267 @@
+"""build, run, bench, compare, inspect: what each one does when all is well, and its own errors."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import zipfile
+
+import tiny_onnx
+from program import ACCURACY, DEVICE, FAILED, MODEL, USAGE, Program, read_npy, write_npy
+
+
+def softmax_of_chain(row: list[float]) -> list[float]:
+    sums = [max(0.0, value + bias) for value, bias in zip(row, (0.5, -0.25, 0.0, 1.0))]
+    powers = [math.exp(value) for value in sums]
+    return [power / sum(powers) for power in powers]
+
+
+def close(left: list[float], right: list[float]) -> bool:
+    return len(left) == len(right) and all(abs(a - b) < 1e-5 for a, b in zip(left, right))
+
+
+# ---- build ---------------------------------------------------------------------------------------------------------
+
+
+def test_build_reports(hussar: Program) -> None:
+    data = hussar("build", hussar.model(), "-o", "m.plan", "--threads", "1", "--json").json
+    assert data["plan_bytes"] == (hussar.folder / "m.plan").stat().st_size
+    check = data["self_check"]
+    assert check["done"] and check["max_relative_error"] <= 1e-3 and check["shapes"] == "x:1x4", check
+    assert data["meta"]["threads"] == "1" and "max relative error" in data["meta"]["self_check"], data
+    assert data["passes"] and all(row["ms"] >= 0 for row in data["passes"])
+    text = hussar("build", "chain.onnx", "-o", "m.plan", "--verbose").out
+    assert "fold_constants" in text and "self-check: max relative error" in text, text
+
+
+def test_build_is_reproducible(hussar: Program) -> None:
+    hussar("build", hussar.model(), "-o", "a.plan")
+    hussar("build", "chain.onnx", "-o", "b.plan")
+    assert (hussar.folder / "a.plan").read_bytes() == (hussar.folder / "b.plan").read_bytes()
+
+
+def test_build_shapes(hussar: Program) -> None:
+    model = hussar.model()
+
+    def input_of(*flags: str) -> str:
+        hussar("build", model, "-o", "m.plan", *flags)
+        return next(line for line in hussar("inspect", "m.plan").out.splitlines() if line.startswith("input"))
+
+    assert "[3x4]" in input_of("--shapes", "x:3x4")
+    assert "[batchx4]" in input_of("--shapes", "x:-1x4")
+    assert "[rowsx4]" in input_of("--shapes", "x:rowsx4")
+    bounds = ("--min-shapes", "x:1x4", "--opt-shapes", "x:2x4", "--max-shapes", "x:9x4")
+    assert "[batchx4]" in input_of(*bounds)
+    data = hussar("inspect", "m.plan", "--json").json
+    assert data["meta"]["shapes_opt"] == "x:2x4" and data["memory"]["shapes"] == "x:2x4", data["meta"]
+    assert "x:2x4" in data["meta"]["self_check"]
+    assert "[5x4]" in input_of("--min-shapes", "x:5x4", "--opt-shapes", "x:5x4", "--max-shapes", "x:5x4")
+
+
+def test_build_refuses_wrong_shapes(hussar: Program) -> None:
+    model = hussar.model()
+    for shapes, says in (
+        ("z:1x4", "'z'"), ("x:1x5", "dimension 1 of 'x'"), ("x:1", "dimensions"), ("x", "NAME:DIM"), ("x:1x-2", "'-2'"),
+        ("x:1x4,x:2x4", "two shapes"), ("x:1xx4", "''"), ("x:99999999999999999999x4", "neither a number"),
+    ):  # fmt: skip
+        hussar("build", model, "-o", "m.plan", "--shapes", shapes, code=USAGE, says=says)
+    hussar("build", model, "-o", "m.plan", "--min-shapes", "x:1x4", code=USAGE, says="go together")
+    hussar(
+        "build", model, "-o", "m.plan", "--min-shapes", "x:4x4", "--opt-shapes", "x:2x4", "--max-shapes", "x:9x4",
+        code=USAGE, says="4 .. 2 .. 9",
+    )  # fmt: skip
+    assert "m.plan" not in hussar.files()
+
+
+def test_build_targets(hussar: Program) -> None:
+    model = hussar.model()
+    found = hussar("doctor", "--json").json["device"]["isa_found"]
+    levels = ["scalar", "avx2", "avx512"]
+    for level in levels:
+        if levels.index(level) > levels.index(found):
+            hussar("build", model, "-o", "no.plan", "--target", f"cpu:{level}", code=DEVICE, says="--self-check off")
+            hussar("build", model, "-o", "yes.plan", "--target", f"cpu:{level}", "--self-check", "off")
+            continue
+        data = hussar("build", model, "-o", "m.plan", "--target", f"cpu:{level}", "--json").json
+        assert data["meta"]["target"] == f"cpu:{level}"
+    assert "no.plan" not in hussar.files()
+    hussar("build", model, "-o", "m.plan", "--target", "cuda", code=DEVICE, says="no GPU backend")
+    hussar("build", model, "-o", "m.plan", "--target", "cpu:mmx", code=USAGE, says="cpu:avx2")
+
+
+def test_build_passes(hussar: Program) -> None:
+    model = hussar.model()
+    hussar("build", model, "-o", "m.plan", "--disable-pass", "no_such_pass", code=USAGE, says="no_such_pass")
+    data = hussar("build", model, "-o", "m.plan", "--disable-pass", "all", "--json").json
+    assert data["passes"] == []
+    data = hussar(
+        "build", model, "-o", "m.plan", "--disable-pass", "fold_constants", "--disable-pass", "drop_training", "--json"
+    ).json
+    names = [row["name"] for row in data["passes"]]
+    assert names and "fold_constants" not in names and "drop_training" not in names
+
+
+def test_build_dump(hussar: Program) -> None:
+    constants = [tiny_onnx.tensor("a", [4], [1, 2, 3, 4]), tiny_onnx.tensor("b", [4], [5, 6, 7, 8])]
+    nodes = [tiny_onnx.node("Add", ["a", "b"], ["ab"]), tiny_onnx.node("Add", ["x", "ab"], ["y"])]
+    content = tiny_onnx.model(nodes, [tiny_onnx.value("x", [4])], [tiny_onnx.value("y", [4])], constants)
+    hussar("build", hussar.model("fold", content), "-o", "m.plan", "--dump", "dump")
+    files = sorted((hussar.folder / "dump").iterdir())
+    assert any("fold_constants" in file.name for file in files), files
+    assert all(file.read_text().strip() for file in files)
+
+
+def test_build_self_check(hussar: Program) -> None:
+    model = hussar.model()
+    data = hussar("build", model, "-o", "m.plan", "--self-check", "off", "--json").json
+    assert data["self_check"]["done"] is False and data["meta"]["self_check"] == "skipped: switched off"
+    assert hussar("build", model, "-o", "m.plan", "--self-check", "full", "--json").json["self_check"]["done"]
+    hussar("build", model, "-o", "m.plan", "--self-check", "maybe", code=USAGE)
+    (hussar.folder / "m.plan").unlink()
+    # No error is below a negative tolerance, so the check must fail and write nothing.
+    hussar("build", model, "-o", "m.plan", "--tolerance", "-1", code=ACCURACY, says="output 'y'")
+    assert "m.plan" not in hussar.files()
+
+
+def test_build_lists_everything_unsupported(hussar: Program) -> None:
+    outcome = hussar("build", hussar.model("unsupported"), "-o", "m.plan", code=MODEL, says="2 unsupported")
+    assert "bad/one" in outcome.err and "bad/two" in outcome.err and "m.plan" not in hussar.files()
+
+
+# ---- run -----------------------------------------------------------------------------------------------------------
+
+
+def test_run_writes_outputs(hussar: Program) -> None:
+    plan = hussar.plan()
+    rows = [[1.0, -2.0, 0.5, 0.0], [3.0, 2.0, 1.0, -9.0]]
+    write_npy(hussar.folder / "x.npy", [2, 4], rows[0] + rows[1])
+    outcome = hussar("run", plan, "--input", "x=x.npy", "-o", "out")
+    assert "y" in outcome.out and "2x4" in outcome.out
+    shape, values = read_npy(hussar.folder / "out/y.npy")
+    assert shape == (2, 4) and close(values, softmax_of_chain(rows[0]) + softmax_of_chain(rows[1]))
+    hussar("run", "chain.onnx", "-i", "x=x.npy", "-o", "direct")
+    assert close(read_npy(hussar.folder / "direct/y.npy")[1], values)
+
+
+def test_run_takes_npz_and_raw(hussar: Program) -> None:
+    plan = hussar.plan("two_inputs")
+    write_npy(hussar.folder / "left.npy", [2, 3], [1, 2, 3, -4, 5, 6])
+    write_npy(hussar.folder / "right.npy", [2, 3], [10, 20, 30, 40, 50, 60])
+    with zipfile.ZipFile(hussar.folder / "both.npz", "w", zipfile.ZIP_STORED) as archive:
+        archive.write(hussar.folder / "left.npy", "left.npy")
+        archive.write(hussar.folder / "right.npy", "right.npy")
+    hussar("run", plan, "--input", "both.npz", "-o", "out")
+    assert read_npy(hussar.folder / "out/total.npy")[1] == [11, 22, 33, 36, 55, 66]
+    assert read_npy(hussar.folder / "out/out_flags.npy")[1] == [1, 2, 3, 0, 5, 6]
+    (hussar.folder / "right.raw").write_bytes(struct.pack("<6f", 1, 1, 1, 1, 1, 1))
+    hussar("run", plan, "--input", "left=left.npy", "--input", "right=right.raw", "-o", "out")
+    assert read_npy(hussar.folder / "out/total.npy")[1] == [2, 3, 4, -3, 6, 7]
+    with zipfile.ZipFile(hussar.folder / "packed.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(hussar.folder / "left.npy", "left.npy")
+    hussar("run", plan, "--input", "packed.npz", code=USAGE, says="compressed")
+
+
+def test_run_says_what_is_missing(hussar: Program) -> None:
+    plan = hussar.plan("two_inputs")
+    outcome = hussar("run", plan, code=USAGE, says="missing inputs")
+    assert "left:float32[2x3]" in outcome.err and "right:float32[2x3]" in outcome.err
+    write_npy(hussar.folder / "x.npy", [2, 3], [0] * 6)
+    hussar("run", plan, "-i", "left=x.npy", code=USAGE, says="right:float32[2x3]")
+    hussar("run", plan, "-i", "wrong=x.npy", code=USAGE, says="no input 'wrong'")
+    hussar("run", plan, "-i", "left=x.npy", "-i", "left=x.npy", code=USAGE, says="twice")
+
+
+# ---- bench ---------------------------------------------------------------------------------------------------------
+
+
+def test_bench_json_contract(hussar: Program) -> None:
+    plan = hussar.plan()
+    data = hussar("bench", plan, "--iterations", "20", "--json", "--per-layer").json
+    latency = data["latency_ms"]
+    assert 0 < latency["min"] <= latency["median"] <= latency["p90"] <= latency["p95"] <= latency["p99"] <= latency["max"]
+    assert latency["min"] <= latency["mean"] <= latency["max"] and data["iterations"] == 20
+    assert data["throughput_per_s"] > 0 and data["load_ms"] > 0 and data["peak_rss_bytes"] > 1 << 20
+    assert data["plan_bytes"] == (hussar.folder / plan).stat().st_size
+    assert data["arena_bytes"] >= data["arena_lower_bound_bytes"] > 0
+    assert data["precision_counts"]["float32"] >= 1 and data["device"]["kind"] == "cpu" and data["device"]["cpu_model"]
+    assert abs(sum(layer["share"] for layer in data["layers"]) - 1) < 1e-6
+    assert all(layer["step"] and layer["kernel"] for layer in data["layers"])
+
+
+def test_bench_text_and_choices(hussar: Program) -> None:
+    plan = hussar.plan()
+    outcome = hussar("bench", plan, "--iterations", "3", "--per-layer", "--threads", "2")
+    assert "GFLOP/s" in outcome.out and "layer/" in outcome.out and "2 threads" in outcome.out
+    assert "the shapes are open" in outcome.err
+    outcome = hussar("bench", plan, "--iterations", "3", "--shapes", "x:7x4", "--json")
+    assert outcome.json["shapes"] == "x:7x4" and "open" not in outcome.err
+    write_npy(hussar.folder / "x.npy", [3, 4], [0] * 12)
+    data = hussar("bench", "chain.onnx", "--iterations", "3", "--load-inputs", "x=x.npy", "--json").json
+    assert data["shapes"] == "x:3x4" and data["kind"] == "compiled" and data["build_ms"] > 0
+    hussar("bench", plan, "--shapes", "x:1x9", code=USAGE, says="dimension 1 of 'x'")
+    hussar("bench", plan, "--threads", "-1", code=USAGE, says="threads")
+
+
+# ---- compare -------------------------------------------------------------------------------------------------------
+
+
+def test_compare_agrees(hussar: Program) -> None:
+    plan = hussar.plan()
+    data = hussar("compare", "chain.onnx", plan, plan, "--json").json
+    assert len(data["comparisons"]) == 2
+    output = data["comparisons"][0]["outputs"][0]
+    assert output["name"] == "y" and output["max_rel"] <= 1e-5 and output["argmax_agree"] == output["argmax_rows"] == 1
+    hussar("compare", "chain.onnx", plan, "--reference", "--tolerance", "1e-5")
+    text = hussar("compare", "chain.onnx", plan, "--layers").out
+    assert "no tensor differs" in text and "SQNR" in text, text
+
+
+def test_compare_names_the_first_bad_tensor_and_node(hussar: Program) -> None:
+    # Without passes every tensor keeps its own step, so the change in the bias shows at its very place.
+    plan = hussar.plan("chain", "--disable-pass", "all")
+    other = hussar.model("other", tiny_onnx.shifted(0.7))
+    outcome = hussar("compare", other, plan, "--layers", "--json", "d.json", code=ACCURACY, says="'sum'")
+    assert "layer/add" in outcome.err
+    first = json.loads((hussar.folder / "d.json").read_text())["comparisons"][0]["first_bad"]
+    assert first["name"] == "sum" and "layer/add" in first["node"] and abs(first["max_abs"] - 0.7) < 1e-5
+    hussar("compare", other, plan, "--tolerance", "10")
+
+
+def test_compare_refuses_unlike_models(hussar: Program) -> None:
+    plan = hussar.plan()
+    hussar("compare", hussar.model("two_inputs"), plan, code=USAGE, says="left:float32[2x3]")
+    hussar("compare", "chain.onnx", "missing.plan", code=FAILED, says="missing.plan")
+
+
+# ---- inspect -------------------------------------------------------------------------------------------------------
+
+
+def test_inspect_model(hussar: Program) -> None:
+    data = hussar("inspect", hussar.model(), "--json").json
+    assert {row["op"]: row["nodes"] for row in data["ops"]} == {"Add": 1, "Relu": 1, "Softmax": 1}
+    assert data["supported"] and data["flops"] > 0 and data["weights"]["bytes"] == 16
+    assert abs(data["weights"]["zeros_share"] - 0.25) < 1e-9 and data["opsets"] == {"ai.onnx": 17}
+    outcome = hussar("inspect", hussar.model("unsupported"), code=MODEL, says="bad/one")
+    assert "NoSuchOperator" in outcome.out and "NO" in outcome.out
+
+
+def test_inspect_sparsity(hussar: Program) -> None:
+    weights = [0.0, 0.0, 1.0, 2.0, 0.0, 1.0, 1.0, 1.0]  # [4][2]: column 0 is 0 1 0 1, column 1 is 0 2 1 1
+    content = tiny_onnx.model(
+        [tiny_onnx.node("Add", ["x", "w"], ["y"])], [tiny_onnx.value("x", [4, 2])], [tiny_onnx.value("y", [4, 2])],
+        [tiny_onnx.tensor("w", [4, 2], weights)],
+    )  # fmt: skip
+    data = hussar("inspect", hussar.model("sparse", content), "--json").json
+    assert abs(data["weights"]["zeros_share"] - 3 / 8) < 1e-9 and data["weights"]["groups_2_4_share"] == 0.5
+
+
+def test_inspect_plan(hussar: Program) -> None:
+    plan = hussar.plan("chain", "--disable-pass", "all")
+    outcome = hussar("inspect", plan, "--verify")
+    assert "plan format" in outcome.out and "verified" in outcome.out and "layer/softmax" in outcome.out
+    data = hussar("inspect", plan, "--shapes", "x:100x4", "--json").json
+    assert data["header"]["written_by"].startswith("hussar ") and data["memory"]["arena_bytes"] >= 1600
+    assert [region["op"] for region in data["regions"]] == ["Add", "Relu", "Softmax"]
+    assert all(region["kernel"] and region["report"] for region in data["regions"])
+    assert "layer/softmax" not in hussar("inspect", plan, "--brief").out

@@ -1,0 +1,70 @@
+/* consumer_c MODEL.onnx PLAN: builds, loads, runs, and provokes errors through the C interface. */
+#include <hussar/hussar.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static int failures = 0;
+
+static void expect(int condition, const char* what) {
+  if (condition) return;
+  printf("failed: %s (%s)\n", what, hussar_last_error());
+  ++failures;
+}
+
+static void check_run(hussar_session* session) {
+  float x[8] = {-1, 2, 0, 0.5F, 3, 3, 3, 3};
+  int64_t dims[2] = {2, 4};
+  hussar_tensor input = {"x", 1, 2, dims, x, sizeof(x)};
+  hussar_tensor output;
+  memset(&output, 0, sizeof(output));
+  expect(hussar_session_run(session, &input, 1, &output, 1) == HUSSAR_OK, "run");
+  if (failures != 0) return;
+  expect(strcmp(output.name, "y") == 0 && output.dtype == 1 && output.rank == 2 && output.dims[0] == 2 &&
+             output.dims[1] == 4 && output.bytes == sizeof(x),
+         "the facts about y");
+  const float* y = (const float*)output.data;
+  for (int row = 0; row < 2; ++row) {
+    float sum = y[row * 4] + y[row * 4 + 1] + y[row * 4 + 2] + y[row * 4 + 3];
+    expect(sum > 0.9999F && sum < 1.0001F, "a row of y sums to 1");
+  }
+}
+
+static void check_errors(hussar_session* session) {
+  float x[4] = {0};
+  int64_t dims[2] = {1, 4};
+  hussar_tensor input = {"x", 1, 2, dims, x, 15};
+  hussar_tensor output;
+  expect(hussar_session_run(session, &input, 1, &output, 1) == HUSSAR_USAGE, "a wrong byte count is refused");
+  expect(strstr(hussar_last_error(), "'x'") != NULL, "the message names the input");
+  input.bytes = 16;
+  input.dtype = 7;
+  expect(hussar_session_run(session, &input, 1, &output, 1) == HUSSAR_USAGE, "a wrong dtype is refused");
+  expect(hussar_session_run(session, NULL, 0, &output, 1) == HUSSAR_USAGE, "a missing input is refused");
+  expect(hussar_session_run(NULL, NULL, 0, NULL, 0) == HUSSAR_USAGE, "a null handle is refused");
+  hussar_plan* plan = NULL;
+  expect(hussar_plan_load("no/such.plan", &plan) == HUSSAR_RUN_FAILED && plan == NULL, "a missing plan is an error");
+}
+
+int main(int count, char** words) {
+  if (count != 3) return 2;
+  expect(strlen(hussar_version()) > 0, "version");
+  expect(hussar_build(words[1], words[2], "{\"threads\": 1, \"target\": \"cpu\"}") == HUSSAR_OK, "build");
+  expect(hussar_build(words[1], words[2], "{\"speed\": 9}") == HUSSAR_USAGE, "an unknown option is refused");
+  expect(hussar_build(words[1], words[2], "[") == HUSSAR_USAGE, "malformed JSON is refused");
+  hussar_plan* plan = NULL;
+  hussar_session* session = NULL;
+  expect(hussar_plan_load(words[2], &plan) == HUSSAR_OK, "load");
+  expect(hussar_plan_input_count(plan) == 1 && hussar_plan_output_count(plan) == 1, "counts");
+  expect(hussar_plan_input_name(plan, 0) != NULL && hussar_plan_input_name(plan, 1) == NULL, "names");
+  expect(hussar_session_create(plan, 0, &session) == HUSSAR_OK, "session");
+  if (failures == 0) {
+    check_run(session);
+    check_errors(session);
+    check_run(session);
+  }
+  hussar_session_destroy(session);
+  hussar_plan_destroy(plan);
+  hussar_plan_destroy(NULL);
+  return failures == 0 ? 0 : 1;
+}

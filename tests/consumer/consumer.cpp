@@ -1,0 +1,81 @@
+// consumer_cpp MODEL.onnx PLAN: compiles, saves, loads, runs twice, and provokes errors through the C++ interface.
+#include <hussar/compile.h>
+#include <hussar/plan.h>
+#include <hussar/session.h>
+#include <hussar/version.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+static int failures = 0;
+
+static void expect(bool condition, const char* what) {
+  if (condition) return;
+  std::printf("failed: %s\n", what);
+  ++failures;
+}
+
+// The model: y = softmax(relu(x + b)) over [batch, 4], b = {0.5, -0.25, 0, 1}.
+static void check_run(hussar::Session& session, int64_t batch) {
+  hussar::Tensor x(hussar::DType::kFloat32, {batch, 4});
+  for (int64_t i = 0; i < x.elements(); ++i) x.data<float>()[i] = static_cast<float>(i % 7) - 3.0F;
+  auto outputs = session.run({{"x", x}});
+  expect(outputs.has_value(), "run");
+  if (!outputs) return;
+  expect(outputs->size() == 1 && (*outputs)[0].shape() == hussar::Shape({batch, 4}), "the shape of y");
+  const float bias[4] = {0.5F, -0.25F, 0.0F, 1.0F};
+  for (int64_t row = 0; row < batch; ++row) {
+    double total = 0, wanted[4];
+    for (int i = 0; i < 4; ++i) {
+      float sum = x.data<float>()[row * 4 + i] + bias[i];
+      wanted[i] = std::exp(sum > 0 ? sum : 0.0);
+      total += wanted[i];
+    }
+    for (int i = 0; i < 4; ++i) {
+      expect(std::abs((*outputs)[0].data<float>()[row * 4 + i] - wanted[i] / total) < 1e-5, "a value of y");
+    }
+  }
+}
+
+int main(int count, char** words) {
+  if (count != 3) return 2;
+  hussar::CompileOptions options;
+  options.threads = 1;
+  int stages = 0;
+  options.progress = [&](std::string_view) { ++stages; };
+  auto plan = hussar::compile(words[1], options);
+  if (!plan) std::printf("%s\n", plan.error().message.c_str());
+  expect(plan.has_value() && stages > 0, "compile");
+  if (!plan) return 1;
+  expect(plan->save(words[2]).has_value(), "save");
+  auto loaded = hussar::Plan::load(words[2]);
+  expect(loaded.has_value(), "load");
+  if (!loaded) return 1;
+  expect(loaded->inputs().size() == 1 && loaded->inputs()[0].name == "x" &&
+             loaded->inputs()[0].dtype == hussar::DType::kFloat32 && loaded->inputs()[0].dims.size() == 2 &&
+             loaded->inputs()[0].dims[0].size == -1 && loaded->inputs()[0].dims[1].size == 4,
+         "the facts about x");
+  expect(loaded->facts().at("hussar_version") == HUSSAR_VERSION, "the version in the plan");
+  auto session = hussar::Session::create(*loaded);
+  expect(session.has_value(), "session");
+  if (!session) return 1;
+  check_run(*session, 1);
+  check_run(*session, 5);
+
+  hussar::Tensor wrong(hussar::DType::kFloat32, {1, 5});
+  auto refused = session->run({{"x", wrong}});
+  expect(!refused && refused.error().code == hussar::ErrorCode::kUsage, "a wrong shape is refused");
+  refused = session->run({{"z", wrong}});
+  expect(!refused && refused.error().message.find("'z'") != std::string::npos, "a wrong name is refused by name");
+  check_run(*session, 2);
+  expect(!hussar::compile("no/such/model.onnx").has_value(), "a missing model is an error");
+  options.target = "abacus";
+  auto bad_target = hussar::compile(words[1], options);
+  expect(!bad_target && bad_target.error().code == hussar::ErrorCode::kUsage, "an unknown target is refused");
+  const char garbage[] = "not a plan";
+  auto bad_plan = hussar::Plan::from_bytes(std::as_bytes(std::span(garbage)));
+  expect(!bad_plan && bad_plan.error().code == hussar::ErrorCode::kPlanIncompatible, "garbage is no plan");
+  return failures == 0 ? 0 : 1;
+}
