@@ -341,7 +341,8 @@ double cost(const Graph& graph) {
 
 Result<int> run(PassContext& context) {
   if (cost(context.graph) == 0) return 0;
-  return rewrite_if_cheaper(context.graph, [](Graph& graph) { return Sinker(graph).run(); }, cost);
+  return rewrite_if_cheaper(
+      context.graph, [](Graph& graph) { return Sinker(graph).run(); }, cost);
 }
 
 }  // namespace

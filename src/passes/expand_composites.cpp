@@ -14,7 +14,8 @@ constexpr std::string_view kKept[] = {"com.microsoft.FusedMatMul"};
 
 bool is_expandable(const Node& node) {
   const OpDef* op = find_op(node.op);
-  if (op == nullptr || op->expand == nullptr || std::find(std::begin(kKept), std::end(kKept), op->name) != std::end(kKept)) {
+  if (op == nullptr || op->expand == nullptr ||
+      std::find(std::begin(kKept), std::end(kKept), op->name) != std::end(kKept)) {
     return false;
   }
   return std::all_of(node.inputs.begin(), node.inputs.end(),

@@ -68,7 +68,8 @@ bool sink(Graph& graph, Node* node) {
     if (like != nullptr && !same_dims(input, like)) return false;
     like = input;
   }
-  Value* result = add_operation(graph, node->name, node->op, inputs, node->attributes, node->output()->dtype, like->dims);
+  Value* result =
+      add_operation(graph, node->name, node->op, inputs, node->attributes, node->output()->dtype, like->dims);
   replace_node(graph, node, "Squeeze", {result, add_integers(graph, node->name + "/axes", *axes)});
   return true;
 }
