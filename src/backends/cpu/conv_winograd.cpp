@@ -78,9 +78,7 @@ double winograd_cost(const Problem& problem, int64_t output) {
   // Of 16 channels of a tile, to the transformed side or back.
   const double transform = output == 2 ? 0.024 : 0.065;
   const double transforms = static_cast<double>(tiles * (panel_count(channels) + panels)) * transform;
-  const double compute = flops / kConvFlopsPerMicrosecond + transforms;
-  return compute / share_count(flops, problem.target.threads) +
-         filter_cost(winograd_filter_floats(output, channels, filter[0]));
+  return conv_cost(problem.target, flops, transforms, winograd_filter_floats(output, channels, filter[0]));
 }
 
 Status pack_winograd(Packing& packing, int64_t output) {
