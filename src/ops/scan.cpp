@@ -1,6 +1,7 @@
 // Scan: runs its body once per slice of its scan inputs. Inputs: initial states, `num_scan_inputs` scan inputs, then
 // `captures` outer values that every iteration sees. The body maps (states, slices, captures) to (states, slices); the
-// slices that it gives are stacked along a new axis.
+// slices that it gives are stacked along a new axis. Opset 8 is read as a Scan over a batch of Scans.
+#include "ops/builder.h"
 #include "ops/control_flow.h"
 #include "ops/op_def.h"
 
@@ -36,10 +37,80 @@ Result<ScanInputs> split_inputs(const Node& node) {
 
 }  // namespace
 
-// Opset 8 had a batch axis and sequence lengths: another operator.
+// Between the Scan over a batch and the Scan over one of its sequences: the scan inputs end after `length` elements
+// (a scalar), and the scan outputs are padded to the whole length again.
+struct Trimming {
+  Value* kept = nullptr;     // [1]: how many elements take part
+  Value* missing = nullptr;  // [2]: the pads along the first axis
+
+  Trimming(Builder& builder, Value* length, Value* sequence)
+      : kept(builder.make("Reshape", {length, builder.integers({1})})) {
+    Value* whole = builder.make("Shape", {sequence}, first_axis());
+    kept = builder.make("Min", {builder.make("Max", {kept, builder.integers({0})}), whole});
+    missing = builder.make("Concat", {builder.integers({0}), builder.make("Sub", {whole, kept})}, axis(0));
+  }
+  Value* trim(Builder& builder, Value* sequence) const {
+    return builder.make("Slice", {sequence, builder.integers({0}), kept, builder.integers({0})});
+  }
+  Value* pad(Builder& builder, Value* sequence) const {
+    return builder.make("Pad", {sequence, missing, nullptr, builder.integers({0})});
+  }
+
+ private:
+  static Attributes axis(int64_t value) {
+    Attributes attributes;
+    attributes.set("axis", value);
+    return attributes;
+  }
+  static Attributes first_axis() {
+    Attributes attributes;
+    attributes.set("start", int64_t{0});
+    attributes.set("end", int64_t{1});
+    return attributes;
+  }
+};
+
+// The body of the Scan over the batch: the node's Scan over one sequence.
+static std::unique_ptr<Graph> batch_body(Node& node, size_t states, size_t scans) {
+  auto graph = std::make_unique<Graph>();
+  Builder builder(*graph, node);
+  auto add_input = [&graph](const Value* outer) {
+    graph->inputs.push_back(graph->add_value(outer->name, outer->dtype));
+    return graph->inputs.back();
+  };
+  Value* length = node.inputs[0] != nullptr ? add_input(node.inputs[0]) : nullptr;
+  std::vector<Value*> inputs;
+  for (size_t i = 1; i < node.inputs.size(); ++i) inputs.push_back(add_input(node.inputs[i]));
+  std::optional<Trimming> trimming;
+  if (length != nullptr) trimming.emplace(builder, length, inputs[states]);
+  for (size_t i = states; trimming && i < states + scans; ++i) inputs[i] = trimming->trim(builder, inputs[i]);
+  Attributes attributes = node.attributes;
+  attributes.erase("directions");
+  attributes.set("scan_input_directions", node.attributes.get_ints("directions"));
+  size_t count = node.body("body")->outputs.size();
+  graph->outputs = builder.make_many("Scan", inputs, count, attributes);
+  graph->nodes().back()->bodies = std::move(node.bodies);
+  for (size_t i = states; trimming && i < count; ++i) graph->outputs[i] = trimming->pad(builder, graph->outputs[i]);
+  return graph;
+}
+
+// Opset 8 ran over a batch (axis 0) of sequences (axis 1), which may have lengths of their own: input 0.
 static Status upgrade(UpgradeContext& context) {
-  HUSSAR_CHECK(context.opset >= 9, ErrorCode::kInvalidModel,
-               "{}: Scan of opset 8 is not supported; export with opset 9 or newer", describe(context.node));
+  if (context.opset >= 9) return {};
+  Node& node = context.node;
+  auto count = static_cast<int64_t>(node.inputs.size()) - 1;
+  int64_t captures = node.attributes.get_int("captures", 0), scans = node.attributes.get_int("num_scan_inputs", 0);
+  HUSSAR_CHECK(scans >= 1 && scans <= count - captures && node.body("body") != nullptr, ErrorCode::kInvalidModel,
+               "{}: {} scan inputs among {} inputs", describe(node), scans, count - captures);
+  HUSSAR_CHECK(std::find(node.inputs.begin() + 1, node.inputs.end(), nullptr) == node.inputs.end(),
+               ErrorCode::kInvalidModel, "{}: a state or scan input is missing", describe(node));
+  auto states = static_cast<size_t>(count - captures - scans);
+  std::unique_ptr<Graph> body = batch_body(node, states, static_cast<size_t>(scans));
+  if (node.inputs[0] == nullptr) node.inputs.erase(node.inputs.begin());
+  node.attributes.erase("directions");
+  node.attributes.set("num_scan_inputs", static_cast<int64_t>(node.inputs.size()) - captures);
+  node.bodies.clear();
+  node.bodies.push_back({"body", std::move(body)});
   return {};
 }
 

@@ -1,5 +1,5 @@
 // A pass: same meaning, less work. One file per pass, src/passes/<name>.cpp, that defines
-// `extern const Pass <name>_pass`; its place in the order is in support/pipeline.cpp.
+// `extern const Pass <name>_pass`; its place in the order is in support/pipeline.cpp, or right after the pass it names.
 #pragma once
 #include <functional>
 #include <span>
@@ -27,6 +27,8 @@ struct Pass {
   std::string_view summary;
   // Returns how many rewrites it made.
   Result<int> (*run)(PassContext&) = nullptr;
+  // The pass that it follows, when the table in support/pipeline.cpp does not list it.
+  std::string_view after = {};
 };
 
 std::span<const Pass* const> all_passes();
@@ -48,7 +50,7 @@ struct PipelineOptions {
 
 // Runs the passes in their order, with inference before and after each that changes the graph.
 Result<std::vector<PassRecord>> run_pipeline(Graph& graph, const PipelineOptions& options);
-// The names of the passes in the order they run.
+// The names of all passes in the order they run.
 std::vector<std::string_view> pipeline_order();
 
 }  // namespace hussar

@@ -38,19 +38,7 @@ int32_t bias_input(const Prepare& prepare) {
   return own && prepare.inputs[2].present() ? 2 : -1;
 }
 
-// Whether the packed weights are as large as the kernels will read them. Factor by factor: the product may overflow.
-static bool fits_packed_weights(const ConvArgs& args, bool depthwise, int64_t elements) {
-  if (depthwise && (args.filters != 1 || args.channels != 1)) return false;
-  const int64_t columns = panel_count(depthwise ? args.groups : args.filters) * kPanelColumns;
-  for (int64_t factor :
-       {args.kernel[0], args.kernel[1], args.kernel[2], args.channels, depthwise ? 1 : args.groups, columns}) {
-    if (factor < 1 || elements % factor != 0) return false;
-    elements /= factor;
-  }
-  return elements == 1;
-}
-
-Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
+Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args) {
   const Attributes& attributes = prepare.step.attributes;
   const Operand& x = prepare.inputs[0];
   const Operand& y = prepare.outputs[0];
@@ -107,9 +95,28 @@ Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
   }
   args.input_pitch = x.pitch;
   args.output_pitch = y.pitch;
-  HUSSAR_CHECK(fits_packed_weights(args, depthwise, prepare.inputs[1].shape.elements()), ErrorCode::kPlanIncompatible,
-               "step '{}': packed weights of the wrong size", prepare.step.name);
   return {};
+}
+
+Status check_packed_weights(const Prepare& prepare, std::initializer_list<int64_t> factors) {
+  int64_t elements = prepare.inputs[1].shape.elements();
+  bool fits = true;
+  for (int64_t factor : factors) {
+    fits = fits && factor >= 1 && elements % factor == 0;
+    if (fits) elements /= factor;
+  }
+  HUSSAR_CHECK(fits && elements == 1, ErrorCode::kPlanIncompatible, "step '{}': packed weights of the wrong size",
+               prepare.step.name);
+  return {};
+}
+
+Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
+  HUSSAR_TRY(fill_conv_geometry(prepare, args));
+  HUSSAR_CHECK(!depthwise || (args.filters == 1 && args.channels == 1), ErrorCode::kPlanIncompatible,
+               "step '{}': not a depthwise convolution", prepare.step.name);
+  const int64_t columns = panel_count(depthwise ? args.groups : args.filters) * kPanelColumns;
+  return check_packed_weights(
+      prepare, {args.kernel[0], args.kernel[1], args.kernel[2], args.channels, depthwise ? 1 : args.groups, columns});
 }
 
 }  // namespace hussar::cpu

@@ -1,5 +1,7 @@
 // What all convolution kernels read from a Conv step.
 #pragma once
+#include <initializer_list>
+
 #include "backends/cpu/kernels/tile/tile.h"
 #include "plan/kernel.h"
 #include "tactics/tactic.h"
@@ -19,8 +21,12 @@ void remember_kernel_shape(Node& node, const Shape& filter);
 // Which input of the step is the convolution's own bias: 2, or -1 when it has none.
 int32_t bias_input(const Prepare& prepare);
 
-// Sizes, strides, pads (auto_pad settled) and pitches from the step's attributes and shapes; no pointers. depthwise:
-// the weights are packed as the panels of taps x channels. Checks everything that the kernels rely on.
+// Sizes, strides, pads (auto_pad settled) and pitches from the step's attributes and shapes; no pointers. Checks
+// everything that the kernels rely on, but for the size of the packed weights.
+Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args);
+// Whether the packed weights are as large as the kernels will read them. Factor by factor: the product may overflow.
+Status check_packed_weights(const Prepare& prepare, std::initializer_list<int64_t> factors);
+// Both, with the weights in the panels of taps * channels x filters, or, depthwise, in those of taps x channels.
 Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args);
 
 }  // namespace hussar::cpu

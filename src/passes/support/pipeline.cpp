@@ -8,7 +8,7 @@
 namespace hussar {
 namespace {
 
-// Each line: the pass, and why it stands where it stands.
+// Each line: the pass, and why it stands where it stands. A pass may also name the one it follows (Pass::after).
 constexpr std::string_view kOrder[] = {
     "drop_training",          // first: nothing below needs to know Dropout, and it hides patterns
     "inline_constant_if",     // before folding: a taken branch exposes its constants to the outer graph
@@ -53,7 +53,19 @@ const Pass* find_pass(std::string_view name) {
 
 }  // namespace
 
-std::vector<std::string_view> pipeline_order() { return {std::begin(kOrder), std::end(kOrder)}; }
+std::vector<std::string_view> pipeline_order() {
+  std::vector<std::string_view> order(std::begin(kOrder), std::end(kOrder));
+  auto place_of = [&](std::string_view name) { return std::find(order.begin(), order.end(), name); };
+  // A pass may follow one that has found its own place only now.
+  for (size_t placed = 0; placed != order.size();) {
+    placed = order.size();
+    for (const Pass* pass : all_passes()) {
+      auto before = place_of(pass->after);
+      if (place_of(pass->name) == order.end() && before != order.end()) order.insert(before + 1, pass->name);
+    }
+  }
+  return order;
+}
 
 Result<std::vector<PassRecord>> run_pipeline(Graph& graph, const PipelineOptions& options) {
   auto is_disabled = [&](std::string_view name) {
@@ -65,7 +77,7 @@ Result<std::vector<PassRecord>> run_pipeline(Graph& graph, const PipelineOptions
   }
   std::vector<PassRecord> records;
   ElementFacts facts = HUSSAR_TRY(infer_graph(graph));
-  for (std::string_view name : kOrder) {
+  for (std::string_view name : pipeline_order()) {
     const Pass* pass = find_pass(name);
     HUSSAR_CHECK(pass != nullptr, ErrorCode::kRunFailed, "the pipeline names the unknown pass '{}'", name);
     if (is_disabled(name)) continue;

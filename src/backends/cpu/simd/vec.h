@@ -15,6 +15,7 @@
 #if defined(__GNUC__) && !defined(__clang__)
 // GCC 12 warns about the don't-care operand inside its own AVX-512 intrinsics.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
 #define HUSSAR_INLINE inline __attribute__((always_inline))

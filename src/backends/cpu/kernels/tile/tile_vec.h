@@ -25,6 +25,8 @@ HUSSAR_INLINE TileVec tile_load(const float* p) { return {_mm_loadu_ps(p)}; }
 HUSSAR_INLINE TileVec tile_set(float x) { return {_mm_set1_ps(x)}; }
 HUSSAR_INLINE void store(float* p, TileVec a) { _mm_storeu_ps(p, a.v); }
 HUSSAR_INLINE TileVec operator+(TileVec a, TileVec b) { return {_mm_add_ps(a.v, b.v)}; }
+HUSSAR_INLINE TileVec operator-(TileVec a, TileVec b) { return {_mm_sub_ps(a.v, b.v)}; }
+HUSSAR_INLINE TileVec operator*(TileVec a, TileVec b) { return {_mm_mul_ps(a.v, b.v)}; }
 HUSSAR_INLINE TileVec fma(TileVec a, TileVec b, TileVec c) { return {_mm_add_ps(_mm_mul_ps(a.v, b.v), c.v)}; }
 HUSSAR_INLINE TileVec min_second(TileVec a, TileVec b) { return {_mm_min_ps(a.v, b.v)}; }
 HUSSAR_INLINE TileVec max_second(TileVec a, TileVec b) { return {_mm_max_ps(a.v, b.v)}; }

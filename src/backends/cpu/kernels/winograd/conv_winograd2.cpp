@@ -1,0 +1,25 @@
+// conv_winograd2: 3 x 3 FP32 convolution of stride 1 by F(2 x 2, 3 x 3).
+#include "backends/cpu/conv_winograd.h"
+
+namespace hussar {
+namespace {
+
+using namespace cpu;
+
+constexpr int64_t kOutput = 2;
+
+double cost(const Problem& problem) { return winograd_cost(problem, kOutput); }
+Status pack(Packing& packing) { return pack_winograd(packing, kOutput); }
+Status prepare(Prepare& prepare) { return prepare_winograd(prepare, kOutput); }
+
+}  // namespace
+
+extern const Kernel conv_winograd2_kernel = {.name = "conv_winograd2",
+                                             .state_bytes = sizeof(WinogradState),
+                                             .checks_shapes = true,
+                                             .prepare = prepare,
+                                             .run = run_winograd};
+extern const Tactic conv_winograd2_tactic = {
+    .kernel = "conv_winograd2", .supports = check_winograd, .cost = cost, .pack = pack};
+
+}  // namespace hussar
