@@ -12,7 +12,7 @@ namespace hussar::cpu {
 
 inline std::vector<Isa> available_levels() {
   std::vector<Isa> levels;
-  for (Isa isa : kAllIsas) {
+  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
     if (isa <= detected_isa()) levels.push_back(isa);
   }
   return levels;

@@ -1,16 +1,16 @@
 // The instruction set levels that the CPU kernels are compiled for, and the dispatch between them.
 //
 // A file named *.simd.cpp is compiled once per level, with that level's compiler flags and with HUSSAR_ISA_NAMESPACE
-// set to scalar, avx2 or avx512; those of the families that CMakeLists.txt names also for amx. It puts everything it
-// defines into that namespace and exports one constant function table; the family's header declares it with
-// HUSSAR_DECLARE_PER_ISA and callers pick the table with select(). Such files include only isa.h, simd/*.h, their
-// family's header, intrinsics and C headers: an inline function of the standard library that was compiled with AVX-512
-// could be the copy that the linker keeps for every CPU.
+// set to scalar, avx2 or avx512. It puts everything it defines into that namespace and exports one constant function
+// table; the family's header declares it with HUSSAR_DECLARE_PER_ISA and callers pick the table with select().
+// Such files include only isa.h, simd/*.h, their family's header, intrinsics and C headers: an inline function of the
+// standard library that was compiled with AVX-512 could be the copy that the linker keeps for every CPU.
 #pragma once
 
 namespace hussar::cpu {
 
-// kAmx: AVX-512 with AVX512_BF16, and AMX tiles with bf16 products.
+// kAmx: AVX-512 with AVX512_BF16, and AMX tiles with bf16 products. Only kernels/amx has code for it (*.amx.cpp,
+// compiled once); all other kernels run their AVX-512 code there.
 enum class Isa : int { kScalar = 0, kAvx2 = 1, kAvx512 = 2, kAmx = 3 };
 inline constexpr Isa kAllIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAmx};
 
@@ -26,36 +26,19 @@ Isa usable_isa(int wanted);
 }  // namespace hussar::cpu
 
 // Declares `const Table name` in each level's namespace and `const Table& select_<name>(Isa)`.
-#define HUSSAR_DECLARE_PER_ISA(Table, name) \
-  HUSSAR_DECLARE_THREE_ISAS(Table, name)    \
-  namespace amx {                           \
-  using avx512::name;                       \
-  }                                         \
-  HUSSAR_DEFINE_SELECT(Table, name)
-
-// The same for a family that has code of its own for the amx level.
-#define HUSSAR_DECLARE_PER_ISA_AND_AMX(Table, name) \
-  HUSSAR_DECLARE_THREE_ISAS(Table, name)            \
-  namespace amx {                                   \
-  extern const Table name;                          \
-  }                                                 \
-  HUSSAR_DEFINE_SELECT(Table, name)
-
-#define HUSSAR_DECLARE_THREE_ISAS(Table, name) \
-  namespace scalar {                           \
-  extern const Table name;                     \
-  }                                            \
-  namespace avx2 {                             \
-  extern const Table name;                     \
-  }                                            \
-  namespace avx512 {                           \
-  extern const Table name;                     \
-  }
-
-#define HUSSAR_DEFINE_SELECT(Table, name)                     \
+#define HUSSAR_DECLARE_PER_ISA(Table, name)                   \
+  namespace scalar {                                          \
+  extern const Table name;                                    \
+  }                                                           \
+  namespace avx2 {                                            \
+  extern const Table name;                                    \
+  }                                                           \
+  namespace avx512 {                                          \
+  extern const Table name;                                    \
+  }                                                           \
   inline const Table& select_##name(::hussar::cpu::Isa isa) { \
     switch (isa) {                                            \
-      case ::hussar::cpu::Isa::kAmx: return amx::name;        \
+      case ::hussar::cpu::Isa::kAmx:                          \
       case ::hussar::cpu::Isa::kAvx512: return avx512::name;  \
       case ::hussar::cpu::Isa::kAvx2: return avx2::name;      \
       default: return scalar::name;                           \

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "backends/cpu/isa.h"
 #include "backends/cpu/kernels/tile/tile_limits.h"
 
 namespace hussar::cpu {
@@ -103,13 +102,7 @@ void pack_conv_transpose_filter(const float* filter, int64_t groups, int64_t fil
 int64_t tile_scratch_bytes(int64_t k) {
   const int64_t padded = (k + kTileChunk - 1) / kTileChunk * kTileChunk;
   const int64_t tile = kTileRowsLimit * padded;
-  int64_t floats = std::max(tile, kBlockFloats);
-  if (active_isa() >= Isa::kAmx) {
-    // A block of split rows, one row tile before it is split, 8 steps of two split panels, the sums of 64 row tiles.
-    const int64_t matrix_tile = matrix_tile_floats(k);
-    floats = std::max(floats, std::max(kMatrixBlockFloats, 2 * matrix_tile) + matrix_tile + 8 * 1024 + 64 * 512);
-  }
-  return (floats + all_lines_floats(k)) * static_cast<int64_t>(sizeof(float));
+  return (std::max(tile, kBlockFloats) + all_lines_floats(k)) * static_cast<int64_t>(sizeof(float));
 }
 
 }  // namespace hussar::cpu

@@ -1,8 +1,8 @@
 // Convolution as a matrix product whose rows of A are gathered from the input, tile by tile: row = output pixel,
 // column k = (kernel position, channel).
+#include "backends/cpu/kernels/tile/tile_core.h"
 #include "backends/cpu/kernels/tile/tile_drivers.h"
 #include "backends/cpu/kernels/tile/tile_gather.h"
-#include "backends/cpu/kernels/tile/tile_product.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 namespace {
@@ -26,8 +26,7 @@ void run_conv(const ConvArgs& args, Share share, void* scratch) {
   float* const lines = static_cast<float*>(scratch);
   float* const memory = lines + all_lines_floats(k);
   for (int64_t group = work.items.begin; group < work.items.end; ++group) {
-    const Product product = {rows,
-                             k,
+    const Product product = {k,
                              args.filters,
                              args.filter + group * panel_floats(k, args.filters),
                              args.output + group * args.filters,

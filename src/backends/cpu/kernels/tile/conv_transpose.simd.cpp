@@ -1,9 +1,9 @@
 // Transposed convolution by phases: the output positions with equal (o + pad) % stride form an ordinary convolution of
 // stride 1 with a subset of the taps (panels.h), so no product is computed for the zeros between the input pixels and
 // nothing is scattered. One matrix product covers a stretch of one output line in one phase.
+#include "backends/cpu/kernels/tile/tile_core.h"
 #include "backends/cpu/kernels/tile/tile_drivers.h"
 #include "backends/cpu/kernels/tile/tile_gather.h"
-#include "backends/cpu/kernels/tile/tile_product.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 namespace {
@@ -71,7 +71,6 @@ void run_stretch(const ConvArgs& args, const Stretch& stretch, int64_t group, Ra
       ((stretch.image * args.out[0] + stretch.z) * args.out[1] + stretch.y) * args.out[2] + stretch.first;
   const int64_t image_floats = args.in[0] * args.in[1] * args.in[2] * args.input_pitch;
   Product product;
-  product.m = stretch.pixels;
   product.k = k;
   product.n = args.filters;
   product.b = args.filter +

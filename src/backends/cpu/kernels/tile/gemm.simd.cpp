@@ -1,9 +1,9 @@
 // Matrix products, and the packing of an activation as their right-hand side.
 #include <xmmintrin.h>
 
+#include "backends/cpu/kernels/tile/tile_core.h"
 #include "backends/cpu/kernels/tile/tile_drivers.h"
 #include "backends/cpu/kernels/tile/tile_gather.h"
-#include "backends/cpu/kernels/tile/tile_product.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 namespace {
@@ -86,8 +86,7 @@ void run_gemm(const GemmArgs& original, Share share, void* scratch) {
   const Work work = share_of_work(args.batch, args.m, panel_count(args.n), share);
   float* const memory = static_cast<float*>(scratch);
   for (int64_t item = work.items.begin; item < work.items.end; ++item) {
-    const Product product = {args.m,
-                             args.k,
+    const Product product = {args.k,
                              args.n,
                              args.b + item * args.b_batch_stride,
                              args.c + item * args.c_batch_stride,

@@ -5,8 +5,6 @@
 // Every function executes one Share of a static partition that depends only on the shapes and on share.count; all
 // shares together compute the result, in any order and from any threads. Each element of C is summed over k in
 // ascending order with one accumulator that starts at the bias, so the result does not depend on the share count.
-// The amx level multiplies operands that are split into two bfloat16 (tile_matrix.h): each product is off by at most
-// 3 x 2^-18 of itself, and an infinity among the operands gives NaN.
 // Nothing is allocated: scratch is tile_scratch_bytes(k) bytes per share that runs at the same time, aligned to 64.
 // Sizes, strides and pitches are in elements. Arguments are trusted: callers check them.
 #pragma once
@@ -93,6 +91,6 @@ struct TileTable {
   void (*conv_transpose)(const ConvArgs& args, Share share, void* scratch);
 };
 
-HUSSAR_DECLARE_PER_ISA_AND_AMX(TileTable, tile_table)
+HUSSAR_DECLARE_PER_ISA(TileTable, tile_table)
 
 }  // namespace hussar::cpu

@@ -24,18 +24,9 @@ struct Work {
   Range panels;
 };
 
-// What packing a row of A costs, in panels of B it could have met, and what a panel of B costs, in rows of A: it is
-// streamed from outer memory and, on the matrix unit, split.
-#if defined(__AMX_BF16__)
-constexpr double kRowCost = 2, kPanelCost = 27;
-constexpr int64_t kRowGrain = 16;
-#else
-constexpr double kRowCost = 1.5, kPanelCost = 4;
-constexpr int64_t kRowGrain = 1;
-#endif
-
-// Cuts items x rows x panels into at most share.count equal rectangles, so that the largest costs least, in units of
-// one row times one panel.
+// Cuts items x rows x panels into at most share.count equal rectangles, so that the largest costs least. The cost of
+// a rectangle in units of one row times one panel: its rows pack A (worth about 1.5 panels) and its panels of B are
+// streamed from outer memory (worth about 4 rows).
 inline Work share_of_work(int64_t items, int64_t rows, int64_t panels, Share share) {
   int64_t best_items = 1, best_rows = 1, best_panels = 1;
   double best = INFINITY;
@@ -43,10 +34,10 @@ inline Work share_of_work(int64_t items, int64_t rows, int64_t panels, Share sha
     for (int64_t r = 1; i * r <= share.count && r <= rows; ++r) {
       const int64_t room = share.count / (i * r);
       const int64_t p = room < panels ? room : panels;
-      const double most_rows = static_cast<double>(((rows + r - 1) / r + kRowGrain - 1) / kRowGrain * kRowGrain);
+      const double most_rows = static_cast<double>((rows + r - 1) / r);
       const double most_panels = static_cast<double>((panels + p - 1) / p);
       const double cost =
-          static_cast<double>((items + i - 1) / i) * (most_rows * (most_panels + kRowCost) + kPanelCost * most_panels);
+          static_cast<double>((items + i - 1) / i) * (most_rows * (most_panels + 1.5) + 4 * most_panels);
       if (cost < best) {
         best = cost;
         best_items = i;
@@ -61,10 +52,9 @@ inline Work share_of_work(int64_t items, int64_t rows, int64_t panels, Share sha
           part_of(rows, best_rows, index / best_panels % best_rows), part_of(panels, best_panels, index % best_panels)};
 }
 
-// One matrix product out of a batch or of the groups of a convolution, of `m` rows in all. c is its row 0, column 0;
-// for the epilogue, row r of C is row + r * row_step of the output, column c is column + c.
+// One matrix product out of a batch or of the groups of a convolution. c is its row 0, column 0; for the epilogue, row
+// r of C is row + r * row_step of the output, column c is column + c.
 struct Product {
-  int64_t m;
   int64_t k;
   int64_t n;
   const float* b;
@@ -126,10 +116,9 @@ inline void run_tile(const Product& product, const float* a, int64_t row, int ro
   run_program(product, row, {buffer, c, panels * 16, product.c_pitch, 0, product.column + first, rows, columns});
 }
 
-// Computes rows x panels of one product in vector registers. pack(row, rows, dst) writes rows of A as [ceil(k /
-// 16)][rows][16].
+// Computes rows x panels of one product. pack(row, rows, dst) writes rows of A as [ceil(k / 16)][rows][16].
 template <class Pack>
-void run_vector_product(const Product& product, Range rows, Range panels, Pack pack, float* scratch) {
+void run_product(const Product& product, Range rows, Range panels, Pack pack, float* scratch) {
   const int64_t total = rows.end - rows.begin;
   if (total <= 0 || panels.begin >= panels.end) return;
   const int64_t row_floats = (product.k + kTileChunk - 1) / kTileChunk * kTileChunk;

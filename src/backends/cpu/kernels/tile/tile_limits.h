@@ -8,17 +8,9 @@ namespace hussar::cpu {
 // at a constant distance from the moving pointer.
 constexpr int64_t kTileChunk = 16;
 // No level has tiles of more rows.
-constexpr int64_t kTileRowsLimit = 16;
+constexpr int64_t kTileRowsLimit = 14;
 // Row tiles are packed in blocks of about this size, which stay in the L2 cache while the panels of B pass by.
 constexpr int64_t kBlockFloats = 96 * 1024;
-
-// The matrix unit: row tiles of 16, split into two bf16 each, in blocks of about 3/4 MB, at most 64 tiles.
-constexpr int64_t kMatrixBlockFloats = 192 * 1024;
-constexpr int64_t matrix_tile_floats(int64_t k) { return (k + 31) / 32 * 32 * 16; }
-constexpr int64_t matrix_block_tiles(int64_t k) {
-  const int64_t fit = kMatrixBlockFloats / (matrix_tile_floats(k) > 0 ? matrix_tile_floats(k) : 1);
-  return fit < 2 ? 2 : fit > 64 ? 64 : fit;
-}
 
 // Rows of A that are not made of whole chunks are first gathered as lines of floats, with room to write one vector too
 // far: all lines of a tile before the first is read, because a load soon after smaller stores to its place is slow;

@@ -1,6 +1,6 @@
 // The matrix unit's eight tile registers as the products use them: 0 to 3 hold sums [row tile][panel], 4 and 5 the row
 // tiles of A, 6 and 7 the panels of B. With HUSSAR_EMULATE_AMX they are plain memory, so that everything around the
-// instructions can be tested where there are none. Internal to kernels/tile, for the amx level.
+// instructions can be tested where there are none. Internal to kernels/amx.
 #pragma once
 #include <immintrin.h>
 #include <stdint.h>
@@ -8,8 +8,6 @@
 #include "backends/cpu/simd/vec.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
-
-constexpr int64_t kMatrixDepth = 32;  // bf16 in a row of a tile
 
 #if defined(HUSSAR_EMULATE_AMX)
 
@@ -110,9 +108,9 @@ HUSSAR_INLINE void store_sums(float* c, int64_t pitch) {
 }
 
 template <int kRows>
-HUSSAR_INLINE void load_rows(const uint16_t* a, int64_t stride) {
-  load_tile<4>(a, 64);
-  if constexpr (kRows > 1) load_tile<5>(a + stride, 64);
+HUSSAR_INLINE void load_rows(const uint16_t* a, int64_t row_bytes) {
+  load_tile<4>(a, row_bytes);
+  if constexpr (kRows > 1) load_tile<5>(a + 8 * row_bytes, row_bytes);
 }
 
 template <int kPanels>
