@@ -13,9 +13,10 @@ Refusal check_matrix_unit(const Problem& problem) {
 }
 
 double matrix_microseconds(const Problem& problem, double rows, double k, double columns) {
-  // Measured on an Emerald Rapids core: about 400 GFLOP/s, of rows in tiles of 16; 10 GB/s of split weights.
+  // Measured on an Emerald Rapids core whose other hyperthread was busy: 150 GFLOP/s, of rows in tiles of 16 (alone it
+  // reaches several times that); 10 GB/s of split weights.
   const double tiled = std::max(16.0, rows);
-  const double compute = 2 * tiled * k * columns / 4e5, weights = 4 * k * columns / 1e4;
+  const double compute = 2 * tiled * k * columns / 1.5e5, weights = 4 * k * columns / 1e4;
   const double split = 4 * rows * k / 1e4;
   return (std::max(compute, weights) + split) / problem.target.threads + 2;
 }
