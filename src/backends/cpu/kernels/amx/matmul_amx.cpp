@@ -46,8 +46,7 @@ Status pack(Packing& packing) {
   const bool transposed = is_transposed(node);
   const int64_t k = b.shape()[transposed ? 1 : 0], n = b.shape()[transposed ? 0 : 1];
   Tensor packed(DType::kBFloat16, {matrix_weight_elements(1, k, n)});
-  pack_matrix_weights(b.data<float>(), 1, k, n, transposed ? 1 : n, transposed ? k : 1,
-                      packed.data<uint16_t>());
+  pack_matrix_weights(b.data<float>(), 1, k, n, transposed ? 1 : n, transposed ? k : 1, packed.data<uint16_t>());
   node.attributes.set("hussar_k", k);
   node.attributes.set("hussar_n", n);
   packing.replace(1, std::move(packed));
