@@ -26,8 +26,9 @@ void remember_kernel_shape(Node& node, const Shape& filter);
 int32_t bias_input(const Prepare& prepare);
 
 // Sizes, strides, pads (auto_pad settled) and pitches from the step's attributes and shapes; no pointers. Checks
-// everything that the kernels rely on, but for the size of the packed weights.
-Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args);
+// everything that the kernels rely on, but for the size of the packed weights, whose elements are of the type
+// `weights`.
+Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args, DType weights = DType::kFloat32);
 // Whether the packed weights are as large as the kernels will read them. Factor by factor: the product may overflow.
 Status check_packed_weights(const Prepare& prepare, std::initializer_list<int64_t> factors);
 // Both, with the weights in the panels of taps * channels x filters, or, depthwise, in those of taps x channels.

@@ -1,5 +1,6 @@
-// attention: hussar.Attention in FP32. The scores of a block of query rows stay in the cache and are never written out
-// as a whole. Keys and values are packed once per head; a few queries (decoding) read them as they are instead.
+// attention: hussar.Attention in FP32. The scores of a few query rows and a block of keys stay in the L1 cache and are
+// never written out as a whole. Keys and values are packed once per head; a few queries (decoding) read them as they
+// are instead.
 #include "backends/cpu/kernels/attention/attention.h"
 
 #include <cmath>
@@ -14,8 +15,7 @@ using namespace cpu;
 
 // Up to so many queries per head it is cheaper not to pack keys and values.
 constexpr int64_t kFewQueries = 4;
-// A block of scores shall stay in half of the L2 cache.
-constexpr int64_t kScoreFloats = 64 * 1024;
+// The query rows of one unit of work.
 constexpr int64_t kBlockRows = 56;
 
 enum Bit : int64_t { kQ = 1, kK = 2, kV = 4, kOut = 8 };
@@ -26,18 +26,22 @@ struct View {
   int64_t at(int64_t batch, int64_t head) const { return offset + batch * batch_stride + head * head_stride; }
 };
 
+// One unit is a block of queries of one head. When the heads alone keep all threads busy, a share packs keys and values
+// of a head right before its units: they are still in that core's cache, and no other core waits for them.
 struct State {
   View q, k, v, y;
   int64_t batch, heads, kv_heads, head_dim, v_head_dim, queries, keys;
   int64_t mask_batch, mask_head, mask_row, mask_column;  // strides
-  float scale;
-  bool causal, packs;
-  int64_t block_rows, blocks, pitch;  // of the scores
-  int64_t key_floats, value_floats;   // panels of one head
-  int64_t tile_floats, share_floats;  // scratch of one share: scores, sums, tiles
+  float scale, softcap;
+  bool causal, packs, packs_apart;
+  bool joins_heads;                  // the query heads of a key head count as rows
+  int64_t rows, blocks;              // of one query head, or of one key head when joined
+  int64_t key_floats, value_floats;  // panels of one head
+  int64_t share_floats;              // scratch of one share
   int32_t pack_shares, shares;
 
-  int64_t units() const { return batch * heads * blocks; }
+  int64_t kv_units() const { return batch * kv_heads; }
+  int64_t units_per_kv() const { return joins_heads ? blocks : heads / kv_heads * blocks; }
 };
 
 Refusal supports(const Problem& problem) {
@@ -72,6 +76,7 @@ void read_form(const Prepare& prepare, State& state) {
   state.v_head_dim = attributes.get_int("v_head_dim", state.head_dim);
   state.scale = attributes.get_float("scale", 1.0f / std::sqrt(static_cast<float>(state.head_dim)));
   state.causal = attributes.get_int("causal", 0) != 0;
+  state.softcap = attributes.get_float("softcap", 0.0f);
   state.batch = q[0];
   state.queries = q[(major & kQ) != 0 ? 2 : 1];
   state.keys = v[(major & kV) != 0 ? 2 : 1];
@@ -89,153 +94,131 @@ void read_form(const Prepare& prepare, State& state) {
   }
 }
 
+// True when cutting `units` equal ones over the threads leaves them busy most of the time.
+bool cuts_evenly(int64_t units, int threads) {
+  int64_t rounds = (units + threads - 1) / threads;
+  return units * 5 >= rounds * threads * 4;
+}
+
 Status prepare(Prepare& prepare) {
   State state{};
   read_form(prepare, state);
   state.packs = state.queries > kFewQueries;
-  state.pitch = (state.keys + 15) / 16 * 16;
-  state.block_rows = std::clamp<int64_t>(kScoreFloats / std::max<int64_t>(state.pitch, 1), 14, kBlockRows);
-  state.block_rows = std::min(state.block_rows, std::max<int64_t>(state.queries, 1));
-  state.blocks = (state.queries + state.block_rows - 1) / state.block_rows;
+  state.joins_heads = state.queries == 1;
+  state.rows = state.joins_heads ? state.heads / state.kv_heads : state.queries;
+  state.blocks = (state.rows + kBlockRows - 1) / kBlockRows;
   state.key_floats = state.packs ? panel_floats(state.head_dim, state.keys) : 0;
   state.value_floats = state.packs ? panel_floats(state.keys, state.v_head_dim) : 0;
-  state.tile_floats = (tile_scratch_bytes(std::max(state.keys, state.head_dim)) + 63) / 64 * 16;
-  state.share_floats = state.block_rows * state.pitch + (state.block_rows + 15) / 16 * 16 + state.tile_floats;
-  double heads = static_cast<double>(state.batch * state.heads);
-  double pairs = heads * static_cast<double>(state.queries * state.keys);
+  double pairs = static_cast<double>(state.batch * state.heads) * static_cast<double>(state.queries * state.keys);
   double microseconds = pairs * static_cast<double>(state.head_dim + state.v_head_dim) / (state.packs ? 4e4 : 1e4);
-  state.shares = share_count(microseconds, prepare.threads, state.units());
-  int64_t kv_units = state.batch * state.kv_heads;
-  double packed = static_cast<double>(kv_units * (state.key_floats + state.value_floats)) * 8 / kBytesPerMicrosecond;
-  state.pack_shares = share_count(packed, prepare.threads, kv_units);
-  prepare.scratch_bytes = sizeof(float) * static_cast<size_t>(kv_units * (state.key_floats + state.value_floats) +
-                                                              state.shares * state.share_floats);
+  double packed =
+      static_cast<double>(state.kv_units() * (state.key_floats + state.value_floats)) * 8 / kBytesPerMicrosecond;
+  state.packs_apart = state.packs && !cuts_evenly(state.kv_units(), prepare.threads);
+  int64_t units = state.kv_units() * (state.packs && !state.packs_apart ? 1 : state.units_per_kv());
+  state.shares = share_count(microseconds + packed, prepare.threads, units);
+  state.pack_shares = share_count(packed, prepare.threads, state.kv_units());
+  int64_t head_floats = state.key_floats + state.value_floats;
+  state.share_floats =
+      state.packs ? attend_scratch_floats(state.head_dim, state.v_head_dim) + (state.packs_apart ? 0 : head_floats)
+                  : direct_scratch_floats(state.head_dim, state.keys);
+  state.share_floats = round_to_panel(state.share_floats);
+  int64_t apart = state.packs_apart ? state.kv_units() * head_floats : 0;
+  prepare.scratch_bytes = sizeof(float) * static_cast<size_t>(apart + state.shares * state.share_floats);
   prepare.state_as<State>() = state;
   return {};
 }
 
-void pack_heads(const Run& run, const State& state, float* keys, float* values, Range range) {
-  const TileTable& table = select_tile_table(usable_isa(run.isa));
-  for (int64_t unit = range.begin; unit < range.end; ++unit) {
-    int64_t batch = unit / state.kv_heads, head = unit % state.kv_heads;
-    PackArgs pack;
+// Packs keys and values of one head to `out`, one after the other.
+void pack_head(const Run& run, const State& state, int64_t kv_unit, float* out) {
+  Isa isa = usable_isa(run.isa);
+  int64_t batch = kv_unit / state.kv_heads, head = kv_unit % state.kv_heads;
+  const float* keys = run.inputs[1].f32() + state.k.at(batch, head);
+  PackArgs pack;
+  if (state.k.column_stride == 1) {
+    select_attention_table(isa).pack_keys({keys, state.k.row_stride, state.keys, state.head_dim, out});
+  } else {
     pack.k = state.head_dim;
     pack.n = state.keys;
-    pack.b = run.inputs[1].f32() + state.k.at(batch, head);
+    pack.b = keys;
     pack.row_stride = state.k.column_stride;
     pack.column_stride = state.k.row_stride;
-    pack.out = keys + unit * state.key_floats;
-    table.pack(pack, {0, 1});
-    pack.k = state.keys;
-    pack.n = state.v_head_dim;
-    pack.b = run.inputs[2].f32() + state.v.at(batch, head);
-    pack.row_stride = state.v.row_stride;
-    pack.column_stride = 1;
-    pack.out = values + unit * state.value_floats;
-    table.pack(pack, {0, 1});
+    pack.out = out;
+    select_tile_table(isa).pack(pack, {0, 1});
   }
+  pack.k = state.keys;
+  pack.n = state.v_head_dim;
+  pack.b = run.inputs[2].f32() + state.v.at(batch, head);
+  pack.row_stride = state.v.row_stride;
+  pack.column_stride = 1;
+  pack.out = out + state.key_floats;
+  select_tile_table(isa).pack(pack, {0, 1});
 }
 
-// The query rows [first, first + rows) of one head.
-struct Block {
-  int64_t batch, head, kv_unit, first, rows;
-  const float* query;
-  float* output;
-  float* scores;
-  float* sums;
-  float* tiles;
-};
-
-AttentionScores scores_of(const Run& run, const State& state, const Block& block) {
-  AttentionScores scores{block.scores, state.pitch, block.rows,     state.keys,        state.keys,
-                         state.scale,  nullptr,     state.mask_row, state.mask_column, block.sums};
-  if (state.causal) scores.first_limit = block.first + state.keys - state.queries + 1;
-  // Without a causal bound every row sees all keys: the limit only grows from row to row.
+// Unit `unit` of the head kv_unit, whose packed keys and values are at `panels`.
+void attend(const Run& run, const State& state, int64_t kv_unit, int64_t unit, const float* panels, float* scratch) {
+  const AttentionTable& table = select_attention_table(usable_isa(run.isa));
+  int64_t batch = kv_unit / state.kv_heads, kv_head = kv_unit % state.kv_heads;
+  int64_t head = kv_head * (state.heads / state.kv_heads) + unit / state.blocks;
+  int64_t first = unit % state.blocks * kBlockRows;
+  AttendArgs args;
+  args.query_stride = state.joins_heads ? state.q.head_stride : state.q.row_stride;
+  args.output_stride = state.joins_heads ? state.y.head_stride : state.y.row_stride;
+  args.rules.mask_row_stride = state.joins_heads ? state.mask_head : state.mask_row;
+  args.rules.mask_column_stride = state.mask_column;
+  args.query = run.inputs[0].f32() + state.q.at(batch, head) + first * args.query_stride;
+  args.output = run.outputs[0].f32_out() + state.y.at(batch, head) + first * args.output_stride;
+  args.rows = std::min(kBlockRows, state.rows - first);
+  args.key_count = state.keys;
+  args.dim = state.head_dim;
+  args.value_dim = state.v_head_dim;
+  args.scale = state.scale;
+  args.rules.softcap = state.softcap;
+  if (state.causal && !state.joins_heads) args.rules.first_limit = first + state.keys - state.queries + 1;
   if (run.inputs.size() > 3 && run.inputs[3].present()) {
-    scores.mask = run.inputs[3].f32() + block.batch * state.mask_batch + block.head * state.mask_head +
-                  block.first * state.mask_row;
+    args.rules.mask =
+        run.inputs[3].f32() + batch * state.mask_batch + head * state.mask_head + first * args.rules.mask_row_stride;
   }
-  return scores;
-}
-
-void attend_packed(const Run& run, const State& state, const Block& block, const float* keys, const float* values) {
-  const TileTable& tile = select_tile_table(usable_isa(run.isa));
-  const AttentionTable& table = select_attention_table(usable_isa(run.isa));
-  AttentionScores scores = scores_of(run, state, block);
-  GemmArgs args;
-  args.m = block.rows;
-  args.n = std::clamp<int64_t>(scores.first_limit + block.rows - 1, 0, state.keys);
-  args.k = state.head_dim;
-  args.a = block.query;
-  args.a_row_stride = state.q.row_stride;
-  args.b = keys + block.kv_unit * state.key_floats;
-  args.c = block.scores;
-  args.c_row_stride = state.pitch;
-  if (args.n > 0) tile.gemm(args, {0, 1}, block.tiles);
-  table.exponentials(scores);
-  args.n = state.v_head_dim;
-  args.k = state.keys;
-  args.a = block.scores;
-  args.a_row_stride = state.pitch;
-  args.b = values + block.kv_unit * state.value_floats;
-  args.c = block.output;
-  args.c_row_stride = state.y.row_stride;
-  tile.gemm(args, {0, 1}, block.tiles);
-  table.scale_rows(block.output, state.y.row_stride, block.rows, state.v_head_dim, block.sums);
-}
-
-void attend_directly(const Run& run, const State& state, const Block& block) {
-  const AttentionTable& table = select_attention_table(usable_isa(run.isa));
-  int64_t kv_head = block.kv_unit % state.kv_heads;
-  const float* key = run.inputs[1].f32() + state.k.at(block.batch, kv_head);
-  const float* value = run.inputs[2].f32() + state.v.at(block.batch, kv_head);
-  for (int64_t i = 0; i < block.rows; ++i) {
-    const float* query = block.query + i * state.q.row_stride;
-    float* scores = block.scores + i * state.pitch;
-    if (state.k.column_stride == 1) {
-      table.dot_rows(key, state.k.row_stride, query, scores, state.keys, state.head_dim);
-    } else {
-      table.sum_rows(key, state.k.column_stride, query, 1.0f, scores, state.head_dim, state.keys);
-    }
+  if (state.packs) {
+    args.keys = panels;
+    args.values = panels + state.key_floats;
+    return table.attend(args, scratch);
   }
-  table.exponentials(scores_of(run, state, block));
-  for (int64_t i = 0; i < block.rows; ++i) {
-    table.sum_rows(value, state.v.row_stride, block.scores + i * state.pitch, block.sums[i],
-                   block.output + i * state.y.row_stride, state.keys, state.v_head_dim);
-  }
+  args.keys = run.inputs[1].f32() + state.k.at(batch, kv_head);
+  args.values = run.inputs[2].f32() + state.v.at(batch, kv_head);
+  args.key_stride = state.k.row_stride;
+  args.key_column_stride = state.k.column_stride;
+  args.value_stride = state.v.row_stride;
+  table.attend_directly(args, scratch);
 }
 
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
-  if (state.units() == 0) return {};
-  auto* keys = reinterpret_cast<float*>(run.scratch);
-  int64_t kv_units = state.batch * state.kv_heads;
-  float* values = keys + kv_units * state.key_floats;
-  float* work = values + kv_units * state.value_floats;
-  if (state.packs) {
-    run.pool.run(state.pack_shares, [&](int index) {
-      pack_heads(run, state, keys, values, range_of(kv_units, {index, state.pack_shares}));
+  int64_t units = state.units_per_kv(), head_floats = state.key_floats + state.value_floats;
+  if (state.kv_units() * units == 0) return {};
+  auto* scratch = reinterpret_cast<float*>(run.scratch);
+  if (!state.packs || state.packs_apart) {
+    float* work = scratch + (state.packs ? state.kv_units() * head_floats : 0);
+    if (state.packs) {
+      run.pool.run(state.pack_shares, [&](int index) {
+        Range range = range_of(state.kv_units(), {index, state.pack_shares});
+        for (int64_t i = range.begin; i < range.end; ++i) pack_head(run, state, i, scratch + i * head_floats);
+      });
+    }
+    run.pool.run(state.shares, [&](int index) {
+      Range range = range_of(state.kv_units() * units, {index, state.shares});
+      for (int64_t i = range.begin; i < range.end; ++i) {
+        attend(run, state, i / units, i % units, scratch + i / units * head_floats, work + index * state.share_floats);
+      }
     });
+    return {};
   }
   run.pool.run(state.shares, [&](int index) {
-    Range range = range_of(state.units(), {index, state.shares});
-    for (int64_t unit = range.begin; unit < range.end; ++unit) {
-      Block block{};
-      block.head = unit / state.blocks % state.heads;
-      block.batch = unit / state.blocks / state.heads;
-      block.kv_unit = block.batch * state.kv_heads + block.head / (state.heads / state.kv_heads);
-      block.first = unit % state.blocks * state.block_rows;
-      block.rows = std::min(state.block_rows, state.queries - block.first);
-      block.query = run.inputs[0].f32() + state.q.at(block.batch, block.head) + block.first * state.q.row_stride;
-      block.output = run.outputs[0].f32_out() + state.y.at(block.batch, block.head) + block.first * state.y.row_stride;
-      block.scores = work + index * state.share_floats;
-      block.sums = block.scores + state.block_rows * state.pitch;
-      block.tiles = block.sums + (state.block_rows + 15) / 16 * 16;
-      if (state.packs) {
-        attend_packed(run, state, block, keys, values);
-      } else {
-        attend_directly(run, state, block);
-      }
+    Range range = range_of(state.kv_units(), {index, state.shares});
+    float* work = scratch + index * state.share_floats;
+    float* panels = work + round_to_panel(attend_scratch_floats(state.head_dim, state.v_head_dim));
+    for (int64_t i = range.begin; i < range.end; ++i) {
+      pack_head(run, state, i, panels);
+      for (int64_t unit = 0; unit < units; ++unit) attend(run, state, i, unit, panels, work);
     }
   });
   return {};

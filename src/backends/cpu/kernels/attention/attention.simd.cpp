@@ -1,131 +1,156 @@
-// Softmax without its division: the rows of the output are scaled instead, which are shorter than those of the scores.
+// The walk over tiles of query rows and blocks of keys. The scores of a tile go row by row through the softmax, which
+// writes the probabilities in the form in which the second product wants them. Over several blocks of keys the softmax
+// is computed online: what is summed up so far is scaled down when a larger score turns up.
 #include "backends/cpu/kernels/attention/attention.h"
 
-#include "backends/cpu/simd/math.h"
+#include "backends/cpu/kernels/attention/attention_parts.h"
+#include "backends/cpu/kernels/attention/attention_rows.h"
+#include "backends/cpu/kernels/tile/tile_kernels.h"
+#include "backends/cpu/panels.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 namespace {
 
-int lanes_left(int64_t i, int64_t count) { return count - i < kLanes ? static_cast<int>(count - i) : kLanes; }
+static_assert(kTileRows <= kAttentionRows && kKeyBlock % kTileChunk == 0);
 
-// Scales and masks one row in place; gives its largest element.
-float prepare_row(const AttentionScores& args, float* x, int64_t row, int64_t count) {
+// The memory of one tile.
+struct Tile {
+  int rows;
+  int64_t first;        // row of the call
+  int64_t score_pitch;  // odd multiples of a cache line keep rows apart in the L1 cache
+  int64_t sums_pitch;
+  float* query;          // [dim / 16][rows][16], scaled
+  float* scores;         // [rows][score_pitch]
+  float* probabilities;  // [keys / 16][rows][16]
+  float* sums;           // [rows][sums_pitch]: probabilities times values
+  float* largest;        // [rows]
+  float* totals;         // [rows]: of the probabilities
+};
+
+void pack_query(const AttendArgs& args, const Tile& tile) {
   const Vec scale = set(args.scale);
-  Vec largest = set(-INFINITY);
-  const float* mask = args.mask == nullptr ? nullptr : args.mask + row * args.mask_row_stride;
-  const Vec one_mask = set(mask != nullptr && args.mask_column_stride == 0 ? *mask : 0.0f);
-  const bool reads_mask = mask != nullptr && args.mask_column_stride != 0;
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    const Vec value = fma(load(x + i), scale, reads_mask ? load(mask + i) : one_mask);
-    store(x + i, value);
-    largest = max_second(value, largest);
-  }
-  float result = max_lanes(largest);
-  if (i < count) {
-    const int n = static_cast<int>(count - i);
-    store_n(x + i, fma(load_n(x + i, n), scale, reads_mask ? load_n(mask + i, n) : one_mask), n);
-    for (; i < count; ++i) result = x[i] > result ? x[i] : result;
-  }
-  return result;
-}
-
-void exponentials(const AttentionScores& args) {
-  for (int64_t row = 0; row < args.rows; ++row) {
-    float* x = args.scores + row * args.pitch;
-    int64_t count = args.first_limit + row;
-    count = count < 0 ? 0 : count > args.columns ? args.columns : count;
-    const float largest = prepare_row(args, x, row, count);
-    // A query whose keys are all hidden gives zeros, not 0 / 0.
-    const Vec shift = set(largest == -INFINITY ? 0.0f : largest);
-    Vec sums = set(0.0f);
-    int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) {
-      const Vec e = exp(load(x + i) - shift);
-      store(x + i, e);
-      sums = sums + e;
-    }
-    float total = sum_lanes(sums);
-    if (i < count) {
-      const int n = static_cast<int>(count - i);
-      store_n(x + i, exp(load_n(x + i, n) - shift), n);
-      for (; i < count; ++i) total += x[i];
-    }
-    for (; i < args.columns; ++i) x[i] = 0.0f;
-    args.inverse_sums[row] = total == 0.0f ? 0.0f : 1.0f / total;
-  }
-}
-
-void scale_rows(float* y, int64_t pitch, int64_t rows, int64_t columns, const float* factors) {
-  for (int64_t row = 0; row < rows; ++row, y += pitch) {
-    const Vec factor = set(factors[row]);
-    for (int64_t c = 0; c < columns; c += kLanes) {
-      const int n = lanes_left(c, columns);
-      store_up_to(y + c, load_up_to(y + c, n) * factor, n);
+  for (int r = 0; r < tile.rows; ++r) {
+    const float* source = args.query + (tile.first + r) * args.query_stride;
+    float* out = tile.query + r * kTileChunk;
+    for (int64_t i = 0; i < args.dim; i += kTileChunk, out += tile.rows * kTileChunk) {
+      for (int k = 0; k < kTileChunk && i + k < args.dim; k += kLanes) {
+        const int64_t left = args.dim - i - k;
+        store(out + k, load_up_to(source + i + k, left < kLanes ? static_cast<int>(left) : kLanes) * scale);
+      }
     }
   }
 }
 
-template <int kCount>
-HUSSAR_INLINE void few_dots(const float* matrix, int64_t pitch, const float* x, float* y, int64_t length) {
-  Vec sums[kCount];
-  for (int r = 0; r < kCount; ++r) sums[r] = set(0.0f);
-  for (int64_t k = 0; k < length; k += kLanes) {
-    const int n = lanes_left(k, length);
-    const Vec value = load_up_to(x + k, n);
-    for (int r = 0; r < kCount; ++r) sums[r] = fma(load_up_to(matrix + r * pitch + k, n), value, sums[r]);
+// c = a x b over all panels of b, plus what c holds already when `adds`.
+void multiply(const float* a, int rows, const float* b, int64_t panel_stride, int64_t k, int64_t panels, float* c,
+              int64_t pitch, bool adds) {
+  alignas(64) static constexpr float kZeros[8 * 16] = {};
+  const int widest = max_panels(rows);
+  for (int64_t panel = 0; panel < panels;) {
+    int step = widest;
+    while (step > panels - panel) step /= 2;
+    float* const target = c + panel * 16;
+    const TileOutput out = {target, pitch, kZeros, adds ? target : nullptr, pitch, -INFINITY, INFINITY, step * 16};
+    tile_kernel(rows, step)(a, b + panel * panel_stride, panel_stride, k, out);
+    panel += step;
   }
-  for (int r = 0; r < kCount; ++r) y[r] = sum_lanes(sums[r]);
 }
 
-void dot_rows(const float* matrix, int64_t pitch, const float* x, float* y, int64_t rows, int64_t length) {
-  int64_t row = 0;
-  for (; row + 8 <= rows; row += 8) few_dots<8>(matrix + row * pitch, pitch, x, y + row, length);
-  for (; row < rows; ++row) few_dots<1>(matrix + row * pitch, pitch, x, y + row, length);
+// The visible keys of row r among those from `begin` on, of which `count` are left.
+HUSSAR_INLINE int64_t visible_keys(const AttendArgs& args, int64_t row, int64_t begin, int64_t count) {
+  const int64_t visible = args.rules.first_limit + row - begin;
+  return visible < 0 ? 0 : visible < count ? visible : count;
 }
 
-// kVectors vectors of columns, over all rows; the last vector has `last` lanes.
-template <int kVectors>
-HUSSAR_INLINE void sum_block(const float* matrix, int64_t pitch, const float* weights, float factor, float* y,
-                             int64_t rows, int last) {
-  Vec even[kVectors], odd[kVectors];
-  for (int v = 0; v < kVectors; ++v) even[v] = odd[v] = set(0.0f);
-  auto add = [&](Vec(&sums)[kVectors], int64_t row) {
-    const Vec weight = set(weights[row]);
-    const float* from = matrix + row * pitch;
-    for (int v = 0; v < kVectors; ++v) {
-      const Vec value = v + 1 < kVectors ? load(from + v * kLanes) : load_up_to(from + v * kLanes, last);
-      sums[v] = fma(value, weight, sums[v]);
-    }
-  };
-  int64_t row = 0;
-  for (; row + 2 <= rows; row += 2) {
-    add(even, row);
-    add(odd, row + 1);
+// The scores of the keys [begin, begin + count) become probabilities.
+void softmax_block(const AttendArgs& args, const Tile& tile, int64_t begin, int64_t count, bool is_first) {
+  float largest[kAttentionRows];
+  const ScoreRules& rules = args.rules;
+  for (int r = 0; r < tile.rows; ++r) {
+    const int64_t row = tile.first + r;
+    const float* mask = rules.mask;
+    if (mask != nullptr) mask += row * rules.mask_row_stride + begin * rules.mask_column_stride;
+    largest[r] = prepare_row(rules, mask, tile.scores + r * tile.score_pitch, visible_keys(args, row, begin, count));
   }
-  if (row < rows) add(even, row);
-  const Vec scale = set(factor);
-  for (int v = 0; v < kVectors; ++v) {
-    const Vec total = (even[v] + odd[v]) * scale;
-    if (v + 1 < kVectors) {
-      store(y + v * kLanes, total);
+  for (int r = 0; r < tile.rows; ++r) {
+    const int64_t end = round_to_panel(visible_keys(args, tile.first + r, begin, count));
+    if (!is_first && tile.largest[r] > largest[r]) largest[r] = tile.largest[r];
+    // A row whose keys are all hidden keeps its minus infinities.
+    const float shift = largest[r] == -INFINITY ? 0.0f : largest[r];
+    const int64_t chunk_stride = tile.rows * kTileChunk;
+    float* const out = tile.probabilities + r * kTileChunk;
+    const float sum = exponentials_of_row(tile.scores + r * tile.score_pitch, shift, end, out, chunk_stride);
+    for (int64_t i = end; i < count; i += kTileChunk) zero16(out + i / kTileChunk * chunk_stride);
+    if (is_first) {
+      tile.totals[r] = sum;
+    } else if (tile.largest[r] == shift) {
+      tile.totals[r] += sum;
     } else {
-      store_up_to(y + v * kLanes, total, last);
+      alignas(64) float factor[kLanes];
+      const Vec shrunk = exp2_nonpositive(set((tile.largest[r] - shift) * kLog2E));
+      store(factor, shrunk);
+      tile.totals[r] = tile.totals[r] * factor[0] + sum;
+      float* const sums = tile.sums + r * tile.sums_pitch;
+      for (int64_t i = 0; i < tile.sums_pitch; i += kLanes) store(sums + i, load(sums + i) * shrunk);
+    }
+    tile.largest[r] = largest[r];
+  }
+}
+
+void store_output(const AttendArgs& args, const Tile& tile) {
+  for (int r = 0; r < tile.rows; ++r) {
+    const Vec factor = set(tile.totals[r] == 0.0f ? 0.0f : 1.0f / tile.totals[r]);
+    const float* sums = tile.sums + r * tile.sums_pitch;
+    float* out = args.output + (tile.first + r) * args.output_stride;
+    for (int64_t i = 0; i < args.value_dim; i += kLanes) {
+      const int64_t left = args.value_dim - i;
+      store_up_to(out + i, load(sums + i) * factor, left < kLanes ? static_cast<int>(left) : kLanes);
     }
   }
 }
 
-void sum_rows(const float* matrix, int64_t pitch, const float* weights, float factor, float* y, int64_t rows,
-              int64_t columns) {
-  int64_t c = 0;
-  for (; c + 4 * kLanes <= columns; c += 4 * kLanes)
-    sum_block<4>(matrix + c, pitch, weights, factor, y + c, rows, kLanes);
-  for (; c < columns; c += kLanes)
-    sum_block<1>(matrix + c, pitch, weights, factor, y + c, rows, lanes_left(c, columns));
+void attend_tile(const AttendArgs& args, const Tile& tile) {
+  pack_query(args, tile);
+  // Behind the last key that the last row sees there is nothing to do; but something must be written.
+  const int64_t keys = visible_keys(args, tile.first + tile.rows - 1, 0, args.key_count);
+  const int64_t value_panels = panel_count(args.value_dim);
+  if (keys == 0) {
+    for (int r = 0; r < tile.rows; ++r) {
+      tile.totals[r] = 0.0f;
+      for (int64_t i = 0; i < tile.sums_pitch; i += 16) zero16(tile.sums + r * tile.sums_pitch + i);
+    }
+  }
+  for (int64_t begin = 0; begin < keys; begin += kKeyBlock) {
+    const int64_t count = keys - begin < kKeyBlock ? keys - begin : kKeyBlock;
+    multiply(tile.query, tile.rows, args.keys + begin * args.dim, 16 * args.dim, args.dim, panel_count(count),
+             tile.scores, tile.score_pitch, false);
+    softmax_block(args, tile, begin, count, begin == 0);
+    multiply(tile.probabilities, tile.rows, args.values + begin * 16, 16 * args.key_count, count, value_panels,
+             tile.sums, tile.sums_pitch, begin != 0);
+  }
+  store_output(args, tile);
+}
+
+void attend(const AttendArgs& args, float* scratch) {
+  const int64_t tiles = (args.rows + kTileRows - 1) / kTileRows;
+  Tile tile;
+  tile.score_pitch = kKeyBlock + 16;
+  tile.sums_pitch = round_to_panel(args.value_dim);
+  tile.query = scratch;
+  tile.scores = tile.query + kAttentionRows * round_to_panel(args.dim);
+  tile.probabilities = tile.scores + kAttentionRows * tile.score_pitch;
+  tile.sums = tile.probabilities + kAttentionRows * (kKeyBlock + 16);
+  tile.largest = tile.sums + kAttentionRows * tile.sums_pitch;
+  tile.totals = tile.largest + 16;
+  for (int64_t i = 0; i < tiles; ++i) {
+    tile.first = args.rows * i / tiles;
+    tile.rows = static_cast<int>(args.rows * (i + 1) / tiles - tile.first);
+    attend_tile(args, tile);
+  }
 }
 
 }  // namespace
 
-extern const AttentionTable attention_table = {exponentials, scale_rows, dot_rows, sum_rows};
+extern const AttentionTable attention_table = {attend, attend_directly, pack_keys};
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE
