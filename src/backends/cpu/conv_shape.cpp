@@ -37,7 +37,7 @@ struct ConvRates {
 };
 static ConvRates conv_rates(const Target& target) {
   switch (static_cast<Isa>(target.isa)) {
-    case Isa::kAvx512: return {1.1e5, 5.2e4};
+    case Isa::kAvx512: return {1.1e5, 3e4};
     case Isa::kAvx2: return {1.1e5, 7e3};
     default: return {2.8e4, 2e4};
   }
