@@ -5,7 +5,7 @@ A stage is a command; what it counts is read from its own summary line. A stage 
 without having counted a failure is one failure. Failures that a stage knows to be errors of the test's own data
 (tests/conformance/known_data_errors.txt) have a column of their own. Exit status: 0 when nothing else failed, else 1.
 
-    tests/run_all.py                             # everything but the sanitizer builds
+    tests/run_all.py                             # everything
     tests/run_all.py --only checks,unit          # some stages
     tests/run_all.py --list
 """
@@ -27,7 +27,7 @@ DATA_ERRORS = re.compile(r"^(\d+) of the failures are known errors of the data$"
 CTEST = re.compile(r"tests passed, (\d+) tests? failed out of (\d+)")
 CTEST_SKIPPED = re.compile(r"\*\*\*Skipped|\(Skipped\)$")
 # Of the unit tests, those whose subject is bytes from outside or memory: the ones that sanitizers can say more about.
-ADDRESS_TESTS = "^(BadInput|BadPlan|Hostile|Files|WireReader|Import|Plan|Session|Memory|Dim|Convert|Graph|Program)"
+ADDRESS_TESTS = "^(BadInput|BadPlan|Hostile|Files|WireReader|Import|Plan|Session|Memory|Dim|Convert|Graph|ForgedPlan)"
 THREAD_TESTS = "^(Threads|ThreadPool)"
 
 
@@ -37,7 +37,6 @@ class Stage:
     commands: list[list]
     environment: dict[str, str] = field(default_factory=dict)
     needs: pathlib.Path | None = None  # the stage is left out, loudly, when this is absent
-    on_request: bool = False  # a build of its own: runs when --only names it (make sanitize)
 
 
 @dataclass
@@ -84,14 +83,12 @@ def all_stages(build: pathlib.Path, jobs: int) -> list[Stage]:
             [*build_commands(address, jobs, ["hussar_tests"], *sanitize, "-DHUSSAR_SANITIZE=address,undefined"),
              ctest(address, jobs, "-R", ADDRESS_TESTS)],
             environment={"HUSSAR_MUTATIONS": "20000", **fatal},
-            on_request=True,
         ),
         Stage(
             "threads",
             [*build_commands(thread, jobs, ["hussar_tests"], *sanitize, "-DHUSSAR_SANITIZE=thread"),
              ctest(thread, 1, "-R", THREAD_TESTS)],
             environment={"TSAN_OPTIONS": "halt_on_error=1"},
-            on_request=True,
         ),
     ]  # fmt: skip
 
@@ -174,7 +171,7 @@ def main() -> int:
         print("\n".join(stage.name for stage in stages))
         return 2 if unknown else 0
     outcomes = {stage.name: run_stage(stage) for stage in stages
-                if stage.name in wanted or (not wanted and not stage.on_request)}  # fmt: skip
+                if stage.name in wanted or not wanted}  # fmt: skip
     print(f"\n{'stage':34}{'passed':>8}{'failed':>8}{'bad data':>10}{'skipped':>9}{'seconds':>9}")
     for name, outcome in outcomes.items():
         counts = f"{outcome.passed:8}{outcome.failed:8}{outcome.data_errors:10}{outcome.skipped:9}"

@@ -102,7 +102,7 @@ Result<NamedShapes> shapes_of_range(const ShapeRange& range) {
 
 Result<int> parse_target(std::string_view text) {
   if (text == "cpu") return -1;
-  for (cpu::Isa isa : {cpu::Isa::kScalar, cpu::Isa::kAvx2, cpu::Isa::kAvx512}) {
+  for (cpu::Isa isa : cpu::kAllIsas) {
     if (text == std::string("cpu:") + cpu::isa_name(isa)) return static_cast<int>(isa);
   }
   HUSSAR_CHECK(text.substr(0, 4) != "cuda", ErrorCode::kDeviceUnavailable,

@@ -38,7 +38,7 @@ int32_t bias_input(const Prepare& prepare) {
   return own && prepare.inputs[2].present() ? 2 : -1;
 }
 
-Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args) {
+Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args, DType weights) {
   const Attributes& attributes = prepare.step.attributes;
   const Operand& x = prepare.inputs[0];
   const Operand& y = prepare.outputs[0];
@@ -49,9 +49,8 @@ Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args) {
   Ints pads = attributes.get_ints("pads", Ints(static_cast<size_t>(spatial) * 2, 0));
   std::string auto_pad = attributes.get_string("auto_pad", "NOTSET");
   auto want = static_cast<size_t>(spatial);
-  bool is_float = x.dtype == DType::kFloat32 && y.dtype == DType::kFloat32 &&
-                  prepare.inputs[1].dtype == DType::kFloat32 && x.layout == Layout::kChannelsLast &&
-                  y.layout == Layout::kChannelsLast;
+  bool is_float = x.dtype == DType::kFloat32 && y.dtype == DType::kFloat32 && prepare.inputs[1].dtype == weights &&
+                  x.layout == Layout::kChannelsLast && y.layout == Layout::kChannelsLast;
   int32_t bias = bias_input(prepare);
   if (bias >= 0) {
     const Operand& operand = prepare.inputs[static_cast<size_t>(bias)];

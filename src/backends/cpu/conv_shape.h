@@ -14,6 +14,11 @@ Refusal check_conv(const Problem& problem);
 // Two per multiply-add; symbolic dimensions count as 64.
 double conv_flops(const Problem& problem);
 
+// What the costs of the convolutions are made of. One thread's multiplications and additions in register tiles, and the
+// part of the time to read packed weights from memory that they do not hide; threads share the memory.
+inline constexpr double kConvFlopsPerMicrosecond = 1.1e5;
+inline double filter_cost(int64_t floats) { return static_cast<double>(floats) * sizeof(float) / 5.2e4; }
+
 // Packed weights no longer tell the kernel's size: it is kept in the attributes kernel_shape and hussar_channels
 // (channels per group).
 void remember_kernel_shape(Node& node, const Shape& filter);
@@ -22,8 +27,9 @@ void remember_kernel_shape(Node& node, const Shape& filter);
 int32_t bias_input(const Prepare& prepare);
 
 // Sizes, strides, pads (auto_pad settled) and pitches from the step's attributes and shapes; no pointers. Checks
-// everything that the kernels rely on, but for the size of the packed weights.
-Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args);
+// everything that the kernels rely on, but for the size of the packed weights, whose elements are of the type
+// `weights`.
+Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args, DType weights = DType::kFloat32);
 // Whether the packed weights are as large as the kernels will read them. Factor by factor: the product may overflow.
 Status check_packed_weights(const Prepare& prepare, std::initializer_list<int64_t> factors);
 // Both, with the weights in the panels of taps * channels x filters, or, depthwise, in those of taps x channels.

@@ -70,10 +70,17 @@ double winograd_cost(const Problem& problem, int64_t output) {
   const Shape& filter = problem.input(1)->constant->shape();
   const Dims& y = *problem.output()->dims;
   auto size = [&](size_t axis) { return y[axis].is_constant() ? y[axis].value() : 64; };
-  const double tiles = static_cast<double>(size(0) * winograd_tiles(output, size(2)) * winograd_tiles(output, size(3)));
-  const double positions = static_cast<double>(winograd_positions(output));
-  const double channels = static_cast<double>(filter[1]), panels = static_cast<double>(panel_count(filter[0]));
-  return 2 * tiles * positions * channels * panels * 16 / (8e4 * problem.target.threads);
+  const int64_t tiles = size(0) * winograd_tiles(output, size(2)) * winograd_tiles(output, size(3));
+  const int64_t channels = filter[1], panels = panel_count(filter[0]);
+  const double products = static_cast<double>(tiles * winograd_positions(output) * panels * kPanelColumns);
+  // A register tile starts and ends in the time of about four channels.
+  const double flops = 2 * products * static_cast<double>(channels + 4);
+  // Of 16 channels of a tile, to the transformed side or back.
+  const double transform = output == 2 ? 0.024 : 0.065;
+  const double transforms = static_cast<double>(tiles * (panel_count(channels) + panels)) * transform;
+  const double compute = flops / kConvFlopsPerMicrosecond + transforms;
+  return compute / share_count(flops, problem.target.threads) +
+         filter_cost(winograd_filter_floats(output, channels, filter[0]));
 }
 
 Status pack_winograd(Packing& packing, int64_t output) {

@@ -2,11 +2,12 @@
 #include "backends/cpu/isa.h"
 
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <initializer_list>
 
 namespace hussar::cpu {
 namespace {
@@ -15,6 +16,28 @@ uint64_t saved_register_state() {
   uint32_t low = 0, high = 0;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+// Linux lets a process use the tile registers once it has asked.
+bool may_use_tiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+bool has_amx(uint64_t state) {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) == 0) return false;
+  constexpr uint32_t kAvx512Bf16 = 1u << 5;
+  if ((eax & kAvx512Bf16) == 0) return false;
+#if defined(HUSSAR_EMULATE_AMX)
+  static_cast<void>(state);
+  return true;
+#else
+  constexpr uint32_t kAmxBf16AndTile = 1u << 22 | 1u << 24;
+  constexpr uint64_t kTileState = 0x60000;  // configuration and data
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & kAmxBf16AndTile) != kAmxBf16AndTile) return false;
+  return (state & kTileState) == kTileState && may_use_tiles();
+#endif
 }
 
 Isa detect() {
@@ -29,7 +52,7 @@ Isa detect() {
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (ebx & bit_AVX2) == 0) return Isa::kScalar;
   const uint32_t avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
   if ((ebx & avx512) != avx512 || (state & kZmmState) != kZmmState) return Isa::kAvx2;
-  return Isa::kAvx512;
+  return has_amx(state) ? Isa::kAmx : Isa::kAvx512;
 }
 
 // An unknown name in HUSSAR_ISA asks for nothing.
@@ -37,7 +60,7 @@ Isa choose() {
   const Isa best = detected_isa();
   const char* wish = std::getenv("HUSSAR_ISA");
   if (wish == nullptr) return best;
-  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+  for (Isa isa : kAllIsas) {
     if (std::strcmp(wish, isa_name(isa)) == 0) return isa < best ? isa : best;
   }
   return best;
@@ -62,6 +85,7 @@ Isa usable_isa(int wanted) {
 
 const char* isa_name(Isa isa) {
   switch (isa) {
+    case Isa::kAmx: return "amx";
     case Isa::kAvx512: return "avx512";
     case Isa::kAvx2: return "avx2";
     default: return "scalar";

@@ -9,10 +9,13 @@
 
 namespace hussar::cpu {
 
-enum class Isa : int { kScalar = 0, kAvx2 = 1, kAvx512 = 2 };
+// kAmx: AVX-512 with AVX512_BF16, and AMX tiles with bf16 products. Only kernels/amx has code for it (*.amx.cpp,
+// compiled once); all other kernels run their AVX-512 code there.
+enum class Isa : int { kScalar = 0, kAvx2 = 1, kAvx512 = 2, kAmx = 3 };
+inline constexpr Isa kAllIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAmx};
 
-// The best level of this machine, or the lower one that the environment variable HUSSAR_ISA (scalar, avx2, avx512)
-// asks for. Decided once per process.
+// The best level of this machine, or the lower one that the environment variable HUSSAR_ISA (scalar, avx2, avx512,
+// amx) asks for. Decided once per process.
 Isa active_isa();
 // What CPUID and the operating system allow, whatever HUSSAR_ISA says.
 Isa detected_isa();
@@ -35,6 +38,7 @@ Isa usable_isa(int wanted);
   }                                                           \
   inline const Table& select_##name(::hussar::cpu::Isa isa) { \
     switch (isa) {                                            \
+      case ::hussar::cpu::Isa::kAmx:                          \
       case ::hussar::cpu::Isa::kAvx512: return avx512::name;  \
       case ::hussar::cpu::Isa::kAvx2: return avx2::name;      \
       default: return scalar::name;                           \
