@@ -3,7 +3,8 @@
 // Inputs: q, k, v, and an optional float mask that is added to the scores and broadcasts to [B][heads][Q][K]. A query
 // whose keys are all at -infinity gives zeros.
 // Attributes: heads; kv_heads (default heads; a divisor of it: consecutive query heads share one); head_dim; v_head_dim
-// (default head_dim); scale (default 1/sqrt(head_dim)); causal=1: query i sees the keys up to i + K - Q.
+// (default head_dim); scale (default 1/sqrt(head_dim)); causal=1: query i sees the keys up to i + K - Q; softcap c > 0:
+// scaled scores s become c tanh(s / c), before the mask.
 // head_major has one bit per tensor (1 q, 2 k, 4 v, 8 output). A tensor with its bit is [B][heads][length][dim], one
 // without is [B][length][width], where head h begins at column <q|k|v>_offset + h * dim: so one tensor may hold q, k
 // and v side by side. k_transposed=1: k is [B][kv_heads][head_dim][K].
@@ -19,6 +20,7 @@ enum Bit : int64_t { kQ = 1, kK = 2, kV = 4, kOut = 8 };
 struct Form {
   int64_t heads, kv_heads, head_dim, v_head_dim, head_major;
   bool causal, k_transposed;
+  double softcap;
 
   bool is_head_major(Bit bit) const { return (head_major & bit) != 0; }
 };
@@ -31,6 +33,7 @@ Form form_of(const Attributes& attributes) {
   form.v_head_dim = attributes.get_int("v_head_dim", form.head_dim);
   form.head_major = attributes.get_int("head_major", 0);
   form.causal = attributes.get_int("causal", 0) != 0;
+  form.softcap = attributes.get_float("softcap", 0);
   form.k_transposed = attributes.get_int("k_transposed", 0) != 0;
   return form;
 }
@@ -49,6 +52,30 @@ View view_of(const Tensor& tensor, bool head_major, int64_t offset, int64_t dim,
   if (transposed) return {data, shape.elements(1, 4), shape.elements(2, 4), 1, shape[3]};
   if (head_major) return {data, shape.elements(1, 4), shape.elements(2, 4), shape[3], 1};
   return {data + offset, shape[1] * shape[2], dim, shape[2], 1};
+}
+
+bool may_be_equal(const Dim& a, const Dim& b) { return !a.is_constant() || !b.is_constant() || a == b; }
+
+// The batch and lengths of the operands belong together, and the mask can be broadcast to the scores.
+Status check_lengths(const InferContext& context, const Form& form) {
+  const Dims *q = context.dims(0), *k = context.dims(1), *v = context.dims(2);
+  const Dims* mask = context.has(3) ? context.dims(3) : nullptr;
+  if (q == nullptr || k == nullptr || v == nullptr || q->size() < 3 || k->size() < 3 || v->size() < 3) return {};
+  const Dim& queries = (*q)[form.is_head_major(kQ) ? 2 : 1];
+  const Dim& keys = (*v)[form.is_head_major(kV) ? 2 : 1];
+  const Dim& other = form.k_transposed ? k->back() : (*k)[form.is_head_major(kK) ? 2 : 1];
+  bool fits = may_be_equal(keys, other) && may_be_equal((*q)[0], (*k)[0]) && may_be_equal((*q)[0], (*v)[0]);
+  if (!fits)
+    return context.fail("q {}, k {} and v {} do not belong together", to_string(*q), to_string(*k), to_string(*v));
+  if (mask == nullptr) return {};
+  const Dims scores = {(*q)[0], Dim(form.heads), queries, keys};
+  fits = mask->size() <= 4 && context.dtype(3) == DType::kFloat32;
+  for (size_t i = 1; fits && i <= mask->size(); ++i) {
+    const Dim& size = (*mask)[mask->size() - i];
+    fits = size.is(1) || may_be_equal(size, scores[4 - i]);
+  }
+  if (!fits) return context.fail("the mask has the shape {}", to_string(*mask));
+  return {};
 }
 
 Status check_form(const InferContext& context, const Form& form) {
@@ -71,6 +98,7 @@ Status check_form(const InferContext& context, const Form& form) {
     if (!fits) return context.fail("input {} has the shape {}", input, to_string(*dims));
     return {};
   };
+  HUSSAR_TRY(check_lengths(context, form));
   HUSSAR_TRY(check(0, form.is_head_major(kQ), form.heads, form.head_dim, "q_offset"));
   HUSSAR_TRY(check(1, form.is_head_major(kK) || form.k_transposed, form.kv_heads, form.head_dim, "k_offset"));
   return check(2, form.is_head_major(kV), form.kv_heads, form.v_head_dim, "v_offset");
@@ -102,10 +130,13 @@ void attend(const Form& form, const View& k, const View& v, int64_t batch, int64
     for (int64_t d = 0; d < form.head_dim; ++d) {
       dot += static_cast<double>(query[d]) * static_cast<double>(key[j * k.row_stride + d * k.column_stride]);
     }
-    scores[static_cast<size_t>(j)] = dot * scale + mask(j);
+    double score = dot * scale;
+    if (form.softcap > 0) score = form.softcap * std::tanh(score / form.softcap);
+    scores[static_cast<size_t>(j)] = score + mask(j);
     largest = std::max(largest, scores[static_cast<size_t>(j)]);
   }
-  if (largest == -std::numeric_limits<double>::infinity()) {
+  auto is_hidden = [](double score) { return score == -std::numeric_limits<double>::infinity(); };
+  if (std::all_of(scores.begin(), scores.end(), is_hidden)) {
     std::fill_n(out, form.v_head_dim, 0.0F);
     return;
   }
