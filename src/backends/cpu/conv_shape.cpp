@@ -60,15 +60,19 @@ Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
   args.batch = x.shape[0];
   args.groups = attributes.get_int("group", 1);
   args.channels = attributes.get_int("hussar_channels", 0);
-  HUSSAR_CHECK(args.groups >= 1 && args.channels >= 1 && args.channels * args.groups == x.shape[1] &&
-                   y.shape[1] % args.groups == 0 && y.shape[0] == x.shape[0],
-               ErrorCode::kUsage, "step '{}': input has {} channels, the weights take {}", prepare.step.name,
-               x.shape[1], args.channels * args.groups);
+  bool fits = args.groups >= 1 && x.shape[1] % args.groups == 0 && args.channels >= 1 &&
+              args.channels == x.shape[1] / args.groups && y.shape[1] % args.groups == 0 && y.shape[0] == x.shape[0];
+  HUSSAR_CHECK(fits, ErrorCode::kUsage, "step '{}': input has {} channels, the weights take {} groups of {}",
+               prepare.step.name, x.shape[1], args.groups, args.channels);
   args.filters = y.shape[1] / args.groups;
   for (int axis = 0; axis < spatial; ++axis) {
     int at = 3 - spatial + axis;
-    HUSSAR_CHECK(kernel[axis] >= 1 && strides[axis] >= 1 && dilations[axis] >= 1, ErrorCode::kPlanIncompatible,
-                 "step '{}': malformed convolution attributes", prepare.step.name);
+    // What is larger than this would overflow when it is multiplied by a dimension.
+    constexpr int64_t kMost = int64_t{1} << 31;
+    auto is_within = [](int64_t number, int64_t least) { return number >= least && number <= kMost; };
+    bool ok = is_within(kernel[axis], 1) && is_within(strides[axis], 1) && is_within(dilations[axis], 1) &&
+              is_within(pads[axis], -kMost) && is_within(pads[axis + spatial], -kMost);
+    HUSSAR_CHECK(ok, ErrorCode::kPlanIncompatible, "step '{}': malformed convolution attributes", prepare.step.name);
     args.in[at] = x.shape[2 + axis];
     args.out[at] = y.shape[2 + axis];
     args.kernel[at] = kernel[axis];
@@ -87,10 +91,12 @@ Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
   args.input_pitch = x.pitch;
   args.output_pitch = y.pitch;
   // The packed weights must be as large as the kernels will read them.
-  int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
-  int64_t wanted =
-      depthwise ? panel_floats(taps, args.groups) : args.groups * panel_floats(taps * args.channels, args.filters);
-  HUSSAR_CHECK(prepare.inputs[1].shape.elements() == wanted && (!depthwise || args.filters * args.channels == 1),
+  int64_t wanted = depthwise ? panel_floats(1, args.groups) : panel_floats(1, args.filters);
+  bool overflows = !depthwise && (__builtin_mul_overflow(wanted, args.groups, &wanted) ||
+                                  __builtin_mul_overflow(wanted, args.channels, &wanted));
+  for (int64_t size : args.kernel) overflows = __builtin_mul_overflow(wanted, size, &wanted) || overflows;
+  HUSSAR_CHECK(!overflows && prepare.inputs[1].shape.elements() == wanted &&
+                   (!depthwise || (args.filters == 1 && args.channels == 1)),
                ErrorCode::kPlanIncompatible, "step '{}': packed weights of the wrong size", prepare.step.name);
   return {};
 }
