@@ -1,8 +1,6 @@
 // Reading convolution geometry from attributes and shapes.
 #include "backends/cpu/conv_shape.h"
 
-#include <cstdlib>
-
 #include "backends/cpu/epilogue.h"
 #include "base/error.h"
 
@@ -96,8 +94,8 @@ Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args, DType weights)
     bool fits = true;
     for (int64_t factor : {kernel[axis], strides[axis], dilations[axis]}) fits &= factor >= 1 && factor <= kMostPerAxis;
     for (int64_t size : {x.shape[2 + axis], y.shape[2 + axis]}) fits &= size <= kMostPerAxis;
-    HUSSAR_CHECK(fits && std::abs(pads[axis]) <= kMostPerAxis, ErrorCode::kPlanIncompatible,
-                 "step '{}': malformed convolution attributes", prepare.step.name);
+    fits &= pads[axis] >= -kMostPerAxis && pads[axis] <= kMostPerAxis;
+    HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed convolution attributes", prepare.step.name);
     args.in[at] = x.shape[2 + axis];
     args.out[at] = y.shape[2 + axis];
     args.kernel[at] = kernel[axis];
