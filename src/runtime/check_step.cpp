@@ -4,6 +4,7 @@
 #include <deque>
 
 #include "base/error.h"
+#include "ops/infer.h"
 #include "ops/op_def.h"
 #include "tactics/tactic.h"
 
@@ -30,6 +31,30 @@ Status check_counts(const PlanStep& step, const OpDef& op, bool has_kernel) {
   for (int i = 0; ok && has_kernel && i < op.min_outputs; ++i) ok = step.outputs[static_cast<size_t>(i)] >= 0;
   HUSSAR_CHECK(ok, ErrorCode::kPlanIncompatible,
                "step '{}' ({}) has the wrong number of operands; build the plan again", step.name, step.op);
+  return {};
+}
+
+// Tactics rely on what inference checks: ranks, axes in range, numbers of strides.
+Status check_inference(const Node& node, const PlanStep& step, const Kernel& kernel) {
+  std::vector<ValueInfo> infos(node.inputs.size());
+  for (size_t i = 0; i < infos.size(); ++i) {
+    const Value* value = node.inputs[i];
+    if (value == nullptr) continue;
+    infos[i].dtype = value->dtype;
+    infos[i].dims = value->dims;
+    const Ints* unpacked =
+        kernel.checks_shapes ? step.attributes.find<Ints>("hussar_packed_" + std::to_string(i)) : nullptr;
+    if (unpacked != nullptr) {
+      infos[i].dims = Dims(unpacked->begin(), unpacked->end());
+    } else if (value->is_constant() && value->layout == Layout::kPlain) {
+      infos[i].constant = &*value->constant;
+    }
+  }
+  int64_t next = 0;
+  auto fresh = [&next] { return Dim::symbol("unknown" + std::to_string(next++)); };
+  auto outputs = infer_node(node, std::move(infos), fresh, nullptr);
+  HUSSAR_CHECK(outputs.has_value(), ErrorCode::kPlanIncompatible, "step '{}' makes no sense: {}; build the plan again",
+               step.name, outputs.error().message);
   return {};
 }
 
@@ -67,6 +92,7 @@ Status check_step(const Plan& plan, const PlanGraph& graph, const PlanStep& step
   node.program_inputs = step.program_inputs;
   for (int32_t input : step.inputs) node.inputs.push_back(value_of(input));
   for (int32_t output : step.outputs) node.outputs.push_back(value_of(output));
+  HUSSAR_TRY(check_inference(node, step, *kernel));
   Refusal refusal = tactic->supports(Problem{node, {isa, threads}});
   // Packed weights are not what the tactic was asked about; whether the kernel is for this operator it still knows.
   if (refusal && kernel->checks_shapes && *refusal != "op") return {};
