@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "compile/freeze.h"
+#include "compile/thaw.h"
 #include "hussar/version.h"
 #include "onnx/import.h"
 
@@ -95,18 +96,9 @@ Status fix_shapes(Graph& graph, const NamedShapes& shapes) {
   return {};
 }
 
-static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileReport* report) {
-  auto progress = [&](std::string_view stage) {
-    if (options.progress) options.progress(stage);
-  };
-  Target target;
-  target.isa = options.isa >= 0 ? options.isa : static_cast<int>(cpu::active_isa());
-  target.threads = options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
-  HUSSAR_TRY(fix_shapes(graph, options.shapes));
-  progress("passes");
-  PipelineOptions pipeline{target, options.disabled_passes, true, options.dump};
-  HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
-  progress("choose");
+// Chooses kernels for a graph on which the passes have run.
+static Result<Plan> freeze_for(Graph& graph, const Target& target, const CompileOptions& options) {
+  if (options.progress) options.progress("choose");
   Plan plan = HUSSAR_TRY(freeze(graph, target, options.reference_only));
   plan.meta["hussar_version"] = HUSSAR_VERSION;
   plan.meta["target"] = std::string("cpu:") + cpu::isa_name(static_cast<cpu::Isa>(target.isa));
@@ -114,8 +106,41 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   return plan;
 }
 
+static Target target_of(const CompileOptions& options) {
+  Target target;
+  target.isa = options.isa >= 0 ? options.isa : static_cast<int>(cpu::active_isa());
+  target.threads = options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
+  return target;
+}
+
+static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileReport* report) {
+  const Target target = target_of(options);
+  HUSSAR_TRY(fix_shapes(graph, options.shapes));
+  if (options.progress) options.progress("passes");
+  PipelineOptions pipeline{target, options.disabled_passes, true, options.dump};
+  HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
+  return freeze_for(graph, target, options);
+}
+
 Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileReport* report) {
   return catching("compile the model", [&] { return compile(std::move(graph), options, report); });
+}
+
+Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, CompileReport* report) {
+  auto begin = std::chrono::steady_clock::now();
+  HUSSAR_CHECK(options.shapes.empty(), ErrorCode::kUsage,
+               "a plan keeps the input shapes that it was built for: other --shapes need the ONNX model");
+  HUSSAR_CHECK(options.disabled_passes.empty() && !options.dump, ErrorCode::kUsage,
+               "the passes ran when the plan was built: --disable-pass and --dump need the ONNX model");
+  Graph graph = HUSSAR_TRY(thaw(plan));
+  Plan rebuilt =
+      HUSSAR_TRY(catching("rebuild the plan", [&] { return freeze_for(graph, target_of(options), options); }));
+  // What the new plan says of itself comes first.
+  rebuilt.meta.insert(plan.meta.begin(), plan.meta.end());
+  if (report != nullptr) {
+    report->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
+  return rebuilt;
 }
 
 Result<Plan> compile_file(const std::string& model_path, const CompileOptions& options, CompileReport* report) {

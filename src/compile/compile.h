@@ -38,5 +38,8 @@ Result<Plan> compile_file(const std::string& model_path, const CompileOptions& o
                           CompileReport* report = nullptr);
 // The same from a graph that import made.
 Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileReport* report = nullptr);
+// The same work by the kernels of another target. What the passes made of the model stays, so options that would ask
+// more of them are refused.
+Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, CompileReport* report = nullptr);
 
 }  // namespace hussar

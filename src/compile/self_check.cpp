@@ -10,6 +10,7 @@
 #include "compile/difference.h"
 #include "compile/flops.h"
 #include "compile/sample.h"
+#include "compile/spelling.h"
 #include "runtime/session.h"
 
 namespace hussar {
@@ -21,14 +22,44 @@ constexpr double kQuickSeconds = 3;
 // The slower plans in order of trust: the further down, the more they share with the plan that they check.
 struct Rung {
   const char* what;
-  bool passes;
-  bool scalar;
+  std::function<Result<std::shared_ptr<const Plan>>()> make;
+  int isa;
 };
-constexpr Rung kLadder[] = {
-    {"no passes, scalar code", false, true},
-    {"no passes, the same code", false, false},
-    {"the same passes, scalar code", true, true},
-};
+using Ladder = std::vector<Rung>;
+
+Ladder ladder_of_model(const std::string& path, CompileOptions options) {
+  options.dump = nullptr;
+  options.progress = nullptr;
+  auto rung = [&](const char* what, bool passes, bool scalar) {
+    CompileOptions slower = options;
+    if (!passes) slower.disabled_passes = {"all"};
+    if (scalar) slower.isa = static_cast<int>(cpu::Isa::kScalar);
+    auto make = [path, slower]() -> Result<std::shared_ptr<const Plan>> {
+      return std::make_shared<const Plan>(HUSSAR_TRY(compile_file(path, slower)));
+    };
+    return Rung{what, make, slower.isa >= 0 ? slower.isa : static_cast<int>(cpu::active_isa())};
+  };
+  return {rung("no passes, scalar code", false, true), rung("no passes, the same code", false, false),
+          rung("the same passes, scalar code", true, true)};
+}
+
+// A plan that needs what this machine lacks cannot check what was made of it.
+Ladder ladder_of_plan(const std::shared_ptr<const Plan>& plan, CompileOptions options) {
+  Ladder ladder;
+  auto target = plan->meta.find("target");
+  auto isa = target == plan->meta.end() ? Result<int>(-1) : parse_target(target->second);
+  if (isa && *isa <= static_cast<int>(cpu::active_isa())) {
+    auto itself = [plan]() -> Result<std::shared_ptr<const Plan>> { return plan; };
+    ladder.push_back({"the plan that it was made of", itself, static_cast<int>(cpu::active_isa())});
+  }
+  options.progress = nullptr;
+  options.isa = static_cast<int>(cpu::Isa::kScalar);
+  auto scalar = [plan, options]() -> Result<std::shared_ptr<const Plan>> {
+    return std::make_shared<const Plan>(HUSSAR_TRY(compile_plan(*plan, options)));
+  };
+  ladder.push_back({"the same graph, scalar code", scalar, options.isa});
+  return ladder;
+}
 
 struct Reference {
   std::shared_ptr<const Plan> plan;
@@ -38,12 +69,8 @@ struct Reference {
 
 class Checker {
  public:
-  Checker(std::shared_ptr<const Plan> plan, const std::string& model_path, const CompileOptions& options,
-          const SelfCheckOptions& check)
-      : plan_(std::move(plan)), model_path_(model_path), options_(options), check_(check) {
-    options_.dump = nullptr;
-    options_.progress = nullptr;
-  }
+  Checker(std::shared_ptr<const Plan> plan, Ladder ladder, const SelfCheckOptions& check)
+      : plan_(std::move(plan)), ladder_(std::move(ladder)), check_(check) {}
 
   Result<SelfCheckReport> run() {
     auto begin = std::chrono::steady_clock::now();
@@ -74,18 +101,13 @@ class Checker {
 
   Result<Reference> build_reference() {
     Reference best;
-    for (const Rung& rung : kLadder) {
-      CompileOptions slower = options_;
-      if (!rung.passes) slower.disabled_passes = {"all"};
-      if (rung.scalar) slower.isa = static_cast<int>(cpu::Isa::kScalar);
-      auto plan = HUSSAR_TRY(compile_file(model_path_, slower));
-      auto shared = std::make_shared<const Plan>(std::move(plan));
+    for (const Rung& rung : ladder_) {
+      auto plan = HUSSAR_TRY(rung.make());
       std::vector<Shape> shapes;
       for (const Tensor& input : inputs_) shapes.push_back(input.shape());
-      int isa = slower.isa >= 0 ? slower.isa : static_cast<int>(cpu::active_isa());
-      best.guess = guess_seconds(*shared, shapes, isa);
+      best.guess = guess_seconds(*plan, shapes, rung.isa);
       if (check_.level == SelfCheck::kFull || best.guess <= kQuickSeconds) {
-        best.plan = std::move(shared);
+        best.plan = std::move(plan);
         best.what = rung.what;
         return best;
       }
@@ -150,8 +172,7 @@ class Checker {
   }
 
   std::shared_ptr<const Plan> plan_;
-  std::string model_path_;
-  CompileOptions options_;
+  Ladder ladder_;
   SelfCheckOptions check_;
   std::vector<Tensor> inputs_;
   SelfCheckReport report_;
@@ -171,27 +192,51 @@ std::string SelfCheckReport::to_string() const {
   return fmt::format("max relative error {:.2g} of the output range, against {}, at {}", error, reference, shapes);
 }
 
-Result<SelfCheckReport> self_check(std::shared_ptr<const Plan> plan, const std::string& model_path,
-                                   const CompileOptions& options, const SelfCheckOptions& check) {
+static Result<SelfCheckReport> self_check(std::shared_ptr<const Plan> plan, Ladder ladder, int isa,
+                                          const SelfCheckOptions& check) {
   if (check.level == SelfCheck::kOff) {
     SelfCheckReport report;
     report.skipped = "switched off";
     return report;
   }
-  int isa = options.isa >= 0 ? options.isa : 0;
   HUSSAR_CHECK(isa <= static_cast<int>(cpu::detected_isa()), ErrorCode::kDeviceUnavailable,
                "this machine cannot run {} code, so the plan cannot be checked; --self-check off builds it unchecked",
                cpu::isa_name(static_cast<cpu::Isa>(isa)));
-  return Checker(std::move(plan), model_path, options, check).run();
+  return Checker(std::move(plan), std::move(ladder), check).run();
 }
 
-Result<std::shared_ptr<Plan>> compile_checked(const std::string& model_path, const CompileOptions& options,
+Result<SelfCheckReport> self_check(std::shared_ptr<const Plan> plan, const std::string& model_path,
+                                   const CompileOptions& options, const SelfCheckOptions& check) {
+  return self_check(std::move(plan), ladder_of_model(model_path, options), options.isa, check);
+}
+
+static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, const CompileOptions& options,
+                                                       SelfCheckOptions check, CompileReport* report,
+                                                       SelfCheckReport& checked) {
+  std::shared_ptr<const Plan> source;  // null: a model
+  std::shared_ptr<Plan> plan;
+  if (is_plan_file(path)) {
+    source = HUSSAR_TRY(read_plan(path));
+    auto rebuilt = compile_plan(*source, options, report);
+    if (!rebuilt) return fail(rebuilt.error().code, "{}: {}", path, rebuilt.error().message);
+    plan = std::make_shared<Plan>(std::move(*rebuilt));
+    auto shapes = source->meta.find("shapes_opt");
+    if (shapes != source->meta.end() && check.shapes.empty()) check.shapes = HUSSAR_TRY(parse_shapes(shapes->second));
+  } else {
+    plan = std::make_shared<Plan>(HUSSAR_TRY(compile_file(path, options, report)));
+  }
+  if (options.progress) options.progress("self-check");
+  Ladder ladder = source != nullptr ? ladder_of_plan(source, options) : ladder_of_model(path, options);
+  checked = HUSSAR_TRY(self_check(plan, std::move(ladder), options.isa, check));
+  return plan;
+}
+
+Result<std::shared_ptr<Plan>> compile_checked(const std::string& path, const CompileOptions& options,
                                               const SelfCheckOptions& check, CompileReport* report,
                                               SelfCheckReport* check_report) {
   auto begin = std::chrono::steady_clock::now();
-  auto plan = std::make_shared<Plan>(HUSSAR_TRY(compile_file(model_path, options, report)));
-  if (options.progress) options.progress("self-check");
-  SelfCheckReport checked = HUSSAR_TRY(self_check(plan, model_path, options, check));
+  SelfCheckReport checked;
+  auto plan = HUSSAR_TRY(compile_and_check(path, options, check, report, checked));
   plan->meta["self_check"] = checked.to_string();
   if (check_report != nullptr) *check_report = checked;
   if (report != nullptr) {

@@ -41,8 +41,8 @@ struct SelfCheckReport {
 Result<SelfCheckReport> self_check(std::shared_ptr<const Plan> plan, const std::string& model_path,
                                    const CompileOptions& options, const SelfCheckOptions& check);
 
-// compile_file, then self_check; the figure goes into Plan::meta["self_check"].
-Result<std::shared_ptr<Plan>> compile_checked(const std::string& model_path, const CompileOptions& options,
+// compile_file, or compile_plan when `path` is a plan, then self_check; the figure goes into Plan::meta["self_check"].
+Result<std::shared_ptr<Plan>> compile_checked(const std::string& path, const CompileOptions& options,
                                               const SelfCheckOptions& check, CompileReport* report = nullptr,
                                               SelfCheckReport* check_report = nullptr);
 

@@ -76,6 +76,10 @@ class InferContext {
   BodyInference infer_body_;
 };
 
+struct OpDef;
+// Whether the node has as many inputs and outputs as its operator takes.
+Status check_arity(const Node& node, const OpDef& op);
+
 // Infers one node. Composite operators are inferred through their expansion.
 Result<std::vector<ValueInfo>> infer_node(const Node& node, std::vector<ValueInfo> inputs, std::function<Dim()> fresh,
                                           InferContext::BodyInference infer_body);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 
 #include "base/bytes.h"
 #include "base/error.h"
@@ -298,6 +299,13 @@ static Result<std::shared_ptr<const Plan>> decode(std::span<const std::byte> byt
 Result<std::shared_ptr<const Plan>> decode_plan(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                                                 const ReadOptions& options) {
   return catching("load the plan", [&] { return decode(bytes, std::move(owner), options); });
+}
+
+bool is_plan_file(const std::string& path) {
+  if (path.size() >= 5 && path.compare(path.size() - 5, 5, ".plan") == 0) return true;
+  char start[sizeof(kMagic)] = {};
+  std::ifstream file(path, std::ios::binary);
+  return file.read(start, sizeof(start)) && std::memcmp(start, kMagic, sizeof(kMagic)) == 0;
 }
 
 Result<std::shared_ptr<const Plan>> read_plan(const std::string& path, const ReadOptions& options) {

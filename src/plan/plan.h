@@ -86,6 +86,8 @@ struct ReadOptions {
   // Also hashes the constants when they are larger than a few megabytes (small ones always are).
   bool verify_constants = false;
 };
+// True for files that begin like a plan or are named *.plan.
+bool is_plan_file(const std::string& path);
 // Maps and validates a plan file.
 Result<std::shared_ptr<const Plan>> read_plan(const std::string& path, const ReadOptions& options = {});
 // The same from memory, which `owner` keeps alive; `bytes` must be 64-byte aligned.

@@ -63,7 +63,8 @@ Status GraphRun::create_step(size_t index) {
   if (plan_step.kernel != kReferenceKernel) {
     step.kernel = find_kernel(plan_step.kernel);
     HUSSAR_CHECK(step.kernel != nullptr, ErrorCode::kPlanIncompatible,
-                 "step '{}' needs the kernel '{}', which this program does not have; build the plan again",
+                 "step '{}' needs the kernel '{}', which this program does not have; build the plan again from its "
+                 "ONNX model",
                  plan_step.name, plan_step.kernel);
   }
   step.is_view = plan_step.kernel == "view";

@@ -1,16 +1,76 @@
-// Replacing weights by packed ones. Inference still needs the shape that they had: the node remembers it.
+// Replacing weights by packed ones, and back. Inference still needs the shape that they had: the node remembers it.
+#include <utility>
+
+#include "base/error.h"
 #include "tactics/tactic.h"
 
 namespace hussar {
 
 void Packing::replace(size_t index, Tensor tensor) {
-  const Value* old = node.input(index);
+  Value* old = node.input(index);
   if (old != nullptr && old->is_constant()) {
     const Shape& shape = old->constant->shape();
     node.attributes.set("hussar_packed_" + std::to_string(index), Ints(shape.begin(), shape.end()));
   }
   Value* packed = graph.add_constant(graph.unique_name(old != nullptr ? old->name : node.name), std::move(tensor));
   graph.set_input(&node, index, packed);
+  if (old != nullptr && graph.use_count(old) == 0) std::swap(old->name, packed->name);
+}
+
+std::vector<float> decode_floats(const Tensor& packed) {
+  return {packed.data<float>(), packed.data<float>() + packed.elements()};
+}
+
+namespace {
+
+// Sixteen bits are exact in float and in two bfloat16.
+constexpr int kProbeBits = 16;
+
+// Packs a tensor whose element i is the lower or upper half of the number i + 1, so that zeros mark the gaps.
+Result<Tensor> pack_probe(const Node& node, const Shape& original, int shift, Status (*pack)(Packing&)) {
+  Tensor numbers(DType::kFloat32, original);
+  auto* number = numbers.data<float>();
+  for (int64_t i = 0; i < numbers.elements(); ++i) {
+    number[i] = static_cast<float>((i + 1) >> shift & ((1 << kProbeBits) - 1));
+  }
+  Graph graph;
+  Node* probe = graph.add_node(node.op, node.name, {nullptr, graph.add_constant("probe", std::move(numbers))}, {},
+                               node.attributes);
+  Packing packing(graph, *probe);
+  HUSSAR_TRY(pack(packing));
+  return *probe->inputs[1]->constant;
+}
+
+}  // namespace
+
+Status unpack_permuted(Packing& packing, const Shape& original, Status (*pack)(Packing&), Decode decode) {
+  const Node& node = packing.node;
+  const Value* weights = node.input(1);
+  bool fits = weights != nullptr && weights->is_constant();
+  for (int64_t dim : original) fits = fits && dim >= 1;
+  // Before anything of that size is allocated: there is room for every element.
+  fits = fits && original.elements() <= weights->constant->elements() && original.elements() < int64_t{1} << 32;
+  auto misfit = [&] {
+    return fail(ErrorCode::kPlanIncompatible, "{}: packed weights that do not hold {}", describe(node),
+                original.to_string());
+  };
+  if (!fits) return misfit();
+  const Tensor& packed = *weights->constant;
+  Tensor unpacked(DType::kFloat32, original);
+  std::vector<uint32_t> source;  // of each packed element; 0: none
+  for (int shift : {0, kProbeBits}) {
+    Tensor probe = HUSSAR_TRY(pack_probe(node, original, shift, pack));
+    if (probe.dtype() != packed.dtype() || probe.elements() != packed.elements()) return misfit();
+    const std::vector<float> numbers = decode(probe);
+    source.resize(numbers.size());
+    for (size_t i = 0; i < numbers.size(); ++i) source[i] |= static_cast<uint32_t>(numbers[i]) << shift;
+  }
+  const std::vector<float> elements = decode(packed);
+  for (size_t i = 0; i < source.size(); ++i) {
+    if (source[i] != 0) unpacked.data<float>()[source[i] - 1] = elements[i];
+  }
+  packing.replace(1, std::move(unpacked));
+  return {};
 }
 
 }  // namespace hussar

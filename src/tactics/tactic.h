@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "graph/graph.h"
 #include "hussar/status.h"
@@ -41,7 +42,7 @@ class Packing {
   explicit Packing(Graph& graph, Node& node) : graph(graph), node(node) {}
   Graph& graph;
   Node& node;
-  // Replaces input `index` by a new constant.
+  // Replaces input `index` by a new constant. It takes over the name of the old one, unless others still use that.
   void replace(size_t index, Tensor tensor);
 };
 
@@ -53,7 +54,20 @@ struct Tactic {
   double (*cost)(const Problem&) = nullptr;
   // Null: the kernel takes the operands as they are.
   Status (*pack)(Packing&) = nullptr;
+  // The inverse of pack, on a node whose packed constant and attributes come from a plan: gives the constant the form
+  // that the operator takes and removes the attributes that only packed nodes have. Every tactic that packs has it.
+  Status (*unpack)(Packing&) = nullptr;
 };
+
+// ---- unpack for tactics whose pack moves elements and fills gaps with zeros ----------------------------------------
+
+// What the elements of a packed tensor stand for, one number for each place.
+using Decode = std::vector<float> (*)(const Tensor& packed);
+std::vector<float> decode_floats(const Tensor& packed);
+// Undoes `pack` on input 1, which was an FP32 tensor of shape `original`: packs tensors of numbers to see where each
+// element goes. Fails when the packed constant is not of the size that `pack` makes.
+Status unpack_permuted(Packing& packing, const Shape& original, Status (*pack)(Packing&),
+                       Decode decode = decode_floats);
 
 std::span<const Tactic* const> all_tactics();
 

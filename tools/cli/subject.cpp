@@ -2,26 +2,16 @@
 #include "tools/cli/subject.h"
 
 #include <chrono>
-#include <cstring>
-#include <fstream>
 
 #include "base/error.h"
 #include "onnx/import.h"
 #include "ops/evaluate.h"
 #include "ops/infer.h"
-#include "plan/format.h"
 
 namespace hussar::cli {
 
 double milliseconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
-}
-
-bool is_plan_file(const std::string& path) {
-  if (path.size() >= 5 && path.compare(path.size() - 5, 5, ".plan") == 0) return true;
-  char start[sizeof(kMagic)] = {};
-  std::ifstream file(path, std::ios::binary);
-  return file.read(start, sizeof(start)) && std::memcmp(start, kMagic, sizeof(kMagic)) == 0;
 }
 
 const char* Subject::kind() const {

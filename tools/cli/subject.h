@@ -55,9 +55,6 @@ class Subject {
   double load_milliseconds_ = 0, build_milliseconds_ = 0;
 };
 
-// True for files that begin like a plan or are named *.plan.
-bool is_plan_file(const std::string& path);
-
 double milliseconds_since(std::chrono::steady_clock::time_point begin);
 
 }  // namespace hussar::cli

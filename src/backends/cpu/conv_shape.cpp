@@ -1,6 +1,8 @@
 // Reading convolution geometry from attributes and shapes.
 #include "backends/cpu/conv_shape.h"
 
+#include <algorithm>
+
 #include "backends/cpu/epilogue.h"
 #include "base/error.h"
 
@@ -8,6 +10,8 @@ namespace hussar::cpu {
 
 // Sizes, strides and dilations beyond this are no convolution's, and their products could overflow.
 static constexpr int64_t kMostPerAxis = int64_t{1} << 30;
+// More positions within the stride than that, over all axes, are no transposed convolution's.
+static constexpr int64_t kMostPhases = int64_t{1} << 24;
 
 Refusal check_conv(const Problem& problem) {
   const Value* x = problem.input(0);
@@ -50,6 +54,39 @@ double conv_cost(const Target& target, double flops, double serial, int64_t filt
 void remember_kernel_shape(Node& node, const Shape& filter) {
   node.attributes.set("kernel_shape", Ints(filter.begin() + 2, filter.end()));
   node.attributes.set("hussar_channels", filter[1]);
+}
+
+Result<Shape> recall_filter_shape(Packing& packing) {
+  Node& node = packing.node;
+  const Value* y = node.output();
+  const Ints kernel = node.attributes.get_ints("kernel_shape");
+  const int64_t group = node.attributes.get_int("group", 1);
+  const int64_t channels = node.attributes.get_int("hussar_channels", 0);
+  bool fits = y != nullptr && y->rank() >= 3 && y->rank() <= 5 && (*y->dims)[1].is_constant() && group >= 1 &&
+              channels >= 1 && static_cast<int>(kernel.size()) == y->rank() - 2;
+  const int64_t filters = fits ? (*y->dims)[1].value() : 0;
+  fits = fits && filters % group == 0 && channels <= kMostPerAxis && group <= kMostPerAxis;
+  int64_t phases = 1;
+  for (const char* name : {"dilations", "strides"}) {
+    const Ints list = node.attributes.get_ints(name, Ints(kernel.size(), 1));
+    fits = fits && list.size() == kernel.size();
+    for (int64_t number : list) {
+      fits = fits && number >= 1 && number <= kMostPerAxis;
+      if (fits && name[0] == 's') phases = std::min(phases * number, kMostPhases + 1);
+    }
+  }
+  // A transposed convolution is packed phase by phase of the stride.
+  fits = fits && (node.op != "ConvTranspose" || phases <= kMostPhases);
+  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "{}: malformed convolution attributes", describe(node));
+  Shape shape = {filters, channels};
+  if (node.op == "ConvTranspose") shape = {channels * group, filters / group};
+  for (int64_t size : kernel) shape.push_back(size);
+  node.attributes.erase("hussar_channels");
+  return shape;
+}
+
+Status unpack_filter(Packing& packing, Status (*pack)(Packing&), Decode decode) {
+  return unpack_permuted(packing, HUSSAR_TRY(recall_filter_shape(packing)), pack, decode);
 }
 
 int32_t bias_input(const Prepare& prepare) {

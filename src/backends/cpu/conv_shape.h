@@ -22,6 +22,12 @@ double conv_cost(const Target& target, double flops, double serial, int64_t filt
 // (channels per group).
 void remember_kernel_shape(Node& node, const Shape& filter);
 
+// The inverse: the shape of the filter in ONNX's form, and the node without hussar_channels. The filters are counted by
+// the node's output. Fails on what no convolution can be.
+Result<Shape> recall_filter_shape(Packing& packing);
+// Undoes a `pack` that permutes an FP32 filter.
+Status unpack_filter(Packing& packing, Status (*pack)(Packing&), Decode decode = decode_floats);
+
 // Which input of the step is the convolution's own bias: 2, or -1 when it has none.
 int32_t bias_input(const Prepare& prepare);
 

@@ -15,6 +15,14 @@ bool all_are(const Attributes& attributes, const char* name, int64_t wanted) {
   return std::all_of(values.begin(), values.end(), [wanted](int64_t value) { return value == wanted; });
 }
 
+// The points of F(4 x 4, 3 x 3) but for infinity, and what the filter's value at each is divided by.
+constexpr double kPoints[] = {0, 0.75, -0.75, 1.5, -1.5};
+double point_divisor(int point) {
+  double product = 1;
+  for (int other = 0; other < 5; ++other) product *= other == point ? 1 : kPoints[point] - kPoints[other];
+  return product;
+}
+
 // The filter's side of the transform, 3 taps to output + 2 positions, for the points of winograd_transform.h.
 void transform_taps(int64_t output, const double* taps, int64_t stride, double* positions, int64_t out_stride) {
   const double g0 = taps[0], g1 = taps[stride], g2 = taps[2 * stride];
@@ -26,13 +34,17 @@ void transform_taps(int64_t output, const double* taps, int64_t stride, double* 
     positions[3 * out_stride] = g2;
     return;
   }
-  constexpr double kPoints[] = {0, 0.75, -0.75, 1.5, -1.5};
-  for (int i = 0; i < 5; ++i) {
-    double product = 1;
-    for (int other = 0; other < 5; ++other) product *= other == i ? 1 : kPoints[i] - kPoints[other];
-    positions[i * out_stride] = at(g0, g1, g2, kPoints[i]) / product;
-  }
+  for (int i = 0; i < 5; ++i) positions[i * out_stride] = at(g0, g1, g2, kPoints[i]) / point_divisor(i);
   positions[5 * out_stride] = g2;
+}
+
+// The inverse: the taps are at the point 0, at infinity, and in the difference of a point and its negative.
+void restore_taps(int64_t output, const double* positions, int64_t stride, double* taps, int64_t out_stride) {
+  const double at_zero = positions[0], plus = positions[stride], minus = positions[2 * stride];
+  taps[0] = output == 2 ? at_zero : at_zero * point_divisor(0);
+  taps[out_stride] =
+      output == 2 ? plus - minus : (plus * point_divisor(1) - minus * point_divisor(2)) / (kPoints[1] - kPoints[2]);
+  taps[2 * out_stride] = positions[(output + 1) * stride];
 }
 
 }  // namespace
@@ -50,6 +62,20 @@ void transform_winograd_filter(const float* filter, int64_t output, int64_t filt
       for (int64_t p = 0; p < positions; ++p) {
         panel[(p * channels + c) * kPanelColumns] = static_cast<float>(transformed[p]);
       }
+    }
+  }
+}
+
+void restore_winograd_filter(const float* packed, int64_t output, int64_t filters, int64_t channels, float* filter) {
+  const int64_t input = output + 2, positions = winograd_positions(output);
+  for (int64_t f = 0; f < filters; ++f) {
+    const float* panel = packed + f / kPanelColumns * positions * channels * kPanelColumns + f % kPanelColumns;
+    for (int64_t c = 0; c < channels; ++c) {
+      double transformed[36], columns[6 * 3], taps[9];
+      for (int64_t p = 0; p < positions; ++p) transformed[p] = panel[(p * channels + c) * kPanelColumns];
+      for (int64_t y = 0; y < input; ++y) restore_taps(output, transformed + y * input, 1, columns + y * 3, 1);
+      for (int64_t x = 0; x < 3; ++x) restore_taps(output, columns + x, 3, taps + x, 3);
+      for (int64_t i = 0; i < 9; ++i) filter[(f * channels + c) * 9 + i] = static_cast<float>(taps[i]);
     }
   }
 }
@@ -89,6 +115,21 @@ Status pack_winograd(Packing& packing, int64_t output) {
   Tensor packed(DType::kFloat32, {winograd_filter_floats(output, channels, filters)});
   transform_winograd_filter(filter.data<float>(), output, filters, channels, packed.data<float>());
   packing.replace(1, std::move(packed));
+  return {};
+}
+
+Status unpack_winograd(Packing& packing, int64_t output) {
+  const Shape shape = HUSSAR_TRY(recall_filter_shape(packing));
+  const Value* weights = packing.node.input(1);
+  bool fits = shape.rank() == 4 && shape[0] >= 1 && shape[2] == 3 && shape[3] == 3 && weights != nullptr &&
+              weights->is_constant() && weights->dtype == DType::kFloat32 &&
+              shape.elements() <= weights->constant->elements() &&
+              weights->constant->elements() == winograd_filter_floats(output, shape[1], shape[0]);
+  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "{}: packed weights that do not hold {}", describe(packing.node),
+               shape.to_string());
+  Tensor filter(DType::kFloat32, shape);
+  restore_winograd_filter(weights->constant->data<float>(), output, shape[0], shape[1], filter.data<float>());
+  packing.replace(1, std::move(filter));
   return {};
 }
 

@@ -46,6 +46,19 @@ void pack_matrix_weights(const float* b, int64_t taps, int64_t channels, int64_t
   }
 }
 
+std::vector<float> decode_matrix_weights(const Tensor& packed) {
+  const auto* tile = packed.data<uint16_t>();
+  std::vector<float> sums(static_cast<size_t>(packed.elements() / 2));
+  for (size_t i = 0; i < sums.size(); ++i) {
+    if (i > 0 && i % kMatrixElements == 0) tile += 2 * kMatrixElements;
+    const float high = from_bfloat16(tile[i % kMatrixElements]);
+    const float low = from_bfloat16(tile[kMatrixElements + i % kMatrixElements]);
+    // The rest of what is too large is no number; adding nothing would take the sign of a negative zero.
+    sums[i] = low == 0 || !std::isfinite(high) ? high : high + low;
+  }
+  return sums;
+}
+
 MatrixGeometry matrix_geometry(const ConvArgs& conv) {
   MatrixGeometry geometry{};
   geometry.taps = conv.kernel[1] * conv.kernel[2];

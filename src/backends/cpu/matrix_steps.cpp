@@ -23,8 +23,8 @@ double matrix_microseconds(const Problem& problem, double rows, double k, double
 
 Status prepare_matrix_product(Prepare& prepare, int32_t bias_input, MatrixState& state) {
   HUSSAR_CHECK(active_isa() >= Isa::kAmx, ErrorCode::kPlanIncompatible,
-               "step '{}' was built for cpu:amx, this machine offers cpu:{}: build the model again here, or with "
-               "--target cpu:{} for both",
+               "step '{}' was built for cpu:amx, this machine offers cpu:{}: `hussar build PLAN -o NEW.plan` turns the "
+               "plan into one for this machine, anywhere with --target cpu:{}",
                prepare.step.name, isa_name(active_isa()), isa_name(active_isa()));
   HUSSAR_TRY(prepare_epilogue(prepare, bias_input, state.epilogue));
   const ConvArgs& conv = state.args.conv;

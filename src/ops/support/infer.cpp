@@ -173,6 +173,8 @@ size_t own_inputs(const Node& node) {
   return count;
 }
 
+}  // namespace
+
 Status check_arity(const Node& node, const OpDef& op) {
   auto inputs = static_cast<int>(own_inputs(node));
   HUSSAR_CHECK(inputs >= op.min_inputs && (op.max_inputs < 0 || inputs <= op.max_inputs), ErrorCode::kInvalidModel,
@@ -187,8 +189,6 @@ Status check_arity(const Node& node, const OpDef& op) {
   }
   return {};
 }
-
-}  // namespace
 
 Result<std::vector<ValueInfo>> infer_node(const Node& node, std::vector<ValueInfo> inputs, std::function<Dim()> fresh,
                                           InferContext::BodyInference infer_body) {

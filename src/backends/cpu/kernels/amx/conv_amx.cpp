@@ -65,6 +65,8 @@ Status pack(Packing& packing) {
   return {};
 }
 
+Status unpack(Packing& packing) { return unpack_filter(packing, pack, decode_matrix_weights); }
+
 Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<MatrixState>();
   state = MatrixState{};
@@ -86,6 +88,7 @@ extern const Kernel conv_amx_kernel = {.name = "conv_amx",
                                        .checks_shapes = true,
                                        .prepare = prepare,
                                        .run = run_matrix_step};
-extern const Tactic conv_amx_tactic = {.kernel = "conv_amx", .supports = supports, .cost = cost, .pack = pack};
+extern const Tactic conv_amx_tactic = {
+    .kernel = "conv_amx", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
 
 }  // namespace hussar

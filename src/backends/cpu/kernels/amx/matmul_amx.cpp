@@ -3,6 +3,7 @@
 #include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernels/amx/matrix_product.h"
 #include "backends/cpu/matrix_packing.h"
+#include "backends/cpu/matrix_shape.h"
 #include "backends/cpu/matrix_steps.h"
 #include "base/error.h"
 
@@ -47,11 +48,12 @@ Status pack(Packing& packing) {
   const int64_t k = b.shape()[transposed ? 1 : 0], n = b.shape()[transposed ? 0 : 1];
   Tensor packed(DType::kBFloat16, {matrix_weight_elements(1, k, n)});
   pack_matrix_weights(b.data<float>(), 1, k, n, transposed ? 1 : n, transposed ? k : 1, packed.data<uint16_t>());
-  node.attributes.set("hussar_k", k);
-  node.attributes.set("hussar_n", n);
+  remember_matrix_shape(node, k, n);
   packing.replace(1, std::move(packed));
   return {};
 }
+
+Status unpack(Packing& packing) { return unpack_matrix(packing, pack, decode_matrix_weights); }
 
 Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<MatrixState>();
@@ -85,6 +87,7 @@ extern const Kernel matmul_amx_kernel = {.name = "matmul_amx",
                                          .checks_shapes = true,
                                          .prepare = prepare,
                                          .run = run_matrix_step};
-extern const Tactic matmul_amx_tactic = {.kernel = "matmul_amx", .supports = supports, .cost = cost, .pack = pack};
+extern const Tactic matmul_amx_tactic = {
+    .kernel = "matmul_amx", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
 
 }  // namespace hussar

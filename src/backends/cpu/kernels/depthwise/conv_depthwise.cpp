@@ -35,6 +35,8 @@ Status pack(Packing& packing) {
   return {};
 }
 
+Status unpack(Packing& packing) { return unpack_filter(packing, pack); }
+
 Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<State>();
   state = State{};
@@ -78,6 +80,6 @@ Status run(const Run& run) {
 extern const Kernel conv_depthwise_kernel = {
     .name = "conv_depthwise", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
 extern const Tactic conv_depthwise_tactic = {
-    .kernel = "conv_depthwise", .supports = supports, .cost = cost, .pack = pack};
+    .kernel = "conv_depthwise", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
 
 }  // namespace hussar

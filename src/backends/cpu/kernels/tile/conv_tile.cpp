@@ -47,6 +47,8 @@ Status pack(Packing& packing) {
   return {};
 }
 
+Status unpack(Packing& packing) { return unpack_filter(packing, pack); }
+
 Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<State>();
   state = State{};
@@ -82,6 +84,7 @@ Status run(const Run& run) {
 
 extern const Kernel conv_tile_kernel = {
     .name = "conv_tile", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
-extern const Tactic conv_tile_tactic = {.kernel = "conv_tile", .supports = supports, .cost = cost, .pack = pack};
+extern const Tactic conv_tile_tactic = {
+    .kernel = "conv_tile", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
 
 }  // namespace hussar

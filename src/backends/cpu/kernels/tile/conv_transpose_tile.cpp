@@ -81,6 +81,8 @@ Status pack(Packing& packing) {
   return {};
 }
 
+Status unpack(Packing& packing) { return unpack_filter(packing, pack); }
+
 Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<State>();
   state = State{};
@@ -118,6 +120,6 @@ Status run(const Run& run) {
 extern const Kernel conv_transpose_tile_kernel = {
     .name = "conv_transpose_tile", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
 extern const Tactic conv_transpose_tile_tactic = {
-    .kernel = "conv_transpose_tile", .supports = supports, .cost = cost, .pack = pack};
+    .kernel = "conv_transpose_tile", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
 
 }  // namespace hussar

@@ -4,6 +4,7 @@
 
 #include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernels/tile/tile.h"
+#include "backends/cpu/matrix_shape.h"
 #include "base/error.h"
 
 namespace hussar {
@@ -71,11 +72,12 @@ Status pack(Packing& packing) {
   int64_t k = b.shape()[transposed ? 1 : 0], n = b.shape()[transposed ? 0 : 1];
   Tensor packed(DType::kFloat32, {panel_floats(k, n)});
   pack_panels(b.data<float>(), k, n, transposed ? 1 : n, transposed ? k : 1, packed.data<float>());
-  node.attributes.set("hussar_k", k);
-  node.attributes.set("hussar_n", n);
+  remember_matrix_shape(node, k, n);
   packing.replace(1, std::move(packed));
   return {};
 }
+
+Status unpack(Packing& packing) { return unpack_matrix(packing, pack); }
 
 Side side_of(const Shape& shape, bool transposed, bool is_left) {
   Side side{};
@@ -249,6 +251,7 @@ Status run(const Run& run) {
 
 extern const Kernel matmul_tile_kernel = {
     .name = "matmul_tile", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
-extern const Tactic matmul_tile_tactic = {.kernel = "matmul_tile", .supports = supports, .cost = cost, .pack = pack};
+extern const Tactic matmul_tile_tactic = {
+    .kernel = "matmul_tile", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
 
 }  // namespace hussar

@@ -10,6 +10,7 @@ constexpr int64_t kOutput = 4;
 
 double cost(const Problem& problem) { return winograd_cost(problem, kOutput); }
 Status pack(Packing& packing) { return pack_winograd(packing, kOutput); }
+Status unpack(Packing& packing) { return unpack_winograd(packing, kOutput); }
 Status prepare(Prepare& prepare) { return prepare_winograd(prepare, kOutput); }
 
 }  // namespace
@@ -20,6 +21,6 @@ extern const Kernel conv_winograd4_kernel = {.name = "conv_winograd4",
                                              .prepare = prepare,
                                              .run = run_winograd};
 extern const Tactic conv_winograd4_tactic = {
-    .kernel = "conv_winograd4", .supports = check_winograd, .cost = cost, .pack = pack};
+    .kernel = "conv_winograd4", .supports = check_winograd, .cost = cost, .pack = pack, .unpack = unpack};
 
 }  // namespace hussar

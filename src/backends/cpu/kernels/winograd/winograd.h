@@ -26,6 +26,8 @@ constexpr int64_t winograd_tiles(int64_t output, int64_t pixels) { return (pixel
 
 // filter in ONNX order [filters][channels][3][3]; computed in double. out: winograd_filter_floats.
 void transform_winograd_filter(const float* filter, int64_t output, int64_t filters, int64_t channels, float* out);
+// The inverse, but for rounding.
+void restore_winograd_filter(const float* packed, int64_t output, int64_t filters, int64_t channels, float* filter);
 
 // Transformed tiles and, at the other end, sums of all positions are kept for a block of tiles and a group of panels.
 // Together they take about half of an L2 cache of 1 MB; the other half is for the filter that passes by.
