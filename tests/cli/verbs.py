@@ -41,6 +41,21 @@ def test_build_is_reproducible(hussar: Program) -> None:
     assert (hussar.folder / "a.plan").read_bytes() == (hussar.folder / "b.plan").read_bytes()
 
 
+def test_build_from_a_plan(hussar: Program) -> None:
+    plan = hussar.plan()
+    hussar("build", plan, "-o", "second.plan")
+    hussar("build", "second.plan", "-o", "third.plan")
+    assert (hussar.folder / "second.plan").read_bytes() == (hussar.folder / "third.plan").read_bytes()
+    data = hussar("build", plan, "-o", "scalar.plan", "--target", "cpu:scalar", "--json").json
+    assert data["meta"]["target"] == "cpu:scalar" and data["meta"]["model"] == "chain.onnx", data
+    assert data["self_check"]["reference"] == "the plan that it was made of", data
+    hussar("compare", "chain.onnx", "scalar.plan")
+    hussar("build", plan, "-o", "no.plan", "--shapes", "x:3x4", code=USAGE, says="need the ONNX model")
+    hussar("build", plan, "-o", "no.plan", "--disable-pass", "all", code=USAGE, says="need the ONNX model")
+    hussar("build", plan, "-o", "no.plan", "--dump", "passes", code=USAGE, says="need the ONNX model")
+    assert "no.plan" not in hussar.files()
+
+
 def test_build_shapes(hussar: Program) -> None:
     model = hussar.model()
 

@@ -1,4 +1,4 @@
-// hussar build: an ONNX model becomes a plan.
+// hussar build: an ONNX model becomes a plan, or a plan one for another target.
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -23,7 +23,7 @@ struct Arguments {
 };
 
 void declare(Command& command, Arguments& arguments) {
-  command.positional("MODEL", arguments.model, "an .onnx file");
+  command.positional("MODEL", arguments.model, "an .onnx file, or a plan to build again for another target");
   command.option("-o,--output", "FILE", arguments.output, "where the plan goes", true);
   command.option("--shapes", "SHAPES", arguments.shapes,
                  "fixes input shapes: x:1x3x224x224,y:1x-1; -1 or a name leaves a dimension free");
@@ -138,6 +138,7 @@ extern const Verb build_verb = {
     "hussar build model.onnx -o model.plan\n"
     "hussar build model.onnx -o model.plan --shapes x:1x3x224x224 --threads 2 --verbose\n"
     "hussar build rec.onnx -o rec.plan --min-shapes x:1x3x48x32 --opt-shapes x:1x3x48x320 --max-shapes x:8x3x48x2048\n"
+    "hussar build model.plan -o other.plan --target cpu:avx2\n"
     "hussar build model.onnx -o model.plan --disable-pass fold_constants --dump passes/ --json report.json",
     run};
 
