@@ -27,7 +27,7 @@ DATA_ERRORS = re.compile(r"^(\d+) of the failures are known errors of the data$"
 CTEST = re.compile(r"tests passed, (\d+) tests? failed out of (\d+)")
 CTEST_SKIPPED = re.compile(r"\*\*\*Skipped|\(Skipped\)$")
 # Of the unit tests, those whose subject is bytes from outside or memory: the ones that sanitizers can say more about.
-ADDRESS_TESTS = "^(BadInput|BadPlan|Hostile|Files|WireReader|Import|Plan|Session|Memory|Dim|Convert|Graph|ForgedPlan)"
+ADDRESS_TESTS = "^(Seeds/)?(BadInput|BadPlan|Hostile|Files|WireReader|Import|Plan|Session|Memory|Dim|Convert|Graph)"
 THREAD_TESTS = "^(Threads|ThreadPool)"
 
 
@@ -63,7 +63,7 @@ def all_stages(build: pathlib.Path, jobs: int) -> list[Stage]:
     python = sys.executable
     address, thread = build.with_name("build-asan"), build.with_name("build-tsan")
     sanitize = ("-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1")
-    fatal = {"UBSAN_OPTIONS": "print_stacktrace=1", "ASAN_OPTIONS": "allocator_may_return_null=1"}
+    fatal = {"UBSAN_OPTIONS": "print_stacktrace=1", "ASAN_OPTIONS": "allocator_may_return_null=1:max_allocation_size_mb=2000"}
     models = ROOT / "tests/models"
     return [
         Stage("checks", [[python, ROOT / "tools/check/run.py"]]),

@@ -66,7 +66,9 @@ class Thawer {
                  step.name, step.kernel);
     if (tactic->unpack == nullptr) return {};
     Packing packing(graph_, node);
-    return tactic->unpack(packing);
+    HUSSAR_TRY(tactic->unpack(packing));
+    for (size_t i = 0; i < node.inputs.size(); ++i) node.attributes.erase("hussar_packed_" + std::to_string(i));
+    return {};
   }
 
   std::vector<Value*> pick(const std::vector<int32_t>& indices) const {

@@ -3,12 +3,13 @@
 // Inputs: q, k, v, and an optional float mask that is added to the scores and broadcasts to [B][heads][Q][K]. A query
 // whose keys are all at -infinity gives zeros.
 // Attributes: heads; kv_heads (default heads; a divisor of it: consecutive query heads share one); head_dim; v_head_dim
-// (default head_dim); scale (default 1/sqrt(head_dim)); causal=1: query i sees the keys up to i + K - Q.
+// (default head_dim); scale (default 1/sqrt(head_dim)); causal=1: query i sees the keys up to i + K - Q; softcap c > 0:
+// scaled scores s become c tanh(s / c), before the mask.
 // head_major has one bit per tensor (1 q, 2 k, 4 v, 8 output). A tensor with its bit is [B][heads][length][dim], one
 // without is [B][length][width], where head h begins at column <q|k|v>_offset + h * dim: so one tensor may hold q, k
 // and v side by side. k_transposed=1: k is [B][kv_heads][head_dim][K].
+#include "ops/arguments.h"
 #include "ops/evaluate.h"
-#include "ops/infer.h"
 #include "ops/op_def.h"
 
 namespace hussar {
@@ -19,6 +20,7 @@ enum Bit : int64_t { kQ = 1, kK = 2, kV = 4, kOut = 8 };
 struct Form {
   int64_t heads, kv_heads, head_dim, v_head_dim, head_major;
   bool causal, k_transposed;
+  double softcap;
 
   bool is_head_major(Bit bit) const { return (head_major & bit) != 0; }
 };
@@ -31,6 +33,7 @@ Form form_of(const Attributes& attributes) {
   form.v_head_dim = attributes.get_int("v_head_dim", form.head_dim);
   form.head_major = attributes.get_int("head_major", 0);
   form.causal = attributes.get_int("causal", 0) != 0;
+  form.softcap = attributes.get_float("softcap", 0);
   form.k_transposed = attributes.get_int("k_transposed", 0) != 0;
   return form;
 }
@@ -51,41 +54,66 @@ View view_of(const Tensor& tensor, bool head_major, int64_t offset, int64_t dim,
   return {data + offset, shape[1] * shape[2], dim, shape[2], 1};
 }
 
-Status check_form(const InferContext& context, const Form& form) {
-  bool ok = form.heads > 0 && form.kv_heads > 0 && form.heads % form.kv_heads == 0 && form.head_dim > 0 &&
-            form.v_head_dim > 0 && form.head_major >= 0 && form.head_major < 16;
-  if (!ok) return context.fail("heads, kv_heads, head_dim or head_major make no sense");
-  auto check = [&](size_t input, bool head_major, int64_t heads, int64_t dim, const char* offset) -> Status {
-    const Dims* dims = context.dims(input);
-    if (context.dtype(input) != DType::kFloat32) return context.fail("input {} must be float32", input);
-    if (dims == nullptr) return {};
-    if (dims->size() != (head_major ? 4U : 3U)) return context.fail("input {} has the rank {}", input, dims->size());
-    int64_t end = context.attributes.get_int(offset, 0) + heads * dim;
-    bool fits = true;
-    if (head_major) {
-      const Dim& columns = (*dims)[input == 1 && form.k_transposed ? 2 : 3];
-      fits = (!(*dims)[1].is_constant() || (*dims)[1].is(heads)) && (!columns.is_constant() || columns.is(dim));
-    } else if ((*dims)[2].is_constant()) {
-      fits = context.attributes.get_int(offset, 0) >= 0 && (*dims)[2].value() >= end;
-    }
-    if (!fits) return context.fail("input {} has the shape {}", input, to_string(*dims));
-    return {};
-  };
-  HUSSAR_TRY(check(0, form.is_head_major(kQ), form.heads, form.head_dim, "q_offset"));
-  HUSSAR_TRY(check(1, form.is_head_major(kK) || form.k_transposed, form.kv_heads, form.head_dim, "k_offset"));
-  return check(2, form.is_head_major(kV), form.kv_heads, form.v_head_dim, "v_offset");
+// Far above any model, and small enough that products of two fit.
+constexpr int64_t kMostColumns = int64_t{1} << 30;
+
+struct Lengths {
+  Dim batch, length;
+};
+
+// The form of operand `input`, with `heads` heads of `dim` columns; nullopt when its rank is not known.
+Result<std::optional<Lengths>> check_operand(const InferContext& context, const Form& form, size_t input,
+                                             bool head_major, int64_t heads, int64_t dim) {
+  constexpr const char* kOffsets[] = {"q_offset", "k_offset", "v_offset"};
+  int64_t offset = context.attributes.get_int(kOffsets[input], 0);
+  bool transposed = input == 1 && form.k_transposed;
+  const Dims* dims = context.dims(input);
+  if (context.dtype(input) != DType::kFloat32) return context.fail("input {} must be float32", input);
+  if (offset < 0 || offset > kMostColumns || (offset > 0 && head_major))
+    return context.fail("{} makes no sense", kOffsets[input]);
+  if (dims == nullptr) return std::optional<Lengths>();
+  if (dims->size() != (head_major ? 4U : 3U)) return context.fail("input {} has the rank {}", input, dims->size());
+  const Dim& columns = (*dims)[!head_major ? 2 : transposed ? 2 : 3];
+  bool fits = !columns.is_constant() || (head_major ? columns.is(dim) : columns.value() >= offset + heads * dim);
+  fits = fits && (!head_major || !(*dims)[1].is_constant() || (*dims)[1].is(heads));
+  if (!fits) return context.fail("input {} has the shape {}", input, to_string(*dims));
+  return std::optional<Lengths>(Lengths{(*dims)[0], (*dims)[!head_major ? 1 : transposed ? 3 : 2]});
+}
+
+// That the mask, if there is one, can be broadcast to [batch][heads][queries][keys].
+Status check_mask(const InferContext& context, const Dims& scores) {
+  if (!context.has(3)) return {};
+  if (context.dtype(3) != DType::kFloat32) return context.fail("the mask must be float32");
+  const Dims* mask = context.dims(3);
+  bool fits = mask == nullptr || mask->size() <= 4;
+  for (size_t i = 0; fits && mask != nullptr && i < mask->size(); ++i) {
+    const Dim& have = (*mask)[i];
+    const Dim& want = scores[i + 4 - mask->size()];
+    fits = have.is(1) || !have.is_constant() || !want.is_constant() || have == want;
+  }
+  if (!fits) return context.fail("a mask of shape {} does not fit {}", to_string(*mask), to_string(scores));
+  return {};
 }
 
 Status infer(InferContext& context) {
   Form form = form_of(context.attributes);
-  HUSSAR_TRY(check_form(context, form));
-  const Dims* q = context.dims(0);
-  Dim batch = q != nullptr ? (*q)[0] : context.fresh();
-  Dim length = q != nullptr ? (*q)[form.is_head_major(kQ) ? 2 : 1] : context.fresh();
+  auto is_count = [](int64_t number) { return number > 0 && number <= kMostColumns; };
+  bool ok = is_count(form.heads) && is_count(form.kv_heads) && form.heads % form.kv_heads == 0 &&
+            is_count(form.head_dim) && is_count(form.v_head_dim) && form.head_major >= 0 && form.head_major < 16;
+  if (!ok) return context.fail("heads, kv_heads, head_dim or head_major make no sense");
+  auto q = HUSSAR_TRY(check_operand(context, form, 0, form.is_head_major(kQ), form.heads, form.head_dim));
+  auto k = HUSSAR_TRY(
+      check_operand(context, form, 1, form.is_head_major(kK) || form.k_transposed, form.kv_heads, form.head_dim));
+  auto v = HUSSAR_TRY(check_operand(context, form, 2, form.is_head_major(kV), form.kv_heads, form.v_head_dim));
+  Dim batch = q ? q->batch : context.fresh(), queries = q ? q->length : context.fresh(), keys = context.fresh();
+  if (q && k) HUSSAR_TRY(same_dim(context, batch, k->batch));
+  if (q && v) HUSSAR_TRY(same_dim(context, batch, v->batch));
+  if (k && v) keys = HUSSAR_TRY(same_dim(context, k->length, v->length));
+  HUSSAR_TRY(check_mask(context, {batch, Dim(form.heads), queries, keys}));
   if (form.is_head_major(kOut)) {
-    context.set(0, DType::kFloat32, {batch, Dim(form.heads), length, Dim(form.v_head_dim)});
+    context.set(0, DType::kFloat32, {batch, Dim(form.heads), queries, Dim(form.v_head_dim)});
   } else {
-    context.set(0, DType::kFloat32, {batch, length, Dim(form.heads * form.v_head_dim)});
+    context.set(0, DType::kFloat32, {batch, queries, Dim(form.heads * form.v_head_dim)});
   }
   return {};
 }
@@ -102,10 +130,13 @@ void attend(const Form& form, const View& k, const View& v, int64_t batch, int64
     for (int64_t d = 0; d < form.head_dim; ++d) {
       dot += static_cast<double>(query[d]) * static_cast<double>(key[j * k.row_stride + d * k.column_stride]);
     }
-    scores[static_cast<size_t>(j)] = dot * scale + mask(j);
+    double score = dot * scale;
+    if (form.softcap > 0) score = form.softcap * std::tanh(score / form.softcap);
+    scores[static_cast<size_t>(j)] = score + mask(j);
     largest = std::max(largest, scores[static_cast<size_t>(j)]);
   }
-  if (largest == -std::numeric_limits<double>::infinity()) {
+  auto is_hidden = [](double score) { return score == -std::numeric_limits<double>::infinity(); };
+  if (std::all_of(scores.begin(), scores.end(), is_hidden)) {
     std::fill_n(out, form.v_head_dim, 0.0F);
     return;
   }

@@ -76,7 +76,7 @@ Region make_region(const double* roi, double scale, bool half_pixel, int64_t rat
   region.cell_width = width / static_cast<double>(pooled[3]);
   region.cell_height = height / static_cast<double>(pooled[2]);
   // A region far larger than any image is sampled no more finely than this.
-  auto adaptive = [](double cell) { return static_cast<int64_t>(std::clamp(std::ceil(cell), 0.0, 4096.0)); };
+  auto adaptive = [](double cell) { return static_cast<int64_t>(std::clamp(std::ceil(cell), 0.0, 1024.0)); };
   if (ratio == 0) {
     region.columns = adaptive(region.cell_width);
     region.rows = adaptive(region.cell_height);

@@ -2,9 +2,7 @@
 //   Softmax(MatMul(q, k^T) * scale + mask) -> MatMul with v  =>  hussar.Attention
 // where q, k and v are [batch][heads][length][size]. Their reshapes and transposes from [batch][length][width] become
 // attributes, and those of the output too. Covers the exporters of PyTorch (scaled_dot_product_attention and written
-// out), fused q-k-v projections, and ONNX's own Attention.
-#include <cmath>
-#include <limits>
+// out) and fused q-k-v projections.
 
 #include "passes/pass.h"
 #include "passes/support/rewrite.h"
@@ -305,49 +303,12 @@ bool join_heads(Graph& graph, Node* node) {
   return fits && bypass(graph, node, flat);
 }
 
-// ONNX's own Attention without cache.
-bool lower_onnx_attention(Graph& graph, Node* node) {
-  if (node->input(0)->dtype != DType::kFloat32 || node->outputs.size() != 1) return false;
-  if (node->input(4) != nullptr || node->input(5) != nullptr || node->input(6) != nullptr) return false;
-  bool head_major = node->inputs[0]->rank() == 4;
-  const Attributes& given = node->attributes;
-  if (given.get_float("softcap", 0) != 0 || node->inputs[0]->rank() < 3) return false;
-  int64_t heads = head_major ? static_dim(node->inputs[0], 1) : given.get_int("q_num_heads", 0);
-  int64_t kv_heads = head_major ? static_dim(node->inputs[1], 1) : given.get_int("kv_num_heads", 0);
-  if (heads < 1 || kv_heads < 1) return false;
-  int last = head_major ? 3 : 2;
-  int64_t head_dim = static_dim(node->inputs[0], last) / (head_major ? 1 : heads);
-  int64_t v_head_dim = static_dim(node->inputs[2], last) / (head_major ? 1 : kv_heads);
-  if (head_dim < 1 || v_head_dim < 1) return false;
-  const Value* mask = node->input(3);
-  const Dims& q_dims = *node->inputs[0]->dims;
-  const Dims& k_dims = *node->inputs[1]->dims;
-  auto length = static_cast<size_t>(last - 1);
-  if (mask != nullptr) {
-    bool is_added = mask->dtype == DType::kFloat32 && mask->rank() >= 1 && mask->rank() <= 4;
-    if (!is_added || !(mask->dims->back() == k_dims[length])) return false;
-  }
-  // ONNX counts both queries and keys from the start.
-  bool causal = given.get_int("is_causal", 0) != 0;
-  if (causal && !(q_dims[length] == k_dims[length])) return false;
-  Operand operand{nullptr, head_major};
-  Attributes attributes = attributes_of(operand, operand, operand, heads, kv_heads, head_dim, v_head_dim);
-  if (!head_major) attributes.set("head_major", int64_t{0});
-  if (causal) attributes.set("causal", int64_t{1});
-  float scale = given.get_float("scale", 0);
-  attributes.set("scale", given.has("scale") ? scale : 1.0F / std::sqrt(static_cast<float>(head_dim)));
-  std::vector<Value*> inputs(node->inputs.begin(), node->inputs.begin() + (mask != nullptr ? 4 : 3));
-  replace_node(graph, node, "hussar.Attention", inputs, attributes);
-  return true;
-}
-
 Result<int> run(PassContext& context) {
   Graph& graph = context.graph;
   return rewrite_each(graph, [&](Node* node) {
     if (node->op == "MatMul") return recognise(graph, node);
     if (node->op == "Transpose") return absorb_transpose(graph, node);
-    if (node->op == "Reshape") return join_heads(graph, node);
-    return node->op == "Attention" && lower_onnx_attention(graph, node);
+    return node->op == "Reshape" && join_heads(graph, node);
   });
 }
 

@@ -65,8 +65,9 @@ struct Kernel {
   // Part of timing-cache keys: raise it when the code's speed or its packed formats change.
   uint32_t version = 1;
   size_t state_bytes = 0;
-  // The weights are packed, so that the operator's inference no longer fits: prepare() checks every shape. For all
-  // other kernels the runtime has checked that the outputs are what the operator makes of the inputs.
+  // The weights are packed, so that the tactic's supports() no longer fits the step: prepare() checks every dtype,
+  // layout and shape. For all other kernels the runtime has asked supports() when it opened the plan. That the outputs
+  // are what the operator makes of the inputs is checked for all, before prepare().
   bool checks_shapes = false;
   // Turns shapes and attributes into launch parameters. May fail on an impossible step. Null: nothing to prepare.
   Status (*prepare)(Prepare&) = nullptr;

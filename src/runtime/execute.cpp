@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 #include "ops/evaluate.h"
-#include "ops/infer.h"
 #include "runtime/graph_run.h"
 
 namespace hussar {
@@ -39,7 +38,7 @@ Status GraphRun::run_step(size_t index, ThreadPool::Lease& pool, const StepObser
   const PlanStep& plan_step = graph_.steps[index];
   if (step.is_view && step.is_static) return {};
   if (step.kernel == nullptr || step.is_view) return run_reference(step, plan_step, pool, observer);
-  if (!step.is_static) return run_dynamic(step, plan_step, pool);
+  if (!step.is_static || step.reads_shape) return run_dynamic(step, plan_step, pool);
   // Inputs of the graph move between runs; everything else stays where binding put it.
   for (size_t i = 0; i < step.inputs.size(); ++i) {
     if (plan_step.inputs[i] >= 0) step.inputs[i].data = slots_[plan_step.inputs[i]].data;
@@ -49,22 +48,8 @@ Status GraphRun::run_step(size_t index, ThreadPool::Lease& pool, const StepObser
 }
 
 Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
-  std::vector<ValueInfo> infos;
   std::vector<Tensor> tensors;
-  tensors.reserve(plan_step.inputs.size());
-  for (int32_t input : plan_step.inputs) {
-    ValueInfo info;
-    if (input >= 0) {
-      const Slot& slot = slots_[input];
-      info.dtype = graph_.values[input].dtype;
-      info.dims = Dims(slot.shape.begin(), slot.shape.end());
-      if (graph_.values[input].layout == Layout::kPlain) {
-        tensors.push_back(Tensor::view(info.dtype, slot.shape, slot.data));
-        info.constant = &tensors.back();
-      }
-    }
-    infos.push_back(std::move(info));
-  }
+  std::vector<ValueInfo> infos = input_infos(step, plan_step, true, tensors);
   int64_t next = 0;
   auto fresh = [&next] { return Dim::symbol("unknown" + std::to_string(next++)); };
   auto outputs = HUSSAR_TRY(infer_node(step.node, std::move(infos), fresh, nullptr));
@@ -82,8 +67,13 @@ Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
     }
     HUSSAR_CHECK(known, ErrorCode::kRunFailed, "step '{}': the shape of output {} cannot be determined", plan_step.name,
                  i);
+    const PlanValue& entry = graph_.values[value];
+    HUSSAR_CHECK(outputs[i].dtype == entry.dtype && (!slot.bound || slot.shape == shape) &&
+                     (entry.layout == Layout::kPlain || shape.rank() >= 3),
+                 ErrorCode::kRunFailed, "step '{}' ({}): output {} has shape {} instead of {}", plan_step.name,
+                 plan_step.op, i, shape.to_string(), slot.bound ? slot.shape.to_string() : "what the plan says");
     if (slot.bound) continue;
-    auto bytes = bytes_needed(graph_.values[value].dtype, shape);
+    auto bytes = bytes_needed(entry.dtype, shape);
     HUSSAR_CHECK(bytes, ErrorCode::kRunFailed, "step '{}': output {} of shape {} is negative or too large",
                  plan_step.name, i, shape.to_string());
     slot.shape = shape;
@@ -114,7 +104,7 @@ Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadP
     inputs.push_back(input < 0 ? Tensor()
                                : Tensor::view(graph_.values[input].dtype, slots_[input].shape, slots_[input].data));
   }
-  if (step.is_static) {
+  if (step.is_static && !step.reads_shape) {
     for (int32_t output : plan_step.outputs) {
       if (output < 0) {
         outputs.emplace_back();

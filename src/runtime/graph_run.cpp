@@ -5,8 +5,7 @@
 #include <chrono>
 
 #include "base/error.h"
-#include "ops/infer.h"
-#include "ops/op_def.h"
+#include "runtime/check_step.h"
 
 namespace hussar {
 
@@ -68,9 +67,8 @@ Status GraphRun::create_step(size_t index) {
                  "ONNX model",
                  plan_step.name, plan_step.kernel);
   }
-  const OpDef* op = find_op(plan_step.op);
-  HUSSAR_CHECK(op != nullptr, ErrorCode::kPlanIncompatible, "step '{}' has the unknown operator {}", plan_step.name,
-               plan_step.op);
+  step.is_view = plan_step.kernel == "view";
+  HUSSAR_TRY(check_step(plan_, graph_, plan_step, step.is_view ? nullptr : step.kernel, isa_, threads_));
   step.node.op = plan_step.op;
   step.node.name = plan_step.name;
   step.node.attributes = plan_step.attributes;
@@ -103,7 +101,6 @@ Status GraphRun::create_step(size_t index) {
   };
   step.is_static = std::all_of(plan_step.inputs.begin(), plan_step.inputs.end(), known) &&
                    std::all_of(plan_step.outputs.begin(), plan_step.outputs.end(), known);
-  step.is_view = plan_step.kernel == "view";
   for (int32_t output : plan_step.outputs) {
     bool is_alias = output >= 0 && graph_.values[output].storage == Storage::kAlias;
     HUSSAR_CHECK(!is_alias || step.is_static, ErrorCode::kPlanIncompatible, "step '{}' writes a view of unknown shape",
@@ -235,12 +232,10 @@ Status GraphRun::prepare_steps() {
   scratch_bytes_ = 0;
   for (size_t i = 0; i < steps_.size(); ++i) {
     StepRun& step = steps_[i];
-    bool trusts = step.is_static && !step.is_view && (step.kernel == nullptr || !step.kernel->checks_shapes);
-    if (trusts) HUSSAR_TRY(check_shapes(step, graph_.steps[i]));
-    if (step.is_static && step.kernel == nullptr && graph_.steps[i].bodies.empty()) {
-      HUSSAR_TRY(check_reference_step(step, graph_.steps[i]));
-    }
-    if (!step.is_static || step.kernel == nullptr || step.is_view || step.kernel->prepare == nullptr) continue;
+    if (!step.is_static || step.is_view) continue;
+    HUSSAR_TRY(check_overlap(graph_.steps[i]));
+    step.reads_shape = !HUSSAR_TRY(check_shapes(step, graph_.steps[i]));
+    if (step.reads_shape || step.kernel == nullptr || step.kernel->prepare == nullptr) continue;
     point_operands(step, graph_.steps[i]);
     for (size_t k = 0; k < step.inputs.size(); ++k) {
       int32_t value = graph_.steps[i].inputs[k];
@@ -255,78 +250,88 @@ Status GraphRun::prepare_steps() {
   return {};
 }
 
-// Reference evaluators trust the shapes they are given, so what inference says of the actual ones must be what the plan
-// expects: symbolic shapes leave room for inputs that do not fit together.
-Status GraphRun::check_reference_step(const StepRun& step, const PlanStep& plan_step) const {
-  std::vector<ValueInfo> infos(plan_step.inputs.size());
-  std::vector<Tensor> constants(plan_step.inputs.size());
-  for (size_t i = 0; i < infos.size(); ++i) {
-    int32_t value = plan_step.inputs[i];
-    if (value < 0) continue;
-    const Slot& slot = slots_[value];
-    infos[i].dtype = graph_.values[value].dtype;
-    infos[i].dims = Dims(slot.shape.begin(), slot.shape.end());
-    if (graph_.values[value].storage != Storage::kConstant) continue;
-    constants[i] = Tensor::view(infos[i].dtype, slot.shape, slot.data);
-    infos[i].constant = &constants[i];
-  }
-  int64_t next = 0;
-  auto fresh = [&next] { return Dim::symbol("unknown" + std::to_string(next++)); };
-  auto outputs = infer_node(step.node, std::move(infos), fresh, nullptr);
-  HUSSAR_CHECK(outputs, ErrorCode::kUsage, "these input shapes do not fit the model: {}", outputs.error().message);
-  for (size_t i = 0; i < plan_step.outputs.size() && i < outputs->size(); ++i) {
-    int32_t value = plan_step.outputs[i];
-    const auto& dims = (*outputs)[i].dims;
-    if (value < 0 || !dims) continue;
-    const Shape& planned = slots_[value].shape;
-    bool same = static_cast<int>(dims->size()) == planned.rank();
-    for (int axis = 0; same && axis < planned.rank(); ++axis) {
-      const Dim& dim = (*dims)[axis];
-      same = !dim.is_constant() || dim.value() == planned[axis];
+// A kernel that writes what it is still reading could be led astray by its own output: an index that was checked would
+// be another one when it is used. Values that share memory must be different channels of it.
+Status GraphRun::check_overlap(const PlanStep& plan_step) const {
+  auto is_apart = [&](int32_t a, int32_t b) {
+    const PlanValue& left = graph_.values[a];
+    const PlanValue& right = graph_.values[b];
+    auto is_slice = [&](int32_t value) {
+      int32_t root = root_of(graph_, value);
+      return value != root && graph_.values[value].layout == Layout::kChannelsLast &&
+             graph_.values[root].layout == Layout::kChannelsLast &&
+             slots_[value].shape.rank() == slots_[root].shape.rank();
+    };
+    return is_slice(a) && is_slice(b) && left.dtype == right.dtype &&
+           (left.channel_offset + slots_[a].shape[1] <= right.channel_offset ||
+            right.channel_offset + slots_[b].shape[1] <= left.channel_offset);
+  };
+  for (int32_t output : plan_step.outputs) {
+    for (const auto* list : {&plan_step.inputs, &plan_step.outputs}) {
+      for (int32_t other : *list) {
+        if (output < 0 || other < 0 || other == output) continue;
+        HUSSAR_CHECK(root_of(graph_, output) != root_of(graph_, other) || is_apart(output, other),
+                     ErrorCode::kPlanIncompatible, "step '{}': '{}' overlaps '{}'; build the plan again",
+                     plan_step.name, graph_.values[output].name, graph_.values[other].name);
+      }
     }
-    HUSSAR_CHECK(same, ErrorCode::kUsage,
-                 "these input shapes do not fit the plan: output {} of step '{}' ({}) has shape {} instead of {}", i,
-                 plan_step.name, plan_step.op, to_string(*dims), planned.to_string());
   }
   return {};
 }
 
-Status GraphRun::check_shapes(const StepRun& step, const PlanStep& plan_step) const {
-  std::vector<ValueInfo> infos;
-  std::vector<Tensor> constants;
-  constants.reserve(plan_step.inputs.size());
-  for (int32_t input : plan_step.inputs) {
-    ValueInfo info;
-    if (input >= 0) {
-      const PlanValue& value = graph_.values[input];
-      const Slot& slot = slots_[input];
-      info.dtype = value.dtype;
-      info.dims = Dims(slot.shape.begin(), slot.shape.end());
-      if (value.storage == Storage::kConstant && value.layout == Layout::kPlain) {
-        constants.push_back(Tensor::view(value.dtype, slot.shape, slot.data));
-        info.constant = &constants.back();
-      }
+std::vector<ValueInfo> GraphRun::input_infos(const StepRun& step, const PlanStep& plan_step, bool in_run,
+                                             std::vector<Tensor>& tensors) const {
+  bool may_be_packed = step.kernel != nullptr && step.kernel->checks_shapes;
+  std::vector<ValueInfo> infos(plan_step.inputs.size());
+  tensors.resize(plan_step.inputs.size());
+  for (size_t i = 0; i < infos.size(); ++i) {
+    if (plan_step.inputs[i] < 0) continue;
+    const PlanValue& value = graph_.values[plan_step.inputs[i]];
+    const Slot& slot = slots_[plan_step.inputs[i]];
+    infos[i].dtype = value.dtype;
+    infos[i].dims = Dims(slot.shape.begin(), slot.shape.end());
+    const Ints* unpacked =
+        may_be_packed ? plan_step.attributes.find<Ints>("hussar_packed_" + std::to_string(i)) : nullptr;
+    if (unpacked != nullptr) {
+      infos[i].dims = Dims(unpacked->begin(), unpacked->end());
+    } else if (value.layout == Layout::kPlain && (in_run || value.storage == Storage::kConstant)) {
+      tensors[i] = Tensor::view(value.dtype, slot.shape, slot.data);
+      infos[i].constant = &tensors[i];
     }
-    infos.push_back(std::move(info));
   }
-  auto fresh = [] { return Dim::symbol("unknown"); };
+  return infos;
+}
+
+Result<bool> GraphRun::check_shapes(const StepRun& step, const PlanStep& plan_step) const {
+  std::vector<Tensor> tensors;
+  std::vector<ValueInfo> infos = input_infos(step, plan_step, false, tensors);
+  int64_t next = 0;
+  auto fresh = [&next] { return Dim::symbol("unknown" + std::to_string(next++)); };
   auto outputs = infer_node(step.node, std::move(infos), fresh, nullptr);
   if (!outputs) return fail(ErrorCode::kUsage, "these input shapes do not fit together: {}", outputs.error().message);
-  for (size_t i = 0; i < plan_step.outputs.size() && i < outputs->size(); ++i) {
+  bool is_certain = true;
+  for (size_t i = 0; i < plan_step.outputs.size(); ++i) {
     int32_t output = plan_step.outputs[i];
-    const ValueInfo& inferred = (*outputs)[i];
-    if (output < 0 || !inferred.dims) continue;
+    if (output < 0) continue;
+    ValueInfo inferred = i < outputs->size() ? (*outputs)[i] : ValueInfo();
+    DType dtype = graph_.values[output].dtype;
+    HUSSAR_CHECK(inferred.dtype == DType::kUndefined || inferred.dtype == dtype, ErrorCode::kPlanIncompatible,
+                 "step '{}' ({}): output {} is {}, its inputs make {}", plan_step.name, plan_step.op, i,
+                 dtype_name(dtype), dtype_name(inferred.dtype));
+    is_certain = is_certain && inferred.dtype != DType::kUndefined && inferred.dims;
+    if (!inferred.dims) continue;
     const Shape& shape = slots_[output].shape;
-    bool same = static_cast<int>(inferred.dims->size()) == shape.rank() &&
-                (inferred.dtype == DType::kUndefined || inferred.dtype == graph_.values[output].dtype);
+    bool same = static_cast<int>(inferred.dims->size()) == shape.rank();
     for (int axis = 0; same && axis < shape.rank(); ++axis) {
       const Dim& dim = (*inferred.dims)[axis];
       same = !dim.is_constant() || dim.value() == shape[axis];
+      is_certain = is_certain && dim.is_constant();
     }
-    HUSSAR_CHECK(same, ErrorCode::kPlanIncompatible, "step '{}' ({}): output {} has shape {}, its inputs make {}",
-                 plan_step.name, plan_step.op, i, shape.to_string(), to_string(*inferred.dims));
+    HUSSAR_CHECK(same, ErrorCode::kUsage,
+                 "these input shapes do not fit the plan: output {} of step '{}' ({}) has shape {} instead of {}", i,
+                 plan_step.name, plan_step.op, to_string(*inferred.dims), shape.to_string());
   }
-  return {};
+  return is_certain;
 }
 
 Status GraphRun::bind(std::span<const Tensor> inputs) {

@@ -9,6 +9,7 @@
 
 #include "base/memory.h"
 #include "graph/graph.h"
+#include "ops/infer.h"
 #include "plan/kernel.h"
 #include "plan/plan.h"
 #include "runtime/memory.h"
@@ -62,8 +63,9 @@ class GraphRun {
     Node node;                       // for the reference evaluator and for shape inference at run time
     std::vector<Operand> inputs, outputs;
     std::byte* state = nullptr;
-    bool is_static = false;  // all shapes are known once inputs are bound
-    bool is_view = false;    // nothing to do: the output is an alias of the input
+    bool is_static = false;    // all shapes are known once inputs are bound
+    bool is_view = false;      // nothing to do: the output is an alias of the input
+    bool reads_shape = false;  // static, but its data have a say in the shape: checked in every run
     std::map<std::string, std::unique_ptr<GraphRun>, std::less<>> bodies;
   };
 
@@ -73,9 +75,14 @@ class GraphRun {
   Status bind_shapes();
   Status bind_memory();
   Status prepare_steps();
-  // That the outputs of a step are what its operator makes of its inputs: kernels trust it.
-  Status check_shapes(const StepRun& step, const PlanStep& plan_step) const;
-  Status check_reference_step(const StepRun& step, const PlanStep& plan_step) const;
+  // What inference may know of a step's inputs: shapes, and the elements of constants or, in a run, of everything
+  // plain. `tensors` keeps what the infos refer to.
+  std::vector<ValueInfo> input_infos(const StepRun& step, const PlanStep& plan_step, bool in_run,
+                                     std::vector<Tensor>& tensors) const;
+  // That the outputs of a step are what its operator makes of its inputs: kernels and evaluators trust it. False when
+  // that depends on data that only a run has.
+  Result<bool> check_shapes(const StepRun& step, const PlanStep& plan_step) const;
+  Status check_overlap(const PlanStep& plan_step) const;
   void point_operands(StepRun& step, const PlanStep& plan_step);
   Operand operand(int32_t value) const;
   Status run_step(size_t index, ThreadPool::Lease& pool, const StepObserver* observer);

@@ -1,4 +1,4 @@
-// Replacing weights by packed ones, and back.
+// Replacing weights by packed ones, and back. Inference still needs the shape that they had: the node remembers it.
 #include <utility>
 
 #include "base/error.h"
@@ -8,6 +8,10 @@ namespace hussar {
 
 void Packing::replace(size_t index, Tensor tensor) {
   Value* old = node.input(index);
+  if (old != nullptr && old->is_constant()) {
+    const Shape& shape = old->constant->shape();
+    node.attributes.set("hussar_packed_" + std::to_string(index), Ints(shape.begin(), shape.end()));
+  }
   Value* packed = graph.add_constant(graph.unique_name(old != nullptr ? old->name : node.name), std::move(tensor));
   graph.set_input(&node, index, packed);
   if (old != nullptr && graph.use_count(old) == 0) std::swap(old->name, packed->name);

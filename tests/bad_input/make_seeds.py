@@ -295,10 +295,60 @@ def functions() -> None:
     save("functions", nodes, [value("x", [3])], [value("y")], functions=[inner, outer])
 
 
+def slices() -> None:
+    """Values inside other values, and kernels in both layouts."""
+    n = h.make_node
+    nodes = [
+        n("Conv", ["x", "w1"], ["a"]), n("Split", ["a", "halves"], ["left", "right"], axis=1),
+        n("Conv", ["right", "w2"], ["b"], pads=[1, 1, 1, 1]), n("Relu", ["b"], ["c"]),
+        n("Concat", ["left", "right", "c"], ["all"], axis=1), n("Conv", ["all", "w3"], ["d"]),
+        n("MaxPool", ["d"], ["e"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
+        n("Resize", ["e", "", "scales"], ["f"], mode="linear"), n("Concat", ["f", "d"], ["g"], axis=1),
+        n("Softmax", ["g"], ["soft"], axis=1), n("ArgMax", ["g"], ["arg"], axis=1, keepdims=0),
+        n("ReduceMean", ["d", "spatial"], ["mean"]), n("Pad", ["d", "pads"], ["padded"]),
+        n("Transpose", ["x"], ["turned"], perm=[2, 0, 3, 1]), n("Tile", ["turned", "times"], ["tiled"]),
+        n("MaxPool", ["tiled"], ["pooled"], kernel_shape=[2, 2], ceil_mode=1), n("MatMul", ["pooled", "w4"], ["m"]),
+        n("Transpose", ["mean"], ["turned2"], perm=[2, 3, 0, 1]),
+    ]  # fmt: skip
+    data = [
+        weights("w1", 8, 3, 1, 1), weights("w2", 4, 4, 3, 3), weights("w3", 6, 12, 1, 1), weights("w4", 2, 5),
+        constant("halves", [4, 4]),
+        constant("scales", [1, 1, 2, 2], np.float32), constant("spatial", [2, 3]), constant("times", [1, 2, 1, 1]),
+        constant("pads", [0, 0, 1, 0, 0, 0, 0, 2]),
+    ]  # fmt: skip
+    outputs = [value("soft"), value("arg", ANY, T.INT64), value("padded"), value("m"), value("turned2")]
+    save("slices", nodes, [value("x", ["N", 3, 6, 6])], outputs, data)
+
+
+def data_dependent() -> None:
+    """Shapes that only a run tells, for kernels and evaluators."""
+    n = h.make_node
+    nodes = [
+        n("NonZero", ["x"], ["at"]), n("Transpose", ["at"], ["pairs"]), n("GatherND", ["x", "pairs"], ["found"]),
+        n("Add", ["found", "one"], ["a"]), n("Relu", ["a"], ["b"]), n("Unsqueeze", ["b", "last"], ["column"]),
+        n("MatMul", ["column", "w"], ["m"]), n("LayerNormalization", ["m", "scale"], ["norm"]),
+        n("Softmax", ["norm"], ["soft"], axis=0), n("Concat", ["m", "soft"], ["both"], axis=0),
+        n("Reshape", ["b", "image_shape"], ["line"]), n("Conv", ["line", "kernel"], ["conv"], pads=[1, 1]),
+        n("Cast", ["conv"], ["whole"], to=T.INT32), n("Shape", ["b"], ["count"]), n("Expand", ["row", "count"], ["wide"]),
+        n("Slice", ["both", "begin", "count", "first"], ["part"]), n("Pad", ["part", "pads"], ["padded"]),
+        n("Tile", ["padded", "times"], ["tiled"]), n("Gather", ["tiled", "begin"], ["picked"]),
+        n("ReduceSum", ["tiled", "first"], ["sum"]), n("Where", ["flags", "sum", "picked"], ["chosen"]),
+        n("Split", ["both", "parts"], ["s1", "s2"]),
+    ]  # fmt: skip
+    data = [
+        constant("one", 1, np.float32), constant("last", [1]), weights("w", 1, 3), weights("scale", 3),
+        constant("image_shape", [1, 1, -1]), weights("kernel", 2, 1, 3), weights("row", 1), constant("begin", [0]),
+        constant("first", [0]), constant("pads", [1, 0, 0, 2]), constant("times", [2, 1]),
+        constant("flags", [[1, 0, 1, 0, 1]], np.bool_), constant("parts", [1, 23]),
+    ]  # fmt: skip
+    outputs = [value(name) for name in ("conv", "wide", "chosen", "s1", "s2")] + [value("whole", ANY, T.INT32)]
+    save("data_dependent", nodes, [value("x", [3, 4])], outputs, data)
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for make in (convolutions, recurrent, control_flow, transformer, contributed, newest, quantized, shapes, elementwise,
-                 types, detection, functions):  # fmt: skip
+                 types, detection, functions, slices, data_dependent):  # fmt: skip
         make()
     for path in sorted(FOLDER.glob("*.onnx")):
         onnx.load(path)

@@ -14,10 +14,10 @@
 #include <filesystem>
 #include <fstream>
 
-#include "base/file.h"
 #include "onnx/import.h"
 #include "tests/support/mutate.h"
 #include "tests/support/pipeline.h"
+#include "tests/support/seeds.h"
 
 namespace hussar {
 namespace {
@@ -27,15 +27,6 @@ using namespace tests;  // NOLINT
 constexpr unsigned kSecondsPerModel = 60;
 constexpr double kMostElements = 1e6;
 constexpr uint32_t kBatch = 100;  // mutations of one Mutator, so that any one can be repeated quickly
-
-std::vector<std::string> seeds() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(HUSSAR_TESTS "/bad_input/seeds")) {
-    if (entry.path().extension() == ".onnx") names.push_back(entry.path().stem().string());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
 
 char current[200];  // what to repeat, printed when the process dies
 
@@ -49,24 +40,6 @@ void on_signal(int number) {
   (void)!::write(2, "\n", 1);
   std::signal(number, SIG_DFL);
   ::raise(number == SIGALRM ? SIGABRT : number);
-}
-
-// Loops run as often as the model says: only those that say a small constant, or leave it to the inputs, are run.
-bool ends_soon(const PlanGraph& graph, std::span<const std::byte> constants) {
-  for (const PlanStep& step : graph.steps) {
-    if (step.op == "Loop") {
-      if (step.inputs.empty() || step.inputs[0] < 0) return false;
-      const PlanValue& trips = graph.values[step.inputs[0]];
-      if (trips.storage != Storage::kConstant || trips.dtype != DType::kInt64) return false;
-      int64_t count = 0;
-      std::memcpy(&count, constants.data() + trips.constant_offset, sizeof(count));
-      if (count > 100) return false;
-    }
-    for (const auto& [name, body] : step.bodies) {
-      if (!ends_soon(*body, constants)) return false;
-    }
-  }
-  return true;
 }
 
 // Returns how far the model came: 0 refused, 1 compiled, 2 run.
@@ -98,26 +71,20 @@ class BadInput : public ::testing::TestWithParam<std::string> {
     ::setrlimit(RLIMIT_AS, &limit);
 #endif
   }
-  static std::vector<std::byte> seed_bytes() {
-    auto file = MappedFile::open(HUSSAR_TESTS "/bad_input/seeds/" + GetParam() + ".onnx");
-    EXPECT_TRUE(file);
-    auto bytes = (*file)->bytes();
-    return {bytes.begin(), bytes.end()};
-  }
 };
 
 TEST_P(BadInput, TheSeedItselfRuns) {
-  auto bytes = seed_bytes();
+  auto bytes = seed_bytes(GetParam());
   EXPECT_EQ(print_tree(parse_tree(bytes)), std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
   EXPECT_EQ(try_model(bytes, 1), 2);
 }
 
 TEST_P(BadInput, MutationsDoNotCrash) {
-  auto bytes = seed_bytes();
+  auto bytes = seed_bytes(GetParam());
   const char* wanted = std::getenv("HUSSAR_MUTATIONS");
   const char* only = std::getenv("HUSSAR_MUTATION");
   int total = wanted != nullptr ? std::atoi(wanted) : 2400;
-  auto count = static_cast<uint32_t>((static_cast<size_t>(total) + seeds().size() - 1) / seeds().size());
+  auto count = static_cast<uint32_t>((static_cast<size_t>(total) + seed_names().size() - 1) / seed_names().size());
   int reached[3] = {};
   for (uint32_t batch = 0; batch * kBatch < count; ++batch) {
     Mutator mutator(bytes, batch);
@@ -141,7 +108,7 @@ TEST_P(BadInput, MutationsDoNotCrash) {
 }
 
 TEST_P(BadInput, EveryCutIsRefusedOrFine) {
-  auto bytes = seed_bytes();
+  auto bytes = seed_bytes(GetParam());
   for (size_t length = 0; length < bytes.size(); ++length) {
     std::snprintf(current, sizeof(current), "%s cut to %zu bytes", GetParam().c_str(), length);
     ::alarm(kSecondsPerModel);
@@ -151,7 +118,8 @@ TEST_P(BadInput, EveryCutIsRefusedOrFine) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, BadInput, ::testing::ValuesIn(seeds()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Seeds, BadInput, ::testing::ValuesIn(seed_names()),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace hussar

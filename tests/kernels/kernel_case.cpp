@@ -264,6 +264,7 @@ std::string describe(const KernelCase& test, const Scene& scene, int threads) {
 }  // namespace
 
 void expect_kernel_agrees(const KernelCase& test) {
+  std::vector<Tensor> alone;  // the outputs on one thread
   for (int threads : {1, 2}) {
     Scene scene;
     build(test, scene);
@@ -288,6 +289,12 @@ void expect_kernel_agrees(const KernelCase& test) {
       ASSERT_TRUE(same(done.outputs[i].contents(), scene.expected[i], tolerance, where))
           << "output " << i << ", " << where;
       ASSERT_TRUE(done.outputs[i].untouched_outside()) << "wrote outside of output " << i;
+      if (threads == 1) {
+        alone.push_back(done.outputs[i].contents());
+      } else {
+        ASSERT_TRUE(same(done.outputs[i].contents(), alone[i], 0, where))
+            << "another result than on one thread: output " << i << ", " << where;
+      }
     }
   }
 }

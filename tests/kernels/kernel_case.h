@@ -31,8 +31,8 @@ struct KernelCase {
   double tolerance = 0;  // of |difference| <= tolerance * max(1, |expected|); 0: the same bits, any NaN equal to any
 };
 
-// Checks on 1 and 2 threads: the tactic takes the node, all outputs agree with the reference, nothing outside of the
-// outputs is written, and run() allocates nothing.
+// Checks on 1 and 2 threads: the tactic takes the node, all outputs agree with the reference and are the same on any
+// number of threads, nothing outside of the outputs is written, and run() allocates nothing.
 void expect_kernel_agrees(const KernelCase& test);
 // What the tactic says to the node; nullopt: takes it.
 std::optional<std::string> refusal_of(const KernelCase& test);

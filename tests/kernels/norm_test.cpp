@@ -13,7 +13,8 @@ KernelCase norm_case(const char* op, const Shape& shape, int64_t axis, bool bias
   if (bias) test.inputs.push_back({random_tensor(DType::kFloat32, row)});
   test.attributes = attributes({{"axis", axis}, {"epsilon", pick(0, 1) == 0 ? 1e-5f : 1e-2f}});
   test.outputs = outputs;
-  test.tolerance = 1e-5;
+  // The few numbers of a short row may nearly agree; then the rounding of their mean is divided by sqrt(epsilon).
+  test.tolerance = row.elements() < 8 ? 3e-4 : 1e-5;
   return test;
 }
 

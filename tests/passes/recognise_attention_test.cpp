@@ -137,19 +137,6 @@ TEST(PassRecogniseAttention, RefusesSharedProbabilitiesAndOtherAxes) {
   EXPECT_EQ(test.run("recognise_attention"), 0);
 }
 
-TEST(PassRecogniseAttention, OnnxAttention) {
-  GraphCase test;
-  Value* q = test.input({2, 5, kWidth});
-  Value* k = test.input({2, 5, kSize});
-  Value* v = test.input({2, 5, 6});
-  Attributes attributes = with({{"q_num_heads", kHeads}, {"kv_num_heads", int64_t{1}}, {"is_causal", int64_t{1}}});
-  test.output(test.make("Attention", {q, k, v}, attributes));
-  Value* h = test.input({2, kHeads, 5, kSize});
-  test.output(test.make("Attention", {h, h, h, test.input({5, 5})}, with({{"scale", 0.3F}})));
-  EXPECT_EQ(test.run("recognise_attention"), 2);
-  EXPECT_EQ(test.count("hussar.Attention"), 2);
-}
-
 TEST(PassMergeQkv, KeysAndValuesOfAnotherSequence) {
   GraphCase test;
   Value* x = test.input({2, 3, kWidth});

@@ -1,6 +1,5 @@
-// Attention on the shapes of known networks, as GFLOP/s of its two matrix products and as a share of this core's measured
-// FMA peak; `2 threads` counts against one core, so it can exceed 100.
-// HUSSAR_ISA picks the level.
+// Attention on the shapes of known networks, as GFLOP/s of its two matrix products and as a share of this core's
+// measured FMA peak; 2 threads count against one core, so that they can exceed 100. HUSSAR_ISA picks the level.
 #include <benchmark/benchmark.h>
 
 #include <chrono>

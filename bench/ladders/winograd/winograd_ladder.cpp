@@ -4,6 +4,7 @@
 //
 //   winograd_ladder [threads] [name]     HUSSAR_ISA picks the level, `name` the layers whose names contain it
 //
+// "predicted" is what the tactics' costs say, which choose between the kernels in whole models.
 // "cold" streams the filter from memory, as in a whole model: a buffer larger than the caches is read between runs.
 #include <algorithm>
 #include <chrono>
@@ -19,6 +20,8 @@
 #include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernels/winograd/winograd.h"
 #include "base/thread_pool.h"
+#include "graph/graph.h"
+#include "tactics/tactic.h"
 
 namespace hussar::cpu {
 namespace {
@@ -174,7 +177,28 @@ std::vector<double> time_in_turn(const std::vector<std::function<void()>>& rungs
   return medians;
 }
 
+// The costs of the kernels for the layer as a node, in microseconds.
+void print_predictions(const Layer& layer, int threads) {
+  Graph graph;
+  Value* x = graph.add_value("x", DType::kFloat32, Dims{1, layer.channels, layer.height, layer.width});
+  Value* y = graph.add_value("y", DType::kFloat32, Dims{1, layer.filters, layer.height, layer.width});
+  x->layout = y->layout = Layout::kChannelsLast;
+  Value* w = graph.add_constant("w", Tensor(DType::kFloat32, {layer.filters, layer.channels, 3, 3}));
+  Attributes attributes;
+  attributes.set("pads", Ints{1, 1, 1, 1});
+  const Node& node = *graph.add_node("Conv", "conv", {x, w}, {y}, attributes);
+  std::printf("%-22s predicted  ", layer.name);
+  for (const char* kernel : {"conv_tile", "conv_winograd2", "conv_winograd4"}) {
+    for (const Tactic* tactic : all_tactics()) {
+      if (tactic->kernel == kernel)
+        std::printf("  %7.1f us       ", tactic->cost({node, {int(active_isa()), threads}}));
+    }
+  }
+  std::printf("\n");
+}
+
 void report(const Layer& layer, int threads) {
+  print_predictions(layer, threads);
   Bench bench(layer, threads);
   const std::vector<std::function<void()>> rungs = {[&] { bench.direct(); }, [&] { bench.winograd(2); },
                                                     [&] { bench.winograd(4); }};

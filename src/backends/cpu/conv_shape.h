@@ -14,10 +14,9 @@ Refusal check_conv(const Problem& problem);
 // Two per multiply-add; symbolic dimensions count as 64.
 double conv_flops(const Problem& problem);
 
-// What the costs of the convolutions are made of. One thread's multiplications and additions in register tiles, and the
-// part of the time to read packed weights from memory that they do not hide; threads share the memory.
-inline constexpr double kConvFlopsPerMicrosecond = 1.1e5;
-inline double filter_cost(int64_t floats) { return static_cast<double>(floats) * sizeof(float) / 5.2e4; }
+// Predicted microseconds: `flops` in register tiles and `serial` microseconds of one thread, in all threads, and what
+// reading the packed weights from memory takes beyond the time that this hides.
+double conv_cost(const Target& target, double flops, double serial, int64_t filter_floats);
 
 // Packed weights no longer tell the kernel's size: it is kept in the attributes kernel_shape and hussar_channels
 // (channels per group).

@@ -99,14 +99,13 @@ double winograd_cost(const Problem& problem, int64_t output) {
   const int64_t tiles = size(0) * winograd_tiles(output, size(2)) * winograd_tiles(output, size(3));
   const int64_t channels = filter[1], panels = panel_count(filter[0]);
   const double products = static_cast<double>(tiles * winograd_positions(output) * panels * kPanelColumns);
-  // A register tile starts and ends in the time of about four channels.
-  const double flops = 2 * products * static_cast<double>(channels + 4);
-  // Of 16 channels of a tile, to the transformed side or back.
+  // A register tile starts and ends in the time of about eight channels.
+  const double flops = 2 * products * static_cast<double>(channels + 8);
+  // Of 16 channels of a tile, to the transformed side or back; the last channels are gathered first.
   const double transform = output == 2 ? 0.024 : 0.065;
-  const double transforms = static_cast<double>(tiles * (panel_count(channels) + panels)) * transform;
-  const double compute = flops / kConvFlopsPerMicrosecond + transforms;
-  return compute / share_count(flops, problem.target.threads) +
-         filter_cost(winograd_filter_floats(output, channels, filter[0]));
+  const int64_t gathered = channels % kTileChunk == 0 ? 0 : 1;
+  const double transforms = static_cast<double>(tiles * (panel_count(channels) + gathered + panels)) * transform;
+  return conv_cost(problem.target, flops, transforms, winograd_filter_floats(output, channels, filter[0]));
 }
 
 Status pack_winograd(Packing& packing, int64_t output) {

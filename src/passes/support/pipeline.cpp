@@ -28,6 +28,7 @@ constexpr std::string_view kOrder[] = {
     "recognise_hard_swish",  // before fold_batch_norm, which would move the + 3 into a convolution's bias
     "recognise_mish",
     "recognise_leaky_relu",
+    "lower_attention",        // beside the recognition of attention that is written out
     "recognise_attention",    // before transposes move: it looks for those that exporters write
     "merge_qkv",              // what attention reads is known now
     "eliminate_transposes",   // before what depends on axes having their usual meaning

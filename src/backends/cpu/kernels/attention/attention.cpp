@@ -15,8 +15,8 @@ using namespace cpu;
 
 // Up to so many queries per head it is cheaper not to pack keys and values.
 constexpr int64_t kFewQueries = 4;
-// The query rows of one unit of work.
-constexpr int64_t kBlockRows = 56;
+// The most query rows of one unit of work.
+constexpr int64_t kBlockRows = 112;
 
 enum Bit : int64_t { kQ = 1, kK = 2, kV = 4, kOut = 8 };
 
@@ -159,7 +159,8 @@ void attend(const Run& run, const State& state, int64_t kv_unit, int64_t unit, c
   const AttentionTable& table = select_attention_table(usable_isa(run.isa));
   int64_t batch = kv_unit / state.kv_heads, kv_head = kv_unit % state.kv_heads;
   int64_t head = kv_head * (state.heads / state.kv_heads) + unit / state.blocks;
-  int64_t first = unit % state.blocks * kBlockRows;
+  Range rows = range_of(state.rows, {static_cast<int>(unit % state.blocks), static_cast<int>(state.blocks)});
+  int64_t first = rows.begin;
   AttendArgs args;
   args.query_stride = state.joins_heads ? state.q.head_stride : state.q.row_stride;
   args.output_stride = state.joins_heads ? state.y.head_stride : state.y.row_stride;
@@ -167,7 +168,7 @@ void attend(const Run& run, const State& state, int64_t kv_unit, int64_t unit, c
   args.rules.mask_column_stride = state.mask_column;
   args.query = run.inputs[0].f32() + state.q.at(batch, head) + first * args.query_stride;
   args.output = run.outputs[0].f32_out() + state.y.at(batch, head) + first * args.output_stride;
-  args.rows = std::min(kBlockRows, state.rows - first);
+  args.rows = rows.end - rows.begin;
   args.key_count = state.keys;
   args.dim = state.head_dim;
   args.value_dim = state.v_head_dim;

@@ -11,7 +11,7 @@ namespace hussar::cpu {
 constexpr int64_t kAttentionRows = 14;
 // So many keys are scored before their values are added up: scores and probabilities of a tile of query rows stay in
 // the L1 cache. A multiple of 16.
-constexpr int64_t kKeyBlock = 256;
+constexpr int64_t kKeyBlock = 512;
 
 // What is done to the scores before the softmax. Row i uses the keys below first_limit + i; the others count as hidden.
 struct ScoreRules {

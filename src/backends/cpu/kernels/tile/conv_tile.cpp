@@ -32,9 +32,7 @@ double cost(const Problem& problem) {
   const double waste = panels * kPanelColumns / static_cast<double>(filters);
   // The windows are gathered in the time of a third of a panel; a register tile starts and ends in that of 12 k.
   const double extra = (1 + 0.35 / panels) * (1 + 12 / static_cast<double>(k));
-  const double flops = conv_flops(problem);
-  return flops * waste * extra / (kConvFlopsPerMicrosecond * share_count(flops, problem.target.threads)) +
-         filter_cost(group * panel_floats(k, filters));
+  return conv_cost(problem.target, conv_flops(problem) * waste * extra, 0, group * panel_floats(k, filters));
 }
 
 Status pack(Packing& packing) {

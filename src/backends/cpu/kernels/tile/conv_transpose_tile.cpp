@@ -17,6 +17,18 @@ struct State {
   int64_t scratch_per_share;
 };
 
+// Every phase of the stride costs a little, whatever the size of the filter. Real models stay far below.
+constexpr int64_t kMostPhases = 4096;
+
+bool has_few_phases(const Ints& strides) {
+  int64_t phases = 1;
+  for (int64_t stride : strides) {
+    if (stride < 1 || stride > kMostPhases / phases) return false;
+    phases *= stride;
+  }
+  return true;
+}
+
 // ONNX filters are [channels][filters of a group][taps].
 Refusal supports(const Problem& problem) {
   if (problem.node.op != "ConvTranspose") return "op";
@@ -33,6 +45,7 @@ Refusal supports(const Problem& problem) {
   if (group < 1 || w->constant->shape()[0] % group != 0 || w->constant->elements() == 0) return "group";
   if (attributes.get_string("auto_pad", "NOTSET") != "NOTSET" || attributes.has("output_shape"))
     return "automatic pads";
+  if (!has_few_phases(attributes.get_ints("strides"))) return "stride";
   return check_epilogue(problem);
 }
 
@@ -76,6 +89,8 @@ Status prepare(Prepare& prepare) {
   HUSSAR_TRY(fill_conv_args(prepare, false, state.args));
   HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
   const ConvArgs& args = state.args;
+  HUSSAR_CHECK(has_few_phases({std::begin(args.stride), std::end(args.stride)}), ErrorCode::kPlanIncompatible,
+               "step '{}': malformed convolution attributes", prepare.step.name);
   int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
   double flops = 2.0 * static_cast<double>(args.batch * args.in[0] * args.in[1] * args.in[2] * args.groups) *
                  static_cast<double>(args.filters * args.channels * taps);

@@ -33,6 +33,8 @@ struct State {
   int64_t scratch_per_share, packed_floats;
 };
 
+constexpr int64_t kMostColumns = int64_t{1} << 40;
+
 bool is_matmul(const Node& node) { return node.op == "MatMul" || node.op == "com.microsoft.FusedMatMul"; }
 
 Refusal supports(const Problem& problem) {
@@ -144,13 +146,18 @@ Status prepare(Prepare& prepare) {
   state.n = state.b.columns;
   state.batch = 1;
   for (int axis = 0; axis < state.batch_dims; ++axis) state.batch *= state.batch_shape[axis];
+  // Attributes may say anything: nothing is multiplied by them before this.
+  int64_t total = state.batch, packed = state.k;
+  bool is_sane = state.b.rows == state.k && state.n >= 0 && state.n <= kMostColumns &&
+                 !__builtin_mul_overflow(total, state.m, &total) && !__builtin_mul_overflow(total, state.n, &total) &&
+                 !__builtin_mul_overflow(packed, panel_floats(1, state.n), &packed);
   bool is_float = prepare.inputs[0].dtype == DType::kFloat32 && prepare.inputs[1].dtype == DType::kFloat32 &&
                   prepare.outputs[0].dtype == DType::kFloat32 && prepare.inputs[0].layout == Layout::kPlain &&
                   prepare.outputs[0].layout == Layout::kPlain;
   HUSSAR_CHECK(is_float, ErrorCode::kPlanIncompatible, "step '{}': operands of the wrong type or layout",
                prepare.step.name);
-  bool fits = state.k == state.b.rows && out.elements() == state.batch * state.m * state.n &&
-              (!state.b_is_packed || prepare.inputs[1].shape.elements() >= panel_floats(state.k, state.n));
+  bool fits =
+      is_sane && out.elements() == total && (!state.b_is_packed || prepare.inputs[1].shape.elements() >= packed);
   HUSSAR_CHECK(fits, ErrorCode::kUsage, "step '{}': a {}x{} matrix cannot be multiplied by a {}x{} one",
                prepare.step.name, state.m, state.k, state.b.rows, state.n);
   state.uniform = is_uniform(state, state.a) && is_uniform(state, state.b);

@@ -1,0 +1,13 @@
+// A plan is a file: that its kernels, dtypes, layouts and operands go together is checked before anything relies on it.
+#pragma once
+#include "plan/kernel.h"
+#include "plan/plan.h"
+
+namespace hussar {
+
+// Whether the kernel of a step (null: the reference evaluator) takes its operands: their number, and what the kernel's
+// own tactic says of their dtypes, layouts and ranks. isa: Run::isa.
+Status check_step(const Plan& plan, const PlanGraph& graph, const PlanStep& step, const Kernel* kernel, int isa,
+                  int threads);
+
+}  // namespace hussar

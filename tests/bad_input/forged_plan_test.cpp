@@ -1,0 +1,136 @@
+// Plans that somebody has written on purpose: well-formed, with checksums that fit, and with any dtype, layout,
+// storage, shape, operand, attribute, operator or kernel changed. They may be refused or run, but never touch foreign
+// memory.
+//
+// HUSSAR_MUTATIONS (default 2400) is the number of random forgeries over all seeds; HUSSAR_FORGERY=SEED:NUMBER repeats
+// one of them, HUSSAR_FORGERY=SEED:EDIT the single edit of that name.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+
+#include "plan/kernel.h"
+#include "tactics/tactic.h"
+#include "tests/support/pipeline.h"
+#include "tests/support/plan_edits.h"
+#include "tests/support/seeds.h"
+
+namespace hussar {
+namespace {
+
+using namespace tests;  // NOLINT
+
+constexpr unsigned kSecondsPerPlan = 60;
+constexpr double kMostElements = 1e5;
+
+char current[300];  // what to repeat, printed when the process dies
+
+void on_signal(int number) {
+  (void)!::write(2, current, std::char_traits<char>::length(current));
+  (void)!::write(2, number == SIGALRM ? " took too long\n" : " crashed\n", number == SIGALRM ? 15 : 9);
+  std::signal(number, SIG_DFL);
+  ::raise(number == SIGALRM ? SIGABRT : number);
+}
+
+class BadPlanForged : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    for (int number : {SIGALRM, SIGSEGV, SIGBUS, SIGFPE, SIGABRT}) std::signal(number, on_signal);
+#if !defined(__SANITIZE_ADDRESS__)
+    rlimit limit{rlim_t{1} << 30, rlim_t{1} << 30};  // sanitizers have an option for it
+    ::setrlimit(RLIMIT_AS, &limit);
+#endif
+    CompileOptions options;
+    options.threads = 1;
+    auto plan = build(seed_bytes(GetParam()), options);
+    ASSERT_TRUE(plan) << plan.error().message;
+    bytes_ = encode_plan(**plan);
+    edits_ = edits_of(**plan);
+  }
+
+  // Returns whether the forged plan ran to its end.
+  bool try_edits(const std::vector<const Edit*>& edits) {
+    auto plan = std::const_pointer_cast<Plan>(*decode(bytes_));
+    for (const Edit* edit : edits) edit->apply(*plan);
+    auto forged = decode(encode_plan(*plan));
+    if (!forged) return false;
+    if (!(largest_value((*forged)->graph, 3) < kMostElements) || !ends_soon((*forged)->graph, (*forged)->constants))
+      return false;
+    auto inputs = make_inputs(**forged, 1, 3, static_cast<int64_t>(kMostElements));
+    if (!inputs) return false;
+    auto session = Session::create(*forged, {.threads = 1});
+    if (!session) return false;
+    ::alarm(kSecondsPerPlan);
+    bool ran = static_cast<bool>((*session)->run_in_order(*inputs));
+    // What was learnt about the first inputs must not be trusted with the next.
+    (void)(*session)->run_in_order(*make_inputs(**forged, 2, 3, static_cast<int64_t>(kMostElements)));
+    ::alarm(0);
+    return ran;
+  }
+
+  static Result<std::shared_ptr<const Plan>> decode(std::span<const std::byte> bytes) {
+    auto [aligned, owner] = aligned_copy(bytes);
+    return decode_plan(aligned, owner);
+  }
+
+  // Whether HUSSAR_FORGERY asks for this one, or for nothing in particular.
+  static bool is_wanted(const std::string& name) {
+    std::snprintf(current, sizeof(current), "HUSSAR_FORGERY=%s:%s", GetParam().c_str(), name.c_str());
+    const char* only = std::getenv("HUSSAR_FORGERY");
+    return only == nullptr || GetParam() + ":" + name == only;
+  }
+
+  std::vector<std::byte> bytes_;
+  std::vector<Edit> edits_;
+};
+
+TEST_P(BadPlanForged, EverySingleEdit) {
+  size_t ran = 0;
+  EXPECT_TRUE(try_edits({})) << "the plan itself must run";
+  for (const Edit& edit : edits_) {
+    if (is_wanted(edit.name)) ran += try_edits({&edit}) ? 1 : 0;
+  }
+  std::printf("%zu edits, %zu plans ran\n", edits_.size(), ran);
+}
+
+// Edits that a plan survives alone come further together than any others.
+TEST_P(BadPlanForged, RandomEdits) {
+  const char* wanted = std::getenv("HUSSAR_MUTATIONS");
+  int total = wanted != nullptr ? std::atoi(wanted) : 2400;
+  auto count = static_cast<size_t>(total) / seed_names().size() + 1;
+  std::vector<const Edit*> harmless;
+  for (const Edit& edit : edits_) {
+    std::snprintf(current, sizeof(current), "HUSSAR_FORGERY=%s:%s", GetParam().c_str(), edit.name.c_str());
+    if (try_edits({&edit})) harmless.push_back(&edit);
+  }
+  ASSERT_FALSE(harmless.empty());
+  size_t ran = 0;
+  for (size_t number = 0; number < count; ++number) {
+    if (!is_wanted(std::to_string(number))) continue;
+    std::mt19937 random(static_cast<uint32_t>(number));
+    std::vector<const Edit*> chosen;
+    for (size_t i = 1 + random() % 3; i > 0; --i) chosen.push_back(harmless[random() % harmless.size()]);
+    if (random() % 2 == 0) chosen.push_back(&edits_[random() % edits_.size()]);
+    ran += try_edits(chosen) ? 1 : 0;
+  }
+  std::printf("%zu forgeries, %zu plans ran\n", count, ran);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, BadPlanForged, ::testing::ValuesIn(seed_names()),
+                         [](const auto& info) { return info.param; });
+
+// A kernel whose weights are packed is not asked about its operands when a plan is opened, so it must look itself.
+TEST(BadPlan, KernelsOfPackedWeightsCheckTheirOperands) {
+  for (const Tactic* tactic : all_tactics()) {
+    const Kernel* kernel = find_kernel(tactic->kernel);
+    ASSERT_NE(kernel, nullptr) << tactic->kernel;
+    EXPECT_TRUE(tactic->pack == nullptr || kernel->checks_shapes) << tactic->kernel;
+  }
+}
+
+}  // namespace
+}  // namespace hussar
