@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "compile/freeze.h"
+#include "compile/verify_passes.h"
 #include "hussar/version.h"
 #include "onnx/import.h"
 
@@ -104,7 +105,12 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   target.threads = options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
   HUSSAR_TRY(fix_shapes(graph, options.shapes));
   progress("passes");
-  PipelineOptions pipeline{target, options.disabled_passes, true, options.dump};
+  PipelineOptions pipeline{target, options.disabled_passes, true, options.dump, nullptr};
+  std::optional<PassVerifier> verifier;
+  if (options.verify_passes) {
+    verifier = HUSSAR_TRY(PassVerifier::create(graph, options.verify_shapes, options.verify_tolerance));
+    pipeline.measure = [&](std::string_view pass) { return verifier->measure(graph, pass); };
+  }
   HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
   progress("choose");
   Plan plan = HUSSAR_TRY(freeze(graph, target, options.reference_only));

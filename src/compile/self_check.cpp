@@ -42,6 +42,7 @@ class Checker {
           const SelfCheckOptions& check)
       : plan_(std::move(plan)), model_path_(model_path), options_(options), check_(check) {
     options_.dump = nullptr;
+    options_.verify_passes = false;
     options_.progress = nullptr;
   }
 
