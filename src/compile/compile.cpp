@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "compile/freeze.h"
 #include "compile/thaw.h"
+#include "compile/verify_passes.h"
 #include "hussar/version.h"
 #include "onnx/import.h"
 
@@ -117,7 +118,12 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   const Target target = target_of(options);
   HUSSAR_TRY(fix_shapes(graph, options.shapes));
   if (options.progress) options.progress("passes");
-  PipelineOptions pipeline{target, options.disabled_passes, true, options.dump};
+  PipelineOptions pipeline{target, options.disabled_passes, true, options.dump, nullptr};
+  std::optional<PassVerifier> verifier;
+  if (options.verify_passes) {
+    verifier = HUSSAR_TRY(PassVerifier::create(graph, options.verify_shapes, options.verify_tolerance));
+    pipeline.measure = [&](std::string_view pass) { return verifier->measure(graph, pass); };
+  }
   HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
   return freeze_for(graph, target, options);
 }
@@ -130,8 +136,9 @@ Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, Compi
   auto begin = std::chrono::steady_clock::now();
   HUSSAR_CHECK(options.shapes.empty(), ErrorCode::kUsage,
                "a plan keeps the input shapes that it was built for: other --shapes need the ONNX model");
-  HUSSAR_CHECK(options.disabled_passes.empty() && !options.dump, ErrorCode::kUsage,
-               "the passes ran when the plan was built: --disable-pass and --dump need the ONNX model");
+  HUSSAR_CHECK(
+      options.disabled_passes.empty() && !options.dump && !options.verify_passes, ErrorCode::kUsage,
+      "the passes ran when the plan was built: --disable-pass, --dump and --verify-passes need the ONNX model");
   Graph graph = HUSSAR_TRY(thaw(plan));
   Plan rebuilt =
       HUSSAR_TRY(catching("rebuild the plan", [&] { return freeze_for(graph, target_of(options), options); }));

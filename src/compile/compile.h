@@ -22,6 +22,11 @@ struct CompileOptions {
   std::vector<std::string> disabled_passes;  // names, or "all"
   bool reference_only = false;               // every step by its reference evaluator
   std::function<void(std::string_view pass, const Graph&)> dump;
+  // Evaluates the model by reference code after each pass that changes it, at these shapes where it leaves them open;
+  // an output that is off by more than `verify_tolerance` ends the build.
+  bool verify_passes = false;
+  NamedShapes verify_shapes;
+  double verify_tolerance = 1e-3;
   // Told about each stage as it begins: "import", "passes", "choose", "self-check".
   std::function<void(std::string_view stage)> progress;
 };

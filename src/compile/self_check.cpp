@@ -29,6 +29,7 @@ using Ladder = std::vector<Rung>;
 
 Ladder ladder_of_model(const std::string& path, CompileOptions options) {
   options.dump = nullptr;
+  options.verify_passes = false;
   options.progress = nullptr;
   auto rung = [&](const char* what, bool passes, bool scalar) {
     CompileOptions slower = options;

@@ -2,6 +2,7 @@
 // `extern const Pass <name>_pass`; its place in the order is in support/pipeline.cpp, or right after the pass it names.
 #pragma once
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,16 +37,19 @@ std::span<const Pass* const> all_passes();
 struct PassRecord {
   std::string name;
   int rewrites = 0;
-  double milliseconds = 0;
+  double milliseconds = 0;  // with the inference after it
   size_t nodes_after = 0;
+  std::optional<double> error;  // what PipelineOptions::measure said
 };
 
 struct PipelineOptions {
   Target target;
   std::vector<std::string> disabled;  // pass names; "all" turns every optional pass off
-  bool verify = true;                 // check the graph after each pass
+  bool verify = true;                 // check the graph's structure after each pass
   // Sees the graph after each pass that changed it; for dumps.
   std::function<void(std::string_view pass, const Graph&)> dump;
+  // Says after each pass that changed the graph how far the model's outputs are off; may fail.
+  std::function<Result<double>(std::string_view pass)> measure;
 };
 
 // Runs the passes in their order, with inference before and after each that changes the graph.

@@ -1,4 +1,5 @@
 // Executing the steps of a plan graph.
+#include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
@@ -104,16 +105,13 @@ Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadP
     inputs.push_back(input < 0 ? Tensor()
                                : Tensor::view(graph_.values[input].dtype, slots_[input].shape, slots_[input].data));
   }
-  if (step.is_static && !step.reads_shape) {
-    for (int32_t output : plan_step.outputs) {
-      if (output < 0) {
-        outputs.emplace_back();
-        continue;
-      }
-      outputs.push_back(Tensor::view(graph_.values[output].dtype, slots_[output].shape, slots_[output].data));
-      // Evaluators may count on zeros.
-      if (outputs.back().bytes() > 0) std::memset(outputs.back().raw(), 0, outputs.back().bytes());
-    }
+  // Evaluators may write outputs that nobody takes, so these need memory, too: then they allocate all of them.
+  bool all_wanted = std::all_of(plan_step.outputs.begin(), plan_step.outputs.end(), [](int32_t it) { return it >= 0; });
+  for (int32_t output : plan_step.outputs) {
+    if (!step.is_static || step.reads_shape || !all_wanted) break;
+    outputs.push_back(Tensor::view(graph_.values[output].dtype, slots_[output].shape, slots_[output].data));
+    // Evaluators may count on zeros.
+    if (outputs.back().bytes() > 0) std::memset(outputs.back().raw(), 0, outputs.back().bytes());
   }
   (void)observer;
   auto run_body = [&](std::string_view name, std::vector<Tensor> arguments) -> Result<std::vector<Tensor>> {

@@ -3,9 +3,10 @@
 // memory.
 //
 // HUSSAR_MUTATIONS (default 2400) is the number of random forgeries over all seeds; HUSSAR_FORGERY=SEED:NUMBER repeats
-// one of them, HUSSAR_FORGERY=SEED:EDIT the single edit of that name.
+// one of them, HUSSAR_FORGERY=SEED:EDIT the single edit of that name. SEED_reference: the plan of reference evaluators.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -24,29 +25,42 @@ namespace {
 
 using namespace tests;  // NOLINT
 
-constexpr unsigned kSecondsPerPlan = 60;
+constexpr time_t kSecondsPerPlan = 60;  // of CPU time
 constexpr double kMostElements = 1e5;
 
 char current[300];  // what to repeat, printed when the process dies
 
 void on_signal(int number) {
   (void)!::write(2, current, std::char_traits<char>::length(current));
-  (void)!::write(2, number == SIGALRM ? " took too long\n" : " crashed\n", number == SIGALRM ? 15 : 9);
+  (void)!::write(2, number == SIGVTALRM ? " took too long\n" : " crashed\n", number == SIGVTALRM ? 15 : 9);
   std::signal(number, SIG_DFL);
-  ::raise(number == SIGALRM ? SIGABRT : number);
+  ::raise(number == SIGVTALRM ? SIGABRT : number);
 }
 
-class BadPlanForged : public ::testing::TestWithParam<std::string> {
+void set_limit(time_t seconds) {
+  itimerval limit{{0, 0}, {seconds, 0}};
+  ::setitimer(ITIMER_VIRTUAL, &limit, nullptr);
+}
+
+// A seed, and whether its plan has reference evaluators instead of kernels.
+using Subject = std::tuple<std::string, bool>;
+
+std::string name_of(const Subject& subject) {
+  return std::get<0>(subject) + (std::get<1>(subject) ? "_reference" : "");
+}
+
+class BadPlanForged : public ::testing::TestWithParam<Subject> {
  protected:
   void SetUp() override {
-    for (int number : {SIGALRM, SIGSEGV, SIGBUS, SIGFPE, SIGABRT}) std::signal(number, on_signal);
+    for (int number : {SIGVTALRM, SIGSEGV, SIGBUS, SIGFPE, SIGABRT}) std::signal(number, on_signal);
 #if !defined(__SANITIZE_ADDRESS__)
     rlimit limit{rlim_t{1} << 30, rlim_t{1} << 30};  // sanitizers have an option for it
     ::setrlimit(RLIMIT_AS, &limit);
 #endif
     CompileOptions options;
     options.threads = 1;
-    auto plan = build(seed_bytes(GetParam()), options);
+    options.reference_only = std::get<1>(GetParam());
+    auto plan = build(seed_bytes(std::get<0>(GetParam())), options);
     ASSERT_TRUE(plan) << plan.error().message;
     bytes_ = encode_plan(**plan);
     edits_ = edits_of(**plan);
@@ -64,11 +78,11 @@ class BadPlanForged : public ::testing::TestWithParam<std::string> {
     if (!inputs) return false;
     auto session = Session::create(*forged, {.threads = 1});
     if (!session) return false;
-    ::alarm(kSecondsPerPlan);
+    set_limit(kSecondsPerPlan);
     bool ran = static_cast<bool>((*session)->run_in_order(*inputs));
     // What was learnt about the first inputs must not be trusted with the next.
     (void)(*session)->run_in_order(*make_inputs(**forged, 2, 3, static_cast<int64_t>(kMostElements)));
-    ::alarm(0);
+    set_limit(0);
     return ran;
   }
 
@@ -79,9 +93,9 @@ class BadPlanForged : public ::testing::TestWithParam<std::string> {
 
   // Whether HUSSAR_FORGERY asks for this one, or for nothing in particular.
   static bool is_wanted(const std::string& name) {
-    std::snprintf(current, sizeof(current), "HUSSAR_FORGERY=%s:%s", GetParam().c_str(), name.c_str());
+    std::snprintf(current, sizeof(current), "HUSSAR_FORGERY=%s:%s", name_of(GetParam()).c_str(), name.c_str());
     const char* only = std::getenv("HUSSAR_FORGERY");
-    return only == nullptr || GetParam() + ":" + name == only;
+    return only == nullptr || name_of(GetParam()) + ":" + name == only;
   }
 
   std::vector<std::byte> bytes_;
@@ -104,7 +118,7 @@ TEST_P(BadPlanForged, RandomEdits) {
   auto count = static_cast<size_t>(total) / seed_names().size() + 1;
   std::vector<const Edit*> harmless;
   for (const Edit& edit : edits_) {
-    std::snprintf(current, sizeof(current), "HUSSAR_FORGERY=%s:%s", GetParam().c_str(), edit.name.c_str());
+    std::snprintf(current, sizeof(current), "HUSSAR_FORGERY=%s:%s", name_of(GetParam()).c_str(), edit.name.c_str());
     if (try_edits({&edit})) harmless.push_back(&edit);
   }
   ASSERT_FALSE(harmless.empty());
@@ -120,8 +134,8 @@ TEST_P(BadPlanForged, RandomEdits) {
   std::printf("%zu forgeries, %zu plans ran\n", count, ran);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, BadPlanForged, ::testing::ValuesIn(seed_names()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Seeds, BadPlanForged, ::testing::Combine(::testing::ValuesIn(seed_names()), ::testing::Bool()),
+                         [](const auto& info) { return name_of(info.param); });
 
 // A kernel whose weights are packed is not asked about its operands when a plan is opened, so it must look itself.
 TEST(BadPlan, KernelsOfPackedWeightsCheckTheirOperands) {

@@ -304,7 +304,7 @@ def slices() -> None:
         n("Concat", ["left", "right", "c"], ["all"], axis=1), n("Conv", ["all", "w3"], ["d"]),
         n("MaxPool", ["d"], ["e"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
         n("Resize", ["e", "", "scales"], ["f"], mode="linear"), n("Concat", ["f", "d"], ["g"], axis=1),
-        n("Softmax", ["g"], ["soft"], axis=1), n("ArgMax", ["g"], ["arg"], axis=1, keepdims=0),
+        n("Softmax", ["g"], ["soft"], axis=1), n("ArgMax", ["d"], ["arg"], axis=1, keepdims=0),
         n("ReduceMean", ["d", "spatial"], ["mean"]), n("Pad", ["d", "pads"], ["padded"]),
         n("Transpose", ["x"], ["turned"], perm=[2, 0, 3, 1]), n("Tile", ["turned", "times"], ["tiled"]),
         n("MaxPool", ["tiled"], ["pooled"], kernel_shape=[2, 2], ceil_mode=1), n("MatMul", ["pooled", "w4"], ["m"]),

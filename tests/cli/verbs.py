@@ -108,6 +108,7 @@ def test_build_targets(hussar: Program) -> None:
 def test_build_passes(hussar: Program) -> None:
     model = hussar.model()
     hussar("build", model, "-o", "m.plan", "--disable-pass", "no_such_pass", code=USAGE, says="no_such_pass")
+    hussar("build", model, "-o", "m.plan", "--disable-pass", "no_such_pass", code=USAGE, says="fuse_pointwise")
     data = hussar("build", model, "-o", "m.plan", "--disable-pass", "all", "--json").json
     assert data["passes"] == []
     data = hussar(
@@ -115,6 +116,43 @@ def test_build_passes(hussar: Program) -> None:
     ).json
     names = [row["name"] for row in data["passes"]]
     assert names and "fold_constants" not in names and "drop_training" not in names
+
+
+def test_build_without_each_pass(hussar: Program) -> None:
+    model = hussar.model()
+    every = [row["name"] for row in hussar("build", model, "-o", "m.plan", "--json").json["passes"]]
+    assert len(every) > 20, every
+    for name in every:
+        data = hussar("build", model, "-o", "m.plan", "--disable-pass", name, "--json").json
+        assert [row["name"] for row in data["passes"]] == [other for other in every if other != name]
+        assert data["self_check"]["done"], data
+
+
+def test_build_times_passes(hussar: Program) -> None:
+    lines = hussar("build", hussar.model(), "-o", "m.plan", "--verbose").out.splitlines()
+    assert lines[0].split()[:3] == ["pass", "rewrites", "ms"], lines[0]
+    row = next(line.split() for line in lines if line.startswith("fuse_pointwise"))
+    assert int(row[1]) >= 1 and float(row[2]) >= 0, row
+
+
+def test_build_verifies_passes(hussar: Program) -> None:
+    model = hussar.model()
+    rows = hussar("build", model, "-o", "m.plan", "--verify-passes", "--json").json["passes"]
+    for row in rows:
+        error = row["max_relative_error"]
+        assert error is None if row["rewrites"] == 0 else 0 <= error <= 1e-3, row
+    assert any(row["rewrites"] for row in rows)
+    assert all(row["max_relative_error"] is None for row in hussar("build", model, "-o", "m.plan", "--json").json["passes"])
+    text = hussar("build", model, "-o", "m.plan", "--verify-passes", "--verbose").out
+    assert "error of the outputs" in text, text
+    bounds = ("--min-shapes", "x:1x4", "--opt-shapes", "x:2x4", "--max-shapes", "x:9x4")
+    hussar("build", model, "-o", "m.plan", "--verify-passes", *bounds)
+    (hussar.folder / "m.plan").unlink()
+    # No error is below a negative tolerance: the first pass that changes the graph is named.
+    first = next(row["name"] for row in rows if row["rewrites"])
+    says = f"after pass {first} output 'y' is off"
+    hussar("build", model, "-o", "m.plan", "--verify-passes", "--tolerance", "-1", code=ACCURACY, says=says)
+    assert "m.plan" not in hussar.files()
 
 
 def test_build_dump(hussar: Program) -> None:

@@ -3,7 +3,8 @@
 
 A case passes when max |a - b| / (max b - min b) <= 1e-3 on every output and no argmax differs beyond a tie. Every
 model is built twice: for its fixed benchmark shape, and, when the model has further shapes to offer, once for a range
-of shapes with one run per shape. Plans run in processes of their own, so that a crash is one failed case.
+of shapes with one run per shape. Models that come as they are (not exported from PyTorch by us) are also built with all
+passes switched off. Plans run in processes of their own, so that a crash is one failed case.
 
     tests/models/run.py                          # all
     tests/models/run.py --models minilm,magika
@@ -80,6 +81,7 @@ class ModelTest:
 
     def __init__(self, name: str, arguments: argparse.Namespace, folder: pathlib.Path) -> None:
         self.arguments, self.folder = arguments, folder
+        self.exported = modelzoo.all_models()[name].exported
         self.prepared = modelzoo.prepare(name)
         self.inputs = self.prepared.row["inputs"]
         self.shapes = {row["name"]: row["shape"] for row in self.inputs}
@@ -96,9 +98,9 @@ class ModelTest:
             raise CaseFailed(text)
         return text
 
-    def build(self, name: str, **shapes) -> pathlib.Path:
+    def build(self, name: str, *flags: str, **shapes) -> pathlib.Path:
         plan = self.folder / name
-        more = self.arguments.build_flags.split()
+        more = [*self.arguments.build_flags.split(), *flags]
         try:
             hussar_cli.build(self.prepared.path, plan, threads=self.arguments.threads, more=more, **shapes)
         except hussar_cli.BuildFailed as failure:
@@ -109,9 +111,16 @@ class ModelTest:
         plan = self.build("fixed.plan", shapes=self.shapes)
         return f"{self.compare(plan, None)}, plan {plan.stat().st_size / 1e6:.1f} MB"
 
+    def without_passes(self) -> str:
+        # Its self-check would compare two plans without passes.
+        flags = ("--disable-pass", "all", "--self-check", "off")
+        return self.compare(self.build("no_passes.plan", *flags, shapes=self.shapes), None)
+
     def cases(self):
         """Pairs of a case name and a function that returns a line or raises CaseFailed."""
         yield "fixed shape", self.fixed
+        if not self.exported:
+            yield "fixed shape without passes", self.without_passes
         model = self.prepared.model
         if self.arguments.fixed_only or not model.variants:
             return

@@ -11,10 +11,16 @@
 namespace hussar::cli {
 
 std::string pass_table(const CompileReport& report) {
-  Table table({"pass", ">rewrites", ">ms", ">nodes after"});
+  bool is_verified = std::any_of(report.passes.begin(), report.passes.end(),
+                                 [](const PassRecord& pass) { return pass.error.has_value(); });
+  std::vector<std::string> header = {"pass", ">rewrites", ">ms", ">nodes after"};
+  if (is_verified) header.push_back(">error of the outputs");
+  Table table(header);
   for (const PassRecord& pass : report.passes) {
-    table.add({pass.name, std::to_string(pass.rewrites), fmt::format("{:.2f}", pass.milliseconds),
-               std::to_string(pass.nodes_after)});
+    std::vector<std::string> row = {pass.name, std::to_string(pass.rewrites), fmt::format("{:.2f}", pass.milliseconds),
+                                    std::to_string(pass.nodes_after)};
+    if (is_verified) row.push_back(pass.error ? fmt::format("{:.1e}", *pass.error) : "");
+    table.add(row);
   }
   return table.to_string();
 }
@@ -49,6 +55,7 @@ Json to_json(const BuildReport& report) {
   for (const PassRecord& pass : report.compile.passes) {
     Json entry = Json::object();
     entry.set("name", pass.name).set("rewrites", pass.rewrites).set("ms", pass.milliseconds);
+    entry.set("max_relative_error", pass.error ? Json(*pass.error) : Json());
     passes.push(std::move(entry.set("nodes_after", pass.nodes_after)));
   }
   check.set("done", report.check.done).set("max_relative_error", report.check.done ? Json(report.check.error) : Json());

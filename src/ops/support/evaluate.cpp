@@ -114,7 +114,7 @@ Result<std::vector<Tensor>> allocate_outputs(const Node& node, const std::vector
   std::vector<ValueInfo> inferred = HUSSAR_TRY(infer_node(node, std::move(infos), fresh, nullptr));
   std::vector<Tensor> outputs(node.outputs.size());
   for (size_t i = 0; i < outputs.size() && i < inferred.size(); ++i) {
-    if (node.outputs[i] == nullptr || !inferred[i].dims || inferred[i].dtype == DType::kUndefined) continue;
+    if (!inferred[i].dims || inferred[i].dtype == DType::kUndefined) continue;
     Shape shape;
     bool all_known = inferred[i].dims->size() <= kMaxRank;
     for (const Dim& dim : *inferred[i].dims) {
@@ -137,6 +137,7 @@ Result<std::vector<Tensor>> evaluate_fused(const Node& node, const OpDef& op, st
   while (!own_inputs.empty() && !own_inputs.back().valid()) own_inputs.pop_back();
   EvalContext context(node, std::move(own_inputs), std::move(outputs), std::move(run_body));
   HUSSAR_TRY(op.evaluate(context));
+  if (context.output().dtype() != DType::kFloat32) return context.fail("fused programs work on float32");
   Tensor start = context.output().clone();
   EvalContext fused(node, std::move(inputs), std::move(context.outputs()), nullptr);
   HUSSAR_TRY(evaluate_program(fused, start.data<float>()));

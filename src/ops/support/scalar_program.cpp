@@ -65,18 +65,31 @@ float evaluate_program_op(const ProgramStep& step, float a, float b) {
   }
 }
 
+static bool can_broadcast(const Shape& shape, const Shape& target) {
+  int shift = target.rank() - shape.rank();
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    if (shift < 0 || (shape[axis] != 1 && shape[axis] != target[axis + shift])) return false;
+  }
+  return true;
+}
+
 Status evaluate_program(EvalContext& context, const float* start) {
   const Node& node = context.node;
   const Program& program = *node.program;
   auto first = static_cast<size_t>(node.program_inputs);
   if (first + program.operand_count != context.input_count()) return context.fail("program and inputs disagree");
   Tensor& output = context.output();
-  std::vector<Ints> strides;
-  std::vector<const float*> data;
-  for (size_t i = 0; i < context.input_count(); ++i) {
+  if (output.dtype() != DType::kFloat32) return context.fail("fused programs work on float32");
+  std::vector<Ints> strides(context.input_count(), Ints(static_cast<size_t>(output.shape().rank()), 0));
+  std::vector<const float*> data(context.input_count(), nullptr);
+  // What the operator itself has read is none of the program's business.
+  for (size_t i = start != nullptr ? first : 0; i < context.input_count(); ++i) {
     if (context.input(i).dtype() != DType::kFloat32) return context.fail("fused operands must be float32");
-    strides.push_back(broadcast_strides(context.shape(i), output.shape()));
-    data.push_back(context.input(i).data<float>());
+    if (!can_broadcast(context.shape(i), output.shape()))
+      return context.fail("a fused operand of shape {} does not fit the output {}", context.shape(i).to_string(),
+                          output.shape().to_string());
+    strides[i] = broadcast_strides(context.shape(i), output.shape());
+    data[i] = context.input(i).data<float>();
   }
   auto* out = output.data<float>();
   for_each_index(output.shape(), strides, [&](int64_t linear, const int64_t* offset) {

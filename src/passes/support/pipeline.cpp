@@ -1,4 +1,6 @@
 // The order of the passes and the driver that times, dumps and verifies them.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <chrono>
 
@@ -74,7 +76,8 @@ Result<std::vector<PassRecord>> run_pipeline(Graph& graph, const PipelineOptions
                        [&](const std::string& entry) { return entry == name || entry == "all"; });
   };
   for (const std::string& name : options.disabled) {
-    HUSSAR_CHECK(name == "all" || find_pass(name) != nullptr, ErrorCode::kUsage, "there is no pass '{}'", name);
+    HUSSAR_CHECK(name == "all" || find_pass(name) != nullptr, ErrorCode::kUsage,
+                 "there is no pass '{}'; the passes are {}", name, fmt::join(kOrder, ", "));
   }
   std::vector<PassRecord> records;
   ElementFacts facts = HUSSAR_TRY(infer_graph(graph));
@@ -85,6 +88,7 @@ Result<std::vector<PassRecord>> run_pipeline(Graph& graph, const PipelineOptions
     auto begin = std::chrono::steady_clock::now();
     PassContext context{graph, options.target, facts};
     auto rewrites = pass->run(context);
+    PassRecord record{std::string(name), 0, milliseconds_since(begin), 0, std::nullopt};
     if (!rewrites) return fail(rewrites.error().code, "pass {}: {}", name, rewrites.error().message);
     if (*rewrites > 0) {
       graph.sweep();
@@ -96,9 +100,13 @@ Result<std::vector<PassRecord>> run_pipeline(Graph& graph, const PipelineOptions
       auto inferred = infer_graph(graph);
       if (!inferred) return fail(inferred.error().code, "after pass {}: {}", name, inferred.error().message);
       facts = std::move(*inferred);
+      record.milliseconds = milliseconds_since(begin);
       if (options.dump) options.dump(name, graph);
+      if (options.measure) record.error = HUSSAR_TRY(options.measure(name));
     }
-    records.push_back({std::string(name), *rewrites, milliseconds_since(begin), graph.nodes().size()});
+    record.rewrites = *rewrites;
+    record.nodes_after = graph.nodes().size();
+    records.push_back(std::move(record));
   }
   return records;
 }

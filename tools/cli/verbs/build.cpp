@@ -19,7 +19,7 @@ struct Arguments {
   std::vector<std::string> disabled;
   int threads = 0;
   double tolerance = 1e-3;
-  bool verbose = false;
+  bool verify_passes = false, verbose = false;
 };
 
 void declare(Command& command, Arguments& arguments) {
@@ -36,10 +36,12 @@ void declare(Command& command, Arguments& arguments) {
   command.option("--self-check", arguments.self_check, {"off", "quick", "full"},
                  "runs the plan beside a slower one before writing it");
   command.option("--tolerance", "X", arguments.tolerance,
-                 "of the self-check, relative to the output range; default 1e-3");
+                 "of the self-check and of --verify-passes, relative to the output range; default 1e-3");
   command.option("--disable-pass", "NAME", arguments.disabled, "leaves out one pass, or `all`; repeatable");
   command.option("--dump", "FOLDER", arguments.dump, "writes the graph as text after each pass that changes it");
-  command.toggle("-v,--verbose", arguments.verbose, "prints the table of passes");
+  command.toggle("--verify-passes", arguments.verify_passes,
+                 "evaluates the model after each pass that changes it, by (slow) reference code");
+  command.toggle("-v,--verbose", arguments.verbose, "prints what each pass did and how long it took");
   for (const char* flag : {"--fp16", "--bf16", "--fp8", "--precision", "--strict", "--fallback"}) {
     command.refuse(flag, "plans compute in the model's own precision");
   }
@@ -90,6 +92,9 @@ Status work(const Arguments& arguments, const Command& command) {
   options.isa = HUSSAR_TRY(parse_target(arguments.target));
   options.threads = arguments.threads;
   options.disabled_passes = arguments.disabled;
+  options.verify_passes = arguments.verify_passes;
+  options.verify_tolerance = arguments.tolerance;
+  options.verify_shapes = range.optimum;
   options.progress = [&](std::string_view stage) { progress.stage(stage); };
   check.level = HUSSAR_TRY(parse_self_check(arguments.self_check));
   check.tolerance = arguments.tolerance;
