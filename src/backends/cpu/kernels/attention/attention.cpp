@@ -228,7 +228,7 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel attention_kernel = {
-    .name = "attention", .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+    .name = "attention", .version = 2, .state_bytes = sizeof(State), .prepare = prepare, .run = run};
 extern const Tactic attention_tactic = {.kernel = "attention", .supports = supports, .cost = cost};
 
 }  // namespace hussar
