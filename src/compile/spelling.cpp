@@ -107,7 +107,8 @@ Result<int> parse_target(std::string_view text) {
   }
   HUSSAR_CHECK(text.substr(0, 4) != "cuda", ErrorCode::kDeviceUnavailable,
                "target '{}': this build of hussar has no GPU backend; use --target cpu", text);
-  return fail(ErrorCode::kUsage, "there is no target '{}': cpu, cpu:scalar, cpu:avx2 or cpu:avx512", text);
+  return fail(ErrorCode::kUsage,
+              "there is no target '{}': cpu, cpu:scalar, cpu:avx2, cpu:avx512, cpu:avx512fp16 or cpu:amx", text);
 }
 
 }  // namespace hussar

@@ -65,6 +65,8 @@ struct Kernel {
   // Part of timing-cache keys: raise it when the code's speed or its packed formats change.
   uint32_t version = 1;
   size_t state_bytes = 0;
+  // What it multiplies in where that is narrower than the type of its outputs.
+  DType multiplies_in = DType::kUndefined;
   // The weights are packed, so that the tactic's supports() no longer fits the step: prepare() checks every dtype,
   // layout and shape. For all other kernels the runtime has asked supports() when it opened the plan. That the outputs
   // are what the operator makes of the inputs is checked for all, before prepare().

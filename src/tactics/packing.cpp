@@ -23,15 +23,12 @@ std::vector<float> decode_floats(const Tensor& packed) {
 
 namespace {
 
-// Sixteen bits are exact in float and in two bfloat16.
-constexpr int kProbeBits = 16;
-
-// Packs a tensor whose element i is the lower or upper half of the number i + 1, so that zeros mark the gaps.
-Result<Tensor> pack_probe(const Node& node, const Shape& original, int shift, Status (*pack)(Packing&)) {
+// Packs a tensor whose element i is `bits` bits of the number i + 1, so that zeros mark the gaps.
+Result<Tensor> pack_probe(const Node& node, const Shape& original, int shift, int bits, Status (*pack)(Packing&)) {
   Tensor numbers(DType::kFloat32, original);
   auto* number = numbers.data<float>();
   for (int64_t i = 0; i < numbers.elements(); ++i) {
-    number[i] = static_cast<float>((i + 1) >> shift & ((1 << kProbeBits) - 1));
+    number[i] = static_cast<float>((i + 1) >> shift & ((1 << bits) - 1));
   }
   Graph graph;
   Node* probe = graph.add_node(node.op, node.name, {nullptr, graph.add_constant("probe", std::move(numbers))}, {},
@@ -43,7 +40,8 @@ Result<Tensor> pack_probe(const Node& node, const Shape& original, int shift, St
 
 }  // namespace
 
-Status unpack_permuted(Packing& packing, const Shape& original, Status (*pack)(Packing&), Decode decode) {
+Status unpack_permuted(Packing& packing, const Shape& original, Status (*pack)(Packing&), Decode decode,
+                       int probe_bits) {
   const Node& node = packing.node;
   const Value* weights = node.input(1);
   bool fits = weights != nullptr && weights->is_constant();
@@ -58,8 +56,8 @@ Status unpack_permuted(Packing& packing, const Shape& original, Status (*pack)(P
   const Tensor& packed = *weights->constant;
   Tensor unpacked(DType::kFloat32, original);
   std::vector<uint32_t> source;  // of each packed element; 0: none
-  for (int shift : {0, kProbeBits}) {
-    Tensor probe = HUSSAR_TRY(pack_probe(node, original, shift, pack));
+  for (int shift = 0; original.elements() >> shift != 0; shift += probe_bits) {
+    Tensor probe = HUSSAR_TRY(pack_probe(node, original, shift, probe_bits, pack));
     if (probe.dtype() != packed.dtype() || probe.elements() != packed.elements()) return misfit();
     const std::vector<float> numbers = decode(probe);
     source.resize(numbers.size());

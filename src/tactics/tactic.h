@@ -14,6 +14,8 @@ namespace hussar {
 struct Target {
   int isa = 0;  // cpu::Isa as an integer
   int threads = 1;
+  // Why tactics may not compute in FP16, as they will say; empty: they may.
+  std::string_view no_fp16 = "needs --fp16";
 };
 
 // The work that one node of the scheduled graph asks for.
@@ -65,9 +67,10 @@ struct Tactic {
 using Decode = std::vector<float> (*)(const Tensor& packed);
 std::vector<float> decode_floats(const Tensor& packed);
 // Undoes `pack` on input 1, which was an FP32 tensor of shape `original`: packs tensors of numbers to see where each
-// element goes. Fails when the packed constant is not of the size that `pack` makes.
-Status unpack_permuted(Packing& packing, const Shape& original, Status (*pack)(Packing&),
-                       Decode decode = decode_floats);
+// element goes. Fails when the packed constant is not of the size that `pack` makes. Integers of `probe_bits` bits
+// survive packing exactly.
+Status unpack_permuted(Packing& packing, const Shape& original, Status (*pack)(Packing&), Decode decode = decode_floats,
+                       int probe_bits = 16);
 
 std::span<const Tactic* const> all_tactics();
 

@@ -45,7 +45,7 @@ double peak_flops() {
     double best = 0;
     for (int run = 0; run < 20; ++run) {
       const auto start = std::chrono::steady_clock::now();
-      const bool wide = cpu::active_isa() == cpu::Isa::kAvx512;
+      const bool wide = cpu::active_isa() >= cpu::Isa::kAvx512;
       const double flops = wide ? peak_loop_512(1000000) : peak_loop_256(1000000);
       const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       best = std::max(best, flops / seconds);

@@ -39,6 +39,7 @@ struct ConvRates {
 };
 static ConvRates conv_rates(const Target& target) {
   switch (static_cast<Isa>(target.isa)) {
+    case Isa::kAvx512Fp16:
     case Isa::kAvx512: return {1.1e5, 3e4};
     case Isa::kAvx2: return {1.1e5, 7e3};
     default: return {2.8e4, 2e4};
@@ -85,8 +86,23 @@ Result<Shape> recall_filter_shape(Packing& packing) {
   return shape;
 }
 
-Status unpack_filter(Packing& packing, Status (*pack)(Packing&), Decode decode) {
-  return unpack_permuted(packing, HUSSAR_TRY(recall_filter_shape(packing)), pack, decode);
+Status unpack_filter(Packing& packing, Status (*pack)(Packing&), Decode decode, int probe_bits) {
+  return unpack_permuted(packing, HUSSAR_TRY(recall_filter_shape(packing)), pack, decode, probe_bits);
+}
+
+std::vector<float> filter_by_taps(const Tensor& filter) {
+  const Shape& shape = filter.shape();
+  const int64_t channels = shape[1], taps = shape.elements(2, shape.rank());
+  std::vector<float> sorted(static_cast<size_t>(filter.elements()));
+  const float* from = filter.data<float>();
+  for (int64_t f = 0; f < shape[0]; ++f) {
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t t = 0; t < taps; ++t) {
+        sorted[static_cast<size_t>((f * taps + t) * channels + c)] = from[(f * channels + c) * taps + t];
+      }
+    }
+  }
+  return sorted;
 }
 
 int32_t bias_input(const Prepare& prepare) {

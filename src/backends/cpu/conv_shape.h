@@ -1,6 +1,7 @@
 // What all convolution kernels read from a Conv step.
 #pragma once
 #include <initializer_list>
+#include <vector>
 
 #include "backends/cpu/kernels/tile/tile.h"
 #include "plan/kernel.h"
@@ -25,8 +26,11 @@ void remember_kernel_shape(Node& node, const Shape& filter);
 // The inverse: the shape of the filter in ONNX's form, and the node without hussar_channels. The filters are counted by
 // the node's output. Fails on what no convolution can be.
 Result<Shape> recall_filter_shape(Packing& packing);
-// Undoes a `pack` that permutes an FP32 filter.
-Status unpack_filter(Packing& packing, Status (*pack)(Packing&), Decode decode = decode_floats);
+// Undoes a `pack` that permutes an FP32 filter. probe_bits: see unpack_permuted.
+Status unpack_filter(Packing& packing, Status (*pack)(Packing&), Decode decode = decode_floats, int probe_bits = 16);
+
+// An FP32 filter in ONNX's order (filter, channel, tap) as (filter, tap, channel): there k is contiguous.
+std::vector<float> filter_by_taps(const Tensor& filter);
 
 // Which input of the step is the convolution's own bias: 2, or -1 when it has none.
 int32_t bias_input(const Prepare& prepare);

@@ -24,6 +24,16 @@ bool may_use_tiles() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
+bool has_avx512_fp16() {
+#if defined(HUSSAR_EMULATE_FP16)
+  return true;
+#else
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr uint32_t kAvx512Fp16 = 1u << 23;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAvx512Fp16) != 0;
+#endif
+}
+
 bool has_amx(uint64_t state) {
   uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
   if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) == 0) return false;
@@ -52,7 +62,8 @@ Isa detect() {
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (ebx & bit_AVX2) == 0) return Isa::kScalar;
   const uint32_t avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
   if ((ebx & avx512) != avx512 || (state & kZmmState) != kZmmState) return Isa::kAvx2;
-  return has_amx(state) ? Isa::kAmx : Isa::kAvx512;
+  if (!has_avx512_fp16()) return Isa::kAvx512;
+  return has_amx(state) ? Isa::kAmx : Isa::kAvx512Fp16;
 }
 
 // An unknown name in HUSSAR_ISA asks for nothing.
@@ -86,6 +97,7 @@ Isa usable_isa(int wanted) {
 const char* isa_name(Isa isa) {
   switch (isa) {
     case Isa::kAmx: return "amx";
+    case Isa::kAvx512Fp16: return "avx512fp16";
     case Isa::kAvx512: return "avx512";
     case Isa::kAvx2: return "avx2";
     default: return "scalar";

@@ -9,13 +9,16 @@
 
 namespace hussar::cpu {
 
-// kAmx: AVX-512 with AVX512_BF16, and AMX tiles with bf16 products. Only kernels/amx has code for it (*.amx.cpp,
-// compiled once); all other kernels run their AVX-512 code there.
-enum class Isa : int { kScalar = 0, kAvx2 = 1, kAvx512 = 2, kAmx = 3 };
-inline constexpr Isa kAllIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAmx};
+// Each level has all that the ones before it have.
+// kAvx512Fp16: AVX-512 with AVX512_FP16. Only kernels/half has code for it (*.fp16.cpp, compiled once).
+// kAmx: the above with AVX512_BF16, and AMX tiles with bf16 products (every processor with AMX has AVX512_FP16). Only
+// kernels/amx has code for it (*.amx.cpp, compiled once). All other kernels run their AVX-512 code on both.
+// The numbers are internal: plans and the environment use the names.
+enum class Isa : int { kScalar = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Fp16 = 3, kAmx = 4 };
+inline constexpr Isa kAllIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Fp16, Isa::kAmx};
 
 // The best level of this machine, or the lower one that the environment variable HUSSAR_ISA (scalar, avx2, avx512,
-// amx) asks for. Decided once per process.
+// avx512fp16, amx) asks for. Decided once per process.
 Isa active_isa();
 // What CPUID and the operating system allow, whatever HUSSAR_ISA says.
 Isa detected_isa();
@@ -25,7 +28,8 @@ Isa usable_isa(int wanted);
 
 }  // namespace hussar::cpu
 
-// Declares `const Table name` in each level's namespace and `const Table& select_<name>(Isa)`.
+// Declares `const Table name` in each level's namespace and `const Table& select_<name>(Isa)`. In the levels beyond
+// avx512 the name means avx512's.
 #define HUSSAR_DECLARE_PER_ISA(Table, name)                   \
   namespace scalar {                                          \
   extern const Table name;                                    \
@@ -36,9 +40,16 @@ Isa usable_isa(int wanted);
   namespace avx512 {                                          \
   extern const Table name;                                    \
   }                                                           \
+  namespace avx512fp16 {                                      \
+  using avx512::name;                                         \
+  }                                                           \
+  namespace amx {                                             \
+  using avx512::name;                                         \
+  }                                                           \
   inline const Table& select_##name(::hussar::cpu::Isa isa) { \
     switch (isa) {                                            \
       case ::hussar::cpu::Isa::kAmx:                          \
+      case ::hussar::cpu::Isa::kAvx512Fp16:                   \
       case ::hussar::cpu::Isa::kAvx512: return avx512::name;  \
       case ::hussar::cpu::Isa::kAvx2: return avx2::name;      \
       default: return scalar::name;                           \

@@ -44,7 +44,7 @@ Status run(Command& command) {
   Table table({"what", "found"});
   table.add({"hussar", HUSSAR_VERSION});
   table.add({"CPU", machine.cpu_model});
-  table.add({"code levels built", "scalar, avx2, avx512"});
+  table.add({"code levels built", "scalar, avx2, avx512, avx512fp16, amx"});
   table.add({"best level here", machine.isa_found});
   table.add({"level in use", machine.isa_active});
   table.add({"CPU features", fmt::format("{}", fmt::join(machine.cpu_flags, " "))});

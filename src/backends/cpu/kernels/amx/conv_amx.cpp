@@ -44,16 +44,7 @@ Status pack(Packing& packing) {
   const int64_t filters = filter.shape()[0] / groups, channels = filter.shape()[1];
   const int64_t taps = filter.shape().elements(2, filter.shape().rank());
   remember_kernel_shape(packing.node, filter.shape());
-  // To (filter, tap, channel): there k is contiguous.
-  std::vector<float> sorted(static_cast<size_t>(filter.elements()));
-  const float* from = filter.data<float>();
-  for (int64_t f = 0; f < filters * groups; ++f) {
-    for (int64_t c = 0; c < channels; ++c) {
-      for (int64_t t = 0; t < taps; ++t) {
-        sorted[static_cast<size_t>((f * taps + t) * channels + c)] = from[(f * channels + c) * taps + t];
-      }
-    }
-  }
+  const std::vector<float> sorted = filter_by_taps(filter);
   const int64_t elements = matrix_weight_elements(taps, channels, filters);
   Tensor packed(DType::kBFloat16, {groups * elements});
   auto* out = packed.data<uint16_t>();

@@ -131,8 +131,7 @@ void finish_rows(const ConvArgs& conv, float* sums, int64_t width, int64_t row, 
     operands[i] = epilogue.operands[i];
     operands[i].data += row * operands[i].row_stride;
   }
-  avx512::program_table.run(*epilogue.program, operands,
-                            {sums, out, width, conv.output_pitch, 0, column, rows, columns});
+  program_table.run(*epilogue.program, operands, {sums, out, width, conv.output_pitch, 0, column, rows, columns});
 }
 
 // A band of output lines of one image and one group.

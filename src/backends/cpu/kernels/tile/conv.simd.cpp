@@ -5,18 +5,6 @@
 #include "backends/cpu/kernels/tile/tile_gather.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
-namespace {
-
-// Whether every output pixel is a product of the input pixel in the same place.
-bool is_pointwise(const ConvArgs& args) {
-  for (int axis = 0; axis < 3; ++axis) {
-    if (args.kernel[axis] != 1 || args.stride[axis] != 1 || args.pad[axis] != 0) return false;
-    if (args.in[axis] != args.out[axis]) return false;
-  }
-  return true;
-}
-
-}  // namespace
 
 void run_conv(const ConvArgs& args, Share share, void* scratch) {
   const int64_t k = args.kernel[0] * args.kernel[1] * args.kernel[2] * args.channels;

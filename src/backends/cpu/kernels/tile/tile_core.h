@@ -1,5 +1,5 @@
-// What GEMM and the convolutions share: the partition into shares and the walk over blocks, panels and tiles.
-// Internal to kernels/tile, for *.simd.cpp files only.
+// What GEMM and the convolutions share: the partition into shares and the walk over blocks, panels and tiles, for every
+// type of element. Internal to kernels/tile and kernels/half, for files compiled per level only.
 #pragma once
 #include "backends/cpu/kernels/pointwise/program.h"
 #include "backends/cpu/kernels/tile/tile.h"
@@ -54,10 +54,11 @@ inline Work share_of_work(int64_t items, int64_t rows, int64_t panels, Share sha
 
 // One matrix product out of a batch or of the groups of a convolution. c is its row 0, column 0; for the epilogue, row
 // r of C is row + r * row_step of the output, column c is column + c.
-struct Product {
+template <class Element>
+struct ProductOf {
   int64_t k;
   int64_t n;
-  const float* b;
+  const Element* b;
   float* c;
   int64_t c_pitch;
   int64_t row;
@@ -65,9 +66,26 @@ struct Product {
   int64_t row_step;
   const Epilogue* epilogue;
 };
+using Product = ProductOf<float>;
+
+// The register tiles of FP32, in the form that run_tiles takes: the element of A and B, the columns of a panel and its
+// elements per k, the elements of A that lie together, the rows of a tile, the floats of the largest tile, the elements
+// of a block of A, and the kernels.
+struct FloatTiles {
+  using Element = float;
+  static constexpr int64_t kColumns = kPanelColumns;
+  static constexpr int64_t kChunk = kTileChunk;
+  static constexpr int kRows = kTileRows;
+  static constexpr int kMostFloats = kTileFloats;
+  static constexpr int64_t kBlock = kBlockFloats;
+  static constexpr int most_panels(int rows) { return max_panels(rows); }
+  static int64_t panel_elements(int64_t k) { return k * kPanelColumns; }
+  static TileKernel kernel(int rows, int panels) { return tile_kernel(rows, panels); }
+};
 
 // The epilogue's program on a tile whose first row is `row` of the product.
-inline void run_program(const Product& product, int64_t row, const ProgramBlock& block) {
+template <class Element>
+void run_program(const ProductOf<Element>& product, int64_t row, const ProgramBlock& block) {
   const Program& program = *product.epilogue->program;
   ProgramOperand operands[kProgramOperands];
   for (int i = 0; i < program.operand_count; ++i) {
@@ -79,11 +97,15 @@ inline void run_program(const Product& product, int64_t row, const ProgramBlock&
 }
 
 // Runs the tile at `row` (rows of it) and `panel` (panels of them); a is its packed rows.
-inline void run_tile(const Product& product, const float* a, int64_t row, int rows, int64_t panel, int panels) {
-  alignas(64) static constexpr float kZeros[8 * 16] = {};
+template <class Tiles>
+void run_tile(const ProductOf<typename Tiles::Element>& product, const typename Tiles::Element* a, int64_t row,
+              int rows, int64_t panel, int panels) {
+  constexpr int kMostColumns = 8 * Tiles::kColumns;
+  alignas(64) static constexpr float kZeros[kMostColumns] = {};
   const Epilogue& epilogue = *product.epilogue;
-  const int64_t first = panel * 16;
-  const int columns = static_cast<int>(product.n - first < panels * 16 ? product.n - first : panels * 16);
+  const int64_t first = panel * Tiles::kColumns;
+  const int width = panels * static_cast<int>(Tiles::kColumns);
+  const int columns = static_cast<int>(product.n - first < width ? product.n - first : width);
   TileOutput out;
   out.c = product.c + row * product.c_pitch + first;
   out.c_pitch = product.c_pitch;
@@ -97,43 +119,46 @@ inline void run_tile(const Product& product, const float* a, int64_t row, int ro
         epilogue.residual + (product.row + row * product.row_step) * epilogue.residual_pitch + product.column + first;
   }
   out.bias = kZeros;
-  alignas(64) float padded_bias[8 * 16];
+  alignas(64) float padded_bias[kMostColumns];
   if (epilogue.bias != nullptr) {
     out.bias = epilogue.bias + product.column + first;
-    if (columns < panels * 16) {
-      for (int i = 0; i < panels * 16; ++i) padded_bias[i] = i < columns ? out.bias[i] : 0.0f;
+    if (columns < width) {
+      for (int i = 0; i < width; ++i) padded_bias[i] = i < columns ? out.bias[i] : 0.0f;
       out.bias = padded_bias;
     }
   }
-  const TileKernel kernel = tile_kernel(rows, panels);
-  const float* b = product.b + panel * 16 * product.k;
-  if (epilogue.program == nullptr) return kernel(a, b, 16 * product.k, product.k, out);
-  alignas(64) float buffer[kTileFloats];
+  const auto kernel = Tiles::kernel(rows, panels);
+  const int64_t panel_stride = Tiles::panel_elements(product.k);
+  const auto* const b = product.b + panel * panel_stride;
+  if (epilogue.program == nullptr) return kernel(a, b, panel_stride, product.k, out);
+  alignas(64) float buffer[Tiles::kMostFloats];
   float* const c = out.c;
   out.c = buffer;
-  out.c_pitch = panels * 16;
-  kernel(a, b, 16 * product.k, product.k, out);
-  run_program(product, row, {buffer, c, panels * 16, product.c_pitch, 0, product.column + first, rows, columns});
+  out.c_pitch = width;
+  kernel(a, b, panel_stride, product.k, out);
+  run_program(product, row, {buffer, c, width, product.c_pitch, 0, product.column + first, rows, columns});
 }
 
-// Computes rows x panels of one product. pack(row, rows, dst) writes rows of A as [ceil(k / 16)][rows][16].
-template <class Pack>
-void run_product(const Product& product, Range rows, Range panels, Pack pack, float* scratch) {
+// Computes rows x panels of one product. pack(row, rows, dst) writes rows of A as [ceil(k / chunk)][rows][chunk].
+template <class Tiles, class Pack>
+void run_tiles(const ProductOf<typename Tiles::Element>& product, Range rows, Range panels, Pack pack,
+               typename Tiles::Element* scratch) {
+  constexpr int64_t kRows = Tiles::kRows, kChunk = Tiles::kChunk;
   const int64_t total = rows.end - rows.begin;
   if (total <= 0 || panels.begin >= panels.end) return;
-  const int64_t row_floats = (product.k + kTileChunk - 1) / kTileChunk * kTileChunk;
-  const int64_t tiles = (total + kTileRows - 1) / kTileRows;
+  const int64_t row_elements = (product.k + kChunk - 1) / kChunk * kChunk;
+  const int64_t tiles = (total + kRows - 1) / kRows;
   const int64_t most_rows = (total + tiles - 1) / tiles;
-  const int64_t fit = kBlockFloats / (most_rows * (row_floats > 0 ? row_floats : 1));
+  const int64_t fit = Tiles::kBlock / (most_rows * (row_elements > 0 ? row_elements : 1));
   const int64_t blocks = fit < 1 ? tiles : (tiles + fit - 1) / fit;
-  const int widest = max_panels(static_cast<int>(most_rows));
+  const int widest = Tiles::most_panels(static_cast<int>(most_rows));
   for (int64_t block = 0; block < blocks; ++block) {
     const Range block_tiles = part_of(tiles, blocks, block);
-    float* a = scratch;
+    auto* a = scratch;
     for (int64_t tile = block_tiles.begin; tile < block_tiles.end; ++tile) {
       const Range r = part_of(total, tiles, tile);
       pack(rows.begin + r.begin, static_cast<int>(r.end - r.begin), a);
-      a += (r.end - r.begin) * row_floats;
+      a += (r.end - r.begin) * row_elements;
     }
     for (int64_t panel = panels.begin; panel < panels.end;) {
       int step = widest;
@@ -141,12 +166,17 @@ void run_product(const Product& product, Range rows, Range panels, Pack pack, fl
       a = scratch;
       for (int64_t tile = block_tiles.begin; tile < block_tiles.end; ++tile) {
         const Range r = part_of(total, tiles, tile);
-        run_tile(product, a, rows.begin + r.begin, static_cast<int>(r.end - r.begin), panel, step);
-        a += (r.end - r.begin) * row_floats;
+        run_tile<Tiles>(product, a, rows.begin + r.begin, static_cast<int>(r.end - r.begin), panel, step);
+        a += (r.end - r.begin) * row_elements;
       }
       panel += step;
     }
   }
+}
+
+template <class Pack>
+void run_product(const Product& product, Range rows, Range panels, Pack pack, float* scratch) {
+  run_tiles<FloatTiles>(product, rows, panels, pack, scratch);
 }
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

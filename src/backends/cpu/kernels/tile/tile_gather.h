@@ -1,6 +1,6 @@
 // The packing of rows of A: plain matrix rows, and the gather of convolution windows. Only this file knows about
 // strides, dilation and padding.
-// Internal to kernels/tile, for *.simd.cpp files only.
+// Internal to kernels/tile and kernels/half, for files compiled per level only.
 #pragma once
 #include "backends/cpu/kernels/tile/tile.h"
 #include "backends/cpu/kernels/tile/tile_kernels.h"
@@ -56,17 +56,43 @@ struct LineWriter {
   }
 };
 
+// How rows of A are stored in FP32, in the form that WindowPacker takes. A line is a row that is not made of whole
+// chunks while it is gathered: line_count(k) of line_elements(k) are needed.
+struct FloatForm {
+  using Element = float;
+  using WholeChunks = ChunkWriter;
+  using Line = LineWriter;
+  static constexpr int64_t kChunk = kTileChunk;
+  static constexpr int64_t line_elements(int64_t k) { return line_floats(k); }
+  static constexpr int64_t line_count(int64_t k) { return ::hussar::cpu::line_count(k); }
+  static void copy_chunk(float* dst, const float* line) { copy16(dst, line); }
+  // What lies behind k in the last chunk is never used.
+  static void close_line(float*) {}
+};
+
+// Whether every output pixel is a product of the input pixel in the same place.
+inline bool is_pointwise(const ConvArgs& args) {
+  for (int axis = 0; axis < 3; ++axis) {
+    if (args.kernel[axis] != 1 || args.stride[axis] != 1 || args.pad[axis] != 0) return false;
+    if (args.in[axis] != args.out[axis]) return false;
+  }
+  return true;
+}
+
 // Where a row's window starts: image and the first tap's coordinates, which may lie in the padding.
 struct Window {
   const float* image;
   int64_t start[3];
 };
 
-struct PackWindows {
+template <class Form>
+struct WindowPacker {
+  using Element = typename Form::Element;
+
   const ConvArgs* args;
   const float* input;  // of the group
   int64_t k;
-  float* lines;  // line_count(k) of line_floats(k)
+  Element* lines;
 
   // Whether the taps along the width are one run of memory.
   bool contiguous_width() const { return args->dilation[2] == 1 && args->input_pitch == args->channels; }
@@ -128,13 +154,15 @@ struct PackWindows {
     }
   }
 
-  void operator()(int64_t row, int rows, float* dst) const {
+  void operator()(int64_t row, int rows, Element* dst) const {
+    constexpr int64_t kChunk = Form::kChunk;
     const int64_t* out = args->out;
     int64_t x = row % out[2], y = row / out[2] % out[1];
     int64_t z = row / (out[2] * out[1]) % out[0], n = row / (out[2] * out[1] * out[0]);
     const int64_t image_floats = args->in[0] * args->in[1] * args->in[2] * args->input_pitch;
-    const bool whole_chunks = args->channels % kTileChunk == 0;
-    const bool batch_of_lines = line_count(k) > 1;
+    const bool whole_chunks = args->channels % kChunk == 0;
+    const bool batch_of_lines = Form::line_count(k) > 1;
+    const int64_t line_pitch = batch_of_lines ? Form::line_elements(k) : 0;
     for (int r = 0; r < rows; ++r) {
       Window window = {input + n * image_floats, {}};
       const int64_t position[3] = {z, y, x};
@@ -142,12 +170,13 @@ struct PackWindows {
         window.start[axis] = position[axis] * args->stride[axis] - args->pad[axis];
       }
       if (whole_chunks) {
-        ChunkWriter writer = {dst + r * kTileChunk, rows * kTileChunk};
+        typename Form::WholeChunks writer = {dst + r * kChunk, rows * kChunk};
         gather(writer, window);
       } else {
-        LineWriter writer = {lines + (batch_of_lines ? r * line_floats(k) : 0)};
+        typename Form::Line writer = {lines + r * line_pitch};
         gather(writer, window);
-        if (!batch_of_lines) spread(lines, dst + r * kTileChunk, rows);
+        Form::close_line(writer.dst);
+        if (!batch_of_lines) spread(lines, dst + r * kChunk, rows);
       }
       if (++x == out[2]) {
         x = 0;
@@ -161,14 +190,15 @@ struct PackWindows {
       }
     }
     if (whole_chunks || !batch_of_lines) return;
-    for (int r = 0; r < rows; ++r) spread(lines + r * line_floats(k), dst + r * kTileChunk, rows);
+    for (int r = 0; r < rows; ++r) spread(lines + r * line_pitch, dst + r * kChunk, rows);
   }
 
  private:
-  // One line to its chunks; what lies behind k in the last chunk is never used.
-  void spread(const float* line, float* dst, int rows) const {
-    for (int64_t i = 0; i < k; i += kTileChunk) copy16(dst + i * rows, line + i);
+  // One line to its chunks.
+  void spread(const Element* line, Element* dst, int rows) const {
+    for (int64_t i = 0; i < k; i += Form::kChunk) Form::copy_chunk(dst + i * rows, line + i);
   }
 };
+using PackWindows = WindowPacker<FloatForm>;
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

@@ -1,0 +1,90 @@
+#include "backends/cpu/half_steps.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "backends/cpu/conv_shape.h"
+#include "backends/cpu/half_packing.h"
+#include "backends/cpu/isa.h"
+#include "base/error.h"
+#include "tensor/convert.h"
+
+namespace hussar::cpu {
+
+Refusal check_half_target(const Problem& problem) {
+  if (!problem.target.no_fp16.empty()) return std::string(problem.target.no_fp16);
+  if (problem.target.isa < static_cast<int>(Isa::kAvx512Fp16)) return "needs AVX512-FP16";
+  return std::nullopt;
+}
+
+Refusal check_half_weights(const Tensor& weights) {
+  constexpr float kLargest = 65504, kSmallestNormal = 6.103515625e-5F;
+  int64_t not_zero = 0, subnormal = 0;
+  const auto* w = weights.data<float>();
+  for (int64_t i = 0; i < weights.elements(); ++i) {
+    const float magnitude = std::fabs(w[i]);
+    if (!(magnitude <= kLargest)) return "a weight is beyond the range of FP16";
+    not_zero += magnitude != 0 ? 1 : 0;
+    subnormal += magnitude != 0 && magnitude < kSmallestNormal ? 1 : 0;
+  }
+  if (subnormal * 2 > not_zero) return "most weights are subnormal in FP16";
+  return std::nullopt;
+}
+
+double half_waste(int64_t k, int64_t filters) {
+  const auto panels = static_cast<double>(half_panel_count(filters));
+  const double columns = panels * kHalfPanelColumns / static_cast<double>(filters);
+  // In the time of a k: the windows are gathered in 0.35 k / panels, a register tile starts and ends in 24, and every
+  // 256 of k cost 12 to flush.
+  return columns * (1 + 0.35 / panels) * (1.05 + 24 / static_cast<double>(k));
+}
+
+std::vector<float> decode_half_weights(const Tensor& packed) {
+  std::vector<float> numbers(static_cast<size_t>(packed.elements()));
+  const auto* bits = packed.data<uint16_t>();
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = half_to_float(bits[i]);
+  return numbers;
+}
+
+Status prepare_half_product(Prepare& prepare, int32_t bias_input, HalfState& state) {
+  HUSSAR_CHECK(
+      active_isa() >= Isa::kAvx512Fp16, ErrorCode::kPlanIncompatible,
+      "step '{}' computes in FP16 with AVX512-FP16, this machine offers cpu:{}: `hussar build PLAN -o NEW.plan` "
+      "turns the plan into one for this machine, anywhere with --target cpu:{}",
+      prepare.step.name, isa_name(active_isa()), isa_name(active_isa()));
+  HUSSAR_TRY(prepare_epilogue(prepare, bias_input, state.epilogue));
+  const ConvArgs& conv = state.args.conv;
+  // Factor by factor: the product of what a plan says may overflow.
+  constexpr int64_t kMostK = int64_t{1} << 40;
+  int64_t k = 1;
+  bool fits = true;
+  for (int64_t factor : {conv.kernel[0], conv.kernel[1], conv.kernel[2], conv.channels}) {
+    fits = fits && !__builtin_mul_overflow(k, factor, &k) && k <= kMostK;
+  }
+  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': packed weights of the wrong size", prepare.step.name);
+  HUSSAR_TRY(check_packed_weights(prepare,
+                                  {conv.groups, half_panel_count(conv.filters) * kHalfPanelColumns, (k + 1) / 2 * 2}));
+  const int64_t pixels = conv.batch * conv.out[0] * conv.out[1] * conv.out[2];
+  const double flops = 2.0 * static_cast<double>(pixels * conv.groups * conv.filters) * static_cast<double>(k);
+  // A share costs the same to start, and computes twice as fast as in FP32.
+  state.shares = share_count(flops / 2, prepare.threads);
+  state.scratch_per_share = half_scratch_bytes(k);
+  prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares);
+  return {};
+}
+
+Status run_half_step(const Run& run) {
+  const auto& state = run.state_as<HalfState>();
+  HalfArgs args = state.args;
+  ProgramOperand operands[kProgramOperands];
+  args.conv.input = run.inputs[0].f32();
+  args.weights = run.inputs[1].as<const uint16_t>();
+  args.conv.output = run.outputs[0].f32_out();
+  args.conv.epilogue = make_epilogue(run, state.epilogue, operands);
+  run.pool.run(state.shares, [&](int share) {
+    avx512fp16::run_half_product(args, {share, state.shares}, run.scratch + share * state.scratch_per_share);
+  });
+  return {};
+}
+
+}  // namespace hussar::cpu

@@ -1,0 +1,33 @@
+// What the FP16 kernels share: when they are asked, what they cost, how their steps are prepared and run.
+#pragma once
+#include "backends/cpu/epilogue.h"
+#include "backends/cpu/kernels/half/half_product.h"
+
+namespace hussar::cpu {
+
+struct HalfState {
+  HalfArgs args;
+  EpilogueState epilogue;
+  int shares;
+  int64_t scratch_per_share;
+};
+
+// Whether the target has the instructions, and is allowed to use them.
+Refusal check_half_target(const Problem& problem);
+// Whether FP16 can hold the weights.
+Refusal check_half_weights(const Tensor& weights);
+
+// What is given up by FP32 tiles of the same size: the share of columns beyond the last one, and the start and end of
+// register tiles. 1: nothing.
+double half_waste(int64_t k, int64_t filters);
+
+// Packed weights back to FP32, in place; for unpack_permuted, of which they keep kHalfProbeBits exactly.
+std::vector<float> decode_half_weights(const Tensor& packed);
+inline constexpr int kHalfProbeBits = 11;
+
+// From state.args.conv, which is filled in and checked but for the size of the weights, to the rest of the state. Fails
+// on machines without the instructions.
+Status prepare_half_product(Prepare& prepare, int32_t bias_input, HalfState& state);
+Status run_half_step(const Run& run);
+
+}  // namespace hussar::cpu
