@@ -1,6 +1,7 @@
 // compile: ONNX model -> Plan.
 #pragma once
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,12 +23,19 @@ struct CompileOptions {
   // ---- what the plan can do
   // "x:1x3x224x224,y:1x-1" fixes input dimensions; -1 or an identifier leaves one open. "": as the model says.
   std::string shapes;
+  // ---- how exact
+  // Steps may multiply in FP16 where the target has the instructions (cpu:avx512fp16 and beyond), but for those of the
+  // ONNX nodes with these names.
+  bool fp16 = false;
+  std::vector<std::string> fp32_nodes;
   // ---- how fast
   int threads = 0;             // that a run uses; 0: one per core
-  std::string target = "cpu";  // "cpu" (the best of this machine), "cpu:scalar", "cpu:avx2", "cpu:avx512"
+  std::string target = "cpu";  // "cpu" (the best of this machine), "cpu:scalar", "cpu:avx2", "cpu:avx512",
+                               // "cpu:avx512fp16", "cpu:amx"
   // ---- trust
   Check check = Check::kQuick;
-  double tolerance = 1e-3;  // of the check: largest error relative to the output range
+  // Of the check: the largest error relative to the output range; by default 1e-3, with fp16 1e-2.
+  std::optional<double> tolerance;
   // ---- for debugging
   std::vector<std::string> disabled_passes;  // names, or "all"
   // Told the name of each stage as it begins, on the calling thread.

@@ -22,11 +22,15 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
   } else if (key == "target") {
     if (!value.is_string()) return wrong("a string such as \"cpu:avx2\"");
     options.compile.isa = HUSSAR_TRY(parse_target(value.get<std::string>()));
-  } else if (key == "disable_passes") {
+  } else if (key == "fp16") {
+    if (!value.is_boolean()) return wrong("true or false");
+    options.compile.fp16 = value.get<bool>();
+  } else if (key == "disable_passes" || key == "fp32_nodes") {
+    auto& names = key[0] == 'd' ? options.compile.disabled_passes : options.compile.fp32_nodes;
     if (!value.is_array()) return wrong("a list of strings");
     for (const json& name : value) {
       if (!name.is_string()) return wrong("a list of strings");
-      options.compile.disabled_passes.push_back(name.get<std::string>());
+      names.push_back(name.get<std::string>());
     }
   } else if (key == "self_check") {
     if (!value.is_string()) return wrong("\"off\", \"quick\" or \"full\"");
@@ -36,7 +40,8 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
     options.check.tolerance = value.get<double>();
   } else {
     return fail(ErrorCode::kUsage,
-                "there is no option \"{}\"; known are shapes, threads, target, disable_passes, self_check, tolerance",
+                "there is no option \"{}\"; known are shapes, threads, target, fp16, fp32_nodes, disable_passes, "
+                "self_check, tolerance",
                 key);
   }
   return {};

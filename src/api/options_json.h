@@ -11,8 +11,9 @@ struct BuildOptions {
   SelfCheckOptions check;
 };
 
-// text: null, or an object with any of "shapes" (string), "threads" (integer), "target" (string), "disable_passes"
-// (list of strings), "self_check" ("off", "quick", "full"), "tolerance" (number). Anything else is an error.
+// text: null, or an object with any of "shapes" (string), "threads" (integer), "target" (string), "fp16" (boolean),
+// "fp32_nodes" and "disable_passes" (lists of strings), "self_check" ("off", "quick", "full"), "tolerance" (number).
+// Anything else is an error.
 Result<BuildOptions> parse_build_options(const char* text);
 
 }  // namespace hussar

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "compile/freeze.h"
+#include "compile/precision.h"
 #include "compile/thaw.h"
 #include "compile/verify_passes.h"
 #include "hussar/version.h"
@@ -109,10 +110,13 @@ static Result<Plan> freeze_for(Graph& graph, const Target& target, const Compile
     if (report != nullptr) report->tuning = std::move(tuning);
   }
   if (options.progress) options.progress("choose");
-  Chooser chooser = [known = timings_from(timings, target, options.tune_shapes)](const Problem& problem) {
-    return choose(problem, known);
+  KeptNodes kept(options.fp32_nodes);
+  Chooser chooser = [&kept, known = timings_from(timings, target, options.tune_shapes)](const Problem& problem) {
+    return choose(kept.restrict(problem), known);
   };
   Plan plan = HUSSAR_TRY(freeze(graph, target, options.reference_only ? nullptr : chooser));
+  HUSSAR_CHECK(options.reference_only || kept.unseen().empty(), ErrorCode::kUsage,
+               "--precision names '{}', which is no step of the plan: `hussar inspect` lists them", kept.unseen());
   plan.meta["hussar_version"] = HUSSAR_VERSION;
   plan.meta["target"] = std::string("cpu:") + cpu::isa_name(static_cast<cpu::Isa>(target.isa));
   plan.meta["threads"] = std::to_string(target.threads);
@@ -123,6 +127,7 @@ static Target target_of(const CompileOptions& options) {
   Target target;
   target.isa = options.isa >= 0 ? options.isa : static_cast<int>(cpu::active_isa());
   target.threads = options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
+  if (options.fp16) target.no_fp16 = {};
   return target;
 }
 

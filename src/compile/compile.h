@@ -16,6 +16,9 @@ struct CompileOptions {
   // ---- what the plan can do
   // Fixes or names input dimensions; Dim(-1) leaves one as the model has it.
   NamedShapes shapes;
+  // ---- how exact
+  bool fp16 = false;  // steps may multiply in FP16 where that is faster and the target has the instructions
+  std::vector<std::string> fp32_nodes;  // with fp16: names of ONNX nodes whose steps may not
   // ---- how fast
   int threads = 0;  // 0: one per core of this machine
   int isa = -1;     // cpu::Isa as an integer; -1: the best of this machine

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "compile/difference.h"
 #include "compile/flops.h"
+#include "compile/precision.h"
 #include "compile/sample.h"
 #include "compile/spelling.h"
 #include "runtime/session.h"
@@ -27,12 +28,20 @@ struct Rung {
 };
 using Ladder = std::vector<Rung>;
 
-Ladder ladder_of_model(const std::string& path, CompileOptions options) {
+// What a check must not depend on.
+CompileOptions plainer(CompileOptions options) {
+  options.fp16 = false;
+  options.fp32_nodes.clear();
   options.tune_seconds = 0;
   options.timings = nullptr;
+  options.progress = nullptr;
+  return options;
+}
+
+Ladder ladder_of_model(const std::string& path, const CompileOptions& given) {
+  CompileOptions options = plainer(given);
   options.dump = nullptr;
   options.verify_passes = false;
-  options.progress = nullptr;
   auto rung = [&](const char* what, bool passes, bool scalar) {
     CompileOptions slower = options;
     if (!passes) slower.disabled_passes = {"all"};
@@ -47,7 +56,8 @@ Ladder ladder_of_model(const std::string& path, CompileOptions options) {
 }
 
 // A plan that needs what this machine lacks cannot check what was made of it.
-Ladder ladder_of_plan(const std::shared_ptr<const Plan>& plan, CompileOptions options) {
+Ladder ladder_of_plan(const std::shared_ptr<const Plan>& plan, const CompileOptions& given) {
+  CompileOptions options = plainer(given);
   Ladder ladder;
   auto target = plan->meta.find("target");
   auto isa = target == plan->meta.end() ? Result<int>(-1) : parse_target(target->second);
@@ -55,9 +65,6 @@ Ladder ladder_of_plan(const std::shared_ptr<const Plan>& plan, CompileOptions op
     auto itself = [plan]() -> Result<std::shared_ptr<const Plan>> { return plan; };
     ladder.push_back({"the plan that it was made of", itself, static_cast<int>(cpu::active_isa())});
   }
-  options.progress = nullptr;
-  options.tune_seconds = 0;
-  options.timings = nullptr;
   options.isa = static_cast<int>(cpu::Isa::kScalar);
   auto scalar = [plan, options]() -> Result<std::shared_ptr<const Plan>> {
     return std::make_shared<const Plan>(HUSSAR_TRY(compile_plan(*plan, options)));
@@ -75,7 +82,9 @@ struct Reference {
 class Checker {
  public:
   Checker(std::shared_ptr<const Plan> plan, Ladder ladder, const SelfCheckOptions& check)
-      : plan_(std::move(plan)), ladder_(std::move(ladder)), check_(check) {}
+      : plan_(std::move(plan)), ladder_(std::move(ladder)), check_(check) {
+    report_.tolerance = check.tolerance.value_or(kFp32Tolerance);
+  }
 
   Result<SelfCheckReport> run() {
     auto begin = std::chrono::steady_clock::now();
@@ -142,11 +151,11 @@ class Checker {
       }
     }
     report_.done = true;
-    if (report_.error <= check_.tolerance) return {};
+    if (report_.error <= report_.tolerance) return {};
     std::string culprit = HUSSAR_TRY(first_bad_step(*slow, *fast));
     std::string figure = incomparable.empty() ? fmt::format("max relative error {:.2g}", report_.error) : incomparable;
     return fail(ErrorCode::kAccuracy, "self-check: output '{}' is off ({}, allowed {:.2g}, against {}){}",
-                report_.output, figure, check_.tolerance, report_.reference, culprit);
+                report_.output, figure, report_.tolerance, report_.reference, culprit);
   }
 
   // Runs both again and watches the tensors that both have.
@@ -161,7 +170,7 @@ class Checker {
       if (!culprit.empty() || it == expected.end()) return;
       Difference apart = difference(it->second, tensor);
       // A pass may have given a tensor another form; outputs alone must keep theirs.
-      if (!apart.incomparable.empty() || apart.error() <= check_.tolerance) return;
+      if (!apart.incomparable.empty() || apart.error() <= report_.tolerance) return;
       culprit = name;
     });
     HUSSAR_TRY(fast.run_in_order(inputs_));
@@ -169,11 +178,19 @@ class Checker {
     for (const PlanStep& step : plan_->graph.steps) {
       for (int32_t output : step.outputs) {
         if (output < 0 || plan_->graph.values[output].name != culprit) continue;
-        return fmt::format("; the first step that goes wrong is '{}' ({}, kernel {}): its output '{}'", step.name,
-                           step.op, step.kernel, culprit);
+        return fmt::format("; the first step that goes wrong is '{}' ({}, kernel {}): its output '{}'{}", step.name,
+                           step.op, step.kernel, culprit, advice(step));
       }
     }
-    return std::string("; no single step with a name in both plans goes wrong before it");
+    return "; no single step with a name in both plans goes wrong before it" +
+           std::string(count_fp16_steps(plan_->graph) > 0 ? kRangeOfFp16 : "");
+  }
+
+  static constexpr const char* kRangeOfFp16 =
+      "; FP16 has 3 digits and ends at 65504, `--precision NODE=fp32` keeps a step out of it";
+
+  std::string advice(const PlanStep& step) const {
+    return precision_of(plan_->graph, step) == DType::kFloat16 ? kRangeOfFp16 : "";
   }
 
   std::shared_ptr<const Plan> plan_;
@@ -194,7 +211,8 @@ Result<SelfCheck> parse_self_check(std::string_view text) {
 
 std::string SelfCheckReport::to_string() const {
   if (!skipped.empty()) return "skipped: " + skipped;
-  return fmt::format("max relative error {:.2g} of the output range, against {}, at {}", error, reference, shapes);
+  return fmt::format("max relative error {:.2g} of the output range ({:g} allowed), against {}, at {}", error,
+                     tolerance, reference, shapes);
 }
 
 static Result<SelfCheckReport> self_check(std::shared_ptr<const Plan> plan, Ladder ladder, int isa,
@@ -212,7 +230,9 @@ static Result<SelfCheckReport> self_check(std::shared_ptr<const Plan> plan, Ladd
 
 Result<SelfCheckReport> self_check(std::shared_ptr<const Plan> plan, const std::string& model_path,
                                    const CompileOptions& options, const SelfCheckOptions& check) {
-  return self_check(std::move(plan), ladder_of_model(model_path, options), options.isa, check);
+  SelfCheckOptions settled = check;
+  if (!settled.tolerance && options.fp16) settled.tolerance = kFp16Tolerance;
+  return self_check(std::move(plan), ladder_of_model(model_path, options), options.isa, settled);
 }
 
 static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, const CompileOptions& options,
@@ -230,6 +250,8 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   } else {
     plan = std::make_shared<Plan>(HUSSAR_TRY(compile_file(path, options, report)));
   }
+  const bool fp16 = options.fp16 || (source != nullptr && count_fp16_steps(source->graph) > 0);
+  if (!check.tolerance) check.tolerance = fp16 ? kFp16Tolerance : kFp32Tolerance;
   if (options.progress) options.progress("self-check");
   Ladder ladder = source != nullptr ? ladder_of_plan(source, options) : ladder_of_model(path, options);
   checked = HUSSAR_TRY(self_check(plan, std::move(ladder), options.isa, check));

@@ -2,6 +2,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "compile/compile.h"
@@ -19,7 +20,8 @@ Result<SelfCheck> parse_self_check(std::string_view text);
 
 struct SelfCheckOptions {
   SelfCheck level = SelfCheck::kQuick;
-  double tolerance = 1e-3;  // of Difference::error()
+  // Of Difference::error(); by default kFp32Tolerance, kFp16Tolerance where FP16 is allowed (compile/precision.h).
+  std::optional<double> tolerance;
   uint64_t seed = 1;
   NamedShapes shapes;  // at which shapes to run where the plan leaves them open
 };
@@ -30,9 +32,10 @@ struct SelfCheckReport {
   std::string reference;  // what the plan was compared with: "no passes, scalar code"
   std::string shapes;     // of the inputs
   double error = 0;       // the largest Difference::error() of all outputs
+  double tolerance = 0;   // what was allowed
   std::string output;     // the output that has it
   double seconds = 0;
-  // "max relative error 3.1e-07 of the output range, against ...", "skipped: ..."
+  // "max relative error 3.1e-07 of the output range (0.001 allowed), against ...", "skipped: ..."
   std::string to_string() const;
 };
 

@@ -27,7 +27,7 @@ struct ShapeRange {
 // not name the same inputs with the same ranks in rising order.
 Result<NamedShapes> shapes_of_range(const ShapeRange& range);
 
-// "cpu", "cpu:scalar", "cpu:avx2", "cpu:avx512" -> cpu::Isa as an integer; -1 for plain "cpu".
+// "cpu", "cpu:scalar", "cpu:avx2", "cpu:avx512", ... -> cpu::Isa as an integer; -1 for plain "cpu".
 Result<int> parse_target(std::string_view text);
 
 }  // namespace hussar

@@ -110,7 +110,7 @@ def test_build_refuses_wrong_shapes(hussar: Program) -> None:
 def test_build_targets(hussar: Program) -> None:
     model = hussar.model()
     found = hussar("doctor", "--json").json["device"]["isa_found"]
-    levels = ["scalar", "avx2", "avx512"]
+    levels = ["scalar", "avx2", "avx512", "avx512fp16", "amx"]
     for level in levels:
         if levels.index(level) > levels.index(found):
             hussar("build", model, "-o", "no.plan", "--target", f"cpu:{level}", code=DEVICE, says="--self-check off")

@@ -255,8 +255,11 @@ void execute(const KernelCase& test, Scene& scene, int threads, Executed& done) 
   }
 }
 
+// Everything that a tactic needs permission for is allowed.
+Target target_with(int threads) { return {static_cast<int>(cpu::active_isa()), threads, {}}; }
+
 std::string describe(const KernelCase& test, const Scene& scene, int threads) {
-  Problem problem{*scene.node, {static_cast<int>(cpu::active_isa()), threads}};
+  Problem problem{*scene.node, target_with(threads)};
   return test.kernel + " on " + problem.to_string() + ", " + cpu::isa_name(cpu::active_isa()) + ", " +
          std::to_string(threads) + " threads";
 }
@@ -273,7 +276,7 @@ void expect_kernel_agrees(const KernelCase& test) {
     ASSERT_EQ(scene.error, "");
     const Tactic* tactic = tactic_named(test.kernel);
     ASSERT_NE(tactic, nullptr);
-    Problem problem{*scene.node, {static_cast<int>(cpu::active_isa()), threads}};
+    Problem problem{*scene.node, target_with(threads)};
     Refusal refusal = tactic->supports(problem);
     ASSERT_FALSE(refusal.has_value()) << *refusal;
     EXPECT_GT(tactic->cost(problem), 0);
@@ -304,7 +307,7 @@ std::optional<std::string> refusal_of(const KernelCase& test) {
   build(test, scene);
   const Tactic* tactic = tactic_named(test.kernel);
   if (tactic == nullptr) return "no such kernel";
-  return tactic->supports(Problem{*scene.node, {static_cast<int>(cpu::active_isa()), 1}});
+  return tactic->supports(Problem{*scene.node, target_with(1)});
 }
 
 std::string run_error_of(const KernelCase& test) {

@@ -73,10 +73,10 @@ void expect_unpacks(const PackingCase& test) {
 
 TEST(PassThaw, EveryPackingCanBeUndone) {
   for (const Tactic* tactic : all_tactics()) EXPECT_EQ(tactic->pack == nullptr, tactic->unpack == nullptr);
-  const double split = std::ldexp(1, -16);
+  const double split = std::ldexp(1, -16), half = std::ldexp(1, -12);
   const std::vector<std::pair<const char*, Attribute>> grouped = {{"group", int64_t{3}}};
-  for (const char* kernel : {"conv_tile", "conv_amx"}) {
-    const double tolerance = kernel[5] == 'a' ? split : 0;
+  for (const char* kernel : {"conv_tile", "conv_fp16", "conv_amx"}) {
+    const double tolerance = kernel[5] == 'a' ? split : kernel[5] == 'f' ? half : 0;
     expect_unpacks({kernel, "Conv", {51, 5, 3, 2}, {1, 51, 4, 4}, tolerance, grouped});
     expect_unpacks({kernel, "Conv", {70, 33, 5}, {1, 70, 4}, tolerance});
     // More elements than one probe can number.
@@ -91,8 +91,8 @@ TEST(PassThaw, EveryPackingCanBeUndone) {
                     0,
                     {{"group", int64_t{3}}, {"strides", strides}}});
   }
-  for (const char* kernel : {"matmul_tile", "matmul_amx"}) {
-    const double tolerance = kernel[7] == 'a' ? split : 0;
+  for (const char* kernel : {"matmul_tile", "matmul_fp16", "matmul_amx"}) {
+    const double tolerance = kernel[7] == 'a' ? split : kernel[7] == 'f' ? half : 0;
     expect_unpacks({kernel, "MatMul", {37, 50}, {2, 50}, tolerance});
     expect_unpacks({kernel, "com.microsoft.FusedMatMul", {50, 37}, {2, 50}, tolerance, {{"transB", int64_t{1}}}});
   }

@@ -53,6 +53,7 @@ Json problem_json(const ProblemTimes& times, const cpu::Peaks& peaks) {
 
 Status bench_problem(const ProblemArguments& arguments, const Command& command) {
   Target target{static_cast<int>(cpu::active_isa()), arguments.threads};
+  if (arguments.fp16) target.no_fp16 = {};
   if (target.threads <= 0) target.threads = static_cast<int>(std::thread::hardware_concurrency());
   ProblemTimes times = HUSSAR_TRY(measure_problem(arguments.text, target, arguments.seconds));
   cpu::Peaks peaks = cpu::measure_peaks(cpu::active_isa(), target.threads);

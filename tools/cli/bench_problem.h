@@ -9,6 +9,7 @@ struct ProblemArguments {
   std::string text;
   int threads = 0;  // 0: one per core
   double seconds = 1;
+  bool fp16 = false;  // with the kernels that multiply in FP16
 };
 Status bench_problem(const ProblemArguments& arguments, const Command& command);
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "compile/precision.h"
 #include "plan/kernel.h"
 #include "tools/cli/console.h"
 
@@ -32,10 +33,12 @@ int64_t reference_steps(const PlanGraph& graph) {
 
 std::string summary(const BuildReport& report) {
   const PlanGraph& graph = report.plan.graph;
+  const int64_t fp16_steps = count_fp16_steps(graph);
+  const std::string lower = fp16_steps > 0 ? fmt::format(", {} in FP16", fp16_steps) : "";
   std::string text =
-      fmt::format("{}: {}, {} steps ({} by reference code), {}, {} threads, built in {:.2f} s\n", report.output,
+      fmt::format("{}: {}, {} steps ({} by reference code{}), {}, {} threads, built in {:.2f} s\n", report.output,
                   format_bytes(static_cast<double>(report.plan_bytes)), graph.steps.size(), reference_steps(graph),
-                  report.plan.meta.at("target"), report.plan.meta.at("threads"), report.compile.seconds);
+                  lower, report.plan.meta.at("target"), report.plan.meta.at("threads"), report.compile.seconds);
   if (report.compile.tuning.problems > 0) text += "tuning: " + report.compile.tuning.to_string() + "\n";
   return text + "self-check: " + report.check.to_string() + "\n";
 }
@@ -43,8 +46,8 @@ std::string summary(const BuildReport& report) {
 Json precision_counts(const PlanGraph& graph) {
   std::map<std::string, int64_t> counts;
   for (const PlanStep& step : graph.steps) {
-    if (step.kernel == "view" || step.outputs.empty() || step.outputs[0] < 0) continue;
-    ++counts[std::string(dtype_name(graph.values[step.outputs[0]].dtype))];
+    const DType precision = precision_of(graph, step);
+    if (precision != DType::kUndefined) ++counts[std::string(dtype_name(precision))];
   }
   Json json = Json::object();
   for (const auto& [name, count] : counts) json.set(name, count);
@@ -60,6 +63,7 @@ Json to_json(const BuildReport& report) {
     passes.push(std::move(entry.set("nodes_after", pass.nodes_after)));
   }
   check.set("done", report.check.done).set("max_relative_error", report.check.done ? Json(report.check.error) : Json());
+  check.set("tolerance", report.check.tolerance);
   check.set("output", report.check.output).set("reference", report.check.reference).set("shapes", report.check.shapes);
   check.set("skipped", report.check.skipped).set("seconds", report.check.seconds);
   for (const auto& [key, value] : report.plan.meta) meta.set(key, value);

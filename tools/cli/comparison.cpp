@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -125,6 +126,7 @@ Result<Comparison> compare_with(const Recorded& reference, Subject& other, const
   Comparison comparison;
   comparison.path = other.path();
   comparison.kind = other.kind();
+  comparison.tolerance = tolerance;
   TensorObserver observer = nullptr;
   if (layers) {
     observer = [&](const std::string& name, const Tensor& tensor) {
@@ -160,13 +162,16 @@ std::string to_text(const Recorded& reference, const std::vector<Comparison>& co
   return text;
 }
 
-Json to_json(const Recorded& reference, const std::vector<Comparison>& comparisons, double tolerance) {
+Json to_json(const Recorded& reference, const std::vector<Comparison>& comparisons) {
+  double tolerance = 0;
   Json list = Json::array(), json = Json::object(), first = Json::object();
   for (const Comparison& comparison : comparisons) {
     Json entry = Json::object(), outputs = Json::array(), layers = Json::array();
     for (const TensorDifference& output : comparison.outputs) outputs.push(to_json(output));
     for (const TensorDifference& layer : comparison.layers) layers.push(to_json(layer));
     entry.set("model", comparison.path).set("kind", comparison.kind).set("passes", comparison.passes);
+    entry.set("tolerance", comparison.tolerance);
+    tolerance = std::max(tolerance, comparison.tolerance);
     entry.set("verdict", comparison.verdict).set("outputs", std::move(outputs)).set("layers", std::move(layers));
     bool has_bad = comparison.first_bad_layer >= 0;
     entry.set("first_bad",

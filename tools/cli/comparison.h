@@ -31,6 +31,7 @@ struct Comparison {
   std::vector<TensorDifference> outputs;
   std::vector<TensorDifference> layers;  // in the order in which the other subject computed them
   int first_bad_layer = -1;              // index into layers
+  double tolerance = 0;
   bool passes = true;
   std::string verdict;  // for the error message when it does not pass
 };
@@ -46,6 +47,6 @@ Result<Comparison> compare_with(const Recorded& reference, Subject& other, const
                                 bool layers, double tolerance);
 
 std::string to_text(const Recorded& reference, const std::vector<Comparison>& comparisons);
-Json to_json(const Recorded& reference, const std::vector<Comparison>& comparisons, double tolerance);
+Json to_json(const Recorded& reference, const std::vector<Comparison>& comparisons);
 
 }  // namespace hussar::cli

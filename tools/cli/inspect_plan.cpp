@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "compile/flops.h"
+#include "compile/precision.h"
 #include "compile/sample.h"
 #include "plan/plan.h"
 #include "runtime/session.h"
@@ -56,7 +57,9 @@ std::string regions_text(const PlanGraph& graph, const std::string& indent) {
   std::string text;
   for (size_t i = 0; i < graph.steps.size(); ++i) {
     const PlanStep& step = graph.steps[i];
-    text += fmt::format("{}{:4} {} '{}'\n", indent, i, step.op, step.name);
+    const bool lower = precision_of(graph, step) == DType::kFloat16 &&
+                       graph.values[static_cast<size_t>(step.outputs[0])].dtype != DType::kFloat16;
+    text += fmt::format("{}{:4} {} '{}'{}\n", indent, i, step.op, step.name, lower ? " in float16" : "");
     std::string inputs, outputs;
     for (int32_t input : step.inputs) inputs += (inputs.empty() ? "" : ", ") + describe_value(graph, input);
     for (int32_t output : step.outputs) outputs += (outputs.empty() ? "" : ", ") + describe_value(graph, output);
@@ -81,7 +84,9 @@ Json regions_json(const PlanGraph& graph) {
     for (int32_t input : step.inputs) inputs.push(describe_value(graph, input));
     for (int32_t output : step.outputs) outputs.push(describe_value(graph, output));
     for (const auto& [name, body] : step.bodies) bodies.set(name, regions_json(*body));
+    const DType precision = precision_of(graph, step);
     entry.set("op", step.op).set("name", step.name).set("kernel", step.kernel).set("report", step.report);
+    entry.set("precision", precision == DType::kUndefined ? Json() : Json(std::string(dtype_name(precision))));
     entry.set("inputs", std::move(inputs)).set("outputs", std::move(outputs));
     list.push(std::move(entry.set("bodies", std::move(bodies))));
   }

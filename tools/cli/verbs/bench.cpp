@@ -8,6 +8,7 @@
 #include "tools/cli/inputs.h"
 #include "tools/cli/machine.h"
 #include "tools/cli/measure.h"
+#include "tools/cli/precision_flags.h"
 #include "tools/cli/verb.h"
 
 namespace hussar::cli {
@@ -19,6 +20,7 @@ struct Arguments {
   MeasureOptions measure;
   int threads = 0, seed = 1;
   bool per_layer = false;
+  PrecisionFlags precision;
 };
 
 void declare(Command& command, Arguments& arguments) {
@@ -35,6 +37,7 @@ void declare(Command& command, Arguments& arguments) {
   command.option("--load-inputs", "NAME=FILE", arguments.inputs,
                  "FILE.npy, FILE.raw or, without NAME=, FILE.npz; default: random");
   command.option("--seed", "N", arguments.seed, "of random inputs; default 1");
+  arguments.precision.declare(command);
   command.toggle("--per-layer", arguments.per_layer,
                  "the time of every step, what it reaches of the machine's measured peaks");
 }
@@ -115,6 +118,7 @@ Status work(const Arguments& arguments, const Command& command) {
   SubjectOptions options;
   options.threads = options.compile.threads = arguments.threads;
   options.compile.shapes = HUSSAR_TRY(parse_shapes(arguments.shapes));
+  HUSSAR_TRY(arguments.precision.apply(options.compile));
   progress.stage("load");
   Subject subject = HUSSAR_TRY(Subject::open(arguments.model, options));
   InputChoice choice{HUSSAR_TRY(given_shapes(arguments, subject)), true, static_cast<uint64_t>(arguments.seed)};
@@ -148,7 +152,9 @@ Status run(Command& command) {
                "bench takes either a MODEL or --problem TEXT");
   if (arguments.problem.empty()) return work(arguments, command);
   HUSSAR_TRY(check(arguments));
-  return bench_problem({arguments.problem, arguments.threads, std::min(arguments.measure.seconds, 1.0)}, command);
+  return bench_problem(
+      {arguments.problem, arguments.threads, std::min(arguments.measure.seconds, 1.0), arguments.precision.fp16()},
+      command);
 }
 
 }  // namespace

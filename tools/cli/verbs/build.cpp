@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 
 #include "base/error.h"
@@ -9,6 +10,7 @@
 #include "compile/self_check.h"
 #include "tools/cli/build_report.h"
 #include "tools/cli/console.h"
+#include "tools/cli/precision_flags.h"
 #include "tools/cli/tuning.h"
 #include "tools/cli/verb.h"
 
@@ -19,8 +21,9 @@ struct Arguments {
   std::string model, output, shapes, minimum, optimum, maximum, target = "cpu", dump, self_check = "quick";
   std::vector<std::string> disabled;
   int threads = 0;
-  double tolerance = 1e-3;
+  double tolerance = std::nan("");  // none given
   bool verify_passes = false, verbose = false;
+  PrecisionFlags precision;
   Tuning tuning;
 };
 
@@ -33,20 +36,26 @@ void declare(Command& command, Arguments& arguments) {
   command.option("--opt-shapes", "SHAPES", arguments.optimum, "the self-check and `hussar bench` use these");
   command.option("--max-shapes", "SHAPES", arguments.maximum, "dimensions equal in all three are fixed");
   command.option("--target", "TARGET", arguments.target,
-                 "cpu, cpu:scalar, cpu:avx2 or cpu:avx512; default: the best of this machine");
+                 "cpu, cpu:scalar, cpu:avx2, cpu:avx512, cpu:avx512fp16 or cpu:amx; default: the best of this machine");
   command.option("--threads", "N", arguments.threads, "threads that a run uses; default: one per core");
   command.option("--self-check", arguments.self_check, {"off", "quick", "full"},
                  "runs the plan beside a slower one before writing it");
   command.option("--tolerance", "X", arguments.tolerance,
-                 "of the self-check and of --verify-passes, relative to the output range; default 1e-3");
+                 "of the self-check and of --verify-passes, relative to the output range; default 1e-3, of the "
+                 "self-check 1e-2 with "
+                 "--fp16");
   command.option("--disable-pass", "NAME", arguments.disabled, "leaves out one pass, or `all`; repeatable");
   command.option("--dump", "FOLDER", arguments.dump, "writes the graph as text after each pass that changes it");
   command.toggle("--verify-passes", arguments.verify_passes,
                  "evaluates the model after each pass that changes it, by (slow) reference code");
   command.toggle("-v,--verbose", arguments.verbose, "prints what each pass did and how long it took");
-  for (const char* flag : {"--fp16", "--bf16", "--fp8", "--precision", "--strict", "--fallback"}) {
-    command.refuse(flag, "plans compute in the model's own precision");
+  arguments.precision.declare(command);
+  for (const char* flag : {"--bf16", "--fp8"}) {
+    command.refuse(flag, "FP16 (--fp16) is the one precision below the model's own that plans compute in");
   }
+  command.refuse("--strict",
+                 "--fp16 allows, it does not force: a step takes the kernel that is expected to be fastest");
+  command.refuse("--fallback", "a plan holds its weights in one precision");
   for (const char* flag : {"--int8", "--calib", "--calib-method", "--calib-cache"}) {
     command.refuse(flag, "it does not quantize yet; a model that is quantized already (Q/DQ) builds without this flag");
   }
@@ -93,11 +102,11 @@ Status work(Arguments& arguments, const Command& command) {
   options.threads = arguments.threads;
   options.disabled_passes = arguments.disabled;
   options.verify_passes = arguments.verify_passes;
-  options.verify_tolerance = arguments.tolerance;
+  HUSSAR_TRY(arguments.precision.apply(options));
+  if (!std::isnan(arguments.tolerance)) check.tolerance = options.verify_tolerance = arguments.tolerance;
   options.verify_shapes = options.tune_shapes = range.optimum;
   options.progress = [&](std::string_view stage) { progress.stage(stage); };
   check.level = HUSSAR_TRY(parse_self_check(arguments.self_check));
-  check.tolerance = arguments.tolerance;
   check.shapes = range.optimum;
   HUSSAR_TRY(check_output(arguments.output));
   HUSSAR_TRY(arguments.tuning.begin(options));
@@ -146,6 +155,7 @@ extern const Verb build_verb = {
     "hussar build model.onnx -o model.plan --shapes x:1x3x224x224 --threads 2 --verbose\n"
     "hussar build rec.onnx -o rec.plan --min-shapes x:1x3x48x32 --opt-shapes x:1x3x48x320 --max-shapes x:8x3x48x2048\n"
     "hussar build model.plan -o other.plan --target cpu:avx2\n"
+    "hussar build model.onnx -o model.plan --fp16 --precision head/MatMul=fp32\n"
     "hussar build model.onnx -o model.plan --disable-pass fold_constants --dump passes/ --json report.json",
     run};
 

@@ -1,7 +1,10 @@
 // hussar compare: how far models, plans and the reference interpreter are apart.
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "base/error.h"
+#include "compile/precision.h"
 #include "tools/cli/comparison.h"
 #include "tools/cli/console.h"
 #include "tools/cli/inputs.h"
@@ -15,14 +18,15 @@ struct Arguments {
   std::vector<std::string> models, inputs;
   std::string shapes;
   int threads = 0, seed = 1;
-  double tolerance = 1e-3;
+  double tolerance = std::nan("");  // none given
   bool layers = false, reference = false;
 };
 
 void declare(Command& command, Arguments& arguments) {
   command.positionals("MODEL", arguments.models,
                       "two or more .onnx or .plan files; the first is what the others are held against", 2);
-  command.option("--tolerance", "X", arguments.tolerance, "largest error relative to the output range; default 1e-3");
+  command.option("--tolerance", "X", arguments.tolerance,
+                 "largest error relative to the output range; default 1e-3, where a plan computes in FP16 1e-2");
   command.toggle("--layers", arguments.layers,
                  "compares every tensor that both sides name and finds the first that differs");
   command.toggle("--reference", arguments.reference,
@@ -33,6 +37,15 @@ void declare(Command& command, Arguments& arguments) {
                  "x:1x3x224x224,...: sizes for the dimensions that are left open");
   command.option("--seed", "N", arguments.seed, "of random inputs; default 1");
   command.option("--threads", "N", arguments.threads, "default: as each plan was built for");
+}
+
+// What was given, else what suits the precision of the two.
+double tolerance_for(const Arguments& arguments, const Subject& first, const Subject& second) {
+  if (!std::isnan(arguments.tolerance)) return arguments.tolerance;
+  const auto computes_in_fp16 = [](const Subject& subject) {
+    return subject.plan() != nullptr && count_fp16_steps(subject.plan()->graph) > 0;
+  };
+  return computes_in_fp16(first) || computes_in_fp16(second) ? kFp16Tolerance : kFp32Tolerance;
 }
 
 Status work(const Arguments& arguments, const Command& command) {
@@ -58,12 +71,13 @@ Status work(const Arguments& arguments, const Command& command) {
   std::vector<Comparison> comparisons;
   for (size_t i = 1; i < subjects.size(); ++i) {
     progress.stage("run " + subjects[i].path());
+    const double tolerance = tolerance_for(arguments, subjects[0], subjects[i]);
     auto own = HUSSAR_TRY(reorder_inputs(subjects[0], inputs, subjects[i]));
-    comparisons.push_back(HUSSAR_TRY(compare_with(reference, subjects[i], own, arguments.layers, arguments.tolerance)));
+    comparisons.push_back(HUSSAR_TRY(compare_with(reference, subjects[i], own, arguments.layers, tolerance)));
   }
   progress.finish();
   if (command.prints_text()) print_out(to_text(reference, comparisons));
-  HUSSAR_TRY(command.report(to_json(reference, comparisons, arguments.tolerance)));
+  HUSSAR_TRY(command.report(to_json(reference, comparisons)));
   for (const Comparison& comparison : comparisons) {
     HUSSAR_CHECK(comparison.passes, ErrorCode::kAccuracy, "{}", comparison.verdict);
   }

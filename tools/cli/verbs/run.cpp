@@ -12,6 +12,7 @@
 #include "tools/cli/console.h"
 #include "tools/cli/inputs.h"
 #include "tools/cli/npy.h"
+#include "tools/cli/precision_flags.h"
 #include "tools/cli/subject.h"
 #include "tools/cli/verb.h"
 
@@ -23,6 +24,7 @@ struct Arguments {
   std::vector<std::string> inputs;
   int thread_count = 0;
   bool check_finite = false;
+  PrecisionFlags precision;
 };
 
 // Output names may contain anything; file names hold letters, digits, dots, dashes and underscores.
@@ -81,6 +83,7 @@ Status work(const Arguments& arguments, const Command& command) {
   SubjectOptions options;
   options.threads = options.compile.threads = arguments.thread_count;
   options.compile.shapes = HUSSAR_TRY(parse_shapes(arguments.shapes));
+  HUSSAR_TRY(arguments.precision.apply(options.compile));
   Subject subject = HUSSAR_TRY(Subject::open(arguments.model, options));
   InputChoice choice{options.compile.shapes, false, 0};
   std::vector<Tensor> inputs = HUSSAR_TRY(match_inputs(subject.inputs(), loaded, choice));
@@ -124,6 +127,7 @@ Status run(Command& command) {
   command.option("-o,--output", "FOLDER", arguments.output, "writes every output to FOLDER/<output>.npy");
   command.option("--shapes", "SHAPES", arguments.shapes, "x:1x3x224x224,...: of .raw inputs and of an .onnx");
   command.option("--threads", "N", arguments.thread_count, "default: as the plan was built for");
+  arguments.precision.declare(command);
   command.toggle("--check-finite", arguments.check_finite, "fail when an input or output has NaN or infinite elements");
   if (!HUSSAR_TRY(command.parse())) return {};
   return work(arguments, command);

@@ -1,0 +1,43 @@
+#include "compile/precision.h"
+
+#include "plan/kernel.h"
+
+namespace hussar {
+
+DType precision_of(const PlanGraph& graph, const PlanStep& step) {
+  if (step.kernel == "view" || step.outputs.empty() || step.outputs[0] < 0) return DType::kUndefined;
+  const Kernel* kernel = find_kernel(step.kernel);
+  if (kernel != nullptr && kernel->multiplies_in != DType::kUndefined) return kernel->multiplies_in;
+  return graph.values[static_cast<size_t>(step.outputs[0])].dtype;
+}
+
+int64_t count_fp16_steps(const PlanGraph& graph) {
+  int64_t count = 0;
+  for (const PlanStep& step : graph.steps) {
+    const Kernel* kernel = find_kernel(step.kernel);
+    count += kernel != nullptr && kernel->multiplies_in == DType::kFloat16 ? 1 : 0;
+    for (const auto& [name, body] : step.bodies) count += count_fp16_steps(*body);
+  }
+  return count;
+}
+
+// Whether `part` is one of the names that are joined by '+', or several of them in a row.
+static bool names_part(std::string_view whole, std::string_view part) {
+  for (size_t at = whole.find(part); at != std::string_view::npos; at = whole.find(part, at + 1)) {
+    const size_t end = at + part.size();
+    if ((at == 0 || whole[at - 1] == '+') && (end == whole.size() || whole[end] == '+')) return true;
+  }
+  return false;
+}
+
+Problem KeptNodes::restrict(const Problem& problem) {
+  Problem restricted = problem;
+  for (const std::string& name : names_) {
+    if (!names_part(problem.node.name, name)) continue;
+    unseen_.erase(name);
+    restricted.target.no_fp16 = "--precision keeps it in FP32";
+  }
+  return restricted;
+}
+
+}  // namespace hussar

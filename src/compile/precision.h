@@ -1,0 +1,36 @@
+// The precisions that a plan's steps compute in, and those that its compilation may choose.
+#pragma once
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "plan/plan.h"
+#include "tactics/tactic.h"
+
+namespace hussar {
+
+// What the step multiplies in: the type of its first output unless its kernel goes below. kUndefined: it computes
+// nothing.
+DType precision_of(const PlanGraph& graph, const PlanStep& step);
+// How many steps, those of bodies included, compute in FP16.
+int64_t count_fp16_steps(const PlanGraph& graph);
+
+// The largest error relative to the output range that a check allows when nothing else was said.
+inline constexpr double kFp32Tolerance = 1e-3, kFp16Tolerance = 1e-2;
+
+// Nodes that stay in FP32 whatever else is allowed, by the name of an ONNX node or of all that were fused into one step
+// ("conv1", "conv1+relu1").
+class KeptNodes {
+ public:
+  explicit KeptNodes(const std::vector<std::string>& names) : names_(names.begin(), names.end()), unseen_(names_) {}
+  // `problem`, whose target may compute in FP16, as it may be solved.
+  Problem restrict(const Problem& problem);
+  // Names that no node had; "" when there are none.
+  std::string unseen() const { return unseen_.empty() ? "" : *unseen_.begin(); }
+
+ private:
+  std::set<std::string, std::less<>> names_, unseen_;
+};
+
+}  // namespace hussar

@@ -1,0 +1,24 @@
+// The flags that allow precisions below the model's own: --fp16 and --precision.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "compile/compile.h"
+#include "hussar/status.h"
+#include "tools/cli/command.h"
+
+namespace hussar::cli {
+
+class PrecisionFlags {
+ public:
+  void declare(Command& command);
+  // Into the options, whose target is settled. Notes where no kernel of the target can make use of what is allowed.
+  Status apply(CompileOptions& options) const;
+  bool fp16() const { return fp16_; }
+
+ private:
+  bool fp16_ = false;
+  std::vector<std::string> nodes_;
+};
+
+}  // namespace hussar::cli
