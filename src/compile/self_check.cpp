@@ -187,7 +187,8 @@ class Checker {
   }
 
   static constexpr const char* kRangeOfFp16 =
-      "; FP16 has 3 digits and ends at 65504, `--precision NODE=fp32` keeps a step out of it";
+      "; FP16 has three digits and ends at 65504: `--precision NODE=fp32` keeps a step out of it, `--tolerance` allows "
+      "more";
 
   std::string advice(const PlanStep& step) const {
     return precision_of(plan_->graph, step) == DType::kFloat16 ? kRangeOfFp16 : "";

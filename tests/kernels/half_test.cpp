@@ -14,10 +14,10 @@ namespace {
 
 using namespace cpu;
 
-// Outputs of random data with weights of this size have a standard deviation of 1, so that a tolerance of 1e-2 is less
-// than 2e-3 of their range.
+// Outputs of random data with weights of this size have a standard deviation of 1: the tolerance is 4e-3 of a range of
+// six of them. (The largest of a million errors is half of that.)
 double weight_size(int64_t k) { return 3 / std::sqrt(static_cast<double>(k)); }
-constexpr double kTolerance = 1e-2;
+constexpr double kTolerance = 2.4e-2;
 
 class Half : public testing::Test {
  protected:
@@ -72,8 +72,8 @@ TEST_F(Half, OneAndThreeDimensions) {
 
 TEST_F(Half, RandomProducts) {
   for (int i = 0; i < 80; ++i) {
-    // Around the 256 of k that are summed in FP16, and the 32 of a chunk.
-    const int64_t k = pick(0, 2) == 0 ? 256 * pick(1, 3) + pick(-2, 2) : pick(1, 300), n = pick(1, 300);
+    // Around the 128 of k that are summed in FP16, and the 32 of a chunk.
+    const int64_t k = pick(0, 2) == 0 ? 128 * pick(1, 5) + pick(-2, 2) : pick(1, 300), n = pick(1, 300);
     const bool transposed = pick(0, 1) == 1;
     KernelCase test{.kernel = "matmul_fp16", .op = transposed ? "com.microsoft.FusedMatMul" : "MatMul", .inputs = {}};
     const Shape a = pick(0, 1) == 1 ? Shape{pick(1, 40), k} : Shape{pick(1, 3), pick(1, 20), k};

@@ -21,7 +21,7 @@ void pack_half_weights(const float* b, int64_t k, int64_t n, int64_t row_stride,
 
 constexpr int64_t kHalfChunk = 32;
 // Pairs of k that are summed in FP16 before they go to FP32 sums.
-constexpr int64_t kHalfPairsAtOnce = 128;
+constexpr int64_t kHalfPairsAtOnce = 64;
 constexpr int64_t kHalfBlock = 192 * 1024;
 constexpr int64_t half_line_elements(int64_t k) { return (k + kHalfChunk - 1) / kHalfChunk * kHalfChunk + kHalfChunk; }
 constexpr int64_t half_line_count(int64_t k) { return k <= kLongLine ? kTileRowsLimit : 1; }

@@ -2,13 +2,13 @@
 //
 // The rows of A are converted while they are gathered into the scratch tile, as the FP32 tiles gather them, and the
 // weights lie in the plan as FP16 (half_packing.h). Two neighbours along k are broadcast as one 32-bit element, so that
-// a register holds 16 columns and for each the sums of even and of odd k: a 32-bit broadcast is a load and nothing
-// else, where a 16-bit one keeps a multiplication port busy, and one load serves two columns of tiles. After every 256
-// of k (128 additions to each sum) the pairs are added up and go to FP32 sums, in which the bias and the epilogue are
-// computed. Results do not depend on the share count.
+// a register holds the sums of 16 columns, of even and of odd k apart: a 32-bit broadcast is a load and nothing else,
+// where a 16-bit one takes a multiplication port, and one load serves all columns of a tile. After every 128 of k (64
+// additions to each sum) the two are added up and go to FP32 sums, in which the bias and the epilogue are computed.
+// Results do not depend on the share count.
 //
-// With 10 bits of fraction a product of random data is off by about 1e-3 of the largest element. Magnitudes beyond
-// 65504 become infinite, in the activations or in the sum of 256 products.
+// A product of random data is off by up to 1e-3 of the largest element. Magnitudes beyond 65504 become infinite, in the
+// activations or in the sum of 128 products.
 #pragma once
 #include "backends/cpu/kernels/tile/tile.h"
 
