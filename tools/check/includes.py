@@ -85,7 +85,7 @@ def check_simd() -> list[str]:
     """Files compiled per instruction set, and the headers they reach, use no C++ standard headers."""
     problems = []
     for start in cpp_files():
-        if not start.name.endswith(".simd.cpp"):
+        if not start.name.endswith((".simd.cpp", ".fp16.cpp", ".amx.cpp")):
             continue
         seen, stack = {start}, [start]
         while stack:

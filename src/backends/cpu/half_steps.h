@@ -17,8 +17,8 @@ Refusal check_half_target(const Problem& problem);
 // Whether FP16 can hold the weights.
 Refusal check_half_weights(const Tensor& weights);
 
-// By which factor a product takes longer than its multiplications: for the columns beyond the last one, the gathering of
-// rows, and the starts, ends and flushes of register tiles.
+// By which factor a product takes longer than its multiplications: for the columns beyond the last one, the gathering
+// of rows, and the starts, ends and flushes of register tiles.
 double half_waste(int64_t k, int64_t filters);
 
 // Packed weights back to FP32, in place; for unpack_permuted, of which they keep kHalfProbeBits exactly.

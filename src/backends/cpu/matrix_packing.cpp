@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "backends/cpu/kernels/amx/matrix_product.h"
+#include "backends/cpu/matrix_steps.h"
 
 namespace hussar::cpu {
 namespace {

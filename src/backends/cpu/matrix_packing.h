@@ -6,10 +6,7 @@
 #pragma once
 #include <stdint.h>
 
-#include <vector>
-
 #include "backends/cpu/kernels/tile/tile.h"
-#include "hussar/tensor.h"
 
 namespace hussar::cpu {
 
@@ -27,9 +24,6 @@ constexpr int64_t matrix_weight_elements(int64_t taps, int64_t channels, int64_t
 // k = tap * channels + channel.
 void pack_matrix_weights(const float* b, int64_t taps, int64_t channels, int64_t filters, int64_t row_stride,
                          int64_t column_stride, uint16_t* out);
-
-// The sums of the high and low parts of packed weights, tile after tile: 16 bits and more of what was split.
-std::vector<float> decode_matrix_weights(const Tensor& packed);
 
 // The image that rows of A are loaded from, for a band of output lines.
 struct MatrixGeometry {

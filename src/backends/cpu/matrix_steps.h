@@ -14,6 +14,9 @@ struct MatrixState {
 
 Refusal check_matrix_unit(const Problem& problem);
 
+// The sums of the high and low parts of packed weights, tile after tile: 16 bits and more of what was split.
+std::vector<float> decode_matrix_weights(const Tensor& packed);
+
 // A product of `rows` rows; k and columns as padded.
 double matrix_microseconds(const Problem& problem, double rows, double k, double columns);
 

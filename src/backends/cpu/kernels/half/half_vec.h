@@ -1,10 +1,12 @@
 // A vector of 32 FP16 numbers. With HUSSAR_EMULATE_FP16 every operation is done in FP32 and rounded, so that everything
-// around the instructions can be tested where there are none. Internal to kernels/half.
+// around the instructions can be tested where there are none. Empty below AVX-512. Internal to kernels/half.
 #pragma once
 #include <immintrin.h>
 #include <stdint.h>
 
 #include "backends/cpu/simd/vec.h"
+
+#if defined(__AVX512F__)
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 
@@ -68,3 +70,5 @@ HUSSAR_INLINE HalfVec add_pairs(HalfVec even, HalfVec odd) {
 }
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE
+
+#endif
