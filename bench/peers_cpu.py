@@ -31,6 +31,7 @@ import machine  # noqa: E402
 import measure_child  # noqa: E402
 import modelzoo  # noqa: E402
 import peers_table  # noqa: E402
+import report_section  # noqa: E402
 from modelzoo import agreement  # noqa: E402
 
 REFERENCE = "ort"
@@ -187,7 +188,7 @@ def main() -> int:
     table = peers_table.markdown(report)
     print(table)
     if arguments.update_docs:
-        peers_table.update(ROOT / "docs/benchmarks.md", table)
+        report_section.update("peers_cpu", "bench/peers_cpu.py", "CPU: latency, load and memory beside the peers", table)
     return 1 if any(missed(row) for row in rows) else 0
 
 

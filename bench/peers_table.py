@@ -1,11 +1,7 @@
-"""The report of bench/peers_cpu.py as a markdown section, and its place in docs/benchmarks.md."""
+"""The report of bench/peers_cpu.py as a markdown section."""
 
 from __future__ import annotations
 
-import pathlib
-
-BEGIN = "<!-- peers_cpu: begin (written by bench/peers_cpu.py --update-docs) -->"
-END = "<!-- peers_cpu: end -->"
 LABELS = {"hussar": "Hussar", "ort": "ONNX Runtime", "openvino_f32": "OpenVINO f32", "openvino": "OpenVINO default"}
 
 
@@ -130,13 +126,3 @@ def markdown(report: dict) -> str:
     lines += ["", *(f"- {row['model']} skipped: {row['unavailable']}" for row in skipped)] if skipped else []
     return "\n".join(lines)
 
-
-def update(path: pathlib.Path, table: str) -> None:
-    """Replaces the marked section of the page, or appends it."""
-    text = path.read_text() if path.exists() else "# Benchmarks\n"
-    section = f"{BEGIN}\n{table}\n{END}"
-    if BEGIN in text and END in text:
-        text = text[: text.index(BEGIN)] + section + text[text.index(END) + len(END) :]
-    else:
-        text = text.rstrip("\n") + f"\n\n## CPU: latency, load and memory beside the peers\n\n{section}\n"
-    path.write_text(text)

@@ -1,6 +1,13 @@
-// The worker loop: sleep without a lease, spin (bounded) for regions with one.
+// Workers with a mailbox each: a caller mails its region to its team, works, takes back what nobody has opened, and
+// waits for the rest.
 #include "base/thread_pool.h"
 
+#include <algorithm>
+#include <system_error>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -8,16 +15,90 @@
 namespace hussar {
 namespace {
 
+using std::chrono::microseconds;
+
+// How long a worker looks for the next region of its lease, and a caller for the end of its region: about what it costs
+// to sleep and be woken. Longer would only take a core from whoever else could use it.
+constexpr microseconds kPatience{50};
+// Two callers in a loop leave each other alone for moments only. A team that grew in one of them would share a core
+// with the caller that comes back.
+constexpr microseconds kCrowdedFor{200};
+
+// The state of a mailbox. Only the owner of a worker mails and revokes; only the worker takes, empties and sleeps.
+constexpr uint32_t kEmpty = 0;
+constexpr uint32_t kMailed = 1;   // a region waits for the worker
+constexpr uint32_t kTaken = 2;    // the worker is in the region
+constexpr uint32_t kAwaited = 3;  // as kTaken, and the caller sleeps until it is left
+constexpr uint32_t kAsleep = 4;   // as kEmpty, and the worker sleeps
+constexpr uint32_t kStop = 5;
+
 inline void pause_briefly() {
 #if defined(__x86_64__)
   _mm_pause();
 #endif
 }
 
-// About 50 us of pauses between two kernels before a worker gives its core back.
-constexpr int kSpins = 2000;
+// Spins until done() or until patience ends; returns done().
+template <class Done>
+bool spin_until(Done&& done) {
+  auto end = std::chrono::steady_clock::time_point::max();
+  for (;;) {
+    for (int i = 0; i < 32; ++i) {
+      if (done()) return true;
+      pause_briefly();
+    }
+    auto now = std::chrono::steady_clock::now();
+    if (end == std::chrono::steady_clock::time_point::max()) end = now + kPatience;
+    if (now >= end) return done();
+  }
+}
+
+int usable_cores() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
 
 }  // namespace
+
+struct alignas(64) ThreadPool::Worker {
+  std::atomic<uint32_t> mailbox{kEmpty};
+  std::atomic<bool> is_leased{false};
+  Region* region = nullptr;  // written before the mailbox is
+  Worker* next = nullptr;    // in the list of the pool or of a lease
+  std::thread thread;
+
+  void wake() {
+    uint32_t asleep = kAsleep;
+    if (mailbox.compare_exchange_strong(asleep, kEmpty, std::memory_order_relaxed)) mailbox.notify_one();
+  }
+  void mail(Region& work) {
+    region = &work;
+    if (mailbox.exchange(kMailed, std::memory_order_acq_rel) == kAsleep) mailbox.notify_one();
+  }
+  // Takes the region back, or waits until the worker has left it.
+  void finish() {
+    uint32_t state = kMailed;
+    if (mailbox.compare_exchange_strong(state, kEmpty, std::memory_order_acquire)) return;
+    if (spin_until([&] { return mailbox.load(std::memory_order_acquire) != kTaken; })) return;
+    state = kTaken;
+    if (!mailbox.compare_exchange_strong(state, kAwaited, std::memory_order_acquire)) return;
+    mailbox.wait(kAwaited, std::memory_order_acquire);
+  }
+  void wait_for_mail() {
+    bool found = spin_until([&] {
+      return mailbox.load(std::memory_order_acquire) != kEmpty || !is_leased.load(std::memory_order_relaxed);
+    });
+    uint32_t state = kEmpty;
+    if (found && mailbox.load(std::memory_order_acquire) != kEmpty) return;
+    if (!mailbox.compare_exchange_strong(state, kAsleep, std::memory_order_acquire)) return;
+    mailbox.wait(kAsleep, std::memory_order_acquire);
+  }
+};
+
+ThreadPool::ThreadPool(int cores) : cores_(cores > 0 ? cores : usable_cores()) {}
 
 ThreadPool& ThreadPool::shared() {
   static ThreadPool pool;
@@ -25,90 +106,126 @@ ThreadPool& ThreadPool::shared() {
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    std::lock_guard lock(sleep_);
-    stop_ = true;
+  for (auto& worker : workers_) {
+    worker->mailbox.exchange(kStop, std::memory_order_acq_rel);
+    worker->mailbox.notify_one();
   }
-  wake_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
+  for (auto& worker : workers_) worker->thread.join();
 }
 
-void ThreadPool::ensure_workers(int count) {
-  while (static_cast<int>(workers_.size()) < count) {
-    int index = static_cast<int>(workers_.size());
-    workers_.emplace_back([this, index] { work(index); });
+void ThreadPool::Region::work() {
+  for (int index = next.fetch_add(1, std::memory_order_relaxed); index < count;
+       index = next.fetch_add(1, std::memory_order_relaxed)) {
+    call(context, index);
   }
 }
 
-void ThreadPool::work(int worker) {
-  uint64_t seen = 0;
+void ThreadPool::work(Worker& worker) {
   for (;;) {
-    int spins = 0;
-    while (region_.load(std::memory_order_acquire) == seen) {
-      bool mine = worker < leased_workers_.load(std::memory_order_relaxed);
-      if (mine && ++spins < kSpins) {
-        pause_briefly();
-        continue;
-      }
-      std::unique_lock lock(sleep_);
-      wake_.wait(lock, [&] { return stop_ || region_.load(std::memory_order_acquire) != seen; });
-      if (stop_) return;
+    worker.wait_for_mail();
+    uint32_t state = kMailed;
+    if (!worker.mailbox.compare_exchange_strong(state, kTaken, std::memory_order_acquire)) {
+      if (state == kStop) return;
+      continue;
     }
-    // Entering is announced before the region is read, so that its owner can wait for stragglers.
-    active_.fetch_add(1, std::memory_order_seq_cst);
-    seen = region_.load(std::memory_order_acquire);
-    if (worker < leased_workers_.load(std::memory_order_acquire)) {
-      int count = count_.load(std::memory_order_seq_cst);
-      // Between regions the count is 0, and the next region may be resetting the counter: it must not be touched then.
-      if (count > 0) {
-        for (int index = next_.fetch_add(1); index < count; index = next_.fetch_add(1)) {
-          call_(context_, index);
-          unfinished_.fetch_sub(1, std::memory_order_acq_rel);
-        }
-      }
-    }
-    active_.fetch_sub(1, std::memory_order_acq_rel);
+    worker.region->work();
+    if (worker.mailbox.exchange(kEmpty, std::memory_order_acq_rel) == kAwaited) worker.mailbox.notify_one();
   }
 }
 
-ThreadPool::Lease::Lease(ThreadPool& pool, int threads) {
-  if (threads <= 1 || !pool.owner_.try_lock()) return;
-  pool_ = &pool;
-  threads_ = threads;
-  pool.ensure_workers(threads - 1);
-  pool.leased_workers_.store(threads - 1, std::memory_order_release);
+ThreadPool::Worker* ThreadPool::take_worker() {
+  if (Worker* worker = free_) {
+    free_ = worker->next;
+    return worker;
+  }
+  if (static_cast<int>(workers_.size()) >= cores_ - 1) return nullptr;
+  try {
+    Worker& worker = *workers_.emplace_back(std::make_unique<Worker>());
+    worker.thread = std::thread([this, &worker] { work(worker); });
+    return &worker;
+  } catch (const std::system_error&) {
+    // The system has no thread to give: fewer have to do.
+    workers_.pop_back();
+    return nullptr;
+  }
+}
+
+ThreadPool::Lease::Lease(ThreadPool& pool, int threads, bool wake)
+    : pool_(pool), threads_(std::clamp(threads, 1, pool.cores_)), wake_(wake) {
+  {
+    std::lock_guard lock(pool.mutex_);
+    ++pool.leases_;
+    pool.demand_ += threads_;
+    if (pool.demand_ > pool.cores_) pool.crowded_until_ = Clock::now() + kCrowdedFor;
+    pool.epoch_.fetch_add(1, std::memory_order_relaxed);
+  }
+  if (wake && threads_ > 1) settle();
 }
 
 ThreadPool::Lease::~Lease() {
-  if (pool_ == nullptr) return;
-  pool_->leased_workers_.store(0, std::memory_order_release);
-  pool_->owner_.unlock();
+  std::lock_guard lock(pool_.mutex_);
+  while (Worker* worker = team_) {
+    team_ = worker->next;
+    worker->is_leased.store(false, std::memory_order_relaxed);
+    worker->next = pool_.free_;
+    pool_.free_ = worker;
+  }
+  if (pool_.demand_ > pool_.cores_) pool_.crowded_until_ = Clock::now() + kCrowdedFor;
+  --pool_.leases_;
+  pool_.demand_ -= threads_;
+  pool_.epoch_.fetch_add(1, std::memory_order_relaxed);
+}
+
+// Gives back the workers that this lease may not have any more, takes those that it may have.
+void ThreadPool::Lease::settle() {
+  std::lock_guard lock(pool_.mutex_);
+  epoch_ = pool_.epoch_.load(std::memory_order_relaxed);
+  int left_by_others = pool_.cores_ - (pool_.demand_ - threads_);
+  int wanted = std::min(threads_, std::max({pool_.cores_ / pool_.leases_, left_by_others, 1})) - 1;
+  for (; team_size_ > wanted; --team_size_) {
+    Worker* worker = team_;
+    team_ = worker->next;
+    worker->is_leased.store(false, std::memory_order_relaxed);
+    worker->next = pool_.free_;
+    pool_.free_ = worker;
+  }
+  is_short_ = team_size_ < wanted;
+  if (!is_short_) return;
+  auto now = Clock::now();
+  retry_ = std::max(pool_.crowded_until_, now + kPatience);
+  if (now < pool_.crowded_until_) return;
+  for (; team_size_ < wanted; ++team_size_) {
+    Worker* worker = pool_.take_worker();
+    if (worker == nullptr) return;
+    worker->is_leased.store(true, std::memory_order_relaxed);
+    worker->next = team_;
+    team_ = worker;
+    if (wake_) worker->wake();
+  }
+  is_short_ = false;
 }
 
 void ThreadPool::Lease::run_erased(int count, void (*call)(void*, int), void* context) {
-  if (pool_ == nullptr || count <= 1) {
+  has_forked_ = has_forked_ || count > 1;
+  if (count > 1 && threads_ > 1) {
+    bool is_stale = pool_.epoch_.load(std::memory_order_relaxed) != epoch_;
+    if (is_stale || (is_short_ && Clock::now() >= retry_)) settle();
+  }
+  if (count <= 1 || team_ == nullptr) {
     for (int index = 0; index < count; ++index) call(context, index);
     return;
   }
-  ThreadPool& pool = *pool_;
-  pool.call_ = call;
-  pool.context_ = context;
-  pool.next_.store(0, std::memory_order_relaxed);
-  pool.unfinished_.store(count, std::memory_order_relaxed);
-  pool.count_.store(count, std::memory_order_release);
-  {
-    std::lock_guard lock(pool.sleep_);
-    pool.region_.fetch_add(1, std::memory_order_acq_rel);
+  region_.call = call;
+  region_.context = context;
+  region_.count = count;
+  region_.next.store(1, std::memory_order_relaxed);
+  int mailed = 0;
+  for (Worker* worker = team_; worker != nullptr && mailed < count - 1; worker = worker->next, ++mailed) {
+    worker->mail(region_);
   }
-  pool.wake_.notify_all();
-  for (int index = pool.next_.fetch_add(1); index < count; index = pool.next_.fetch_add(1)) {
-    call(context, index);
-    pool.unfinished_.fetch_sub(1, std::memory_order_acq_rel);
-  }
-  while (pool.unfinished_.load(std::memory_order_acquire) != 0) pause_briefly();
-  // No index is left, but a late worker may still be about to look: close the region before its data goes away.
-  pool.count_.store(0, std::memory_order_seq_cst);
-  while (pool.active_.load(std::memory_order_seq_cst) != 0) pause_briefly();
+  call(context, 0);
+  region_.work();
+  for (Worker* worker = team_; mailed > 0; worker = worker->next, --mailed) worker->finish();
 }
 
 }  // namespace hussar
