@@ -125,4 +125,3 @@ def markdown(report: dict) -> str:
     lines += failures(rows)
     lines += ["", *(f"- {row['model']} skipped: {row['unavailable']}" for row in skipped)] if skipped else []
     return "\n".join(lines)
-
