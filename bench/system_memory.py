@@ -4,8 +4,9 @@
     bench/system_memory.py                     # every benchmark model
     bench/system_memory.py --models resnet50
 
-`build/bin/memory_probe`, a C program without anything else in it, opens the plan and runs it. Base is what it takes
-before the plan is opened; weights are the pages of the plan file that the runs touched; model = peak - base. The
+`build/bin/memory_probe`, a C program without anything else in it, opens the plan and runs it. Program is what it
+takes by itself: the touched code of the library, libc and so on, and the inputs. Weights are the pages of the plan file
+that the runs touched; model = peak - program. The
 second process is started while the first one still holds the same plan; its own share is Pss.
 Writes bench/results/system_memory.json and, with --update-docs, the table in docs/benchmarks.md.
 Exit status: 0; 1 when a bar is missed (arena 1.05 x its lower bound, model 1.1 x (weights + arena)).
@@ -107,7 +108,7 @@ def measure(name: str, arguments: argparse.Namespace, folder: pathlib.Path) -> d
             "arena_lower_bound_bytes": bench["arena_lower_bound_bytes"]}  # fmt: skip
     row["pss_of_two_bytes"] = [figures["pss_bytes"] for figures in shared]
     row["plan_pss_of_two_bytes"] = [figures["plan_pss_bytes"] for figures in shared]
-    row["model_bytes"] = row["peak_bytes"] - row["base_bytes"]
+    row["model_bytes"] = row["peak_bytes"] - row["program_bytes"]
     row["arena_ratio"] = row["arena_bytes"] / max(1, row["arena_lower_bound_bytes"])
     row["model_ratio"] = row["model_bytes"] / (row["plan_resident_bytes"] + row["arena_bytes"])
     return row
@@ -119,8 +120,8 @@ def megabytes(value: float) -> str:
 
 def markdown(report: dict) -> str:
     facts = report["machine"]
-    head = ["model", "plan MB", "load ms", "arena MB", "/ lower bound", "weights touched MB", "base MB", "peak MB",
-            "(peak - base) / (weights + arena)", "Pss alone MB", "Pss of each of two MB",
+    head = ["model", "plan MB", "load ms", "arena MB", "/ lower bound", "weights touched MB", "program MB", "peak MB",
+            "(peak - program) / (weights + arena)", "Pss alone MB", "Pss of each of two MB",
             "of it the plan MB"]  # fmt: skip
     lines = [
         f"Measured {facts['date']} at commit {facts['commit']} on {facts['cpu']} ({facts['cpu_family_model']}), "
@@ -129,7 +130,7 @@ def markdown(report: dict) -> str:
     ]  # fmt: skip
     for row in report["models"]:
         cells = [row["model"], megabytes(row["plan_bytes"]), f"{row['load_ms']:.2f}", megabytes(row["arena_bytes"])]
-        cells += [f"{row['arena_ratio']:.3f}", megabytes(row["plan_resident_bytes"]), megabytes(row["base_bytes"])]
+        cells += [f"{row['arena_ratio']:.3f}", megabytes(row["plan_resident_bytes"]), megabytes(row["program_bytes"])]
         cells += [megabytes(row["peak_bytes"]), f"{row['model_ratio']:.3f}", megabytes(row["pss_bytes"])]
         cells += [", ".join(map(megabytes, row["pss_of_two_bytes"]))]
         cells += [", ".join(map(megabytes, row["plan_pss_of_two_bytes"]))]

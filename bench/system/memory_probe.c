@@ -3,10 +3,10 @@
  *
  *   memory_probe PLAN THREADS RUNS [NAME DTYPE DIMS FILE]...      DTYPE: as in ONNX; DIMS: 1x3x224x224; FILE: raw bytes
  *
- * Prints one line of JSON when the runs are done: resident bytes before the plan was opened (the program, the library
- * and the inputs), the peak, and what /proc says of the plan's mapping and of the whole process. Then it waits for the
- * end of its standard input, so that several can be looked at while they live together; a line on the standard input
- * makes it print again.
+ * Prints one line of JSON when the runs are done: what the program takes by itself (the touched code of the
+ * program and its libraries, and the inputs), the peak, and what /proc says of the plan's mapping and of the whole
+ * process. Then it waits for the end of its standard input, so that several can be looked at while they live together;
+ * a line on the standard input makes it print again.
  */
 #include <hussar/hussar.h>
 #include <stdio.h>
@@ -65,13 +65,15 @@ static void read_input(char** words, hussar_tensor* tensor) {
   fclose(stream);
 }
 
+/* base: anonymous memory before the plan was opened. */
 static void report(const char* plan, double load_ms, long long base) {
-  printf(
-      "{\"load_ms\": %.4f, \"base_bytes\": %lld, \"peak_bytes\": %lld, \"plan_resident_bytes\": %lld, "
-      "\"rss_bytes\": %lld, \"pss_bytes\": %lld, \"plan_pss_bytes\": %lld, \"anonymous_bytes\": %lld}\n",
-      load_ms, base, proc_bytes("status", "VmHWM", NULL), proc_bytes("smaps", "Rss", plan),
-      proc_bytes("smaps_rollup", "Rss", NULL), proc_bytes("smaps_rollup", "Pss", NULL),
-      proc_bytes("smaps", "Pss", plan), proc_bytes("smaps_rollup", "Anonymous", NULL));
+  long long resident = proc_bytes("smaps_rollup", "Rss", NULL);
+  long long anonymous = proc_bytes("smaps_rollup", "Anonymous", NULL);
+  long long weights = proc_bytes("smaps", "Rss", plan);
+  printf("{\"load_ms\": %.4f, \"program_bytes\": %lld, \"peak_bytes\": %lld, \"plan_resident_bytes\": %lld, ", load_ms,
+         base + resident - anonymous - weights, proc_bytes("status", "VmHWM", NULL), weights);
+  printf("\"pss_bytes\": %lld, \"plan_pss_bytes\": %lld}\n", proc_bytes("smaps_rollup", "Pss", NULL),
+         proc_bytes("smaps", "Pss", plan));
   fflush(stdout);
 }
 
@@ -86,7 +88,7 @@ int main(int argument_count, char** arguments) {
   struct timespec begin, end;
   clock_gettime(CLOCK_MONOTONIC, &begin);
   fprintf(stderr, "%s", "");
-  long long base = proc_bytes("smaps_rollup", "Rss", NULL);
+  long long base = proc_bytes("smaps_rollup", "Anonymous", NULL);
   hussar_plan* plan = NULL;
   hussar_session* session = NULL;
   clock_gettime(CLOCK_MONOTONIC, &begin);
