@@ -17,9 +17,11 @@ namespace {
 
 using std::chrono::microseconds;
 
-// How long a worker looks for the next region of its lease, and a caller for the end of its region: about what it costs
-// to sleep and be woken. Longer would only take a core from whoever else could use it.
-constexpr microseconds kPatience{50};
+// How long a caller looks for the end of its region before it sleeps: about what it costs to sleep and be woken. Longer
+// would only take a core from whoever else could use it, perhaps from the very worker.
+constexpr microseconds kCallerPatience{50};
+// How long a worker looks for the next region of its lease. The caller is at work meanwhile and pays for waking it.
+constexpr microseconds kWorkerPatience{200};
 // Two callers in a loop leave each other alone for moments only. A team that grew in one of them would share a core
 // with the caller that comes back.
 constexpr microseconds kCrowdedFor{200};
@@ -40,16 +42,18 @@ inline void pause_briefly() {
 
 // Spins until done() or until patience ends; returns done().
 template <class Done>
-bool spin_until(Done&& done) {
+bool spin_until(microseconds patience, Done&& done) {
   auto end = std::chrono::steady_clock::time_point::max();
   for (;;) {
-    for (int i = 0; i < 32; ++i) {
+    for (int i = 0; i < 100; ++i) {
       if (done()) return true;
       pause_briefly();
     }
     auto now = std::chrono::steady_clock::now();
-    if (end == std::chrono::steady_clock::time_point::max()) end = now + kPatience;
+    if (end == std::chrono::steady_clock::time_point::max()) end = now + patience;
     if (now >= end) return done();
+    // When all cores are taken, the thread that is waited for may be waiting for this very core.
+    std::this_thread::yield();
   }
 }
 
@@ -67,7 +71,8 @@ struct alignas(64) ThreadPool::Worker {
   std::atomic<uint32_t> mailbox{kEmpty};
   std::atomic<bool> is_leased{false};
   Region* region = nullptr;  // written before the mailbox is
-  Worker* next = nullptr;    // in the list of the pool or of a lease
+  Slice slice;
+  Worker* next = nullptr;  // in the list of the pool or of a lease
   std::thread thread;
 
   void wake() {
@@ -82,13 +87,13 @@ struct alignas(64) ThreadPool::Worker {
   void finish() {
     uint32_t state = kMailed;
     if (mailbox.compare_exchange_strong(state, kEmpty, std::memory_order_acquire)) return;
-    if (spin_until([&] { return mailbox.load(std::memory_order_acquire) != kTaken; })) return;
+    if (spin_until(kCallerPatience, [&] { return mailbox.load(std::memory_order_acquire) != kTaken; })) return;
     state = kTaken;
     if (!mailbox.compare_exchange_strong(state, kAwaited, std::memory_order_acquire)) return;
     mailbox.wait(kAwaited, std::memory_order_acquire);
   }
   void wait_for_mail() {
-    bool found = spin_until([&] {
+    bool found = spin_until(kWorkerPatience, [&] {
       return mailbox.load(std::memory_order_acquire) != kEmpty || !is_leased.load(std::memory_order_relaxed);
     });
     uint32_t state = kEmpty;
@@ -113,11 +118,19 @@ ThreadPool::~ThreadPool() {
   for (auto& worker : workers_) worker->thread.join();
 }
 
-void ThreadPool::Region::work() {
-  for (int index = next.fetch_add(1, std::memory_order_relaxed); index < count;
-       index = next.fetch_add(1, std::memory_order_relaxed)) {
-    call(context, index);
+void ThreadPool::Region::drain(Slice& slice) {
+  // Read before claiming: threads that look for something to do do not disturb the one that works on the slice.
+  while (slice.next.load(std::memory_order_relaxed) < slice.end) {
+    int index = slice.next.fetch_add(1, std::memory_order_relaxed);
+    if (index < slice.end) call(context, index);
   }
+}
+
+void ThreadPool::Region::work(Slice& mine) {
+  drain(mine);
+  drain(own);
+  Worker* worker = team;
+  for (int i = 0; i < helpers; ++i, worker = worker->next) drain(worker->slice);
 }
 
 void ThreadPool::work(Worker& worker) {
@@ -128,7 +141,7 @@ void ThreadPool::work(Worker& worker) {
       if (state == kStop) return;
       continue;
     }
-    worker.region->work();
+    worker.region->work(worker.slice);
     if (worker.mailbox.exchange(kEmpty, std::memory_order_acq_rel) == kAwaited) worker.mailbox.notify_one();
   }
 }
@@ -192,7 +205,7 @@ void ThreadPool::Lease::settle() {
   is_short_ = team_size_ < wanted;
   if (!is_short_) return;
   auto now = Clock::now();
-  retry_ = std::max(pool_.crowded_until_, now + kPatience);
+  retry_ = std::max(pool_.crowded_until_, now + kCallerPatience);
   if (now < pool_.crowded_until_) return;
   for (; team_size_ < wanted; ++team_size_) {
     Worker* worker = pool_.take_worker();
@@ -217,15 +230,22 @@ void ThreadPool::Lease::run_erased(int count, void (*call)(void*, int), void* co
   }
   region_.call = call;
   region_.context = context;
-  region_.count = count;
-  region_.next.store(1, std::memory_order_relaxed);
-  int mailed = 0;
-  for (Worker* worker = team_; worker != nullptr && mailed < count - 1; worker = worker->next, ++mailed) {
-    worker->mail(region_);
-  }
-  call(context, 0);
-  region_.work();
-  for (Worker* worker = team_; mailed > 0; worker = worker->next, --mailed) worker->finish();
+  region_.team = team_;
+  region_.helpers = std::min(team_size_, count - 1);
+  auto cut = [&](Slice& slice, int64_t thread) {
+    int64_t threads = region_.helpers + 1;
+    slice.next.store(static_cast<int>(count * thread / threads), std::memory_order_relaxed);
+    slice.end = static_cast<int>(count * (thread + 1) / threads);
+  };
+  cut(region_.own, 0);
+  Worker* worker = team_;
+  // Workers look at each other's slices, so all are cut before the first mail.
+  for (int i = 0; i < region_.helpers; ++i, worker = worker->next) cut(worker->slice, i + 1);
+  worker = team_;
+  for (int i = 0; i < region_.helpers; ++i, worker = worker->next) worker->mail(region_);
+  region_.work(region_.own);
+  worker = team_;
+  for (int i = 0; i < region_.helpers; ++i, worker = worker->next) worker->finish();
 }
 
 }  // namespace hussar

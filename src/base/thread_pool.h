@@ -1,7 +1,9 @@
 // ThreadPool: one set of worker threads per process, shared by all sessions.
 //
 // A parallel region runs fn(0) .. fn(count - 1), each exactly once; the caller takes part and returns when all are
-// done. Results do not depend on how many workers help, and none may: a region never waits for a worker to arrive.
+// done. Thread t of T begins with the indices from count * t / T on, in every region alike, so that steps which cut
+// their rows into shares in order find the rows of the step before in their own caches. Results do not depend on how
+// many workers help, and none may: a region never waits for a worker to arrive.
 //
 // Who gets workers: threads are never more than cores. A lease gets what it asked for while all leases together ask for
 // no more than there are cores; otherwise the cores are divided evenly, and a lease without workers runs alone. That is
@@ -35,15 +37,21 @@ class ThreadPool {
  private:
   using Clock = std::chrono::steady_clock;
 
-  // Indices below `count` that no thread has claimed start at `next`; the caller runs index 0 itself.
+  // The indices of one thread in a region. Whoever is done with its own helps itself to what is left of the others'.
+  struct alignas(64) Slice {
+    std::atomic<int> next{0};
+    int end = 0;
+  };
+  struct Worker;
   struct Region {
     void (*call)(void*, int) = nullptr;
     void* context = nullptr;
-    int count = 0;
-    alignas(64) std::atomic<int> next{0};
-    void work();
+    Slice own;               // of the caller
+    Worker* team = nullptr;  // list of those that have a slice
+    int helpers = 0;         // how many of the list
+    void drain(Slice& slice);
+    void work(Slice& mine);
   };
-  struct Worker;
 
  public:
   // The right to run regions: one per run of a session, used by one thread.
