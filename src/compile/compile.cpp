@@ -98,9 +98,21 @@ Status fix_shapes(Graph& graph, const NamedShapes& shapes) {
 }
 
 // Chooses kernels for a graph on which the passes have run.
-static Result<Plan> freeze_for(Graph& graph, const Target& target, const CompileOptions& options) {
+static Result<Plan> freeze_for(Graph& graph, const Target& target, const CompileOptions& options,
+                               CompileReport* report) {
+  TimingCache unshared;
+  TimingCache& timings = options.timings != nullptr ? *options.timings : unshared;
+  const bool is_runnable = target.isa <= static_cast<int>(cpu::active_isa());
+  if (options.tune_seconds > 0 && is_runnable && !options.reference_only) {
+    if (options.progress) options.progress("tune");
+    TuneReport tuning = HUSSAR_TRY(tune(graph, target, {options.tune_seconds, options.tune_shapes, nullptr}, timings));
+    if (report != nullptr) report->tuning = std::move(tuning);
+  }
   if (options.progress) options.progress("choose");
-  Plan plan = HUSSAR_TRY(freeze(graph, target, options.reference_only));
+  Chooser chooser = [known = timings_from(timings, target, options.tune_shapes)](const Problem& problem) {
+    return choose(problem, known);
+  };
+  Plan plan = HUSSAR_TRY(freeze(graph, target, options.reference_only ? nullptr : chooser));
   plan.meta["hussar_version"] = HUSSAR_VERSION;
   plan.meta["target"] = std::string("cpu:") + cpu::isa_name(static_cast<cpu::Isa>(target.isa));
   plan.meta["threads"] = std::to_string(target.threads);
@@ -125,7 +137,7 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
     pipeline.measure = [&](std::string_view pass) { return verifier->measure(graph, pass); };
   }
   HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
-  return freeze_for(graph, target, options);
+  return freeze_for(graph, target, options, report);
 }
 
 Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileReport* report) {
@@ -141,7 +153,7 @@ Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, Compi
       "the passes ran when the plan was built: --disable-pass, --dump and --verify-passes need the ONNX model");
   Graph graph = HUSSAR_TRY(thaw(plan));
   Plan rebuilt =
-      HUSSAR_TRY(catching("rebuild the plan", [&] { return freeze_for(graph, target_of(options), options); }));
+      HUSSAR_TRY(catching("rebuild the plan", [&] { return freeze_for(graph, target_of(options), options, report); }));
   // What the new plan says of itself comes first.
   rebuilt.meta.insert(plan.meta.begin(), plan.meta.end());
   if (report != nullptr) {

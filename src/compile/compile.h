@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "compile/spelling.h"
+#include "compile/tune.h"
 #include "hussar/status.h"
 #include "passes/pass.h"
 #include "plan/plan.h"
@@ -18,6 +19,11 @@ struct CompileOptions {
   // ---- how fast
   int threads = 0;  // 0: one per core of this machine
   int isa = -1;     // cpu::Isa as an integer; -1: the best of this machine
+  // Rivals are measured for at most so long, 0: the predicted times decide. Only when this machine can run the plan.
+  double tune_seconds = 0;
+  NamedShapes tune_shapes;  // to measure at, where the model leaves them open
+  // Measurements are looked up here and, after tuning, added. Null: nothing is remembered.
+  TimingCache* timings = nullptr;
   // ---- for debugging
   std::vector<std::string> disabled_passes;  // names, or "all"
   bool reference_only = false;               // every step by its reference evaluator
@@ -27,12 +33,13 @@ struct CompileOptions {
   bool verify_passes = false;
   NamedShapes verify_shapes;
   double verify_tolerance = 1e-3;
-  // Told about each stage as it begins: "import", "passes", "choose", "self-check".
+  // Told about each stage as it begins: "import", "passes", "tune", "choose", "self-check".
   std::function<void(std::string_view stage)> progress;
 };
 
 struct CompileReport {
   std::vector<PassRecord> passes;
+  TuneReport tuning;
   double seconds = 0;
 };
 

@@ -36,7 +36,8 @@ std::map<std::string, int64_t, std::less<>> bind_symbols(const PlanGraph& graph,
   return sizes;
 }
 
-std::vector<double> step_flops(const PlanGraph& graph, const std::vector<Shape>& input_shapes) {
+// The values of a plan graph with the dimensions that input shapes give them.
+static std::vector<Value> bind_values(const PlanGraph& graph, const std::vector<Shape>& input_shapes) {
   auto sizes = bind_symbols(graph, input_shapes);
   auto lookup = [&](std::string_view name) -> std::optional<int64_t> {
     auto it = sizes.find(name);
@@ -53,6 +54,29 @@ std::vector<double> step_flops(const PlanGraph& graph, const std::vector<Shape>&
     }
     if (dims.size() == entry.dims->size()) values[i].dims = std::move(dims);
   }
+  return values;
+}
+
+std::vector<double> step_bytes(const PlanGraph& graph, const std::vector<Shape>& input_shapes) {
+  const std::vector<Value> values = bind_values(graph, input_shapes);
+  auto bytes_of = [&](int32_t index) {
+    auto shape = index < 0 ? std::nullopt : values[index].static_shape();
+    return shape ? static_cast<double>(shape->elements()) * static_cast<double>(dtype_size(values[index].dtype)) : 0;
+  };
+  std::vector<double> bytes;
+  for (const PlanStep& step : graph.steps) {
+    double written = 0, read = 0;
+    for (int32_t output : step.outputs) written += bytes_of(output);
+    for (int32_t input : step.inputs) read += bytes_of(input);
+    // They take a part of what they are given.
+    if (step.op.starts_with("Gather") || step.op == "Slice") read = std::min(read, written);
+    bytes.push_back(step.kernel == "view" ? 0 : read + written);
+  }
+  return bytes;
+}
+
+std::vector<double> step_flops(const PlanGraph& graph, const std::vector<Shape>& input_shapes) {
+  std::vector<Value> values = bind_values(graph, input_shapes);
   std::vector<double> flops;
   for (const PlanStep& step : graph.steps) {
     Node node;

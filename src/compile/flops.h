@@ -16,6 +16,8 @@ std::map<std::string, int64_t, std::less<>> bind_symbols(const PlanGraph& graph,
 // Floating-point operations per step of the main graph, a multiply-add counted as two; 0 where a shape is known only
 // at run time.
 std::vector<double> step_flops(const PlanGraph& graph, const std::vector<Shape>& input_shapes);
+// The bytes of each step's inputs and outputs, read or written once; packed weights as they are stored. 0 for views.
+std::vector<double> step_bytes(const PlanGraph& graph, const std::vector<Shape>& input_shapes);
 
 // A rough guess of the seconds that one run takes on this machine, from the kernels that the plan chose.
 double guess_seconds(const Plan& plan, const std::vector<Shape>& input_shapes, int isa);

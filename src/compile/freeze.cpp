@@ -37,8 +37,8 @@ class ConstantSection {
 
 class Freezer {
  public:
-  Freezer(const Target& target, bool reference_only, ConstantSection& constants)
-      : target_(target), reference_only_(reference_only), constants_(constants) {}
+  Freezer(const Target& target, const Chooser& choose, ConstantSection& constants)
+      : target_(target), choose_(choose), constants_(constants) {}
 
   Result<PlanGraph> run(Graph& graph) {
     collect_input_symbols(graph);
@@ -52,11 +52,13 @@ class Freezer {
     std::unordered_map<const Node*, Choice> choices;
     for (Node* node : graph.snapshot()) {
       Choice choice;
-      if (!reference_only_) choice = choose(Problem{*node, target_});
-      if (choice.tactic != nullptr && choice.tactic->pack != nullptr) {
+      if (choose_) choice = choose_(Problem{*node, target_});
+      const Rival* rival = choice.rival();
+      if (rival != nullptr && rival->threads < target_.threads) node->attributes.set("hussar_threads", rival->threads);
+      if (rival != nullptr && rival->tactic->pack != nullptr) {
         choice_flops_[node] = flops_per_output(*node);
         Packing packing(graph, *node);
-        HUSSAR_TRY(choice.tactic->pack(packing));
+        HUSSAR_TRY(rival->tactic->pack(packing));
       }
       choices[node] = std::move(choice);
     }
@@ -165,7 +167,7 @@ class Freezer {
 
   // A view shares the memory of its input when neither is moved by the data.
   bool can_alias(const Graph& graph, const Node& node) const {
-    if (reference_only_ || node.outputs.size() != 1 || node.program || node.inputs.empty()) return false;
+    if (!choose_ || node.outputs.size() != 1 || node.program || node.inputs.empty()) return false;
     if (node.inputs[0] == nullptr || node.outputs[0] == nullptr || !is_view(node)) return false;
     const Value& in = *node.inputs[0];
     const Value& out = *node.outputs[0];
@@ -205,7 +207,7 @@ class Freezer {
     step.attributes = node.attributes;
     step.program = node.program;
     step.program_inputs = node.program_inputs;
-    step.kernel = choice.tactic == nullptr ? std::string(kReferenceKernel) : std::string(choice.tactic->kernel);
+    step.kernel = choice.tactic() == nullptr ? std::string(kReferenceKernel) : std::string(choice.tactic()->kernel);
     step.report = describe(choice);
     if (auto it = choice_flops_.find(&node); it != choice_flops_.end()) step.flops_per_output = it->second;
     for (const Value* input : node.inputs) step.inputs.push_back(index_of(graph, input));
@@ -222,7 +224,7 @@ class Freezer {
       step.report = "view: the parts live inside the whole";
     }
     for (const Body& body : node.bodies) {
-      Freezer inner(target_, reference_only_, constants_);
+      Freezer inner(target_, choose_, constants_);
       step.bodies.emplace_back(body.name, std::make_unique<PlanGraph>(HUSSAR_TRY(inner.run(*body.graph))));
     }
     plan_.steps.push_back(std::move(step));
@@ -230,7 +232,7 @@ class Freezer {
   }
 
   Target target_;
-  bool reference_only_;
+  const Chooser& choose_;
   ConstantSection& constants_;
   PlanGraph plan_;
   std::unordered_map<const Value*, int32_t> index_;
@@ -240,9 +242,9 @@ class Freezer {
 
 }  // namespace
 
-Result<Plan> freeze(Graph& graph, const Target& target, bool reference_only) {
+Result<Plan> freeze(Graph& graph, const Target& target, const Chooser& choose) {
   ConstantSection constants;
-  Freezer freezer(target, reference_only, constants);
+  Freezer freezer(target, choose, constants);
   Plan plan;
   plan.graph = HUSSAR_TRY(freezer.run(graph));
   auto bytes = constants.bytes();

@@ -1,11 +1,16 @@
 // freeze: Graph whose nodes have their final form -> Plan. Chooses a kernel per node and packs its weights.
 #pragma once
-#include "compile/compile.h"
+#include <functional>
+
 #include "graph/graph.h"
 #include "plan/plan.h"
+#include "tactics/choose.h"
 
 namespace hussar {
 
-Result<Plan> freeze(Graph& graph, const Target& target, bool reference_only);
+using Chooser = std::function<Choice(const Problem&)>;
+
+// `choose` decides for each node; without it every step is run by its reference evaluator.
+Result<Plan> freeze(Graph& graph, const Target& target, const Chooser& choose);
 
 }  // namespace hussar

@@ -28,6 +28,8 @@ struct Rung {
 using Ladder = std::vector<Rung>;
 
 Ladder ladder_of_model(const std::string& path, CompileOptions options) {
+  options.tune_seconds = 0;
+  options.timings = nullptr;
   options.dump = nullptr;
   options.verify_passes = false;
   options.progress = nullptr;
@@ -54,6 +56,8 @@ Ladder ladder_of_plan(const std::shared_ptr<const Plan>& plan, CompileOptions op
     ladder.push_back({"the plan that it was made of", itself, static_cast<int>(cpu::active_isa())});
   }
   options.progress = nullptr;
+  options.tune_seconds = 0;
+  options.timings = nullptr;
   options.isa = static_cast<int>(cpu::Isa::kScalar);
   auto scalar = [plan, options]() -> Result<std::shared_ptr<const Plan>> {
     return std::make_shared<const Plan>(HUSSAR_TRY(compile_plan(*plan, options)));

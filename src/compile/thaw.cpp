@@ -64,6 +64,7 @@ class Thawer {
                  "step '{}' has weights for the kernel '{}', which this program does not have: build the plan again "
                  "from its ONNX model",
                  step.name, step.kernel);
+    node.attributes.erase("hussar_threads");
     if (tactic->unpack == nullptr) return {};
     Packing packing(graph_, node);
     HUSSAR_TRY(tactic->unpack(packing));

@@ -102,7 +102,7 @@ class Layouts {
       if (is_data && node->inputs[i] != nullptr && takes_layout(*node, i)) use(node, i, Layout::kChannelsLast);
     }
     for (Value* output : node->outputs) output->layout = Layout::kChannelsLast;
-    if (choose(Problem{*node, target_}).tactic != nullptr) return true;
+    if (choose(Problem{*node, target_}).tactic() != nullptr) return true;
     for (size_t i = 0; i < before.size(); ++i) graph_.set_input(node, i, before[i]);
     for (Value* output : node->outputs) output->layout = Layout::kPlain;
     return false;

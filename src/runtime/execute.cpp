@@ -89,7 +89,7 @@ Status GraphRun::run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPoo
   point_operands(step, plan_step);
   size_t scratch_bytes = 0;
   if (step.kernel->prepare != nullptr) {
-    Prepare prepare{plan_step, step.inputs, step.outputs, threads_, step.state};
+    Prepare prepare{plan_step, step.inputs, step.outputs, step.threads, step.state};
     HUSSAR_TRY(step.kernel->prepare(prepare));
     scratch_bytes = prepare.scratch_bytes;
   }

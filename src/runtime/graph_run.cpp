@@ -68,6 +68,8 @@ Status GraphRun::create_step(size_t index) {
                  plan_step.name, plan_step.kernel);
   }
   step.is_view = plan_step.kernel == "view";
+  step.threads =
+      static_cast<int>(std::clamp<int64_t>(plan_step.attributes.get_int("hussar_threads", threads_), 1, threads_));
   HUSSAR_TRY(check_step(plan_, graph_, plan_step, step.is_view ? nullptr : step.kernel, isa_, threads_));
   step.node.op = plan_step.op;
   step.node.name = plan_step.name;
@@ -242,7 +244,7 @@ Status GraphRun::prepare_steps() {
       if (value >= 0 && graph_.values[value].storage != Storage::kConstant) step.inputs[k].data = nullptr;
     }
     for (Operand& output : step.outputs) output.data = nullptr;
-    Prepare prepare{graph_.steps[i], step.inputs, step.outputs, threads_, step.state};
+    Prepare prepare{graph_.steps[i], step.inputs, step.outputs, step.threads, step.state};
     HUSSAR_TRY(step.kernel->prepare(prepare));
     scratch_bytes_ = std::max(scratch_bytes_, prepare.scratch_bytes);
   }

@@ -63,6 +63,7 @@ class GraphRun {
     Node node;                       // for the reference evaluator and for shape inference at run time
     std::vector<Operand> inputs, outputs;
     std::byte* state = nullptr;
+    int threads = 1;           // that the kernel may use: tuning may have found fewer to be faster
     bool is_static = false;    // all shapes are known once inputs are bound
     bool is_view = false;      // nothing to do: the output is an alias of the input
     bool reads_shape = false;  // static, but its data have a say in the shape: checked in every run

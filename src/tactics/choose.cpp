@@ -1,9 +1,35 @@
-// The heuristic choice, and the problem grammar.
+// The choice between rivals.
 #include "tactics/choose.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "tactics/problem_grammar.h"
+
 namespace hussar {
+namespace {
+
+// Below this a step may be over before a second thread has begun: one thread is a rival of its own.
+constexpr double kSmallMicroseconds = 100;
+// A measured rival must win by this much against the predicted winner, so that noise does not decide.
+constexpr double kClearWin = 0.98;
+// Predictions are off by less than that.
+constexpr double kPredictionFactor = 3;
+
+void add_rivals(Choice& choice, const Tactic& tactic, const Problem& problem) {
+  Refusal refusal = tactic.supports(problem);
+  if (refusal && *refusal == "op") return;  // made for another operator: not worth a line in the report
+  const int threads = problem.target.threads;
+  const double predicted = refusal ? 0 : tactic.cost(problem);
+  choice.rivals.push_back({&tactic, threads, refusal, predicted, std::nullopt});
+  if (refusal || threads <= 1 || predicted > kSmallMicroseconds) return;
+  Problem alone = problem;
+  alone.target.threads = 1;
+  choice.rivals.push_back({&tactic, 1, std::nullopt, tactic.cost(alone), std::nullopt});
+}
+
+}  // namespace
 
 double Problem::elements(const Value* value) {
   if (value == nullptr || !value->dims) return 0;
@@ -12,52 +38,64 @@ double Problem::elements(const Value* value) {
   return total;
 }
 
-std::string Problem::to_string() const {
-  std::string text = node.op;
-  auto operand = [&](const char* prefix, size_t index, const Value* value) {
-    if (value == nullptr) return;
-    text += fmt::format(" {}{}={}:{}{}", prefix, index, value->dims ? hussar::to_string(*value->dims) : "?",
-                        dtype_name(value->dtype), value->layout == Layout::kChannelsLast ? ":nhwc" : "");
-  };
-  for (size_t i = 0; i < node.inputs.size(); ++i) operand("x", i, node.inputs[i]);
-  for (size_t i = 0; i < node.outputs.size(); ++i) operand("y", i, node.outputs[i]);
-  for (const auto& [name, attribute] : node.attributes.all()) {
-    if (const auto* number = std::get_if<int64_t>(&attribute)) text += fmt::format(" {}={}", name, *number);
-    if (const auto* number = std::get_if<float>(&attribute)) text += fmt::format(" {}={:g}", name, *number);
-    if (const auto* word = std::get_if<std::string>(&attribute)) text += fmt::format(" {}={}", name, *word);
-    if (const auto* list = std::get_if<Ints>(&attribute)) text += fmt::format(" {}={}", name, fmt::join(*list, ","));
-  }
-  if (node.program) {
-    text += " fuse=";
-    for (int i = 0; i < node.program->step_count; ++i) {
-      text += fmt::format("{}{}", i == 0 ? "" : ",", program_op_name(node.program->steps[i].op));
-    }
-  }
-  return text;
+std::string Problem::to_string() const { return spell_problem(node); }
+
+std::string Rival::name(const Target& target) const {
+  std::string name(tactic->kernel);
+  return threads == target.threads ? name : fmt::format("{}/{}", name, threads);
 }
 
-Choice choose(const Problem& problem) {
-  Choice choice;
-  double best = 0;
-  for (const Tactic* tactic : all_tactics()) {
-    Refusal refusal = tactic->supports(problem);
-    if (refusal && *refusal == "op") continue;  // made for another operator: not worth a line in the report
-    double cost = refusal ? 0 : tactic->cost(problem);
-    choice.rivals.push_back({tactic->kernel, refusal, cost});
-    if (refusal || (choice.tactic != nullptr && cost >= best)) continue;
-    choice.tactic = tactic;
-    best = cost;
+Choice choose(const Problem& problem, const Timings& timings) {
+  Choice choice{problem.target, {}, -1};
+  for (const Tactic* tactic : all_tactics()) add_rivals(choice, *tactic, problem);
+  for (size_t i = 0; i < choice.rivals.size(); ++i) {
+    Rival& rival = choice.rivals[i];
+    if (rival.refusal) continue;
+    if (timings) rival.measured = timings(problem, rival);
+    if (choice.chosen < 0 || rival.predicted < choice.rival()->predicted) choice.chosen = static_cast<int>(i);
+  }
+  if (choice.chosen < 0 || !choice.rival()->measured) return choice;
+  double best = *choice.rival()->measured * kClearWin;
+  for (size_t i = 0; i < choice.rivals.size(); ++i) {
+    const Rival& rival = choice.rivals[i];
+    if (!rival.measured || *rival.measured >= best) continue;
+    best = *rival.measured;
+    choice.chosen = static_cast<int>(i);
   }
   return choice;
 }
 
-std::string describe(const Choice& choice) {
-  std::string text = choice.tactic == nullptr ? "reference: no kernel takes it" : "";
+std::vector<size_t> contenders(const Choice& choice, size_t most) {
+  std::vector<size_t> order;
+  if (choice.chosen < 0) return order;
+  double best = choice.rival()->predicted;
   for (const Rival& rival : choice.rivals) {
-    bool chosen = choice.tactic != nullptr && rival.kernel == choice.tactic->kernel;
-    std::string line = chosen          ? fmt::format("{}: chosen, predicted {:.1f} us", rival.kernel, rival.cost)
-                       : rival.refusal ? fmt::format("{}: refused, {}", rival.kernel, *rival.refusal)
-                                       : fmt::format("{}: slower, predicted {:.1f} us", rival.kernel, rival.cost);
+    if (!rival.refusal) best = std::min(best, rival.predicted);
+  }
+  for (size_t i = 0; i < choice.rivals.size(); ++i) {
+    const Rival& rival = choice.rivals[i];
+    if (!rival.refusal && rival.predicted <= best * kPredictionFactor) order.push_back(i);
+  }
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return choice.rivals[a].predicted < choice.rivals[b].predicted; });
+  order.resize(std::min(order.size(), most));
+  return order;
+}
+
+std::string describe(const Choice& choice) {
+  std::string text = choice.chosen < 0 ? "reference: no kernel takes it" : "";
+  for (const Rival& rival : choice.rivals) {
+    const bool chosen = &rival == choice.rival();
+    // Where one thread was not measured, it is no news.
+    if (!chosen && rival.threads < choice.target.threads && !rival.measured) continue;
+    std::string line = rival.name(choice.target) + ": ";
+    if (rival.refusal) {
+      line += "refused, " + *rival.refusal;
+    } else {
+      line += chosen ? "chosen, " : "slower, ";
+      if (rival.measured) line += fmt::format("measured {:.1f} us, ", *rival.measured);
+      line += fmt::format("predicted {:.1f} us", rival.predicted);
+    }
     text += (text.empty() ? "" : "\n") + line;
   }
   return text;

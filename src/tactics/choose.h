@@ -1,23 +1,43 @@
 // Chooses a tactic for a node.
 #pragma once
+#include <functional>
+
 #include "tactics/tactic.h"
 
 namespace hussar {
 
+// One way to do a piece of work: a tactic and how many threads it gets.
 struct Rival {
-  std::string_view kernel;
-  Refusal refusal;  // why it cannot
-  double cost = 0;  // predicted microseconds, when it can
+  const Tactic* tactic = nullptr;
+  int threads = 1;
+  Refusal refusal;                 // why it cannot
+  double predicted = 0;            // microseconds, when it can
+  std::optional<double> measured;  // microseconds, in the model
+  // "conv_tile", "conv_tile/1" with fewer threads than the target has
+  std::string name(const Target& target) const;
 };
 
 struct Choice {
-  const Tactic* tactic = nullptr;  // null: only the reference evaluator can do it
-  std::vector<Rival> rivals;       // all tactics of the operator's kind that were looked at, the chosen one included
+  Target target;
+  // All that were looked at; those of other operators were not.
+  std::vector<Rival> rivals;
+  int chosen = -1;  // -1: only the reference evaluator can do it
+  const Rival* rival() const { return chosen < 0 ? nullptr : &rivals[static_cast<size_t>(chosen)]; }
+  const Tactic* tactic() const { return chosen < 0 ? nullptr : rival()->tactic; }
 };
 
-// The supported tactic with the least predicted cost.
-Choice choose(const Problem& problem);
-// "conv_tile (predicted 120 us); not conv_depthwise: groups"
+// What a rival took for this work when it was measured; nullopt: it was not.
+using Timings = std::function<std::optional<double>(const Problem& problem, const Rival& rival)>;
+
+// The supported rival with the least predicted time; with timings, the one with the least measured time, if it beats
+// the measured time of the first by more than noise.
+Choice choose(const Problem& problem, const Timings& timings = nullptr);
+
+// The rivals worth measuring, the likeliest first: predicted within a factor of the best, at most `most`. Indices into
+// choice.rivals; one or none when there is nothing to decide.
+std::vector<size_t> contenders(const Choice& choice, size_t most);
+
+// One line per rival: "conv_tile: chosen, measured 120.0 us, predicted 118.3 us", "conv_depthwise: refused, groups"
 std::string describe(const Choice& choice);
 
 }  // namespace hussar

@@ -71,7 +71,7 @@ def test_flags_of_later_versions_are_refused(hussar: Program) -> None:
     model = hussar.model()
     for flag in ("--fp16", "--bf16", "--int8", "--fp8", "--strict"):
         hussar("build", model, "-o", "m.plan", flag, code=USAGE, says=f"{flag} is not possible")
-    for flag in ("--calib", "--calib-method", "--calib-cache", "--sparsity", "--budget", "--timing-cache", "--precision",
+    for flag in ("--calib", "--calib-method", "--calib-cache", "--sparsity", "--precision",
                  "--fallback"):  # fmt: skip
         hussar("build", model, "-o", "m.plan", flag, "value", code=USAGE, says=f"{flag} is not possible")
         hussar("build", model, "-o", "m.plan", f"{flag}=value", code=USAGE, says=f"{flag} is not possible")

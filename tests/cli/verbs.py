@@ -41,6 +41,24 @@ def test_build_is_reproducible(hussar: Program) -> None:
     assert (hussar.folder / "a.plan").read_bytes() == (hussar.folder / "b.plan").read_bytes()
 
 
+def test_build_with_a_timing_cache(hussar: Program) -> None:
+    build = ("build", hussar.model(), "-o", "a.plan", "--timing-cache", "t.cache", "--threads", "2")
+    tuned = hussar(*build, "--budget", "1s", "--json").json["tuning"]
+    assert tuned["problems"] == tuned["measured"] >= 1 and not tuned["skipped"], tuned
+    assert "measured" in hussar("inspect", "a.plan").out
+    plan, cache = (hussar.folder / "a.plan").read_bytes(), (hussar.folder / "t.cache").read_text()
+    assert cache.startswith("# hussar timing cache 1\n") and cache.splitlines()[1:] == sorted(cache.splitlines()[1:])
+    # What is known is not measured again, and without a budget decides all the same.
+    for more in (("--budget", "1s"), ()):
+        again = hussar(*build, *more, "--json").json["tuning"]
+        assert again["measured"] == 0, again
+        assert (hussar.folder / "a.plan").read_bytes() == plan
+    (hussar.folder / "t.cache").write_text("nonsense")
+    hussar(*build, code=USAGE, says="--timing-cache t.cache: not a timing cache")
+    for wrong in ("fast", "-1", "1h", ""):
+        hussar(*build, f"--budget={wrong}", code=USAGE, says="--budget")
+
+
 def test_build_from_a_plan(hussar: Program) -> None:
     plan = hussar.plan()
     hussar("build", plan, "-o", "second.plan")
@@ -254,6 +272,19 @@ def test_bench_text_and_choices(hussar: Program) -> None:
     assert data["shapes"] == "x:3x4" and data["kind"] == "compiled" and data["build_ms"] > 0
     hussar("bench", plan, "--shapes", "x:1x9", code=USAGE, says="dimension 1 of 'x'")
     hussar("bench", plan, "--threads", "-1", code=USAGE, says="threads")
+
+
+def test_bench_problem(hussar: Program) -> None:
+    data = hussar("bench", "--problem", "conv x=1x8x9x9 w=8x8x3x3 pads=1,1,1,1", "--duration", "0.1", "--json").json
+    assert data["flops"] == 2 * 9 * 9 * 8 * 8 * 9 and data["roofline_us"] > 0 and data["peaks"]["flops_per_s"] > 1e8
+    measured = [rival for rival in data["rivals"] if rival["us"] is not None]
+    assert measured and all(rival["us"] > 0 for rival in measured)
+    assert all(rival["refusal"] for rival in data["rivals"] if rival["us"] is None)
+    again = hussar("bench", "--problem", data["problem"], "--duration", "0.1")
+    assert data["problem"] in again.out and "of the roofline" in again.out
+    hussar("bench", "--problem", "Nothing x=3", code=USAGE, says="no operator 'Nothing'")
+    hussar("bench", code=USAGE, says="either a MODEL or --problem")
+    hussar("bench", hussar.plan(), "--problem", "Relu x=3", code=USAGE, says="either a MODEL or --problem")
 
 
 # ---- compare -------------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ std::string summary(const BuildReport& report) {
       fmt::format("{}: {}, {} steps ({} by reference code), {}, {} threads, built in {:.2f} s\n", report.output,
                   format_bytes(static_cast<double>(report.plan_bytes)), graph.steps.size(), reference_steps(graph),
                   report.plan.meta.at("target"), report.plan.meta.at("threads"), report.compile.seconds);
+  if (report.compile.tuning.problems > 0) text += "tuning: " + report.compile.tuning.to_string() + "\n";
   return text + "self-check: " + report.check.to_string() + "\n";
 }
 
@@ -64,6 +65,10 @@ Json to_json(const BuildReport& report) {
   for (const auto& [key, value] : report.plan.meta) meta.set(key, value);
   json.set("output", report.output).set("plan_bytes", report.plan_bytes).set("build_seconds", report.compile.seconds);
   json.set("steps", report.plan.graph.steps.size()).set("reference_steps", reference_steps(report.plan.graph));
+  const TuneReport& tuned = report.compile.tuning;
+  Json tuning = Json::object();
+  tuning.set("problems", tuned.problems).set("measured", tuned.measured).set("rounds", tuned.rounds);
+  json.set("tuning", std::move(tuning.set("seconds", tuned.seconds).set("skipped", tuned.skipped)));
   json.set("precision_counts", precision_counts(report.plan.graph)).set("self_check", std::move(check));
   return std::move(json.set("passes", std::move(passes)).set("meta", std::move(meta)));
 }

@@ -105,6 +105,12 @@ Json to_json(const Machine& machine) {
   return json;
 }
 
+Json to_json(const cpu::Peaks& peaks) {
+  Json json = Json::object();
+  json.set("threads", peaks.threads).set("flops_per_s", peaks.flops).set("l2_bytes_per_s", peaks.l2_bytes);
+  return std::move(json.set("l3_bytes_per_s", peaks.l3_bytes).set("memory_bytes_per_s", peaks.memory_bytes));
+}
+
 int64_t peak_rss_bytes() { return kilobytes("/proc/self/status", "VmHWM") * 1024; }
 
 }  // namespace hussar::cli

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/cpu/peaks.h"
 #include "tools/cli/json.h"
 
 namespace hussar::cli {
@@ -21,6 +22,7 @@ struct Machine {
 };
 Machine inspect_machine();
 Json to_json(const Machine& machine);
+Json to_json(const cpu::Peaks& peaks);
 
 // The largest resident size that this process has had, in bytes.
 int64_t peak_rss_bytes();

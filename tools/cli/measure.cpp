@@ -50,12 +50,12 @@ Result<std::vector<LayerTime>> measure_layers(Session& session, const std::vecto
   session.set_profiler(nullptr);
   std::vector<Shape> shapes;
   for (const Tensor& input : inputs) shapes.push_back(input.shape());
-  std::vector<double> flops = step_flops(graph, shapes);
+  std::vector<double> flops = step_flops(graph, shapes), bytes = step_bytes(graph, shapes);
   std::vector<LayerTime> layers;
   double total = 0;
   for (size_t i = 0; i < graph.steps.size(); ++i) {
     const PlanStep& step = graph.steps[i];
-    LayerTime layer{step.name, step.op, step.kernel, "", statistics(samples[i]).median, 0, flops[i]};
+    LayerTime layer{step.name, step.op, step.kernel, "", statistics(samples[i]).median, 0, flops[i], bytes[i]};
     if (!step.outputs.empty() && step.outputs[0] >= 0) {
       const auto& dims = graph.values[step.outputs[0]].dims;
       layer.shape = dims ? to_string(*dims) : "?";
@@ -71,29 +71,41 @@ static double gigaflops(const LayerTime& layer) {
   return layer.microseconds > 0 ? layer.flops / layer.microseconds / 1e3 : 0;
 }
 
-std::string to_text(const std::vector<LayerTime>& layers) {
-  Table table({"step", "op", "kernel", "output", ">us", ">share", ">GFLOP/s"});
-  double total = 0, flops = 0;
+static double roofline(const LayerTime& layer, const cpu::Peaks& peaks) {
+  return layer.microseconds > 0 ? peaks.microseconds(layer.flops, layer.bytes) / layer.microseconds : 0;
+}
+
+std::string to_text(const std::vector<LayerTime>& layers, const cpu::Peaks& peaks) {
+  Table table({"step", "op", "kernel", "output", ">us", ">share", ">GFLOP/s", ">GB/s", ">of the roofline"});
+  double total = 0, flops = 0, bytes = 0, roof = 0;
+  auto rate = [](double work, double us) { return work > 0 && us > 0 ? fmt::format("{:.1f}", work / us / 1e3) : "-"; };
+  auto percent = [](double part) { return part > 0 ? fmt::format("{:.0f} %", 100 * part) : "-"; };
   for (const LayerTime& layer : layers) {
     // Names of fused steps list all their nodes.
     std::string name = layer.step.size() > 48 ? layer.step.substr(0, 45) + "..." : layer.step;
     table.add({name, layer.op, layer.kernel, layer.shape, fmt::format("{:.1f}", layer.microseconds),
-               fmt::format("{:.1f} %", 100 * layer.share),
-               layer.flops > 0 ? fmt::format("{:.1f}", gigaflops(layer)) : "-"});
+               fmt::format("{:.1f} %", 100 * layer.share), rate(layer.flops, layer.microseconds),
+               rate(layer.bytes, layer.microseconds), percent(roofline(layer, peaks))});
     total += layer.microseconds;
     flops += layer.flops;
+    bytes += layer.bytes;
+    roof += peaks.microseconds(layer.flops, layer.bytes);
   }
-  table.add({"all steps", "", "", "", fmt::format("{:.1f}", total), "100.0 %",
-             total > 0 ? fmt::format("{:.1f}", flops / total / 1e3) : "-"});
-  return table.to_string();
+  table.add({"all steps", "", "", "", fmt::format("{:.1f}", total), "100.0 %", rate(flops, total), rate(bytes, total),
+             percent(total > 0 ? roof / total : 0)});
+  return table.to_string() +
+         fmt::format(
+             "peaks of {} threads: {:.0f} GFLOP/s FP32; {:.0f} GB/s from L2, {:.0f} from L3, {:.1f} from memory\n",
+             peaks.threads, peaks.flops / 1e9, peaks.l2_bytes / 1e9, peaks.l3_bytes / 1e9, peaks.memory_bytes / 1e9);
 }
 
-Json to_json(const std::vector<LayerTime>& layers) {
+Json to_json(const std::vector<LayerTime>& layers, const cpu::Peaks& peaks) {
   Json list = Json::array();
   for (const LayerTime& layer : layers) {
     Json entry = Json::object();
     entry.set("step", layer.step).set("op", layer.op).set("kernel", layer.kernel).set("output", layer.shape);
     entry.set("us", layer.microseconds).set("share", layer.share).set("flops", layer.flops);
+    entry.set("bytes", layer.bytes).set("roofline_share", roofline(layer, peaks));
     list.push(std::move(entry.set("gflops_per_s", gigaflops(layer))));
   }
   return list;

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/cpu/peaks.h"
 #include "hussar/status.h"
 #include "tools/cli/console.h"
 #include "tools/cli/statistics.h"
@@ -31,9 +32,11 @@ struct LayerTime {
   double microseconds = 0;  // median
   double share = 0;         // of the sum over all steps
   double flops = 0;         // 0: unknown
+  double bytes = 0;         // of all inputs and outputs
 };
 Result<std::vector<LayerTime>> measure_layers(Session& session, const std::vector<Tensor>& inputs, int runs);
-std::string to_text(const std::vector<LayerTime>& layers);
-Json to_json(const std::vector<LayerTime>& layers);
+// With the share of the roofline: the time that the peaks allow, divided by the time taken.
+std::string to_text(const std::vector<LayerTime>& layers, const cpu::Peaks& peaks);
+Json to_json(const std::vector<LayerTime>& layers, const cpu::Peaks& peaks);
 
 }  // namespace hussar::cli

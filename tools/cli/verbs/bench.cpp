@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "tools/cli/bench_problem.h"
 #include "tools/cli/build_report.h"
 #include "tools/cli/console.h"
 #include "tools/cli/inputs.h"
@@ -13,7 +14,7 @@ namespace hussar::cli {
 namespace {
 
 struct Arguments {
-  std::string model, shapes;
+  std::string model, problem, shapes;
   std::vector<std::string> inputs;
   MeasureOptions measure;
   int threads = 0, seed = 1;
@@ -21,7 +22,9 @@ struct Arguments {
 };
 
 void declare(Command& command, Arguments& arguments) {
-  command.positional("MODEL", arguments.model, "a .plan, or an .onnx that is compiled on the fly");
+  command.positional("MODEL", arguments.model, "a .plan, or an .onnx that is compiled on the fly", false);
+  command.option("--problem", "TEXT", arguments.problem,
+                 "instead of a model: all kernels that can do one piece of work, such as 'matmul m=128 n=768 k=768'");
   command.option("--iterations", "N", arguments.measure.iterations,
                  "exactly N timed runs; default: as many as fit into the duration");
   command.option("--duration", "SECONDS", arguments.measure.seconds, "of the timed runs together; default 3");
@@ -32,7 +35,8 @@ void declare(Command& command, Arguments& arguments) {
   command.option("--load-inputs", "NAME=FILE", arguments.inputs,
                  "FILE.npy, FILE.raw or, without NAME=, FILE.npz; default: random");
   command.option("--seed", "N", arguments.seed, "of random inputs; default 1");
-  command.toggle("--per-layer", arguments.per_layer, "the time of every step");
+  command.toggle("--per-layer", arguments.per_layer,
+                 "the time of every step, what it reaches of the machine's measured peaks");
 }
 
 Status check(const Arguments& arguments) {
@@ -127,8 +131,9 @@ Status work(const Arguments& arguments, const Command& command) {
     progress.stage("measure steps");
     int runs = std::max(3, std::min(50, static_cast<int>(measured.milliseconds.size())));
     auto layers = HUSSAR_TRY(measure_layers(*subject.session(), inputs, runs));
-    json.set("layers", to_json(layers));
-    text += to_text(layers);
+    cpu::Peaks peaks = cpu::measure_peaks(cpu::active_isa(), subject.session()->threads());
+    json.set("layers", to_json(layers, peaks)).set("peaks", cli::to_json(peaks));
+    text += to_text(layers, peaks);
   }
   progress.finish();
   if (command.prints_text()) print_out(text);
@@ -139,7 +144,11 @@ Status run(Command& command) {
   Arguments arguments;
   declare(command, arguments);
   if (!HUSSAR_TRY(command.parse())) return {};
-  return work(arguments, command);
+  HUSSAR_CHECK(arguments.model.empty() != arguments.problem.empty(), ErrorCode::kUsage,
+               "bench takes either a MODEL or --problem TEXT");
+  if (arguments.problem.empty()) return work(arguments, command);
+  HUSSAR_TRY(check(arguments));
+  return bench_problem({arguments.problem, arguments.threads, std::min(arguments.measure.seconds, 1.0)}, command);
 }
 
 }  // namespace
@@ -148,7 +157,8 @@ extern const Verb bench_verb = {"bench", "measures latency, throughput, load tim
                                 "hussar bench model.plan\n"
                                 "hussar bench model.plan --per-layer --duration 10 --threads 2\n"
                                 "hussar bench rec.plan --shapes x:1x3x48x320 --json bench.json\n"
-                                "hussar bench model.onnx --load-inputs inputs.npz --iterations 100",
+                                "hussar bench model.onnx --load-inputs inputs.npz --iterations 100\n"
+                                "hussar bench --problem 'conv x=1x64x56x56 w=64x64x3x3 pads=1,1,1,1 fuse=relu'",
                                 run};
 
 }  // namespace hussar::cli

@@ -9,6 +9,7 @@
 #include "compile/self_check.h"
 #include "tools/cli/build_report.h"
 #include "tools/cli/console.h"
+#include "tools/cli/tuning.h"
 #include "tools/cli/verb.h"
 
 namespace hussar::cli {
@@ -20,6 +21,7 @@ struct Arguments {
   int threads = 0;
   double tolerance = 1e-3;
   bool verify_passes = false, verbose = false;
+  Tuning tuning;
 };
 
 void declare(Command& command, Arguments& arguments) {
@@ -49,9 +51,7 @@ void declare(Command& command, Arguments& arguments) {
     command.refuse(flag, "it does not quantize yet; a model that is quantized already (Q/DQ) builds without this flag");
   }
   command.refuse("--sparsity", "it does not make use of sparse weights yet");
-  for (const char* flag : {"--budget", "--timing-cache"}) {
-    command.refuse(flag, "kernels are chosen by prediction, not by timing them");
-  }
+  arguments.tuning.declare(command);
 }
 
 Status check_output(const std::string& path) {
@@ -82,7 +82,7 @@ Result<ShapeRange> parse_range(const Arguments& arguments) {
   return range;
 }
 
-Status work(const Arguments& arguments, const Command& command) {
+Status work(Arguments& arguments, const Command& command) {
   Progress progress("build");
   CompileOptions options;
   SelfCheckOptions check;
@@ -94,12 +94,13 @@ Status work(const Arguments& arguments, const Command& command) {
   options.disabled_passes = arguments.disabled;
   options.verify_passes = arguments.verify_passes;
   options.verify_tolerance = arguments.tolerance;
-  options.verify_shapes = range.optimum;
+  options.verify_shapes = options.tune_shapes = range.optimum;
   options.progress = [&](std::string_view stage) { progress.stage(stage); };
   check.level = HUSSAR_TRY(parse_self_check(arguments.self_check));
   check.tolerance = arguments.tolerance;
   check.shapes = range.optimum;
   HUSSAR_TRY(check_output(arguments.output));
+  HUSSAR_TRY(arguments.tuning.begin(options));
   Status dumped;
   int dumps = 0;
   if (!arguments.dump.empty()) {
@@ -119,6 +120,7 @@ Status work(const Arguments& arguments, const Command& command) {
     plan->meta["shapes_max"] = arguments.maximum;
   }
   progress.stage("write");
+  HUSSAR_TRY(arguments.tuning.end());
   HUSSAR_TRY(write_plan(*plan, arguments.output));
   progress.finish();
   struct stat info {};

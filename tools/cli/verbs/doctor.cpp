@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "backends/cpu/isa.h"
+#include "backends/cpu/peaks.h"
 #include "base/error.h"
 #include "hussar/version.h"
 #include "ops/op_def.h"
@@ -41,10 +42,12 @@ Status run(Command& command) {
   if (!HUSSAR_TRY(command.parse())) return {};
   Machine machine = inspect_machine();
   std::vector<std::string> advice = advice_for(machine);
+  std::string levels;
+  for (cpu::Isa isa : cpu::kAllIsas) levels += (levels.empty() ? "" : ", ") + std::string(cpu::isa_name(isa));
   Table table({"what", "found"});
   table.add({"hussar", HUSSAR_VERSION});
   table.add({"CPU", machine.cpu_model});
-  table.add({"code levels built", "scalar, avx2, avx512"});
+  table.add({"code levels built", levels});
   table.add({"best level here", machine.isa_found});
   table.add({"level in use", machine.isa_active});
   table.add({"CPU features", fmt::format("{}", fmt::join(machine.cpu_flags, " "))});
@@ -53,6 +56,12 @@ Status run(Command& command) {
   for (const std::string& cache : machine.caches) table.add({"cache", cache});
   table.add({"memory", fmt::format("{} total, {} available", format_bytes(static_cast<double>(machine.memory_bytes)),
                                    format_bytes(static_cast<double>(machine.available_bytes)))});
+  cpu::Peaks peaks = cpu::measure_peaks(cpu::active_isa(), machine.usable_cores);
+  table.add(
+      {"measured peaks", fmt::format("{:.0f} GFLOP/s FP32; {:.0f} GB/s from L2, {:.0f} from L3, {:.1f} from memory; "
+                                     "{} threads",
+                                     peaks.flops / 1e9, peaks.l2_bytes / 1e9, peaks.l3_bytes / 1e9,
+                                     peaks.memory_bytes / 1e9, peaks.threads)});
   table.add({"GPU", "no GPU backend in this build"});
   table.add({"operators, kernels, passes",
              fmt::format("{}, {}, {}", all_ops().size(), all_kernels().size(), all_passes().size())});
@@ -71,7 +80,10 @@ Status run(Command& command) {
   }
   Json lines = Json::array(), json = Json::object();
   for (const std::string& line : advice) lines.push(line);
-  json.set("device", to_json(machine)).set("gpu_backend", false).set("operators", all_ops().size());
+  json.set("device", to_json(machine))
+      .set("peaks", cli::to_json(peaks))
+      .set("gpu_backend", false)
+      .set("operators", all_ops().size());
   json.set("kernels", all_kernels().size()).set("passes", all_passes().size()).set("advice", std::move(lines));
   return command.report(std::move(json));
 }

@@ -1,0 +1,104 @@
+// One plan per rival, run in turn.
+#include "compile/measure_problem.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "backends/cpu/isa.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "compile/flops.h"
+#include "compile/freeze.h"
+#include "compile/sample.h"
+#include "runtime/session.h"
+#include "tactics/problem_grammar.h"
+
+namespace hussar {
+namespace {
+
+struct Runner {
+  size_t rival;
+  std::unique_ptr<Session> session;
+  size_t step = 0;  // the work itself
+  std::vector<double> samples;
+};
+
+// The plan in which the rival does the work and the likeliest kernels convert layouts around it.
+Result<Runner> make_runner(const ProblemGraph& problem, const Target& target, const Choice& choice, size_t rival) {
+  Graph copy = problem.graph.clone();
+  const std::string name = problem.node->name;
+  auto chooser = [&](const Problem& asked) {
+    Choice made = choose(asked);
+    if (asked.node.name == name && asked.node.op == problem.node->op) {
+      made = choice;
+      made.chosen = static_cast<int>(rival);
+    }
+    return made;
+  };
+  auto plan = std::make_shared<Plan>(HUSSAR_TRY(freeze(copy, target, chooser)));
+  plan->meta["target"] = std::string("cpu:") + cpu::isa_name(static_cast<cpu::Isa>(target.isa));
+  plan->meta["threads"] = std::to_string(target.threads);
+  Runner runner{rival, nullptr, 0, {}};
+  const auto& steps = plan->graph.steps;
+  while (steps[runner.step].name != name || steps[runner.step].op != problem.node->op) ++runner.step;
+  runner.session = HUSSAR_TRY(Session::create(plan));
+  return runner;
+}
+
+Status sample(Runner& runner, const std::vector<Tensor>& inputs) {
+  const PlanStep* step = &runner.session->plan().graph.steps[runner.step];
+  runner.session->set_profiler([&](const StepTime& time) {
+    if (time.step == step) runner.samples.push_back(time.microseconds);
+  });
+  auto outputs = runner.session->run_in_order(inputs);
+  runner.session->set_profiler(nullptr);
+  HUSSAR_CHECK(outputs.has_value(), outputs.error().code, "problem: {}", outputs.error().message);
+  return {};
+}
+
+}  // namespace
+
+static Result<ProblemTimes> measure(const std::string& text, const Target& target, double seconds) {
+  using Clock = std::chrono::steady_clock;
+  ProblemGraph problem = HUSSAR_TRY(parse_problem(text));
+  HUSSAR_TRY(problem.graph.sort());
+  ProblemTimes times;
+  times.problem = spell_problem(*problem.node);
+  Choice choice = choose(Problem{*problem.node, target});
+  std::vector<Runner> runners;
+  for (size_t i = 0; i < choice.rivals.size(); ++i) {
+    const Rival& rival = choice.rivals[i];
+    times.rivals.push_back({rival, rival.name(target), 0, static_cast<int>(i) == choice.chosen});
+    if (!rival.refusal) runners.push_back(HUSSAR_TRY(make_runner(problem, target, choice, i)));
+  }
+  if (runners.empty()) return times;
+  std::vector<Tensor> inputs = HUSSAR_TRY(random_inputs(input_facts(problem.graph), {}, 1));
+  std::vector<Shape> shapes;
+  for (const Tensor& input : inputs) shapes.push_back(input.shape());
+  const PlanGraph& first = runners[0].session->plan().graph;
+  times.flops = step_flops(first, shapes)[runners[0].step];
+  times.bytes = step_bytes(first, shapes)[runners[0].step];
+  for (Runner& runner : runners) HUSSAR_TRY(sample(runner, inputs));
+  for (Runner& runner : runners) runner.samples.clear();
+  constexpr int kLeastRounds = 5;
+  auto begin = Clock::now();
+  for (int round = 0; round < kLeastRounds || std::chrono::duration<double>(Clock::now() - begin).count() < seconds;
+       ++round) {
+    for (size_t i = 0; i < runners.size(); ++i) {
+      HUSSAR_TRY(sample(runners[(i + static_cast<size_t>(round)) % runners.size()], inputs));
+    }
+  }
+  for (Runner& runner : runners) {
+    std::sort(runner.samples.begin(), runner.samples.end());
+    ProblemTime& time = times.rivals[runner.rival];
+    time.least = runner.samples.front();
+    time.rival.measured = runner.samples[runner.samples.size() / 2];
+  }
+  return times;
+}
+
+Result<ProblemTimes> measure_problem(const std::string& text, const Target& target, double seconds) {
+  return catching("measure the problem", [&] { return measure(text, target, seconds); });
+}
+
+}  // namespace hussar

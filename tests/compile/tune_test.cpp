@@ -1,0 +1,162 @@
+// Tuning: what is measured decides, is remembered, and makes the same plan again.
+#include "compile/tune.h"
+
+#include <gtest/gtest.h>
+
+#include "backends/cpu/isa.h"
+#include "compile/compile.h"
+#include "compile/measure_problem.h"
+#include "onnx/import.h"
+#include "tests/support/onnx_writer.h"
+#include "tests/support/small_models.h"
+
+namespace hussar {
+namespace {
+
+using namespace tests;  // NOLINT
+
+// x[1,32,16,16] -> Conv 3x3 -> Relu -> y: direct and Winograd kernels are rivals.
+Message contested_model() {
+  std::vector<float> weights(32 * 32 * 9);
+  for (size_t i = 0; i < weights.size(); ++i) weights[i] = 0.01F * static_cast<float>(static_cast<int>(i % 19) - 9);
+  std::vector<int64_t> ones = {1, 1, 1, 1};
+  return model(graph({{node("Conv", {"x", "w"}, {"a"}, {attribute("pads", ones)}), node("Relu", {"a"}, {"y"})},
+                      {value("x", {1, 32, 16, 16})},
+                      {any_shape("y")},
+                      {tensor_of("w", DType::kFloat32, {32, 32, 3, 3}, weights)}}));
+}
+
+Result<Plan> compile_bytes(const Message& bytes, const CompileOptions& options, CompileReport* report = nullptr) {
+  auto imported = onnx::import_bytes(bytes.bytes(), nullptr, "");
+  if (!imported) return tl::unexpected(imported.error());
+  return compile_graph(std::move(imported->graph), options, report);
+}
+
+const PlanStep* step_of(const Plan& plan, std::string_view op) {
+  for (const PlanStep& step : plan.graph.steps) {
+    if (step.op == op) return &step;
+  }
+  return nullptr;
+}
+
+// A cache in which one kernel of the convolution takes `loser` and all others take a microsecond.
+TimingCache forged(const TimingCache& measured, std::string_view slow_kernel) {
+  TimingCache cache;
+  std::string text = "# hussar timing cache 1\n", lines = measured.to_string();
+  for (size_t begin = lines.find('\n') + 1; begin < lines.size();) {
+    size_t end = lines.find('\n', begin), tab = lines.rfind('\t', end);
+    bool slow = lines.substr(begin, end - begin).find("\t" + std::string(slow_kernel)) != std::string::npos;
+    text += lines.substr(begin, tab - begin) + (slow ? "\t1000\n" : "\t1\n");
+    begin = end + 1;
+  }
+  EXPECT_TRUE(cache.merge(text));
+  return cache;
+}
+
+TEST(Tune, MeasurementsDecideAndAreRemembered) {
+  TimingCache cache;
+  CompileOptions options;
+  options.threads = 1;
+  options.timings = &cache;
+  options.tune_seconds = 5;
+  CompileReport report;
+  auto first = compile_bytes(contested_model(), options, &report);
+  ASSERT_TRUE(first.has_value()) << first.error().message;
+  EXPECT_EQ(report.tuning.skipped, "");
+  EXPECT_GE(report.tuning.measured, 1);
+  EXPECT_GE(cache.size(), 2U);
+  EXPECT_NE(step_of(*first, "Conv")->report.find("measured"), std::string::npos) << step_of(*first, "Conv")->report;
+
+  auto second = compile_bytes(contested_model(), options, &report);
+  ASSERT_TRUE(second.has_value());
+  EXPECT_EQ(report.tuning.measured, 0);
+  EXPECT_EQ(encode_plan(*first), encode_plan(*second));
+
+  for (const char* slow : {"conv_tile", "conv_winograd"}) {
+    TimingCache other = forged(cache, slow);
+    options.timings = &other;
+    auto plan = compile_bytes(contested_model(), options, &report);
+    ASSERT_TRUE(plan.has_value());
+    EXPECT_FALSE(step_of(*plan, "Conv")->kernel.starts_with(slow)) << step_of(*plan, "Conv")->report;
+  }
+}
+
+TEST(Tune, AnotherVersionOrThreadCountIsMeasuredAgain) {
+  TimingCache cache;
+  CompileOptions options;
+  options.timings = &cache;
+  options.tune_seconds = 0.01;
+  CompileReport report;
+  for (int threads : {1, 2}) {
+    options.threads = threads;
+    ASSERT_TRUE(compile_bytes(contested_model(), options, &report));
+    EXPECT_GE(report.tuning.measured, 1) << threads;
+  }
+}
+
+TEST(Tune, FewerThreadsAreARivalForSmallSteps) {
+  TimingCache cache;
+  CompileOptions options;
+  options.threads = 2;
+  options.timings = &cache;
+  options.tune_seconds = 0.01;
+  ASSERT_TRUE(compile_bytes(contested_model(), options));
+  std::string text = cache.to_string();
+  ASSERT_NE(text.find("/1@"), std::string::npos) << text;
+  // One thread is said to be the fastest everywhere: the steps keep to it and compute the same.
+  size_t at = 0;
+  std::string forged_text;
+  for (size_t end; (end = text.find('\n', at)) != std::string::npos; at = end + 1) {
+    std::string line = text.substr(at, end - at);
+    if (line.find("/1@") != std::string::npos) line = line.substr(0, line.rfind('\t')) + "\t0.5";
+    forged_text += line + "\n";
+  }
+  TimingCache alone;
+  ASSERT_TRUE(alone.merge(forged_text));
+  options.timings = &alone;
+  auto plan = compile_bytes(contested_model(), options);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(step_of(*plan, "Conv")->attributes.get_int("hussar_threads", 0), 1);
+}
+
+TEST(Tune, ModelsThatMadeUpInputsDoNotSuitAreLeftToPrediction) {
+  // The index is out of range for every made-up input.
+  std::vector<float> table = {1.0F};
+  std::vector<float> weights(32 * 32 * 9, 0.5F);
+  std::vector<int64_t> large = {100};
+  Message bytes =
+      model(graph({{node("Add", {"i", "big"}, {"j"}), node("Gather", {"t", "j"}, {"g"}),
+                    node("Conv", {"x", "w"}, {"a"}), node("Add", {"a", "g"}, {"y"})},
+                   {value("i", {1}, DType::kInt64), value("x", {1, 32, 16, 16})},
+                   {any_shape("y")},
+                   {tensor_of("t", DType::kFloat32, {1}, table), tensor_of("big", DType::kInt64, {1}, large),
+                    tensor_of("w", DType::kFloat32, {32, 32, 3, 3}, weights)}}));
+  TimingCache cache;
+  CompileOptions options;
+  options.threads = 1;
+  options.timings = &cache;
+  options.tune_seconds = 1;
+  CompileReport report;
+  auto plan = compile_bytes(bytes, options, &report);
+  ASSERT_TRUE(plan.has_value()) << plan.error().message;
+  EXPECT_NE(report.tuning.skipped.find("made-up inputs"), std::string::npos) << report.tuning.to_string();
+  EXPECT_EQ(cache.size(), 0U);
+}
+
+TEST(Tune, ProblemsAreTimedByText) {
+  Target target{static_cast<int>(cpu::active_isa()), 1};
+  auto times = measure_problem("conv x=1x16x12x12 w=16x16x3x3 pads=1,1,1,1 fuse=relu", target, 0.01);
+  ASSERT_TRUE(times.has_value()) << times.error().message;
+  EXPECT_EQ(times->flops, 2.0 * 16 * 12 * 12 * 16 * 9);
+  int measured = 0, choices = 0;
+  for (const ProblemTime& time : times->rivals) {
+    EXPECT_NE(time.rival.refusal.has_value(), time.rival.measured.has_value());
+    measured += time.rival.measured.value_or(0) > 0 ? 1 : 0;
+    choices += time.is_choice ? 1 : 0;
+  }
+  EXPECT_GE(measured, 2);
+  EXPECT_EQ(choices, 1);
+}
+
+}  // namespace
+}  // namespace hussar

@@ -1,0 +1,63 @@
+// The table of rivals.
+#include "tools/cli/bench_problem.h"
+
+#include <fmt/format.h>
+
+#include <thread>
+
+#include "backends/cpu/isa.h"
+#include "backends/cpu/peaks.h"
+#include "base/error.h"
+#include "compile/measure_problem.h"
+#include "tools/cli/console.h"
+#include "tools/cli/machine.h"
+
+namespace hussar::cli {
+namespace {
+
+std::string to_text(const ProblemTimes& times, const cpu::Peaks& peaks) {
+  const double roof = peaks.microseconds(times.flops, times.bytes);
+  std::string text =
+      fmt::format("{}\n{:.4g} MFLOP, {}; {} threads could take {:.1f} us ({:.0f} GFLOP/s, {:.0f} GB/s)\n",
+                  times.problem, times.flops / 1e6, format_bytes(times.bytes), peaks.threads, roof, peaks.flops / 1e9,
+                  peaks.bandwidth(times.bytes) / 1e9);
+  Table table({"kernel", ">us", ">least us", ">GFLOP/s", ">GB/s", ">of the roofline", ">predicted us", ""});
+  for (const ProblemTime& time : times.rivals) {
+    if (!time.rival.measured) {
+      table.add({time.name, "-", "-", "-", "-", "-", "-", "refused: " + time.rival.refusal.value_or("")});
+      continue;
+    }
+    const double us = *time.rival.measured;
+    table.add({time.name, fmt::format("{:.1f}", us), fmt::format("{:.1f}", time.least),
+               fmt::format("{:.1f}", times.flops / us / 1e3), fmt::format("{:.1f}", times.bytes / us / 1e3),
+               fmt::format("{:.0f} %", 100 * roof / us), fmt::format("{:.1f}", time.rival.predicted),
+               time.is_choice ? "chosen by prediction" : ""});
+  }
+  return text + table.to_string();
+}
+
+Json problem_json(const ProblemTimes& times, const cpu::Peaks& peaks) {
+  Json rivals = Json::array(), json = Json::object();
+  for (const ProblemTime& time : times.rivals) {
+    Json entry = Json::object();
+    entry.set("kernel", time.name).set("refusal", time.rival.refusal ? Json(*time.rival.refusal) : Json());
+    entry.set("us", time.rival.measured ? Json(*time.rival.measured) : Json()).set("least_us", time.least);
+    rivals.push(std::move(entry.set("predicted_us", time.rival.predicted).set("is_choice", time.is_choice)));
+  }
+  json.set("problem", times.problem).set("flops", times.flops).set("bytes", times.bytes);
+  json.set("roofline_us", peaks.microseconds(times.flops, times.bytes)).set("rivals", std::move(rivals));
+  return std::move(json.set("peaks", cli::to_json(peaks)).set("device", to_json(inspect_machine())));
+}
+
+}  // namespace
+
+Status bench_problem(const ProblemArguments& arguments, const Command& command) {
+  Target target{static_cast<int>(cpu::active_isa()), arguments.threads};
+  if (target.threads <= 0) target.threads = static_cast<int>(std::thread::hardware_concurrency());
+  ProblemTimes times = HUSSAR_TRY(measure_problem(arguments.text, target, arguments.seconds));
+  cpu::Peaks peaks = cpu::measure_peaks(cpu::active_isa(), target.threads);
+  if (command.prints_text()) print_out(to_text(times, peaks));
+  return command.report(problem_json(times, peaks));
+}
+
+}  // namespace hussar::cli
