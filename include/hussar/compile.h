@@ -25,6 +25,11 @@ struct CompileOptions {
   // ---- how fast
   int threads = 0;             // that a run uses; 0: one per core
   std::string target = "cpu";  // "cpu" (the best of this machine), "cpu:scalar", "cpu:avx2", "cpu:avx512"
+  // Rival kernels are measured inside the model for at most so long: "10s", "2m"; "0": the predicted times decide,
+  // which makes the same plan every time. With another target than this machine's nothing is measured.
+  std::string budget = "10s";
+  // A file that remembers measurements; made if it is not there. With it the same model makes the same plan again.
+  std::string timing_cache;
   // ---- trust
   Check check = Check::kQuick;
   double tolerance = 1e-3;  // of the check: largest error relative to the output range
