@@ -104,9 +104,9 @@ Status work(const Arguments& arguments, const Command& command) {
   check.tolerance = arguments.tolerance;
   check.shapes = range.optimum;
   HUSSAR_TRY(check_output(arguments.output));
+  options.tune_seconds = HUSSAR_TRY(parse_duration(arguments.budget));
   TimingFile timings = HUSSAR_TRY(TimingFile::open(arguments.timing_cache));
   options.timings = &timings.cache;
-  options.tune_seconds = HUSSAR_TRY(parse_duration(arguments.budget));
   Status dumped;
   int dumps = 0;
   if (!arguments.dump.empty()) {
