@@ -146,20 +146,19 @@ void ThreadPool::work(Worker& worker) {
   }
 }
 
-ThreadPool::Worker* ThreadPool::take_worker() {
-  if (Worker* worker = free_) {
-    free_ = worker->next;
-    return worker;
-  }
-  if (static_cast<int>(workers_.size()) >= cores_ - 1) return nullptr;
-  try {
-    Worker& worker = *workers_.emplace_back(std::make_unique<Worker>());
-    worker.thread = std::thread([this, &worker] { work(worker); });
-    return &worker;
-  } catch (const std::system_error&) {
-    // The system has no thread to give: fewer have to do.
-    workers_.pop_back();
-    return nullptr;
+void ThreadPool::ensure_workers(int count) {
+  while (static_cast<int>(workers_.size()) < count) {
+    workers_.push_back(std::make_unique<Worker>());
+    Worker& worker = *workers_.back();
+    try {
+      worker.thread = std::thread([this, &worker] { work(worker); });
+    } catch (const std::system_error&) {
+      // The system has no thread to give: fewer have to do.
+      workers_.pop_back();
+      return;
+    }
+    worker.next = free_;
+    free_ = &worker;
   }
 }
 
@@ -167,6 +166,7 @@ ThreadPool::Lease::Lease(ThreadPool& pool, int threads, bool wake)
     : pool_(pool), threads_(std::clamp(threads, 1, pool.cores_)), wake_(wake) {
   {
     std::lock_guard lock(pool.mutex_);
+    pool.ensure_workers(threads_ - 1);
     ++pool.leases_;
     pool.demand_ += threads_;
     if (pool.demand_ > pool.cores_) pool.crowded_until_ = Clock::now() + kCrowdedFor;
@@ -208,8 +208,9 @@ void ThreadPool::Lease::settle() {
   retry_ = std::max(pool_.crowded_until_, now + kCallerPatience);
   if (now < pool_.crowded_until_) return;
   for (; team_size_ < wanted; ++team_size_) {
-    Worker* worker = pool_.take_worker();
+    Worker* worker = pool_.free_;
     if (worker == nullptr) return;
+    pool_.free_ = worker->next;
     worker->is_leased.store(true, std::memory_order_relaxed);
     worker->next = team_;
     team_ = worker;

@@ -91,7 +91,7 @@ class ThreadPool {
 
  private:
   void work(Worker& worker);
-  Worker* take_worker();  // under mutex_; null: none is free
+  void ensure_workers(int count);  // under mutex_
 
   const int cores_;
   std::atomic<uint64_t> epoch_{1};  // raised when a lease comes or goes
