@@ -18,10 +18,10 @@ namespace {
 using std::chrono::microseconds;
 
 // How long a caller looks for the end of its region, and a worker for the next region of its lease, before they sleep.
-// Neither yields meanwhile: a thread that yields looks idle to the scheduler, which then leaves worker and caller on one
-// core although the other runs nothing better than background work, and the caller does everything alone. With such a
-// background on one of two cores ResNet-50 took 34 to 64 ms from process to process with yields and short patience, 34 to
-// 38 ms like this.
+// Neither yields meanwhile: a thread that yields looks idle to the scheduler, which then leaves worker and caller on
+// one core although the other runs nothing better than background work, and the caller does everything alone. With such
+// a background on one of two cores ResNet-50 took 34 to 64 ms from process to process with yields and short patience,
+// 34 to 38 ms like this.
 constexpr microseconds kPatience{2000};
 // No team grows for so long after leases have asked for more than there is.
 constexpr microseconds kRetry{50};

@@ -55,7 +55,7 @@ def test_build_with_a_timing_cache(hussar: Program) -> None:
         assert (hussar.folder / "a.plan").read_bytes() == plan
     (hussar.folder / "t.cache").write_text("nonsense")
     hussar(*build, code=USAGE, says="timing cache t.cache: not a timing cache")
-    for wrong in ("fast", "-1", "1h", ""):
+    for wrong in ("fast", "-1", "1h", "s"):
         hussar(*build, f"--budget={wrong}", code=USAGE, says="is not a time")
 
 
