@@ -4,7 +4,7 @@
     bench/peers_cpu.py                                  # every benchmark model
     bench/peers_cpu.py --models resnet50,minilm --rounds 20 --peers ort
 
-Batch 1, fixed shapes known to every engine, inputs bound once, outputs not copied. Latencies are medians over all
+Fixed shapes known to every engine, inputs bound once, outputs not copied. Latencies are medians over all
 timed calls of all rounds; load time and peak memory come from processes of their own, medians of three. The error
 columns compare with ONNX Runtime: max |a - b| / (max b - min b), and decisions (argmax) that differ beyond a tie.
 Writes bench/results/peers_cpu.json and, with --update-docs, the table in docs/benchmarks.md.
@@ -31,9 +31,11 @@ import machine  # noqa: E402
 import measure_child  # noqa: E402
 import modelzoo  # noqa: E402
 import peers_table  # noqa: E402
+import report_section  # noqa: E402
 from modelzoo import agreement  # noqa: E402
 
 REFERENCE = "ort"
+ALONE = "hussar_1"  # a second session of the same plan, with one thread
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -45,6 +47,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--burst-ms", type=float, default=150, help="timed calls per engine and round, about this long")
     parser.add_argument("--pause-ms", type=float, default=60, help="before each burst; ORT's workers spin for 40 ms")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--no-scaling", action="store_true", help="skip the session with one thread")
     parser.add_argument("--no-memory", action="store_true", help="skip the processes for load time and memory")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/peers_cpu.json")
     parser.add_argument("--update-docs", action="store_true", help="replace the table in docs/benchmarks.md")
@@ -125,11 +128,18 @@ class ModelRun:
 
     def time(self, opened: dict) -> None:
         arguments = self.arguments
-        samples = engines.interleave(opened, arguments.rounds, arguments.burst_ms, arguments.pause_ms)
+        subjects = dict(opened)
+        if "hussar" in opened and not arguments.no_scaling and arguments.threads > 1:
+            subjects[ALONE] = engines.open_engine("hussar", self.files["hussar"], self.feeds, 1)
+        samples = engines.interleave(subjects, arguments.rounds, arguments.burst_ms, arguments.pause_ms)
+        alone = samples.pop(ALONE, None)
         for name, values in samples.items():
             self.row["engines"][name]["latency_ms"] = engines.summary(values)
         if "hussar" in samples:
             own = self.row["engines"]["hussar"]["latency_ms"]["median"]
+            if alone:
+                one = engines.summary(alone)
+                self.row["scaling"] = {"one_thread_ms": one, "speedup": one["median"] / own}
             self.row["ratio"] = {
                 name: own / self.row["engines"][name]["latency_ms"]["median"] for name in samples if name != "hussar"
             }
@@ -187,7 +197,7 @@ def main() -> int:
     table = peers_table.markdown(report)
     print(table)
     if arguments.update_docs:
-        peers_table.update(ROOT / "docs/benchmarks.md", table)
+        report_section.update("peers_cpu", "bench/peers_cpu.py", "CPU: latency, load and memory beside the peers", table)
     return 1 if any(missed(row) for row in rows) else 0
 
 

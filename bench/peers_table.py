@@ -1,11 +1,9 @@
-"""The report of bench/peers_cpu.py as a markdown section, and its place in docs/benchmarks.md."""
+"""The report of bench/peers_cpu.py as a markdown section."""
 
 from __future__ import annotations
 
-import pathlib
+import math
 
-BEGIN = "<!-- peers_cpu: begin (written by bench/peers_cpu.py --update-docs) -->"
-END = "<!-- peers_cpu: end -->"
 LABELS = {"hussar": "Hussar", "ort": "ONNX Runtime", "openvino_f32": "OpenVINO f32", "openvino": "OpenVINO default"}
 
 
@@ -58,7 +56,36 @@ def latency_table(rows: list[dict], engines: list[str]) -> list[str]:
         if "hussar" in engines:
             cells += [number(row.get("ratio", {}).get(peer)) for peer in peers]
         lines.append("| " + " | ".join(cells) + " |")
+    if "hussar" in engines and len(rows) > 1:
+        lines.append("| " + " | ".join(means_row(rows, engines, peers)) + " |")
     return lines
+
+
+def geometric_mean(values: list[float]) -> float | None:
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else None
+
+
+def means_row(rows: list[dict], engines: list[str], peers: list[str]) -> list[str]:
+    """Geometric means of the ratios over the models that both engines run."""
+    cells = ["geometric mean", *[""] * len(engines)]
+    for peer in peers:
+        cells.append(number(geometric_mean([row["ratio"][peer] for row in rows if peer in row.get("ratio", {})])))
+    return cells
+
+
+def scaling_table(rows: list[dict], threads: int) -> list[str]:
+    measured = [row for row in rows if "scaling" in row]
+    if not measured:
+        return []
+    head = ["model", "Hussar, 1 thread", f"Hussar, {threads} threads", "speed-up"]
+    lines = ["", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in measured:
+        one = row["scaling"]["one_thread_ms"]
+        first = f"{number(one['median'])} ({number(one['min'])}, {number(one['p90'])})"
+        cells = [row["model"], first, milliseconds(row, "hussar"), f"{row['scaling']['speedup']:.2f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    mean = geometric_mean([row["scaling"]["speedup"] for row in measured])
+    return [*lines, f"| geometric mean | | | {mean:.2f} |"]
 
 
 def agreement_table(rows: list[dict], engines: list[str]) -> list[str]:
@@ -119,24 +146,14 @@ def markdown(report: dict) -> str:
         f"{facts['cores']} cores, {' '.join(facts['features'])}; governor {facts['governor'] or 'not visible'}; "
         f"load average at the start {facts['load_average']}; "
         f"{versions}.",
-        f"{settings['threads']} threads, batch 1, {settings['rounds']} rounds in rotating order, bursts of about "
+        f"{settings['threads']} threads, {settings['rounds']} rounds in rotating order, bursts of about "
         f"{settings['burst_ms']:.0f} ms after pauses of {settings['pause_ms']:.0f} ms. "
         "Milliseconds: median (minimum, 90th percentile). * = random weights.",
     ]
     if precisions:
         lines.append(f"OpenVINO's default precision here: {', '.join(sorted(precisions))}.")
-    lines += ["", *latency_table(rows, engines), *agreement_table(rows, engines), *cost_table(rows, engines)]
+    lines += ["", *latency_table(rows, engines), *scaling_table(rows, settings["threads"])]
+    lines += [*agreement_table(rows, engines), *cost_table(rows, engines)]
     lines += failures(rows)
     lines += ["", *(f"- {row['model']} skipped: {row['unavailable']}" for row in skipped)] if skipped else []
     return "\n".join(lines)
-
-
-def update(path: pathlib.Path, table: str) -> None:
-    """Replaces the marked section of the page, or appends it."""
-    text = path.read_text() if path.exists() else "# Benchmarks\n"
-    section = f"{BEGIN}\n{table}\n{END}"
-    if BEGIN in text and END in text:
-        text = text[: text.index(BEGIN)] + section + text[text.index(END) + len(END) :]
-    else:
-        text = text.rstrip("\n") + f"\n\n## CPU: latency, load and memory beside the peers\n\n{section}\n"
-    path.write_text(text)

@@ -30,8 +30,13 @@ struct CompileOptions {
   std::vector<std::string> fp32_nodes;
   // ---- how fast
   int threads = 0;             // that a run uses; 0: one per core
-  std::string target = "cpu";  // "cpu" (the best of this machine), "cpu:scalar", "cpu:avx2", "cpu:avx512",
-                               // "cpu:avx512fp16", "cpu:amx"
+  // "cpu" (the best of this machine), "cpu:scalar", "cpu:avx2", "cpu:avx512", "cpu:avx512fp16", "cpu:amx"
+  std::string target = "cpu";
+  // Rival kernels are measured inside the model for at most so long: "10s", "2m"; "0": the predicted times decide,
+  // which makes the same plan every time. With another target than this machine's nothing is measured.
+  std::string budget = "10s";
+  // A file that remembers measurements; made if it is not there. With it the same model makes the same plan again.
+  std::string timing_cache;
   // ---- trust
   Check check = Check::kQuick;
   // Of the check: the largest error relative to the output range; by default 1e-3, with fp16 1e-2.

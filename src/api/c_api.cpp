@@ -7,6 +7,7 @@
 #include "api/options_json.h"
 #include "base/error.h"
 #include "compile/self_check.h"
+#include "compile/timing_file.h"
 #include "hussar/hussar.h"
 #include "plan/plan.h"
 #include "runtime/session.h"
@@ -114,7 +115,10 @@ hussar_code hussar_build(const char* model_path, const char* plan_path, const ch
     HUSSAR_TRY(require(model_path != nullptr, "model_path"));
     HUSSAR_TRY(require(plan_path != nullptr, "plan_path"));
     hussar::BuildOptions options = HUSSAR_TRY(hussar::parse_build_options(options_json));
+    auto timings = HUSSAR_TRY(hussar::TimingFile::open(options.timing_cache));
+    options.compile.timings = &timings.cache;
     auto plan = HUSSAR_TRY(hussar::compile_checked(model_path, options.compile, options.check));
+    HUSSAR_TRY(timings.save());
     return hussar::write_plan(*plan, plan_path);
   });
 }

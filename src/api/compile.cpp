@@ -1,5 +1,6 @@
 // Public compile over the inner compiler.
 #include "api/core.h"
+#include "compile/timing_file.h"
 
 namespace hussar {
 inline namespace api {
@@ -18,10 +19,15 @@ Result<Plan> compile(const std::string& model_path, const CompileOptions& option
     inner_options.threads = options.threads;
     inner_options.disabled_passes = options.disabled_passes;
     inner_options.progress = options.progress;
+    inner_options.tune_seconds = HUSSAR_TRY(parse_duration(options.budget));
+    TimingFile timings = HUSSAR_TRY(TimingFile::open(options.timing_cache));
+    inner_options.timings = &timings.cache;
     SelfCheckOptions check;
     check.level = inner(options.check);
     check.tolerance = options.tolerance;
-    return make_plan(HUSSAR_TRY(compile_checked(model_path, inner_options, check)));
+    auto plan = HUSSAR_TRY(compile_checked(model_path, inner_options, check));
+    HUSSAR_TRY(timings.save());
+    return make_plan(std::move(plan));
   });
 }
 

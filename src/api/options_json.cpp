@@ -35,13 +35,19 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
   } else if (key == "self_check") {
     if (!value.is_string()) return wrong("\"off\", \"quick\" or \"full\"");
     options.check.level = HUSSAR_TRY(parse_self_check(value.get<std::string>()));
+  } else if (key == "budget") {
+    if (!value.is_string()) return wrong("a string such as \"10s\"");
+    options.compile.tune_seconds = HUSSAR_TRY(parse_duration(value.get<std::string>()));
+  } else if (key == "timing_cache") {
+    if (!value.is_string()) return wrong("the name of a file");
+    options.timing_cache = value.get<std::string>();
   } else if (key == "tolerance") {
     if (!value.is_number()) return wrong("a number");
     options.check.tolerance = value.get<double>();
   } else {
     return fail(ErrorCode::kUsage,
                 "there is no option \"{}\"; known are shapes, threads, target, fp16, fp32_nodes, disable_passes, "
-                "self_check, tolerance",
+                "self_check, tolerance, budget, timing_cache",
                 key);
   }
   return {};
@@ -51,6 +57,7 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
 
 Result<BuildOptions> parse_build_options(const char* text) {
   BuildOptions options;
+  options.compile.tune_seconds = HUSSAR_TRY(parse_duration(kUsualBudget));
   if (text == nullptr || *text == '\0') return options;
   json object = json::parse(text, nullptr, false);
   HUSSAR_CHECK(object.is_object(), ErrorCode::kUsage, "the options are not a JSON object: {}", text);

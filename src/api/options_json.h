@@ -9,11 +9,12 @@ namespace hussar {
 struct BuildOptions {
   CompileOptions compile;
   SelfCheckOptions check;
+  std::string timing_cache;  // a file; "": none
 };
 
 // text: null, or an object with any of "shapes" (string), "threads" (integer), "target" (string), "fp16" (boolean),
-// "fp32_nodes" and "disable_passes" (lists of strings), "self_check" ("off", "quick", "full"), "tolerance" (number).
-// Anything else is an error.
+// "fp32_nodes" and "disable_passes" (lists of strings), "self_check" ("off", "quick", "full"), "tolerance" (number),
+// "budget" (string, "10s" by default), "timing_cache" (string). Anything else is an error.
 Result<BuildOptions> parse_build_options(const char* text);
 
 }  // namespace hussar

@@ -1,12 +1,21 @@
 // ThreadPool: one set of worker threads per process, shared by all sessions.
 //
 // A parallel region runs fn(0) .. fn(count - 1), each exactly once; the caller takes part and returns when all are
-// done. Workers spin only while a Lease is held (inside Session::run) and sleep otherwise: an idle process uses no CPU.
-// A second caller that finds the pool leased runs its regions alone, on its own thread: results do not depend on it.
+// done. Thread t of T begins with the indices from count * t / T on, in every region alike, so that steps which cut
+// their rows into shares in order find the rows of the step before in their own caches. Results do not depend on how
+// many workers help, and none may: a region never waits for a worker to arrive.
+//
+// Who gets workers: threads are never more than cores. A lease gets what it asked for while all leases together ask for
+// no more than there are cores; otherwise the cores are divided evenly, and a lease without workers runs alone. That is
+// looked at again at the start of every region, so that a long run makes room for one that begins.
+//
+// Who spins: workers between the regions of a lease, callers at the end of a region, both for a bounded time before
+// they sleep in the kernel. Without a lease every worker sleeps: an idle process uses no CPU.
 #pragma once
 #include <atomic>
-#include <condition_variable>
+#include <chrono>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -15,14 +24,42 @@ namespace hussar {
 
 class ThreadPool {
  public:
-  // The process-wide pool. It grows to the largest number of threads that a lease has asked for.
-  static ThreadPool& shared();
+  // cores: the most threads that work at once, callers included; 0: the processors that this process may use.
+  explicit ThreadPool(int cores = 0);
   ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  // The process-wide pool.
+  static ThreadPool& shared();
 
-  // Exclusive use of up to `threads - 1` workers, if the pool is free.
+  int cores() const { return cores_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  // The indices of one thread in a region. Whoever is done with its own helps itself to what is left of the others'.
+  struct alignas(64) Slice {
+    std::atomic<int> next{0};
+    int end = 0;
+  };
+  struct Worker;
+  struct Region {
+    void (*call)(void*, int) = nullptr;
+    void* context = nullptr;
+    Slice own;               // of the caller
+    Worker* team = nullptr;  // list of those that have a slice
+    int helpers = 0;         // how many of the list
+    void drain(Slice& slice);
+    void work(Slice& mine);
+  };
+
+ public:
+  // The right to run regions: one per run of a session, used by one thread.
   class Lease {
    public:
-    Lease(ThreadPool& pool, int threads);
+    // threads: at most so many work on a region, this one included. wake: regions will follow soon, so wake workers
+    // now.
+    Lease(ThreadPool& pool, int threads, bool wake = false);
     ~Lease();
     Lease(const Lease&) = delete;
     Lease& operator=(const Lease&) = delete;
@@ -33,28 +70,38 @@ class ThreadPool {
       auto call = [](void* context, int index) { (*static_cast<std::remove_reference_t<Function>*>(context))(index); };
       run_erased(count, call, const_cast<void*>(static_cast<const void*>(&function)));
     }
+    // Whether a region of more than one index has been run.
+    bool has_forked() const { return has_forked_; }
 
    private:
     void run_erased(int count, void (*call)(void*, int), void* context);
-    ThreadPool* pool_ = nullptr;  // null: the pool was taken, run alone
-    int threads_ = 1;
+    void settle();
+
+    ThreadPool& pool_;
+    int threads_;
+    bool wake_;
+    bool has_forked_ = false;
+    uint64_t epoch_ = 0;     // of the pool when the team was settled
+    bool is_short_ = false;  // the team is smaller than it may be: to be settled again at retry_
+    Clock::time_point retry_;
+    Worker* team_ = nullptr;  // list of the workers that belong to this lease
+    int team_size_ = 0;
+    Region region_;
   };
 
  private:
-  void work(int worker);
-  void ensure_workers(int count);
+  void work(Worker& worker);
+  void ensure_workers(int count);  // under mutex_
 
-  std::mutex owner_;  // held by the lease
-  std::vector<std::thread> workers_;
-  std::mutex sleep_;
-  std::condition_variable wake_;
-  bool stop_ = false;                   // guarded by sleep_
-  std::atomic<int> leased_workers_{0};  // workers below this number spin for work
-  std::atomic<uint64_t> region_{0};     // bumped when a region starts
-  std::atomic<int> next_{0}, unfinished_{0}, active_{0};
-  std::atomic<int> count_{0};
-  void (*call_)(void*, int) = nullptr;
-  void* context_ = nullptr;
+  const int cores_;
+  std::atomic<uint64_t> epoch_{1};  // raised when a lease comes or goes
+  std::mutex mutex_;                // guards what follows
+  int leases_ = 0;
+  int demand_ = 0;  // threads that the leases ask for, at most cores_ each
+  // Leases have asked for more than there is until about this time; a team that grew would soon have to shrink.
+  Clock::time_point crowded_until_;
+  Worker* free_ = nullptr;  // list
+  std::vector<std::unique_ptr<Worker>> workers_;
 };
 
 }  // namespace hussar

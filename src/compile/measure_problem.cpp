@@ -10,6 +10,7 @@
 #include "compile/flops.h"
 #include "compile/freeze.h"
 #include "compile/sample.h"
+#include "plan/kernel.h"
 #include "runtime/session.h"
 #include "tactics/problem_grammar.h"
 
@@ -17,28 +18,33 @@ namespace hussar {
 namespace {
 
 struct Runner {
-  size_t rival;
   std::unique_ptr<Session> session;
   size_t step = 0;  // the work itself
   std::vector<double> samples;
 };
 
+constexpr int kReference = -1;
+
 // The plan in which the rival does the work and the likeliest kernels convert layouts around it.
-Result<Runner> make_runner(const ProblemGraph& problem, const Target& target, const Choice& choice, size_t rival) {
+Result<Runner> make_runner(const ProblemGraph& problem, const Target& target, const Choice& choice, int rival) {
   Graph copy = problem.graph.clone();
+  if (rival == kReference) {
+    // Evaluators know plain data only.
+    for (const auto& value : copy.values()) value->layout = Layout::kPlain;
+  }
   const std::string name = problem.node->name;
   auto chooser = [&](const Problem& asked) {
     Choice made = choose(asked);
     if (asked.node.name == name && asked.node.op == problem.node->op) {
       made = choice;
-      made.chosen = static_cast<int>(rival);
+      made.chosen = rival;
     }
     return made;
   };
   auto plan = std::make_shared<Plan>(HUSSAR_TRY(freeze(copy, target, chooser)));
   plan->meta["target"] = std::string("cpu:") + cpu::isa_name(static_cast<cpu::Isa>(target.isa));
   plan->meta["threads"] = std::to_string(target.threads);
-  Runner runner{rival, nullptr, 0, {}};
+  Runner runner{nullptr, 0, {}};
   const auto& steps = plan->graph.steps;
   while (steps[runner.step].name != name || steps[runner.step].op != problem.node->op) ++runner.step;
   runner.session = HUSSAR_TRY(Session::create(plan));
@@ -58,41 +64,55 @@ Status sample(Runner& runner, const std::vector<Tensor>& inputs) {
 
 }  // namespace
 
-static Result<ProblemTimes> measure(const std::string& text, const Target& target, double seconds) {
+// Visits the runners in turn.
+static Status measure(std::vector<Runner>& runners, const std::vector<Tensor>& inputs, double seconds) {
+  constexpr int kLeastRounds = 5;
   using Clock = std::chrono::steady_clock;
-  ProblemGraph problem = HUSSAR_TRY(parse_problem(text));
-  HUSSAR_TRY(problem.graph.sort());
-  ProblemTimes times;
-  times.problem = spell_problem(*problem.node);
-  Choice choice = choose(Problem{*problem.node, target});
-  std::vector<Runner> runners;
-  for (size_t i = 0; i < choice.rivals.size(); ++i) {
-    const Rival& rival = choice.rivals[i];
-    times.rivals.push_back({rival, rival.name(target), 0, static_cast<int>(i) == choice.chosen});
-    if (!rival.refusal) runners.push_back(HUSSAR_TRY(make_runner(problem, target, choice, i)));
-  }
-  if (runners.empty()) return times;
-  std::vector<Tensor> inputs = HUSSAR_TRY(random_inputs(input_facts(problem.graph), {}, 1));
-  std::vector<Shape> shapes;
-  for (const Tensor& input : inputs) shapes.push_back(input.shape());
-  const PlanGraph& first = runners[0].session->plan().graph;
-  times.flops = step_flops(first, shapes)[runners[0].step];
-  times.bytes = step_bytes(first, shapes)[runners[0].step];
   for (Runner& runner : runners) HUSSAR_TRY(sample(runner, inputs));
   for (Runner& runner : runners) runner.samples.clear();
-  constexpr int kLeastRounds = 5;
   auto begin = Clock::now();
-  for (int round = 0; round < kLeastRounds || std::chrono::duration<double>(Clock::now() - begin).count() < seconds;
-       ++round) {
+  auto is_late = [&] { return std::chrono::duration<double>(Clock::now() - begin).count() >= seconds; };
+  for (int round = 0; round < kLeastRounds || !is_late(); ++round) {
     for (size_t i = 0; i < runners.size(); ++i) {
       HUSSAR_TRY(sample(runners[(i + static_cast<size_t>(round)) % runners.size()], inputs));
     }
   }
-  for (Runner& runner : runners) {
-    std::sort(runner.samples.begin(), runner.samples.end());
-    ProblemTime& time = times.rivals[runner.rival];
-    time.least = runner.samples.front();
-    time.rival.measured = runner.samples[runner.samples.size() / 2];
+  for (Runner& runner : runners) std::sort(runner.samples.begin(), runner.samples.end());
+  return {};
+}
+
+static Result<ProblemTimes> measure(const std::string& text, const Target& target, double seconds) {
+  ProblemGraph problem = HUSSAR_TRY(parse_problem(text));
+  HUSSAR_TRY(problem.graph.sort());
+  std::vector<Tensor> inputs = HUSSAR_TRY(random_inputs(input_facts(problem.graph), {}, 1));
+  std::vector<Shape> shapes;
+  for (const Tensor& input : inputs) shapes.push_back(input.shape());
+  ProblemTimes times;
+  times.problem = spell_problem(*problem.node);
+  Choice choice = choose(Problem{*problem.node, target});
+  std::vector<Runner> reference, runners;
+  std::vector<size_t> measured;
+  for (size_t i = 0; i < choice.rivals.size(); ++i) {
+    const Rival& rival = choice.rivals[i];
+    times.rivals.push_back(
+        {rival.name(target), rival.refusal, rival.predicted, {}, 0, static_cast<int>(i) == choice.chosen});
+    if (rival.refusal) continue;
+    measured.push_back(i);
+    runners.push_back(HUSSAR_TRY(make_runner(problem, target, choice, static_cast<int>(i))));
+  }
+  reference.push_back(HUSSAR_TRY(make_runner(problem, target, choice, kReference)));
+  const Runner& first = runners.empty() ? reference[0] : runners[0];
+  times.flops = step_flops(first.session->plan().graph, shapes)[first.step];
+  times.bytes = step_bytes(first.session->plan().graph, shapes)[first.step];
+  HUSSAR_TRY(measure(reference, inputs, 0));
+  HUSSAR_TRY(measure(runners, inputs, seconds));
+  measured.push_back(times.rivals.size());
+  times.rivals.push_back({std::string(kReferenceKernel), {}, {}, {}, 0, choice.chosen < 0});
+  runners.push_back(std::move(reference[0]));
+  for (size_t i = 0; i < runners.size(); ++i) {
+    const std::vector<double>& samples = runners[i].samples;
+    times.rivals[measured[i]].least = samples.front();
+    times.rivals[measured[i]].median = samples[samples.size() / 2];
   }
   return times;
 }

@@ -9,9 +9,11 @@
 namespace hussar {
 
 struct ProblemTime {
-  Rival rival;             // with the refusal, or with the median time in `measured`
-  std::string name;        // Rival::name
-  double least = 0;        // microseconds of the fastest run
+  std::string name;                 // Rival::name, or "reference" for the evaluator of the operator
+  Refusal refusal;                  // why it cannot
+  std::optional<double> predicted;  // microseconds, as are the next two
+  std::optional<double> median;
+  double least = 0;
   bool is_choice = false;  // what would be chosen without measuring
 };
 
@@ -22,7 +24,8 @@ struct ProblemTimes {
   std::vector<ProblemTime> rivals;
 };
 
-// Visits the rivals in turn for `seconds`, at least five times each. Their inputs were written just before.
+// Visits the rivals in turn for `seconds`, at least five times each; the reference evaluator five times. Their inputs
+// were written just before.
 Result<ProblemTimes> measure_problem(const std::string& text, const Target& target, double seconds);
 
 }  // namespace hussar

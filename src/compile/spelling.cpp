@@ -111,4 +111,15 @@ Result<int> parse_target(std::string_view text) {
               "there is no target '{}': cpu, cpu:scalar, cpu:avx2, cpu:avx512, cpu:avx512fp16 or cpu:amx", text);
 }
 
+Result<double> parse_duration(std::string_view text) {
+  std::string_view number = text;
+  const double unit = number.ends_with('m') ? 60 : 1;
+  if (number.ends_with('s') || number.ends_with('m')) number.remove_suffix(1);
+  double value = 0;
+  auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
+  bool ok = error == std::errc() && end == number.data() + number.size() && value >= 0 && value <= 1e6;
+  HUSSAR_CHECK(ok, ErrorCode::kUsage, "'{}' is not a time such as 60s, 2m or 0", text);
+  return value * unit;
+}
+
 }  // namespace hussar

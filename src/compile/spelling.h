@@ -30,4 +30,9 @@ Result<NamedShapes> shapes_of_range(const ShapeRange& range);
 // "cpu", "cpu:scalar", "cpu:avx2", "cpu:avx512", ... -> cpu::Isa as an integer; -1 for plain "cpu".
 Result<int> parse_target(std::string_view text);
 
+// Seconds: "60s", "1.5", "2m".
+Result<double> parse_duration(std::string_view text);
+// How long `hussar build` and the public interfaces tune unless told otherwise.
+inline constexpr const char* kUsualBudget = "10s";
+
 }  // namespace hussar

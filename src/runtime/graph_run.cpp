@@ -196,7 +196,7 @@ Status GraphRun::bind_memory() {
     if (slot.block < 0) continue;
     blocks_[slot.block].bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype);
   }
-  arena_bytes_ = pack_blocks(blocks_, pack_order_, pack_placed_);
+  arena_bytes_ = pack_blocks(blocks_, pack_memory_);
   std::byte* base = arena_.reserve(arena_bytes_);
   for (Slot& slot : slots_) {
     if (slot.block >= 0) slot.data = base + blocks_[slot.block].offset;

@@ -100,7 +100,7 @@ class GraphRun {
   std::vector<Slot> slots_;
   std::vector<StepRun> steps_;
   std::vector<Block> blocks_;
-  std::vector<int32_t> pack_order_, pack_placed_;
+  PackMemory pack_memory_;
   std::map<std::string, int64_t, std::less<>> symbols_;
   std::vector<Shape> bound_shapes_;  // of the inputs, for which everything below is prepared
   bool is_bound_ = false;

@@ -13,10 +13,18 @@ struct Block {
   size_t offset = 0;  // set by pack_blocks; 64-byte aligned
 };
 
-// Gives blocks that live at the same time disjoint places and returns the bytes that all need together. Best fit in
-// order of falling size (greedy by size: Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net
-// Inference", 2020). `order` and `placed` are working memory, reused between calls.
-size_t pack_blocks(std::vector<Block>& blocks, std::vector<int32_t>& order, std::vector<int32_t>& placed);
+// Working memory of pack_blocks, reused between calls.
+struct PackMemory {
+  std::vector<int32_t> order, placed;
+  std::vector<size_t> offsets, best_offsets;
+};
+
+// Gives blocks that live at the same time disjoint places and returns the bytes that all need together.
+//
+// Greedy by size, each block into the tightest gap (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net
+// Inference", 2020). When that misses the lower bound, other orders are tried: by lifetime, and then the order in which
+// the blocks that ended highest come earlier; the best packing is kept. Bounded by about a million comparisons.
+size_t pack_blocks(std::vector<Block>& blocks, PackMemory& memory);
 
 // The largest sum of bytes alive at one step: no packing can need less.
 size_t lower_bound(const std::vector<Block>& blocks);

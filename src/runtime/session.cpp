@@ -31,6 +31,7 @@ int isa_of(const Plan& plan) {
 struct Session::State {
   std::shared_ptr<const Plan> plan;
   int threads = 1;
+  bool forks = false;  // the latest run had parallel regions, so the next one will have some
   std::unique_ptr<GraphRun> run;
   StepObserver observer;
   std::vector<Tensor> inputs;
@@ -59,9 +60,11 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Plan> pla
 Result<std::span<const Tensor>> Session::run_in_order(std::span<const Tensor> inputs) {
   State& state = *state_;
   return catching("run with inputs of these shapes", [&] {
-    ThreadPool::Lease pool(ThreadPool::shared(), state.threads);
+    ThreadPool::Lease pool(ThreadPool::shared(), state.threads, state.forks);
     bool observed = state.observer.time || state.observer.tensor;
-    return state.run->run(inputs, pool, observed ? &state.observer : nullptr);
+    auto outputs = state.run->run(inputs, pool, observed ? &state.observer : nullptr);
+    state.forks = pool.has_forked();
+    return outputs;
   });
 }
 

@@ -33,7 +33,8 @@ def kernels(hussar: Program, plan: str) -> dict[str, tuple[str, str]]:
 
 def cross_built(hussar: Program, *flags: str) -> str:
     model = hussar.model("products", two_products())
-    hussar("build", model, "-o", "half.plan", "--target", "cpu:avx512fp16", "--self-check", "off", "--fp16", *flags)
+    words = ("--target", "cpu:avx512fp16", "--self-check", "off", "--budget", "0", "--fp16")
+    hussar("build", model, "-o", "half.plan", *words, *flags)
     return "half.plan"
 
 
@@ -43,7 +44,7 @@ def can_compute(hussar: Program) -> bool:
 
 def test_fp16_needs_to_be_allowed(hussar: Program) -> None:
     model = hussar.model("products", two_products())
-    hussar("build", model, "-o", "m.plan", "--target", "cpu:avx512fp16", "--self-check", "off")
+    hussar("build", model, "-o", "m.plan", "--target", "cpu:avx512fp16", "--self-check", "off", "--budget", "0")
     assert "matmul_fp16: refused, needs --fp16" in hussar("inspect", "m.plan").out
     assert kernels(hussar, "m.plan") == {"first": ("matmul_tile", "float32"), "second": ("matmul_tile", "float32")}
 
@@ -101,14 +102,14 @@ def test_fp16_computes(hussar: Program) -> None:
     if not can_compute(hussar):
         return
     model = hussar.model("products", two_products())
-    data = hussar("build", model, "-o", "half.plan", "--fp16", "--json").json
+    data = hussar("build", model, "-o", "half.plan", "--fp16", "--budget", "0", "--json").json
     error = data["self_check"]["max_relative_error"]
     assert data["precision_counts"]["float16"] == 2 and 1e-6 < error < 5e-3, data
     hussar("compare", model, "half.plan")
     hussar("compare", model, "half.plan", "--tolerance", "1e-6", code=ACCURACY)
-    hussar("build", model, "-o", "no.plan", "--fp16", "--tolerance", "1e-6", code=ACCURACY, says="allowed 1e-06")
+    hussar("build", model, "-o", "no.plan", "--fp16", "--budget", "0", "--tolerance", "1e-6", code=ACCURACY, says="allowed 1e-06")
     # Activations of a million do not fit.
     wide = hussar.model("wide", two_products(1e6))
-    hussar("build", wide, "-o", "no.plan", "--fp16", code=ACCURACY, says="ends at 65504")
+    hussar("build", wide, "-o", "no.plan", "--fp16", "--budget", "0", code=ACCURACY, says="ends at 65504")
     hussar("build", wide, "-o", "wide.plan", "--fp16", "--precision", "first=fp32", "--precision", "second=fp32")
     assert "no.plan" not in hussar.files()

@@ -42,7 +42,7 @@ class CaseFailed(Exception):
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default="", help="comma-separated names (default: all)")
+    parser.add_argument("--models", default="", help="comma-separated names (default: all but benchmarks)")
     parser.add_argument("--packaged", action="store_true", help="only models that need no PyTorch export")
     parser.add_argument("--fixed-only", action="store_true", help="no plans for shape ranges")
     parser.add_argument("--threads", type=int, default=2)
@@ -100,7 +100,8 @@ class ModelTest:
 
     def build(self, name: str, *flags: str, **shapes) -> pathlib.Path:
         plan = self.folder / name
-        more = [*self.arguments.build_flags.split(), *flags]
+        # What is tuned differs from run to run.
+        more = ["--budget", "0", *self.arguments.build_flags.split(), *flags]
         try:
             hussar_cli.build(self.prepared.path, plan, threads=self.arguments.threads, more=more, **shapes)
         except hussar_cli.BuildFailed as failure:
@@ -164,7 +165,7 @@ def run_model(name: str, arguments: argparse.Namespace, count: dict[str, int]) -
 def main() -> int:
     arguments = parse_arguments()
     known = modelzoo.all_models()
-    names = [name for name in arguments.models.split(",") if name] or list(known)
+    names = [name for name in arguments.models.split(",") if name] or [name for name in known if known[name].test]
     unknown = [name for name in names if name not in known]
     missing = [path for path in (hussar_cli.program(), hussar_ctypes.default_library()) if not path.exists()]
     if unknown or missing:

@@ -23,14 +23,14 @@ std::string to_text(const ProblemTimes& times, const cpu::Peaks& peaks) {
                   peaks.bandwidth(times.bytes) / 1e9);
   Table table({"kernel", ">us", ">least us", ">GFLOP/s", ">GB/s", ">of the roofline", ">predicted us", ""});
   for (const ProblemTime& time : times.rivals) {
-    if (!time.rival.measured) {
-      table.add({time.name, "-", "-", "-", "-", "-", "-", "refused: " + time.rival.refusal.value_or("")});
+    if (!time.median) {
+      table.add({time.name, "-", "-", "-", "-", "-", "-", "refused: " + time.refusal.value_or("")});
       continue;
     }
-    const double us = *time.rival.measured;
+    const double us = *time.median;
     table.add({time.name, fmt::format("{:.1f}", us), fmt::format("{:.1f}", time.least),
                fmt::format("{:.1f}", times.flops / us / 1e3), fmt::format("{:.1f}", times.bytes / us / 1e3),
-               fmt::format("{:.0f} %", 100 * roof / us), fmt::format("{:.1f}", time.rival.predicted),
+               fmt::format("{:.0f} %", 100 * roof / us), time.predicted ? fmt::format("{:.1f}", *time.predicted) : "-",
                time.is_choice ? "chosen by prediction" : ""});
   }
   return text + table.to_string();
@@ -40,9 +40,10 @@ Json problem_json(const ProblemTimes& times, const cpu::Peaks& peaks) {
   Json rivals = Json::array(), json = Json::object();
   for (const ProblemTime& time : times.rivals) {
     Json entry = Json::object();
-    entry.set("kernel", time.name).set("refusal", time.rival.refusal ? Json(*time.rival.refusal) : Json());
-    entry.set("us", time.rival.measured ? Json(*time.rival.measured) : Json()).set("least_us", time.least);
-    rivals.push(std::move(entry.set("predicted_us", time.rival.predicted).set("is_choice", time.is_choice)));
+    entry.set("kernel", time.name).set("refusal", time.refusal ? Json(*time.refusal) : Json());
+    entry.set("us", time.median ? Json(*time.median) : Json()).set("least_us", time.least);
+    rivals.push(std::move(
+        entry.set("predicted_us", time.predicted ? Json(*time.predicted) : Json()).set("is_choice", time.is_choice)));
   }
   json.set("problem", times.problem).set("flops", times.flops).set("bytes", times.bytes);
   json.set("roofline_us", peaks.microseconds(times.flops, times.bytes)).set("rivals", std::move(rivals));

@@ -43,7 +43,7 @@ def recipe(model: Model) -> str:
     parts.append(json.dumps(model.inputs))
     if model.exported:
         folder = pathlib.Path(__file__).parent
-        parts += [(folder / name).read_text() for name in ("architectures.py", "exports.py")]
+        parts += [(folder / name).read_text() for name in model.code]
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
@@ -66,6 +66,9 @@ def prepare(name: str, cache: pathlib.Path | None = None) -> Prepared:
     """Makes the model if the cache does not have it. Raises Unavailable with the reason, KeyError for a wrong name."""
     model = all_models()[name]
     cache = cache or default_cache()
+    if model.same_file_as:
+        base = prepare(model.same_file_as, cache)
+        return Prepared(model, base.path, describe(model, base.row["sha256"]))
     folder = cache / name
     path = folder / "model.onnx"
     row_path = folder / "row.json"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from . import exports, packages
+from . import encoders, exports, packages
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 HALF = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
@@ -34,6 +35,9 @@ class Model:
     weights: str = "trained"  # or "random": speed and fidelity only
     exported: bool = False  # needs tools/requirements-export.txt
     bench: bool = True  # False: an import test only
+    test: bool = True  # False: a benchmark only
+    same_file_as: str = ""  # the model whose file this is, at other shapes; `write` is not called then
+    code: tuple[str, ...] = ("architectures.py", "exports.py")  # what an exported file is made by
     licence: str = "random weights, no licence"
     classes: dict[int, dict] = field(default_factory=dict)
     variants: list[dict[str, list[int]]] = field(default_factory=list)
@@ -259,13 +263,32 @@ def random_models() -> list[Model]:
             "bert_2_layers_tanh", encoder("eager", 2, "torchscript", None, "gelu_new", 13), encoder_inputs(1, 128),
             bench=False, **common,
         ),
+        Model(
+            "bert_large", from_torch(lambda cache, model: encoders.bert_large(), ["last_hidden_state"], "torchscript"),
+            encoder_inputs(1, 384), test=False, code=("architectures.py", "exports.py", "encoders.py"), **common,
+        ),
         Model("vit_b16", transformer("sdpa", 12, "torchscript"), vision, **common),
         Model("vit_b16_2_layers_eager", transformer("eager", 2, "torchscript"), vision, bench=False, **common),
         Model("vit_b16_2_layers_dynamo", transformer("sdpa", 2, "dynamo"), vision, bench=False, **common),
     ]  # fmt: skip
 
 
+def further_shapes(models: list[Model]) -> list[Model]:
+    """Benchmark rows that run the file of another row at another shape."""
+    rows = {model.name: model for model in models}
+
+    def at(name: str, base: str, inputs: list[dict]) -> Model:
+        row = rows[base]
+        return dataclasses.replace(row, name=name, inputs=inputs, same_file_as=base, test=False, variants=[], bounds=None)
+
+    return [
+        at("yolov8n_640", "yolov8n", image([1, 3, 640, 640], "images", mean=[0] * 3, std=[1] * 3)),
+        at("minilm_s16", "minilm", encoder_inputs(1, 16)),
+        at("minilm_b8", "minilm", encoder_inputs(8, 128)),
+    ]
+
+
 def all_models() -> dict[str, Model]:
     """name -> Model, in the order of the tables."""
     rows = [*ocr_models(), *packaged_models(), *exported_models(), *random_models()]
-    return {model.name: model for model in rows}
+    return {model.name: model for model in [*rows, *further_shapes(rows)]}

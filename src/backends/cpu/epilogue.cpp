@@ -117,7 +117,7 @@ Refusal check_epilogue(const Problem& problem) {
 
 int share_count(double flops, int threads) {
   // A parallel region costs a few microseconds; below about twenty of work one thread is as fast.
-  constexpr double kWorthSharing = 1e6;
+  constexpr double kWorthSharing = 2.5e5;
   return flops < kWorthSharing ? 1 : threads;
 }
 

@@ -47,7 +47,7 @@ inline double memory_cost(const Problem& problem, double factor = 1) {
 // Into how many shares to cut work that takes one thread `microseconds`: 1 when waking a worker would cost more than it
 // brings, otherwise a few per thread, so that a thread that is late holds nobody up. Never more than `units`.
 inline int share_count(double microseconds, int threads, int64_t units) {
-  constexpr double kSmallWork = 20, kSmallShare = 10;
+  constexpr double kSmallWork = 5, kSmallShare = 10;
   if (threads <= 1 || microseconds < kSmallWork || units <= 1) return 1;
   double wanted = std::clamp(microseconds / kSmallShare, static_cast<double>(threads), 4.0 * threads);
   return static_cast<int>(std::min<int64_t>(static_cast<int64_t>(wanted), units));

@@ -8,10 +8,10 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "compile/self_check.h"
+#include "compile/timing_file.h"
 #include "tools/cli/build_report.h"
 #include "tools/cli/console.h"
 #include "tools/cli/precision_flags.h"
-#include "tools/cli/tuning.h"
 #include "tools/cli/verb.h"
 
 namespace hussar::cli {
@@ -24,7 +24,7 @@ struct Arguments {
   double tolerance = std::nan("");  // none given
   bool verify_passes = false, verbose = false;
   PrecisionFlags precision;
-  Tuning tuning;
+  std::string budget = kUsualBudget, timing_cache;
 };
 
 void declare(Command& command, Arguments& arguments) {
@@ -60,7 +60,11 @@ void declare(Command& command, Arguments& arguments) {
     command.refuse(flag, "it does not quantize yet; a model that is quantized already (Q/DQ) builds without this flag");
   }
   command.refuse("--sparsity", "it does not make use of sparse weights yet");
-  arguments.tuning.declare(command);
+  command.option("--budget", "TIME", arguments.budget,
+                 "measures rival kernels inside the model for at most so long (60s, 2m); default 10s; 0: the predicted "
+                 "times decide, the same everywhere");
+  command.option("--timing-cache", "FILE", arguments.timing_cache,
+                 "where measurements are kept: equal problems are not measured again; made if it is not there");
 }
 
 Status check_output(const std::string& path) {
@@ -91,7 +95,7 @@ Result<ShapeRange> parse_range(const Arguments& arguments) {
   return range;
 }
 
-Status work(Arguments& arguments, const Command& command) {
+Status work(const Arguments& arguments, const Command& command) {
   Progress progress("build");
   CompileOptions options;
   SelfCheckOptions check;
@@ -109,7 +113,9 @@ Status work(Arguments& arguments, const Command& command) {
   check.level = HUSSAR_TRY(parse_self_check(arguments.self_check));
   check.shapes = range.optimum;
   HUSSAR_TRY(check_output(arguments.output));
-  HUSSAR_TRY(arguments.tuning.begin(options));
+  options.tune_seconds = HUSSAR_TRY(parse_duration(arguments.budget));
+  TimingFile timings = HUSSAR_TRY(TimingFile::open(arguments.timing_cache));
+  options.timings = &timings.cache;
   Status dumped;
   int dumps = 0;
   if (!arguments.dump.empty()) {
@@ -129,7 +135,7 @@ Status work(Arguments& arguments, const Command& command) {
     plan->meta["shapes_max"] = arguments.maximum;
   }
   progress.stage("write");
-  HUSSAR_TRY(arguments.tuning.end());
+  HUSSAR_TRY(timings.save());
   HUSSAR_TRY(write_plan(*plan, arguments.output));
   progress.finish();
   struct stat info {};

@@ -80,6 +80,9 @@ Status run(Command& command) {
   }
   Json lines = Json::array(), json = Json::object();
   for (const std::string& line : advice) lines.push(line);
+  Json names = Json::array();
+  for (cpu::Isa isa : cpu::kAllIsas) names.push(cpu::isa_name(isa));
+  json.set("levels", std::move(names));
   json.set("device", to_json(machine))
       .set("peaks", cli::to_json(peaks))
       .set("gpu_backend", false)

@@ -53,10 +53,15 @@ Refusal supports(const Problem& problem) {
   return std::nullopt;
 }
 
+// Two products of queries, keys and the size of a head, at 80 % of what a thread can multiply and add.
 double cost(const Problem& problem) {
-  double scores = Problem::elements(problem.input(0)) * Problem::elements(problem.input(2));
-  double batch = std::max(1.0, Problem::elements(problem.output()) / 1e5);
-  return memory_cost(problem) + scores / (batch * 3e4 * problem.target.threads);
+  constexpr double kFlopsPerMicrosecond = 9e4, kLikelyKeys = 64;
+  const Value* v = problem.input(2);
+  const size_t keys_axis = problem.node.attributes.get_int("head_major", 0) != 0 ? 2 : 1;
+  const Dim* keys = v->dims && keys_axis < v->dims->size() ? &(*v->dims)[keys_axis] : nullptr;
+  const double flops = 4 * Problem::elements(problem.output()) *
+                       (keys != nullptr && keys->is_constant() ? static_cast<double>(keys->value()) : kLikelyKeys);
+  return memory_cost(problem) + flops / (kFlopsPerMicrosecond * problem.target.threads);
 }
 
 View view_of(const Shape& shape, bool head_major, bool transposed, int64_t offset, int64_t dim) {
