@@ -42,7 +42,7 @@ Status prepare(Prepare& prepare) {
   state = State{};
   ConvArgs conv;
   HUSSAR_TRY(fill_conv_args(prepare, true, conv));
-  HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
+  HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue, true));
   DepthwiseArgs& args = state.args;
   args.batch = conv.batch;
   args.channels = conv.groups;

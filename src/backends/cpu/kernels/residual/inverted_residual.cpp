@@ -26,19 +26,25 @@ enum Input : size_t { kX, kDepthwise, kDepthwiseBias, kExpand, kExpandBias, kPro
 
 // Floats of the expanded and convolved rows of one band: with the weights and the packed rows of the products they stay
 // in an L2 cache of a megabyte.
-constexpr int64_t kBandFloats = 64 * 1024;
+constexpr int64_t kBandFloats = 96 * 1024;
+
+// Floats from pixel to pixel of an inner tensor: whole cache lines, and an odd number of them, so that neighbouring
+// pixels lie in different sets of the L1 cache.
+int64_t inner_pitch(int64_t channels) { return (panel_count(channels) | 1) * kPanelColumns; }
 
 // What is applied to the sums of an inner convolution.
 struct Activation {
   float low = -INFINITY, high = INFINITY;
+  bool hard_swish = false;
   bool runs_program = false;
   Program program = {};
 };
 
 struct State {
   bool expands, projects, by_channels, expand_is_product;
-  ConvArgs expand;  // without one: the geometry of x as the depthwise convolution reads it
-  DepthwiseArgs depthwise;
+  ConvArgs expand;
+  DepthwiseArgs depthwise;  // behind an expansion: of the expanded image with its padding around it
+  int64_t top, left;        // padding of the expanded image in memory
   int64_t filters;  // of the projection
   int64_t output_pitch;
   Activation expand_activation, depthwise_activation;
@@ -49,8 +55,7 @@ struct State {
   int64_t expanded_floats, convolved_floats, tile_floats;
 
   int64_t share_floats() const { return expanded_floats + convolved_floats + tile_floats; }
-  // Channels of the inner tensors, padded so that every pixel begins on a cache line.
-  int64_t pitch() const { return panel_count(depthwise.channels) * kPanelColumns; }
+  int64_t pitch() const { return inner_pitch(depthwise.channels); }
 };
 
 int64_t filters_of(const Problem& problem) {
@@ -189,7 +194,7 @@ Operand inner_operand(const Prepare& prepare, const Operand& in, size_t filter, 
   const bool fits = shape.rank() == 4 && strides.size() == 2 && dilations.size() == 2 && pads.size() == 4;
   if (!fits) return operand;  // refused by fill_conv_args
   operand.shape[1] = shape[0];
-  operand.pitch = panel_count(shape[0]) * kPanelColumns;
+  operand.pitch = inner_pitch(shape[0]);
   for (int axis = 0; axis < 2; ++axis) {
     const auto at = static_cast<size_t>(axis);
     constexpr int64_t kMost = int64_t{1} << 30;
@@ -210,7 +215,8 @@ Status fill_activation(const Prepare& prepare, const std::string& name, Activati
     const auto op = static_cast<ProgramOp>(static_cast<int>(step[0]));
     activation.program.step_count = 1;
     activation.program.steps[0] = {op, 0, 0, ProgramSource::kConstant, 0, {}, step[1], step[2]};
-    activation.runs_program = op != ProgramOp::kRelu && op != ProgramOp::kClip;
+    activation.runs_program = op != ProgramOp::kRelu && op != ProgramOp::kClip && op != ProgramOp::kHardSwish;
+    activation.hard_swish = op == ProgramOp::kHardSwish;
     if (op == ProgramOp::kRelu) activation.low = 0;
     if (op == ProgramOp::kClip) activation.low = step[1], activation.high = step[2];
   }
@@ -234,6 +240,19 @@ DepthwiseArgs depthwise_of(const ConvArgs& conv) {
   args.input_pitch = conv.input_pitch;
   args.output_pitch = conv.output_pitch;
   return args;
+}
+
+// The expanded image is written with its padding around it, so that no window leaves it.
+void add_padding(State& state) {
+  DepthwiseArgs& args = state.depthwise;
+  int64_t* const before[] = {&state.top, &state.left};
+  for (int axis = 0; axis < 2; ++axis) {
+    const int64_t reach = (args.out[axis] - 1) * args.stride[axis] + (args.kernel[axis] - 1) * args.dilation[axis] + 1;
+    const int64_t after = reach - args.pad[axis] - args.in[axis];
+    *before[axis] = std::max<int64_t>(args.pad[axis], 0);
+    args.pad[axis] -= *before[axis];
+    args.in[axis] += *before[axis] + std::max<int64_t>(after, 0);
+  }
 }
 
 bool is_product(const ConvArgs& args) {
@@ -276,7 +295,7 @@ void plan_memory(State& state) {
   if (state.projects) k = std::max(k, depthwise.channels);
   state.tile_floats = (tile_scratch_bytes(k) + 63) / 64 * 16;
   if (state.by_channels) {
-    const int64_t most = (panel_count(depthwise.channels) + state.shares - 1) / state.shares * kPanelColumns;
+    const int64_t most = inner_pitch((panel_count(depthwise.channels) + state.shares - 1) / state.shares * kPanelColumns);
     state.expanded_floats = depthwise.in[0] * depthwise.in[1] * most;
     state.convolved_floats = 0;
     return;
@@ -315,6 +334,7 @@ Status prepare(Prepare& prepare) {
   ConvArgs conv;
   HUSSAR_TRY(Stage(prepare, kDepthwise, "depthwise_", middle, convolved).fill(prepare, true, conv));
   state.depthwise = depthwise_of(conv);
+  if (state.expands) add_padding(state);
   state.filters = y.shape[1];
   state.output_pitch = y.pitch;
   int32_t bias = has_input(prepare, kDepthwiseBias) ? int32_t{kDepthwiseBias} : -1;
@@ -325,7 +345,7 @@ Status prepare(Prepare& prepare) {
     HUSSAR_TRY(fill_activation(prepare, "depthwise_activation", state.depthwise_activation));
     bias = has_input(prepare, kProjectBias) ? int32_t{kProjectBias} : -1;
   }
-  HUSSAR_TRY(prepare_epilogue(prepare, bias, state.epilogue));
+  HUSSAR_TRY(prepare_epilogue(prepare, bias, state.epilogue, true));
   const DepthwiseArgs& depthwise = state.depthwise;
   const double out_pixels = static_cast<double>(depthwise.batch * depthwise.out[0] * depthwise.out[1]);
   const double channels = static_cast<double>(depthwise.channels);
@@ -369,6 +389,7 @@ Epilogue inner_epilogue(const Activation& activation, const float* bias, int64_t
   if (bias != nullptr) epilogue.bias = bias + first;
   epilogue.low = activation.low;
   epilogue.high = activation.high;
+  epilogue.hard_swish = activation.hard_swish;
   if (activation.runs_program) epilogue.program = &activation.program;
   return epilogue;
 }
@@ -387,38 +408,65 @@ Epilogue shifted(const Epilogue& whole, int64_t row, int64_t column, ProgramOper
   return epilogue;
 }
 
-// Expands the rows of one image, for the channels from panel `panel` on, into out[rows][width][pitch].
-void expand_rows(const Job& job, int64_t image, Range rows, int64_t panel, int64_t channels, float* out, int64_t pitch,
-                 float* scratch) {
-  if (rows.begin >= rows.end) return;
+void zero(float* out, int64_t count) { std::memset(out, 0, static_cast<size_t>(count) * sizeof(float)); }
+
+// Expands the lines of one image, for the channels from panel `panel` on, into out[lines][padded width][pitch].
+void expand_lines(const Job& job, int64_t image, Range lines, int64_t panel, int64_t channels, float* out,
+                  int64_t pitch, float* scratch) {
   ConvArgs args = job.state.expand;
   const int64_t k = args.kernel[1] * args.kernel[2] * args.channels;
+  const int64_t gap = (job.state.depthwise.in[1] - args.out[2]) * pitch;
   const float* input = job.x + image * args.in[1] * args.in[2] * args.input_pitch;
   const float* filter = job.expand + panel * kPanelColumns * k;
   const Epilogue epilogue = inner_epilogue(job.state.expand_activation, job.expand_bias, panel * kPanelColumns);
   if (job.state.expand_is_product) {
     GemmArgs gemm;
-    gemm.m = (rows.end - rows.begin) * args.out[2];
+    gemm.m = (lines.end - lines.begin) * args.out[2];
     gemm.n = channels;
     gemm.k = k;
-    gemm.a = input + rows.begin * args.in[2] * args.input_pitch;
+    gemm.a = input + lines.begin * args.in[2] * args.input_pitch;
     gemm.a_row_stride = args.input_pitch;
     gemm.b = filter;
     gemm.c = out;
     gemm.c_row_stride = pitch;
+    gemm.c_line_rows = gap > 0 ? args.out[2] : 0;
+    gemm.c_line_gap = gap;
     gemm.epilogue = epilogue;
     return job.tile.gemm(gemm, {0, 1}, scratch);
   }
   args.batch = 1;
   args.filters = channels;
-  args.out[1] = rows.end - rows.begin;
-  args.pad[1] -= rows.begin * args.stride[1];
+  args.out[1] = lines.end - lines.begin;
+  args.pad[1] -= lines.begin * args.stride[1];
   args.input = input;
   args.filter = filter;
   args.output = out;
   args.output_pitch = pitch;
+  args.output_line_gap = gap;
   args.epilogue = epilogue;
   job.tile.conv(args, {0, 1}, scratch);
+}
+
+// The same for lines of the padded image, with zeros in the padding.
+void expand_padded(const Job& job, int64_t image, Range lines, int64_t panel, int64_t channels, float* out,
+                   int64_t pitch, float* scratch) {
+  const State& state = job.state;
+  const int64_t width = state.depthwise.in[1], line = width * pitch;
+  const int64_t used = state.expand.out[2], right = width - state.left - used;
+  const Range real = {std::clamp(lines.begin, state.top, state.top + state.expand.out[1]),
+                      std::clamp(lines.end, state.top, state.top + state.expand.out[1])};
+  for (int64_t y = lines.begin; y < lines.end; ++y) {
+    float* const target = out + (y - lines.begin) * line;
+    if (y < real.begin || y >= real.end) {
+      zero(target, line);
+    } else {
+      zero(target, state.left * pitch);
+      zero(target + (state.left + used) * pitch, right * pitch);
+    }
+  }
+  if (real.begin >= real.end) return;
+  expand_lines(job, image, {real.begin - state.top, real.end - state.top}, panel, channels,
+               out + (real.begin - lines.begin) * line + state.left * pitch, pitch, scratch);
 }
 
 // One band of output rows; `middle` holds the rows `have` of the expanded image, or is x itself.
@@ -481,7 +529,7 @@ void run_rows(const Job& job, Share share, float* memory) {
       std::memmove(expanded, expanded + (need.begin - have.begin) * row_floats,
                    static_cast<size_t>(kept * row_floats) * sizeof(float));
     }
-    expand_rows(job, image, {need.begin + kept, need.end}, 0, depthwise.channels, expanded + kept * row_floats,
+    expand_padded(job, image, {need.begin + kept, need.end}, 0, depthwise.channels, expanded + kept * row_floats,
                 depthwise.input_pitch, memory);
     have = {need.begin, std::max(need.end, need.begin + kept)};
     convolve_band(job, image, out, expanded, have, convolved, memory);
@@ -497,7 +545,7 @@ void run_channels(const Job& job, Share share, float* memory, float* convolved) 
   const int64_t channels = std::min(panels.end * kPanelColumns, args.channels) - first;
   if (channels <= 0) return;
   float* const expanded = memory + state.tile_floats;
-  const int64_t pitch = (panels.end - panels.begin) * kPanelColumns, out_pixels = args.out[0] * args.out[1];
+  const int64_t pitch = inner_pitch(channels), out_pixels = args.out[0] * args.out[1];
   const int64_t batch = args.batch;
   args.batch = 1;
   args.channels = channels;
@@ -506,7 +554,7 @@ void run_channels(const Job& job, Share share, float* memory, float* convolved) 
   args.weights = job.depthwise + first * args.kernel[0] * args.kernel[1];
   args.output_pitch = state.projects ? state.pitch() : state.output_pitch;
   for (int64_t image = 0; image < batch; ++image) {
-    expand_rows(job, image, {0, args.in[0]}, panels.begin, channels, expanded, pitch, memory);
+    expand_padded(job, image, {0, args.in[0]}, panels.begin, channels, expanded, pitch, memory);
     ProgramOperand operands[kProgramOperands];
     args.output = (state.projects ? convolved : job.y) + image * out_pixels * args.output_pitch + first;
     args.epilogue = state.projects ? inner_epilogue(state.depthwise_activation, job.depthwise_bias, first)

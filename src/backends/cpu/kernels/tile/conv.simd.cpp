@@ -34,7 +34,9 @@ void run_conv(const ConvArgs& args, Share share, void* scratch) {
                              0,
                              group * args.filters,
                              1,
-                             &args.epilogue};
+                             &args.epilogue,
+                             args.output_line_gap != 0 ? args.out[2] : 0,
+                             args.output_line_gap};
     const float* input = args.input + group * args.channels;
     if (pointwise) {
       run_product(product, work.rows, work.panels, PackRows{input, args.input_pitch, k}, memory);

@@ -53,7 +53,7 @@ Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<State>();
   state = State{};
   HUSSAR_TRY(fill_conv_args(prepare, false, state.args));
-  HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
+  HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue, true));
   const ConvArgs& args = state.args;
   int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
   int64_t pixels = args.batch * args.out[0] * args.out[1] * args.out[2];

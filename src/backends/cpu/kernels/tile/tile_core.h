@@ -64,6 +64,11 @@ struct Product {
   int64_t column;
   int64_t row_step;
   const Epilogue* epilogue;
+  // If not 0: behind every line_rows rows of C lie line_gap more floats.
+  int64_t line_rows = 0;
+  int64_t line_gap = 0;
+
+  int64_t offset(int64_t r) const { return r * c_pitch + (line_rows > 0 ? r / line_rows * line_gap : 0); }
 };
 
 // The epilogue's program on a tile whose first row is `row` of the product.
@@ -78,18 +83,31 @@ inline void run_program(const Product& product, int64_t row, const ProgramBlock&
   program_table.run(program, operands, block);
 }
 
+// Panels that more tiles use than that are paid for by their work.
+constexpr int64_t kFewTiles = 16;
+
+// What a tile prefetches per 16 k, from `data` on.
+struct Ahead {
+  const float* data = nullptr;
+  int lines = 0;
+};
+
 // Runs the tile at `row` (rows of it) and `panel` (panels of them); a is its packed rows.
-inline void run_tile(const Product& product, const float* a, int64_t row, int rows, int64_t panel, int panels) {
+inline void run_tile(const Product& product, const float* a, int64_t row, int rows, int64_t panel, int panels,
+                     Ahead ahead) {
   alignas(64) static constexpr float kZeros[8 * 16] = {};
   const Epilogue& epilogue = *product.epilogue;
   const int64_t first = panel * 16;
   const int columns = static_cast<int>(product.n - first < panels * 16 ? product.n - first : panels * 16);
   TileOutput out;
-  out.c = product.c + row * product.c_pitch + first;
+  out.c = product.c + product.offset(row) + first;
   out.c_pitch = product.c_pitch;
   out.low = epilogue.low;
   out.high = epilogue.high;
+  out.hard_swish = epilogue.hard_swish;
   out.columns = columns;
+  out.ahead = ahead.data;
+  out.ahead_lines = ahead.lines;
   out.residual = nullptr;
   out.residual_pitch = epilogue.residual_pitch * product.row_step;
   if (epilogue.residual != nullptr) {
@@ -107,13 +125,26 @@ inline void run_tile(const Product& product, const float* a, int64_t row, int ro
   }
   const TileKernel kernel = tile_kernel(rows, panels);
   const float* b = product.b + panel * 16 * product.k;
-  if (epilogue.program == nullptr) return kernel(a, b, 16 * product.k, product.k, out);
+  const bool broken = product.line_rows > 0 && row % product.line_rows + rows > product.line_rows;
+  if (epilogue.program == nullptr && !broken) return kernel(a, b, 16 * product.k, product.k, out);
   alignas(64) float buffer[kTileFloats];
   float* const c = out.c;
   out.c = buffer;
   out.c_pitch = panels * 16;
   kernel(a, b, 16 * product.k, product.k, out);
-  run_program(product, row, {buffer, c, panels * 16, product.c_pitch, 0, product.column + first, rows, columns});
+  const int64_t column = product.column + first;
+  if (!broken) {
+    return run_program(product, row, {buffer, c, panels * 16, product.c_pitch, 0, column, rows, columns});
+  }
+  if (epilogue.program != nullptr) {
+    run_program(product, row, {buffer, buffer, panels * 16, panels * 16, 0, column, rows, columns});
+  }
+  for (int r = 0; r < rows; ++r) {
+    float* const target = product.c + product.offset(row + r) + first;
+    for (int i = 0; i < columns; i += kLanes) {
+      store_up_to(target + i, load_up_to(buffer + r * panels * 16 + i, columns - i), columns - i);
+    }
+  }
 }
 
 // Computes rows x panels of one product. pack(row, rows, dst) writes rows of A as [ceil(k / 16)][rows][16].
@@ -139,9 +170,16 @@ void run_product(const Product& product, Range rows, Range panels, Pack pack, fl
       int step = widest;
       while (step > panels.end - panel) step /= 2;
       a = scratch;
+      // The tiles bring the next panels to the cache, in equal parts.
+      const int64_t count = block_tiles.end - block_tiles.begin, chunks = product.k / kTileChunk;
+      const int64_t next = panels.end - panel - step < step ? panels.end - panel - step : step;
+      const int64_t lines = next * kTileChunk;  // per 16 k
+      Ahead ahead;
+      if (count <= kFewTiles) ahead.lines = static_cast<int>((lines + count - 1) / count);
       for (int64_t tile = block_tiles.begin; tile < block_tiles.end; ++tile) {
         const Range r = part_of(total, tiles, tile);
-        run_tile(product, a, rows.begin + r.begin, static_cast<int>(r.end - r.begin), panel, step);
+        ahead.data = product.b + ((panel + step) * product.k + (tile - block_tiles.begin) * ahead.lines * chunks) * 16;
+        run_tile(product, a, rows.begin + r.begin, static_cast<int>(r.end - r.begin), panel, step, ahead);
         a += (r.end - r.begin) * row_floats;
       }
       panel += step;

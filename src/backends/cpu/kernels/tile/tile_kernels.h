@@ -20,7 +20,8 @@ static_assert(kTileRows <= kTileRowsLimit);
 // The largest tile: 14 x 32 floats, also more than 3 x 128 and 6 x 64.
 constexpr int kTileFloats = 14 * 32;
 
-// Where a tile goes. bias holds panels * 16 floats; residual may be null; columns <= panels * 16 are stored.
+// Where a tile goes. bias holds panels * 16 floats; residual may be null; columns <= panels * 16 are stored. For every
+// 16 k, ahead_lines cache lines from `ahead` on are brought to the cache: a part of the panels that are used next.
 struct TileOutput {
   float* c;
   int64_t c_pitch;
@@ -30,6 +31,9 @@ struct TileOutput {
   float low;
   float high;
   int columns;
+  bool hard_swish = false;  // after the bounds
+  const float* ahead = nullptr;
+  int ahead_lines = 0;
 };
 
 // a: [ceil(k / 16)][rows][16], b: the first panel, the next ones panel_stride floats apart.

@@ -1,5 +1,7 @@
 #include "backends/cpu/kernels/tile/tile_kernels.h"
 
+#include "backends/cpu/simd/math.h"
+
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 namespace {
 
@@ -39,7 +41,8 @@ void store_partial(const float* tile, int rows, int width, const TileOutput& out
       const int left = out.columns - column;
       Vec y = load_up_to(tile + r * width + column, left);
       if (out.residual != nullptr) y = y + load_up_to(out.residual + r * out.residual_pitch + column, left);
-      store_up_to(out.c + r * out.c_pitch + column, clamp(y, low, high), left);
+      y = clamp(y, low, high);
+      store_up_to(out.c + r * out.c_pitch + column, out.hard_swish ? hard_swish(y) : y, left);
     }
   }
 }
@@ -66,6 +69,19 @@ HUSSAR_INLINE void store_tile(TileVec (&sum)[kRows][kVecs], const TileOutput& ou
   }
   const TileVec low = tile_set(out.low), high = tile_set(out.high);
   float* c = out.c;
+  if (out.hard_swish) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) {
+        const TileVec y = min_second(high, max_second(low, sum[r][v]));
+        const TileVec gate = fma(y, tile_set(1.0f / 6.0f), tile_set(0.5f));
+        store(c + v * kTileLanes, y * min_second(tile_set(1.0f), max_second(tile_set(0.0f), gate)));
+      }
+      c += out.c_pitch;
+    }
+    return;
+  }
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
@@ -83,7 +99,9 @@ void tile(const float* a, const float* b, int64_t panel_stride, int64_t k, const
 #pragma GCC unroll 16
     for (int v = 0; v < kVecs; ++v) sum[r][v] = tile_load(out.bias + v * kTileLanes);
   }
+  const float* ahead = out.ahead;
   for (; k >= kTileChunk; k -= kTileChunk) {
+    for (int i = 0; i < out.ahead_lines; ++i, ahead += 16) __builtin_prefetch(ahead, 0, 2);
 #pragma GCC unroll 4
     for (int i = 0; i < kTileChunk; ++i) multiply_add(a + i, b + i * 16, panel_stride, sum);
     a += kRows * kTileChunk;
