@@ -26,7 +26,7 @@ enum Input : size_t { kX, kDepthwise, kDepthwiseBias, kExpand, kExpandBias, kPro
 
 // Floats of the expanded and convolved rows of one band: with the weights and the packed rows of the products they stay
 // in an L2 cache of a megabyte.
-constexpr int64_t kBandFloats = 96 * 1024;
+constexpr int64_t kBandFloats = 112 * 1024;
 
 // Floats from pixel to pixel of an inner tensor: whole cache lines, and an odd number of them, so that neighbouring
 // pixels lie in different sets of the L1 cache.
@@ -275,7 +275,9 @@ Range rows_read(const DepthwiseArgs& args, Range out) {
 // larger part of the work than what passes from share to share between the convolutions.
 bool prefers_channels(const State& state) {
   const DepthwiseArgs& depthwise = state.depthwise;
-  if (!state.expands) return false;
+  if (!state.expands || state.shares <= 1) return false;
+  const int64_t expanded = depthwise.in[0] * depthwise.in[1] * depthwise.channels / state.shares;
+  if (expanded > kBandFloats) return false;
   const double pixels = static_cast<double>(depthwise.in[0] * depthwise.in[1]);
   const double rows = static_cast<double>(depthwise.out[0]) / state.shares;
   const double repeated = static_cast<double>((depthwise.kernel[0] - 1) * depthwise.dilation[0] + 1 - depthwise.stride[0]);
@@ -285,7 +287,7 @@ bool prefers_channels(const State& state) {
   const double by_rows = std::max(0.0, repeated) / 2 / (rows * static_cast<double>(depthwise.stride[0])) * pixels * taps +
                          kMove * taps;
   const double by_channels = kMove * static_cast<double>(depthwise.out[0] * depthwise.out[1]);
-  return state.shares > 1 && by_rows > by_channels / 2;
+  return by_rows > by_channels / 2;
 }
 
 void plan_memory(State& state) {

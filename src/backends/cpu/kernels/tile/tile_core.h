@@ -123,7 +123,7 @@ inline void run_tile(const Product& product, const float* a, int64_t row, int ro
       out.bias = padded_bias;
     }
   }
-  const TileKernel kernel = tile_kernel(rows, panels);
+  const TileKernel kernel = tile_kernel(rows, panels, columns);
   const float* b = product.b + panel * 16 * product.k;
   const bool broken = product.line_rows > 0 && row % product.line_rows + rows > product.line_rows;
   if (epilogue.program == nullptr && !broken) return kernel(a, b, 16 * product.k, product.k, out);

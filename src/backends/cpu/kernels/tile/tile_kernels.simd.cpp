@@ -1,5 +1,6 @@
 #include "backends/cpu/kernels/tile/tile_kernels.h"
 
+#include "backends/cpu/kernels/tile/half_tile.h"
 #include "backends/cpu/simd/math.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
@@ -134,8 +135,38 @@ constexpr Kernels make_kernels() {
 }
 constexpr Kernels kKernels = make_kernels();
 
+#if defined(__AVX512F__)
+
+struct HalfKernels {
+  TileKernel of[kTileRows + 1][2];
+};
+
+template <int kRows>
+constexpr void fill_halves(HalfKernels& kernels) {
+  if constexpr (kRows <= kTileRows) {
+    kernels.of[kRows][0] = half_tile<kRows, 0, store_partial>;
+    kernels.of[kRows][1] = half_tile<kRows, 1, store_partial>;
+    fill_halves<kRows + 1>(kernels);
+  }
+}
+
+constexpr HalfKernels make_half_kernels() {
+  HalfKernels kernels{};
+  fill_halves<1>(kernels);
+  return kernels;
+}
+constexpr HalfKernels kHalfKernels = make_half_kernels();
+
+#endif
+
 }  // namespace
 
-TileKernel tile_kernel(int rows, int panels) { return kKernels.of[rows][__builtin_ctz(panels)]; }
+TileKernel tile_kernel(int rows, int panels, int columns) {
+#if defined(__AVX512F__)
+  if (panels <= 2 && columns <= panels * 16 - kHalfLanes) return kHalfKernels.of[rows][panels - 1];
+#endif
+  (void)columns;
+  return kKernels.of[rows][__builtin_ctz(panels)];
+}
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE
