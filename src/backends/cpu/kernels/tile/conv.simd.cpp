@@ -19,6 +19,7 @@ bool is_pointwise(const ConvArgs& args) {
 }  // namespace
 
 void run_conv(const ConvArgs& args, Share share, void* scratch) {
+  if (takes_lines(args)) return run_conv_lines(args, share, scratch);
   const int64_t k = args.kernel[0] * args.kernel[1] * args.kernel[2] * args.channels;
   const int64_t rows = args.batch * args.out[0] * args.out[1] * args.out[2];
   const Work work = share_of_work(args.groups, rows, panel_count(args.filters), share);

@@ -63,8 +63,8 @@ struct HalfTile {
   }
 };
 
-// a, b, k as for every TileKernel; store_partial(tile, rows, width, out) stores fewer columns than the tile has.
-template <int kRows, int kWhole, auto store_partial>
+// a, b, k as for every TileKernel.
+template <int kRows, int kWhole>
 void half_tile(const float* a, const float* b, int64_t panel_stride, int64_t k, const TileOutput& out) {
   static_assert(kWhole <= 1);
   using Tile = HalfTile<kRows, kWhole>;
@@ -88,7 +88,7 @@ void half_tile(const float* a, const float* b, int64_t panel_stride, int64_t k, 
     if constexpr (kWhole > 0) store(buffer + r * Tile::kWidth, tile.whole[r][0]);
     _mm256_storeu_ps(buffer + r * Tile::kWidth + kWhole * 16, tile.half[r]);
   }
-  store_partial(buffer, kRows, Tile::kWidth, out);
+  store_rows(buffer, kRows, Tile::kWidth, out);
 }
 
 #endif

@@ -92,9 +92,11 @@ struct Ahead {
   int lines = 0;
 };
 
-// Runs the tile at `row` (rows of it) and `panel` (panels of them); a is its packed rows.
-inline void run_tile(const Product& product, const float* a, int64_t row, int rows, int64_t panel, int panels,
-                     Ahead ahead) {
+// Computes and finishes the tile at `row` (rows of it) and `panel` (panels of them): compute(out) writes it, with the
+// part of the epilogue that TileOutput tells.
+template <class Compute>
+HUSSAR_INLINE void emit_tile(const Product& product, int64_t row, int rows, int64_t panel, int panels, Ahead ahead,
+                             Compute&& compute) {
   alignas(64) static constexpr float kZeros[8 * 16] = {};
   const Epilogue& epilogue = *product.epilogue;
   const int64_t first = panel * 16;
@@ -123,15 +125,13 @@ inline void run_tile(const Product& product, const float* a, int64_t row, int ro
       out.bias = padded_bias;
     }
   }
-  const TileKernel kernel = tile_kernel(rows, panels, columns);
-  const float* b = product.b + panel * 16 * product.k;
   const bool broken = product.line_rows > 0 && row % product.line_rows + rows > product.line_rows;
-  if (epilogue.program == nullptr && !broken) return kernel(a, b, 16 * product.k, product.k, out);
+  if (epilogue.program == nullptr && !broken) return compute(out);
   alignas(64) float buffer[kTileFloats];
   float* const c = out.c;
   out.c = buffer;
   out.c_pitch = panels * 16;
-  kernel(a, b, 16 * product.k, product.k, out);
+  compute(out);
   const int64_t column = product.column + first;
   if (!broken) {
     return run_program(product, row, {buffer, c, panels * 16, product.c_pitch, 0, column, rows, columns});
@@ -145,6 +145,15 @@ inline void run_tile(const Product& product, const float* a, int64_t row, int ro
       store_up_to(target + i, load_up_to(buffer + r * panels * 16 + i, columns - i), columns - i);
     }
   }
+}
+
+// The tile whose packed rows are a.
+inline void run_tile(const Product& product, const float* a, int64_t row, int rows, int64_t panel, int panels,
+                     Ahead ahead) {
+  emit_tile(product, row, rows, panel, panels, ahead, [&](const TileOutput& out) {
+    const float* b = product.b + panel * 16 * product.k;
+    tile_kernel(rows, panels, out.columns)(a, b, 16 * product.k, product.k, out);
+  });
 }
 
 // Computes rows x panels of one product. pack(row, rows, dst) writes rows of A as [ceil(k / 16)][rows][16].

@@ -43,4 +43,21 @@ using TileKernel = void (*)(const float* a, const float* b, int64_t panel_stride
 // than half of the last panel is, and half a vector costs less than a whole one, only that half is computed.
 TileKernel tile_kernel(int rows, int panels, int columns);
 
+// A tile of kTileRows rows whose A lies in lines, unpacked: element k of row r at
+// a[k / run * line_stride + r * step + k % run]. For the first convolution of a network, whose rows overlap.
+struct LineTile {
+  const float* a;
+  int64_t lines;
+  int64_t line_stride;
+  int64_t run;
+  const float* b;
+  int64_t panel_stride;
+};
+using LineKernel = void (*)(const LineTile& tile, const TileOutput& out);
+// Null where there is none for this step. panels is a power of two, at most max_panels(kTileRows).
+LineKernel line_kernel(int64_t step, int panels);
+
+// Finishes and stores sums [rows][width], of which out.columns are wanted.
+void store_rows(const float* sums, int rows, int width, const TileOutput& out);
+
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE
