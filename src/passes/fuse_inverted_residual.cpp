@@ -1,9 +1,11 @@
 // A depthwise convolution, the 1x1 convolution before it and the one after it become one node, so that what lies between
 // them, the largest tensors of small networks, stays in the caches:
 //   Conv{relu6} -> Conv(group=C){relu6} -> Conv{add x}   =>  hussar.InvertedResidual{add x}
-#include "backends/cpu/isa.h"
+#include <limits>
+
 #include "passes/pass.h"
 #include "passes/support/rewrite.h"
+#include "tactics/choose.h"
 
 namespace hussar {
 namespace {
@@ -73,7 +75,14 @@ Value* bias_of(const Node* node) {
   return node->input(2);
 }
 
-bool fuse(Graph& graph, Node* depthwise) {
+// Microseconds of the best kernel for the node; infinity when there is none.
+double best_cost(const Node& node, const Target& target) {
+  const Problem problem{node, target};
+  const Choice choice = choose(problem);
+  return choice.tactic != nullptr ? choice.tactic->cost(problem) : std::numeric_limits<double>::infinity();
+}
+
+bool fuse(Graph& graph, Node* depthwise, const Target& target) {
   if (!is_depthwise(depthwise)) return false;
   Node* expand = depthwise->input(0)->producer;
   Node* project = only_user(graph, depthwise->output());
@@ -104,21 +113,31 @@ bool fuse(Graph& graph, Node* depthwise) {
   const auto own = static_cast<int32_t>(inputs.size());
   const std::optional<Program> program = last->program;
   if (program) inputs.insert(inputs.end(), last->inputs.begin() + last->program_inputs, last->inputs.end());
-  std::string name = expand != nullptr ? expand->name + "+" + depthwise->name : depthwise->name;
-  if (project != nullptr) name += "+" + project->name;
-  Node* fused = replace_node(graph, last, "hussar.InvertedResidual", inputs, attributes);
-  fused->name = name;
-  if (program) {
-    fused->program = program;
-    fused->program_inputs = own;
+  Node fused;
+  fused.op = "hussar.InvertedResidual";
+  fused.inputs = inputs;
+  fused.outputs = last->outputs;
+  fused.attributes = attributes;
+  fused.program = program;
+  fused.program_inputs = program ? own : 0;
+  double apart = 0;
+  std::string name;
+  for (const Node* node : {expand, depthwise, project}) {
+    if (node == nullptr) continue;
+    apart += best_cost(*node, target);
+    name += (name.empty() ? "" : "+") + node->name;
   }
+  // Not so where special units make the products faster than this kernel's.
+  if (best_cost(fused, target) >= apart) return false;
+  Node* node = replace_node(graph, last, fused.op, inputs, attributes);
+  node->name = name;
+  node->program = program;
+  node->program_inputs = fused.program_inputs;
   return true;
 }
 
 Result<int> run(PassContext& context) {
-  // The matrix unit's convolutions are faster than what this saves.
-  if (static_cast<cpu::Isa>(context.target.isa) >= cpu::Isa::kAmx) return 0;
-  return rewrite_each(context.graph, [&](Node* node) { return fuse(context.graph, node); });
+  return rewrite_each(context.graph, [&](Node* node) { return fuse(context.graph, node, context.target); });
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ Refusal supports(const Problem& problem) {
   return check_epilogue(problem);
 }
 
-double cost(const Problem& problem) { return 1 + conv_flops(problem) / (1.5e4 * problem.target.threads); }
+double cost(const Problem& problem) { return 1 + depthwise_cost(problem.target, conv_flops(problem)); }
 
 Status pack(Packing& packing) {
   const Tensor& filter = *packing.node.inputs[1]->constant;

@@ -27,12 +27,7 @@ double cost(const Problem& problem) {
   const Shape& filter = problem.input(1)->constant->shape();
   const int64_t group = std::max<int64_t>(problem.node.attributes.get_int("group", 1), 1);
   const int64_t filters = filter[0] / group, k = filter.elements(1, filter.rank());
-  const double panels = static_cast<double>(panel_count(filters));
-  // A group smaller than a panel wastes the rest of it.
-  const double waste = panels * kPanelColumns / static_cast<double>(filters);
-  // The windows are gathered in the time of a third of a panel; a register tile starts and ends in that of 12 k.
-  const double extra = (1 + 0.35 / panels) * (1 + 12 / static_cast<double>(k));
-  return conv_cost(problem.target, conv_flops(problem) * waste * extra, 0, group * panel_floats(k, filters));
+  return tile_conv_cost(problem.target, conv_flops(problem), group, filters, k);
 }
 
 Status pack(Packing& packing) {

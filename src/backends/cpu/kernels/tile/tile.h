@@ -27,9 +27,9 @@ struct Epilogue {
   int64_t residual_pitch = 0;
   float low = -INFINITY;
   float high = INFINITY;
-  bool hard_swish = false;
   const Program* program = nullptr;
   const ProgramOperand* operands = nullptr;
+  bool hard_swish = false;
 };
 
 // C[i] (m x n) = epilogue(A[i] (m x k) x B[i] (k x n)) for i < batch. The epilogue's row is i * m + row.
