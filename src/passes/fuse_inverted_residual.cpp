@@ -79,7 +79,7 @@ Value* bias_of(const Node* node) {
 double best_cost(const Node& node, const Target& target) {
   const Problem problem{node, target};
   const Choice choice = choose(problem);
-  return choice.tactic != nullptr ? choice.tactic->cost(problem) : std::numeric_limits<double>::infinity();
+  return choice.chosen >= 0 ? choice.rival()->predicted : std::numeric_limits<double>::infinity();
 }
 
 bool fuse(Graph& graph, Node* depthwise, const Target& target) {
