@@ -29,7 +29,7 @@ struct CompileOptions {
   bool fp16 = false;
   std::vector<std::string> fp32_nodes;
   // ---- how fast
-  int threads = 0;             // that a run uses; 0: one per core
+  int threads = 0;  // that a run uses; 0: one per core
   // "cpu" (the best of this machine), "cpu:scalar", "cpu:avx2", "cpu:avx512", "cpu:avx512fp16", "cpu:amx"
   std::string target = "cpu";
   // Rival kernels are measured inside the model for at most so long: "10s", "2m"; "0": the predicted times decide,
