@@ -1,5 +1,5 @@
-// hussar.InvertedResidual: Conv -> activation -> depthwise Conv -> activation -> 1x1 Conv, as in MobileNetV2 (Sandler et
-// al. 2018). The first or the last convolution may be missing. Passes form it so that a kernel can keep what lies
+// hussar.InvertedResidual: Conv -> activation -> depthwise Conv -> activation -> 1x1 Conv, as in MobileNetV2 (Sandler
+// et al. 2018). The first or the last convolution may be missing. Passes form it so that a kernel can keep what lies
 // between the convolutions in its caches.
 //
 // Inputs: x [N][C][H][W], depthwise filter [M][1][kh][kw], its bias [M], expansion filter [M][C][kh][kw], its bias [M],
@@ -44,7 +44,8 @@ Result<Value*> activate(Builder& builder, Value* value, const std::string& name)
 Status expand(Builder& builder) {
   const Attributes& attributes = builder.attributes;
   const Value* filter = builder.input(kDepthwise);
-  if (filter->rank() != 4 || !(*filter->dims)[0].is_constant()) return builder.fail("the depthwise filter has no shape");
+  if (filter->rank() != 4 || !(*filter->dims)[0].is_constant())
+    return builder.fail("the depthwise filter has no shape");
   Value* value = builder.input(kX);
   if (builder.has(kExpand)) {
     value = builder.make("Conv", {value, builder.input(kExpand), builder.input(kExpandBias)},
@@ -57,6 +58,14 @@ Status expand(Builder& builder) {
   if (builder.has(kProject)) {
     value = HUSSAR_TRY(activate(builder, value, "depthwise_activation"));
     value = builder.make("Conv", {value, builder.input(kProject), builder.input(kProjectBias)});
+  }
+  if (builder.node.program) {
+    std::vector<Value*> operands = {value};
+    const auto first = builder.node.inputs.begin() + builder.node.program_inputs;
+    operands.insert(operands.end(), first, builder.node.inputs.end());
+    value = builder.make(kPointwise, operands);
+    value->producer->program = builder.node.program;
+    value->producer->program_inputs = 1;
   }
   builder.result(0, value);
   return {};

@@ -1,5 +1,5 @@
-// A depthwise convolution, the 1x1 convolution before it and the one after it become one node, so that what lies between
-// them, the largest tensors of small networks, stays in the caches:
+// A depthwise convolution, the 1x1 convolution before it and the one after it become one node, so that what lies
+// between them, the largest tensors of small networks, stays in the caches:
 //   Conv{relu6} -> Conv(group=C){relu6} -> Conv{add x}   =>  hussar.InvertedResidual{add x}
 #include <limits>
 

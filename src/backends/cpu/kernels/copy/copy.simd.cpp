@@ -139,8 +139,8 @@ HUSSAR_INLINE void transpose_rest(const char* in, int64_t row_in, char* out, int
   }
 }
 
-// Three planes of 4-byte elements to pixels that lie end to end, four at a time: three stores of 16 bytes, each of which
-// spoils the next pixel before that is written, and one of 12. Returns the columns done.
+// Three planes of 4-byte elements to pixels that lie end to end, four at a time: three stores of 16 bytes, each of
+// which spoils the next pixel before that is written, and one of 12. Returns the columns done.
 HUSSAR_INLINE int64_t interleave_3(const char* in, int64_t row_in, char* out, int64_t columns) {
   int64_t c = 0;
   for (; c + 4 <= columns; c += 4) {

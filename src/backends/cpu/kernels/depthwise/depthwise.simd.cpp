@@ -240,8 +240,7 @@ void run_columns(const Row& row, int64_t begin, int64_t end) {
     int pixels = 1;
     if (taps_x.low == 0 && taps_x.high == args.kernel[1]) {
       const int64_t reach = (args.kernel[1] - 1) * args.dilation[1];
-      while (pixels < kSums && x + 2 * pixels <= end &&
-             in_x + (2 * pixels - 1) * args.stride[1] + reach < args.in[1]) {
+      while (pixels < kSums && x + 2 * pixels <= end && in_x + (2 * pixels - 1) * args.stride[1] + reach < args.in[1]) {
         pixels *= 2;
       }
     }
@@ -296,8 +295,7 @@ void run_interior(const DepthwiseArgs& args, InteriorFunction function, const Ro
 // Rows [begin, end) of batch * out height, some channels.
 void run_rows(const DepthwiseArgs& args, Range rows, int64_t first, int64_t channels) {
   const bool dense = args.dilation[0] == 1 && args.dilation[1] == 1 && args.epilogue.residual == nullptr;
-  const InteriorFunction function =
-      dense ? interior_function(args.kernel[0], args.kernel[1], args.stride[1]) : nullptr;
+  const InteriorFunction function = dense ? interior_function(args.kernel[0], args.kernel[1], args.stride[1]) : nullptr;
   const Range inside_y = inside_of(args, 0), inside_x = inside_of(args, 1);
   const int64_t row_floats = args.in[1] * channels * args.stride[0];
   const int64_t fit = (args.epilogue.program != nullptr ? kProgramBlock : kInteriorBlock) / (row_floats + 1);

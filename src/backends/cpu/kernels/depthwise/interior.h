@@ -5,6 +5,7 @@
 // rows share are read from the L1 cache, and the taps of a 3x3 kernel stay in registers. Every input vector is loaded
 // once per kernel row and patch and serves all pixels whose window holds it.
 #pragma once
+#include "backends/cpu/panels.h"
 #include "backends/cpu/simd/math.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {

@@ -13,8 +13,8 @@
 
 #include "backends/cpu/conv_shape.h"
 #include "backends/cpu/epilogue.h"
-#include "backends/cpu/kernels/depthwise/depthwise.h"
 #include "backends/cpu/kernel_support.h"
+#include "backends/cpu/kernels/depthwise/depthwise.h"
 #include "base/error.h"
 
 namespace hussar {
@@ -45,7 +45,7 @@ struct State {
   ConvArgs expand;
   DepthwiseArgs depthwise;  // behind an expansion: of the expanded image with its padding around it
   int64_t top, left;        // padding of the expanded image in memory
-  int64_t filters;  // of the projection
+  int64_t filters;          // of the projection
   int64_t output_pitch;
   Activation expand_activation, depthwise_activation;
   EpilogueState epilogue;  // of the last convolution
@@ -81,7 +81,8 @@ Refusal supports(const Problem& problem) {
   return check_epilogue(problem);
 }
 
-// What the convolutions would cost one by one, but for the way of the inner tensors through memory: about a tenth of it.
+// What the convolutions would cost one by one, but for the way of the inner tensors through memory: about a tenth of
+// it.
 double cost(const Problem& problem) {
   const double out_pixels = Problem::elements(problem.output()) / static_cast<double>(filters_of(problem));
   const Shape& depthwise = problem.input(kDepthwise)->constant->shape();
@@ -95,13 +96,14 @@ double cost(const Problem& problem) {
   }
   if (problem.input(kProject) != nullptr) {
     const int64_t filters = filters_of(problem);
-    total += tile_conv_cost(problem.target, 2 * out_pixels * static_cast<double>(channels * filters), 1, filters,
-                            channels);
+    total +=
+        tile_conv_cost(problem.target, 2 * out_pixels * static_cast<double>(channels * filters), 1, filters, channels);
   }
   return 1 + 0.9 * total;
 }
 
-// ---- weights ---------------------------------------------------------------------------------------------------------
+// ---- weights
+// ---------------------------------------------------------------------------------------------------------
 
 Tensor packed_filter(const Tensor& filter, bool depthwise) {
   const int64_t filters = filter.shape()[0], channels = filter.shape()[1], taps = filter.shape().elements(2, 4);
@@ -129,9 +131,8 @@ Status pack(Packing& packing) {
 Shape original_shape(const Attributes& attributes, size_t input) {
   const Ints dims = attributes.get_ints("hussar_packed_" + std::to_string(input));
   constexpr int64_t kMost = int64_t{1} << 30;
-  const bool fits = dims.size() == 4 && std::all_of(dims.begin(), dims.end(), [](int64_t dim) {
-                      return dim >= 1 && dim <= kMost;
-                    });
+  const bool fits =
+      dims.size() == 4 && std::all_of(dims.begin(), dims.end(), [](int64_t dim) { return dim >= 1 && dim <= kMost; });
   Shape shape;
   for (size_t i = 0; fits && i < 4; ++i) shape.push_back(dims[i]);
   return shape;
@@ -146,8 +147,8 @@ Status unpack(Packing& packing) {
     bool fits = shape.rank() == 4 && value->is_constant() && value->constant->dtype() == DType::kFloat32;
     int64_t room = fits ? value->constant->elements() / kPanelColumns : 0;
     for (int axis = 1; fits && axis < 4; ++axis) room /= shape[axis];
-    fits = fits && room >= panel_count(shape[0]) && panel_floats(shape.elements(1, 4), shape[0]) ==
-                                                        value->constant->elements();
+    fits = fits && room >= panel_count(shape[0]) &&
+           panel_floats(shape.elements(1, 4), shape[0]) == value->constant->elements();
     HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "{}: packed weights of the wrong size", describe(packing.node));
     const int64_t channels = shape[1], taps = shape[2] * shape[3], k = channels * taps;
     const Tensor packed = *value->constant;
@@ -163,7 +164,8 @@ Status unpack(Packing& packing) {
   return {};
 }
 
-// ---- preparation -----------------------------------------------------------------------------------------------------
+// ---- preparation
+// -----------------------------------------------------------------------------------------------------
 
 // One of the convolutions as a Conv step of its own, to be checked like one.
 struct Stage {
@@ -293,12 +295,13 @@ bool prefers_channels(const State& state) {
   if (expanded > kBandFloats) return false;
   const double pixels = static_cast<double>(depthwise.in[0] * depthwise.in[1]);
   const double rows = static_cast<double>(depthwise.out[0]) / state.shares;
-  const double repeated = static_cast<double>((depthwise.kernel[0] - 1) * depthwise.dilation[0] + 1 - depthwise.stride[0]);
+  const double repeated =
+      static_cast<double>((depthwise.kernel[0] - 1) * depthwise.dilation[0] + 1 - depthwise.stride[0]);
   const double taps = static_cast<double>(state.expand.kernel[1] * state.expand.kernel[2] * state.expand.channels);
   // In multiply-adds per channel and share; moving a float costs as much as kMove of them.
   constexpr double kMove = 12;
-  const double by_rows = std::max(0.0, repeated) / 2 / (rows * static_cast<double>(depthwise.stride[0])) * pixels * taps +
-                         kMove * taps;
+  const double by_rows =
+      std::max(0.0, repeated) / 2 / (rows * static_cast<double>(depthwise.stride[0])) * pixels * taps + kMove * taps;
   const double by_channels = kMove * static_cast<double>(depthwise.out[0] * depthwise.out[1]);
   return by_rows > by_channels / 2;
 }
@@ -310,7 +313,8 @@ void plan_memory(State& state) {
   if (state.projects) k = std::max(k, depthwise.channels);
   state.tile_floats = (tile_scratch_bytes(k) + 63) / 64 * 16;
   if (state.by_channels) {
-    const int64_t most = inner_pitch((panel_count(depthwise.channels) + state.shares - 1) / state.shares * kPanelColumns);
+    const int64_t most =
+        inner_pitch((panel_count(depthwise.channels) + state.shares - 1) / state.shares * kPanelColumns);
     state.expanded_floats = depthwise.in[0] * depthwise.in[1] * most;
     state.convolved_floats = 0;
     return;
@@ -382,7 +386,8 @@ Status prepare(Prepare& prepare) {
   return {};
 }
 
-// ---- execution -------------------------------------------------------------------------------------------------------
+// ---- execution
+// -------------------------------------------------------------------------------------------------------
 
 // What all shares of one run see.
 struct Job {
@@ -545,7 +550,7 @@ void run_rows(const Job& job, Share share, float* memory) {
                    static_cast<size_t>(kept * row_floats) * sizeof(float));
     }
     expand_padded(job, image, {need.begin + kept, need.end}, 0, depthwise.channels, expanded + kept * row_floats,
-                depthwise.input_pitch, memory);
+                  depthwise.input_pitch, memory);
     have = {need.begin, std::max(need.end, need.begin + kept)};
     convolve_band(job, image, out, expanded, have, convolved, memory);
   }
@@ -586,14 +591,22 @@ Status run(const Run& run) {
     const size_t own = run.step.program ? static_cast<size_t>(run.step.program_inputs) : run.inputs.size();
     return i < own && i < run.inputs.size() && run.inputs[i].present() ? run.inputs[i].f32() : nullptr;
   };
-  const Job job = {state,           select_tile_table(isa), select_depthwise_table(isa),
-                   data(kX),        data(kExpand),          data(kExpandBias),
-                   data(kDepthwise), data(kDepthwiseBias),  data(kProject),
-                   run.outputs[0].f32_out(), make_epilogue(run, state.epilogue, operands)};
+  const Job job = {state,
+                   select_tile_table(isa),
+                   select_depthwise_table(isa),
+                   data(kX),
+                   data(kExpand),
+                   data(kExpandBias),
+                   data(kDepthwise),
+                   data(kDepthwiseBias),
+                   data(kProject),
+                   run.outputs[0].f32_out(),
+                   make_epilogue(run, state.epilogue, operands)};
   auto* const memory = reinterpret_cast<float*>(run.scratch);
   if (!state.by_channels) {
-    run.pool.run(state.shares,
-                 [&](int share) { run_rows(job, {share, state.shares}, memory + share * state.share_floats()); });
+    run.pool.run(state.shares, [&](int share) {
+      run_rows(job, {share, state.shares}, memory + share * state.share_floats());
+    });
     return {};
   }
   float* const convolved = memory + std::max(state.shares, state.project_shares) * state.share_floats();

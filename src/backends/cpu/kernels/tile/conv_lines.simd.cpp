@@ -75,8 +75,8 @@ void run_conv_lines(const ConvArgs& args, Share share, void* scratch) {
       const int rows = static_cast<int>(args.out[2] - x < kTileRows ? args.out[2] - x : kTileRows);
       for (int64_t panel = 0; panel < panels;) {
         const int width = panels - panel >= max_panels(kTileRows) ? max_panels(kTileRows) : 1;
-        const LineTile tile = {copies + x * step, args.kernel[1], line_floats,
-                               run,               args.filter + panel * 16 * k, 16 * k};
+        const LineTile tile = {
+            copies + x * step, args.kernel[1], line_floats, run, args.filter + panel * 16 * k, 16 * k};
         const LineKernel kernel = line_kernel(step, width);
         emit_tile(product, line * args.out[2] + x, rows, panel, width, {}, [&](const TileOutput& out) {
           if (rows == kTileRows) return kernel(tile, out);

@@ -18,9 +18,9 @@
 
 namespace hussar::cpu {
 
-// y = min(max(sum + bias[column] + residual[row][column], low), high), then hard_swish(y) if wanted, then the program on
-// y if there is one.
-// NaN stays NaN. Rows and columns of residual and operands count over the whole output (see each function).
+// y = min(max(sum + bias[column] + residual[row][column], low), high), then hard_swish(y) if wanted, then the program
+// on y if there is one. NaN stays NaN. Rows and columns of residual and operands count over the whole output (see each
+// function).
 struct Epilogue {
   const float* bias = nullptr;
   const float* residual = nullptr;  // may be the output itself, with the same pitch

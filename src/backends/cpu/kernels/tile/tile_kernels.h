@@ -39,8 +39,8 @@ struct TileOutput {
 // a: [ceil(k / 16)][rows][16], b: the first panel, the next ones panel_stride floats apart.
 using TileKernel = void (*)(const float* a, const float* b, int64_t panel_stride, int64_t k, const TileOutput& out);
 
-// panels is a power of two, at most max_panels(rows). columns: how many of the panels' columns are wanted; where no more
-// than half of the last panel is, and half a vector costs less than a whole one, only that half is computed.
+// panels is a power of two, at most max_panels(rows). columns: how many of the panels' columns are wanted; where no
+// more than half of the last panel is, and half a vector costs less than a whole one, only that half is computed.
 TileKernel tile_kernel(int rows, int panels, int columns);
 
 // A tile of kTileRows rows whose A lies in lines, unpacked: element k of row r at
