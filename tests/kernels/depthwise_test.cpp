@@ -28,9 +28,11 @@ double naive(const DepthwiseArgs& c, const std::vector<float>& weights, int64_t 
   return sum;
 }
 
-enum class Kind { kPlain, kFused, kProgram };
+enum class Kind { kPlain, kFused, kProgram, kHardSwish };
+constexpr int kKinds = 4;
 
-// Fused: min(max(sum + bias + residual, -0.5), 1.5). Program: (sum + bias) * scale[channel] + residual.
+// Fused: min(max(sum + bias + residual, -0.5), 1.5). HardSwish: hard_swish(sum + bias). Program: (sum + bias) *
+// scale[channel] + residual.
 void check(DepthwiseArgs args, Kind kind, int64_t extra_pitch) {
   const int64_t in_pixels = args.batch * args.in[0] * args.in[1], out_pixels = args.batch * args.out[0] * args.out[1];
   args.input_pitch = args.channels + extra_pitch;
@@ -54,6 +56,7 @@ void check(DepthwiseArgs args, Kind kind, int64_t extra_pitch) {
     args.epilogue.residual = residual.data(), args.epilogue.residual_pitch = args.channels;
     args.epilogue.low = -0.5f, args.epilogue.high = 1.5f;
   }
+  args.epilogue.hard_swish = kind == Kind::kHardSwish;
   if (kind == Kind::kProgram) args.epilogue.program = &program, args.epilogue.operands = operands;
   for (Isa isa : available_levels()) {
     std::vector<float> first;
@@ -77,6 +80,7 @@ void check(DepthwiseArgs args, Kind kind, int64_t extra_pitch) {
           const float other = residual[pixel * args.channels + channel];
           if (kind != Kind::kPlain) expected += bias[channel];
           if (kind == Kind::kFused) expected = std::fmin(std::fmax(expected + other, -0.5), 1.5);
+          if (kind == Kind::kHardSwish) expected *= std::fmin(std::fmax(expected / 6 + 0.5, 0.0), 1.0);
           if (kind == Kind::kProgram) expected = expected * scale[channel] + other;
           ASSERT_NEAR(actual, expected, 1e-5)
               << isa_name(isa) << " channels " << args.channels << " in " << args.in[0] << 'x' << args.in[1]
@@ -100,11 +104,44 @@ TEST(Depthwise, GridOfShapes) {
             args.kernel[axis] = kernel, args.stride[axis] = stride, args.pad[axis] = kernel / 2;
             args.out[axis] = (args.in[axis] + 2 * args.pad[axis] - kernel) / stride + 1;
           }
-          check(args, static_cast<Kind>(turn % 3), turn % 2 * 5);
+          check(args, static_cast<Kind>(turn % kKinds), turn % 2 * 5);
           if (HasFatalFailure()) return;
           ++turn;
         }
       }
+    }
+  }
+}
+
+// All windows inside, with every number of pixels left over in a row, and images of several blocks of rows.
+TEST(Depthwise, WindowsInside) {
+  int turn = 0;
+  for (int64_t kernel : {3, 5}) {
+    for (int64_t stride : {1, 2}) {
+      for (int64_t width : {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 14, 15, 16, 28}) {
+        DepthwiseArgs args;
+        args.channels = 5 + turn % 4 * 14;
+        for (int axis : {0, 1}) {
+          args.out[axis] = axis == 0 ? 3 : width;
+          args.kernel[axis] = kernel;
+          args.stride[axis] = stride;
+          args.in[axis] = (args.out[axis] - 1) * stride + kernel;
+        }
+        check(args, static_cast<Kind>(turn % kKinds), turn % 2 * 5);
+        if (HasFatalFailure()) return;
+        ++turn;
+      }
+      DepthwiseArgs large;
+      large.channels = 130;
+      for (int axis : {0, 1}) {
+        large.in[axis] = 50;
+        large.kernel[axis] = kernel;
+        large.stride[axis] = stride;
+        large.pad[axis] = kernel / 2;
+        large.out[axis] = (50 + 2 * large.pad[axis] - kernel) / stride + 1;
+      }
+      for (int kind = 0; kind < kKinds; ++kind) check(large, static_cast<Kind>(kind), 3);
+      if (HasFatalFailure()) return;
     }
   }
 }
@@ -121,7 +158,7 @@ TEST(Depthwise, RandomShapes) {
       args.in[axis] = std::max<int64_t>(1, reach - args.pad[axis]) + pick(0, 12);
       args.out[axis] = (args.in[axis] + args.pad[axis] + pick(0, 3) - reach) / args.stride[axis] + 1;
     }
-    check(args, static_cast<Kind>(turn % 3), turn % 2 * 3);
+    check(args, static_cast<Kind>(turn % kKinds), turn % 2 * 3);
     if (HasFatalFailure()) return;
   }
 }

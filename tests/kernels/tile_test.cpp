@@ -34,13 +34,16 @@ struct Scratch {
   float* guard;
 };
 
-// y = clamp(sum + bias + residual), optionally followed by the program y * scale[column] + residual2[row][column].
+// y = clamp(sum + bias + residual), optionally followed by hard_swish(y) and by the program
+// y * scale[column] + residual2[row][column].
 struct TestEpilogue {
-  bool bias, residual, clamp, program;
+  bool bias, residual, clamp, program, hard_swish = false;
 };
-constexpr TestEpilogue kEpilogues[] = {{false, false, false, false}, {true, false, true, false},
-                                       {true, true, true, false},    {false, true, false, false},
-                                       {true, false, false, true},   {true, true, true, true}};
+constexpr TestEpilogue kEpilogues[] = {{false, false, false, false},    {true, false, true, false},
+                                       {true, true, true, false},       {false, true, false, false},
+                                       {true, false, false, true},      {true, true, true, true},
+                                       {true, true, false, false, true}};
+constexpr int kEpilogueCount = 7;
 
 struct EpilogueData {
   EpilogueData(TestEpilogue kind, int64_t rows, int64_t columns)
@@ -61,6 +64,7 @@ struct EpilogueData {
     if (kind.bias) e.bias = bias.data();
     if (kind.residual) e.residual = residual.data(), e.residual_pitch = pitch;
     if (kind.clamp) e.low = -0.5f, e.high = 1.5f;
+    e.hard_swish = kind.hard_swish;
     if (kind.program) e.program = &program, e.operands = operands;
     return e;
   }
@@ -68,6 +72,7 @@ struct EpilogueData {
     if (kind.bias) sum += bias[column];
     if (kind.residual) sum += residual[row * pitch + column];
     if (kind.clamp) sum = std::fmin(std::fmax(sum, -0.5), 1.5);
+    if (kind.hard_swish) sum *= std::fmin(std::fmax(sum / 6 + 0.5, 0.0), 1.0);
     if (kind.program) sum = sum * scale[column] + residual[row * pitch + column];
     return sum;
   }
@@ -148,7 +153,7 @@ TEST(Gemm, GridOfShapes) {
       for (int64_t k : {1, 3, 16, 17, 40, 64}) {
         GemmArgs args;
         args.m = m, args.n = n, args.k = k;
-        check_gemm(args, kEpilogues[turn % 6], turn % 5 == 4, 1);
+        check_gemm(args, kEpilogues[turn % kEpilogueCount], turn % 5 == 4, 1);
         if (HasFatalFailure()) return;
         ++turn;
       }
@@ -163,7 +168,8 @@ TEST(Gemm, RandomShapes) {
     args.m = 1 + random_engine()() % 70;
     args.n = 1 + random_engine()() % 150;
     args.k = 1 + random_engine()() % 300;
-    check_gemm(args, kEpilogues[random_engine()() % 6], turn % 4 == 3, turn % 2 == 0 ? 1 : int(args.batch));
+    check_gemm(args, kEpilogues[random_engine()() % kEpilogueCount], turn % 4 == 3,
+               turn % 2 == 0 ? 1 : int(args.batch));
     if (HasFatalFailure()) return;
   }
 }
@@ -218,6 +224,32 @@ TEST(Gemm, ResidualMayBeTheOutput) {
     args.c = inplace.data(), args.epilogue.residual = inplace.data();
     select_tile_table(isa).gemm(args, {0, 1}, scratch.memory);
     EXPECT_EQ(inplace, apart) << isa_name(isa);
+  }
+}
+
+TEST(Gemm, GapsBehindLines) {
+  const int64_t m = 49, n = 40, k = 20, gap = 11;
+  const std::vector<float> a = random_floats(m * k), b = random_floats(k * n), residual = random_floats(m * n);
+  std::vector<float> panels(panel_floats(k, n)), dense(m * n);
+  pack_panels(b.data(), k, n, n, 1, panels.data());
+  for (Isa isa : available_levels()) {
+    for (int64_t line : {1, 7, 14, 49, 60}) {
+      GemmArgs args;
+      args.m = m, args.n = n, args.k = k, args.a = a.data(), args.a_row_stride = k, args.b = panels.data();
+      args.c = dense.data(), args.c_row_stride = n;
+      args.epilogue.residual = residual.data(), args.epilogue.residual_pitch = n, args.epilogue.hard_swish = true;
+      Scratch scratch(k);
+      select_tile_table(isa).gemm(args, {0, 1}, scratch.memory);
+      std::vector<float> lines(m * n + (m / line + 1) * gap, kUntouched);
+      args.c = lines.data(), args.c_line_rows = line, args.c_line_gap = gap;
+      run_shares(3, [&](Share share) { select_tile_table(isa).gemm(args, share, scratch.memory); });
+      for (size_t i = 0, at = 0; i < dense.size(); ++i, ++at) {
+        if (i > 0 && i % (line * n) == 0) {
+          for (int64_t j = 0; j < gap; ++j) ASSERT_EQ(lines[at++], kUntouched) << isa_name(isa) << " line " << line;
+        }
+        ASSERT_EQ(lines[at], dense[i]) << isa_name(isa) << " line " << line << " at " << i;
+      }
+    }
   }
 }
 
@@ -389,8 +421,34 @@ TEST(Conv, GridOfShapes) {
                                      pointwise ? 0 : c.pad_before + c.pad_after);
         ASSERT_GT(args.out[axis], 0) << describe(args);
       }
-      check_conv(args, kEpilogues[turn++ % 6], extra_pitch);
+      check_conv(args, kEpilogues[turn++ % kEpilogueCount], extra_pitch);
       if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Few channels are read straight from copied lines.
+TEST(Conv, FewChannels) {
+  int turn = 0;
+  for (int64_t channels : {1, 2, 3, 4, 5}) {
+    for (int64_t kernel : {1, 3, 5, 7}) {
+      for (int64_t stride : {1, 2, 4}) {
+        ConvArgs args;
+        args.batch = 1 + turn % 2;
+        args.channels = channels;
+        args.filters = std::vector<int64_t>{8, 16, 24, 32, 70}[turn % 5];
+        for (int axis : {1, 2}) {
+          args.in[axis] = 31 + turn % 13 + axis * 20;
+          args.kernel[axis] = kernel;
+          args.stride[axis] = stride;
+          args.dilation[axis] = axis == 1 ? 1 + turn % 2 : 1;
+          args.pad[axis] = turn % 4 == 3 ? -1 : turn % (kernel + 1);
+          args.out[axis] = output_size(args.in[axis], kernel, stride, args.dilation[axis], 2 * args.pad[axis] + 1);
+        }
+        check_conv(args, kEpilogues[turn % kEpilogueCount], turn % 3);
+        if (HasFatalFailure()) return;
+        ++turn;
+      }
     }
   }
 }
@@ -410,7 +468,7 @@ TEST(Conv, RandomShapesOfThreeDimensions) {
       args.out[axis] = output_size(args.in[axis], args.kernel[axis], args.stride[axis], args.dilation[axis],
                                    args.pad[axis] + pick(0, 2));
     }
-    check_conv(args, kEpilogues[random_engine()() % 6], turn % 3);
+    check_conv(args, kEpilogues[random_engine()() % kEpilogueCount], turn % 3);
     if (HasFatalFailure()) return;
   }
 }
@@ -430,7 +488,7 @@ TEST(ConvTranspose, RandomShapes) {
       args.pad[axis] = pick(0, std::min<int64_t>(3, full - 1));
       args.out[axis] = std::max<int64_t>(1, full - args.pad[axis] - pick(0, 2)) + pick(0, args.stride[axis] - 1);
     }
-    check_conv(args, kEpilogues[random_engine()() % 6], turn % 3, true);
+    check_conv(args, kEpilogues[random_engine()() % kEpilogueCount], turn % 3, true);
     if (HasFatalFailure()) return;
   }
 }

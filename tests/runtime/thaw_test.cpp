@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -120,6 +121,24 @@ Message sliced_model() {
               weights("w4", {4, 3, 2, 2}), weights("w5", {3, 4, 1, 1})}}));
 }
 
+// A block with an expansion, a depthwise convolution, a projection, and their activations.
+Message block_model() {
+  auto weights = [](const char* name, std::vector<int64_t> dims) {
+    size_t count = 1;
+    for (int64_t dim : dims) count *= static_cast<size_t>(dim);
+    return tensor_of(name, DType::kFloat32, dims, random_numbers(count));
+  };
+  const std::vector<int64_t> ones(4, 1);
+  return model(graph({{node("Conv", {"x", "w1", "b1"}, {"a"}), node("Relu", {"a"}, {"b"}),
+                       node("Conv", {"b", "w2"}, {"c"}, {attribute("group", int64_t{21}), attribute("pads", ones)}),
+                       node("HardSwish", {"c"}, {"d"}), node("Conv", {"d", "w3", "b3"}, {"e"}),
+                       node("Add", {"e", "x"}, {"f"}), node("Relu", {"f"}, {"g"})},
+                      {value("x", {"N", 4, 9, 8})},
+                      {any_shape("g")},
+                      {weights("w1", {21, 4, 1, 1}), weights("b1", {21}), weights("w2", {21, 1, 3, 3}),
+                       weights("w3", {4, 21, 1, 1}), weights("b3", {4})}}));
+}
+
 std::vector<Tensor> outputs_of(const std::shared_ptr<const Plan>& plan) {
   auto session = Session::create(plan);
   EXPECT_TRUE(session) << session.error().message;
@@ -138,12 +157,34 @@ std::shared_ptr<const Plan> rebuilt(const Plan& plan, const CompileOptions& opti
   return *loaded;
 }
 
+TEST(Thaw, InvertedResidualsAreUnpacked) {
+  CompileOptions options, apart;
+  options.isa = apart.isa = std::min(static_cast<int>(cpu::active_isa()), static_cast<int>(cpu::Isa::kAvx512));
+  apart.disabled_passes = {"fuse_inverted_residual"};
+  auto plan = *build(block_model().bytes(), options), other = *build(block_model().bytes(), apart);
+  auto is_block = [](const PlanStep& step) { return step.kernel == "inverted_residual"; };
+  EXPECT_EQ(std::count_if(plan->graph.steps.begin(), plan->graph.steps.end(), is_block), 1);
+  EXPECT_EQ(std::count_if(other->graph.steps.begin(), other->graph.steps.end(), is_block), 0);
+  for (const Graph graph = *thaw(*plan); const auto& node : graph.nodes()) {
+    if (node->op != "hussar.InvertedResidual") continue;
+    expect_unpacked(*node);
+    const Shape shapes[] = {{21, 1, 3, 3}, {21, 4, 1, 1}, {4, 21, 1, 1}};
+    for (size_t i = 0; i < 3; ++i) {
+      const Tensor& filter = *node->inputs[2 * i + 1]->constant;
+      ASSERT_EQ(filter.shape(), shapes[i]);
+      auto expected = random_numbers(static_cast<size_t>(filter.elements()));
+      EXPECT_EQ(std::memcmp(filter.raw(), expected.data(), filter.bytes()), 0) << i;
+    }
+  }
+  EXPECT_EQ(std::memcmp(outputs_of(plan)[0].raw(), outputs_of(other)[0].raw(), outputs_of(plan)[0].bytes()), 0);
+}
+
 TEST(Thaw, RebuiltPlansComputeTheSame) {
   CompileOptions options, scalar;
   options.threads = scalar.threads = 1;
   options.isa = std::min(static_cast<int>(cpu::active_isa()), static_cast<int>(cpu::Isa::kAvx512));
   scalar.isa = 0;
-  for (const Message& message : {dense_model(), conv_model(), control_model(), sliced_model()}) {
+  for (const Message& message : {dense_model(), conv_model(), control_model(), sliced_model(), block_model()}) {
     auto first = *build(message.bytes(), options);
     auto second = rebuilt(*first, options), third = rebuilt(*second, options), other = rebuilt(*first, scalar);
     ASSERT_EQ(first->graph.steps.size(), second->graph.steps.size());

@@ -52,6 +52,19 @@ double conv_cost(const Target& target, double flops, double serial, int64_t filt
          static_cast<double>(filter_floats) * sizeof(float) / rates.filter_bytes;
 }
 
+double tile_conv_cost(const Target& target, double flops, int64_t group, int64_t filters, int64_t k) {
+  const double panels = static_cast<double>(panel_count(filters));
+  // A group smaller than a panel wastes the rest of it.
+  const double waste = panels * kPanelColumns / static_cast<double>(filters);
+  // The windows are gathered in the time of a third of a panel; a register tile starts and ends in that of 12 k.
+  const double extra = (1 + 0.35 / panels) * (1 + 12 / static_cast<double>(k));
+  return conv_cost(target, flops * waste * extra, 0, group * panel_floats(k, filters));
+}
+
+double depthwise_cost(const Target& target, double flops) {
+  return flops / (conv_rates(target).flops * 0.5) / share_count(4 * flops, target.threads);
+}
+
 void remember_kernel_shape(Node& node, const Shape& filter) {
   node.attributes.set("kernel_shape", Ints(filter.begin() + 2, filter.end()));
   node.attributes.set("hussar_channels", filter[1]);

@@ -19,6 +19,12 @@ double conv_flops(const Problem& problem);
 // reading the packed weights from memory takes beyond the time that this hides.
 double conv_cost(const Target& target, double flops, double serial, int64_t filter_floats);
 
+// The same for the register tiles of a convolution in `group` groups whose sums run over k.
+double tile_conv_cost(const Target& target, double flops, int64_t group, int64_t filters, int64_t k);
+
+// Predicted microseconds of a depthwise convolution, without what a step costs anyway.
+double depthwise_cost(const Target& target, double flops);
+
 // Packed weights no longer tell the kernel's size: it is kept in the attributes kernel_shape and hussar_channels
 // (channels per group).
 void remember_kernel_shape(Node& node, const Shape& filter);

@@ -37,7 +37,7 @@ bool narrow(const ProgramStep& step, EpilogueState& state) {
 
 }  // namespace
 
-Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueState& state) {
+Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueState& state, bool knows_hard_swish) {
   state = EpilogueState{};
   state.bias = bias_input;
   const PlanStep& step = prepare.step;
@@ -70,6 +70,11 @@ Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueStat
   if (state.bias < 0) state.bias = added(Cover::kColumn);
   state.residual = added(Cover::kFull);
   while (next < program.step_count && is_plain(program.steps[next]) && narrow(program.steps[next], state)) ++next;
+  if (knows_hard_swish && next + 1 == program.step_count && is_plain(program.steps[next]) &&
+      program.steps[next].op == ProgramOp::kHardSwish) {
+    state.hard_swish = true;
+    ++next;
+  }
   if (next < program.step_count) {
     state.bias = bias_input;
     state.residual = -1;
@@ -90,6 +95,7 @@ Epilogue make_epilogue(const Run& run, const EpilogueState& state, ProgramOperan
   }
   epilogue.low = state.low;
   epilogue.high = state.high;
+  epilogue.hard_swish = state.hard_swish;
   if (!state.runs_program) return epilogue;
   epilogue.program = &*run.step.program;
   epilogue.operands = operands;

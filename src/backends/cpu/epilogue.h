@@ -11,13 +11,16 @@ struct EpilogueState {
   int32_t bias = -1;      // per-column operand that is added first
   int32_t residual = -1;  // full operand that is added next
   float low = -INFINITY, high = INFINITY;
+  bool hard_swish = false;
   bool runs_program = false;  // the rest does not fit the fast path: run the whole program
   int64_t row_strides[kProgramOperands] = {};
   uint8_t column_strides[kProgramOperands] = {};
 };
 
-// bias_input: an input of the step that is a bias of its own (Conv's third), or -1.
-Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueState& state);
+// bias_input: an input of the step that is a bias of its own (Conv's third), or -1. knows_hard_swish: the kernel heeds
+// Epilogue::hard_swish, which stays false otherwise.
+Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueState& state,
+                        bool knows_hard_swish = false);
 
 // Fills the epilogue for one run; `operands` has room for kProgramOperands entries and must outlive it.
 Epilogue make_epilogue(const Run& run, const EpilogueState& state, ProgramOperand* operands);

@@ -135,11 +135,16 @@ Result<std::vector<Tensor>> evaluate_fused(const Node& node, const OpDef& op, st
   HUSSAR_CHECK(own <= inputs.size(), ErrorCode::kInvalidModel, "{}: malformed fused program", describe(node));
   std::vector<Tensor> own_inputs(inputs.begin(), inputs.begin() + static_cast<std::ptrdiff_t>(own));
   while (!own_inputs.empty() && !own_inputs.back().valid()) own_inputs.pop_back();
-  EvalContext context(node, std::move(own_inputs), std::move(outputs), std::move(run_body));
-  HUSSAR_TRY(op.evaluate(context));
-  if (context.output().dtype() != DType::kFloat32) return context.fail("fused programs work on float32");
-  Tensor start = context.output().clone();
-  EvalContext fused(node, std::move(inputs), std::move(context.outputs()), nullptr);
+  if (op.evaluate == nullptr) {
+    outputs = HUSSAR_TRY(evaluate_composite(node, op, std::move(own_inputs)));
+  } else {
+    EvalContext context(node, std::move(own_inputs), std::move(outputs), std::move(run_body));
+    HUSSAR_TRY(op.evaluate(context));
+    outputs = std::move(context.outputs());
+  }
+  EvalContext fused(node, std::move(inputs), std::move(outputs), nullptr);
+  if (fused.output().dtype() != DType::kFloat32) return fused.fail("fused programs work on float32");
+  Tensor start = fused.output().clone();
   HUSSAR_TRY(evaluate_program(fused, start.data<float>()));
   return std::move(fused.outputs());
 }
@@ -158,7 +163,11 @@ Result<std::vector<Tensor>> evaluate_node(const Node& node, std::vector<Tensor> 
     HUSSAR_CHECK(!input.valid() || dtype_size(input.dtype()) > 0, ErrorCode::kInvalidModel,
                  "{}: Hussar does not compute with {} tensors", describe(node), dtype_name(input.dtype()));
   }
-  if (op->evaluate == nullptr) return evaluate_composite(node, *op, std::move(inputs));
+  const bool fused = node.program && node.op != kPointwise;
+  if (op->evaluate == nullptr) {
+    if (fused) return evaluate_fused(node, *op, std::move(inputs), {}, nullptr);
+    return evaluate_composite(node, *op, std::move(inputs));
+  }
   if (outputs.empty() && !node.outputs.empty()) outputs = HUSSAR_TRY(allocate_outputs(node, inputs));
   if (!run_body) {
     run_body = [&node](std::string_view name, std::vector<Tensor> arguments) -> Result<std::vector<Tensor>> {
@@ -167,7 +176,7 @@ Result<std::vector<Tensor>> evaluate_node(const Node& node, std::vector<Tensor> 
       return evaluate_graph(*body, std::move(arguments));
     };
   }
-  if (node.program && node.op != kPointwise) {
+  if (fused) {
     return evaluate_fused(node, *op, std::move(inputs), std::move(outputs), std::move(run_body));
   }
   EvalContext context(node, std::move(inputs), std::move(outputs), std::move(run_body));

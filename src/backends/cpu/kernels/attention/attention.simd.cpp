@@ -51,7 +51,7 @@ void multiply(const float* a, int rows, const float* b, int64_t panel_stride, in
     while (step > panels - panel) step /= 2;
     float* const target = c + panel * 16;
     const TileOutput out = {target, pitch, kZeros, adds ? target : nullptr, pitch, -INFINITY, INFINITY, step * 16};
-    tile_kernel(rows, step)(a, b + panel * panel_stride, panel_stride, k, out);
+    tile_kernel(rows, step, step * 16)(a, b + panel * panel_stride, panel_stride, k, out);
     panel += step;
   }
 }

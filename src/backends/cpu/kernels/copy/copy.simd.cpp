@@ -1,6 +1,8 @@
 // Runs, fills, tiled transposes and element loops.
 #include "backends/cpu/kernels/copy/copy.h"
 
+#include <xmmintrin.h>
+
 #include "backends/cpu/simd/vec.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
@@ -137,10 +139,34 @@ HUSSAR_INLINE void transpose_rest(const char* in, int64_t row_in, char* out, int
   }
 }
 
+// Three planes of 4-byte elements to pixels that lie end to end, four at a time: three stores of 16 bytes, each of
+// which spoils the next pixel before that is written, and one of 12. Returns the columns done.
+HUSSAR_INLINE int64_t interleave_3(const char* in, int64_t row_in, char* out, int64_t columns) {
+  int64_t c = 0;
+  for (; c + 4 <= columns; c += 4) {
+    __m128 v0 = _mm_loadu_ps(reinterpret_cast<const float*>(in + c * 4));
+    __m128 v1 = _mm_loadu_ps(reinterpret_cast<const float*>(in + row_in + c * 4));
+    __m128 v2 = _mm_loadu_ps(reinterpret_cast<const float*>(in + 2 * row_in + c * 4));
+    __m128 v3 = v2;
+    _MM_TRANSPOSE4_PS(v0, v1, v2, v3);
+    auto* to = reinterpret_cast<float*>(out + c * 12);
+    _mm_storeu_ps(to, v0);
+    _mm_storeu_ps(to + 3, v1);
+    _mm_storeu_ps(to + 6, v2);
+    _mm_storel_pi(reinterpret_cast<__m64*>(to + 9), v3);
+    _mm_store_ss(to + 11, _mm_movehl_ps(v3, v3));
+  }
+  return c;
+}
+
 // A block of at most kTransposeColumns columns.
 template <class T>
 void transpose(const char* in, int64_t row_in, char* out, int64_t column_out, int64_t rows, int64_t columns) {
   constexpr int64_t kSize = sizeof(T);
+  if (kSize == 4 && rows == 3 && column_out == 12) {
+    const int64_t done = interleave_3(in, row_in, out, columns);
+    return transpose_rest<T>(in + done * kSize, row_in, out + done * column_out, column_out, rows, columns - done);
+  }
   int64_t row = 0;
   for (; row + 16 <= rows && columns == kTransposeColumns; row += 16) {
     const char* from = in + row * row_in;

@@ -23,7 +23,7 @@ Refusal supports(const Problem& problem) {
   return check_epilogue(problem);
 }
 
-double cost(const Problem& problem) { return 1 + conv_flops(problem) / (1.5e4 * problem.target.threads); }
+double cost(const Problem& problem) { return 1 + depthwise_cost(problem.target, conv_flops(problem)); }
 
 Status pack(Packing& packing) {
   const Tensor& filter = *packing.node.inputs[1]->constant;
@@ -42,7 +42,7 @@ Status prepare(Prepare& prepare) {
   state = State{};
   ConvArgs conv;
   HUSSAR_TRY(fill_conv_args(prepare, true, conv));
-  HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
+  HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue, true));
   DepthwiseArgs& args = state.args;
   args.batch = conv.batch;
   args.channels = conv.groups;

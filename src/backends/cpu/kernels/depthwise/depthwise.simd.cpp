@@ -2,6 +2,7 @@
 // over all taps.
 #include "backends/cpu/kernels/depthwise/depthwise.h"
 
+#include "backends/cpu/kernels/depthwise/interior.h"
 #include "backends/cpu/kernels/pointwise/program.h"
 #include "backends/cpu/simd/taps.h"
 #include "backends/cpu/simd/vec.h"
@@ -13,6 +14,15 @@ namespace {
 constexpr int kSums = 8;
 // With a program, this many channels of a patch at a time pass through a buffer (8 pixels x 64 floats).
 constexpr int64_t kBufferChannels = 64;
+// Input floats of the rows that one vector of channels after the other passes over: they stay in the L2 cache, and what
+// a program finishes in the L1 cache.
+constexpr int64_t kInteriorBlock = 64 * 1024;
+constexpr int64_t kProgramBlock = 8 * 1024;
+
+struct Range {
+  int64_t begin;
+  int64_t end;
+};
 
 // Up to 8 output pixels of one row that see the same taps. Pointers are at channel 0.
 struct Patch {
@@ -32,6 +42,7 @@ struct Patch {
   int64_t output_pitch;
   float low;
   float high;
+  bool hard_swish;  // after the bounds
 };
 
 // kWhole: all lanes are channels; otherwise kVecs is 1 and the first `lanes` are.
@@ -114,6 +125,7 @@ HUSSAR_INLINE void run_vectors(const Patch& patch, int64_t channel, int lanes) {
         y = y + load_channels<kWhole>(patch.residual + x * patch.residual_pitch + at, lanes);
       }
       y = clamp(y, low, high);
+      if (patch.hard_swish) y = hard_swish(y);
       float* out = patch.output + x * patch.output_pitch + at;
       if constexpr (kWhole) {
         store(out, y);
@@ -197,6 +209,7 @@ void run_pixels(const Row& row, int64_t x, int pixels, Taps taps_x, Taps taps_y)
   patch.output_pitch = args.output_pitch;
   patch.low = epilogue.low;
   patch.high = epilogue.high;
+  patch.hard_swish = epilogue.hard_swish;
   if (epilogue.program == nullptr) return run_patch(patch, pixels, row.channels);
   alignas(64) float buffer[kSums * kBufferChannels];
   for (int64_t channel = 0; channel < row.channels; channel += kBufferChannels) {
@@ -216,23 +229,91 @@ void run_pixels(const Row& row, int64_t x, int pixels, Taps taps_x, Taps taps_y)
   }
 }
 
-void run_row(const Row& row) {
+// The columns [begin, end) of a row.
+void run_columns(const Row& row, int64_t begin, int64_t end) {
   const DepthwiseArgs& args = *row.args;
   const int64_t in_y = row.row % args.out[0] * args.stride[0] - args.pad[0];
   const Taps taps_y = taps_inside(in_y, args.in[0], args.kernel[0], args.dilation[0]);
-  for (int64_t x = 0; x < args.out[1];) {
+  for (int64_t x = begin; x < end;) {
     const int64_t in_x = x * args.stride[1] - args.pad[1];
     const Taps taps_x = taps_inside(in_x, args.in[1], args.kernel[1], args.dilation[1]);
     int pixels = 1;
     if (taps_x.low == 0 && taps_x.high == args.kernel[1]) {
       const int64_t reach = (args.kernel[1] - 1) * args.dilation[1];
-      while (pixels < kSums && x + 2 * pixels <= args.out[1] &&
-             in_x + (2 * pixels - 1) * args.stride[1] + reach < args.in[1]) {
+      while (pixels < kSums && x + 2 * pixels <= end && in_x + (2 * pixels - 1) * args.stride[1] + reach < args.in[1]) {
         pixels *= 2;
       }
     }
     run_pixels(row, x, pixels, taps_x, taps_y);
     x += pixels;
+  }
+}
+
+// The output positions [begin, end) of one axis whose windows lie inside the input.
+Range inside_of(const DepthwiseArgs& args, int axis) {
+  const int64_t reach = (args.kernel[axis] - 1) * args.dilation[axis], stride = args.stride[axis];
+  const int64_t begin = args.pad[axis] > 0 ? (args.pad[axis] + stride - 1) / stride : 0;
+  const int64_t room = args.in[axis] - 1 - reach + args.pad[axis];
+  const int64_t end = room < 0 ? 0 : room / stride + 1;
+  const int64_t last = end < args.out[axis] ? end : args.out[axis];
+  return {begin < last ? begin : last, last};
+}
+
+// Some channels of the output pixels rows x columns of one image, whose windows lie inside.
+void run_interior(const DepthwiseArgs& args, InteriorFunction function, const Row& first, int64_t rows, Range columns) {
+  const Epilogue& epilogue = args.epilogue;
+  const int64_t image = first.row / args.out[0], y = first.row % args.out[0];
+  const int64_t in_y = y * args.stride[0] - args.pad[0], in_x = columns.begin * args.stride[1] - args.pad[1];
+  const int64_t out_pixel = first.row * args.out[1] + columns.begin;
+  InteriorBlock block;
+  block.input_column = args.input_pitch;
+  block.input_row = args.in[1] * args.input_pitch;
+  block.input = args.input + ((image * args.in[0] + in_y) * args.in[1] + in_x) * args.input_pitch + first.first;
+  block.stride_y = args.stride[0];
+  block.weights_panel = args.kernel[0] * args.kernel[1] * kPanelColumns;
+  block.weights = args.weights + first.first / kPanelColumns * block.weights_panel;
+  block.bias = epilogue.bias != nullptr ? epilogue.bias + first.first : nullptr;
+  block.low = epilogue.low;
+  block.high = epilogue.high;
+  block.hard_swish = epilogue.hard_swish;
+  block.output_column = args.output_pitch;
+  block.output_row = args.out[1] * args.output_pitch;
+  block.output = args.output + out_pixel * args.output_pitch + first.first;
+  block.rows = rows;
+  block.columns = columns.end - columns.begin;
+  block.channels = first.channels;
+  function(block);
+  if (epilogue.program == nullptr) return;
+  for (int64_t row = 0; row < rows; ++row) {
+    float* line = block.output + row * block.output_row;
+    program_table.run(*epilogue.program, epilogue.operands,
+                      {line, line, args.output_pitch, args.output_pitch, out_pixel + row * args.out[1], first.first,
+                       block.columns, first.channels});
+  }
+}
+
+// Rows [begin, end) of batch * out height, some channels.
+void run_rows(const DepthwiseArgs& args, Range rows, int64_t first, int64_t channels) {
+  const bool dense = args.dilation[0] == 1 && args.dilation[1] == 1 && args.epilogue.residual == nullptr;
+  const InteriorFunction function = dense ? interior_function(args.kernel[0], args.kernel[1], args.stride[1]) : nullptr;
+  const Range inside_y = inside_of(args, 0), inside_x = inside_of(args, 1);
+  const int64_t row_floats = args.in[1] * channels * args.stride[0];
+  const int64_t fit = (args.epilogue.program != nullptr ? kProgramBlock : kInteriorBlock) / (row_floats + 1);
+  for (int64_t row = rows.begin; row < rows.end;) {
+    const int64_t y = row % args.out[0];
+    if (function == nullptr || y < inside_y.begin || y >= inside_y.end || inside_x.begin >= inside_x.end) {
+      run_columns({&args, row, first, channels}, 0, args.out[1]);
+      ++row;
+      continue;
+    }
+    int64_t count = inside_y.end - y < rows.end - row ? inside_y.end - y : rows.end - row;
+    if (count > fit) count = fit < 1 ? 1 : fit;
+    run_interior(args, function, {&args, row, first, channels}, count, inside_x);
+    for (int64_t i = row; i < row + count; ++i) {
+      run_columns({&args, i, first, channels}, 0, inside_x.begin);
+      run_columns({&args, i, first, channels}, inside_x.end, args.out[1]);
+    }
+    row += count;
   }
 }
 
@@ -251,12 +332,10 @@ void run_conv(const DepthwiseArgs& args, Share share) {
   }
   if (share.index >= row_parts * block_parts) return;
   const int64_t row_part = share.index / block_parts, block_part = share.index % block_parts;
-  // All channels of a patch before the next patch: input and output are walked in the order of memory.
   const int64_t first = blocks * block_part / block_parts * 16;
   const int64_t end = blocks * (block_part + 1) / block_parts * 16;
-  for (int64_t row = rows * row_part / row_parts; row < rows * (row_part + 1) / row_parts; ++row) {
-    run_row({&args, row, first, (end < args.channels ? end : args.channels) - first});
-  }
+  const Range mine = {rows * row_part / row_parts, rows * (row_part + 1) / row_parts};
+  run_rows(args, mine, first, (end < args.channels ? end : args.channels) - first);
 }
 
 }  // namespace

@@ -147,6 +147,6 @@ constexpr Kernels kKernels = make_kernels();
 
 }  // namespace
 
-HalfTileKernel HalfTiles::kernel(int rows, int panels) { return kKernels.of[rows][__builtin_ctz(panels)]; }
+HalfTileKernel HalfTiles::kernel(int rows, int panels, int) { return kKernels.of[rows][__builtin_ctz(panels)]; }
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

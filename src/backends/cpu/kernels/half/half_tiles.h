@@ -20,7 +20,8 @@ struct HalfTiles {
   static constexpr int64_t kBlock = kHalfBlock;
   static constexpr int most_panels(int rows) { return rows <= 3 ? 4 : rows <= 6 ? 2 : 1; }
   static int64_t panel_elements(int64_t k) { return half_panel_elements(k); }
-  static HalfTileKernel kernel(int rows, int panels);
+  static HalfTileKernel kernel(int rows, int panels, int columns);
+  static constexpr bool kPrefetch = false;
 };
 static_assert(HalfTiles::kRows <= kTileRowsLimit);
 

@@ -60,7 +60,7 @@ HUSSAR_INLINE Vec apply(ProgramOp op, Vec a, Vec b, float p0, float p1) {
     case ProgramOp::kCelu: return select(zero < a, a, scaled_expm1(a / set(p0), p0));
     case ProgramOp::kSigmoid: return sigmoid(a);
     case ProgramOp::kHardSigmoid: return clamp(fma(a, set(p0), set(p1)), zero, one);
-    case ProgramOp::kHardSwish: return a * clamp(fma(a, set(1.0f / 6.0f), set(0.5f)), zero, one);
+    case ProgramOp::kHardSwish: return hard_swish(a);
     case ProgramOp::kSilu: return silu(a);
     case ProgramOp::kTanh: return tanh(a);
     case ProgramOp::kGeluErf: return gelu_erf(a);

@@ -7,6 +7,7 @@
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 
 void run_conv(const ConvArgs& args, Share share, void* scratch) {
+  if (takes_lines(args)) return run_conv_lines(args, share, scratch);
   const int64_t k = args.kernel[0] * args.kernel[1] * args.kernel[2] * args.channels;
   const int64_t rows = args.batch * args.out[0] * args.out[1] * args.out[2];
   const Work work = share_of_work(args.groups, rows, panel_count(args.filters), share);
@@ -22,7 +23,9 @@ void run_conv(const ConvArgs& args, Share share, void* scratch) {
                              0,
                              group * args.filters,
                              1,
-                             &args.epilogue};
+                             &args.epilogue,
+                             args.output_line_gap != 0 ? args.out[2] : 0,
+                             args.output_line_gap};
     const float* input = args.input + group * args.channels;
     if (pointwise) {
       run_product(product, work.rows, work.panels, PackRows{input, args.input_pitch, k}, memory);

@@ -27,12 +27,7 @@ double cost(const Problem& problem) {
   const Shape& filter = problem.input(1)->constant->shape();
   const int64_t group = std::max<int64_t>(problem.node.attributes.get_int("group", 1), 1);
   const int64_t filters = filter[0] / group, k = filter.elements(1, filter.rank());
-  const double panels = static_cast<double>(panel_count(filters));
-  // A group smaller than a panel wastes the rest of it.
-  const double waste = panels * kPanelColumns / static_cast<double>(filters);
-  // The windows are gathered in the time of a third of a panel; a register tile starts and ends in that of 12 k.
-  const double extra = (1 + 0.35 / panels) * (1 + 12 / static_cast<double>(k));
-  return conv_cost(problem.target, conv_flops(problem) * waste * extra, 0, group * panel_floats(k, filters));
+  return tile_conv_cost(problem.target, conv_flops(problem), group, filters, k);
 }
 
 Status pack(Packing& packing) {
@@ -53,7 +48,7 @@ Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<State>();
   state = State{};
   HUSSAR_TRY(fill_conv_args(prepare, false, state.args));
-  HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
+  HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue, true));
   const ConvArgs& args = state.args;
   int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
   int64_t pixels = args.batch * args.out[0] * args.out[1] * args.out[2];

@@ -87,7 +87,7 @@ Status prepare(Prepare& prepare) {
   auto& state = prepare.state_as<State>();
   state = State{};
   HUSSAR_TRY(fill_conv_args(prepare, false, state.args));
-  HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
+  HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue, true));
   const ConvArgs& args = state.args;
   HUSSAR_CHECK(has_few_phases({std::begin(args.stride), std::end(args.stride)}), ErrorCode::kPlanIncompatible,
                "step '{}': malformed convolution attributes", prepare.step.name);

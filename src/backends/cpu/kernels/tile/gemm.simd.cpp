@@ -94,7 +94,9 @@ void run_gemm(const GemmArgs& original, Share share, void* scratch) {
                              item * args.m,
                              0,
                              1,
-                             &args.epilogue};
+                             &args.epilogue,
+                             args.c_line_rows,
+                             args.c_line_gap};
     const float* a = args.a + item * args.a_batch_stride;
     if (args.a_column_stride == 1) {
       run_product(product, work.rows, work.panels, PackRows{a, args.a_row_stride, args.k}, memory);

@@ -170,7 +170,7 @@ Status prepare(Prepare& prepare) {
     state.batch = 1;
     state.batch_dims = 0;
   }
-  HUSSAR_TRY(prepare_epilogue(prepare, -1, state.epilogue));
+  HUSSAR_TRY(prepare_epilogue(prepare, -1, state.epilogue, true));
   double flops = 2.0 * static_cast<double>(state.batch * state.m * state.n) * static_cast<double>(state.k);
   state.shares = share_count(flops, prepare.threads);
   state.scratch_per_share = tile_scratch_bytes(state.k);

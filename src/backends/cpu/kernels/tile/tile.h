@@ -18,8 +18,9 @@
 
 namespace hussar::cpu {
 
-// y = min(max(sum + bias[column] + residual[row][column], low), high), then the program on y if there is one.
-// NaN stays NaN. Rows and columns of residual and operands count over the whole output (see each function).
+// y = min(max(sum + bias[column] + residual[row][column], low), high), then hard_swish(y) if wanted, then the program
+// on y if there is one. NaN stays NaN. Rows and columns of residual and operands count over the whole output (see each
+// function).
 struct Epilogue {
   const float* bias = nullptr;
   const float* residual = nullptr;  // may be the output itself, with the same pitch
@@ -28,6 +29,7 @@ struct Epilogue {
   float high = INFINITY;
   const Program* program = nullptr;
   const ProgramOperand* operands = nullptr;
+  bool hard_swish = false;
 };
 
 // C[i] (m x n) = epilogue(A[i] (m x k) x B[i] (k x n)) for i < batch. The epilogue's row is i * m + row.
@@ -43,6 +45,9 @@ struct GemmArgs {
   float* c = nullptr;
   int64_t c_batch_stride = 0;
   int64_t c_row_stride = 0;
+  // If not 0: behind every c_line_rows rows of C lie c_line_gap more floats. For a batch of 1.
+  int64_t c_line_rows = 0;
+  int64_t c_line_gap = 0;
   Epilogue epilogue;
 };
 
@@ -79,6 +84,7 @@ struct ConvArgs {
   const float* filter = nullptr;
   float* output = nullptr;
   int64_t output_pitch = 0;
+  int64_t output_line_gap = 0;  // floats behind every line of the output, in `conv` without depth
   Epilogue epilogue;
 };
 

@@ -65,6 +65,11 @@ struct ProductOf {
   int64_t column;
   int64_t row_step;
   const Epilogue* epilogue;
+  // If not 0: behind every line_rows rows of C lie line_gap more floats.
+  int64_t line_rows = 0;
+  int64_t line_gap = 0;
+
+  int64_t offset(int64_t r) const { return r * c_pitch + (line_rows > 0 ? r / line_rows * line_gap : 0); }
 };
 using Product = ProductOf<float>;
 
@@ -80,7 +85,9 @@ struct FloatTiles {
   static constexpr int64_t kBlock = kBlockFloats;
   static constexpr int most_panels(int rows) { return max_panels(rows); }
   static int64_t panel_elements(int64_t k) { return k * kPanelColumns; }
-  static TileKernel kernel(int rows, int panels) { return tile_kernel(rows, panels); }
+  static TileKernel kernel(int rows, int panels, int columns) { return tile_kernel(rows, panels, columns); }
+  // The kernels prefetch what TileOutput names.
+  static constexpr bool kPrefetch = true;
 };
 
 // The epilogue's program on a tile whose first row is `row` of the product.
@@ -96,10 +103,20 @@ void run_program(const ProductOf<Element>& product, int64_t row, const ProgramBl
   program_table.run(program, operands, block);
 }
 
-// Runs the tile at `row` (rows of it) and `panel` (panels of them); a is its packed rows.
-template <class Tiles>
-void run_tile(const ProductOf<typename Tiles::Element>& product, const typename Tiles::Element* a, int64_t row,
-              int rows, int64_t panel, int panels) {
+// Panels that more tiles use than that are paid for by their work.
+constexpr int64_t kFewTiles = 16;
+
+// What a tile prefetches per 16 k, from `data` on.
+struct Ahead {
+  const float* data = nullptr;
+  int lines = 0;
+};
+
+// Computes and finishes the tile at `row` (rows of it) and `panel` (panels of them): compute(out) writes it, with the
+// part of the epilogue that TileOutput tells.
+template <class Tiles = FloatTiles, class Compute>
+HUSSAR_INLINE void emit_tile(const ProductOf<typename Tiles::Element>& product, int64_t row, int rows, int64_t panel,
+                             int panels, Ahead ahead, Compute&& compute) {
   constexpr int kMostColumns = 8 * Tiles::kColumns;
   alignas(64) static constexpr float kZeros[kMostColumns] = {};
   const Epilogue& epilogue = *product.epilogue;
@@ -107,11 +124,14 @@ void run_tile(const ProductOf<typename Tiles::Element>& product, const typename 
   const int width = panels * static_cast<int>(Tiles::kColumns);
   const int columns = static_cast<int>(product.n - first < width ? product.n - first : width);
   TileOutput out;
-  out.c = product.c + row * product.c_pitch + first;
+  out.c = product.c + product.offset(row) + first;
   out.c_pitch = product.c_pitch;
   out.low = epilogue.low;
   out.high = epilogue.high;
+  out.hard_swish = epilogue.hard_swish;
   out.columns = columns;
+  out.ahead = ahead.data;
+  out.ahead_lines = ahead.lines;
   out.residual = nullptr;
   out.residual_pitch = epilogue.residual_pitch * product.row_step;
   if (epilogue.residual != nullptr) {
@@ -127,16 +147,36 @@ void run_tile(const ProductOf<typename Tiles::Element>& product, const typename 
       out.bias = padded_bias;
     }
   }
-  const auto kernel = Tiles::kernel(rows, panels);
-  const int64_t panel_stride = Tiles::panel_elements(product.k);
-  const auto* const b = product.b + panel * panel_stride;
-  if (epilogue.program == nullptr) return kernel(a, b, panel_stride, product.k, out);
+  const bool broken = product.line_rows > 0 && row % product.line_rows + rows > product.line_rows;
+  if (epilogue.program == nullptr && !broken) return compute(out);
   alignas(64) float buffer[Tiles::kMostFloats];
   float* const c = out.c;
   out.c = buffer;
   out.c_pitch = width;
-  kernel(a, b, panel_stride, product.k, out);
-  run_program(product, row, {buffer, c, width, product.c_pitch, 0, product.column + first, rows, columns});
+  compute(out);
+  const int64_t column = product.column + first;
+  if (!broken) {
+    return run_program(product, row, {buffer, c, width, product.c_pitch, 0, column, rows, columns});
+  }
+  if (epilogue.program != nullptr) {
+    run_program(product, row, {buffer, buffer, width, width, 0, column, rows, columns});
+  }
+  for (int r = 0; r < rows; ++r) {
+    float* const target = product.c + product.offset(row + r) + first;
+    for (int i = 0; i < columns; i += kLanes) {
+      store_up_to(target + i, load_up_to(buffer + r * width + i, columns - i), columns - i);
+    }
+  }
+}
+
+// The tile whose packed rows are a.
+template <class Tiles>
+void run_tile(const ProductOf<typename Tiles::Element>& product, const typename Tiles::Element* a, int64_t row,
+              int rows, int64_t panel, int panels, Ahead ahead) {
+  emit_tile<Tiles>(product, row, rows, panel, panels, ahead, [&](const TileOutput& out) {
+    const int64_t panel_stride = Tiles::panel_elements(product.k);
+    Tiles::kernel(rows, panels, out.columns)(a, product.b + panel * panel_stride, panel_stride, product.k, out);
+  });
 }
 
 // Computes rows x panels of one product. pack(row, rows, dst) writes rows of A as [ceil(k / chunk)][rows][chunk].
@@ -164,9 +204,19 @@ void run_tiles(const ProductOf<typename Tiles::Element>& product, Range rows, Ra
       int step = widest;
       while (step > panels.end - panel) step /= 2;
       a = scratch;
+      // The tiles bring the next panels to the cache, in equal parts.
+      const int64_t count = block_tiles.end - block_tiles.begin, chunks = product.k / kTileChunk;
+      const int64_t next = panels.end - panel - step < step ? panels.end - panel - step : step;
+      const int64_t lines = next * kTileChunk;  // per 16 k
+      Ahead ahead;
+      if (Tiles::kPrefetch && count <= kFewTiles) ahead.lines = static_cast<int>((lines + count - 1) / count);
       for (int64_t tile = block_tiles.begin; tile < block_tiles.end; ++tile) {
         const Range r = part_of(total, tiles, tile);
-        run_tile<Tiles>(product, a, rows.begin + r.begin, static_cast<int>(r.end - r.begin), panel, step);
+        if constexpr (Tiles::kPrefetch) {
+          const int64_t line = (panel + step) * product.k + (tile - block_tiles.begin) * ahead.lines * chunks;
+          ahead.data = product.b + line * kPanelColumns;
+        }
+        run_tile<Tiles>(product, a, rows.begin + r.begin, static_cast<int>(r.end - r.begin), panel, step, ahead);
         a += (r.end - r.begin) * row_elements;
       }
       panel += step;

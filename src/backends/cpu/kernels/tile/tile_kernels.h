@@ -20,7 +20,8 @@ static_assert(kTileRows <= kTileRowsLimit);
 // The largest tile: 14 x 32 floats, also more than 3 x 128 and 6 x 64.
 constexpr int kTileFloats = 14 * 32;
 
-// Where a tile goes. bias holds panels * 16 floats; residual may be null; columns <= panels * 16 are stored.
+// Where a tile goes. bias holds panels * 16 floats; residual may be null; columns <= panels * 16 are stored. For every
+// 16 k, ahead_lines cache lines from `ahead` on are brought to the cache: a part of the panels that are used next.
 struct TileOutput {
   float* c;
   int64_t c_pitch;
@@ -30,12 +31,33 @@ struct TileOutput {
   float low;
   float high;
   int columns;
+  bool hard_swish = false;  // after the bounds
+  const float* ahead = nullptr;
+  int ahead_lines = 0;
 };
 
 // a: [ceil(k / 16)][rows][16], b: the first panel, the next ones panel_stride floats apart.
 using TileKernel = void (*)(const float* a, const float* b, int64_t panel_stride, int64_t k, const TileOutput& out);
 
-// panels is a power of two, at most max_panels(rows).
-TileKernel tile_kernel(int rows, int panels);
+// panels is a power of two, at most max_panels(rows). columns: how many of the panels' columns are wanted; where no
+// more than half of the last panel is, and half a vector costs less than a whole one, only that half is computed.
+TileKernel tile_kernel(int rows, int panels, int columns);
+
+// A tile of kTileRows rows whose A lies in lines, unpacked: element k of row r at
+// a[k / run * line_stride + r * step + k % run]. For the first convolution of a network, whose rows overlap.
+struct LineTile {
+  const float* a;
+  int64_t lines;
+  int64_t line_stride;
+  int64_t run;
+  const float* b;
+  int64_t panel_stride;
+};
+using LineKernel = void (*)(const LineTile& tile, const TileOutput& out);
+// Null where there is none for this step. panels is a power of two, at most max_panels(kTileRows).
+LineKernel line_kernel(int64_t step, int panels);
+
+// Finishes and stores sums [rows][width], of which out.columns are wanted.
+void store_rows(const float* sums, int rows, int width, const TileOutput& out);
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

@@ -1,6 +1,23 @@
 #include "backends/cpu/kernels/tile/tile_kernels.h"
 
+#include "backends/cpu/kernels/tile/half_tile.h"
+#include "backends/cpu/simd/math.h"
+
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
+
+void store_rows(const float* sums, int rows, int width, const TileOutput& out) {
+  const Vec low = set(out.low), high = set(out.high);
+  for (int r = 0; r < rows; ++r) {
+    for (int column = 0; column < out.columns; column += kLanes) {
+      const int left = out.columns - column;
+      Vec y = load_up_to(sums + r * width + column, left);
+      if (out.residual != nullptr) y = y + load_up_to(out.residual + r * out.residual_pitch + column, left);
+      y = clamp(y, low, high);
+      store_up_to(out.c + r * out.c_pitch + column, out.hard_swish ? hard_swish(y) : y, left);
+    }
+  }
+}
+
 namespace {
 
 // B comes from the L2 cache or beyond when it is used for the first time, in several streams at once. Asking for it so
@@ -47,19 +64,6 @@ HUSSAR_INLINE void multiply_add(const float* a, const float* b, int64_t panel_st
   }
 }
 
-// The last columns of a matrix: tile holds [rows][width], of which out.columns are wanted.
-void store_partial(const float* tile, int rows, int width, const TileOutput& out) {
-  const Vec low = set(out.low), high = set(out.high);
-  for (int r = 0; r < rows; ++r) {
-    for (int column = 0; column < out.columns; column += kLanes) {
-      const int left = out.columns - column;
-      Vec y = load_up_to(tile + r * width + column, left);
-      if (out.residual != nullptr) y = y + load_up_to(out.residual + r * out.residual_pitch + column, left);
-      store_up_to(out.c + r * out.c_pitch + column, clamp(y, low, high), left);
-    }
-  }
-}
-
 template <int kRows, int kVecs>
 HUSSAR_INLINE void store_tile(TileVec (&sum)[kRows][kVecs], const TileOutput& out) {
   if (out.columns != kVecs * kTileLanes) {
@@ -69,7 +73,7 @@ HUSSAR_INLINE void store_tile(TileVec (&sum)[kRows][kVecs], const TileOutput& ou
 #pragma GCC unroll 16
       for (int v = 0; v < kVecs; ++v) store(tile + (r * kVecs + v) * kTileLanes, sum[r][v]);
     }
-    return store_partial(tile, kRows, kVecs * kTileLanes, out);
+    return store_rows(tile, kRows, kVecs * kTileLanes, out);
   }
   if (out.residual != nullptr) {
     const float* residual = out.residual;
@@ -82,6 +86,19 @@ HUSSAR_INLINE void store_tile(TileVec (&sum)[kRows][kVecs], const TileOutput& ou
   }
   const TileVec low = tile_set(out.low), high = tile_set(out.high);
   float* c = out.c;
+  if (out.hard_swish) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) {
+        const TileVec y = min_second(high, max_second(low, sum[r][v]));
+        const TileVec gate = fma(y, tile_set(1.0f / 6.0f), tile_set(0.5f));
+        store(c + v * kTileLanes, y * min_second(tile_set(1.0f), max_second(tile_set(0.0f), gate)));
+      }
+      c += out.c_pitch;
+    }
+    return;
+  }
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
@@ -99,7 +116,9 @@ void tile(const float* a, const float* b, int64_t panel_stride, int64_t k, const
 #pragma GCC unroll 16
     for (int v = 0; v < kVecs; ++v) sum[r][v] = tile_load(out.bias + v * kTileLanes);
   }
+  const float* ahead = out.ahead;
   for (; k >= kTileChunk; k -= kTileChunk) {
+    for (int i = 0; i < out.ahead_lines; ++i, ahead += 16) __builtin_prefetch(ahead, 0, 2);
 #pragma GCC unroll 4
     for (int i = 0; i < kTileChunk; ++i) multiply_add(a + i, b + i * 16, panel_stride, sum);
     a += kRows * kTileChunk;
@@ -107,6 +126,44 @@ void tile(const float* a, const float* b, int64_t panel_stride, int64_t k, const
   }
   for (; k > 0; --k, ++a, b += 16) multiply_add(a, b, panel_stride, sum);
   store_tile(sum, out);
+}
+
+template <int kStep, int kPanels>
+void line_tile(const LineTile& in, const TileOutput& out) {
+  constexpr int kVecs = kPanels * kVecsPerPanel;
+  TileVec sum[kTileRows][kVecs];
+#pragma GCC unroll 16
+  for (int r = 0; r < kTileRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) sum[r][v] = tile_load(out.bias + v * kTileLanes);
+  }
+  const float* b = in.b;
+  for (int64_t line = 0; line < in.lines; ++line) {
+    const float* a = in.a + line * in.line_stride;
+    for (int64_t i = 0; i < in.run; ++i, ++a, b += 16) {
+      TileVec column[kVecs];
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) {
+        column[v] = tile_load(b + (v / kVecsPerPanel) * in.panel_stride + (v % kVecsPerPanel) * kTileLanes);
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < kTileRows; ++r) {
+        const TileVec row = tile_set(a[r * kStep]);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVecs; ++v) sum[r][v] = fma(row, column[v], sum[r][v]);
+      }
+    }
+  }
+  store_tile(sum, out);
+}
+
+template <int kStep>
+LineKernel line_kernel_of(int panels) {
+  if (panels == 1) return line_tile<kStep, 1>;
+  if constexpr (max_panels(kTileRows) >= 2) {
+    if (panels == 2) return line_tile<kStep, 2>;
+  }
+  return nullptr;
 }
 
 constexpr int kPanelSizes = 4;  // 1, 2, 4, 8
@@ -132,8 +189,50 @@ constexpr Kernels make_kernels() {
 }
 constexpr Kernels kKernels = make_kernels();
 
+#if defined(__AVX512F__)
+
+struct HalfKernels {
+  TileKernel of[kTileRows + 1][2];
+};
+
+template <int kRows>
+constexpr void fill_halves(HalfKernels& kernels) {
+  if constexpr (kRows <= kTileRows) {
+    kernels.of[kRows][0] = half_tile<kRows, 0>;
+    kernels.of[kRows][1] = half_tile<kRows, 1>;
+    fill_halves<kRows + 1>(kernels);
+  }
+}
+
+constexpr HalfKernels make_half_kernels() {
+  HalfKernels kernels{};
+  fill_halves<1>(kernels);
+  return kernels;
+}
+constexpr HalfKernels kHalfKernels = make_half_kernels();
+
+#endif
+
 }  // namespace
 
-TileKernel tile_kernel(int rows, int panels) { return kKernels.of[rows][__builtin_ctz(panels)]; }
+TileKernel tile_kernel(int rows, int panels, int columns) {
+#if defined(__AVX512F__)
+  if (panels <= 2 && columns <= panels * 16 - kHalfLanes) return kHalfKernels.of[rows][panels - 1];
+#endif
+  (void)columns;
+  return kKernels.of[rows][__builtin_ctz(panels)];
+}
+
+LineKernel line_kernel(int64_t step, int panels) {
+  switch (step) {
+    case 1: return line_kernel_of<1>(panels);
+    case 2: return line_kernel_of<2>(panels);
+    case 3: return line_kernel_of<3>(panels);
+    case 4: return line_kernel_of<4>(panels);
+    case 6: return line_kernel_of<6>(panels);
+    case 8: return line_kernel_of<8>(panels);
+    default: return nullptr;
+  }
+}
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

@@ -139,7 +139,7 @@ class Walk {
         for (int64_t i = 0; i < row_tiles_; ++i) {
           const Range rows = rows_of(i);
           out.c = sums_ + rows.begin * sum_pitch_ + position * width() + (panel - panels_.begin) * kPanelColumns;
-          const TileKernel kernel = tile_kernel(static_cast<int>(rows.end - rows.begin), step);
+          const TileKernel kernel = tile_kernel(static_cast<int>(rows.end - rows.begin), step, step * 16);
           kernel(inputs_of(i) + position * position_floats(rows), b, panel_floats, args_.channels, out);
         }
         panel += step;
