@@ -1,6 +1,7 @@
 // From a model file to a plan.
 #include "compile/compile.h"
 
+#include <algorithm>
 #include <cctype>
 #include <chrono>
 #include <map>
@@ -98,16 +99,52 @@ Status fix_shapes(Graph& graph, const NamedShapes& shapes) {
   return {};
 }
 
+static bool tunes(const CompileOptions& options, const Target& target) {
+  return options.tune_seconds > 0 && target.isa <= static_cast<int>(cpu::active_isa()) && !options.reference_only;
+}
+
+static Status tune_graph(const Graph& graph, const Target& target, const CompileOptions& options, bool all,
+                         TimingCache& timings, CompileReport* report) {
+  TuneReport tuning =
+      HUSSAR_TRY(tune(graph, target, {options.tune_seconds, options.tune_shapes, all, nullptr}, timings));
+  if (report != nullptr) report->tuning.add(tuning);
+  return {};
+}
+
+// For passes that choose: measures what they could make of the model, and what it is without them.
+static Status tune_passes(const Graph& imported, PipelineOptions pipeline, const CompileOptions& options,
+                          TimingCache& timings, CompileReport* report) {
+  pipeline.dump = nullptr;
+  pipeline.measure = nullptr;
+  auto makes_choices = [](const PassRecord& record) {
+    return record.rewrites > 0 && std::any_of(all_passes().begin(), all_passes().end(), [&](const Pass* pass) {
+             return pass->chooses && pass->name == record.name;
+           });
+  };
+  Graph eager = imported.clone();
+  std::vector<PassRecord> records;
+  pipeline.eager = true;
+  HUSSAR_TRY(optimize(eager, pipeline, &records));
+  if (std::none_of(records.begin(), records.end(), makes_choices)) return {};
+  if (options.progress) options.progress("tune passes");
+  HUSSAR_TRY(tune_graph(eager, pipeline.target, options, true, timings, report));
+  Graph apart = imported.clone();
+  pipeline.eager = false;
+  for (const Pass* pass : all_passes()) {
+    if (pass->chooses) pipeline.disabled.emplace_back(pass->name);
+  }
+  HUSSAR_TRY(optimize(apart, pipeline, nullptr));
+  return tune_graph(apart, pipeline.target, options, true, timings, report);
+}
+
 // Chooses kernels for a graph on which the passes have run.
 static Result<Plan> freeze_for(Graph& graph, const Target& target, const CompileOptions& options,
                                CompileReport* report) {
   TimingCache unshared;
   TimingCache& timings = options.timings != nullptr ? *options.timings : unshared;
-  const bool is_runnable = target.isa <= static_cast<int>(cpu::active_isa());
-  if (options.tune_seconds > 0 && is_runnable && !options.reference_only) {
+  if (tunes(options, target)) {
     if (options.progress) options.progress("tune");
-    TuneReport tuning = HUSSAR_TRY(tune(graph, target, {options.tune_seconds, options.tune_shapes, nullptr}, timings));
-    if (report != nullptr) report->tuning = std::move(tuning);
+    HUSSAR_TRY(tune_graph(graph, target, options, false, timings, report));
   }
   if (options.progress) options.progress("choose");
   KeptNodes kept(options.fp32_nodes);
@@ -135,14 +172,22 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   const Target target = target_of(options);
   HUSSAR_TRY(fix_shapes(graph, options.shapes));
   if (options.progress) options.progress("passes");
-  PipelineOptions pipeline{target, options.disabled_passes, true, options.dump, nullptr};
+  CompileOptions remembering = options;
+  TimingCache unshared;
+  if (remembering.timings == nullptr) remembering.timings = &unshared;
+  PipelineOptions pipeline;
+  pipeline.target = target;
+  pipeline.disabled = options.disabled_passes;
+  pipeline.timings = timings_from(*remembering.timings, target, options.tune_shapes);
+  pipeline.dump = options.dump;
+  if (tunes(options, target)) HUSSAR_TRY(tune_passes(graph, pipeline, options, *remembering.timings, report));
   std::optional<PassVerifier> verifier;
   if (options.verify_passes) {
     verifier = HUSSAR_TRY(PassVerifier::create(graph, options.verify_shapes, options.verify_tolerance));
     pipeline.measure = [&](std::string_view pass) { return verifier->measure(graph, pass); };
   }
   HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
-  return freeze_for(graph, target, options, report);
+  return freeze_for(graph, target, remembering, report);
 }
 
 Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileReport* report) {

@@ -36,7 +36,7 @@ struct CompileOptions {
   bool verify_passes = false;
   NamedShapes verify_shapes;
   double verify_tolerance = 1e-3;
-  // Told about each stage as it begins: "import", "passes", "tune", "choose", "self-check".
+  // Told about each stage as it begins: "import", "passes", "tune passes", "tune", "choose", "self-check".
   std::function<void(std::string_view stage)> progress;
 };
 

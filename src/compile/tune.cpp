@@ -21,6 +21,8 @@ namespace {
 
 constexpr size_t kMostRivals = 4;
 constexpr int kLeastRounds = 5, kMostRounds = 30;
+// Where times are not only compared within one problem.
+constexpr int kLeastRoundsOfAll = 15;
 // A leader that is ahead by this much after kLeastRounds stays the leader.
 constexpr double kClearLead = 0.95;
 
@@ -65,7 +67,7 @@ struct Contest {
     std::vector<double> scores;
     for (const auto& list : samples) scores.push_back(score(list));
     std::sort(scores.begin(), scores.end());
-    return scores[0] <= scores[1] * kClearLead;
+    return scores.size() < 2 || scores[0] <= scores[1] * kClearLead;
   }
 };
 
@@ -113,7 +115,7 @@ class Tuner {
       Problem problem{*node, target_};
       Choice choice = choose(problem, known);
       std::vector<size_t> order = contenders(choice, kMostRivals);
-      if (order.size() < 2) continue;
+      if (order.size() < (options_.all ? 1 : 2)) continue;
       std::string key = problem_key(problem, options_.shapes);
       if (!seen.emplace(key, true).second) continue;
       ++report_.problems;
@@ -177,7 +179,7 @@ class Tuner {
     for (int round = 0; round < kMostRounds; ++round) {
       const bool late = seconds_since(begin) >= options_.seconds;
       if (round > 0 && late) break;
-      if (round >= kLeastRounds && all_decided()) break;
+      if (round >= (options_.all ? kLeastRoundsOfAll : kLeastRounds) && all_decided()) break;
       for (size_t i = 0; i < variants_.size(); ++i) {
         HUSSAR_TRY(sample(variants_[(i + static_cast<size_t>(round)) % variants_.size()]));
       }
@@ -222,7 +224,15 @@ class Tuner {
 
 std::string TuneReport::to_string() const {
   if (!skipped.empty()) return "skipped: " + skipped;
-  return fmt::format("{} problems with rivals, {} measured, {} rounds, {:.2f} s", problems, measured, rounds, seconds);
+  return fmt::format("{} problems, {} measured, {} rounds, {:.2f} s", problems, measured, rounds, seconds);
+}
+
+void TuneReport::add(const TuneReport& other) {
+  problems = std::max(problems, other.problems);
+  measured += other.measured;
+  rounds += other.rounds;
+  seconds += other.seconds;
+  if (skipped.empty()) skipped = other.skipped;
 }
 
 Result<TuneReport> tune(const Graph& graph, const Target& target, const TuneOptions& options, TimingCache& cache) {

@@ -75,14 +75,31 @@ Value* bias_of(const Node* node) {
   return node->input(2);
 }
 
-// Microseconds of the best kernel for the node; infinity when there is none.
-double best_cost(const Node& node, const Target& target) {
-  const Problem problem{node, target};
-  const Choice choice = choose(problem);
-  return choice.chosen >= 0 ? choice.rival()->predicted : std::numeric_limits<double>::infinity();
+// Microseconds of the best kernels for the nodes together: measured where all are, else predicted; infinity when a node
+// has no kernel.
+struct Cost {
+  double predicted = 0;
+  std::optional<double> measured = 0;
+  void add(const Node& node, const PassContext& context) {
+    const Choice choice = choose(Problem{node, context.target}, context.timings);
+    const Rival* best = choice.rival();
+    predicted += best != nullptr ? best->predicted : std::numeric_limits<double>::infinity();
+    measured =
+        best != nullptr && best->measured && measured ? std::optional(*measured + *best->measured) : std::nullopt;
+  }
+};
+
+// As predicted, unless the measured times say clearly otherwise: the time of several steps is a sum of low percentiles,
+// which flatters them, and the sums are of few runs.
+bool is_faster(const Cost& together, const Cost& apart) {
+  constexpr double kClear = 0.93;
+  const bool predicted = together.predicted < apart.predicted;
+  if (!together.measured || !apart.measured) return predicted;
+  return predicted ? *apart.measured >= kClear * *together.measured : *together.measured < kClear * *apart.measured;
 }
 
-bool fuse(Graph& graph, Node* depthwise, const Target& target) {
+bool fuse(const PassContext& context, Node* depthwise) {
+  Graph& graph = context.graph;
   if (!is_depthwise(depthwise)) return false;
   Node* expand = depthwise->input(0)->producer;
   Node* project = only_user(graph, depthwise->output());
@@ -120,15 +137,16 @@ bool fuse(Graph& graph, Node* depthwise, const Target& target) {
   fused.attributes = attributes;
   fused.program = program;
   fused.program_inputs = program ? own : 0;
-  double apart = 0;
+  Cost apart, together;
   std::string name;
   for (const Node* node : {expand, depthwise, project}) {
     if (node == nullptr) continue;
-    apart += best_cost(*node, target);
+    apart.add(*node, context);
     name += (name.empty() ? "" : "+") + node->name;
   }
-  // Not so where special units make the products faster than this kernel's.
-  if (best_cost(fused, target) >= apart) return false;
+  // Special units may make the products faster than this kernel's.
+  together.add(fused, context);
+  if (!context.eager && !is_faster(together, apart)) return false;
   Node* node = replace_node(graph, last, fused.op, inputs, attributes);
   node->name = name;
   node->program = program;
@@ -137,7 +155,7 @@ bool fuse(Graph& graph, Node* depthwise, const Target& target) {
 }
 
 Result<int> run(PassContext& context) {
-  return rewrite_each(context.graph, [&](Node* node) { return fuse(context.graph, node, context.target); });
+  return rewrite_each(context.graph, [&](Node* node) { return fuse(context, node); });
 }
 
 }  // namespace
@@ -147,6 +165,7 @@ extern const Pass fuse_inverted_residual_pass = {
     .summary = "Conv{relu6} -> Conv(group=C){relu6} -> Conv{add x} => hussar.InvertedResidual{add x}",
     .run = run,
     // Last: it takes fused nodes, their layouts, and values that are no slices of others.
-    .after = "slice_channels"};
+    .after = "slice_channels",
+    .chooses = true};
 
 }  // namespace hussar

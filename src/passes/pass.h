@@ -11,7 +11,7 @@
 #include "graph/graph.h"
 #include "hussar/status.h"
 #include "ops/infer.h"
-#include "tactics/tactic.h"
+#include "tactics/choose.h"
 
 namespace hussar {
 
@@ -20,6 +20,10 @@ struct PassContext {
   Target target;
   // Elements of small integer values as far as inference knows them; valid until the graph changes.
   const ElementFacts& facts;
+  // What was measured; may be empty. For passes that choose (Pass::chooses).
+  const Timings& timings;
+  // A pass that chooses makes every rewrite that it can, to be measured.
+  bool eager = false;
 };
 
 struct Pass {
@@ -30,6 +34,8 @@ struct Pass {
   Result<int> (*run)(PassContext&) = nullptr;
   // The pass that it follows, when the table in support/pipeline.cpp does not list it.
   std::string_view after = {};
+  // Its rewrites pay on some machines only: it compares the times of the nodes before and after. Tuning measures both.
+  bool chooses = false;
 };
 
 std::span<const Pass* const> all_passes();
@@ -45,6 +51,8 @@ struct PassRecord {
 struct PipelineOptions {
   Target target;
   std::vector<std::string> disabled;  // pass names; "all" turns every optional pass off
+  Timings timings;                    // PassContext::timings
+  bool eager = false;                 // PassContext::eager
   bool verify = true;                 // check the graph's structure after each pass
   // Sees the graph after each pass that changed it; for dumps.
   std::function<void(std::string_view pass, const Graph&)> dump;

@@ -120,7 +120,8 @@ int GraphCase::run(std::string_view name, double tolerance) {
   Graph before = graph.clone();
   auto facts = infer_graph(graph);
   if (!facts) return fail(facts.error());
-  PassContext context{graph, {}, *facts};
+  const Timings nothing;
+  PassContext context{graph, {}, *facts, nothing};
   auto rewrites = pass->run(context);
   if (!rewrites) return fail(rewrites.error());
   graph.sweep();

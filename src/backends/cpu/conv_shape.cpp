@@ -39,6 +39,7 @@ struct ConvRates {
 };
 static ConvRates conv_rates(const Target& target) {
   switch (static_cast<Isa>(target.isa)) {
+    case Isa::kAmx:
     case Isa::kAvx512Fp16:
     case Isa::kAvx512: return {1.1e5, 3e4};
     case Isa::kAvx2: return {1.1e5, 7e3};
