@@ -103,11 +103,11 @@ static bool tunes(const CompileOptions& options, const Target& target) {
   return options.tune_seconds > 0 && target.isa <= static_cast<int>(cpu::active_isa()) && !options.reference_only;
 }
 
-static Status tune_graph(const Graph& graph, const Target& target, const CompileOptions& options, bool all,
-                         TimingCache& timings, CompileReport* report) {
-  TuneReport tuning =
-      HUSSAR_TRY(tune(graph, target, {options.tune_seconds, options.tune_shapes, all, nullptr}, timings));
-  if (report != nullptr) report->tuning.add(tuning);
+static Status tune_graphs(std::span<const Graph* const> graphs, const Target& target, const CompileOptions& options,
+                          TimingCache& timings, CompileReport* report) {
+  TuneOptions tuning{options.tune_seconds, options.tune_shapes, graphs.size() > 1, nullptr};
+  TuneReport tuned = HUSSAR_TRY(tune(graphs, target, tuning, timings));
+  if (report != nullptr) report->tuning.add(tuned);
   return {};
 }
 
@@ -127,14 +127,14 @@ static Status tune_passes(const Graph& imported, PipelineOptions pipeline, const
   HUSSAR_TRY(optimize(eager, pipeline, &records));
   if (std::none_of(records.begin(), records.end(), makes_choices)) return {};
   if (options.progress) options.progress("tune passes");
-  HUSSAR_TRY(tune_graph(eager, pipeline.target, options, true, timings, report));
   Graph apart = imported.clone();
   pipeline.eager = false;
   for (const Pass* pass : all_passes()) {
     if (pass->chooses) pipeline.disabled.emplace_back(pass->name);
   }
   HUSSAR_TRY(optimize(apart, pipeline, nullptr));
-  return tune_graph(apart, pipeline.target, options, true, timings, report);
+  const Graph* const forms[] = {&eager, &apart};
+  return tune_graphs(forms, pipeline.target, options, timings, report);
 }
 
 // Chooses kernels for a graph on which the passes have run.
@@ -144,7 +144,8 @@ static Result<Plan> freeze_for(Graph& graph, const Target& target, const Compile
   TimingCache& timings = options.timings != nullptr ? *options.timings : unshared;
   if (tunes(options, target)) {
     if (options.progress) options.progress("tune");
-    HUSSAR_TRY(tune_graph(graph, target, options, false, timings, report));
+    const Graph* const form = &graph;
+    HUSSAR_TRY(tune_graphs({&form, 1}, target, options, timings, report));
   }
   if (options.progress) options.progress("choose");
   KeptNodes kept(options.fp32_nodes);

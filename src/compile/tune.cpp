@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <numeric>
+#include <set>
 #include <unordered_map>
 
 #include "backends/cpu/cpu_identity.h"
@@ -83,15 +83,16 @@ struct Variant {
 
 class Tuner {
  public:
-  Tuner(const Graph& graph, const Target& target, const TuneOptions& options, TimingCache& cache)
-      : graph_(graph), target_(target), options_(options), cache_(cache) {}
+  Tuner(std::span<const Graph* const> graphs, const Target& target, const TuneOptions& options, TimingCache& cache)
+      : graphs_(graphs), target_(target), options_(options), cache_(cache) {}
 
   Result<TuneReport> run() {
     auto begin = Clock::now();
-    find_contests();
+    for (const Graph* graph : graphs_) find_contests(*graph);
     report_.measured = static_cast<int>(contests_.size());
     if (contests_.empty()) return report_;
-    HUSSAR_TRY(make_variants());
+    for (const Graph* graph : graphs_) HUSSAR_TRY(make_variants(*graph));
+    HUSSAR_TRY(make_inputs());
     if (report_.skipped.empty()) HUSSAR_TRY(measure(begin));
     for (auto& [key, contest] : contests_) {
       for (size_t i = 0; i < contest.rivals.size() && report_.skipped.empty(); ++i) {
@@ -108,16 +109,15 @@ class Tuner {
     return std::chrono::duration<double>(Clock::now() - begin).count();
   }
 
-  void find_contests() {
+  void find_contests(const Graph& graph) {
     Timings known = timings_from(cache_, target_, options_.shapes);
-    std::map<std::string, bool> seen;
-    for (const auto& node : graph_.nodes()) {
+    for (const auto& node : graph.nodes()) {
       Problem problem{*node, target_};
       Choice choice = choose(problem, known);
       std::vector<size_t> order = contenders(choice, kMostRivals);
       if (order.size() < (options_.all ? 1 : 2)) continue;
       std::string key = problem_key(problem, options_.shapes);
-      if (!seen.emplace(key, true).second) continue;
+      if (!seen_.insert(key).second) continue;
       ++report_.problems;
       bool measured =
           std::all_of(order.begin(), order.end(), [&](size_t i) { return choice.rivals[i].measured.has_value(); });
@@ -128,11 +128,14 @@ class Tuner {
     }
   }
 
-  Status make_variants() {
+  Status make_variants(const Graph& graph) {
     size_t count = 0;
-    for (const auto& [key, contest] : contests_) count = std::max(count, contest.rivals.size());
+    for (const auto& node : graph.nodes()) {
+      auto it = contests_.find(problem_key(Problem{*node, target_}, options_.shapes));
+      if (it != contests_.end()) count = std::max(count, it->second.rivals.size());
+    }
     for (size_t v = 0; v < count; ++v) {
-      Graph copy = graph_.clone();
+      Graph copy = graph.clone();
       std::unordered_map<const Node*, Variant::Entry> assigned;
       auto chooser = [&](const Problem& problem) {
         Choice choice = choose(problem);
@@ -158,7 +161,11 @@ class Tuner {
       }
       variant.session = HUSSAR_TRY(Session::create(plan));
     }
-    auto inputs = random_inputs(input_facts(graph_), options_.shapes, 1);
+    return {};
+  }
+
+  Status make_inputs() {
+    auto inputs = random_inputs(input_facts(*graphs_.front()), options_.shapes, 1);
     if (!inputs) {
       report_.skipped = "no inputs can be made up: " + inputs.error().message;
       return {};
@@ -210,10 +217,11 @@ class Tuner {
     return {};
   }
 
-  const Graph& graph_;
+  const std::span<const Graph* const> graphs_;
   const Target target_;
   const TuneOptions& options_;
   TimingCache& cache_;
+  std::set<std::string> seen_;               // problems
   std::map<std::string, Contest> contests_;  // by problem
   std::vector<Variant> variants_;
   std::vector<Tensor> inputs_;
@@ -235,8 +243,9 @@ void TuneReport::add(const TuneReport& other) {
   if (skipped.empty()) skipped = other.skipped;
 }
 
-Result<TuneReport> tune(const Graph& graph, const Target& target, const TuneOptions& options, TimingCache& cache) {
-  return Tuner(graph, target, options, cache).run();
+Result<TuneReport> tune(std::span<const Graph* const> graphs, const Target& target, const TuneOptions& options,
+                        TimingCache& cache) {
+  return Tuner(graphs, target, options, cache).run();
 }
 
 Timings timings_from(const TimingCache& cache, const Target& target, const NamedShapes& shapes) {

@@ -7,6 +7,7 @@
 // predicted.
 #pragma once
 #include <functional>
+#include <span>
 #include <string>
 
 #include "compile/spelling.h"
@@ -34,9 +35,10 @@ struct TuneReport {
   void add(const TuneReport& other);
 };
 
-// Adds to the cache what the rivals of `graph`, on which the passes have run, take on this machine. The graph stays as
-// it is.
-Result<TuneReport> tune(const Graph& graph, const Target& target, const TuneOptions& options, TimingCache& cache);
+// Adds to the cache what the rivals of the graphs take on this machine. The graphs are forms of one model on which the
+// passes have run; they stay as they are.
+Result<TuneReport> tune(std::span<const Graph* const> graphs, const Target& target, const TuneOptions& options,
+                        TimingCache& cache);
 
 // Looks measurements up. The cache must outlive the result.
 Timings timings_from(const TimingCache& cache, const Target& target, const NamedShapes& shapes);

@@ -92,7 +92,7 @@ struct Cost {
 // As predicted, unless the measured times say clearly otherwise: the time of several steps is a sum of low percentiles,
 // which flatters them, and the sums are of few runs.
 bool is_faster(const Cost& together, const Cost& apart) {
-  constexpr double kClear = 0.93;
+  constexpr double kClear = 0.9;
   const bool predicted = together.predicted < apart.predicted;
   if (!together.measured || !apart.measured) return predicted;
   return predicted ? *apart.measured >= kClear * *together.measured : *together.measured < kClear * *apart.measured;
