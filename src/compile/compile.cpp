@@ -192,11 +192,13 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
 }
 
 Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileReport* report) {
+  if (report != nullptr) *report = {};
   return catching("compile the model", [&] { return compile(std::move(graph), options, report); });
 }
 
 Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, CompileReport* report) {
   auto begin = std::chrono::steady_clock::now();
+  if (report != nullptr) *report = {};
   HUSSAR_CHECK(options.shapes.empty(), ErrorCode::kUsage,
                "a plan keeps the input shapes that it was built for: other --shapes need the ONNX model");
   HUSSAR_CHECK(
