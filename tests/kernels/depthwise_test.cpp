@@ -31,8 +31,8 @@ double naive(const DepthwiseArgs& c, const std::vector<float>& weights, int64_t 
 enum class Kind { kPlain, kFused, kProgram, kHardSwish };
 constexpr int kKinds = 4;
 
-// Fused: min(max(sum + bias + residual, -0.5), 1.5). HardSwish: hard_swish(sum + bias). Program: (sum + bias) *
-// scale[channel] + residual.
+// Fused: min(max(sum + bias + residual, -0.5), 1.5). HardSwish: hard_swish(sum + bias) * 1.5 - 0.25. Program:
+// (sum + bias) * scale[channel] + residual.
 void check(DepthwiseArgs args, Kind kind, int64_t extra_pitch) {
   const int64_t in_pixels = args.batch * args.in[0] * args.in[1], out_pixels = args.batch * args.out[0] * args.out[1];
   args.input_pitch = args.channels + extra_pitch;
@@ -56,7 +56,8 @@ void check(DepthwiseArgs args, Kind kind, int64_t extra_pitch) {
     args.epilogue.residual = residual.data(), args.epilogue.residual_pitch = args.channels;
     args.epilogue.low = -0.5f, args.epilogue.high = 1.5f;
   }
-  args.epilogue.hard_swish = kind == Kind::kHardSwish;
+  if (kind == Kind::kHardSwish)
+    args.epilogue.hard_swish = true, args.epilogue.scale = 1.5f, args.epilogue.shift = -0.25f;
   if (kind == Kind::kProgram) args.epilogue.program = &program, args.epilogue.operands = operands;
   for (Isa isa : available_levels()) {
     std::vector<float> first;
@@ -80,7 +81,9 @@ void check(DepthwiseArgs args, Kind kind, int64_t extra_pitch) {
           const float other = residual[pixel * args.channels + channel];
           if (kind != Kind::kPlain) expected += bias[channel];
           if (kind == Kind::kFused) expected = std::fmin(std::fmax(expected + other, -0.5), 1.5);
-          if (kind == Kind::kHardSwish) expected *= std::fmin(std::fmax(expected / 6 + 0.5, 0.0), 1.0);
+          if (kind == Kind::kHardSwish) {
+            expected = 1.5 * expected * std::fmin(std::fmax(expected / 6 + 0.5, 0.0), 1.0) - 0.25;
+          }
           if (kind == Kind::kProgram) expected = expected * scale[channel] + other;
           ASSERT_NEAR(actual, expected, 1e-5)
               << isa_name(isa) << " channels " << args.channels << " in " << args.in[0] << 'x' << args.in[1]

@@ -34,7 +34,7 @@ struct Scratch {
   float* guard;
 };
 
-// y = clamp(sum + bias + residual), optionally followed by hard_swish(y) and by the program
+// y = clamp(sum + bias + residual), optionally followed by hard_swish(y) * 1.5 - 0.25 and by the program
 // y * scale[column] + residual2[row][column].
 struct TestEpilogue {
   bool bias, residual, clamp, program, hard_swish = false;
@@ -64,7 +64,7 @@ struct EpilogueData {
     if (kind.bias) e.bias = bias.data();
     if (kind.residual) e.residual = residual.data(), e.residual_pitch = pitch;
     if (kind.clamp) e.low = -0.5f, e.high = 1.5f;
-    e.hard_swish = kind.hard_swish;
+    if (kind.hard_swish) e.hard_swish = true, e.scale = 1.5f, e.shift = -0.25f;
     if (kind.program) e.program = &program, e.operands = operands;
     return e;
   }
@@ -72,7 +72,7 @@ struct EpilogueData {
     if (kind.bias) sum += bias[column];
     if (kind.residual) sum += residual[row * pitch + column];
     if (kind.clamp) sum = std::fmin(std::fmax(sum, -0.5), 1.5);
-    if (kind.hard_swish) sum *= std::fmin(std::fmax(sum / 6 + 0.5, 0.0), 1.0);
+    if (kind.hard_swish) sum = 1.5 * sum * std::fmin(std::fmax(sum / 6 + 0.5, 0.0), 1.0) - 0.25;
     if (kind.program) sum = sum * scale[column] + residual[row * pitch + column];
     return sum;
   }

@@ -35,6 +35,22 @@ bool narrow(const ProgramStep& step, EpilogueState& state) {
   return true;
 }
 
+// A hard-swish and what is multiplied with and added to it; the position behind them.
+int take_hard_swish(const Program& program, int next, EpilogueState& state) {
+  auto is_at = [&](int position, ProgramOp op) {
+    return position < program.step_count && is_plain(program.steps[position]) && program.steps[position].op == op;
+  };
+  auto is_constant_at = [&](int position, ProgramOp op) {
+    return is_at(position, op) && program.steps[position].source == ProgramSource::kConstant;
+  };
+  if (!is_at(next, ProgramOp::kHardSwish)) return next;
+  state.hard_swish = true;
+  ++next;
+  if (is_constant_at(next, ProgramOp::kMul)) state.scale = program.steps[next++].p0;
+  if (is_constant_at(next, ProgramOp::kAdd)) state.shift = program.steps[next++].p0;
+  return next;
+}
+
 }  // namespace
 
 Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueState& state, bool knows_hard_swish) {
@@ -70,13 +86,10 @@ Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueStat
   if (state.bias < 0) state.bias = added(Cover::kColumn);
   state.residual = added(Cover::kFull);
   while (next < program.step_count && is_plain(program.steps[next]) && narrow(program.steps[next], state)) ++next;
-  if (knows_hard_swish && next + 1 == program.step_count && is_plain(program.steps[next]) &&
-      program.steps[next].op == ProgramOp::kHardSwish) {
-    state.hard_swish = true;
-    ++next;
-  }
+  if (knows_hard_swish) next = take_hard_swish(program, next, state);
   if (next < program.step_count) {
     state.bias = bias_input;
+    state.hard_swish = false;
     state.residual = -1;
     state.low = -INFINITY;
     state.high = INFINITY;
@@ -96,6 +109,8 @@ Epilogue make_epilogue(const Run& run, const EpilogueState& state, ProgramOperan
   epilogue.low = state.low;
   epilogue.high = state.high;
   epilogue.hard_swish = state.hard_swish;
+  epilogue.scale = state.scale;
+  epilogue.shift = state.shift;
   if (!state.runs_program) return epilogue;
   epilogue.program = &*run.step.program;
   epilogue.operands = operands;

@@ -12,7 +12,8 @@ struct EpilogueState {
   int32_t residual = -1;  // full operand that is added next
   float low = -INFINITY, high = INFINITY;
   bool hard_swish = false;
-  bool runs_program = false;  // the rest does not fit the fast path: run the whole program
+  float scale = 1, shift = 0;  // of the hard-swish
+  bool runs_program = false;   // the rest does not fit the fast path: run the whole program
   int64_t row_strides[kProgramOperands] = {};
   uint8_t column_strides[kProgramOperands] = {};
 };

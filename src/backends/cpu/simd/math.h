@@ -141,6 +141,7 @@ HUSSAR_INLINE Vec sigmoid_weighted(Vec x, Vec argument) {
 }
 
 HUSSAR_INLINE Vec hard_swish(Vec x) { return x * clamp(fma(x, set(1.0f / 6.0f), set(0.5f)), set(0.0f), set(1.0f)); }
+HUSSAR_INLINE Vec hard_swish(Vec x, Vec scale, Vec shift) { return fma(hard_swish(x), scale, shift); }
 HUSSAR_INLINE Vec sigmoid(Vec x) { return set(1.0f) / (set(1.0f) + exp(neg(x))); }
 HUSSAR_INLINE Vec silu(Vec x) { return sigmoid_weighted(x, x); }
 

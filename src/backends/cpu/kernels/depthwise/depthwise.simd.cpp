@@ -42,7 +42,9 @@ struct Patch {
   int64_t output_pitch;
   float low;
   float high;
-  bool hard_swish;  // after the bounds
+  bool hard_swish;  // after the bounds, as hard_swish(y) * scale + shift
+  float scale;
+  float shift;
 };
 
 // kWhole: all lanes are channels; otherwise kVecs is 1 and the first `lanes` are.
@@ -125,7 +127,7 @@ HUSSAR_INLINE void run_vectors(const Patch& patch, int64_t channel, int lanes) {
         y = y + load_channels<kWhole>(patch.residual + x * patch.residual_pitch + at, lanes);
       }
       y = clamp(y, low, high);
-      if (patch.hard_swish) y = hard_swish(y);
+      if (patch.hard_swish) y = hard_swish(y, set(patch.scale), set(patch.shift));
       float* out = patch.output + x * patch.output_pitch + at;
       if constexpr (kWhole) {
         store(out, y);
@@ -210,6 +212,8 @@ void run_pixels(const Row& row, int64_t x, int pixels, Taps taps_x, Taps taps_y)
   patch.low = epilogue.low;
   patch.high = epilogue.high;
   patch.hard_swish = epilogue.hard_swish;
+  patch.scale = epilogue.scale;
+  patch.shift = epilogue.shift;
   if (epilogue.program == nullptr) return run_patch(patch, pixels, row.channels);
   alignas(64) float buffer[kSums * kBufferChannels];
   for (int64_t channel = 0; channel < row.channels; channel += kBufferChannels) {
@@ -276,6 +280,8 @@ void run_interior(const DepthwiseArgs& args, InteriorFunction function, const Ro
   block.low = epilogue.low;
   block.high = epilogue.high;
   block.hard_swish = epilogue.hard_swish;
+  block.scale = epilogue.scale;
+  block.shift = epilogue.shift;
   block.output_column = args.output_pitch;
   block.output_row = args.out[1] * args.output_pitch;
   block.output = args.output + out_pixel * args.output_pitch + first.first;

@@ -2,8 +2,8 @@
 // stride 1 or 2. Internal to kernels/depthwise, for *.simd.cpp files only.
 //
 // One vector of channels at a time passes over all rows of the block, so that the rows which the windows of two output
-// rows share are read from the L1 cache, and the taps of a 3x3 kernel stay in registers. Every input vector is loaded
-// once per kernel row and patch and serves all pixels whose window holds it.
+// rows share are read from the L1 cache, and the taps of a 3x3 kernel stay in registers where there are enough of them.
+// Every input vector is loaded once per kernel row and patch and serves all pixels whose window holds it.
 #pragma once
 #include "backends/cpu/panels.h"
 #include "backends/cpu/simd/math.h"
@@ -21,7 +21,9 @@ struct InteriorBlock {
   const float* bias;      // or null
   float low;
   float high;
-  bool hard_swish;  // after the bounds
+  bool hard_swish;  // after the bounds, as hard_swish(y) * scale + shift
+  float scale;
+  float shift;
   float* output;
   int64_t output_row;
   int64_t output_column;
@@ -30,8 +32,8 @@ struct InteriorBlock {
   int64_t channels;
 };
 
-// Pixels of one output row whose sums are in registers together.
-constexpr int kPatch = 8;
+// Beside the sums of a patch all taps of a 3x3 kernel stay in 32 vector registers; 16 hold those of one kernel row.
+constexpr bool holds_taps(int taps) { return taps == 3 && kLanes == 16; }
 
 template <int kTaps, int kStride>
 struct InteriorLine {
@@ -41,7 +43,7 @@ struct InteriorLine {
 
   HUSSAR_INLINE Vec finish(Vec y) const {
     y = clamp(y, low, high);
-    return block.hard_swish ? hard_swish(y) : y;
+    return block.hard_swish ? hard_swish(y, set(block.scale), set(block.shift)) : y;
   }
 
   // kPixels pixels; in: their first tap.
@@ -53,9 +55,13 @@ struct InteriorLine {
 #pragma GCC unroll 5
     for (int ky = 0; ky < kTaps; ++ky) {
       Vec weight[kTaps];
+      const float* weights = panel + ky * kTaps * kPanelColumns;
+      // Or else the compiler loads all taps before the loop over the rows and keeps them on the stack, from where every
+      // multiply-add reads its own. For 25 taps that is the better way.
+      if constexpr (kTaps == 3 && !holds_taps(kTaps)) asm("" : "+r"(weights));
 #pragma GCC unroll 8
       for (int kx = 0; kx < kTaps; ++kx) {
-        weight[kx] = kTaps == 3 ? taps[ky * 3 + kx] : load(panel + (ky * kTaps + kx) * kPanelColumns);
+        weight[kx] = holds_taps(kTaps) ? taps[ky * 3 + kx] : load(weights + kx * kPanelColumns);
       }
       const float* row = in + ky * block.input_row;
 #pragma GCC unroll 32
@@ -79,7 +85,7 @@ struct InteriorLine {
   // One vector of channels over the whole block. lanes: kLanes, or fewer at the end of the channels.
   HUSSAR_INLINE void run(int64_t channel, int lanes) const {
     Vec taps[9];
-    if constexpr (kTaps == 3) {
+    if constexpr (holds_taps(kTaps)) {
 #pragma GCC unroll 9
       for (int i = 0; i < 9; ++i) taps[i] = load(panel + i * kPanelColumns);
     }

@@ -15,12 +15,13 @@ HUSSAR_INLINE __m256 finish_half(__m256 y, const TileOutput& out) {
   y = _mm256_min_ps(_mm256_set1_ps(out.high), _mm256_max_ps(_mm256_set1_ps(out.low), y));
   if (!out.hard_swish) return y;
   const __m256 gate = _mm256_fmadd_ps(y, _mm256_set1_ps(1.0f / 6.0f), _mm256_set1_ps(0.5f));
-  return _mm256_mul_ps(y, _mm256_min_ps(_mm256_set1_ps(1.0f), _mm256_max_ps(_mm256_setzero_ps(), gate)));
+  y = _mm256_mul_ps(y, _mm256_min_ps(_mm256_set1_ps(1.0f), _mm256_max_ps(_mm256_setzero_ps(), gate)));
+  return _mm256_fmadd_ps(y, _mm256_set1_ps(out.scale), _mm256_set1_ps(out.shift));
 }
 
 HUSSAR_INLINE Vec finish_whole(Vec y, const TileOutput& out) {
   y = clamp(y, set(out.low), set(out.high));
-  return out.hard_swish ? hard_swish(y) : y;
+  return out.hard_swish ? hard_swish(y, set(out.scale), set(out.shift)) : y;
 }
 
 // The sums of one tile: kWhole panels and the first half of the next.

@@ -18,9 +18,9 @@
 
 namespace hussar::cpu {
 
-// y = min(max(sum + bias[column] + residual[row][column], low), high), then hard_swish(y) if wanted, then the program
-// on y if there is one. NaN stays NaN. Rows and columns of residual and operands count over the whole output (see each
-// function).
+// y = min(max(sum + bias[column] + residual[row][column], low), high), then hard_swish(y) * scale + shift if wanted,
+// then the program on y if there is one. NaN stays NaN. Rows and columns of residual and operands count over the whole
+// output (see each function).
 struct Epilogue {
   const float* bias = nullptr;
   const float* residual = nullptr;  // may be the output itself, with the same pitch
@@ -30,6 +30,8 @@ struct Epilogue {
   const Program* program = nullptr;
   const ProgramOperand* operands = nullptr;
   bool hard_swish = false;
+  float scale = 1;
+  float shift = 0;
 };
 
 // C[i] (m x n) = epilogue(A[i] (m x k) x B[i] (k x n)) for i < batch. The epilogue's row is i * m + row.

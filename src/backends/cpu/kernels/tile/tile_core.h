@@ -129,6 +129,8 @@ HUSSAR_INLINE void emit_tile(const ProductOf<typename Tiles::Element>& product, 
   out.low = epilogue.low;
   out.high = epilogue.high;
   out.hard_swish = epilogue.hard_swish;
+  out.scale = epilogue.scale;
+  out.shift = epilogue.shift;
   out.columns = columns;
   out.ahead = ahead.data;
   out.ahead_lines = ahead.lines;

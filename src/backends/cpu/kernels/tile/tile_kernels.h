@@ -31,7 +31,9 @@ struct TileOutput {
   float low;
   float high;
   int columns;
-  bool hard_swish = false;  // after the bounds
+  bool hard_swish = false;  // after the bounds, as hard_swish(y) * scale + shift
+  float scale = 1;
+  float shift = 0;
   const float* ahead = nullptr;
   int ahead_lines = 0;
 };

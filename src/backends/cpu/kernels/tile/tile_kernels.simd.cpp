@@ -13,7 +13,8 @@ void store_rows(const float* sums, int rows, int width, const TileOutput& out) {
       Vec y = load_up_to(sums + r * width + column, left);
       if (out.residual != nullptr) y = y + load_up_to(out.residual + r * out.residual_pitch + column, left);
       y = clamp(y, low, high);
-      store_up_to(out.c + r * out.c_pitch + column, out.hard_swish ? hard_swish(y) : y, left);
+      if (out.hard_swish) y = hard_swish(y, set(out.scale), set(out.shift));
+      store_up_to(out.c + r * out.c_pitch + column, y, left);
     }
   }
 }
@@ -71,13 +72,15 @@ HUSSAR_INLINE void store_tile(TileVec (&sum)[kRows][kVecs], const TileOutput& ou
   const TileVec low = tile_set(out.low), high = tile_set(out.high);
   float* c = out.c;
   if (out.hard_swish) {
+    const TileVec scale = tile_set(out.scale), shift = tile_set(out.shift);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
       for (int v = 0; v < kVecs; ++v) {
         const TileVec y = min_second(high, max_second(low, sum[r][v]));
         const TileVec gate = fma(y, tile_set(1.0f / 6.0f), tile_set(0.5f));
-        store(c + v * kTileLanes, y * min_second(tile_set(1.0f), max_second(tile_set(0.0f), gate)));
+        const TileVec swish = y * min_second(tile_set(1.0f), max_second(tile_set(0.0f), gate));
+        store(c + v * kTileLanes, fma(swish, scale, shift));
       }
       c += out.c_pitch;
     }
