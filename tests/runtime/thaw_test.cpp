@@ -92,6 +92,7 @@ TEST(PassThaw, EveryPackingCanBeUndone) {
                     0,
                     {{"group", int64_t{3}}, {"strides", strides}}});
   }
+  expect_unpacks({"conv_transpose_patch", "ConvTranspose", {9, 17, 4, 3}, {1, 17, 8, 9}, 0, {{"strides", Ints{4, 3}}}});
   for (const char* kernel : {"matmul_tile", "matmul_fp16", "matmul_amx"}) {
     const double tolerance = kernel[7] == 'a' ? split : kernel[7] == 'f' ? half : 0;
     expect_unpacks({kernel, "MatMul", {37, 50}, {2, 50}, tolerance});

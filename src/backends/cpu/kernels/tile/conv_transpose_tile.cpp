@@ -52,7 +52,8 @@ Refusal supports(const Problem& problem) {
 double cost(const Problem& problem) {
   const Shape& filter = problem.input(1)->constant->shape();
   double flops = 2.0 * Problem::elements(problem.input(0)) * static_cast<double>(filter.elements(1, filter.rank()));
-  return 1 + flops / (6e4 * problem.target.threads);
+  flops *= static_cast<double>(panel_count(filter[1]) * kPanelColumns) / static_cast<double>(filter[1]);
+  return 1 + flops / (4e4 * problem.target.threads);
 }
 
 Status pack(Packing& packing) {
