@@ -72,7 +72,8 @@ def all_stages(build: pathlib.Path, jobs: int) -> list[Stage]:
         Stage(
             "conformance",
             [[python, ROOT / "tests/conformance/run.py", "--runner", build / "bin/conformance_runner",
-              "--json", build / "conformance.json"]],
+              "--target", target, "--json", build / name]
+             for target, name in (("cpu", "conformance.json"), ("cpu:no_passes", "conformance_no_passes.json"))],
         ),
         Stage("command line", [[python, ROOT / "tests/cli/run.py"]], needs=ROOT / "tests/cli/run.py"),
         Stage("consumer", [[python, ROOT / "tests/consumer/run.py"]], needs=ROOT / "tests/consumer/run.py"),

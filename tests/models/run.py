@@ -2,9 +2,9 @@
 """Builds every available real model with the `hussar` program, runs the plan, and compares with ONNX Runtime.
 
 A case passes when max |a - b| / (max b - min b) <= 1e-3 on every output and no argmax differs beyond a tie. Every
-model is built twice: for its fixed benchmark shape, and, when the model has further shapes to offer, once for a range
-of shapes with one run per shape. Models that come as they are (not exported from PyTorch by us) are also built with all
-passes switched off. Plans run in processes of their own, so that a crash is one failed case.
+model is built for its fixed benchmark shape, the same with all passes switched off, and, when the model has further
+shapes to offer, once for a range of shapes with one run per shape. Plans run in processes of their own, so that a crash
+is one failed case.
 
     tests/models/run.py                          # all
     tests/models/run.py --models minilm,magika
@@ -81,7 +81,6 @@ class ModelTest:
 
     def __init__(self, name: str, arguments: argparse.Namespace, folder: pathlib.Path) -> None:
         self.arguments, self.folder = arguments, folder
-        self.exported = modelzoo.all_models()[name].exported
         self.prepared = modelzoo.prepare(name)
         self.inputs = self.prepared.row["inputs"]
         self.shapes = {row["name"]: row["shape"] for row in self.inputs}
@@ -120,8 +119,7 @@ class ModelTest:
     def cases(self):
         """Pairs of a case name and a function that returns a line or raises CaseFailed."""
         yield "fixed shape", self.fixed
-        if not self.exported:
-            yield "fixed shape without passes", self.without_passes
+        yield "fixed shape without passes", self.without_passes
         model = self.prepared.model
         if self.arguments.fixed_only or not model.variants:
             return
