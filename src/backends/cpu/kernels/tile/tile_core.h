@@ -103,9 +103,6 @@ void run_program(const ProductOf<Element>& product, int64_t row, const ProgramBl
   program_table.run(program, operands, block);
 }
 
-// Panels that more tiles use than that are paid for by their work.
-constexpr int64_t kFewTiles = 16;
-
 // What a tile prefetches per 16 k, from `data` on.
 struct Ahead {
   const float* data = nullptr;
@@ -206,17 +203,17 @@ void run_tiles(const ProductOf<typename Tiles::Element>& product, Range rows, Ra
       int step = widest;
       while (step > panels.end - panel) step /= 2;
       a = scratch;
-      // The tiles bring the next panels to the cache, in equal parts.
+      // The tiles bring the next panels to the cache, in equal parts of whole lines: the first ones, if they are many.
       const int64_t count = block_tiles.end - block_tiles.begin, chunks = product.k / kTileChunk;
       const int64_t next = panels.end - panel - step < step ? panels.end - panel - step : step;
       const int64_t lines = next * kTileChunk;  // per 16 k
-      Ahead ahead;
-      if (Tiles::kPrefetch && count <= kFewTiles) ahead.lines = static_cast<int>((lines + count - 1) / count);
+      const int part = static_cast<int>((lines + count - 1) / count);
       for (int64_t tile = block_tiles.begin; tile < block_tiles.end; ++tile) {
         const Range r = part_of(total, tiles, tile);
+        Ahead ahead;
         if constexpr (Tiles::kPrefetch) {
-          const int64_t line = (panel + step) * product.k + (tile - block_tiles.begin) * ahead.lines * chunks;
-          ahead.data = product.b + line * kPanelColumns;
+          const int64_t done = (tile - block_tiles.begin) * part;
+          ahead = {product.b + ((panel + step) * product.k + done * chunks) * kPanelColumns, done < lines ? part : 0};
         }
         run_tile<Tiles>(product, a, rows.begin + r.begin, static_cast<int>(r.end - r.begin), panel, step, ahead);
         a += (r.end - r.begin) * row_elements;
