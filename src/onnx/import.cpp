@@ -8,12 +8,14 @@
 #include <filesystem>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "ops/numeric.h"
 #include "ops/op_def.h"
+#include "ops/refusals.h"
 
 namespace hussar::onnx {
 namespace {
@@ -58,12 +60,22 @@ class Importer {
     }
   }
 
-  Result<Graph> run() {
+  Result<Graph> run(std::vector<std::string>* refused_ops) {
+    int64_t opset = model_.opsets.at("");
+    bool is_newer = opset > kNewestOpset;
+    if (is_newer) {
+      unsupported(fmt::format("ONNX opset {}: Hussar reads up to {}; export the model with an older opset", opset,
+                              kNewestOpset));
+    }
     Graph graph;
     Scope scope{graph, nullptr, {}, {}};
     HUSSAR_TRY(import_graph(model_.graph, scope, model_.opsets, {}, true));
-    if (!unsupported_.empty()) return refusal();
-    return graph;
+    if (unsupported_.empty()) return graph;
+    // What an operator of an unknown opset must be like is not known.
+    Refusals refusals;
+    if (!is_newer && graph.verify()) refusals = examine_graph(graph, std::move(refused_));
+    if (refused_ops != nullptr) *refused_ops = refusals.ops;
+    return refusal(refusals);
   }
 
  private:
@@ -71,19 +83,42 @@ class Importer {
     return fmt::format("{}:{}:{}", domain == "ai.onnx" ? "" : domain, name, overload);
   }
 
-  tl::unexpected<Error> refusal() const {
-    std::string list;
-    size_t shown = 0;
-    for (const std::string& line : unsupported_) {
-      if (++shown > 200) break;
-      list += "\n  " + line;
-    }
-    return fail(ErrorCode::kInvalidModel, "the model uses {} unsupported thing{}:{}", unsupported_.size(),
-                unsupported_.size() == 1 ? "" : "s", list);
+  tl::unexpected<Error> refusal(const Refusals& refusals) const {
+    std::vector<std::string> lines = unsupported_;
+    lines.insert(lines.end(), refusals.messages.begin(), refusals.messages.end());
+    size_t count = unsupported_.size() + refusals.count;
+    bool is_mixed = is_malformed_ || refusals.count > 0;
+    return fail(ErrorCode::kInvalidModel, "the model {} {} {}unsupported thing{}:{}", is_mixed ? "has" : "uses", count,
+                is_mixed ? "malformed or " : "", count == 1 ? "" : "s", list_lines(lines, count));
   }
 
   void unsupported(std::string line) {
+    ++refusal_count_;
     if (unsupported_seen_.insert(line).second) unsupported_.push_back(std::move(line));
+  }
+
+  void refuse_output(const Value* value) {
+    if (value != nullptr) refused_.insert(value);
+  }
+
+  // A value that nothing gives: to the nodes of its graph it is like an input.
+  void refuse(Graph& graph, Value* value) {
+    refused_.insert(value);
+    graph.inputs.push_back(value);
+  }
+
+  Status define_refused(Scope& scope, const std::string& name) {
+    Value* value = scope.graph.add_value(name);
+    refuse(scope.graph, value);
+    return define(scope, name, value);
+  }
+
+  static bool has_known_dtype(const TensorProto& proto) {
+    return proto.data_type > 0 && proto.data_type < 256 && dtype_size(static_cast<DType>(proto.data_type)) > 0;
+  }
+
+  static std::string dtype_text(const TensorProto& proto) {
+    return fmt::format("dtype {} ({})", proto.data_type, dtype_name(static_cast<DType>(proto.data_type)));
   }
 
   Status import_graph(const GraphProto& proto, Scope& scope, const Opsets& opsets, const Naming& naming, bool is_main) {
@@ -100,7 +135,7 @@ class Importer {
       std::string name = naming.translate(input.name);
       auto known = scope.values.find(name);
       // An initializer that is also listed as an input: a default.
-      if (known != scope.values.end() && known->second->is_constant()) continue;
+      if (known != scope.values.end() && (known->second->is_constant() || refused_.count(known->second) != 0)) continue;
       HUSSAR_TRY(add_input(scope, input, name, is_main));
     }
     HUSSAR_TRY(import_nodes(proto.nodes, scope, opsets, naming));
@@ -135,7 +170,11 @@ class Importer {
   Status add_initializer(Scope& scope, const TensorProto& proto, const std::string& name) {
     if (static_cast<DType>(proto.data_type) == DType::kString || proto.strings > 0) {
       unsupported(fmt::format("initializer '{}': string tensors", name));
-      return define(scope, name, scope.graph.add_value(name));
+      return define_refused(scope, name);
+    }
+    if (!has_known_dtype(proto)) {
+      unsupported(fmt::format("initializer '{}': {}", name, dtype_text(proto)));
+      return define_refused(scope, name);
     }
     Tensor tensor = HUSSAR_TRY(load(proto));
     return define(scope, name, scope.graph.add_constant(name, std::move(tensor)));
@@ -161,6 +200,7 @@ class Importer {
 
   Status add_input(Scope& scope, const ValueProto& proto, const std::string& name, bool is_main) {
     auto dtype = static_cast<DType>(proto.type.element_type);
+    size_t refusals = refusal_count_;
     if (!proto.type.kind.empty() && proto.type.kind != "tensor") {
       unsupported(fmt::format("input '{}': {} types", name, proto.type.kind));
     } else if ((is_main || proto.type.element_type != 0) &&
@@ -170,6 +210,7 @@ class Importer {
     HUSSAR_CHECK(proto.type.dims.size() <= kMaxRank, ErrorCode::kInvalidModel,
                  "input '{}' has rank {}, the limit is {}", name, proto.type.dims.size(), kMaxRank);
     Value* value = scope.graph.add_value(name, dtype);
+    if (refusal_count_ > refusals) refused_.insert(value);
     if (proto.type.has_shape) {
       Dims dims;
       for (size_t axis = 0; axis < proto.type.dims.size(); ++axis) {
@@ -244,10 +285,12 @@ class Importer {
     std::string op_name =
         proto.domain.empty() ? std::string(proto.op_type) : fmt::format("{}.{}", proto.domain, proto.op_type);
     const OpDef* op = find_op(op_name);
+    size_t refusals = refusal_count_;
     auto opset = opsets.find(std::string(proto.domain));
     if (op == nullptr || proto.domain == "hussar" || op_name.rfind("hussar.", 0) == 0) {
       unsupported(fmt::format("node '{}': operator {}{}", name, op_name,
                               opset == opsets.end() ? " (its domain is not imported)" : ""));
+      op = nullptr;
     }
     std::vector<Value*> inputs, outputs;
     for (std::string_view input : proto.inputs) {
@@ -263,8 +306,18 @@ class Importer {
     while (!outputs.empty() && outputs.back() == nullptr) outputs.pop_back();
     Node* node = scope.graph.add_node(op == nullptr ? op_name : std::string(op->name), name, inputs, outputs);
     HUSSAR_TRY(add_attributes(proto, *node, scope, opsets, naming));
-    if (op == nullptr) return {};
-    return canonicalize(*op, *node, scope.graph, opset == opsets.end() ? 1 : opset->second);
+    // The bodies count: the node gives what they do.
+    if (refusal_count_ > refusals) {
+      for (const Value* value : outputs) refuse_output(value);
+      return {};
+    }
+    int64_t version = opset == opsets.end() ? 1 : std::min(opset->second, kNewestOpset);
+    Status done = canonicalize(*op, *node, scope.graph, version);
+    if (done || done.error().code != ErrorCode::kInvalidModel) return done;
+    is_malformed_ = true;
+    unsupported(done.error().message);
+    for (const Value* value : outputs) refuse_output(value);
+    return {};
   }
 
   Status canonicalize(const OpDef& op, Node& node, Graph& graph, int64_t opset) {
@@ -323,7 +376,7 @@ class Importer {
       std::string name(entry.name);
       if (attribute->has_graph) {
         HUSSAR_TRY(add_body(name, attribute->graph, node, scope, opsets, naming));
-      } else if (auto value = HUSSAR_TRY(to_attribute(*attribute))) {
+      } else if (auto value = HUSSAR_TRY(to_attribute(*attribute, node.name))) {
         node.attributes.set(name, std::move(*value));
       }
     }
@@ -360,10 +413,15 @@ class Importer {
     return {};
   }
 
-  Result<std::optional<Attribute>> to_attribute(const AttributeProto& proto) {
+  // nullopt: it has no value that an operator here could use.
+  Result<std::optional<Attribute>> to_attribute(const AttributeProto& proto, const std::string& node) {
     if (proto.has_tensor) {
       TensorProto tensor = HUSSAR_TRY(parse_tensor(proto.tensor));
       if (tensor.strings > 0) return std::optional<Attribute>();
+      if (!has_known_dtype(tensor)) {
+        unsupported(fmt::format("node '{}': attribute '{}' has {}", node, proto.name, dtype_text(tensor)));
+        return std::optional<Attribute>();
+      }
       return std::optional<Attribute>(HUSSAR_TRY(load(tensor)));
     }
     if (!proto.floats.empty()) return std::optional<Attribute>(proto.floats);
@@ -392,6 +450,7 @@ class Importer {
     auto output = scope.values.find(naming.translate(proto.outputs[0]));
     if (output == scope.values.end()) return {};  // nameless: nobody can use it
     Value* value = output->second;
+    size_t refusals = refusal_count_;
     for (const AttributeProto& entry : proto.attributes) {
       const AttributeProto* attribute = &entry;
       if (!entry.reference.empty()) {
@@ -404,8 +463,7 @@ class Importer {
         value->constant = HUSSAR_TRY(load_sparse(attribute->sparse_tensor)).second;
       } else if (entry.name == "value_string" || entry.name == "value_strings") {
         unsupported(fmt::format("node '{}': string constants", name));
-        return {};
-      } else if (auto converted = HUSSAR_TRY(to_attribute(*attribute))) {
+      } else if (auto converted = HUSSAR_TRY(to_attribute(*attribute, name))) {
         if (const auto* tensor = std::get_if<Tensor>(&*converted)) value->constant = *tensor;
         if (const auto* real = std::get_if<float>(&*converted)) {
           value->constant = Tensor::from<float>(DType::kFloat32, {}, std::span(real, 1));
@@ -421,8 +479,11 @@ class Importer {
         }
       }
     }
-    if (!value->constant) {
+    if (!value->constant && refusal_count_ == refusals) {
       unsupported(fmt::format("node '{}': a Constant without a numeric value", name));
+    }
+    if (!value->constant) {
+      refuse(scope.graph, value);
       return {};
     }
     value->dtype = value->constant->dtype();
@@ -525,13 +586,17 @@ class Importer {
   std::unordered_map<const Graph*, std::vector<Value*>> captured_inputs_;
   std::vector<std::string> unsupported_;
   std::set<std::string> unsupported_seen_;
+  std::unordered_set<const Value*> refused_;  // what unsupported things would give
+  bool is_malformed_ = false;                 // some of them are malformed rather than unsupported
+  size_t refusal_count_ = 0;                  // with repetitions
   int depth_ = 0;
   size_t node_count_ = 0, tensor_bytes_ = 0;
 };
 
 }  // namespace
 
-static Result<ImportedModel> import_model(Bytes bytes, std::shared_ptr<const void> owner, const std::string& folder) {
+static Result<ImportedModel> import_model(Bytes bytes, std::shared_ptr<const void> owner, const std::string& folder,
+                                          std::vector<std::string>* refused_ops) {
   ModelProto model = HUSSAR_TRY(parse_model(bytes));
   ImportedModel result;
   result.producer = std::string(model.producer);
@@ -540,23 +605,23 @@ static Result<ImportedModel> import_model(Bytes bytes, std::shared_ptr<const voi
   HUSSAR_CHECK(opset != model.opsets.end(), ErrorCode::kInvalidModel,
                "the model imports no operator set; is this an ONNX model?");
   result.opset = opset->second;
-  HUSSAR_CHECK(result.opset >= 1 && result.opset <= kNewestOpset, ErrorCode::kInvalidModel,
-               "the model uses ONNX opset {}; Hussar reads up to {}: export it with an older opset", result.opset,
-               kNewestOpset);
+  HUSSAR_CHECK(result.opset >= 1, ErrorCode::kInvalidModel, "the model uses the impossible ONNX opset {}",
+               result.opset);
   Importer importer(model, std::move(owner), folder);
-  result.graph = HUSSAR_TRY(importer.run());
+  result.graph = HUSSAR_TRY(importer.run(refused_ops));
   HUSSAR_TRY(result.graph.verify());
   return result;
 }
 
-Result<ImportedModel> import_bytes(Bytes bytes, std::shared_ptr<const void> owner, const std::string& folder) {
-  return catching("import the model", [&] { return import_model(bytes, std::move(owner), folder); });
+Result<ImportedModel> import_bytes(Bytes bytes, std::shared_ptr<const void> owner, const std::string& folder,
+                                   std::vector<std::string>* refused_ops) {
+  return catching("import the model", [&] { return import_model(bytes, std::move(owner), folder, refused_ops); });
 }
 
-Result<ImportedModel> import_file(const std::string& path) {
+Result<ImportedModel> import_file(const std::string& path, std::vector<std::string>* refused_ops) {
   auto file = HUSSAR_TRY(MappedFile::open(path));
   std::string folder = std::filesystem::path(path).parent_path().string();
-  auto model = import_bytes(file->bytes(), file, folder.empty() ? "." : folder);
+  auto model = import_bytes(file->bytes(), file, folder.empty() ? "." : folder, refused_ops);
   if (!model) return fail(model.error().code, "{}: {}", path, model.error().message);
   return model;
 }

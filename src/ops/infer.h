@@ -88,7 +88,7 @@ Result<std::vector<ValueInfo>> infer_node(const Node& node, std::vector<ValueInf
 using ElementFacts = std::unordered_map<const Value*, Dims>;
 
 // Writes dtype and dims of every value, bodies included. Dims that are already known and would become fresh symbols
-// are kept. Returns the symbolic elements of small integer values.
+// are kept. Returns the symbolic elements of small integer values. A failure names every node that is at fault itself.
 Result<ElementFacts> infer_graph(Graph& graph);
 
 }  // namespace hussar

@@ -160,6 +160,109 @@ TEST(Hostile, ManyUnsupportedThingsAreOneList) {
   EXPECT_NE(text.find("other.domain.Riddle"), std::string::npos) << text;
 }
 
+// How often `words` stand in the text.
+size_t occurrences(const std::string& text, const std::string& words) {
+  size_t count = 0;
+  for (size_t at = text.find(words); at != std::string::npos; at = text.find(words, at + 1)) ++count;
+  return count;
+}
+
+TEST(Hostile, DTypesAreInTheListOfUnsupportedThings) {
+  Message weights = tensor("w", DType::kComplex64, {1}, "aaaaaaaa");
+  Message constant = node("Constant", {}, {"c"}, {tensor_attribute("value", weights)});
+  std::string text =
+      refusal(model(graph({{node("Mystery", {"x"}, {"a"}), constant, node("Add", {"a", "w"}, {"b"}),
+                            node("Add", {"b", "c"}, {"y"}), node("Cast", {"x"}, {"z"}, {attribute("to", 8)})},
+                           {value("x", {2}), value("w", {1}, DType::kComplex64)},
+                           {any_shape("y"), any_shape("z")},
+                           {weights}})));
+  EXPECT_NE(text.find("4 malformed or unsupported"), std::string::npos) << text;
+  EXPECT_NE(text.find("operator Mystery"), std::string::npos) << text;
+  EXPECT_NE(text.find("initializer 'w': dtype 14 (complex64)"), std::string::npos) << text;
+  EXPECT_NE(text.find("node 'Constant_node': attribute"), std::string::npos) << text;
+  EXPECT_NE(text.find("'Cast_node'"), std::string::npos) << text;
+  EXPECT_EQ(text.find("Add"), std::string::npos) << "of its own it is fine: " << text;
+}
+
+TEST(Hostile, NodesThatInferenceRefusesAreInTheListOfUnsupportedThings) {
+  auto rotary = [](const char* x, const char* y) {
+    return node("Attention", {x, "w"}, {y}, {attribute("do_rotary", 1), attribute("num_heads", 2)}, "com.microsoft");
+  };
+  GraphParts parts{{rotary("x", "a"), node("Mystery", {"a"}, {"b"}), rotary("b", "c"),
+                    node("FusedMatMul", {"b", "b"}, {"d"}, {}, "com.microsoft"), node("Gather", {"w", "b"}, {"y"})},
+                   {value("x", {1, 3, 8}), value("w", {8, 24})},
+                   {any_shape("y"), any_shape("c"), any_shape("d")},
+                   {}};
+  std::string text = refusal(model(graph(parts)));
+  EXPECT_NE(text.find("3 malformed or unsupported"), std::string::npos) << text;
+  EXPECT_NE(text.find("operator Mystery"), std::string::npos) << text;
+  EXPECT_EQ(occurrences(text, "rotary embedding"), 2) << text;
+}
+
+TEST(Hostile, EveryMalformedNodeIsNamed) {
+  GraphParts parts{{node("Cast", {"x"}, {"a"}, {attribute("to", 8)}), node("Cast", {"x"}, {"b"}, {attribute("to", 14)}),
+                    node("Softmax", {"x"}, {"c"}, {attribute("axis", 7)}), node("Relu", {"c"}, {"d"}),
+                    node("Concat", {"a", "d"}, {"e"}, {attribute("axis", 0)}),
+                    node("Flatten", {"e"}, {"y"}, {attribute("axis", 1)})},
+                   {value("x", {2})},
+                   {any_shape("y"), any_shape("b")},
+                   {}};
+  auto plan = build(model(graph(parts)).bytes());
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kInvalidModel);
+  const std::string& text = plan.error().message;
+  EXPECT_NE(text.find("3 malformed or unsupported nodes"), std::string::npos) << text;
+  EXPECT_EQ(occurrences(text, "'Cast_node'"), 2) << text;
+  EXPECT_EQ(occurrences(text, "'Softmax_node'"), 1) << text;
+  for (const char* follower : {"Relu", "Concat", "Flatten"}) EXPECT_EQ(text.find(follower), std::string::npos) << text;
+}
+
+TEST(Hostile, MalformedNodesInBodiesAreNamed) {
+  auto cast = [](const char* x) { return node("Cast", {x}, {"out"}, {attribute("to", 8)}); };
+  auto branch = [](const Message& one) { return graph({{one}, {}, {any_shape("out")}, {}}); };
+  auto choose = [](const char* y, const Message& a, const Message& b) {
+    return node("If", {"c"}, {y}, {graph_attribute("then_branch", a), graph_attribute("else_branch", b)});
+  };
+  Message good = branch(node("Relu", {"bad"}, {"out"}));
+  auto make = [&](const Message& first, const Message& second) {
+    return model(graph({{node("Softmax", {"x"}, {"bad"}, {attribute("axis", 7)}), first, second},
+                        {value("x", {2}), value("c", {}, DType::kBool)},
+                        {any_shape("y"), any_shape("z")},
+                        {}}));
+  };
+  std::string text = refusal(make(choose("y", branch(cast("x")), branch(cast("x"))), choose("z", good, good)));
+  EXPECT_EQ(occurrences(text, "'Cast_node'"), 2) << text;
+  EXPECT_EQ(text.find("Relu"), std::string::npos) << text;
+  // One branch of an If may fail: it is never taken.
+  text = refusal(make(choose("y", branch(cast("x")), good), choose("z", branch(cast("bad")), branch(cast("bad")))));
+  EXPECT_EQ(occurrences(text, "'Cast_node'"), 2) << text;
+  EXPECT_EQ(occurrences(text, "'Softmax_node'"), 1) << text;
+}
+
+TEST(Hostile, LongListsAreCut) {
+  constexpr int kNodes = 3000;
+  std::vector<Message> nodes, mysteries;
+  for (int i = 0; i < kNodes; ++i) {
+    std::string number = std::to_string(i);
+    nodes.push_back(
+        node("Cast", {i % 2 == 0 ? "x" : "c" + std::to_string(i - 1)}, {"c" + number}, {attribute("to", 8)}));
+    mysteries.push_back(node("Mystery" + number + std::string(2000, 'm'), {"x"}, {"m" + number}));
+  }
+  std::string text = refusal(model(graph({nodes, {value("x", {2})}, {any_shape("c7")}, {}})));
+  EXPECT_NE(text.find("950 more"), std::string::npos) << text;
+  EXPECT_LT(text.size(), 10000);
+  text = refusal(model(graph({mysteries, {value("x", {2})}, {any_shape("m7")}, {}})));
+  EXPECT_NE(text.find("2950 more"), std::string::npos) << text;
+  EXPECT_LT(text.size(), 40000);
+}
+
+TEST(Hostile, UnknownOperatorsOfNewerOpsetsAreNamed) {
+  GraphParts parts{{node("Mystery", {"x"}, {"y"})}, {value("x", {2})}, {any_shape("y")}, {}};
+  std::string text = refusal(model(graph(parts), 99));
+  EXPECT_NE(text.find("opset 99"), std::string::npos) << text;
+  EXPECT_NE(text.find("'Mystery_node'"), std::string::npos) << text;
+}
+
 TEST(Hostile, OperatorsOfOurOwnDomainAreRefused) {
   EXPECT_REFUSED(
       model(graph({{node("Reformat", {"x"}, {"y"}, {}, "hussar")}, {value("x", {2})}, {any_shape("y")}, {}})),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the small models in tests/bad_input/seeds that the mutations start from.
+"""Writes the small models in tests/bad_input/seeds that the mutations start from, and one for the fuzz target alone.
 
 Needs the pinned onnx package; run it only to change the seeds. The same script gives the same bytes.
 """
@@ -15,6 +15,7 @@ from onnx import helper as h
 from onnx import numpy_helper
 
 FOLDER = pathlib.Path(__file__).parent / "seeds"
+CORPUS = pathlib.Path(__file__).parents[1] / "fuzz/corpus/onnx"
 RANDOM = np.random.default_rng(1)
 ANY = None
 
@@ -31,11 +32,12 @@ def value(name: str, shape=ANY, dtype=T.FLOAT):
     return h.make_tensor_value_info(name, dtype, shape)
 
 
-def save(name: str, nodes, inputs, outputs, initializers=(), opset: int = 21, functions=(), sparse=()) -> None:
+def save(name: str, nodes, inputs, outputs, initializers=(), opset: int = 21, functions=(), sparse=(),
+         folder: pathlib.Path = FOLDER) -> None:  # fmt: skip
     graph = h.make_graph(nodes, name, inputs, outputs, list(initializers), sparse_initializer=list(sparse))
     opsets = [h.make_opsetid("", opset), h.make_opsetid("com.microsoft", 1), h.make_opsetid("local", 1)]
     model = h.make_model(graph, opset_imports=opsets, functions=list(functions), ir_version=10)
-    (FOLDER / f"{name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    (folder / f"{name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
 
 
 def convolutions() -> None:
@@ -345,10 +347,29 @@ def data_dependent() -> None:
     save("data_dependent", nodes, [value("x", [3, 4])], outputs, data)
 
 
+def refused() -> None:
+    """Unknown, unsupported and malformed nodes in a row, and in bodies: import goes on after each of them."""
+    n = h.make_node
+    rotary = {"domain": "com.microsoft", "num_heads": 2, "do_rotary": 1}
+    complex_weight = numpy_helper.from_array(np.ones(2, np.complex64), "z")
+    bodies = [
+        h.make_graph([n("Cast", ["b"], ["out"], to=T.STRING)], "then", [], [value("out", ANY, T.STRING)]),
+        h.make_graph([n("Mystery", ["c"], ["m"]), n("Relu", ["m"], ["out"])], "else", [], [value("out")]),
+    ]
+    nodes = [
+        n("Attention", ["x", "w"], ["a"], **rotary), n("Mystery", ["a"], ["b"]), n("Attention", ["b", "w"], ["c"], **rotary),
+        n("Softmax", ["x"], ["d"], axis=7), n("Add", ["d", "z"], ["e"]), n("Cast", ["e"], ["f"], to=T.COMPLEX64),
+        n("If", ["flag"], ["g"], then_branch=bodies[0], else_branch=bodies[1]), n("Gather", ["c", "b"], ["y"]),
+    ]  # fmt: skip
+    inputs = [value("x", [1, 3, 4]), value("flag", [], T.BOOL)]
+    save("refused", nodes, inputs, [value("y"), value("g")], [weights("w", 4, 12), complex_weight], folder=CORPUS)
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
+    CORPUS.mkdir(parents=True, exist_ok=True)
     for make in (convolutions, recurrent, control_flow, transformer, contributed, newest, quantized, shapes, elementwise,
-                 types, detection, functions, slices, data_dependent):  # fmt: skip
+                 types, detection, functions, slices, data_dependent, refused):  # fmt: skip
         make()
     for path in sorted(FOLDER.glob("*.onnx")):
         onnx.load(path)

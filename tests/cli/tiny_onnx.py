@@ -86,3 +86,15 @@ def shifted(amount: float) -> bytes:
 def unsupported() -> bytes:
     nodes = [node("NoSuchOperator", ["x"], ["m"], "bad/one"), node("AlsoMissing", ["m"], ["y"], "bad/two")]
     return model(nodes, [value("x", [1])], [value("y", [1])])
+
+
+def malformed() -> bytes:
+    """Operators that exist, on an axis that does not; and one that does not."""
+    axis = [attribute_int("axis", 7)]
+    nodes = [
+        node("Softmax", ["x"], ["a"], "bad/softmax", axis),
+        node("Relu", ["a"], ["b"], "good/relu"),
+        node("Flatten", ["x"], ["y"], "bad/flatten", axis),
+        node("NoSuchOperator", ["b"], ["z"], "bad/one"),
+    ]
+    return model(nodes, [value("x", [1])], [value("y", [1]), value("z", [1])])

@@ -330,6 +330,14 @@ def test_inspect_model(hussar: Program) -> None:
     assert "NoSuchOperator" in outcome.out and "NO" in outcome.out
 
 
+def test_inspect_tells_refused_nodes_from_good_ones(hussar: Program) -> None:
+    outcome = hussar("inspect", hussar.model("malformed"), "--json", code=MODEL, says="3 malformed or unsupported")
+    for name in ("bad/softmax", "bad/flatten", "bad/one"):
+        assert name in outcome.err, outcome
+    supported = {entry["op"]: entry["supported"] for entry in outcome.json["ops"]}
+    assert supported == {"Flatten": False, "NoSuchOperator": False, "Relu": True, "Softmax": False}, outcome
+
+
 def test_inspect_sparsity(hussar: Program) -> None:
     weights = [0.0, 0.0, 1.0, 2.0, 0.0, 1.0, 1.0, 1.0]  # [4][2]: column 0 is 0 1 0 1, column 1 is 0 2 1 1
     content = tiny_onnx.model(

@@ -16,13 +16,13 @@ mkdir -p $build/findings $build/corpus/onnx $build/corpus/plan
 passed=0
 failed=0
 for target in onnx plan; do
-  seeds=tests/bad_input/seeds
-  [ $target = onnx ] || seeds=tests/fuzz/corpus/plan
+  seeds=tests/fuzz/corpus/$target
+  [ $target = plan ] || seeds="$seeds tests/bad_input/seeds"
   echo "== fuzz_$target, $seconds s"
   if ASAN_OPTIONS=allocator_may_return_null=1:max_allocation_size_mb=1024 \
     $build/bin/fuzz_$target -max_total_time="$seconds" -timeout=30 -rss_limit_mb=6000 -max_len=16384 \
     -print_final_stats=1 -verbosity=0 -artifact_prefix=$build/findings/$target- \
-    $build/corpus/$target "$seeds"; then
+    $build/corpus/$target $seeds; then
     passed=$((passed + 1))
   else
     failed=$((failed + 1))

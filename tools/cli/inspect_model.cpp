@@ -9,8 +9,8 @@
 #include "compile/sample.h"
 #include "onnx/import.h"
 #include "onnx/proto.h"
-#include "ops/infer.h"
 #include "ops/op_def.h"
+#include "ops/refusals.h"
 #include "tensor/convert.h"
 #include "tools/cli/console.h"
 #include "tools/cli/inspection.h"
@@ -70,6 +70,13 @@ void add_weight(const Tensor& tensor, WeightFacts& facts) {
   }
 }
 
+// Operators with a node that inference refuses.
+void mark_refused(const std::vector<std::string>& ops, OpCounts& counts) {
+  for (const std::string& op : ops) {
+    if (auto it = counts.find(op); it != counts.end()) it->second.known = false;
+  }
+}
+
 // Fixes every open dimension and infers, so that arithmetic can be counted.
 Status fill_figures(Graph& graph, const NamedShapes& given, OpCounts& counts, WeightFacts& weights,
                     std::string& shapes) {
@@ -82,7 +89,10 @@ Status fill_figures(Graph& graph, const NamedShapes& given, OpCounts& counts, We
     if (value->is_constant() && value->constant->elements() > 1) add_weight(*value->constant, weights);
   }
   HUSSAR_TRY(fix_shapes(graph, fixed));
-  HUSSAR_TRY(infer_graph(graph));
+  Refusals refusals;
+  auto inferred = infer_graph(graph, &refusals);
+  mark_refused(refusals.ops, counts);
+  HUSSAR_TRY(std::move(inferred));
   for (const auto& node : graph.nodes()) {
     const OpDef* op = find_op(node->op);
     auto shape = node->output() != nullptr ? node->output()->static_shape() : std::nullopt;
@@ -125,7 +135,9 @@ Status inspect_model(const std::string& path, const InspectOptions& options, con
   if (!proto) return fail(proto.error().code, "{}: {}", path, proto.error().message);
   OpCounts counts;
   count_nodes(proto->graph.nodes, counts, 0);
-  auto imported = onnx::import_file(path);
+  std::vector<std::string> refused_ops;
+  auto imported = onnx::import_file(path, &refused_ops);
+  mark_refused(refused_ops, counts);
   WeightFacts weights;
   std::string shapes, problem, inputs, outputs;
   if (imported) {

@@ -1,18 +1,23 @@
 // The inference engine: node contexts, element propagation, whole graphs.
 #include "ops/infer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <set>
 
 #include "ops/builder.h"
 #include "ops/numeric.h"
 #include "ops/op_def.h"
+#include "ops/refusals.h"
 
 namespace hussar {
 namespace {
 
 // Shape arithmetic happens on tiny tensors; following larger ones as expressions would only cost time.
 constexpr int64_t kMaxTrackedElements = 256;
+// Of a long list of refusals.
+constexpr size_t kMaxShownRefusals = 50, kMaxCountedRefusals = 1000, kMaxShownCharacters = 500;
 
 bool is_trackable(const Tensor& tensor) {
   bool integral = tensor.dtype() == DType::kInt64 || tensor.dtype() == DType::kInt32 || tensor.dtype() == DType::kBool;
@@ -129,7 +134,32 @@ Result<std::vector<ValueInfo>> InferContext::infer_body(std::string_view name, s
   return unknown;
 }
 
+void Refusals::add(const Node& node, std::string message) {
+  ops.push_back(node.op);
+  if (++count <= kMaxShownRefusals) messages.push_back(std::move(message));
+}
+
+void Refusals::forget_after(size_t kept) {
+  count = std::min(count, kept);
+  ops.resize(count);
+  messages.resize(std::min(messages.size(), count));
+}
+
+std::string list_lines(const std::vector<std::string>& lines, size_t count) {
+  std::string list;
+  size_t shown = std::min(lines.size(), kMaxShownRefusals);
+  for (size_t i = 0; i < shown; ++i) {
+    list += "\n  " + lines[i].substr(0, kMaxShownCharacters);
+    if (lines[i].size() > kMaxShownCharacters) list += "...";
+  }
+  if (count > shown) list += fmt::format("\n  ... and {} more", count - shown);
+  return list;
+}
+
 namespace {
+
+// Infers the graph that a composite operator expands to. It stands for one node: its first failure is enough.
+Status infer_expansion(Graph& graph);
 
 // Infers a composite operator through a throw-away graph that holds its expansion.
 Result<std::vector<ValueInfo>> infer_composite(const Node& node, const std::vector<ValueInfo>& inputs) {
@@ -153,7 +183,7 @@ Result<std::vector<ValueInfo>> infer_composite(const Node& node, const std::vect
   Node* copy = graph.add_node(node.op, node.name, values, outputs, node.attributes);
   HUSSAR_TRY(expand_node(graph, copy));
   HUSSAR_TRY(graph.sort());
-  HUSSAR_TRY(infer_graph(graph));
+  HUSSAR_TRY(infer_expansion(graph));
   std::vector<ValueInfo> result(node.outputs.size());
   size_t next = 0;
   for (size_t i = 0; i < result.size(); ++i) {
@@ -208,29 +238,134 @@ Result<std::vector<ValueInfo>> infer_node(const Node& node, std::vector<ValueInf
 
 namespace {
 
+// What a value of which nothing is known might be: inputs of a node that may be refused whatever they are.
+struct Guess {
+  DType first, others;
+  int rank = -1;
+};
+constexpr Guess kGuesses[] = {
+    {DType::kFloat32, DType::kFloat32},    {DType::kInt64, DType::kInt64},        {DType::kBool, DType::kBool},
+    {DType::kFloat32, DType::kFloat32, 3}, {DType::kFloat32, DType::kFloat32, 4}, {DType::kFloat32, DType::kFloat32, 2},
+    {DType::kInt64, DType::kInt64, 1},     {DType::kInt32, DType::kInt32},        {DType::kUInt8, DType::kUInt8},
+    {DType::kInt8, DType::kInt8},          {DType::kFloat16, DType::kFloat16},    {DType::kFloat64, DType::kFloat64},
+    {DType::kFloat32, DType::kInt64},      {DType::kBool, DType::kFloat32}};
+
 class GraphInference {
  public:
   explicit GraphInference(Graph& root) { next_symbol_ = count_fresh(root); }
 
+  // Goes on after a node that fails, so that `refusals` names all that are at fault themselves. The error is the first.
   Status run(Graph& graph) {
+    Status first;
     for (const auto& node : graph.nodes()) {
-      std::vector<ValueInfo> inputs;
-      for (const Value* value : node->inputs) inputs.push_back(info_of(value));
-      auto infer_body = [this](const Graph& body, std::vector<ValueInfo> arguments) {
-        return run_body(const_cast<Graph&>(body), std::move(arguments));
-      };
-      auto fresh = [this] { return Dim::symbol("u" + std::to_string(next_symbol_++)); };
-      std::vector<ValueInfo> outputs = HUSSAR_TRY(infer_node(*node, std::move(inputs), fresh, infer_body));
-      for (size_t i = 0; i < node->outputs.size(); ++i) {
-        if (node->outputs[i] != nullptr && i < outputs.size()) HUSSAR_TRY(merge(*node, *node->outputs[i], outputs[i]));
+      if (is_unknown(*node)) {
+        examine(*node);
+      } else {
+        size_t known = refusals.count;
+        Status status = infer(*node);
+        if (status) {
+          // An If has one branch that cannot work: it is never taken.
+          refusals.forget_after(known);
+          continue;
+        }
+        stopped_ = stopped_ || stop_at_first || status.error().code != ErrorCode::kInvalidModel;
+        if (refusals.count == known) refusals.add(*node, status.error().message);
+        if (first) first = std::move(status);
       }
+      unknown_.insert(node->outputs.begin(), node->outputs.end());
+      if (stopped_ || refusals.count >= kMaxCountedRefusals) break;
+    }
+    return first;
+  }
+
+  ElementFacts facts;
+  Refusals refusals;
+  // Values that are given by what is refused already.
+  std::unordered_set<const Value*> refused;
+  bool stop_at_first = false;
+
+ private:
+  Status infer(const Node& node) {
+    std::vector<ValueInfo> inputs;
+    for (const Value* value : node.inputs) inputs.push_back(info_of(value));
+    auto infer_body = [this](const Graph& body, std::vector<ValueInfo> arguments) {
+      return run_body(const_cast<Graph&>(body), std::move(arguments));
+    };
+    auto fresh = [this] { return Dim::symbol("u" + std::to_string(next_symbol_++)); };
+    std::vector<ValueInfo> outputs = HUSSAR_TRY(infer_node(node, std::move(inputs), fresh, infer_body));
+    for (size_t i = 0; i < node.outputs.size(); ++i) {
+      if (node.outputs[i] != nullptr && i < outputs.size()) HUSSAR_TRY(merge(node, *node.outputs[i], outputs[i]));
     }
     return {};
   }
 
-  ElementFacts facts;
+  bool is_unknown(const Value* value) const {
+    return value != nullptr && (unknown_.count(value) != 0 || refused.count(value) != 0);
+  }
 
- private:
+  bool is_refused(const Node& node) const {
+    return std::any_of(node.outputs.begin(), node.outputs.end(),
+                       [&](const Value* value) { return refused.count(value) != 0; });
+  }
+
+  bool is_unknown(const Node& node) const {
+    if (unknown_.empty() && refused.empty()) return false;
+    return is_refused(node) ||
+           std::any_of(node.inputs.begin(), node.inputs.end(), [&](const Value* value) { return is_unknown(value); });
+  }
+
+  // A node that reads what is unknown because of an earlier failure: refused when it would be whatever that is.
+  void examine(const Node& node) {
+    if (!node.bodies.empty()) {
+      examine_bodies(node);
+      return;
+    }
+    if (is_refused(node)) return;
+    std::string message;
+    for (const Guess& guess : kGuesses) {
+      if (--guesses_left_ < 0) return;
+      std::string found = refusal_of(node, guess);
+      if (found.empty() || (!message.empty() && found != message)) return;
+      message = std::move(found);
+    }
+    refusals.add(node, std::move(message));
+  }
+
+  std::string refusal_of(const Node& node, const Guess& guess) const {
+    int64_t symbols = 0;
+    auto fresh = [&symbols] { return Dim::symbol("u" + std::to_string(symbols++)); };
+    std::vector<ValueInfo> inputs;
+    bool is_first = true;
+    for (const Value* value : node.inputs) {
+      inputs.push_back(info_of(value));
+      if (!is_unknown(value)) continue;
+      ValueInfo& info = inputs.back();
+      info = {};
+      info.dtype = is_first ? guess.first : guess.others;
+      is_first = false;
+      if (guess.rank < 0) continue;
+      info.dims = Dims();
+      for (int axis = 0; axis < guess.rank; ++axis) info.dims->push_back(fresh());
+    }
+    auto outputs = infer_node(node, std::move(inputs), fresh, nullptr);
+    return outputs ? std::string() : outputs.error().message;
+  }
+
+  void examine_bodies(const Node& node) {
+    size_t known = refusals.count;
+    bool all_fail = true;
+    for (const Body& body : node.bodies) {
+      size_t before = refusals.count;
+      if (!enter(*body.graph)) return;
+      unknown_.insert(body.graph->inputs.begin(), body.graph->inputs.end());
+      (void)run(*body.graph);
+      --depth_;
+      all_fail = all_fail && refusals.count > before;
+    }
+    // One branch of an If may fail.
+    if (!all_fail) refusals.forget_after(known);
+  }
+
   static bool is_fresh(const Dim& dim) {
     std::string text = dim.is_constant() ? "" : dim.to_string();
     return text.size() > 1 && text[0] == 'u' &&
@@ -285,12 +420,27 @@ class GraphInference {
     return {};
   }
 
-  Result<std::vector<ValueInfo>> run_body(Graph& body, std::vector<ValueInfo> arguments) {
-    if (++depth_ > 32) return hussar::fail(ErrorCode::kInvalidModel, "control flow is nested deeper than 32 levels");
+  // Before a run of a body: forgets what an earlier one did not know. The depth is to be taken back after it.
+  Status enter(const Graph& body) {
+    constexpr int kMaxDepth = 32;
     // Nested loops infer their bodies a few times each, at every level.
     constexpr int64_t kMaxBodyRuns = 100000;
-    if (++body_runs_ > kMaxBodyRuns)
+    if (depth_ >= kMaxDepth)
+      return hussar::fail(ErrorCode::kInvalidModel, "control flow is nested deeper than {} levels", kMaxDepth);
+    if (++body_runs_ > kMaxBodyRuns) {
+      stopped_ = true;
       return hussar::fail(ErrorCode::kInvalidModel, "the nested loops are too intricate");
+    }
+    ++depth_;
+    for (const auto& value : body.values()) {
+      if (unknown_.empty()) break;
+      unknown_.erase(value.get());
+    }
+    return {};
+  }
+
+  Result<std::vector<ValueInfo>> run_body(Graph& body, std::vector<ValueInfo> arguments) {
+    HUSSAR_TRY(enter(body));
     bool same = true;
     for (size_t i = 0; i < body.inputs.size() && i < arguments.size(); ++i) {
       Value& input = *body.inputs[i];
@@ -308,27 +458,51 @@ class GraphInference {
       value->dims.reset();
       facts.erase(value.get());
     }
-    HUSSAR_TRY(run(body));
+    Status status = run(body);
+    --depth_;
+    HUSSAR_TRY(std::move(status));
     std::vector<ValueInfo> results;
     for (const Value* output : body.outputs) {
       results.push_back(info_of(output));
       results.back().constant = nullptr;
     }
-    --depth_;
     return results;
   }
 
   int64_t next_symbol_ = 0;
   int depth_ = 0;
   int64_t body_runs_ = 0;
+  int64_t guesses_left_ = 200000;
+  bool stopped_ = false;                      // by a failure after which the rest says nothing
+  std::unordered_set<const Value*> unknown_;  // what failed nodes give, and what depends on it
 };
+
+Status infer_expansion(Graph& graph) {
+  GraphInference inference(graph);
+  inference.stop_at_first = true;
+  return inference.run(graph);
+}
 
 }  // namespace
 
-Result<ElementFacts> infer_graph(Graph& graph) {
+Result<ElementFacts> infer_graph(Graph& graph) { return infer_graph(graph, nullptr); }
+
+Result<ElementFacts> infer_graph(Graph& graph, Refusals* refusals) {
   GraphInference inference(graph);
-  HUSSAR_TRY(inference.run(graph));
-  return std::move(inference.facts);
+  Status status = inference.run(graph);
+  if (refusals != nullptr) *refusals = inference.refusals;
+  if (status) return std::move(inference.facts);
+  const Refusals& found = inference.refusals;
+  if (found.count < 2 || status.error().code != ErrorCode::kInvalidModel) return tl::unexpected(status.error());
+  return fail(ErrorCode::kInvalidModel, "the model has {} malformed or unsupported nodes:{}", found.count,
+              list_lines(found.messages, found.count));
+}
+
+Refusals examine_graph(Graph& graph, std::unordered_set<const Value*> refused) {
+  GraphInference inference(graph);
+  inference.refused = std::move(refused);
+  (void)inference.run(graph);
+  return std::move(inference.refusals);
 }
 
 }  // namespace hussar
