@@ -20,7 +20,7 @@ struct CompileOptions {
   bool fp16 = false;  // steps may multiply in FP16 where that is faster and the target has the instructions
   std::vector<std::string> fp32_nodes;  // with fp16: names of ONNX nodes whose steps may not
   // ---- how fast
-  int threads = 0;  // 0: one per core of this machine
+  int threads = 0;  // 0: one per core that this process may use
   int isa = -1;     // cpu::Isa as an integer; -1: the best of this machine
   // Rivals are measured for at most so long, 0: the predicted times decide. Only when this machine can run the plan.
   double tune_seconds = 0;
