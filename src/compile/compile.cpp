@@ -148,7 +148,7 @@ static Result<Plan> freeze_for(Graph& graph, const Target& target, const Compile
     HUSSAR_TRY(tune_graphs({&form, 1}, target, options, timings, report));
   }
   if (options.progress) options.progress("choose");
-  KeptNodes kept(options.fp32_nodes);
+  KeptNodes kept(options.fp32_nodes, options.inexact_in_fp16);
   Chooser chooser = [&kept, known = timings_from(timings, target, options.tune_shapes)](const Problem& problem) {
     return choose(kept.restrict(problem), known);
   };

@@ -142,6 +142,7 @@ Status work(const Arguments& arguments, const Command& command) {
   struct stat info {};
   int64_t bytes = ::stat(arguments.output.c_str(), &info) == 0 ? info.st_size : 0;
   if (!checked.skipped.empty() && check.level != SelfCheck::kOff) warn("self-check " + checked.to_string());
+  warn_about_kept(checked);
   BuildReport report{arguments.output, *plan, std::move(compile), std::move(checked), bytes};
   if (command.prints_text()) print_out((arguments.verbose ? pass_table(report.compile) : "") + summary(report));
   return command.report(to_json(report));
