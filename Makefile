@@ -7,8 +7,8 @@ PYTHON := .venv/bin/python
 CPP_FILES = $(shell git ls-files '*.cpp' '*.h')
 
 .DEFAULT_GOAL := all
-.PHONY: sanitize all help configure deps-build deps-test install-deps venv venv-export venv-test demo test quick conformance fuzz bench \
-        bench-system format check clean
+.PHONY: sanitize all help configure deps-build deps-test install-deps venv venv-export venv-test demo test quick \
+        conformance fuzz bench bench-kernels bench-system format check clean
 
 all: configure ## build the hussar program and its libraries (Release) into build/
 	@cmake --build $(BUILD) -j $(JOBS)
@@ -40,6 +40,12 @@ fuzz: ## libFuzzer on ONNX and plan bytes, FUZZ_SECONDS (60) each
 bench: venv-export configure ## latency beside ONNX Runtime and OpenVINO
 	@cmake --build $(BUILD) -j $(JOBS)
 	@$(PYTHON) bench/peers_cpu.py
+
+bench-kernels: venv configure ## every kernel family: level by level, and its ladders
+	@tools/install_deps.sh build bench
+	@cmake -S . -B $(BUILD) -DHUSSAR_BUILD_BENCH=ON >/dev/null
+	@cmake --build $(BUILD) -j $(JOBS) --target all ladders
+	@$(PYTHON) bench/kernels_cpu.py
 
 bench-system: venv configure ## threads, idleness and memory
 	@cmake --build $(BUILD) -j $(JOBS) --target all region_probe memory_probe

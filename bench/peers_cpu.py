@@ -35,7 +35,8 @@ import report_section  # noqa: E402
 from modelzoo import agreement  # noqa: E402
 
 REFERENCE = "ort"
-ALONE = "hussar_1"  # a second session of the same plan, with one thread
+HALF = "hussar_fp16"  # built with --fp16, where this machine can compute in FP16
+ALONE = "hussar_1"  # a plan of its own for one thread: what is fastest on two need not be on one
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -55,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def engine_names(arguments: argparse.Namespace) -> list[str]:
-    names = [] if arguments.no_hussar else ["hussar"]
+    names = [] if arguments.no_hussar else ["hussar", *([HALF] if hussar_cli.computes_in_fp16() else [])]
     for peer in filter(None, arguments.peers.split(",")):
         names += {"ort": ["ort"], "openvino": ["openvino_f32", "openvino"], "none": []}.get(peer, [peer])
     unknown = [name for name in names if name not in engines.NAMES]
@@ -98,18 +99,24 @@ class ModelRun:
                 if path == self.prepared.path:
                     raise
 
-    def open_hussar(self, entry: dict):
-        plan = self.files["hussar"] = self.folder / "model.plan"
+    def build(self, name: str, threads: int, *more: str) -> float:
+        """Seconds; the plan is the file of the engine `name`."""
+        plan = self.files[name] = self.folder / f"{name}.plan"
+        return hussar_cli.build(self.prepared.path, plan, shapes=self.shapes, threads=threads, more=more)
+
+    def open_hussar(self, name: str, entry: dict):
         threads = self.arguments.threads
-        entry["build_seconds"] = hussar_cli.build(self.prepared.path, plan, shapes=self.shapes, threads=threads)
-        entry["plan_bytes"] = plan.stat().st_size
-        return engines.open_engine("hussar", plan, self.feeds, threads)
+        if name == "hussar":
+            entry["build_seconds_untuned"] = self.build(name, threads, "--budget", "0")
+        entry["build_seconds"] = self.build(name, threads, *(["--fp16"] if name == HALF else []))
+        entry["plan_bytes"] = self.files[name].stat().st_size
+        return engines.open_engine(name, self.files[name], self.feeds, threads)
 
     def open(self, name: str):
         """The loaded engine, or None with the reason in the row."""
         entry = self.row["engines"].setdefault(name, {})
         try:
-            engine = self.open_hussar(entry) if name == "hussar" else self.open_peer(name)
+            engine = self.open_hussar(name, entry) if name in ("hussar", HALF) else self.open_peer(name)
             engine.call()
         except Exception as error:  # a peer may refuse a model in any way it likes; the table must say so and go on
             entry["error"] = last_line(error)
@@ -130,7 +137,8 @@ class ModelRun:
         arguments = self.arguments
         subjects = dict(opened)
         if "hussar" in opened and not arguments.no_scaling and arguments.threads > 1:
-            subjects[ALONE] = engines.open_engine("hussar", self.files["hussar"], self.feeds, 1)
+            self.build(ALONE, 1)
+            subjects[ALONE] = engines.open_engine("hussar", self.files[ALONE], self.feeds, 1)
         samples = engines.interleave(subjects, arguments.rounds, arguments.burst_ms, arguments.pause_ms)
         alone = samples.pop(ALONE, None)
         for name, values in samples.items():
@@ -140,12 +148,15 @@ class ModelRun:
             if alone:
                 one = engines.summary(alone)
                 self.row["scaling"] = {"one_thread_ms": one, "speedup": one["median"] / own}
-            self.row["ratio"] = {
-                name: own / self.row["engines"][name]["latency_ms"]["median"] for name in samples if name != "hussar"
-            }
+            medians = {name: self.row["engines"][name]["latency_ms"]["median"] for name in samples}
+            self.row["ratio"] = {name: own / medians[name] for name in samples if name not in ("hussar", HALF)}
+            if HALF in medians:
+                self.row["fp16_ratio"] = medians[HALF] / own
 
     def memory(self, opened: dict) -> None:
         for name in opened:
+            if name == HALF:
+                continue
             figures = measure_child.measure(name, self.files[name], self.inputs_file, self.arguments.threads)
             self.row["engines"][name]["process"] = figures
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-LABELS = {"hussar": "Hussar", "ort": "ONNX Runtime", "openvino_f32": "OpenVINO f32", "openvino": "OpenVINO default"}
+HALF = "hussar_fp16"
+LABELS = {"hussar": "Hussar", HALF: "Hussar FP16", "ort": "ONNX Runtime", "openvino_f32": "OpenVINO f32", "openvino": "OpenVINO default"}
 
 
 def number(value: float | None) -> str:
@@ -45,16 +46,21 @@ def progress_line(row: dict) -> str:
 
 
 def latency_table(rows: list[dict], engines: list[str]) -> list[str]:
-    peers = [engine for engine in engines if engine != "hussar"]
+    peers = [engine for engine in engines if engine not in ("hussar", HALF)]
+    has_half = "hussar" in engines and HALF in engines
     head = ["model", *(LABELS[engine] for engine in engines)]
     if "hussar" in engines:
         head += [f"Hussar / {LABELS[peer]}" for peer in peers]
+    if has_half:
+        head.append("Hussar FP16 / Hussar")
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         cells = [row["model"] + ("*" if row["weights"] == "random" else "")]
         cells += [milliseconds(row, engine) for engine in engines]
         if "hussar" in engines:
             cells += [number(row.get("ratio", {}).get(peer)) for peer in peers]
+        if has_half:
+            cells.append(number(row.get("fp16_ratio")))
         lines.append("| " + " | ".join(cells) + " |")
     if "hussar" in engines and len(rows) > 1:
         lines.append("| " + " | ".join(means_row(rows, engines, peers)) + " |")
@@ -70,6 +76,8 @@ def means_row(rows: list[dict], engines: list[str], peers: list[str]) -> list[st
     cells = ["geometric mean", *[""] * len(engines)]
     for peer in peers:
         cells.append(number(geometric_mean([row["ratio"][peer] for row in rows if peer in row.get("ratio", {})])))
+    if HALF in engines:
+        cells.append(number(geometric_mean([row["fp16_ratio"] for row in rows if "fp16_ratio" in row])))
     return cells
 
 
@@ -110,14 +118,15 @@ def cost_table(rows: list[dict], engines: list[str]) -> list[str]:
     if not measured:
         return []
     own = "hussar" in measured
-    head = ["model", "ONNX MB", *(["plan MB", "build s"] if own else [])]
+    head = ["model", "ONNX MB", *(["plan MB", "build s", "build s, untuned"] if own else [])]
     for engine in measured:
         head += [f"{LABELS[engine]}: load ms", "peak RSS MB", "of it the model"]
     lines = ["", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         cells = [row["model"], megabytes(row["onnx_bytes"])]
         if own:
-            cells += [megabytes(dig(row, "hussar", "plan_bytes")), number(dig(row, "hussar", "build_seconds"))]
+            cells.append(megabytes(dig(row, "hussar", "plan_bytes")))
+            cells += [number(dig(row, "hussar", key)) for key in ("build_seconds", "build_seconds_untuned")]
         for engine in measured:
             cells.append(number(dig(row, engine, "process", "load_ms")))
             cells += [megabytes(dig(row, engine, "process", key)) for key in ("peak_bytes", "model_bytes")]

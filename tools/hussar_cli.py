@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import subprocess
@@ -22,6 +23,12 @@ def program() -> pathlib.Path:
 def spell_shapes(shapes: dict[str, list[int]]) -> str:
     """"x:1x3x224x224,y:1x5". Scalars have no extent to give and are left out."""
     return ",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in shapes.items() if shape)
+
+
+def computes_in_fp16() -> bool:
+    """Whether plans that `hussar build --fp16` makes here can have steps in FP16. OSError without the program."""
+    outcome = subprocess.run([str(program()), "doctor", "--json"], capture_output=True, text=True)
+    return outcome.returncode == 0 and json.loads(outcome.stdout)["device"]["isa_active"] in ("avx512fp16", "amx")
 
 
 def build(model: pathlib.Path, plan: pathlib.Path, *, shapes=None, bounds=None, threads: int = 2, more=()) -> float:

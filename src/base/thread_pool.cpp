@@ -6,9 +6,8 @@
 #include <system_error>
 #include <thread>
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
+#include "base/cores.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -61,14 +60,6 @@ bool spin_until(microseconds insistence, Done&& done) {
     if (now >= end) return done();
     if (now >= end - kPatience + insistence) std::this_thread::yield();
   }
-}
-
-int usable_cores() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 }  // namespace

@@ -5,9 +5,9 @@
 #include <cctype>
 #include <chrono>
 #include <map>
-#include <thread>
 
 #include "backends/cpu/isa.h"
+#include "base/cores.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "compile/freeze.h"
@@ -148,7 +148,7 @@ static Result<Plan> freeze_for(Graph& graph, const Target& target, const Compile
     HUSSAR_TRY(tune_graphs({&form, 1}, target, options, timings, report));
   }
   if (options.progress) options.progress("choose");
-  KeptNodes kept(options.fp32_nodes);
+  KeptNodes kept(options.fp32_nodes, options.inexact_in_fp16);
   Chooser chooser = [&kept, known = timings_from(timings, target, options.tune_shapes)](const Problem& problem) {
     return choose(kept.restrict(problem), known);
   };
@@ -164,7 +164,7 @@ static Result<Plan> freeze_for(Graph& graph, const Target& target, const Compile
 static Target target_of(const CompileOptions& options) {
   Target target;
   target.isa = options.isa >= 0 ? options.isa : static_cast<int>(cpu::active_isa());
-  target.threads = options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
+  target.threads = options.threads > 0 ? options.threads : usable_cores();
   if (options.fp16) target.no_fp16 = {};
   return target;
 }

@@ -1,6 +1,7 @@
 // compile: the composition root. ONNX file -> Graph -> passes -> choice of kernels -> Plan.
 #pragma once
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,10 @@ struct CompileOptions {
   // ---- how exact
   bool fp16 = false;  // steps may multiply in FP16 where that is faster and the target has the instructions
   std::vector<std::string> fp32_nodes;  // with fp16: names of ONNX nodes whose steps may not
+  // With fp16: first outputs of steps that may not either, because the self-check found the plan too inexact with them.
+  std::set<std::string> inexact_in_fp16;
   // ---- how fast
-  int threads = 0;  // 0: one per core of this machine
+  int threads = 0;  // 0: one per core that this process may use
   int isa = -1;     // cpu::Isa as an integer; -1: the best of this machine
   // Rivals are measured for at most so long, 0: the predicted times decide. Only when this machine can run the plan.
   double tune_seconds = 0;
@@ -36,7 +39,7 @@ struct CompileOptions {
   bool verify_passes = false;
   NamedShapes verify_shapes;
   double verify_tolerance = 1e-3;
-  // Told about each stage as it begins: "import", "passes", "tune passes", "tune", "choose", "self-check".
+  // Told about each stage as it begins: "import", "passes", "tune passes", "tune", "choose", "self-check", "keep FP32".
   std::function<void(std::string_view stage)> progress;
 };
 

@@ -1,5 +1,6 @@
 #include "compile/precision.h"
 
+#include "compile/keep_fp32.h"
 #include "plan/kernel.h"
 
 namespace hussar {
@@ -11,15 +12,24 @@ DType precision_of(const PlanGraph& graph, const PlanStep& step) {
   return graph.values[static_cast<size_t>(step.outputs[0])].dtype;
 }
 
-int64_t count_fp16_steps(const PlanGraph& graph) {
-  int64_t count = 0;
+static void add_fp16_steps(const PlanGraph& graph, std::vector<Fp16Step>& list) {
   for (const PlanStep& step : graph.steps) {
     const Kernel* kernel = find_kernel(step.kernel);
-    count += kernel != nullptr && kernel->multiplies_in == DType::kFloat16 ? 1 : 0;
-    for (const auto& [name, body] : step.bodies) count += count_fp16_steps(*body);
+    if (kernel != nullptr && kernel->multiplies_in == DType::kFloat16 && !step.outputs.empty() &&
+        step.outputs[0] >= 0) {
+      list.push_back({step.name, graph.values[static_cast<size_t>(step.outputs[0])].name});
+    }
+    for (const auto& [name, body] : step.bodies) add_fp16_steps(*body, list);
   }
-  return count;
 }
+
+std::vector<Fp16Step> fp16_steps(const PlanGraph& graph) {
+  std::vector<Fp16Step> list;
+  add_fp16_steps(graph, list);
+  return list;
+}
+
+int64_t count_fp16_steps(const PlanGraph& graph) { return static_cast<int64_t>(fp16_steps(graph).size()); }
 
 // Whether `part` is one of the names that are joined by '+', or several of them in a row.
 static bool names_part(std::string_view whole, std::string_view part) {
@@ -32,6 +42,9 @@ static bool names_part(std::string_view whole, std::string_view part) {
 
 Problem KeptNodes::restrict(const Problem& problem) {
   Problem restricted = problem;
+  if (problem.output() != nullptr && outputs_.count(problem.output()->name) > 0) {
+    restricted.target.no_fp16 = kTooInexact;
+  }
   for (const std::string& name : names_) {
     if (!names_part(problem.node.name, name)) continue;
     unseen_.erase(name);

@@ -15,15 +15,21 @@ namespace hussar {
 DType precision_of(const PlanGraph& graph, const PlanStep& step);
 // How many steps, those of bodies included, compute in FP16.
 int64_t count_fp16_steps(const PlanGraph& graph);
+// The steps that do, in the order of execution.
+struct Fp16Step {
+  std::string name, output;  // of the step, of its first output
+};
+std::vector<Fp16Step> fp16_steps(const PlanGraph& graph);
 
 // The largest error relative to the output range that a check allows when nothing else was said.
 inline constexpr double kFp32Tolerance = 1e-3, kFp16Tolerance = 1e-2;
 
-// Nodes that stay in FP32 whatever else is allowed, by the name of an ONNX node or of all that were fused into one step
-// ("conv1", "conv1+relu1").
+// Nodes that stay in FP32 whatever else is allowed: by the name of an ONNX node or of all that were fused into one step
+// ("conv1", "conv1+relu1"), or by the name of their first output.
 class KeptNodes {
  public:
-  explicit KeptNodes(const std::vector<std::string>& names) : names_(names.begin(), names.end()), unseen_(names_) {}
+  KeptNodes(const std::vector<std::string>& names, const std::set<std::string>& outputs)
+      : names_(names.begin(), names.end()), unseen_(names_), outputs_(outputs) {}
   // `problem`, whose target may compute in FP16, as it may be solved.
   Problem restrict(const Problem& problem);
   // Names that no node had; "" when there are none.
@@ -31,6 +37,7 @@ class KeptNodes {
 
  private:
   std::set<std::string, std::less<>> names_, unseen_;
+  std::set<std::string> outputs_;
 };
 
 }  // namespace hussar

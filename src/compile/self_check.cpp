@@ -1,14 +1,18 @@
 // Building the slower plan, running both, and finding where they part.
 #include "compile/self_check.h"
 
+#include <fmt/ranges.h>
+
 #include <chrono>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "backends/cpu/isa.h"
 #include "base/error.h"
 #include "compile/difference.h"
 #include "compile/flops.h"
+#include "compile/keep_fp32.h"
 #include "compile/precision.h"
 #include "compile/sample.h"
 #include "compile/spelling.h"
@@ -19,6 +23,8 @@ namespace {
 
 // What a quick check may take, by guess_seconds: of the order of the build itself.
 constexpr double kQuickSeconds = 3;
+// Plans that are built to find out which steps must stay in FP32.
+constexpr int kMostTrials = 8;
 
 // The slower plans in order of trust: the further down, the more they share with the plan that they check.
 struct Rung {
@@ -32,6 +38,7 @@ using Ladder = std::vector<Rung>;
 CompileOptions plainer(CompileOptions options) {
   options.fp16 = false;
   options.fp32_nodes.clear();
+  options.inexact_in_fp16.clear();
   options.tune_seconds = 0;
   options.timings = nullptr;
   options.progress = nullptr;
@@ -86,8 +93,8 @@ class Checker {
     report_.tolerance = check.tolerance.value_or(kFp32Tolerance);
   }
 
-  Result<SelfCheckReport> run() {
-    auto begin = std::chrono::steady_clock::now();
+  // Runs the reference. Leaves a reason in the report where there can be none.
+  Status prepare() {
     auto inputs = random_inputs(input_facts(plan_->graph), check_.shapes, check_.seed);
     if (!inputs) return skip("no inputs can be made up: " + inputs.error().message);
     inputs_ = std::move(*inputs);
@@ -102,15 +109,51 @@ class Checker {
       return skip(fmt::format("it would take some {:.0f} s; --self-check full does it", reference.guess));
     }
     report_.reference = reference.what;
-    HUSSAR_TRY(compare(reference.plan));
-    report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    return report_;
+    slow_ = HUSSAR_TRY(Session::create(reference.plan));
+    auto wanted = slow_->run_in_order(inputs_);
+    // Made-up inputs need not suit a model; what the reference refuses says nothing about the plan.
+    if (!wanted) return skip("the reference cannot run made-up inputs: " + wanted.error().message);
+    for (const Tensor& output : *wanted) wanted_.push_back(output.clone());
+    return {};
   }
 
+  // After prepare: the error of `plan`, which is the plan that is checked or another of the same model. The report is
+  // about the one that was measured last.
+  Result<double> measure(std::shared_ptr<const Plan> plan) {
+    plan_ = std::move(plan);
+    fast_ = HUSSAR_TRY(Session::create(plan_));
+    auto got = fast_->run_in_order(inputs_);
+    HUSSAR_CHECK(got.has_value(), ErrorCode::kAccuracy, "self-check: the plan does not run where {} does: {}",
+                 report_.reference, got.error().message);
+    for (size_t i = 0; i < wanted_.size(); ++i) {
+      Difference apart = difference(wanted_[i], (*got)[i]);
+      if (i == 0 || apart.error() > report_.error) {
+        report_.error = apart.error();
+        report_.output = plan_->graph.values[plan_->graph.outputs[i]].name;
+        incomparable_ = apart.incomparable;
+      }
+    }
+    report_.done = true;
+    return report_.error;
+  }
+
+  // Fails where the plan that was measured last is outside the tolerance.
+  Result<SelfCheckReport> conclude() {
+    report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+    if (!report_.skipped.empty() || report_.error <= report_.tolerance) return report_;
+    std::string culprit = HUSSAR_TRY(first_bad_step());
+    std::string figure =
+        incomparable_.empty() ? fmt::format("max relative error {:.2g}", report_.error) : incomparable_;
+    return fail(ErrorCode::kAccuracy, "self-check: output '{}' is off ({}, allowed {:.2g}, against {}){}",
+                report_.output, figure, report_.tolerance, report_.reference, culprit);
+  }
+
+  SelfCheckReport& report() { return report_; }
+
  private:
-  SelfCheckReport skip(std::string reason) {
+  Status skip(std::string reason) {
     report_.skipped = std::move(reason);
-    return report_;
+    return {};
   }
 
   Result<Reference> build_reference() {
@@ -129,43 +172,14 @@ class Checker {
     return best;
   }
 
-  Status compare(const std::shared_ptr<const Plan>& reference) {
-    auto slow = HUSSAR_TRY(Session::create(reference));
-    auto fast = HUSSAR_TRY(Session::create(plan_));
-    auto wanted = slow->run_in_order(inputs_);
-    auto got = fast->run_in_order(inputs_);
-    if (!wanted) {
-      // Made-up inputs need not suit a model; what the reference refuses says nothing about the plan.
-      report_.skipped = "the reference cannot run made-up inputs: " + wanted.error().message;
-      return {};
-    }
-    HUSSAR_CHECK(got.has_value(), ErrorCode::kAccuracy, "self-check: the plan does not run where {} does: {}",
-                 report_.reference, got.error().message);
-    std::string incomparable;
-    for (size_t i = 0; i < wanted->size(); ++i) {
-      Difference apart = difference((*wanted)[i], (*got)[i]);
-      if (i == 0 || apart.error() > report_.error) {
-        report_.error = apart.error();
-        report_.output = plan_->graph.values[plan_->graph.outputs[i]].name;
-        incomparable = apart.incomparable;
-      }
-    }
-    report_.done = true;
-    if (report_.error <= report_.tolerance) return {};
-    std::string culprit = HUSSAR_TRY(first_bad_step(*slow, *fast));
-    std::string figure = incomparable.empty() ? fmt::format("max relative error {:.2g}", report_.error) : incomparable;
-    return fail(ErrorCode::kAccuracy, "self-check: output '{}' is off ({}, allowed {:.2g}, against {}){}",
-                report_.output, figure, report_.tolerance, report_.reference, culprit);
-  }
-
   // Runs both again and watches the tensors that both have.
-  Result<std::string> first_bad_step(Session& slow, Session& fast) {
+  Result<std::string> first_bad_step() {
     std::map<std::string, Tensor> expected;
-    slow.set_observer([&](const std::string& name, const Tensor& tensor) { expected[name] = tensor.clone(); });
-    HUSSAR_TRY(slow.run_in_order(inputs_));
-    slow.set_observer(nullptr);
+    slow_->set_observer([&](const std::string& name, const Tensor& tensor) { expected[name] = tensor.clone(); });
+    HUSSAR_TRY(slow_->run_in_order(inputs_));
+    slow_->set_observer(nullptr);
     std::string culprit;
-    fast.set_observer([&](const std::string& name, const Tensor& tensor) {
+    fast_->set_observer([&](const std::string& name, const Tensor& tensor) {
       auto it = expected.find(name);
       if (!culprit.empty() || it == expected.end()) return;
       Difference apart = difference(it->second, tensor);
@@ -173,8 +187,8 @@ class Checker {
       if (!apart.incomparable.empty() || apart.error() <= report_.tolerance) return;
       culprit = name;
     });
-    HUSSAR_TRY(fast.run_in_order(inputs_));
-    fast.set_observer(nullptr);
+    HUSSAR_TRY(fast_->run_in_order(inputs_));
+    fast_->set_observer(nullptr);
     for (const PlanStep& step : plan_->graph.steps) {
       for (int32_t output : step.outputs) {
         if (output < 0 || plan_->graph.values[output].name != culprit) continue;
@@ -197,9 +211,40 @@ class Checker {
   std::shared_ptr<const Plan> plan_;
   Ladder ladder_;
   SelfCheckOptions check_;
-  std::vector<Tensor> inputs_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  std::vector<Tensor> inputs_, wanted_;
+  std::unique_ptr<Session> slow_, fast_;
+  std::string incomparable_;
   SelfCheckReport report_;
 };
+
+using Rebuild = std::function<Result<std::shared_ptr<Plan>>(const std::set<std::string>& inexact_in_fp16)>;
+
+// `plan` misses the tolerance: the plan with as many steps as it takes in FP32, measured last.
+Result<std::shared_ptr<Plan>> keep_in_fp32(Checker& checker, const std::shared_ptr<Plan>& plan,
+                                           const Rebuild& rebuild) {
+  const std::vector<Fp16Step> steps = fp16_steps(plan->graph);
+  if (steps.empty()) return plan;
+  const double before = checker.report().error;
+  std::shared_ptr<Plan> latest;
+  auto trial = [&](const Kept& kept) -> Result<double> {
+    std::set<std::string> outputs;
+    for (size_t i = 0; i < steps.size(); ++i) {
+      if (kept[i]) outputs.insert(steps[i].output);
+    }
+    latest = HUSSAR_TRY(rebuild(outputs));
+    return checker.measure(latest);
+  };
+  const Kept kept = HUSSAR_TRY(choose_kept(steps.size(), checker.report().tolerance, kMostTrials, trial));
+  HUSSAR_TRY(trial(kept));
+  SelfCheckReport& report = checker.report();
+  report.error_in_fp16 = before;
+  report.fp16_candidates = steps.size();
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if (kept[i]) report.kept_in_fp32.push_back(steps[i].name.empty() ? steps[i].output : steps[i].name);
+  }
+  return latest;
+}
 
 }  // namespace
 
@@ -212,12 +257,18 @@ Result<SelfCheck> parse_self_check(std::string_view text) {
 
 std::string SelfCheckReport::to_string() const {
   if (!skipped.empty()) return "skipped: " + skipped;
-  return fmt::format("max relative error {:.2g} of the output range ({:g} allowed), against {}, at {}", error,
-                     tolerance, reference, shapes);
+  std::string text = fmt::format("max relative error {:.2g} of the output range ({:g} allowed), against {}, at {}",
+                                 error, tolerance, reference, shapes);
+  if (!kept_in_fp32.empty()) {
+    text += fmt::format("; {} of {} steps kept in FP32: {:.2g} with all in FP16", kept_in_fp32.size(), fp16_candidates,
+                        error_in_fp16);
+  }
+  return text;
 }
 
-static Result<SelfCheckReport> self_check(std::shared_ptr<const Plan> plan, Ladder ladder, int isa,
-                                          const SelfCheckOptions& check) {
+// Replaces the plan where `rebuild` makes one that holds the tolerance; null: nothing can be done about the plan.
+static Result<SelfCheckReport> self_check(std::shared_ptr<Plan>& plan, Ladder ladder, int isa,
+                                          const SelfCheckOptions& check, const Rebuild& rebuild) {
   if (check.level == SelfCheck::kOff) {
     SelfCheckReport report;
     report.skipped = "switched off";
@@ -226,19 +277,21 @@ static Result<SelfCheckReport> self_check(std::shared_ptr<const Plan> plan, Ladd
   HUSSAR_CHECK(isa <= static_cast<int>(cpu::detected_isa()), ErrorCode::kDeviceUnavailable,
                "this machine cannot run {} code, so the plan cannot be checked; --self-check off builds it unchecked",
                cpu::isa_name(static_cast<cpu::Isa>(isa)));
-  return Checker(std::move(plan), std::move(ladder), check).run();
+  Checker checker(plan, std::move(ladder), check);
+  HUSSAR_TRY(checker.prepare());
+  if (!checker.report().skipped.empty()) return checker.conclude();
+  const double error = HUSSAR_TRY(checker.measure(plan));
+  if (error > checker.report().tolerance && rebuild) plan = HUSSAR_TRY(keep_in_fp32(checker, plan, rebuild));
+  return checker.conclude();
 }
 
-Result<SelfCheckReport> self_check(std::shared_ptr<const Plan> plan, const std::string& model_path,
-                                   const CompileOptions& options, const SelfCheckOptions& check) {
-  SelfCheckOptions settled = check;
-  if (!settled.tolerance && options.fp16) settled.tolerance = kFp16Tolerance;
-  return self_check(std::move(plan), ladder_of_model(model_path, options), options.isa, settled);
-}
-
-static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, const CompileOptions& options,
+static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, const CompileOptions& given,
                                                        SelfCheckOptions check, CompileReport* report,
                                                        SelfCheckReport& checked) {
+  // What was measured is needed again when steps go back to FP32.
+  TimingCache unshared;
+  CompileOptions options = given;
+  if (options.timings == nullptr) options.timings = &unshared;
   std::shared_ptr<const Plan> source;  // null: a model
   std::shared_ptr<Plan> plan;
   if (is_plan_file(path)) {
@@ -255,7 +308,19 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   if (!check.tolerance) check.tolerance = fp16 ? kFp16Tolerance : kFp32Tolerance;
   if (options.progress) options.progress("self-check");
   Ladder ladder = source != nullptr ? ladder_of_plan(source, options) : ladder_of_model(path, options);
-  checked = HUSSAR_TRY(self_check(plan, std::move(ladder), options.isa, check));
+  Rebuild rebuild = [&](const std::set<std::string>& inexact) -> Result<std::shared_ptr<Plan>> {
+    CompileOptions again = options;
+    again.inexact_in_fp16 = inexact;
+    again.tune_seconds = 0;
+    again.dump = nullptr;
+    again.verify_passes = false;
+    if (options.progress) options.progress("keep FP32");
+    again.progress = nullptr;
+    return std::make_shared<Plan>(
+        HUSSAR_TRY(source != nullptr ? compile_plan(*source, again) : compile_file(path, again)));
+  };
+  if (!options.fp16) rebuild = nullptr;
+  checked = HUSSAR_TRY(self_check(plan, std::move(ladder), options.isa, check, rebuild));
   return plan;
 }
 
@@ -266,6 +331,11 @@ Result<std::shared_ptr<Plan>> compile_checked(const std::string& path, const Com
   SelfCheckReport checked;
   auto plan = HUSSAR_TRY(compile_and_check(path, options, check, report, checked));
   plan->meta["self_check"] = checked.to_string();
+  plan->meta.erase("kept_in_fp32");
+  if (!checked.kept_in_fp32.empty()) {
+    plan->meta["kept_in_fp32"] =
+        fmt::format("{}: FP16 would exceed the tolerance", fmt::join(checked.kept_in_fp32, ", "));
+  }
   if (check_report != nullptr) *check_report = checked;
   if (report != nullptr) {
     report->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "compile/compile.h"
 #include "hussar/status.h"
@@ -34,17 +35,19 @@ struct SelfCheckReport {
   double error = 0;       // the largest Difference::error() of all outputs
   double tolerance = 0;   // what was allowed
   std::string output;     // the output that has it
+  // Steps that went back to FP32 because the plan was outside the tolerance with all candidates in FP16.
+  std::vector<std::string> kept_in_fp32;
+  size_t fp16_candidates = 0;
+  double error_in_fp16 = 0;  // of the plan with all candidates in FP16, where any step went back
   double seconds = 0;
   // "max relative error 3.1e-07 of the output range (0.001 allowed), against ...", "skipped: ..."
   std::string to_string() const;
 };
 
-// Fails with kAccuracy outside the tolerance or when only the plan fails to run; the message names the first step
-// that went wrong.
-Result<SelfCheckReport> self_check(std::shared_ptr<const Plan> plan, const std::string& model_path,
-                                   const CompileOptions& options, const SelfCheckOptions& check);
-
-// compile_file, or compile_plan when `path` is a plan, then self_check; the figure goes into Plan::meta["self_check"].
+// compile_file, or compile_plan when `path` is a plan, then the check; the figure goes into Plan::meta["self_check"].
+// Outside the tolerance of FP16, steps go back to FP32 until the plan holds it. Fails with kAccuracy where that is not
+// enough, where FP16 is not allowed, or when only the plan fails to run; the message names the first step that went
+// wrong.
 Result<std::shared_ptr<Plan>> compile_checked(const std::string& path, const CompileOptions& options,
                                               const SelfCheckOptions& check, CompileReport* report = nullptr,
                                               SelfCheckReport* check_report = nullptr);

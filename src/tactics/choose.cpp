@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "tactics/problem_grammar.h"
 
@@ -82,19 +83,31 @@ std::vector<size_t> contenders(const Choice& choice, size_t most) {
   return order;
 }
 
+// Why a rival that could do the work does not; `best` is the least predicted time.
+static std::string why_not(const Rival& rival, const Rival& chosen, double best) {
+  if (rival.measured) {
+    const bool ahead = chosen.measured && *rival.measured < *chosen.measured;
+    return ahead ? fmt::format("within {:.0f} % of the predicted winner", 100 * (1 - kClearWin)) : "slower";
+  }
+  if (!chosen.measured) return rival.predicted > chosen.predicted ? "slower" : "predicted as fast";
+  if (rival.predicted <= best * kPredictionFactor || best <= 0) return "not measured";
+  return fmt::format("not measured: predicted {:.1f} times the best", rival.predicted / best);
+}
+
 std::string describe(const Choice& choice) {
   std::string text = choice.chosen < 0 ? "reference: no kernel takes it" : "";
+  double best = std::numeric_limits<double>::infinity();
   for (const Rival& rival : choice.rivals) {
-    const bool chosen = &rival == choice.rival();
-    // Where one thread was not measured, it is no news.
-    if (!chosen && rival.threads < choice.target.threads && !rival.measured) continue;
+    if (!rival.refusal) best = std::min(best, rival.predicted);
+  }
+  for (const Rival& rival : choice.rivals) {
     std::string line = rival.name(choice.target) + ": ";
     if (rival.refusal) {
       line += "refused, " + *rival.refusal;
     } else {
-      line += chosen ? "chosen, " : "slower, ";
-      if (rival.measured) line += fmt::format("measured {:.1f} us, ", *rival.measured);
-      line += fmt::format("predicted {:.1f} us", rival.predicted);
+      line += &rival == choice.rival() ? "chosen" : why_not(rival, *choice.rival(), best);
+      if (rival.measured) line += fmt::format(", measured {:.1f} us", *rival.measured);
+      line += fmt::format(", predicted {:.1f} us", rival.predicted);
     }
     text += (text.empty() ? "" : "\n") + line;
   }

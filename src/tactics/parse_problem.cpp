@@ -294,7 +294,8 @@ class Reader {
       if (output != nullptr) output->producer = &node;
       node.outputs.push_back(output);
     }
-    if (node.program) infos.resize(static_cast<size_t>(node.program_inputs));
+    // To hussar.Pointwise the operands of the program are inputs like others.
+    if (node.program && node.op != kPointwise) infos.resize(static_cast<size_t>(node.program_inputs));
     auto fresh = [] { return Dim::symbol("unknown"); };
     auto inferred = infer_node(node, std::move(infos), fresh, nullptr);
     if (!inferred) return fail(ErrorCode::kUsage, "problem: {}", inferred.error().message);

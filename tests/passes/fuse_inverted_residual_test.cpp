@@ -1,4 +1,6 @@
 // Inverted residual blocks.
+#include "graph/notes.h"
+#include "tactics/tactic.h"
 #include "tests/passes/pass_case.h"
 
 namespace hussar {
@@ -49,6 +51,19 @@ TEST(PassFuseInvertedResidual, WholeBlockWithActivationsAndResidual) {
   EXPECT_EQ(test.run(kPass), 1);
   EXPECT_EQ(test.count(kFused), 1);
   EXPECT_EQ(test.count("Conv"), 0);
+}
+
+TEST(PassFuseInvertedResidual, SaysWhatTheFormsTake) {
+  BlockCase test;
+  Value* y = test.conv(test.depthwise(test.conv(test.image(8), {40, 8, 1, 1}), 40, 1), {8, 40, 1, 1});
+  test.output(y);
+  EXPECT_EQ(test.run(kPass), 1);
+  const Node& node = *y->producer;
+  const std::string note = node.attributes.get_string(kFormNote, "");
+  EXPECT_EQ(note.rfind("fuse_inverted_residual: fused, predicted ", 0), 0U) << note;
+  EXPECT_NE(note.find(" us (apart "), std::string::npos) << note;
+  // What is said of a node does not make it other work.
+  EXPECT_EQ(Problem{node}.to_string().find(kFormNote), std::string::npos);
 }
 
 TEST(PassFuseInvertedResidual, HalvesOfABlock) {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "tactics/choose.h"
@@ -28,9 +30,27 @@ TEST(ProblemGrammar, SpelledInFullIsReadBack) {
   expect_same_spelling(
       "Slice x0=4x6:float32 x1=1:int64:const:{1} x2=1:int64:const:{5} x3=1:int64:const:{1} "
       "y0=4x4:float32");
+  expect_same_spelling("hussar.Pointwise x0=2x3:float32 x1=2x3:float32 y0=2x3:float32 fuse=add(x1);sigmoid");
   expect_same_spelling("Softmax x0=3x5:float32 y0=3x5:float32 axis=-1");
   expect_same_spelling("LeakyRelu x0=7:float32 y0=7:float32 alpha=1.0");
   expect_same_spelling("Einsum x0=2x3:float32 x1=3x4:float32 y0=2x4:float32 equation=\"ab,bc -> ac\"");
+}
+
+TEST(ProblemGrammar, ProblemsOfTheBenchmarks) {
+  int problems = 0;
+  for (const auto& file : std::filesystem::directory_iterator(HUSSAR_TESTS "/../bench/problems")) {
+    std::ifstream lines(file.path());
+    for (std::string line; std::getline(lines, line);) {
+      const size_t colon = line.find(": ");
+      if (line.empty() || line[0] == '#') continue;
+      ASSERT_NE(colon, std::string::npos) << line;
+      auto problem = parse_problem(std::string_view(line).substr(colon + 2));
+      ASSERT_TRUE(problem.has_value()) << line << "\n" << problem.error().message;
+      EXPECT_NE(choose(Problem{*problem->node, Target{}}).tactic(), nullptr) << line << ": no kernel takes it";
+      ++problems;
+    }
+  }
+  EXPECT_GE(problems, 40);
 }
 
 TEST(ProblemGrammar, WhatPeopleLeaveOut) {

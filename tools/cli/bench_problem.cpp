@@ -3,10 +3,9 @@
 
 #include <fmt/format.h>
 
-#include <thread>
-
 #include "backends/cpu/isa.h"
 #include "backends/cpu/peaks.h"
+#include "base/cores.h"
 #include "base/error.h"
 #include "compile/measure_problem.h"
 #include "tools/cli/console.h"
@@ -55,7 +54,7 @@ Json problem_json(const ProblemTimes& times, const cpu::Peaks& peaks) {
 Status bench_problem(const ProblemArguments& arguments, const Command& command) {
   Target target{static_cast<int>(cpu::active_isa()), arguments.threads};
   if (arguments.fp16) target.no_fp16 = {};
-  if (target.threads <= 0) target.threads = static_cast<int>(std::thread::hardware_concurrency());
+  if (target.threads <= 0) target.threads = usable_cores();
   ProblemTimes times = HUSSAR_TRY(measure_problem(arguments.text, target, arguments.seconds));
   cpu::Peaks peaks = cpu::measure_peaks(cpu::active_isa(), target.threads);
   if (command.prints_text()) print_out(to_text(times, peaks));

@@ -31,6 +31,17 @@ int64_t reference_steps(const PlanGraph& graph) {
                        [](const PlanStep& step) { return step.kernel == kReferenceKernel; });
 }
 
+void warn_about_kept(const SelfCheckReport& check) {
+  constexpr size_t kMostNames = 10;
+  const size_t count = check.kept_in_fp32.size();
+  if (count == 0) return;
+  std::string names;
+  for (size_t i = 0; i < std::min(count, kMostNames); ++i) names += (i > 0 ? ", " : "") + check.kept_in_fp32[i];
+  if (count > kMostNames) names += fmt::format(" and {} more, which `hussar inspect` names", count - kMostNames);
+  warn(fmt::format("{} of {} steps kept in FP32: FP16 would exceed the tolerance (error {:.2g}, {:g} allowed): {}",
+                   count, check.fp16_candidates, check.error_in_fp16, check.tolerance, names));
+}
+
 std::string summary(const BuildReport& report) {
   const PlanGraph& graph = report.plan.graph;
   const int64_t fp16_steps = count_fp16_steps(graph);
@@ -65,6 +76,9 @@ Json to_json(const BuildReport& report) {
   check.set("done", report.check.done).set("max_relative_error", report.check.done ? Json(report.check.error) : Json());
   check.set("tolerance", report.check.tolerance);
   check.set("output", report.check.output).set("reference", report.check.reference).set("shapes", report.check.shapes);
+  Json kept = Json::array();
+  for (const std::string& name : report.check.kept_in_fp32) kept.push(name);
+  check.set("kept_in_fp32", std::move(kept));
   check.set("skipped", report.check.skipped).set("seconds", report.check.seconds);
   for (const auto& [key, value] : report.plan.meta) meta.set(key, value);
   json.set("output", report.output).set("plan_bytes", report.plan_bytes).set("build_seconds", report.compile.seconds);

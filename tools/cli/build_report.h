@@ -18,6 +18,8 @@ struct BuildReport {
 
 // The passes with their times, rewrites, and nodes left.
 std::string pass_table(const CompileReport& report);
+// Says which steps went back to FP32, if any did.
+void warn_about_kept(const SelfCheckReport& check);
 std::string summary(const BuildReport& report);
 Json to_json(const BuildReport& report);
 

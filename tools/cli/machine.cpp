@@ -1,15 +1,13 @@
 // Reading /proc and /sys. What is not there stays empty.
 #include "tools/cli/machine.h"
 
-#include <sched.h>
-
-#include <algorithm>
 #include <fstream>
 #include <set>
 #include <sstream>
 #include <thread>
 
 #include "backends/cpu/isa.h"
+#include "base/cores.h"
 
 namespace hussar::cli {
 namespace {
@@ -54,14 +52,6 @@ void read_cpuinfo(Machine& machine) {
   machine.physical_cores = static_cast<int>(cores.size());
 }
 
-// Control groups limit CPU time rather than cores: "200000 100000" is two cores' worth.
-int control_group_cores() {
-  std::istringstream line(first_line("/sys/fs/cgroup/cpu.max"));
-  double quota = 0, period = 0;
-  if (!(line >> quota >> period) || period <= 0) return 0;
-  return std::max(1, static_cast<int>(quota / period + 0.5));
-}
-
 void read_caches(Machine& machine) {
   for (int index = 0; index < 8; ++index) {
     std::string folder = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/";
@@ -81,10 +71,7 @@ Machine inspect_machine() {
   machine.isa_found = cpu::isa_name(cpu::detected_isa());
   machine.isa_active = cpu::isa_name(cpu::active_isa());
   machine.logical_cores = static_cast<int>(std::thread::hardware_concurrency());
-  machine.usable_cores = machine.logical_cores;
-  cpu_set_t allowed;
-  if (::sched_getaffinity(0, sizeof(allowed), &allowed) == 0) machine.usable_cores = CPU_COUNT(&allowed);
-  if (int quota = control_group_cores(); quota > 0) machine.usable_cores = std::min(machine.usable_cores, quota);
+  machine.usable_cores = usable_cores();
   read_cpuinfo(machine);
   read_caches(machine);
   machine.memory_bytes = kilobytes("/proc/meminfo", "MemTotal") * 1024;

@@ -284,6 +284,7 @@ def further_shapes(models: list[Model]) -> list[Model]:
     return [
         at("yolov8n_640", "yolov8n", image([1, 3, 640, 640], "images", mean=[0] * 3, std=[1] * 3)),
         at("minilm_s16", "minilm", encoder_inputs(1, 16)),
+        at("minilm_s16_b8", "minilm", encoder_inputs(8, 16)),
         at("minilm_b8", "minilm", encoder_inputs(8, 128)),
     ]
 

@@ -37,7 +37,8 @@ void declare(Command& command, Arguments& arguments) {
   command.option("--max-shapes", "SHAPES", arguments.maximum, "dimensions equal in all three are fixed");
   command.option("--target", "TARGET", arguments.target,
                  "cpu, cpu:scalar, cpu:avx2, cpu:avx512, cpu:avx512fp16 or cpu:amx; default: the best of this machine");
-  command.option("--threads", "N", arguments.threads, "threads that a run uses; default: one per core");
+  command.option("--threads", "N", arguments.threads,
+                 "threads that a run uses; default: one per core that this process may use");
   command.option("--self-check", arguments.self_check, {"off", "quick", "full"},
                  "runs the plan beside a slower one before writing it");
   command.option("--tolerance", "X", arguments.tolerance,
@@ -141,6 +142,7 @@ Status work(const Arguments& arguments, const Command& command) {
   struct stat info {};
   int64_t bytes = ::stat(arguments.output.c_str(), &info) == 0 ? info.st_size : 0;
   if (!checked.skipped.empty() && check.level != SelfCheck::kOff) warn("self-check " + checked.to_string());
+  warn_about_kept(checked);
   BuildReport report{arguments.output, *plan, std::move(compile), std::move(checked), bytes};
   if (command.prints_text()) print_out((arguments.verbose ? pass_table(report.compile) : "") + summary(report));
   return command.report(to_json(report));

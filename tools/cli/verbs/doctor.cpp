@@ -25,7 +25,7 @@ std::vector<std::string> advice_for(const Machine& machine) {
     advice.push_back("no AVX2 was found: models run on scalar code, many times slower than on any x86 CPU since 2015");
   }
   if (machine.usable_cores < machine.logical_cores) {
-    advice.push_back(fmt::format("this process may use {} of {} logical cores; build plans with --threads {}",
+    advice.push_back(fmt::format("this process may use {} of {} logical cores; plans that it builds are for {} threads",
                                  machine.usable_cores, machine.logical_cores, machine.usable_cores));
   }
   if (machine.physical_cores > 0 && machine.logical_cores > machine.physical_cores) {

@@ -1,0 +1,96 @@
+// Choosing between rivals, and what is said of those that lost.
+#include "tactics/choose.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+
+#include "tactics/problem_grammar.h"
+
+namespace hussar {
+namespace {
+
+constexpr std::string_view kContested = "conv x=1x32x16x16 w=32x32x3x3 pads=1,1,1,1";
+
+std::string line_of(const std::string& report, const std::string& rival) {
+  const size_t begin = ("\n" + report).find("\n" + rival + ": ");
+  if (begin == std::string::npos) return "";
+  return report.substr(begin, report.find('\n', begin) - begin);
+}
+
+struct Contest {
+  ProblemGraph graph;
+  Problem problem;
+  std::vector<std::string> order;  // names of rivals that can, by predicted time
+
+  explicit Contest(std::string_view text, int threads = 2)
+      : graph(std::move(*parse_problem(text))), problem{*graph.node, Target{0, threads}} {
+    Choice choice = choose(problem);
+    std::vector<size_t> indices = contenders(choice, 100);
+    for (size_t index : indices) order.push_back(choice.rivals[index].name(problem.target));
+  }
+  // With the measured microseconds of some.
+  std::string report(const std::map<std::string, double>& measured) const {
+    return describe(choose(problem, [&](const Problem&, const Rival& rival) -> std::optional<double> {
+      auto it = measured.find(rival.name(problem.target));
+      return it == measured.end() ? std::nullopt : std::optional(it->second);
+    }));
+  }
+};
+
+TEST(Choose, SaysWhoWasSlower) {
+  Contest contest(kContested);
+  ASSERT_GE(contest.order.size(), 2U);
+  const std::string &first = contest.order[0], &second = contest.order[1];
+  std::string report = contest.report({{first, 100}, {second, 120}});
+  EXPECT_EQ(line_of(report, first).rfind(first + ": chosen, measured 100.0 us, predicted", 0), 0U) << report;
+  EXPECT_EQ(line_of(report, second).rfind(second + ": slower, measured 120.0 us", 0), 0U) << report;
+  report = contest.report({{first, 120}, {second, 100}});
+  EXPECT_EQ(line_of(report, second).rfind(second + ": chosen", 0), 0U) << report;
+  EXPECT_EQ(line_of(report, first).rfind(first + ": slower", 0), 0U) << report;
+}
+
+TEST(Choose, SaysWhoWasTooCloseToWin) {
+  Contest contest(kContested);
+  ASSERT_GE(contest.order.size(), 2U);
+  const std::string &first = contest.order[0], &second = contest.order[1];
+  const std::string report = contest.report({{first, 100}, {second, 99}});
+  EXPECT_EQ(line_of(report, first).rfind(first + ": chosen", 0), 0U) << report;
+  EXPECT_EQ(line_of(report, second).rfind(second + ": within 2 % of the predicted winner, measured 99.0 us", 0), 0U)
+      << report;
+}
+
+TEST(Choose, SaysWhoWasNotMeasured) {
+  Contest contest("conv x=1x32x12x12 w=32x1x3x3 pads=1,1,1,1 group=32");
+  const Choice choice = choose(contest.problem);
+  const std::string report = contest.report({{contest.order[0], 100}});
+  int pruned = 0;
+  for (const Rival& rival : choice.rivals) {
+    const std::string name = rival.name(contest.problem.target);
+    if (rival.refusal || name == contest.order[0]) continue;
+    const bool contends = std::count(contest.order.begin(), contest.order.end(), name) > 0;
+    const std::string wanted = contends ? ": not measured, predicted" : ": not measured: predicted ";
+    EXPECT_EQ(line_of(report, name).rfind(name + wanted, 0), 0U) << report;
+    const bool says_how_far = line_of(report, name).find(" times the best, predicted ") != std::string::npos;
+    EXPECT_EQ(says_how_far, !contends) << report;
+    pruned += contends ? 0 : 1;
+  }
+  EXPECT_GT(pruned, 0) << report;
+}
+
+TEST(Choose, ListsOneThread) {
+  Contest contest("matmul m=8 n=16 k=16");
+  const std::string report = contest.report({});
+  const Choice choice = choose(contest.problem);
+  int alone = 0;
+  for (const Rival& rival : choice.rivals) {
+    if (rival.threads != 1) continue;
+    ++alone;
+    EXPECT_NE(line_of(report, rival.name(contest.problem.target)), "") << report;
+  }
+  EXPECT_GT(alone, 0) << report;
+}
+
+}  // namespace
+}  // namespace hussar
