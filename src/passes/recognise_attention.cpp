@@ -85,14 +85,21 @@ Value* unsplit_heads(const Value* value) {
   return fits ? flat : nullptr;
 }
 
+// The same behind multiplications by scalars, whose product goes to `scale` if there is one.
+Value* flat_behind(Value* value, double& scale) {
+  double product = scale;
+  Value* flat = unsplit_heads(strip_scale(value, product));
+  if (flat != nullptr) scale = product;
+  return flat;
+}
+
 // The source of a [batch][heads][length][size] operand.
 Operand source_of(Value* value, double& scale) {
   value = strip_scale(value, scale);
   Operand operand{value};
   if (Node* transpose = produced_by(value, "Transpose"); has_order(transpose, {0, 2, 1, 3})) {
-    Value* flat = unsplit_heads(strip_scale(transpose->inputs[0], scale));
-    if (flat != nullptr) return {flat, false};
-    return operand;
+    Value* flat = flat_behind(transpose->inputs[0], scale);
+    return flat != nullptr ? Operand{flat, false} : operand;
   }
   // One of q, k, v of a fused projection: [batch][length][3][heads][size] -> [3][batch][heads][length][size].
   int64_t index = 0;
@@ -115,7 +122,7 @@ Operand source_of_transposed(Value* value, double& scale) {
   Node* transpose = produced_by(value, "Transpose");
   if (has_order(transpose, {0, 1, 3, 2})) return source_of(transpose->inputs[0], scale);
   if (has_order(transpose, {0, 2, 3, 1})) {
-    Value* flat = unsplit_heads(strip_scale(transpose->inputs[0], scale));
+    Value* flat = flat_behind(transpose->inputs[0], scale);
     if (flat != nullptr) return {flat, false};
   }
   // torch.onnx's dynamo exporter exchanges the dimensions with batch and heads made one.
@@ -134,26 +141,40 @@ Operand source_of_transposed(Value* value, double& scale) {
   return {value, true, true};
 }
 
+// Something that is added to the scores, or the condition of a Where that hides some of them.
+struct Mask {
+  Value* value = nullptr;
+  Node* where = nullptr;
+  double hidden = 0;  // what hidden scores are
+  bool hides_false = false;
+};
+
 struct Scores {
   Value* q = nullptr;
   Value* k_transposed = nullptr;
-  std::vector<Value*> masks;
+  std::vector<Mask> masks;
   double scale = 1;
 };
 
+std::optional<Mask> mask_of(Node* where) {
+  bool hides_false = number_of(where->input(2)).has_value();
+  auto hidden = number_of(where->input(hides_false ? 2 : 1));
+  if (!hidden || *hidden > -1e4) return std::nullopt;
+  return Mask{where->inputs[0], where, *hidden, hides_false};
+}
+
 // The mask as something that is added: 0 where it lets pass.
-Value* additive_mask(Graph& graph, Node* where, Value* hidden, bool hides_false) {
-  auto number = number_of(hidden);
-  if (!number || *number > -1e4) return nullptr;
-  Value* zero = add_numbers(graph, where->name, hidden->dtype, {}, {0});
-  Value* low = add_numbers(graph, where->name, hidden->dtype, {}, {*number});
-  return add_operation(graph, where->name, "Where",
-                       {where->inputs[0], hides_false ? zero : low, hides_false ? low : zero}, {}, hidden->dtype,
-                       where->inputs[0]->dims);
+Value* additive(Graph& graph, const Mask& mask) {
+  if (mask.where == nullptr) return mask.value;
+  const std::string& name = mask.where->name;
+  Value* zero = add_numbers(graph, name, DType::kFloat32, {}, {0});
+  Value* low = add_numbers(graph, name, DType::kFloat32, {}, {mask.hidden});
+  return add_operation(graph, name, "Where", {mask.value, mask.hides_false ? zero : low, mask.hides_false ? low : zero},
+                       {}, DType::kFloat32, mask.value->dims);
 }
 
 // What the softmax reads, taken apart. Every intermediate value has one user.
-std::optional<Scores> scores_of(Graph& graph, Value* value) {
+std::optional<Scores> scores_of(const Graph& graph, Value* value) {
   Scores scores;
   while (true) {
     Node* node = only_user(graph, value) != nullptr ? value->producer : nullptr;
@@ -173,7 +194,7 @@ std::optional<Scores> scores_of(Graph& graph, Value* value) {
     // Masks are not scaled: they must lie outside of the scale.
     if (scores.scale != 1) return std::nullopt;
     Value* next = nullptr;
-    Value* mask = nullptr;
+    std::optional<Mask> mask;
     if (node->op == "Add") {
       for (size_t side = 0; side < 2 && next == nullptr; ++side) {
         Value* operand = node->inputs[side];
@@ -186,16 +207,15 @@ std::optional<Scores> scores_of(Graph& graph, Value* value) {
         if (producer == "Where" && number_of(operand->producer->input(1)) && number_of(operand->producer->input(2)))
           continue;
         next = operand;
-        mask = node->inputs[1 - side];
+        mask = Mask{node->inputs[1 - side]};
       }
     } else if (node->op == "Where") {
-      bool hides_false = number_of(node->input(2)).has_value();
-      next = node->inputs[hides_false ? 1 : 2];
-      if (!same_dims(next, value)) return std::nullopt;
-      mask = additive_mask(graph, node, node->inputs[hides_false ? 2 : 1], hides_false);
+      mask = mask_of(node);
+      next = mask ? node->inputs[mask->hides_false ? 1 : 2] : nullptr;
+      if (next == nullptr || !same_dims(next, value)) return std::nullopt;
     }
-    if (next == nullptr || mask == nullptr || mask->dtype != DType::kFloat32 || mask->rank() > 4) return std::nullopt;
-    scores.masks.push_back(mask);
+    if (next == nullptr || value->dtype != DType::kFloat32 || mask->value->rank() > 4) return std::nullopt;
+    scores.masks.push_back(*mask);
     value = next;
   }
 }
@@ -268,11 +288,13 @@ bool recognise(Graph& graph, Node* node) {
   attributes.set("scale", static_cast<float>(scores->scale));
   std::vector<Value*> inputs = {q.value, k.value, v.value};
   Value* mask = nullptr;
-  for (Value* next : scores->masks) {
-    if (is_causal_mask(next))
+  for (const Mask& next : scores->masks) {
+    if (next.where == nullptr && is_causal_mask(next.value)) {
       attributes.set("causal", int64_t{1});
-    else
-      mask = mask == nullptr ? next : add_operation(graph, node->name, "Add", {mask, next}, {}, mask->dtype);
+      continue;
+    }
+    Value* added = additive(graph, next);
+    mask = mask == nullptr ? added : add_operation(graph, node->name, "Add", {mask, added}, {}, mask->dtype);
   }
   if (mask != nullptr) inputs.push_back(mask);
   replace_node(graph, node, "hussar.Attention", inputs, attributes);

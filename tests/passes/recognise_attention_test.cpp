@@ -137,6 +137,67 @@ TEST(PassRecogniseAttention, RefusesSharedProbabilitiesAndOtherAxes) {
   EXPECT_EQ(test.run("recognise_attention"), 0);
 }
 
+// q or k are scaled in front of a transpose behind which no [batch][length][width] is found: the scale counts once.
+TEST(PassRecogniseAttention, ScaleBeforeTransposes) {
+  for (bool scales_q : {false, true}) {
+    for (bool scales_k : {false, true}) {
+      for (bool turns_k_at_once : {false, true}) {
+        GraphCase test;
+        Value* q = test.input({1, 8, 2, 16});
+        Value* k = test.input({1, 8, 2, 16});
+        Value* v = test.transpose(test.input({1, 8, 2, 16}), {0, 2, 1, 3});
+        if (scales_q) q = scaled(test, q, 0.25);
+        if (scales_k) k = scaled(test, k, 0.5);
+        q = test.transpose(q, {0, 2, 1, 3});
+        k = turns_k_at_once ? test.transpose(k, {0, 2, 3, 1})
+                            : test.transpose(test.transpose(k, {0, 2, 1, 3}), {0, 1, 3, 2});
+        Value* p = test.make("Softmax", {test.make("MatMul", {q, k})}, with({{"axis", int64_t{-1}}}));
+        test.output(test.make("MatMul", {p, v}));
+        EXPECT_EQ(test.run("recognise_attention"), 1);
+        EXPECT_EQ(test.count("hussar.Attention"), 1);
+      }
+    }
+  }
+}
+
+// Keras adds biases to [batch][length][heads][size] and scales behind them.
+TEST(PassRecogniseAttention, BiasPerHeadBeforeScale) {
+  GraphCase test;
+  Value* x = test.input({2, 5, kWidth});
+  Value* parts[3];
+  for (Value*& part : parts) {
+    part = test.reshape(test.make("MatMul", {x, test.weights({kWidth, kWidth})}), {0, 0, kHeads, kSize});
+    part = test.make("Add", {part, test.weights({kHeads, kSize})});
+  }
+  Value* q = test.transpose(scaled(test, parts[0], 0.5), {0, 2, 1, 3});
+  Value* scores = test.make("MatMul", {q, test.transpose(parts[1], {0, 2, 3, 1})});
+  Value* p = test.make("Softmax", {scores}, with({{"axis", int64_t{-1}}}));
+  test.output(join_heads(test, test.make("MatMul", {p, test.transpose(parts[2], {0, 2, 1, 3})})));
+  EXPECT_EQ(test.run("recognise_attention"), 3);
+  EXPECT_EQ(test.count("Softmax"), 0);
+}
+
+// Scores whose second factor cannot be read leave the graph as it was.
+TEST(PassRecogniseAttention, AddsNothingWithoutAMatch) {
+  GraphCase test;
+  Value* hidden = test.input({1, 1, 5, 5}, DType::kBool);
+  Value* other = test.input({2, kHeads, 5, 5});
+  Value* scores = test.make("Where", {hidden, test.number(-1e30), test.make("Relu", {other})});
+  Value* p = test.make("Softmax", {scores}, with({{"axis", int64_t{-1}}}));
+  test.output(test.make("MatMul", {p, test.input({2, kHeads, 5, kSize})}));
+  auto facts = infer_graph(test.graph);
+  ASSERT_TRUE(facts);
+  const size_t nodes = test.graph.nodes().size();
+  const Timings nothing;
+  PassContext context{test.graph, {}, *facts, nothing};
+  for (const Pass* pass : all_passes()) {
+    if (pass->name != "recognise_attention") continue;
+    EXPECT_EQ(pass->run(context).value(), 0);
+  }
+  EXPECT_EQ(test.graph.nodes().size(), nodes);
+  EXPECT_EQ(hidden->users.size(), 1U);
+}
+
 TEST(PassMergeQkv, KeysAndValuesOfAnotherSequence) {
   GraphCase test;
   Value* x = test.input({2, 3, kWidth});
