@@ -105,37 +105,44 @@ Value* flat_behind(Value* value, double& scale) {
   return flat;
 }
 
-// x when the value is x with each head `repeats` times in a row:
-//   [batch][heads][length][size] -> [batch][heads][1]... -> [batch][heads][repeats]... -> [batch][heads * repeats]...
+// The dims as [batch][heads][length][size], with heads in one or two dimensions; nullopt for other ranks.
+std::optional<Dims> join_groups(const Value* value) {
+  if (value->rank() == 4) return value->dims;
+  if (value->rank() != 5) return std::nullopt;
+  const Dims& dims = *value->dims;
+  return Dims{dims[0], dims[1] * dims[2], dims[3], dims[4]};
+}
+
+// x when the value is x with each head `repeats` times:
+//   x[batch][heads][length][size] -> [batch][heads][1][length][size] -> [batch][heads][repeats][length][size]
 Value* unrepeated(const Value* value, int64_t& repeats) {
-  Node* merge = produced_by(value, "Reshape");
-  Node* repeat = merge == nullptr ? nullptr : merge->inputs[0]->producer;
+  Node* repeat = value->rank() == 5 ? value->producer : nullptr;
   if (repeat == nullptr || (repeat->op != "Expand" && repeat->op != "Tile")) return nullptr;
   Node* split = repeat->inputs[0]->producer;
   if (split == nullptr || (split->op != "Unsqueeze" && split->op != "Reshape")) return nullptr;
   Value* x = split->inputs[0];
-  if (x->rank() != 4 || repeat->inputs[0]->rank() != 5 || merge->inputs[0]->rank() != 5) return nullptr;
-  Dims narrow = *x->dims, wide = *merge->inputs[0]->dims, merged = *x->dims;
-  if (!wide[2].is_constant() || wide[2].value() < 1) return nullptr;
-  narrow.insert(narrow.begin() + 2, Dim(1));
-  if (!(narrow == *repeat->inputs[0]->dims)) return nullptr;
-  narrow[2] = wide[2];
-  merged[1] = merged[1] * wide[2];
-  if (!(narrow == wide) || !(merged == *value->dims)) return nullptr;
-  repeats = wide[2].value();
-  return x;
+  repeats = static_dim(value, 2);
+  if (x->rank() != 4 || repeat->inputs[0]->rank() != 5 || repeats < 1) return nullptr;
+  Dims dims = *x->dims;
+  dims.insert(dims.begin() + 2, Dim(1));
+  if (!(dims == *repeat->inputs[0]->dims)) return nullptr;
+  dims[2] = Dim(repeats);
+  return dims == *value->dims ? x : nullptr;
 }
 
 // The source of a [batch][heads][length][size] operand.
 Operand source_of(Value* value, bool sees_repeats, double& scale) {
   value = strip_scale(value, scale);
-  int64_t repeats = 1;
-  if (Value* once = sees_repeats ? unrepeated(value, repeats) : nullptr) {
-    Operand operand = source_of(once, false, scale);
-    operand.repeats = repeats;
-    return operand;
-  }
   Operand operand{value};
+  if (Node* merge = produced_by(value, "Reshape"); sees_repeats && merge != nullptr) {
+    int64_t repeats = 1;
+    Value* once = join_groups(merge->inputs[0]) == value->dims ? unrepeated(merge->inputs[0], repeats) : nullptr;
+    if (once != nullptr) {
+      operand = source_of(once, false, scale);
+      operand.repeats = repeats;
+      return operand;
+    }
+  }
   if (Node* transpose = produced_by(value, "Transpose"); has_order(transpose, {0, 2, 1, 3})) {
     Value* flat = flat_behind(transpose->inputs[0], scale);
     return flat != nullptr ? Operand{flat, false} : operand;
@@ -168,13 +175,19 @@ Operand source_of_transposed(Value* value, bool sees_repeats, double& scale) {
   Node* reshape = produced_by(value, "Reshape");
   Node* exchange = reshape == nullptr ? nullptr : produced_by(reshape->inputs[0], "Transpose");
   Node* merge = has_order(exchange, {0, 2, 1}) ? produced_by(exchange->inputs[0], "Reshape") : nullptr;
-  if (merge != nullptr && merge->inputs[0]->rank() == 4 && merge->output()->rank() == 3) {
-    const Dims& before = *merge->inputs[0]->dims;
+  auto before = merge == nullptr ? std::nullopt : join_groups(merge->inputs[0]);
+  if (before && merge->output()->rank() == 3) {
+    const Dims& heads = *before;
     const Dims& merged = *merge->output()->dims;
-    const Dims& after = *value->dims;
-    if (before[2] == merged[1] && before[3] == merged[2] && before[0] == after[0] && before[1] == after[1] &&
-        before[3] == after[2] && before[2] == after[3]) {
-      return source_of(merge->inputs[0], sees_repeats, scale);
+    bool fits =
+        heads[2] == merged[1] && heads[3] == merged[2] && Dims{heads[0], heads[1], heads[3], heads[2]} == *value->dims;
+    if (fits && merge->inputs[0]->rank() == 4) return source_of(merge->inputs[0], sees_repeats, scale);
+    int64_t repeats = 1;
+    Value* once = fits && sees_repeats ? unrepeated(merge->inputs[0], repeats) : nullptr;
+    if (once != nullptr) {
+      Operand operand = source_of(once, false, scale);
+      operand.repeats = repeats;
+      return operand;
     }
   }
   return {value, true, true};

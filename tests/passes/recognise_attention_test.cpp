@@ -292,7 +292,7 @@ TEST(PassRecogniseAttention, MaskPerWindow) {
 // k and v of fewer heads, each of which serves some neighbouring heads of q.
 TEST(PassRecogniseAttention, RepeatedHeads) {
   constexpr int64_t kGroups = 2, kQueryHeads = kHeads * kGroups;
-  for (int form = 0; form < 6; ++form) {
+  for (int form = 0; form < 7; ++form) {
     GraphCase test;
     Value* x = test.input({2, 5, kWidth});
     auto repeated = [&](Value* value, bool tiles) {
@@ -309,8 +309,9 @@ TEST(PassRecogniseAttention, RepeatedHeads) {
     k = repeated(k, form == 2);
     // Values that are not repeated alike: then neither is seen through.
     v = form == 3 ? test.input({2, kQueryHeads, 5, kSize}) : repeated(v, form == 2);
-    if (form == 4) {
-      // torch.onnx's dynamo exporter.
+    if (form == 4 || form == 6) {
+      // torch.onnx's dynamo exporter, and the same with its reshapes simplified.
+      if (form == 6) k = k->producer->inputs[0];
       k = test.reshape(test.transpose(test.reshape(k, {-1, 5, kSize}), {0, 2, 1}), {2, kQueryHeads, kSize, 5});
     } else {
       k = test.transpose(k, {0, 1, 3, 2});
