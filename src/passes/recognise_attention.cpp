@@ -207,6 +207,7 @@ struct Scores {
   Value* k_transposed = nullptr;
   std::vector<Mask> masks;
   double scale = 1;
+  int steps = 0;  // taken to get there
 };
 
 std::optional<Mask> mask_of(Node* where, const Dims& scores) {
@@ -252,6 +253,8 @@ bool take_apart_sum(const Graph& graph, const Node* node, const Value* value, Sc
 
 // What the softmax reads, taken apart. Every intermediate value has one user.
 bool take_apart(const Graph& graph, Value* value, Scores& scores) {
+  constexpr int kMostSteps = 32;  // each is a call
+  if (++scores.steps > kMostSteps) return false;
   Node* node = only_user(graph, value) != nullptr ? value->producer : nullptr;
   if (node == nullptr || node->program || value->rank() < 3 || value->dtype != DType::kFloat32) return false;
   if (node->op == "MatMul") {

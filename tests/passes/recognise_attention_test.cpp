@@ -200,6 +200,16 @@ TEST(PassRecogniseAttention, AddsNothingWithoutAMatch) {
 
 Value* softmax(GraphCase& test, Value* x) { return test.make("Softmax", {x}, with({{"axis", int64_t{-1}}})); }
 
+TEST(PassRecogniseAttention, LongChainsOfMasksStay) {
+  for (int masks : {8, 1000}) {
+    GraphCase test;
+    Value* scores = test.make("MatMul", {test.input({2, kHeads, 5, kSize}), test.input({2, kHeads, kSize, 5})});
+    for (int i = 0; i < masks; ++i) scores = test.make("Add", {scores, test.number(i * 1e-3)});
+    test.output(test.make("MatMul", {softmax(test, scores), test.input({2, kHeads, 5, kSize})}));
+    EXPECT_EQ(test.run("recognise_attention"), masks == 8 ? 1 : 0);
+  }
+}
+
 // BART and OPT: products of [batch * heads][length][size], a mask that is added in between to [batch][heads]....
 TEST(PassRecogniseAttention, BatchAndHeadsInOneDimension) {
   for (bool has_mask : {false, true}) {
