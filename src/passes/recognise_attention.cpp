@@ -1,9 +1,13 @@
 // Multi-head attention from the operators that exporters write it with:
 //   Softmax(MatMul(q, k^T) * scale + mask) -> MatMul with v  =>  hussar.Attention
-// where q, k and v are [batch][heads][length][size]. Their reshapes and transposes from [batch][length][width] become
-// attributes, and those of the output too. Covers the exporters of PyTorch (scaled_dot_product_attention and written
-// out) and fused q-k-v projections.
+// where q, k and v are [batch][heads][length][size], or have batch and heads in one dimension. Their reshapes and
+// transposes from [batch][length][width] become attributes, and those of the output too; repeated heads of k and v are
+// read once. Covers the exporters of PyTorch (scaled_dot_product_attention and written out), products of rank 3
+// (fairseq, BART, OPT), fused q-k-v projections, grouped queries and shifted windows (Swin).
 
+#include <algorithm>
+
+#include "ops/evaluate.h"
 #include "passes/pass.h"
 #include "passes/support/rewrite.h"
 
@@ -22,6 +26,14 @@ struct Operand {
   bool head_major = true;
   bool transposed = false;  // [batch][heads][size][length]
   int64_t offset = 0;       // of head 0 in a row of [batch][length][width]
+  int64_t repeats = 1;      // of each head of `value`, one after the other
+};
+
+// How the products are cut into batch and heads.
+struct Grouping {
+  Dim batch;
+  int64_t heads = 0;
+  bool fits(const Value* value) const { return (*value->dims)[0] == batch && (*value->dims)[1].is(heads); }
 };
 
 // Strips multiplications by scalars; their product goes to `scale`.
@@ -85,14 +97,55 @@ Value* unsplit_heads(const Value* value) {
   return fits ? flat : nullptr;
 }
 
+// The same behind multiplications by scalars, whose product goes to `scale` if there is one.
+Value* flat_behind(Value* value, double& scale) {
+  double product = scale;
+  Value* flat = unsplit_heads(strip_scale(value, product));
+  if (flat != nullptr) scale = product;
+  return flat;
+}
+
+// The dims as [batch][heads][length][size], with heads in one or two dimensions; nullopt for other ranks.
+std::optional<Dims> join_groups(const Value* value) {
+  if (value->rank() == 4) return value->dims;
+  if (value->rank() != 5) return std::nullopt;
+  const Dims& dims = *value->dims;
+  return Dims{dims[0], dims[1] * dims[2], dims[3], dims[4]};
+}
+
+// x when the value is x with each head `repeats` times:
+//   x[batch][heads][length][size] -> [batch][heads][1][length][size] -> [batch][heads][repeats][length][size]
+Value* unrepeated(const Value* value, int64_t& repeats) {
+  Node* repeat = value->rank() == 5 ? value->producer : nullptr;
+  if (repeat == nullptr || (repeat->op != "Expand" && repeat->op != "Tile")) return nullptr;
+  Node* split = repeat->inputs[0]->producer;
+  if (split == nullptr || (split->op != "Unsqueeze" && split->op != "Reshape")) return nullptr;
+  Value* x = split->inputs[0];
+  repeats = static_dim(value, 2);
+  if (x->rank() != 4 || repeat->inputs[0]->rank() != 5 || repeats < 1) return nullptr;
+  Dims dims = *x->dims;
+  dims.insert(dims.begin() + 2, Dim(1));
+  if (!(dims == *repeat->inputs[0]->dims)) return nullptr;
+  dims[2] = Dim(repeats);
+  return dims == *value->dims ? x : nullptr;
+}
+
 // The source of a [batch][heads][length][size] operand.
-Operand source_of(Value* value, double& scale) {
+Operand source_of(Value* value, bool sees_repeats, double& scale) {
   value = strip_scale(value, scale);
   Operand operand{value};
+  if (Node* merge = produced_by(value, "Reshape"); sees_repeats && merge != nullptr) {
+    int64_t repeats = 1;
+    Value* once = join_groups(merge->inputs[0]) == value->dims ? unrepeated(merge->inputs[0], repeats) : nullptr;
+    if (once != nullptr) {
+      operand = source_of(once, false, scale);
+      operand.repeats = repeats;
+      return operand;
+    }
+  }
   if (Node* transpose = produced_by(value, "Transpose"); has_order(transpose, {0, 2, 1, 3})) {
-    Value* flat = unsplit_heads(strip_scale(transpose->inputs[0], scale));
-    if (flat != nullptr) return {flat, false};
-    return operand;
+    Value* flat = flat_behind(transpose->inputs[0], scale);
+    return flat != nullptr ? Operand{flat, false} : operand;
   }
   // One of q, k, v of a fused projection: [batch][length][3][heads][size] -> [3][batch][heads][length][size].
   int64_t index = 0;
@@ -110,94 +163,182 @@ Operand source_of(Value* value, double& scale) {
 }
 
 // The source of the second factor of the scores, [batch][heads][size][length].
-Operand source_of_transposed(Value* value, double& scale) {
+Operand source_of_transposed(Value* value, bool sees_repeats, double& scale) {
   value = strip_scale(value, scale);
   Node* transpose = produced_by(value, "Transpose");
-  if (has_order(transpose, {0, 1, 3, 2})) return source_of(transpose->inputs[0], scale);
+  if (has_order(transpose, {0, 1, 3, 2})) return source_of(transpose->inputs[0], sees_repeats, scale);
   if (has_order(transpose, {0, 2, 3, 1})) {
-    Value* flat = unsplit_heads(strip_scale(transpose->inputs[0], scale));
+    Value* flat = flat_behind(transpose->inputs[0], scale);
     if (flat != nullptr) return {flat, false};
   }
   // torch.onnx's dynamo exporter exchanges the dimensions with batch and heads made one.
   Node* reshape = produced_by(value, "Reshape");
   Node* exchange = reshape == nullptr ? nullptr : produced_by(reshape->inputs[0], "Transpose");
   Node* merge = has_order(exchange, {0, 2, 1}) ? produced_by(exchange->inputs[0], "Reshape") : nullptr;
-  if (merge != nullptr && merge->inputs[0]->rank() == 4 && merge->output()->rank() == 3) {
-    const Dims& before = *merge->inputs[0]->dims;
+  auto before = merge == nullptr ? std::nullopt : join_groups(merge->inputs[0]);
+  if (before && merge->output()->rank() == 3) {
+    const Dims& heads = *before;
     const Dims& merged = *merge->output()->dims;
-    const Dims& after = *value->dims;
-    if (before[2] == merged[1] && before[3] == merged[2] && before[0] == after[0] && before[1] == after[1] &&
-        before[3] == after[2] && before[2] == after[3]) {
-      return source_of(merge->inputs[0], scale);
+    bool fits =
+        heads[2] == merged[1] && heads[3] == merged[2] && Dims{heads[0], heads[1], heads[3], heads[2]} == *value->dims;
+    if (fits && merge->inputs[0]->rank() == 4) return source_of(merge->inputs[0], sees_repeats, scale);
+    int64_t repeats = 1;
+    Value* once = fits && sees_repeats ? unrepeated(merge->inputs[0], repeats) : nullptr;
+    if (once != nullptr) {
+      Operand operand = source_of(once, false, scale);
+      operand.repeats = repeats;
+      return operand;
     }
   }
   return {value, true, true};
 }
 
+// Something that is added to the scores, or the condition of a Where that hides some of them.
+struct Mask {
+  Value* value = nullptr;
+  Dims scores;  // those of the scores that it meets
+  Node* where = nullptr;
+  double hidden = 0;  // what hidden scores are
+  bool hides_false = false;
+};
+
 struct Scores {
   Value* q = nullptr;
   Value* k_transposed = nullptr;
-  std::vector<Value*> masks;
+  std::vector<Mask> masks;
   double scale = 1;
+  int steps = 0;  // taken to get there
 };
 
-// The mask as something that is added: 0 where it lets pass.
-Value* additive_mask(Graph& graph, Node* where, Value* hidden, bool hides_false) {
-  auto number = number_of(hidden);
-  if (!number || *number > -1e4) return nullptr;
-  Value* zero = add_numbers(graph, where->name, hidden->dtype, {}, {0});
-  Value* low = add_numbers(graph, where->name, hidden->dtype, {}, {*number});
-  return add_operation(graph, where->name, "Where",
-                       {where->inputs[0], hides_false ? zero : low, hides_false ? low : zero}, {}, hidden->dtype,
-                       where->inputs[0]->dims);
+std::optional<Mask> mask_of(Node* where, const Dims& scores) {
+  bool hides_false = number_of(where->input(2)).has_value();
+  auto hidden = number_of(where->input(hides_false ? 2 : 1));
+  if (!hidden || *hidden > -1e4) return std::nullopt;
+  return Mask{where->inputs[0], scores, where, *hidden, hides_false};
+}
+
+// Whether only dimensions before the last two are cut or joined.
+bool keeps_matrices(const Node* reshape) {
+  if (reshape == nullptr || reshape->op != "Reshape" || reshape->program) return false;
+  const Value* from = reshape->inputs[0];
+  const Value* to = reshape->output();
+  if (from->rank() < 3 || to->rank() < 3) return false;
+  const Dims& a = *from->dims;
+  const Dims& b = *to->dims;
+  return a[a.size() - 1] == b[b.size() - 1] && a[a.size() - 2] == b[b.size() - 2];
+}
+
+bool may_be_scores(const Node* node) {
+  if (node == nullptr) return false;
+  for (const char* name : {"MatMul", "Mul", "Div", "Add", "Where"}) {
+    if (node->op == name) return true;
+  }
+  return keeps_matrices(node);
+}
+
+bool take_apart(const Graph& graph, Value* value, Scores& scores);
+
+bool take_apart_sum(const Graph& graph, const Node* node, const Value* value, Scores& scores) {
+  for (size_t side = 0; side < 2; ++side) {
+    Value* operand = node->inputs[side];
+    if (!same_dims(operand, value) || !may_be_scores(operand->producer)) continue;
+    Scores attempt = scores;
+    attempt.masks.push_back(Mask{node->inputs[1 - side], *value->dims});
+    if (!take_apart(graph, operand, attempt)) continue;
+    scores = std::move(attempt);
+    return true;
+  }
+  return false;
 }
 
 // What the softmax reads, taken apart. Every intermediate value has one user.
-std::optional<Scores> scores_of(Graph& graph, Value* value) {
-  Scores scores;
-  while (true) {
-    Node* node = only_user(graph, value) != nullptr ? value->producer : nullptr;
-    if (node == nullptr || node->program || value->rank() != 4) return std::nullopt;
-    if (node->op == "MatMul") {
-      scores.q = node->inputs[0];
-      scores.k_transposed = node->inputs[1];
-      return scores;
-    }
-    double scale = 1;
-    Value* inner = strip_scale(value, scale);
-    if (inner != value) {
-      scores.scale *= scale;
-      value = inner;
-      continue;
-    }
-    // Masks are not scaled: they must lie outside of the scale.
-    if (scores.scale != 1) return std::nullopt;
-    Value* next = nullptr;
-    Value* mask = nullptr;
-    if (node->op == "Add") {
-      for (size_t side = 0; side < 2 && next == nullptr; ++side) {
-        Value* operand = node->inputs[side];
-        bool is_path = operand->producer != nullptr && same_dims(operand, value) && only_user(graph, operand) == node;
-        const std::string producer = is_path ? operand->producer->op : "";
-        if (producer != "MatMul" && producer != "Mul" && producer != "Div" && producer != "Add" &&
-            producer != "Where") {
-          continue;
-        }
-        if (producer == "Where" && number_of(operand->producer->input(1)) && number_of(operand->producer->input(2)))
-          continue;
-        next = operand;
-        mask = node->inputs[1 - side];
-      }
-    } else if (node->op == "Where") {
-      bool hides_false = number_of(node->input(2)).has_value();
-      next = node->inputs[hides_false ? 1 : 2];
-      if (!same_dims(next, value)) return std::nullopt;
-      mask = additive_mask(graph, node, node->inputs[hides_false ? 2 : 1], hides_false);
-    }
-    if (next == nullptr || mask == nullptr || mask->dtype != DType::kFloat32 || mask->rank() > 4) return std::nullopt;
-    scores.masks.push_back(mask);
-    value = next;
+bool take_apart(const Graph& graph, Value* value, Scores& scores) {
+  constexpr int kMostSteps = 32;  // each is a call
+  if (++scores.steps > kMostSteps) return false;
+  Node* node = only_user(graph, value) != nullptr ? value->producer : nullptr;
+  if (node == nullptr || node->program || value->rank() < 3 || value->dtype != DType::kFloat32) return false;
+  if (node->op == "MatMul") {
+    scores.q = node->inputs[0];
+    scores.k_transposed = node->inputs[1];
+    return true;
   }
+  double scale = 1;
+  if (Value* inner = strip_scale(value, scale); inner != value) {
+    scores.scale *= scale;
+    return take_apart(graph, inner, scores);
+  }
+  if (keeps_matrices(node)) return take_apart(graph, node->inputs[0], scores);
+  // Masks are not scaled: they must lie outside of the scale.
+  if (scores.scale != 1) return false;
+  if (node->op == "Add") return take_apart_sum(graph, node, value, scores);
+  auto mask = node->op == "Where" ? mask_of(node, *value->dims) : std::nullopt;
+  Value* next = mask ? node->inputs[mask->hides_false ? 1 : 2] : nullptr;
+  if (next == nullptr || !same_dims(next, value)) return false;
+  scores.masks.push_back(*mask);
+  return take_apart(graph, next, scores);
+}
+
+// What a Reshape to the dims has as its target; nullopt when integers cannot say it.
+std::optional<Ints> target_of(const Dims& dims) {
+  Ints target;
+  bool has_rest = false;
+  for (const Dim& dim : dims) {
+    if (dim.is_constant() ? dim.value() < 1 : has_rest) return std::nullopt;
+    has_rest = has_rest || !dim.is_constant();
+    target.push_back(dim.is_constant() ? dim.value() : -1);
+  }
+  return target;
+}
+
+// A new operation, or its result where that is known already and small enough for a plan.
+Value* add_folded(Graph& graph, const std::string& name, const char* op, const std::vector<Value*>& inputs,
+                  const std::optional<Dims>& dims) {
+  Value* value = add_operation(graph, name, op, inputs, {}, DType::kFloat32, dims);
+  std::vector<Tensor> tensors;
+  for (const Value* input : inputs) {
+    if (!input->is_constant()) return value;
+    tensors.push_back(*input->constant);
+  }
+  constexpr int64_t kMostElements = 1 << 22;
+  auto results = evaluate_node(*value->producer, tensors);
+  if (!results || !results->front().valid() || results->front().elements() > kMostElements) return value;
+  return graph.add_constant(graph.unique_name(name), results->front());
+}
+
+// The dims of a mask for scores of [batch][heads][queries][keys]; nullopt when it is not one for those.
+std::optional<Dims> dims_for(const Mask& mask, const Grouping& grouping) {
+  if (!mask.value->dims || mask.value->dims->size() > mask.scores.size()) return std::nullopt;
+  const Dims& own = *mask.value->dims;
+  const Dims& scores = mask.scores;
+  const size_t leading = scores.size() - 2;
+  if (leading == 2 && scores[0] == grouping.batch && scores[1].is(grouping.heads)) return own;
+  Dims dims(scores.size() - own.size(), Dim(1));
+  dims.insert(dims.end(), own.begin(), own.end());
+  const Dim rows = dims[leading], columns = dims[leading + 1];
+  dims.resize(leading);
+  auto is_one = [](const Dim& dim) { return dim.is(1); };
+  if (std::all_of(dims.begin(), dims.end(), is_one)) return own.size() <= 4 ? own : Dims{1, 1, rows, columns};
+  // Batch and heads in one dimension.
+  if (leading == 1 && dims[0] == scores[0]) return Dims{grouping.batch, grouping.heads, rows, columns};
+  // Windows of pictures are a dimension between batch and heads. A mask of the windows would have to be copied for
+  // every picture: it fits one only.
+  bool has_windows = leading == 3 && scores[2].is(grouping.heads) && scores[0] * scores[1] == grouping.batch;
+  if (!has_windows || !(dims[0] == scores[0]) || !(dims[1] == scores[1])) return std::nullopt;
+  return Dims{grouping.batch, dims[2], rows, columns};
+}
+
+// The mask as something that is added (0 where it lets pass), with the given dims.
+Value* additive(Graph& graph, const Mask& mask, const Dims& dims) {
+  Value* value = mask.value;
+  const std::string name = value->name + "/mask";
+  if (mask.where != nullptr) {
+    Value* zero = add_numbers(graph, name, DType::kFloat32, {}, {0});
+    Value* low = add_numbers(graph, name, DType::kFloat32, {}, {mask.hidden});
+    value = add_folded(graph, name, "Where", {value, mask.hides_false ? zero : low, mask.hides_false ? low : zero},
+                       value->dims);
+  }
+  if (*value->dims == dims) return value;
+  return add_folded(graph, name, "Reshape", {value, add_integers(graph, name, *target_of(dims))}, dims);
 }
 
 // p for Where(IsNaN(p), 0, p): the guard of exporters against rows in which everything is masked. hussar.Attention
@@ -225,20 +366,136 @@ bool is_causal_mask(const Value* mask) {
   return true;
 }
 
-Attributes attributes_of(const Operand& q, const Operand& k, const Operand& v, int64_t heads, int64_t kv_heads,
-                         int64_t head_dim, int64_t v_head_dim) {
+// [batch][heads]... that a Reshape joined to [batch * heads]...; null when there is none.
+Value* unmerged(const Value* value) {
+  if (value->rank() != 3 || !keeps_matrices(value->producer)) return nullptr;
+  Value* apart = value->producer->inputs[0];
+  return apart->rank() == 4 && static_dim(apart, 1) > 0 ? apart : nullptr;
+}
+
+// The grouping of the products; nullopt where they are not those of an attention.
+std::optional<Grouping> grouping_of(const Scores& scores, const Value* values) {
+  const Value* keys = scores.k_transposed;
+  const int rank = scores.q->rank();
+  if (rank < 3 || rank > 4 || keys->rank() != rank || values->rank() != rank) return std::nullopt;
+  const Dim batch = (*scores.q->dims)[0];
+  if (!(batch == (*keys->dims)[0]) || !(batch == (*values->dims)[0])) return std::nullopt;
+  if (static_dim(scores.q, rank - 1) < 1 || static_dim(values, rank - 1) < 1) return std::nullopt;
+  if (rank == 4) {
+    int64_t heads = static_dim(scores.q, 1), kv_heads = static_dim(values, 1);
+    bool fits = heads > 0 && static_dim(keys, 1) == kv_heads && (kv_heads == heads || kv_heads == 1);
+    return fits ? std::optional(Grouping{batch, heads}) : std::nullopt;
+  }
+  for (const Mask& mask : scores.masks) {
+    if (mask.scores.size() != 4) continue;
+    if (!mask.scores[1].is_constant() || mask.scores[1].value() < 1) return std::nullopt;
+    return Grouping{mask.scores[0], mask.scores[1].value()};
+  }
+  double ignored = 1;
+  if (const Value* apart = unmerged(strip_scale(scores.q, ignored)))
+    return Grouping{(*apart->dims)[0], static_dim(apart, 1)};
+  return Grouping{batch, 1};
+}
+
+struct Operands {
+  Operand q, k, v;
+  double scale = 1;
+};
+
+Operand as_it_is(Value* value, const Grouping& grouping, bool transposed = false) {
+  return {value, value->rank() == 4 || grouping.heads > 1 || transposed, transposed};
+}
+
+// The source of an operand of the products, which may have batch and heads in one dimension.
+Operand part_of(Value* value, const Grouping& grouping, bool sees_repeats, double& scale) {
+  if (value->rank() == 4) return source_of(value, sees_repeats, scale);
+  value = strip_scale(value, scale);
+  Value* apart = unmerged(value);
+  bool fits = apart != nullptr && grouping.fits(apart);
+  return fits ? source_of(apart, sees_repeats, scale) : as_it_is(value, grouping);
+}
+
+Operand transposed_part_of(Value* value, const Grouping& grouping, bool sees_repeats, double& scale) {
+  if (value->rank() == 4) return source_of_transposed(value, sees_repeats, scale);
+  value = strip_scale(value, scale);
+  Node* transpose = produced_by(value, "Transpose");
+  if (has_order(transpose, {0, 2, 1})) return part_of(transpose->inputs[0], grouping, sees_repeats, scale);
+  Value* apart = unmerged(value);
+  bool fits = apart != nullptr && grouping.fits(apart);
+  return fits ? source_of_transposed(apart, sees_repeats, scale) : as_it_is(value, grouping, true);
+}
+
+Operands operands_of(const Scores& scores, Value* values, const Grouping& grouping, bool sees_repeats) {
+  Operands result;
+  result.scale = scores.scale;
+  result.q = part_of(scores.q, grouping, false, result.scale);
+  result.k = transposed_part_of(scores.k_transposed, grouping, sees_repeats, result.scale);
+  double value_scale = 1;
+  result.v = part_of(values, grouping, sees_repeats, value_scale);
+  if (value_scale != 1) result.v = as_it_is(values, grouping);
+  // Keys and values are read by the same rule.
+  return result.k.repeats == result.v.repeats ? result : operands_of(scores, values, grouping, false);
+}
+
+Attributes attributes_of(const Operands& from, const Grouping& grouping, const Value* q, const Value* values) {
   Attributes attributes;
-  attributes.set("heads", heads);
-  attributes.set("kv_heads", kv_heads);
-  attributes.set("head_dim", head_dim);
-  attributes.set("v_head_dim", v_head_dim);
-  attributes.set("head_major",
-                 (q.head_major ? kQ : 0) | (k.head_major && !k.transposed ? kK : 0) | (v.head_major ? kV : 0) | kOut);
-  if (k.transposed) attributes.set("k_transposed", int64_t{1});
-  if (q.offset != 0) attributes.set("q_offset", q.offset);
-  if (k.offset != 0) attributes.set("k_offset", k.offset);
-  if (v.offset != 0) attributes.set("v_offset", v.offset);
+  const int rank = q->rank();
+  const bool joined = rank == 3 && grouping.heads == 1;
+  attributes.set("heads", grouping.heads);
+  attributes.set("kv_heads", (rank == 4 ? static_dim(values, 1) : grouping.heads) / from.v.repeats);
+  attributes.set("head_dim", static_dim(q, rank - 1));
+  attributes.set("v_head_dim", static_dim(values, rank - 1));
+  attributes.set("head_major", (from.q.head_major ? kQ : 0) | (from.k.head_major && !from.k.transposed ? kK : 0) |
+                                   (from.v.head_major ? kV : 0) | (joined ? 0 : kOut));
+  if (from.k.transposed) attributes.set("k_transposed", int64_t{1});
+  if (from.q.offset != 0) attributes.set("q_offset", from.q.offset);
+  if (from.k.offset != 0) attributes.set("k_offset", from.k.offset);
+  if (from.v.offset != 0) attributes.set("v_offset", from.v.offset);
+  attributes.set("scale", static_cast<float>(from.scale));
   return attributes;
+}
+
+// The dims of an operand that has to be cut into batch and heads; nullopt for the others.
+std::optional<Dims> dims_apart(const Operand& operand, const Grouping& grouping) {
+  if (operand.value->rank() != 3 || (!operand.head_major && !operand.transposed)) return std::nullopt;
+  const Dims& dims = *operand.value->dims;
+  return Dims{grouping.batch, grouping.heads, dims[1], dims[2]};
+}
+
+// Whether integers say every Reshape that the operands and masks need.
+bool can_reshape(const Operands& from, const std::vector<Mask>& masks, const Grouping& grouping) {
+  for (const Operand* operand : {&from.q, &from.k, &from.v}) {
+    auto dims = dims_apart(*operand, grouping);
+    if (dims && !target_of(*dims)) return false;
+  }
+  for (const Mask& mask : masks) {
+    auto dims = dims_for(mask, grouping);
+    if (!dims || (!(*dims == *mask.value->dims) && !target_of(*dims))) return false;
+  }
+  return true;
+}
+
+std::vector<Value*> make_inputs(Graph& graph, const std::string& name, const Operands& from,
+                                const std::vector<Mask>& masks, const Grouping& grouping, Attributes& attributes) {
+  std::vector<Value*> inputs;
+  for (const Operand* operand : {&from.q, &from.k, &from.v}) {
+    Value* value = operand->value;
+    if (auto dims = dims_apart(*operand, grouping)) {
+      value = add_operation(graph, name, "Reshape", {value, add_integers(graph, name, *target_of(*dims))}, {},
+                            value->dtype, *dims);
+    }
+    inputs.push_back(value);
+  }
+  Value* sum = nullptr;
+  for (const Mask& mask : masks) {
+    Value* added = additive(graph, mask, *dims_for(mask, grouping));
+    if (is_causal_mask(added))
+      attributes.set("causal", int64_t{1});
+    else
+      sum = sum == nullptr ? added : add_folded(graph, name, "Add", {sum, added}, std::nullopt);
+  }
+  if (sum != nullptr) inputs.push_back(sum);
+  return inputs;
 }
 
 // node = MatMul(probabilities, v).
@@ -248,34 +505,29 @@ bool recognise(Graph& graph, Node* node) {
   if (softmax == nullptr || softmax->program || node->program || node->output()->dtype != DType::kFloat32) return false;
   // The guard reads the probabilities twice.
   size_t readers = probabilities == node->inputs[0] ? 1 : 2;
-  if (graph.use_count(probabilities) != readers || node->inputs[1]->rank() != 4) return false;
-  if (axis_of(*softmax, -1) != probabilities->rank() - 1) return false;
-  auto scores = scores_of(graph, softmax->inputs[0]);
-  if (!scores || scores->q->rank() != 4 || scores->k_transposed->rank() != 4) return false;
+  if (graph.use_count(probabilities) != readers || axis_of(*softmax, -1) != probabilities->rank() - 1) return false;
+  Scores scores;
+  if (!take_apart(graph, softmax->inputs[0], scores)) return false;
   Value* values = node->inputs[1];
-  int64_t heads = static_dim(scores->q, 1), head_dim = static_dim(scores->q, 3);
-  int64_t kv_heads = static_dim(values, 1), v_head_dim = static_dim(values, 3);
-  bool fits = heads > 0 && head_dim > 0 && v_head_dim > 0 && static_dim(scores->k_transposed, 1) == kv_heads &&
-              (kv_heads == heads || kv_heads == 1) && (*scores->q->dims)[0] == (*values->dims)[0] &&
-              (*scores->k_transposed->dims)[0] == (*values->dims)[0];
-  if (!fits) return false;
-  Operand q = source_of(scores->q, scores->scale);
-  Operand k = source_of_transposed(scores->k_transposed, scores->scale);
-  double value_scale = 1;
-  Operand v = source_of(values, value_scale);
-  if (value_scale != 1) v = Operand{values};
-  Attributes attributes = attributes_of(q, k, v, heads, kv_heads, head_dim, v_head_dim);
-  attributes.set("scale", static_cast<float>(scores->scale));
-  std::vector<Value*> inputs = {q.value, k.value, v.value};
-  Value* mask = nullptr;
-  for (Value* next : scores->masks) {
-    if (is_causal_mask(next))
-      attributes.set("causal", int64_t{1});
-    else
-      mask = mask == nullptr ? next : add_operation(graph, node->name, "Add", {mask, next}, {}, mask->dtype);
+  auto grouping = grouping_of(scores, values);
+  if (!grouping || probabilities->rank() != values->rank()) return false;
+  Operands from = operands_of(scores, values, *grouping, true);
+  if (!can_reshape(from, scores.masks, *grouping)) return false;
+  // [batch * heads][length][size] is mostly cut into batch and heads right away.
+  const bool joins = values->rank() == 3 && grouping->heads > 1;
+  const Dims output = *node->output()->dims;
+  Node* cut = joins ? only_user(graph, node->output()) : nullptr;
+  if (!keeps_matrices(cut) || cut->output()->rank() != 4 || !grouping->fits(cut->output())) cut = nullptr;
+  if (joins && cut == nullptr && !target_of(output)) return false;
+  Attributes attributes = attributes_of(from, *grouping, scores.q, values);
+  auto inputs = make_inputs(graph, node->name, from, scores.masks, *grouping, attributes);
+  if (!joins || cut != nullptr) {
+    replace_node(graph, cut != nullptr ? cut : node, "hussar.Attention", inputs, attributes);
+    return true;
   }
-  if (mask != nullptr) inputs.push_back(mask);
-  replace_node(graph, node, "hussar.Attention", inputs, attributes);
+  Value* apart = add_operation(graph, node->name, "hussar.Attention", inputs, attributes, DType::kFloat32,
+                               Dims{grouping->batch, grouping->heads, output[1], output[2]});
+  replace_node(graph, node, "Reshape", {apart, add_integers(graph, node->name + "/shape", *target_of(output))});
   return true;
 }
 
