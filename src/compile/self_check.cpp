@@ -10,6 +10,7 @@
 #include "compile/difference.h"
 #include "compile/flops.h"
 #include "compile/precision.h"
+#include "compile/run_progress.h"
 #include "compile/sample.h"
 #include "compile/spelling.h"
 #include "runtime/session.h"
@@ -35,6 +36,7 @@ CompileOptions plainer(CompileOptions options) {
   options.tune_seconds = 0;
   options.timings = nullptr;
   options.progress = nullptr;
+  options.stage_progress = nullptr;
   return options;
 }
 
@@ -76,7 +78,8 @@ Ladder ladder_of_plan(const std::shared_ptr<const Plan>& plan, const CompileOpti
 struct Reference {
   std::shared_ptr<const Plan> plan;
   const char* what = "";
-  double guess = 0;
+  int isa = 0;
+  double guess = 0;  // of the seconds that a run takes
 };
 
 class Checker {
@@ -102,7 +105,7 @@ class Checker {
       return skip(fmt::format("it would take some {:.0f} s; --self-check full does it", reference.guess));
     }
     report_.reference = reference.what;
-    HUSSAR_TRY(compare(reference.plan));
+    HUSSAR_TRY(compare(reference));
     report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return report_;
   }
@@ -117,23 +120,41 @@ class Checker {
     Reference best;
     for (const Rung& rung : ladder_) {
       auto plan = HUSSAR_TRY(rung.make());
-      std::vector<Shape> shapes;
-      for (const Tensor& input : inputs_) shapes.push_back(input.shape());
-      best.guess = guess_seconds(*plan, shapes, rung.isa);
+      best.guess = guess_seconds(*plan, input_shapes(), rung.isa);
       if (check_.level == SelfCheck::kFull || best.guess <= kQuickSeconds) {
         best.plan = std::move(plan);
         best.what = rung.what;
+        best.isa = rung.isa;
         return best;
       }
     }
     return best;
   }
 
-  Status compare(const std::shared_ptr<const Plan>& reference) {
-    auto slow = HUSSAR_TRY(Session::create(reference));
+  std::vector<Shape> input_shapes() const {
+    std::vector<Shape> shapes;
+    for (const Tensor& input : inputs_) shapes.push_back(input.shape());
+    return shapes;
+  }
+
+  // Runs a session and tells of it as the part from `begin` to `end` of the check.
+  Result<std::span<const Tensor>> run_part(Session& session, int isa, double begin, double end) {
+    std::function<void(double)> tell;
+    if (check_.progress) tell = [&, begin, end](double done) { check_.progress(begin + (end - begin) * done); };
+    session.set_profiler(run_progress(session.plan(), input_shapes(), isa, tell));
+    auto outputs = session.run_in_order(inputs_);
+    session.set_profiler(nullptr);
+    return outputs;
+  }
+
+  Status compare(const Reference& reference) {
+    auto slow = HUSSAR_TRY(Session::create(reference.plan));
     auto fast = HUSSAR_TRY(Session::create(plan_));
-    auto wanted = slow->run_in_order(inputs_);
-    auto got = fast->run_in_order(inputs_);
+    const int isa = static_cast<int>(cpu::active_isa());
+    const double guess = guess_seconds(*plan_, input_shapes(), isa), both = reference.guess + guess;
+    const double middle = both > 0 ? reference.guess / both : 0.5;
+    auto wanted = run_part(*slow, reference.isa, 0, middle);
+    auto got = run_part(*fast, isa, middle, 1);
     if (!wanted) {
       // Made-up inputs need not suit a model; what the reference refuses says nothing about the plan.
       report_.skipped = "the reference cannot run made-up inputs: " + wanted.error().message;
@@ -254,6 +275,7 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   const bool fp16 = options.fp16 || (source != nullptr && count_fp16_steps(source->graph) > 0);
   if (!check.tolerance) check.tolerance = fp16 ? kFp16Tolerance : kFp32Tolerance;
   if (options.progress) options.progress("self-check");
+  check.progress = options.stage_progress;
   Ladder ladder = source != nullptr ? ladder_of_plan(source, options) : ladder_of_model(path, options);
   checked = HUSSAR_TRY(self_check(plan, std::move(ladder), options.isa, check));
   return plan;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -120,6 +121,37 @@ def test_colour_only_on_a_terminal_without_no_color(hussar: Program) -> None:
 
     assert b"\x1b[31m" in error_on_terminal(NO_COLOR="")
     assert b"\x1b[" not in error_on_terminal(NO_COLOR="1")
+
+
+def shown_on_terminal(hussar: Program, *words: str) -> str:
+    """All that a call that succeeds writes to a terminal as stderr."""
+    main_end, other_end = pty.openpty()
+    process = subprocess.Popen(
+        [str(hussar.path), *words], cwd=hussar.folder, stdout=subprocess.DEVNULL, stderr=other_end,
+        env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(other_end)
+    text = b""
+    try:
+        while piece := os.read(main_end, 4096):
+            text += piece
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    os.close(main_end)
+    assert process.wait(timeout=60) == 0, text
+    return text.decode()
+
+
+def test_time_left_on_a_terminal(hussar: Program) -> None:
+    model, shapes = hussar.model("deep"), ("--shapes", "x:100000x4")
+    time_left = r" +\d+ %, \d+ s left"
+    text = shown_on_terminal(hussar, "build", model, "-o", "m.plan", *shapes, "--budget", "1s", "--threads", "2")
+    assert re.search("build: tune" + time_left, text), text
+    assert re.search("build: self-check" + time_left, text), text
+    text = shown_on_terminal(hussar, "compare", model, "m.plan", "--reference")
+    assert re.search(f"compare: run {model}" + time_left, text), text
+    text = shown_on_terminal(hussar, "bench", "m.plan", "--duration", "1")
+    assert re.search("bench: measure" + time_left, text), text
 
 
 def test_completion_scripts_parse(hussar: Program) -> None:

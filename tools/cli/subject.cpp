@@ -1,9 +1,12 @@
 // Opening and running plans and models alike.
 #include "tools/cli/subject.h"
 
+#include <algorithm>
 #include <chrono>
 
+#include "backends/cpu/isa.h"
 #include "base/error.h"
+#include "compile/run_progress.h"
 #include "onnx/import.h"
 #include "ops/evaluate.h"
 #include "ops/infer.h"
@@ -61,14 +64,25 @@ Status Subject::open_plan(const SubjectOptions& options, bool is_plan) {
   return {};
 }
 
-Result<std::vector<Tensor>> Subject::run(const std::vector<Tensor>& inputs, const TensorObserver& observer) {
-  if (graph_ != nullptr) {
-    Observer watch = nullptr;
-    if (observer) watch = [&](const Value& value, const Tensor& tensor) { observer(value.name, tensor); };
-    return evaluate_graph(*graph_, inputs, watch);
-  }
+Result<std::vector<Tensor>> Subject::run_reference(const std::vector<Tensor>& inputs, const TensorObserver& observer,
+                                                   const std::function<void(double)>& progress) const {
+  double seen = 0, all = 0;
+  for (const auto& node : graph_->nodes()) all += static_cast<double>(node->outputs.size());
+  return evaluate_graph(*graph_, inputs, [&](const Value& value, const Tensor& tensor) {
+    if (observer) observer(value.name, tensor);
+    if (progress) progress(std::min(1.0, ++seen / all));
+  });
+}
+
+Result<std::vector<Tensor>> Subject::run(const std::vector<Tensor>& inputs, const TensorObserver& observer,
+                                         const std::function<void(double)>& progress) {
+  if (graph_ != nullptr) return run_reference(inputs, observer, progress);
+  std::vector<Shape> shapes;
+  for (const Tensor& input : inputs) shapes.push_back(input.shape());
   session_->set_observer(observer);
+  session_->set_profiler(run_progress(*plan_, shapes, static_cast<int>(cpu::active_isa()), progress));
   auto outputs = session_->run_in_order(inputs);
+  session_->set_profiler(nullptr);
   session_->set_observer(nullptr);
   if (!outputs) return tl::unexpected(outputs.error());
   std::vector<Tensor> copies;

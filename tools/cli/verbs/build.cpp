@@ -110,6 +110,7 @@ Status work(const Arguments& arguments, const Command& command) {
   if (!std::isnan(arguments.tolerance)) check.tolerance = options.verify_tolerance = arguments.tolerance;
   options.verify_shapes = options.tune_shapes = range.optimum;
   options.progress = [&](std::string_view stage) { progress.stage(stage); };
+  options.stage_progress = [&](double fraction) { progress.update(fraction); };
   check.level = HUSSAR_TRY(parse_self_check(arguments.self_check));
   check.shapes = range.optimum;
   HUSSAR_TRY(check_output(arguments.output));

@@ -66,14 +66,15 @@ Status work(const Arguments& arguments, const Command& command) {
   NamedShapes shapes = HUSSAR_TRY(common_shapes(subjects, options.compile.shapes));
   InputChoice choice{std::move(shapes), true, static_cast<uint64_t>(arguments.seed)};
   std::vector<Tensor> inputs = HUSSAR_TRY(match_inputs(subjects[0].inputs(), loaded, choice));
+  const CompareOptions each{arguments.layers, [&](double fraction) { progress.update(fraction); }};
   progress.stage("run " + subjects[0].path());
-  Recorded reference = HUSSAR_TRY(record(subjects[0], inputs, arguments.layers));
+  Recorded reference = HUSSAR_TRY(record(subjects[0], inputs, each));
   std::vector<Comparison> comparisons;
   for (size_t i = 1; i < subjects.size(); ++i) {
     progress.stage("run " + subjects[i].path());
     const double tolerance = tolerance_for(arguments, subjects[0], subjects[i]);
     auto own = HUSSAR_TRY(reorder_inputs(subjects[0], inputs, subjects[i]));
-    comparisons.push_back(HUSSAR_TRY(compare_with(reference, subjects[i], own, arguments.layers, tolerance)));
+    comparisons.push_back(HUSSAR_TRY(compare_with(reference, subjects[i], own, each, tolerance)));
   }
   progress.finish();
   if (command.prints_text()) print_out(to_text(reference, comparisons));
