@@ -73,6 +73,12 @@ def deep(count: int = 60) -> bytes:
     return model(nodes, [value("x", ["batch", 4])], [value("y", ["batch", 4])])
 
 
+def big(count: int = 8_000_000) -> bytes:
+    """y = x + b over float [count]: constants of 32 MB, more than are hashed on load."""
+    weights = [tensor("b", [count], [1.5] * count)]
+    return model([node("Add", ["x", "b"], ["y"])], [value("x", [1])], [value("y", [count])], weights)
+
+
 def two_inputs() -> bytes:
     """total = left + right over float [2, 3], flags = relu(left)."""
     nodes = [node("Add", ["left", "right"], ["total"]), node("Relu", ["left"], ["out/flags"])]

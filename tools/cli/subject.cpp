@@ -17,6 +17,11 @@ double milliseconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
 }
 
+void declare_verify(Command& command, bool& verify) {
+  command.toggle("--verify", verify,
+                 "plans: checks the checksum of the constants too, whatever their size; `compare` always does");
+}
+
 const char* Subject::kind() const {
   return graph_ != nullptr ? "reference" : build_milliseconds_ > 0 ? "compiled" : "plan";
 }
@@ -49,7 +54,7 @@ Status Subject::open_plan(const SubjectOptions& options, bool is_plan) {
   if (is_plan) {
     HUSSAR_CHECK(!options.compile.fp16, ErrorCode::kUsage,
                  "'{}' is a plan: --fp16 and --precision count when it is built", path_);
-    plan_ = HUSSAR_TRY(read_plan(path_));
+    plan_ = HUSSAR_TRY(read_plan(path_, {.verify_constants = options.verify}));
   } else {
     plan_ = std::make_shared<const Plan>(HUSSAR_TRY(compile_file(path_, options.compile)));
     build_milliseconds_ = milliseconds_since(begin);

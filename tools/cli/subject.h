@@ -10,6 +10,7 @@
 #include "compile/sample.h"
 #include "graph/graph.h"
 #include "runtime/session.h"
+#include "tools/cli/command.h"
 
 namespace hussar::cli {
 
@@ -17,7 +18,11 @@ struct SubjectOptions {
   CompileOptions compile;  // for ONNX models
   bool reference = false;  // ONNX models run in the reference interpreter
   int threads = 0;         // 0: as the plan says
+  bool verify = false;     // plans: ReadOptions::verify_constants
 };
+
+// --verify, which is the same for all verbs that open plans.
+void declare_verify(Command& command, bool& verify);
 
 // Called with every tensor that a run produces, by name, in the order of execution.
 using TensorObserver = std::function<void(const std::string& name, const Tensor&)>;

@@ -19,7 +19,7 @@ struct Arguments {
   std::string shapes;
   int threads = 0, seed = 1;
   double tolerance = std::nan("");  // none given
-  bool layers = false, reference = false;
+  bool layers = false, reference = false, verify = false;
 };
 
 void declare(Command& command, Arguments& arguments) {
@@ -37,6 +37,7 @@ void declare(Command& command, Arguments& arguments) {
                  "x:1x3x224x224,...: sizes for the dimensions that are left open");
   command.option("--seed", "N", arguments.seed, "of random inputs; default 1");
   command.option("--threads", "N", arguments.threads, "default: as each plan was built for");
+  declare_verify(command, arguments.verify);
 }
 
 // What was given, else what suits the precision of the two.
@@ -52,6 +53,8 @@ Status work(const Arguments& arguments, const Command& command) {
   Progress progress("compare");
   LoadedInputs loaded = HUSSAR_TRY(load_inputs(arguments.inputs));
   SubjectOptions options;
+  // Whether --verify is there or not: a damaged plan shall be called damaged, not inaccurate.
+  options.verify = true;
   options.threads = options.compile.threads = arguments.threads;
   options.reference = arguments.reference || arguments.layers;
   options.compile.shapes = HUSSAR_TRY(parse_shapes(arguments.shapes));
