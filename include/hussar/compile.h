@@ -45,6 +45,8 @@ struct CompileOptions {
   std::vector<std::string> disabled_passes;  // names, or "all"
   // Told the name of each stage as it begins, on the calling thread.
   std::function<void(std::string_view stage)> progress;
+  // Told now and then, on the calling thread, how much of a long stage is done: 0 to 1.
+  std::function<void(double fraction)> stage_progress;
 };
 
 // kInvalidModel: the message lists everything in the model that is malformed or unsupported. kAccuracy: the check

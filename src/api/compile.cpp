@@ -19,6 +19,7 @@ Result<Plan> compile(const std::string& model_path, const CompileOptions& option
     inner_options.threads = options.threads;
     inner_options.disabled_passes = options.disabled_passes;
     inner_options.progress = options.progress;
+    inner_options.stage_progress = options.stage_progress;
     inner_options.tune_seconds = HUSSAR_TRY(parse_duration(options.budget));
     TimingFile timings = HUSSAR_TRY(TimingFile::open(options.timing_cache));
     inner_options.timings = &timings.cache;

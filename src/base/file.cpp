@@ -87,10 +87,27 @@ void remove_unfinished_file() {
   if (has_unfinished.load()) ::unlink(unfinished_path);
 }
 
-Status write_file_atomically(const std::string& path, const std::vector<std::span<const std::byte>>& pieces) {
-  std::string temporary = path + ".XXXXXX";
+// An open file beside `path`, whose name goes to `temporary`.
+static Result<int> create_beside(const std::string& path, std::string& temporary) {
+  temporary = path + ".XXXXXX";
   int file = ::mkostemp(temporary.data(), O_CLOEXEC);
   HUSSAR_CHECK(file >= 0, ErrorCode::kRunFailed, "cannot create a file beside '{}': {}", path, std::strerror(errno));
+  return file;
+}
+
+Status check_can_write(const std::string& path) {
+  struct stat info {};
+  bool is_folder = ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+  HUSSAR_CHECK(!is_folder, ErrorCode::kUsage, "'{}' is a folder; the name of a file is needed", path);
+  std::string temporary;
+  ::close(HUSSAR_TRY(create_beside(path, temporary)));
+  ::unlink(temporary.c_str());
+  return {};
+}
+
+Status write_file_atomically(const std::string& path, const std::vector<std::span<const std::byte>>& pieces) {
+  std::string temporary;
+  int file = HUSSAR_TRY(create_beside(path, temporary));
   Unfinished unfinished(temporary);
   Status status;
   for (const auto& piece : pieces) {

@@ -30,6 +30,10 @@ class MappedFile {
 // (unwritable folder, full disk) nothing is left behind and an old file at `path` is untouched.
 Status write_file_atomically(const std::string& path, const std::vector<std::span<const std::byte>>& pieces);
 
+// Fails as write_file_atomically would at once: where `path` is a folder, or its folder is missing or takes no files.
+// For work whose result would be lost.
+Status check_can_write(const std::string& path);
+
 // Deletes the temporary file that write_file_atomically is writing in any thread, if there is one. Async-signal-safe:
 // for handlers of signals that end the process.
 void remove_unfinished_file();

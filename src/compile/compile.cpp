@@ -103,17 +103,19 @@ static bool tunes(const CompileOptions& options, const Target& target) {
   return options.tune_seconds > 0 && target.isa <= static_cast<int>(cpu::active_isa()) && !options.reference_only;
 }
 
-static Status tune_graphs(std::span<const Graph* const> graphs, const Target& target, const CompileOptions& options,
-                          TimingCache& timings, CompileReport* report) {
-  TuneOptions tuning{options.tune_seconds, options.tune_shapes, graphs.size() > 1, nullptr};
+// Gives the seconds that it took.
+static Result<double> tune_graphs(std::span<const Graph* const> graphs, const Target& target,
+                                  const CompileOptions& options, TimingCache& timings, CompileReport* report) {
+  TuneOptions tuning{options.tune_seconds, options.tune_shapes, graphs.size() > 1, options.stage_progress};
   TuneReport tuned = HUSSAR_TRY(tune(graphs, target, tuning, timings));
   if (report != nullptr) report->tuning.add(tuned);
-  return {};
+  return tuned.seconds;
 }
 
-// For passes that choose: measures what they could make of the model, and what it is without them.
-static Status tune_passes(const Graph& imported, PipelineOptions pipeline, const CompileOptions& options,
-                          TimingCache& timings, CompileReport* report) {
+// For passes that choose: measures what they could make of the model, and what it is without them. Gives the seconds
+// that it took.
+static Result<double> tune_passes(const Graph& imported, PipelineOptions pipeline, const CompileOptions& options,
+                                  TimingCache& timings, CompileReport* report) {
   pipeline.dump = nullptr;
   pipeline.measure = nullptr;
   auto makes_choices = [](const PassRecord& record) {
@@ -125,7 +127,7 @@ static Status tune_passes(const Graph& imported, PipelineOptions pipeline, const
   std::vector<PassRecord> records;
   pipeline.eager = true;
   HUSSAR_TRY(optimize(eager, pipeline, &records));
-  if (std::none_of(records.begin(), records.end(), makes_choices)) return {};
+  if (std::none_of(records.begin(), records.end(), makes_choices)) return 0.0;
   if (options.progress) options.progress("tune passes");
   Graph apart = imported.clone();
   pipeline.eager = false;
@@ -137,15 +139,18 @@ static Status tune_passes(const Graph& imported, PipelineOptions pipeline, const
   return tune_graphs(forms, pipeline.target, options, timings, report);
 }
 
-// Chooses kernels for a graph on which the passes have run.
-static Result<Plan> freeze_for(Graph& graph, const Target& target, const CompileOptions& options,
-                               CompileReport* report) {
+// Chooses kernels for a graph on which the passes have run; `tuned_seconds` of the budget are spent.
+static Result<Plan> freeze_for(Graph& graph, const Target& target, const CompileOptions& options, CompileReport* report,
+                               double tuned_seconds = 0) {
   TimingCache unshared;
   TimingCache& timings = options.timings != nullptr ? *options.timings : unshared;
   if (tunes(options, target)) {
     if (options.progress) options.progress("tune");
     const Graph* const form = &graph;
-    HUSSAR_TRY(tune_graphs({&form, 1}, target, options, timings, report));
+    // Problems that no form had so far get their one round even when nothing is left.
+    CompileOptions remaining = options;
+    remaining.tune_seconds = std::max(0.0, options.tune_seconds - tuned_seconds);
+    HUSSAR_TRY(tune_graphs({&form, 1}, target, remaining, timings, report));
   }
   if (options.progress) options.progress("choose");
   KeptNodes kept(options.fp32_nodes, options.inexact_in_fp16);
@@ -181,14 +186,17 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   pipeline.disabled = options.disabled_passes;
   pipeline.timings = timings_from(*remembering.timings, target, options.tune_shapes);
   pipeline.dump = options.dump;
-  if (tunes(options, target)) HUSSAR_TRY(tune_passes(graph, pipeline, options, *remembering.timings, report));
+  double tuned_seconds = 0;
+  if (tunes(options, target)) {
+    tuned_seconds = HUSSAR_TRY(tune_passes(graph, pipeline, options, *remembering.timings, report));
+  }
   std::optional<PassVerifier> verifier;
   if (options.verify_passes) {
     verifier = HUSSAR_TRY(PassVerifier::create(graph, options.verify_shapes, options.verify_tolerance));
     pipeline.measure = [&](std::string_view pass) { return verifier->measure(graph, pass); };
   }
   HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
-  return freeze_for(graph, target, remembering, report);
+  return freeze_for(graph, target, remembering, report, tuned_seconds);
 }
 
 Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileReport* report) {

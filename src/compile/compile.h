@@ -25,7 +25,8 @@ struct CompileOptions {
   // ---- how fast
   int threads = 0;  // 0: one per core that this process may use
   int isa = -1;     // cpu::Isa as an integer; -1: the best of this machine
-  // Rivals are measured for at most so long, 0: the predicted times decide. Only when this machine can run the plan.
+  // Rivals are measured for at most so long, in all stages together; 0: the predicted times decide. Only when this
+  // machine can run the plan.
   double tune_seconds = 0;
   NamedShapes tune_shapes;  // to measure at, where the model leaves them open
   // Measurements are looked up here and, after tuning, added. Null: nothing is remembered.
@@ -41,6 +42,8 @@ struct CompileOptions {
   double verify_tolerance = 1e-3;
   // Told about each stage as it begins: "import", "passes", "tune passes", "tune", "choose", "self-check", "keep FP32".
   std::function<void(std::string_view stage)> progress;
+  // Told how much of the stage is done, 0 to 1, in those that take long: "tune passes", "tune", "self-check".
+  std::function<void(double fraction)> stage_progress;
 };
 
 struct CompileReport {

@@ -2,6 +2,7 @@
 #include "compile/flops.h"
 
 #include <deque>
+#include <numeric>
 
 #include "ops/op_def.h"
 #include "plan/kernel.h"
@@ -96,14 +97,18 @@ std::vector<double> step_flops(const PlanGraph& graph, const std::vector<Shape>&
   return flops;
 }
 
-double guess_seconds(const Plan& plan, const std::vector<Shape>& input_shapes, int isa) {
-  std::vector<double> flops = step_flops(plan.graph, input_shapes);
-  double seconds = 0;
-  for (size_t i = 0; i < flops.size(); ++i) {
+std::vector<double> guess_step_seconds(const Plan& plan, const std::vector<Shape>& input_shapes, int isa) {
+  std::vector<double> seconds = step_flops(plan.graph, input_shapes);
+  for (size_t i = 0; i < seconds.size(); ++i) {
     bool is_reference = plan.graph.steps[i].kernel == kReferenceKernel;
-    seconds += flops[i] / (is_reference ? kReferenceRate : kKernelRates[std::min(std::max(isa, 0), 2)]);
+    seconds[i] /= is_reference ? kReferenceRate : kKernelRates[std::min(std::max(isa, 0), 2)];
   }
   return seconds;
+}
+
+double guess_seconds(const Plan& plan, const std::vector<Shape>& input_shapes, int isa) {
+  std::vector<double> seconds = guess_step_seconds(plan, input_shapes, isa);
+  return std::accumulate(seconds.begin(), seconds.end(), 0.0);
 }
 
 }  // namespace hussar

@@ -19,7 +19,9 @@ std::vector<double> step_flops(const PlanGraph& graph, const std::vector<Shape>&
 // The bytes of each step's inputs and outputs, read or written once; packed weights as they are stored. 0 for views.
 std::vector<double> step_bytes(const PlanGraph& graph, const std::vector<Shape>& input_shapes);
 
-// A rough guess of the seconds that one run takes on this machine, from the kernels that the plan chose.
+// A rough guess of the seconds that each step takes on this machine, from the kernels that the plan chose.
+std::vector<double> guess_step_seconds(const Plan& plan, const std::vector<Shape>& input_shapes, int isa);
+// The same of one whole run.
 double guess_seconds(const Plan& plan, const std::vector<Shape>& input_shapes, int isa);
 
 }  // namespace hussar

@@ -14,6 +14,7 @@
 #include "compile/flops.h"
 #include "compile/keep_fp32.h"
 #include "compile/precision.h"
+#include "compile/run_progress.h"
 #include "compile/sample.h"
 #include "compile/spelling.h"
 #include "runtime/session.h"
@@ -42,6 +43,7 @@ CompileOptions plainer(CompileOptions options) {
   options.tune_seconds = 0;
   options.timings = nullptr;
   options.progress = nullptr;
+  options.stage_progress = nullptr;
   return options;
 }
 
@@ -83,7 +85,8 @@ Ladder ladder_of_plan(const std::shared_ptr<const Plan>& plan, const CompileOpti
 struct Reference {
   std::shared_ptr<const Plan> plan;
   const char* what = "";
-  double guess = 0;
+  int isa = 0;
+  double guess = 0;  // of the seconds that a run takes
 };
 
 class Checker {
@@ -110,7 +113,10 @@ class Checker {
     }
     report_.reference = reference.what;
     slow_ = HUSSAR_TRY(Session::create(reference.plan));
-    auto wanted = slow_->run_in_order(inputs_);
+    const double guess = guess_seconds(*plan_, input_shapes(), static_cast<int>(cpu::active_isa()));
+    const double both = reference.guess + guess;
+    middle_ = both > 0 ? reference.guess / both : 0.5;
+    auto wanted = run_part(*slow_, reference.isa, 0, middle_);
     // Made-up inputs need not suit a model; what the reference refuses says nothing about the plan.
     if (!wanted) return skip("the reference cannot run made-up inputs: " + wanted.error().message);
     for (const Tensor& output : *wanted) wanted_.push_back(output.clone());
@@ -122,7 +128,7 @@ class Checker {
   Result<double> measure(std::shared_ptr<const Plan> plan) {
     plan_ = std::move(plan);
     fast_ = HUSSAR_TRY(Session::create(plan_));
-    auto got = fast_->run_in_order(inputs_);
+    auto got = run_part(*fast_, static_cast<int>(cpu::active_isa()), middle_, 1);
     HUSSAR_CHECK(got.has_value(), ErrorCode::kAccuracy, "self-check: the plan does not run where {} does: {}",
                  report_.reference, got.error().message);
     for (size_t i = 0; i < wanted_.size(); ++i) {
@@ -160,16 +166,31 @@ class Checker {
     Reference best;
     for (const Rung& rung : ladder_) {
       auto plan = HUSSAR_TRY(rung.make());
-      std::vector<Shape> shapes;
-      for (const Tensor& input : inputs_) shapes.push_back(input.shape());
-      best.guess = guess_seconds(*plan, shapes, rung.isa);
+      best.guess = guess_seconds(*plan, input_shapes(), rung.isa);
       if (check_.level == SelfCheck::kFull || best.guess <= kQuickSeconds) {
         best.plan = std::move(plan);
         best.what = rung.what;
+        best.isa = rung.isa;
         return best;
       }
     }
     return best;
+  }
+
+  std::vector<Shape> input_shapes() const {
+    std::vector<Shape> shapes;
+    for (const Tensor& input : inputs_) shapes.push_back(input.shape());
+    return shapes;
+  }
+
+  // Runs a session and tells of it as the part from `begin` to `end` of the check.
+  Result<std::span<const Tensor>> run_part(Session& session, int isa, double begin, double end) {
+    std::function<void(double)> tell;
+    if (check_.progress) tell = [&, begin, end](double done) { check_.progress(begin + (end - begin) * done); };
+    session.set_profiler(run_progress(session.plan(), input_shapes(), isa, tell));
+    auto outputs = session.run_in_order(inputs_);
+    session.set_profiler(nullptr);
+    return outputs;
   }
 
   // Runs both again and watches the tensors that both have.
@@ -213,6 +234,7 @@ class Checker {
   SelfCheckOptions check_;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
   std::vector<Tensor> inputs_, wanted_;
+  double middle_ = 0;  // the share of the time that the reference is expected to take
   std::unique_ptr<Session> slow_, fast_;
   std::string incomparable_;
   SelfCheckReport report_;
@@ -307,6 +329,7 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   const bool fp16 = options.fp16 || (source != nullptr && count_fp16_steps(source->graph) > 0);
   if (!check.tolerance) check.tolerance = fp16 ? kFp16Tolerance : kFp32Tolerance;
   if (options.progress) options.progress("self-check");
+  check.progress = options.stage_progress;
   Ladder ladder = source != nullptr ? ladder_of_plan(source, options) : ladder_of_model(path, options);
   Rebuild rebuild = [&](const std::set<std::string>& inexact) -> Result<std::shared_ptr<Plan>> {
     CompileOptions again = options;
@@ -316,6 +339,7 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
     again.verify_passes = false;
     if (options.progress) options.progress("keep FP32");
     again.progress = nullptr;
+    again.stage_progress = nullptr;
     return std::make_shared<Plan>(
         HUSSAR_TRY(source != nullptr ? compile_plan(*source, again) : compile_file(path, again)));
   };

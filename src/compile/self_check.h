@@ -25,6 +25,8 @@ struct SelfCheckOptions {
   std::optional<double> tolerance;
   uint64_t seed = 1;
   NamedShapes shapes;  // at which shapes to run where the plan leaves them open
+  // Told how much of the two runs is done, 0 to 1.
+  std::function<void(double fraction)> progress;
 };
 
 struct SelfCheckReport {

@@ -189,11 +189,17 @@ class Tuner {
       if (round >= (options_.all ? kLeastRoundsOfAll : kLeastRounds) && all_decided()) break;
       for (size_t i = 0; i < variants_.size(); ++i) {
         HUSSAR_TRY(sample(variants_[(i + static_cast<size_t>(round)) % variants_.size()]));
+        tell(seconds_since(begin), round + static_cast<double>(i + 1) / static_cast<double>(variants_.size()));
       }
       ++report_.rounds;
-      if (options_.progress) options_.progress(seconds_since(begin) / options_.seconds);
     }
     return {};
+  }
+
+  void tell(double seconds, double rounds) const {
+    if (!options_.progress) return;
+    const double by_time = options_.seconds > 0 ? seconds / options_.seconds : 1;
+    options_.progress(std::min(1.0, std::max(by_time, rounds / kMostRounds)));
   }
 
   bool all_decided() const {

@@ -21,6 +21,7 @@ struct TuneOptions {
   double seconds = 0;  // after which no further round begins
   NamedShapes shapes;  // to measure at, where the model leaves them open
   bool all = false;    // also problems that have one kernel only
+  // Told after every run which part of the time or of the rounds is used up, whichever is more.
   std::function<void(double fraction)> progress;
 };
 

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/thread_pool.h"
 #include "runtime/graph_run.h"
+#include "runtime/size_bounds.h"
 
 namespace hussar {
 
@@ -32,6 +33,7 @@ struct Session::State {
   std::shared_ptr<const Plan> plan;
   int threads = 1;
   bool forks = false;  // the latest run had parallel regions, so the next one will have some
+  std::vector<SizeBound> bounds;
   std::unique_ptr<GraphRun> run;
   StepObserver observer;
   std::vector<Tensor> inputs;
@@ -50,6 +52,7 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Plan> pla
     auto it = plan->meta.find("threads");
     state.threads = it == plan->meta.end() ? 1 : std::max(1, std::min(1024, std::atoi(it->second.c_str())));
   }
+  state.bounds = HUSSAR_TRY(size_bounds(*plan));
   state.run = std::make_unique<GraphRun>(*plan, plan->graph, state.threads, isa_of(*plan));
   state.plan = std::move(plan);
   state.inputs.resize(state.plan->graph.inputs.size());
@@ -59,6 +62,7 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Plan> pla
 
 Result<std::span<const Tensor>> Session::run_in_order(std::span<const Tensor> inputs) {
   State& state = *state_;
+  HUSSAR_TRY(check_sizes(state.bounds, state.plan->graph, inputs));
   return catching("run with inputs of these shapes", [&] {
     ThreadPool::Lease pool(ThreadPool::shared(), state.threads, state.forks);
     bool observed = state.observer.time || state.observer.tensor;
@@ -98,6 +102,7 @@ Status Session::prepare(std::span<const Shape> shapes) {
   for (size_t i = 0; i < shapes.size(); ++i) {
     inputs.push_back(Tensor::view(graph.values[graph.inputs[i]].dtype, shapes[i], placeholder));
   }
+  HUSSAR_TRY(check_sizes(state.bounds, graph, inputs));
   try {
     return state.run->bind(inputs);
   } catch (const std::bad_alloc&) {

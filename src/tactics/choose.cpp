@@ -83,13 +83,15 @@ std::vector<size_t> contenders(const Choice& choice, size_t most) {
   return order;
 }
 
-// Why a rival that could do the work does not; `best` is the least predicted time.
-static std::string why_not(const Rival& rival, const Rival& chosen, double best) {
+// Why a rival that could do the work does not; `best` is the least predicted time. Nothing is chosen where the
+// reference evaluator is wanted.
+static std::string why_not(const Rival& rival, const Rival* chosen, double best) {
+  if (chosen == nullptr) return "not wanted";
   if (rival.measured) {
-    const bool ahead = chosen.measured && *rival.measured < *chosen.measured;
+    const bool ahead = chosen->measured && *rival.measured < *chosen->measured;
     return ahead ? fmt::format("within {:.0f} % of the predicted winner", 100 * (1 - kClearWin)) : "slower";
   }
-  if (!chosen.measured) return rival.predicted > chosen.predicted ? "slower" : "predicted as fast";
+  if (!chosen->measured) return rival.predicted > chosen->predicted ? "slower" : "predicted as fast";
   if (rival.predicted <= best * kPredictionFactor || best <= 0) return "not measured";
   return fmt::format("not measured: predicted {:.1f} times the best", rival.predicted / best);
 }
@@ -105,7 +107,7 @@ std::string describe(const Choice& choice) {
     if (rival.refusal) {
       line += "refused, " + *rival.refusal;
     } else {
-      line += &rival == choice.rival() ? "chosen" : why_not(rival, *choice.rival(), best);
+      line += &rival == choice.rival() ? "chosen" : why_not(rival, choice.rival(), best);
       if (rival.measured) line += fmt::format(", measured {:.1f} us", *rival.measured);
       line += fmt::format(", predicted {:.1f} us", rival.predicted);
     }

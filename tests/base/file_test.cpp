@@ -33,6 +33,15 @@ TEST(Files, WriteReplacesWhatWasThere) {
   EXPECT_EQ(folder.names(), std::vector<std::string>{"a"});
 }
 
+TEST(Files, WhetherAFileCanBeWritten) {
+  Folder folder;
+  EXPECT_TRUE(check_can_write(folder.file("a")));
+  EXPECT_TRUE(folder.names().empty());
+  EXPECT_EQ(check_can_write(folder.file("missing/a")).error().code, ErrorCode::kRunFailed);
+  fs::create_directory(folder.file("b"));
+  EXPECT_EQ(check_can_write(folder.file("b")).error().code, ErrorCode::kUsage);
+}
+
 TEST(Files, NewFilesHaveTheUsualMode) {
   Folder folder;
   auto path = folder.file("a"), usual = folder.file("b");

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pathlib
 import resource
+import signal
 import subprocess
 import zipfile
 
+import tiny_onnx
 from program import FAILED, MODEL, OK, PLAN, USAGE, Program, write_npy
 
 
@@ -28,6 +30,75 @@ def test_output_that_cannot_be_written(hussar: Program) -> None:
     hussar("run", plan, "-i", "x=x.npy", "-o", "x.npy", code=USAGE, says="is a file")
     hussar("run", plan, "-i", "x=x.npy", "-o", "no/such/folder", code=FAILED, says="no/such/folder")
     hussar("version", "--json", "no/such.json", code=FAILED, says="no/such.json")
+
+
+def test_outputs_are_checked_before_the_work(hussar: Program) -> None:
+    model, plan = hussar.model(), hussar.plan()
+    before = hussar.files()
+    write_npy(hussar.folder / "x.npy", [1, 4], [0, 0, 0, 0])
+    calls = (
+        ("build", model, "-o", "no/folder/m.plan"), ("build", model, "-o", "/proc/m.plan"),
+        ("build", model, "-o", "m.plan", "--timing-cache", "no/folder/t"), ("build", model, "-o", "m.plan", "--dump", "no/folder"),
+        ("build", model, "-o", "m.plan", "--json", "no/folder.json"), ("build", model, "-o", "m.plan", "--json=/proc/j"),
+        ("bench", plan, "--json", "no/folder.json"), ("compare", model, plan, "--json", "no/folder.json"),
+        ("run", plan, "-i", "x=missing.npy", "-o", "no/folder"), ("run", plan, "-i", "x=missing.npy", "-o", "/proc/out"),
+    )  # fmt: skip
+    for words in calls:
+        outcome = hussar(*words, code=FAILED, says=words[-1].removeprefix("--json="))
+        for stage in ("build: import", "bench: load", "compare: open", "missing.npy"):
+            assert stage not in outcome.err, outcome
+    hussar("run", plan, "-i", "x=x.npy", "-o", "new/")
+    assert hussar.files() == before | {"x.npy", "new"}
+
+
+def size_of(path: pathlib.Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def signalled_while_writing(hussar: Program, name: signal.Signals) -> int | None:
+    """The exit status of a build that got a signal while its temporary file was there; None when it was too late."""
+    process = subprocess.Popen([hussar.path, "build", "big.onnx", "-o", "big.plan", "--budget", "0", "-q"], cwd=hussar.folder)
+    file = None
+    while file is None:
+        if process.poll() is not None:
+            return None
+        # An empty one is only tried out, before the work.
+        file = next((path for path in hussar.folder.glob("big.plan.*") if size_of(path) > 0), None)
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    still_writes = file.exists()
+    process.send_signal(name)
+    process.send_signal(signal.SIGCONT)
+    process.wait(timeout=60)
+    assert hussar.files() <= {"big.onnx", "big.plan"}, hussar.files()
+    return process.returncode if still_writes else None
+
+
+def test_signals_leave_no_temporary_file(hussar: Program) -> None:
+    hussar.model("big", tiny_onnx.big())
+    for name, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        codes = [signalled_while_writing(hussar, name) for _ in range(3)]
+        assert code in codes, codes
+
+
+def test_damage_in_large_constants(hussar: Program) -> None:
+    hussar.model("big", tiny_onnx.big())
+    hussar("build", "big.onnx", "-o", "big.plan", "--budget", "0")
+    content = bytearray((hussar.folder / "big.plan").read_bytes())
+    content[-4096] ^= 0x10
+    (hussar.folder / "damaged.plan").write_bytes(content)
+    write_npy(hussar.folder / "x.npy", [1], [1])
+    calls = {"run": ["-i", "x=x.npy"], "bench": ["--iterations", "3"], "inspect": ["--brief"]}
+    for verb, words in calls.items():
+        hussar(verb, "damaged.plan", *words)
+        hussar(verb, "damaged.plan", *words, "--verify", code=PLAN, says="damaged.plan")
+        hussar(verb, "big.plan", *words, "--verify")
+    for more in ((), ("--verify",)):
+        hussar("compare", "big.onnx", "damaged.plan", *more, code=PLAN, says="damaged.plan")
+        hussar("compare", "big.onnx", "big.plan", *more)
 
 
 def test_full_disk_leaves_the_old_file(hussar: Program) -> None:

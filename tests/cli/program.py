@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import tiny_onnx
 
 OK, FAILED, USAGE, MODEL, ACCURACY, DEVICE, PLAN = 0, 1, 2, 3, 4, 6, 7
-VERBS = ("bench", "build", "compare", "completion", "doctor", "inspect", "run", "version")
 
 
 class Outcome:
@@ -58,6 +57,11 @@ class Program:
     def plan(self, name: str = "chain", *flags: str) -> str:
         self("build", self.model(name), "-o", f"{name}.plan", *flags)
         return f"{name}.plan"
+
+    def verbs(self) -> list[str]:
+        """Those that the program has, by its help."""
+        listed = self("--help").out.split("Verbs:\n")[1].split("\n\n")[0]
+        return [line.split()[0] for line in listed.splitlines()]
 
     def files(self) -> set[str]:
         return {path.name for path in self.folder.iterdir()}

@@ -65,6 +65,20 @@ def chain() -> bytes:
     return model(nodes, [value("x", ["batch", 4])], [value("y", ["batch", 4])], weights)
 
 
+def deep(count: int = 60) -> bytes:
+    """Softmax of softmax of ... over float [batch, 4]: many steps, each of them slow where the batch is large."""
+    names = ["x", *(f"softmax_{i}" for i in range(1, count)), "y"]
+    axis = attribute_int("axis", -1)
+    nodes = [node("Softmax", [names[i]], [names[i + 1]], f"layer/{i}", [axis]) for i in range(count)]
+    return model(nodes, [value("x", ["batch", 4])], [value("y", ["batch", 4])])
+
+
+def big(count: int = 8_000_000) -> bytes:
+    """y = x + b over float [count]: constants of 32 MB, more than are hashed on load."""
+    weights = [tensor("b", [count], [1.5] * count)]
+    return model([node("Add", ["x", "b"], ["y"])], [value("x", [1])], [value("y", [count])], weights)
+
+
 def two_inputs() -> bytes:
     """total = left + right over float [2, 3], flags = relu(left)."""
     nodes = [node("Add", ["left", "right"], ["total"]), node("Relu", ["left"], ["out/flags"])]

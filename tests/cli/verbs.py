@@ -8,7 +8,7 @@ import struct
 import zipfile
 
 import tiny_onnx
-from program import ACCURACY, DEVICE, FAILED, MODEL, USAGE, Program, read_npy, write_npy
+from program import ACCURACY, DEVICE, FAILED, MODEL, OK, USAGE, Program, read_npy, write_npy
 
 
 def softmax_of_chain(row: list[float]) -> list[float]:
@@ -90,6 +90,20 @@ def test_build_shapes(hussar: Program) -> None:
     assert data["meta"]["shapes_opt"] == "x:2x4" and data["memory"]["shapes"] == "x:2x4", data["meta"]
     assert "x:2x4" in data["meta"]["self_check"]
     assert "[5x4]" in input_of("--min-shapes", "x:5x4", "--opt-shapes", "x:5x4", "--max-shapes", "x:5x4")
+
+
+def test_sizes_outside_the_range_are_refused(hussar: Program) -> None:
+    model, bounds = hussar.model(), ("--min-shapes", "x:2x4", "--opt-shapes", "x:4x4", "--max-shapes", "x:9x4")
+    hussar("build", model, "-o", "m.plan", *bounds)
+    hussar("build", "m.plan", "-o", "again.plan")
+    for plan in ("m.plan", "again.plan"):
+        for rows, code in ((1, USAGE), (2, OK), (9, OK), (10, USAGE)):
+            write_npy(hussar.folder / "x.npy", [rows, 4], [0] * 4 * rows)
+            says = f"dimension 0 of input 'x' is {rows}; the plan was built for 2 to 9" if code else ""
+            hussar("run", plan, "-i", "x=x.npy", code=code, says=says)
+    hussar("bench", "m.plan", "--shapes", "x:50x4", code=USAGE, says="--max-shapes")
+    assert "dimension 0 of input 'x' is 50" in hussar("inspect", "m.plan", "--shapes", "x:50x4").out
+    hussar("compare", model, "m.plan")
 
 
 def test_build_refuses_wrong_shapes(hussar: Program) -> None:

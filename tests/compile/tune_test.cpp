@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "backends/cpu/isa.h"
 #include "compile/compile.h"
 #include "compile/measure_problem.h"
@@ -78,6 +80,31 @@ TEST(Tune, MeasurementsDecideAndAreRemembered) {
   auto plan = compile_bytes(contested_model(), options, &report);
   ASSERT_TRUE(plan.has_value());
   EXPECT_NE(step_of(*plan, "Conv")->kernel, winner) << step_of(*plan, "Conv")->report;
+}
+
+TEST(Tune, ProgressRisesToTheWholeAndASpentBudgetStillMeasuresOnce) {
+  auto imported = onnx::import_bytes(contested_model().bytes(), nullptr, "");
+  ASSERT_TRUE(imported.has_value());
+  CompileOptions plain;
+  plain.threads = 1;
+  std::vector<std::string> stages;
+  std::vector<double> fractions;
+  plain.progress = [&](std::string_view stage) {
+    stages.emplace_back(stage);
+    fractions.clear();
+  };
+  plain.stage_progress = [&](double fraction) {
+    EXPECT_EQ(stages.back(), "tune");
+    EXPECT_GE(fraction, fractions.empty() ? 0 : fractions.back());
+    EXPECT_LE(fraction, 1);
+    fractions.push_back(fraction);
+  };
+  plain.tune_seconds = 1e-9;
+  CompileReport report;
+  ASSERT_TRUE(compile_graph(std::move(imported->graph), plain, &report));
+  EXPECT_EQ(report.tuning.rounds, 1);
+  EXPECT_EQ(stages.back(), "choose");
+  EXPECT_NE(std::find(stages.begin(), stages.end(), "tune"), stages.end());
 }
 
 TEST(Tune, AnotherVersionOrThreadCountIsMeasuredAgain) {

@@ -1,5 +1,6 @@
 // Sessions: what callers do wrong, NaN, shapes that change, and no allocation once shapes have been seen.
 #include "runtime/session.h"
+#include "onnx/import.h"
 
 #include <gtest/gtest.h>
 
@@ -49,6 +50,35 @@ TEST(Session, WrongNames) {
   expect_usage_error(session->run(std::vector<NamedTensor>{}), "missing");
   expect_usage_error(session->run(std::vector<NamedTensor>{{"x", Tensor()}}), "missing");
   EXPECT_TRUE(session->run(std::vector<NamedTensor>{{"x", x}}));
+}
+
+TEST(Session, SizesOutsideTheRangeOfThePlan) {
+  Message bytes = model(graph({{node("Relu", {"x"}, {"y"})}, {value("x", {"N", 3})}, {any_shape("y")}, {}}));
+  auto imported = onnx::import_bytes(bytes.bytes(), nullptr, "");
+  ASSERT_TRUE(imported);
+  auto built = compile_graph(std::move(imported->graph), {});
+  ASSERT_TRUE(built);
+  auto plan = std::make_shared<Plan>(std::move(*built));
+  plan->meta["shapes_min"] = "x:2x3,gone:1";
+  plan->meta["shapes_max"] = "x:5x3,gone:2";
+  auto session = Session::create(plan);
+  ASSERT_TRUE(session) << session.error().message;
+  auto run = [&](int64_t rows) { return (*session)->run(std::vector<NamedTensor>{{"x", filled({rows, 3}, 1)}}); };
+  expect_usage_error(run(1), "dimension 0 of input 'x' is 1; the plan was built for 2 to 5");
+  EXPECT_TRUE(run(2));
+  EXPECT_TRUE(run(5));
+  expect_usage_error(run(6), "--max-shapes");
+  EXPECT_TRUE(run(5));
+  const Shape wrong[] = {{6, 3}}, right[] = {{4, 3}};
+  EXPECT_EQ((*session)->prepare(wrong).error().code, ErrorCode::kUsage);
+  EXPECT_TRUE((*session)->prepare(right));
+  // Ranges that make no sense bound nothing or are refused; they come from a file.
+  for (const char* odd : {"x:", "x:-1x3", "x:rowsx3", "y:1x1"}) {
+    plan->meta["shapes_max"] = odd;
+    ASSERT_TRUE(Session::create(plan)) << odd;
+  }
+  plan->meta["shapes_max"] = "x";
+  EXPECT_EQ(Session::create(plan).error().code, ErrorCode::kPlanIncompatible);
 }
 
 TEST(Session, WrongShapesAndTypes) {

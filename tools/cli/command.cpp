@@ -110,6 +110,15 @@ void Command::toggle(const std::string& flags, bool& variable, const std::string
   parser_->app.add_flag(flags, variable);
 }
 
+void Command::suggest(const std::string& name, const std::vector<std::string>& values) {
+  for (auto* list : {&options_, &positionals_}) {
+    for (ArgumentFacts& facts : *list) {
+      bool is_flag = std::find(facts.flags.begin(), facts.flags.end(), name) != facts.flags.end();
+      if (is_flag || (facts.flags.empty() && facts.value_name == name)) facts.choices = values;
+    }
+  }
+}
+
 void Command::refuse(const std::string& flag, const std::string& why) { refused_.emplace_back(flag, why); }
 
 void Command::add_common_options() {
@@ -138,16 +147,7 @@ Status Command::check_flags() const {
   return {};
 }
 
-Result<bool> Command::parse() {
-  add_common_options();
-  if (describe_only_) return false;
-  for (const std::string& word : arguments_) {
-    if (word == "--") break;
-    if (word == "-h" || word == "--help") {
-      print_out(help());
-      return false;
-    }
-  }
+void Command::find_json() {
   // The file of --json is optional, so it is told from a positional argument by its name.
   for (size_t i = 0; i < arguments_.size(); ++i) {
     if (arguments_[i] != "--json") continue;
@@ -158,6 +158,19 @@ Result<bool> Command::parse() {
   for (const std::string& word : arguments_) {
     if (word.rfind("--json=", 0) == 0) json_path_ = word.substr(7);
   }
+}
+
+Result<bool> Command::parse() {
+  add_common_options();
+  if (describe_only_) return false;
+  for (const std::string& word : arguments_) {
+    if (word == "--") break;
+    if (word == "-h" || word == "--help") {
+      print_out(help());
+      return false;
+    }
+  }
+  find_json();
   HUSSAR_TRY(check_flags());
   try {
     std::vector<std::string> reversed(arguments_.rbegin(), arguments_.rend());
@@ -166,6 +179,7 @@ Result<bool> Command::parse() {
     return fail(ErrorCode::kUsage, "{}; `hussar {} --help` explains", error.what(), verb_.name);
   }
   set_quiet(quiet_);
+  if (!json_path_.empty() && json_path_ != "-") HUSSAR_TRY(check_can_write(json_path_));
   return true;
 }
 

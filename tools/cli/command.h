@@ -21,7 +21,7 @@ struct ArgumentFacts {
   std::vector<std::string> flags;  // {"-o", "--output"}; empty for positionals
   std::string value_name;          // "FILE"; "" for a switch
   std::string help;
-  std::vector<std::string> choices;
+  std::vector<std::string> choices;  // of values, for completion
 };
 
 class Command {
@@ -42,6 +42,8 @@ class Command {
   void option(const std::string& flag, std::string& variable, std::vector<std::string> choices,
               const std::string& help);
   void toggle(const std::string& flags, bool& variable, const std::string& help);
+  // What shell completion offers as values of an option or positional argument; other values are allowed.
+  void suggest(const std::string& name, const std::vector<std::string>& values);
   // A flag that hussar will know one day: using it is an error that says why, never silently ignored.
   void refuse(const std::string& flag, const std::string& why);
 
@@ -54,6 +56,8 @@ class Command {
   Status report(Json body) const;
   // The same for a failure, unless something has been reported.
   void report_error(const Error& error) const;
+  // Finds out where --json asks for; parse() does so, and who reports an error without parsing.
+  void find_json();
 
   const Verb& verb() const { return verb_; }
   const std::vector<ArgumentFacts>& options() const { return options_; }

@@ -108,27 +108,27 @@ Result<std::vector<Tensor>> reorder_inputs(const Subject& first, const std::vect
   return reordered;
 }
 
-Result<Recorded> record(Subject& subject, const std::vector<Tensor>& inputs, bool layers) {
+Result<Recorded> record(Subject& subject, const std::vector<Tensor>& inputs, const CompareOptions& options) {
   Recorded recorded{subject.path(), subject.kind(), subject.output_names(), {}, {}, {}};
   TensorObserver observer = nullptr;
-  if (layers) {
+  if (options.layers) {
     observer = [&](const std::string& name, const Tensor& tensor) {
       recorded.tensors[name] = tensor.clone();
       recorded.producers[name] = subject.producer_of(name);
     };
   }
-  recorded.outputs = HUSSAR_TRY(subject.run(inputs, observer));
+  recorded.outputs = HUSSAR_TRY(subject.run(inputs, observer, options.progress));
   return recorded;
 }
 
 Result<Comparison> compare_with(const Recorded& reference, Subject& other, const std::vector<Tensor>& inputs,
-                                bool layers, double tolerance) {
+                                const CompareOptions& options, double tolerance) {
   Comparison comparison;
   comparison.path = other.path();
   comparison.kind = other.kind();
   comparison.tolerance = tolerance;
   TensorObserver observer = nullptr;
-  if (layers) {
+  if (options.layers) {
     observer = [&](const std::string& name, const Tensor& tensor) {
       auto expected = reference.tensors.find(name);
       if (expected == reference.tensors.end()) return;
@@ -137,7 +137,7 @@ Result<Comparison> compare_with(const Recorded& reference, Subject& other, const
           {name, node.empty() ? other.producer_of(name) : node, difference(expected->second, tensor)});
     };
   }
-  std::vector<Tensor> outputs = HUSSAR_TRY(other.run(inputs, observer));
+  std::vector<Tensor> outputs = HUSSAR_TRY(other.run(inputs, observer, options.progress));
   for (size_t i = 0; i < outputs.size(); ++i) {
     size_t index = HUSSAR_TRY(find_output(reference, other, i));
     comparison.outputs.push_back({other.output_names()[i], "", difference(reference.outputs[index], outputs[i])});

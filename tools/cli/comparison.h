@@ -1,5 +1,6 @@
 // Holding one run against another, output by output and tensor by tensor.
 #pragma once
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -42,9 +43,14 @@ Result<NamedShapes> common_shapes(const std::vector<Subject>& subjects, const Na
 Result<std::vector<Tensor>> reorder_inputs(const Subject& first, const std::vector<Tensor>& inputs,
                                            const Subject& other);
 
-Result<Recorded> record(Subject& subject, const std::vector<Tensor>& inputs, bool layers);
+// What holds for every run of a comparison.
+struct CompareOptions {
+  bool layers = false;
+  std::function<void(double fraction)> progress;  // of the run, 0 to 1
+};
+Result<Recorded> record(Subject& subject, const std::vector<Tensor>& inputs, const CompareOptions& options);
 Result<Comparison> compare_with(const Recorded& reference, Subject& other, const std::vector<Tensor>& inputs,
-                                bool layers, double tolerance);
+                                const CompareOptions& options, double tolerance);
 
 std::string to_text(const Recorded& reference, const std::vector<Comparison>& comparisons);
 Json to_json(const Recorded& reference, const std::vector<Comparison>& comparisons);

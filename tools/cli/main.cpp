@@ -35,7 +35,7 @@ std::string general_help() {
       "  hussar bench model.plan\n"
       "  hussar compare model.onnx model.plan\n\n"
       "Exit codes: 0 ok, 1 failed at run time, 2 usage, 3 model invalid or unsupported, 4 accuracy check failed,\n"
-      "5 budget missed, 6 device unavailable, 7 plan incompatible, 130 interrupted.\n";
+      "5 budget missed, 6 device unavailable, 7 plan incompatible, 130 interrupted, 143 terminated.\n";
   return text;
 }
 
@@ -46,17 +46,34 @@ const Verb* find_verb(const std::string& name) {
   return nullptr;
 }
 
-Status run_verb(const Verb& verb, std::vector<std::string> arguments) {
-  Command command(verb, std::move(arguments));
+Status run_caught(const Verb& verb, Command& command) {
   try {
-    Status status = verb.run(command);
-    if (!status) command.report_error(status.error());
-    return status;
+    return verb.run(command);
   } catch (const std::bad_alloc&) {
     return fail(ErrorCode::kRunFailed, "out of memory");
   } catch (const std::exception& error) {
     return fail(ErrorCode::kRunFailed, "internal error: {}", error.what());
   }
+}
+
+Status run_verb(const Verb& verb, std::vector<std::string> arguments) {
+  Command command(verb, std::move(arguments));
+  Status status = run_caught(verb, command);
+  if (!status) command.report_error(status.error());
+  return status;
+}
+
+Status refuse_verb(const std::string& word, std::vector<std::string> arguments) {
+  std::vector<std::string> names;
+  for (const Verb* known : all_verbs()) names.emplace_back(known->name);
+  std::string close = nearest(word, names);
+  Status status = fail(ErrorCode::kUsage, "there is no verb '{}'{}; `hussar --help` lists them", word,
+                       close.empty() ? "" : ", did you mean '" + close + "'?");
+  const Verb unknown{word, "", "", nullptr};
+  Command command(unknown, std::move(arguments));
+  command.find_json();
+  command.report_error(status.error());
+  return status;
 }
 
 Result<std::string> dispatch(std::vector<std::string> arguments, std::string& verb_name) {
@@ -72,13 +89,7 @@ Result<std::string> dispatch(std::vector<std::string> arguments, std::string& ve
     return verb_name;
   }
   const Verb* verb = find_verb(word);
-  if (verb == nullptr) {
-    std::vector<std::string> names;
-    for (const Verb* known : all_verbs()) names.emplace_back(known->name);
-    std::string close = nearest(word, names);
-    return fail(ErrorCode::kUsage, "there is no verb '{}'{}; `hussar --help` lists them", word,
-                close.empty() ? "" : ", did you mean '" + close + "'?");
-  }
+  if (verb == nullptr) return tl::unexpected(refuse_verb(word, std::move(arguments)).error());
   verb_name = verb->name;
   HUSSAR_TRY(run_verb(*verb, std::move(arguments)));
   return verb_name;

@@ -1,9 +1,12 @@
 // Opening and running plans and models alike.
 #include "tools/cli/subject.h"
 
+#include <algorithm>
 #include <chrono>
 
+#include "backends/cpu/isa.h"
 #include "base/error.h"
+#include "compile/run_progress.h"
 #include "onnx/import.h"
 #include "ops/evaluate.h"
 #include "ops/infer.h"
@@ -12,6 +15,11 @@ namespace hussar::cli {
 
 double milliseconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+}
+
+void declare_verify(Command& command, bool& verify) {
+  command.toggle("--verify", verify,
+                 "plans: checks the checksum of the constants too, whatever their size; `compare` always does");
 }
 
 const char* Subject::kind() const {
@@ -46,7 +54,7 @@ Status Subject::open_plan(const SubjectOptions& options, bool is_plan) {
   if (is_plan) {
     HUSSAR_CHECK(!options.compile.fp16, ErrorCode::kUsage,
                  "'{}' is a plan: --fp16 and --precision count when it is built", path_);
-    plan_ = HUSSAR_TRY(read_plan(path_));
+    plan_ = HUSSAR_TRY(read_plan(path_, {.verify_constants = options.verify}));
   } else {
     plan_ = std::make_shared<const Plan>(HUSSAR_TRY(compile_file(path_, options.compile)));
     build_milliseconds_ = milliseconds_since(begin);
@@ -61,14 +69,25 @@ Status Subject::open_plan(const SubjectOptions& options, bool is_plan) {
   return {};
 }
 
-Result<std::vector<Tensor>> Subject::run(const std::vector<Tensor>& inputs, const TensorObserver& observer) {
-  if (graph_ != nullptr) {
-    Observer watch = nullptr;
-    if (observer) watch = [&](const Value& value, const Tensor& tensor) { observer(value.name, tensor); };
-    return evaluate_graph(*graph_, inputs, watch);
-  }
+Result<std::vector<Tensor>> Subject::run_reference(const std::vector<Tensor>& inputs, const TensorObserver& observer,
+                                                   const std::function<void(double)>& progress) const {
+  double seen = 0, all = 0;
+  for (const auto& node : graph_->nodes()) all += static_cast<double>(node->outputs.size());
+  return evaluate_graph(*graph_, inputs, [&](const Value& value, const Tensor& tensor) {
+    if (observer) observer(value.name, tensor);
+    if (progress) progress(std::min(1.0, ++seen / all));
+  });
+}
+
+Result<std::vector<Tensor>> Subject::run(const std::vector<Tensor>& inputs, const TensorObserver& observer,
+                                         const std::function<void(double)>& progress) {
+  if (graph_ != nullptr) return run_reference(inputs, observer, progress);
+  std::vector<Shape> shapes;
+  for (const Tensor& input : inputs) shapes.push_back(input.shape());
   session_->set_observer(observer);
+  session_->set_profiler(run_progress(*plan_, shapes, static_cast<int>(cpu::active_isa()), progress));
   auto outputs = session_->run_in_order(inputs);
+  session_->set_profiler(nullptr);
   session_->set_observer(nullptr);
   if (!outputs) return tl::unexpected(outputs.error());
   std::vector<Tensor> copies;

@@ -10,6 +10,7 @@
 #include "compile/sample.h"
 #include "graph/graph.h"
 #include "runtime/session.h"
+#include "tools/cli/command.h"
 
 namespace hussar::cli {
 
@@ -17,7 +18,11 @@ struct SubjectOptions {
   CompileOptions compile;  // for ONNX models
   bool reference = false;  // ONNX models run in the reference interpreter
   int threads = 0;         // 0: as the plan says
+  bool verify = false;     // plans: ReadOptions::verify_constants
 };
+
+// --verify, which is the same for all verbs that open plans.
+void declare_verify(Command& command, bool& verify);
 
 // Called with every tensor that a run produces, by name, in the order of execution.
 using TensorObserver = std::function<void(const std::string& name, const Tensor&)>;
@@ -37,14 +42,17 @@ class Subject {
   double load_milliseconds() const { return load_milliseconds_; }
   double build_milliseconds() const { return build_milliseconds_; }
 
-  // The outputs own their bytes.
-  Result<std::vector<Tensor>> run(const std::vector<Tensor>& inputs, const TensorObserver& observer = nullptr);
+  // The outputs own their bytes. progress: told how much of the run is done, 0 to 1.
+  Result<std::vector<Tensor>> run(const std::vector<Tensor>& inputs, const TensorObserver& observer = nullptr,
+                                  const std::function<void(double)>& progress = nullptr);
   // "node 'encoder/fc' (Conv)" that produces a tensor; "" when unknown.
   std::string producer_of(const std::string& tensor) const;
 
  private:
   Status open_reference(const SubjectOptions& options);
   Status open_plan(const SubjectOptions& options, bool is_plan);
+  Result<std::vector<Tensor>> run_reference(const std::vector<Tensor>& inputs, const TensorObserver& observer,
+                                            const std::function<void(double)>& progress) const;
 
   std::string path_;
   std::shared_ptr<const Plan> plan_;

@@ -11,7 +11,8 @@ namespace hussar::cli {
 struct Verb {
   std::string_view name;
   std::string_view summary;   // one line
-  std::string_view examples;  // complete command lines, one per line, each followed by "  # what it does" where useful
+  std::string_view examples;  // complete command lines, one per line, the simplest first: the tests run that
+                              // one beside a model.onnx, its model.plan, and an x.npy for its input x
   // Declares its arguments on the command, calls parse(), and works unless that says to stop.
   Status (*run)(Command&) = nullptr;
 };

@@ -19,7 +19,7 @@ struct Arguments {
   std::vector<std::string> inputs;
   MeasureOptions measure;
   int threads = 0, seed = 1;
-  bool per_layer = false;
+  bool per_layer = false, verify = false;
   PrecisionFlags precision;
 };
 
@@ -38,6 +38,7 @@ void declare(Command& command, Arguments& arguments) {
                  "FILE.npy, FILE.raw or, without NAME=, FILE.npz; default: random");
   command.option("--seed", "N", arguments.seed, "of random inputs; default 1");
   arguments.precision.declare(command);
+  declare_verify(command, arguments.verify);
   command.toggle("--per-layer", arguments.per_layer,
                  "the time of every step, what it reaches of the machine's measured peaks");
 }
@@ -116,6 +117,7 @@ Status work(const Arguments& arguments, const Command& command) {
   Progress progress("bench");
   LoadedInputs loaded = HUSSAR_TRY(load_inputs(arguments.inputs));
   SubjectOptions options;
+  options.verify = arguments.verify;
   options.threads = options.compile.threads = arguments.threads;
   options.compile.shapes = HUSSAR_TRY(parse_shapes(arguments.shapes));
   HUSSAR_TRY(arguments.precision.apply(options.compile));

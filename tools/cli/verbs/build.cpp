@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "backends/cpu/isa.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "compile/self_check.h"
@@ -26,6 +27,14 @@ struct Arguments {
   PrecisionFlags precision;
   std::string budget = kUsualBudget, timing_cache;
 };
+
+void suggest_values(Command& command) {
+  std::vector<std::string> targets = {"cpu"}, passes = {"all"};
+  for (cpu::Isa isa : cpu::kAllIsas) targets.push_back(std::string("cpu:") + cpu::isa_name(isa));
+  for (const Pass* pass : all_passes()) passes.emplace_back(pass->name);
+  command.suggest("--target", targets);
+  command.suggest("--disable-pass", passes);
+}
 
 void declare(Command& command, Arguments& arguments) {
   command.positional("MODEL", arguments.model, "an .onnx file, or a plan to build again for another target");
@@ -66,17 +75,17 @@ void declare(Command& command, Arguments& arguments) {
                  "times decide, the same everywhere");
   command.option("--timing-cache", "FILE", arguments.timing_cache,
                  "where measurements are kept: equal problems are not measured again; made if it is not there");
+  suggest_values(command);
 }
 
-Status check_output(const std::string& path) {
-  struct stat info {};
-  bool is_folder = ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
-  HUSSAR_CHECK(!is_folder, ErrorCode::kUsage, "-o names a file; '{}' is a folder", path);
-  size_t slash = path.rfind('/');
-  std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-  HUSSAR_CHECK(::stat(folder.c_str(), &info) == 0, ErrorCode::kRunFailed, "cannot write '{}': {}", path,
-               std::strerror(errno));
-  return {};
+// Of everything that is written at the end, before work begins.
+Status check_outputs(const Arguments& arguments) {
+  HUSSAR_TRY(check_can_write(arguments.output));
+  if (!arguments.timing_cache.empty()) HUSSAR_TRY(check_can_write(arguments.timing_cache));
+  if (arguments.dump.empty()) return {};
+  bool made = ::mkdir(arguments.dump.c_str(), 0777) == 0 || errno == EEXIST;
+  HUSSAR_CHECK(made, ErrorCode::kRunFailed, "cannot create '{}': {}", arguments.dump, std::strerror(errno));
+  return check_can_write(arguments.dump + "/dump");
 }
 
 // Files are numbered in the order of the passes; bodies of control flow follow their graph.
@@ -111,17 +120,16 @@ Status work(const Arguments& arguments, const Command& command) {
   if (!std::isnan(arguments.tolerance)) check.tolerance = options.verify_tolerance = arguments.tolerance;
   options.verify_shapes = options.tune_shapes = range.optimum;
   options.progress = [&](std::string_view stage) { progress.stage(stage); };
+  options.stage_progress = [&](double fraction) { progress.update(fraction); };
   check.level = HUSSAR_TRY(parse_self_check(arguments.self_check));
   check.shapes = range.optimum;
-  HUSSAR_TRY(check_output(arguments.output));
+  HUSSAR_TRY(check_outputs(arguments));
   options.tune_seconds = HUSSAR_TRY(parse_duration(arguments.budget));
   TimingFile timings = HUSSAR_TRY(TimingFile::open(arguments.timing_cache));
   options.timings = &timings.cache;
   Status dumped;
   int dumps = 0;
   if (!arguments.dump.empty()) {
-    bool made = ::mkdir(arguments.dump.c_str(), 0777) == 0 || errno == EEXIST;
-    HUSSAR_CHECK(made, ErrorCode::kRunFailed, "cannot create '{}': {}", arguments.dump, std::strerror(errno));
     options.dump = [&](std::string_view pass, const Graph& graph) {
       if (dumped) dumped = write_dump(arguments.dump, ++dumps, pass, graph);
     };

@@ -19,7 +19,7 @@ struct Arguments {
   std::string shapes;
   int threads = 0, seed = 1;
   double tolerance = std::nan("");  // none given
-  bool layers = false, reference = false;
+  bool layers = false, reference = false, verify = false;
 };
 
 void declare(Command& command, Arguments& arguments) {
@@ -37,6 +37,7 @@ void declare(Command& command, Arguments& arguments) {
                  "x:1x3x224x224,...: sizes for the dimensions that are left open");
   command.option("--seed", "N", arguments.seed, "of random inputs; default 1");
   command.option("--threads", "N", arguments.threads, "default: as each plan was built for");
+  declare_verify(command, arguments.verify);
 }
 
 // What was given, else what suits the precision of the two.
@@ -52,6 +53,8 @@ Status work(const Arguments& arguments, const Command& command) {
   Progress progress("compare");
   LoadedInputs loaded = HUSSAR_TRY(load_inputs(arguments.inputs));
   SubjectOptions options;
+  // Whether --verify is there or not: a damaged plan shall be called damaged, not inaccurate.
+  options.verify = true;
   options.threads = options.compile.threads = arguments.threads;
   options.reference = arguments.reference || arguments.layers;
   options.compile.shapes = HUSSAR_TRY(parse_shapes(arguments.shapes));
@@ -66,14 +69,15 @@ Status work(const Arguments& arguments, const Command& command) {
   NamedShapes shapes = HUSSAR_TRY(common_shapes(subjects, options.compile.shapes));
   InputChoice choice{std::move(shapes), true, static_cast<uint64_t>(arguments.seed)};
   std::vector<Tensor> inputs = HUSSAR_TRY(match_inputs(subjects[0].inputs(), loaded, choice));
+  const CompareOptions each{arguments.layers, [&](double fraction) { progress.update(fraction); }};
   progress.stage("run " + subjects[0].path());
-  Recorded reference = HUSSAR_TRY(record(subjects[0], inputs, arguments.layers));
+  Recorded reference = HUSSAR_TRY(record(subjects[0], inputs, each));
   std::vector<Comparison> comparisons;
   for (size_t i = 1; i < subjects.size(); ++i) {
     progress.stage("run " + subjects[i].path());
     const double tolerance = tolerance_for(arguments, subjects[0], subjects[i]);
     auto own = HUSSAR_TRY(reorder_inputs(subjects[0], inputs, subjects[i]));
-    comparisons.push_back(HUSSAR_TRY(compare_with(reference, subjects[i], own, arguments.layers, tolerance)));
+    comparisons.push_back(HUSSAR_TRY(compare_with(reference, subjects[i], own, each, tolerance)));
   }
   progress.finish();
   if (command.prints_text()) print_out(to_text(reference, comparisons));

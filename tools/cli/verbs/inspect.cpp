@@ -13,7 +13,7 @@ static Status run(Command& command) {
   bool brief = false;
   command.positional("FILE", file, "an .onnx or a .plan");
   command.option("--shapes", "SHAPES", shapes, "x:1x3x224x224,...: sizes for the dimensions that are left open");
-  command.toggle("--verify", options.verify, "plans: checks the checksum of the constants too, whatever their size");
+  declare_verify(command, options.verify);
   command.toggle("--brief", brief, "plans: leaves out the table of regions");
   if (!HUSSAR_TRY(command.parse())) return {};
   options.regions = !brief;
@@ -23,8 +23,8 @@ static Status run(Command& command) {
 
 extern const Verb inspect_verb = {"inspect",
                                   "explains a model (operators, support, sparsity) or a plan (regions, memory)",
-                                  "hussar inspect model.onnx --shapes x:1x3x224x224\n"
                                   "hussar inspect model.plan\n"
+                                  "hussar inspect model.onnx --shapes x:1x3x224x224\n"
                                   "hussar inspect model.plan --verify --brief --json plan.json",
                                   run};
 

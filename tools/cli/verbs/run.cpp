@@ -23,7 +23,7 @@ struct Arguments {
   std::string model, output, shapes;
   std::vector<std::string> inputs;
   int thread_count = 0;
-  bool check_finite = false;
+  bool check_finite = false, verify = false;
   PrecisionFlags precision;
 };
 
@@ -40,14 +40,18 @@ std::string file_name(const std::string& output, std::set<std::string>& taken) {
   return unique + ".npy";
 }
 
-Status make_folder(const std::string& path) {
+// Whether make_folder() will do, before the work begins whose outputs it is for.
+Status check_folder(std::string path) {
   struct stat info {};
-  if (::stat(path.c_str(), &info) == 0) {
-    HUSSAR_CHECK(S_ISDIR(info.st_mode), ErrorCode::kUsage, "-o names the folder for the outputs; '{}' is a file", path);
-    return {};
-  }
-  HUSSAR_CHECK(::mkdir(path.c_str(), 0777) == 0, ErrorCode::kRunFailed, "cannot create the folder '{}': {}", path,
-               std::strerror(errno));
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  if (::stat(path.c_str(), &info) != 0) return check_can_write(path);
+  HUSSAR_CHECK(S_ISDIR(info.st_mode), ErrorCode::kUsage, "-o names the folder for the outputs; '{}' is a file", path);
+  return check_can_write(path + "/output.npy");
+}
+
+Status make_folder(const std::string& path) {
+  HUSSAR_CHECK(::mkdir(path.c_str(), 0777) == 0 || errno == EEXIST, ErrorCode::kRunFailed,
+               "cannot create the folder '{}': {}", path, std::strerror(errno));
   return {};
 }
 
@@ -79,8 +83,10 @@ Status check_finite(const std::string& what, const std::string& name, const Tens
 }
 
 Status work(const Arguments& arguments, const Command& command) {
+  if (!arguments.output.empty()) HUSSAR_TRY(check_folder(arguments.output));
   LoadedInputs loaded = HUSSAR_TRY(load_inputs(arguments.inputs));
   SubjectOptions options;
+  options.verify = arguments.verify;
   options.threads = options.compile.threads = arguments.thread_count;
   options.compile.shapes = HUSSAR_TRY(parse_shapes(arguments.shapes));
   HUSSAR_TRY(arguments.precision.apply(options.compile));
@@ -128,6 +134,7 @@ Status run(Command& command) {
   command.option("--shapes", "SHAPES", arguments.shapes, "x:1x3x224x224,...: of .raw inputs and of an .onnx");
   command.option("--threads", "N", arguments.thread_count, "default: as the plan was built for");
   arguments.precision.declare(command);
+  declare_verify(command, arguments.verify);
   command.toggle("--check-finite", arguments.check_finite, "fail when an input or output has NaN or infinite elements");
   if (!HUSSAR_TRY(command.parse())) return {};
   return work(arguments, command);
