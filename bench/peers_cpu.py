@@ -7,7 +7,7 @@
 Fixed shapes known to every engine, inputs bound once, outputs not copied. Latencies are medians over all
 timed calls of all rounds; load time and peak memory come from processes of their own, medians of three. The error
 columns compare with ONNX Runtime: max |a - b| / (max b - min b), and decisions (argmax) that differ beyond a tie.
-Writes bench/results/peers_cpu.json and, with --update-docs, the table in docs/benchmarks.md.
+Writes bench/results/peers_cpu.json; bench/peers_table.py puts such files into docs/benchmarks.md.
 Exit status: 0; 1 when Hussar misses on some model (no build, or outside the error tolerance); 2 for wrong usage.
 """
 
@@ -31,7 +31,6 @@ import machine  # noqa: E402
 import measure_child  # noqa: E402
 import modelzoo  # noqa: E402
 import peers_table  # noqa: E402
-import report_section  # noqa: E402
 from modelzoo import agreement  # noqa: E402
 
 REFERENCE = "ort"
@@ -51,7 +50,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--no-scaling", action="store_true", help="skip the session with one thread")
     parser.add_argument("--no-memory", action="store_true", help="skip the processes for load time and memory")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/peers_cpu.json")
-    parser.add_argument("--update-docs", action="store_true", help="replace the table in docs/benchmarks.md")
     return parser.parse_args()
 
 
@@ -205,10 +203,7 @@ def main() -> int:
     report = {"schema_version": 1, "machine": facts, "settings": settings, "models": rows}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(report, indent=1) + "\n")
-    table = peers_table.markdown(report)
-    print(table)
-    if arguments.update_docs:
-        report_section.update("peers_cpu", "bench/peers_cpu.py", "CPU: latency, load and memory beside the peers", table)
+    print(peers_table.markdown(report))
     return 1 if any(missed(row) for row in rows) else 0
 
 

@@ -1,8 +1,19 @@
-"""The report of bench/peers_cpu.py as a markdown section."""
+#!/usr/bin/env python3
+"""The report of bench/peers_cpu.py as a markdown section.
+
+    bench/peers_table.py bench/results/FILE.json                        # prints it
+    bench/peers_table.py bench/results/FILE.json --update-docs SECTION  # replaces that section of docs/benchmarks.md
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
+import pathlib
+import sys
+
+import report_section
 
 HALF = "hussar_fp16"
 LABELS = {"hussar": "Hussar", HALF: "Hussar FP16", "ort": "ONNX Runtime", "openvino_f32": "OpenVINO f32", "openvino": "OpenVINO default"}
@@ -159,6 +170,8 @@ def markdown(report: dict) -> str:
         f"{settings['burst_ms']:.0f} ms after pauses of {settings['pause_ms']:.0f} ms. "
         "Milliseconds: median (minimum, 90th percentile). * = random weights.",
     ]
+    if "note" in report:
+        lines.append(f"Note: {report['note']}.")
     if precisions:
         lines.append(f"OpenVINO's default precision here: {', '.join(sorted(precisions))}.")
     lines += ["", *latency_table(rows, engines), *scaling_table(rows, settings["threads"])]
@@ -166,3 +179,22 @@ def markdown(report: dict) -> str:
     lines += failures(rows)
     lines += ["", *(f"- {row['model']} skipped: {row['unavailable']}" for row in skipped)] if skipped else []
     return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("report", type=pathlib.Path)
+    parser.add_argument("--update-docs", metavar="SECTION", help="the name between the markers, such as peers_cpu_avx2")
+    arguments = parser.parse_args()
+    report = json.loads(arguments.report.read_text())
+    text = markdown(report)
+    if not arguments.update_docs:
+        print(text)
+    else:
+        heading = f"CPU beside the peers: {report['machine']['cpu']}"
+        report_section.update(arguments.update_docs, "bench/peers_table.py", heading, text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

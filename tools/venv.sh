@@ -19,14 +19,19 @@ stamp=".venv/$level.$(cat tools/requirements*.txt | sha256sum | cut -c1-16)"
 [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
 echo "installing the Python packages of $requirements into .venv" >&2
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-# The wheels of PyTorch for CPUs lie in an index of their own; the ones of the main index carry CUDA.
-more=""
-[ "$level" = light ] || more="--extra-index-url https://download.pytorch.org/whl/cpu"
-# shellcheck disable=SC2086
-if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check $more -r "$requirements" >"$log" 2>&1; then
-  cat "$log" >&2
-  echo "venv.sh: pip failed (above); is the package index reachable?" >&2
-  exit 1
-fi
+rest=tools/.requirements-rest.txt  # beside what it includes
+trap 'rm -f "$log" "$rest"' EXIT
+install() {
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@" >"$log" 2>&1 || {
+    cat "$log" >&2
+    echo "venv.sh: pip failed (above); is the package index reachable?" >&2
+    exit 1
+  }
+}
+grep -v '^torch==' "$requirements" >"$rest"
+install -r "$rest"
+# The wheels of PyTorch for CPUs lie in an index of their own; the ones of the main index carry CUDA. No other package is
+# looked for there: where it cannot be reached, each would wait for it.
+torch=$(grep '^torch==' "$requirements" || true)
+[ -z "$torch" ] || install --no-deps --extra-index-url https://download.pytorch.org/whl/cpu "$torch"
 touch "$stamp"

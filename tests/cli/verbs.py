@@ -371,3 +371,5 @@ def test_inspect_plan(hussar: Program) -> None:
     assert [region["op"] for region in data["regions"]] == ["Add", "Relu", "Softmax"]
     assert all(region["kernel"] and region["report"] for region in data["regions"])
     assert "layer/softmax" not in hussar("inspect", plan, "--brief").out
+    fused = [region["fused"] for region in hussar("inspect", hussar.plan("chain"), "--json").json["regions"]]
+    assert any("relu" in program for program in fused), fused

@@ -8,6 +8,7 @@
 #include "compile/sample.h"
 #include "plan/plan.h"
 #include "runtime/session.h"
+#include "tensor/program_text.h"
 #include "tools/cli/build_report.h"
 #include "tools/cli/console.h"
 #include "tools/cli/inspection.h"
@@ -53,6 +54,11 @@ MemoryFacts memory_facts(const std::shared_ptr<const Plan>& plan, NamedShapes sh
   return facts;
 }
 
+// What is computed on the output before it is stored: "hard_swish;mul(0.7);add(0.1)"; "" for nothing.
+std::string fused_work(const PlanStep& step) {
+  return step.program ? spell_program(*step.program, step.program_inputs) : "";
+}
+
 std::string regions_text(const PlanGraph& graph, const std::string& indent) {
   std::string text;
   for (size_t i = 0; i < graph.steps.size(); ++i) {
@@ -64,6 +70,7 @@ std::string regions_text(const PlanGraph& graph, const std::string& indent) {
     for (int32_t input : step.inputs) inputs += (inputs.empty() ? "" : ", ") + describe_value(graph, input);
     for (int32_t output : step.outputs) outputs += (outputs.empty() ? "" : ", ") + describe_value(graph, output);
     text += fmt::format("{}       {} -> {}\n", indent, inputs, outputs);
+    if (step.program) text += fmt::format("{}       fused: {}\n", indent, fused_work(step));
     std::string_view report = step.report;
     while (!report.empty()) {
       size_t end = std::min(report.find('\n'), report.size());
@@ -87,7 +94,7 @@ Json regions_json(const PlanGraph& graph) {
     const DType precision = precision_of(graph, step);
     entry.set("op", step.op).set("name", step.name).set("kernel", step.kernel).set("report", step.report);
     entry.set("precision", precision == DType::kUndefined ? Json() : Json(std::string(dtype_name(precision))));
-    entry.set("inputs", std::move(inputs)).set("outputs", std::move(outputs));
+    entry.set("fused", fused_work(step)).set("inputs", std::move(inputs)).set("outputs", std::move(outputs));
     list.push(std::move(entry.set("bodies", std::move(bodies))));
   }
   return list;
