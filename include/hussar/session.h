@@ -5,8 +5,8 @@
 //   auto outputs = session->run({{"x", input}});   // Result<std::span<const Tensor>>, in the order of plan.outputs()
 //
 // A Session serves one thread at a time; sessions in different threads may share a Plan and run concurrently. run()
-// allocates nothing once it has seen the shapes of its inputs, except in steps by reference code (`hussar inspect` counts
-// them), in control flow, and for outputs whose shape only the data decides.
+// allocates nothing once it has seen the shapes of its inputs, except in steps by reference code (`hussar inspect`
+// counts them), in control flow, and for outputs whose shape only the data decides.
 #pragma once
 #include <cstddef>
 #include <initializer_list>
