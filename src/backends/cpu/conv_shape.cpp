@@ -26,6 +26,14 @@ Refusal check_conv(const Problem& problem) {
   return std::nullopt;
 }
 
+Refusal check_conv_transpose(const Problem& problem) {
+  if (problem.node.op != "ConvTranspose") return "op";
+  if (Refusal refusal = check_conv(problem)) return refusal;
+  const Attributes& attributes = problem.node.attributes;
+  const bool automatic = attributes.get_string("auto_pad", "NOTSET") != "NOTSET" || attributes.has("output_shape");
+  return automatic ? Refusal("automatic pads") : std::nullopt;
+}
+
 double conv_flops(const Problem& problem) {
   const Shape& filter = problem.input(1)->constant->shape();
   return 2.0 * Problem::elements(problem.output()) * static_cast<double>(filter.elements(1, filter.rank()));

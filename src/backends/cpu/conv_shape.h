@@ -12,6 +12,9 @@ namespace hussar::cpu {
 // Channels-last FP32 with constant weights and, if any, a constant or computed bias; 1 to 3 spatial dimensions.
 Refusal check_conv(const Problem& problem);
 
+// The same for ConvTranspose, whose filters are [channels][filters of a group][taps]; explicit pads.
+Refusal check_conv_transpose(const Problem& problem);
+
 // Two per multiply-add; symbolic dimensions count as 64.
 double conv_flops(const Problem& problem);
 

@@ -35,23 +35,12 @@ bool all_are(const Ints& numbers, int64_t wanted) {
   return std::all_of(numbers.begin(), numbers.end(), [&](int64_t number) { return number == wanted; });
 }
 
-// ONNX filters are [channels][filters][taps].
 Refusal supports(const Problem& problem) {
-  if (problem.node.op != "ConvTranspose") return "op";
-  const Value* w = problem.input(1);
-  const Value* x = problem.input(0);
-  if (x->dtype != DType::kFloat32) return "dtype";
-  if (!problem.is_constant(1)) return "needs constant weights";
-  if (x->rank() < 3 || x->rank() > 5 || w->rank() != x->rank()) return "rank";
-  if (x->layout != Layout::kChannelsLast || problem.output()->layout != Layout::kChannelsLast) {
-    return "layout is not channels-last";
-  }
+  if (Refusal refusal = check_conv_transpose(problem)) return refusal;
   const Attributes& attributes = problem.node.attributes;
-  if (attributes.get_int("group", 1) != 1 || w->constant->elements() == 0) return "groups";
-  if (attributes.get_string("auto_pad", "NOTSET") != "NOTSET" || attributes.has("output_shape"))
-    return "automatic pads";
-  const Ints kernel =
-      attributes.get_ints("kernel_shape", Ints(w->constant->shape().begin() + 2, w->constant->shape().end()));
+  if (attributes.get_int("group", 1) != 1) return "groups";
+  const Shape& filter = problem.input(1)->constant->shape();
+  const Ints kernel = attributes.get_ints("kernel_shape", Ints(filter.begin() + 2, filter.end()));
   if (attributes.get_ints("strides") != kernel) return "kernel is not as large as the stride";
   if (!all_are(attributes.get_ints("pads"), 0) || !all_are(attributes.get_ints("output_padding"), 0)) return "pads";
   if (!all_are(attributes.get_ints("dilations"), 1)) return "dilation";
@@ -67,7 +56,7 @@ double cost(const Problem& problem) {
          Problem::elements(problem.output()) / kCopiedPerMicrosecond / problem.target.threads;
 }
 
-// Panels of channels x (tap, filter).
+// ONNX filters are [channels][filters][taps]; packed: panels of channels x (tap, filter).
 Status pack(Packing& packing) {
   Node& node = packing.node;
   const Tensor& filter = *node.inputs[1]->constant;

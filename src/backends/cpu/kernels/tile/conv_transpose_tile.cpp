@@ -29,23 +29,9 @@ bool has_few_phases(const Ints& strides) {
   return true;
 }
 
-// ONNX filters are [channels][filters of a group][taps].
 Refusal supports(const Problem& problem) {
-  if (problem.node.op != "ConvTranspose") return "op";
-  const Value* w = problem.input(1);
-  const Value* x = problem.input(0);
-  if (x->dtype != DType::kFloat32) return "dtype";
-  if (!problem.is_constant(1)) return "needs constant weights";
-  if (x->rank() < 3 || x->rank() > 5 || w->rank() != x->rank()) return "rank";
-  if (x->layout != Layout::kChannelsLast || problem.output()->layout != Layout::kChannelsLast) {
-    return "layout is not channels-last";
-  }
-  const Attributes& attributes = problem.node.attributes;
-  int64_t group = attributes.get_int("group", 1);
-  if (group < 1 || w->constant->shape()[0] % group != 0 || w->constant->elements() == 0) return "group";
-  if (attributes.get_string("auto_pad", "NOTSET") != "NOTSET" || attributes.has("output_shape"))
-    return "automatic pads";
-  if (!has_few_phases(attributes.get_ints("strides"))) return "stride";
+  if (Refusal refusal = check_conv_transpose(problem)) return refusal;
+  if (!has_few_phases(problem.node.attributes.get_ints("strides"))) return "stride";
   return check_epilogue(problem);
 }
 
