@@ -5,6 +5,7 @@
 namespace hussar {
 
 static Status infer(InferContext& context) {
+  for (size_t i : {0, 1, 2, 3}) HUSSAR_TRY(check_integer(context, i, 16));
   HUSSAR_TRY(check_parameter(context, 2, nullptr));
   HUSSAR_TRY(check_parameter(context, 3, leading_dim(context, 1)));
   return infer_conv(context, 0, 1, 99, DType::kInt32);

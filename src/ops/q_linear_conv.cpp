@@ -6,6 +6,8 @@
 namespace hussar {
 
 static Status infer(InferContext& context) {
+  for (size_t i : {0, 2, 3, 5, 7}) HUSSAR_TRY(check_integer(context, i, 16));
+  HUSSAR_TRY(check_integer(context, 8, 32));
   for (size_t i : {1, 2, 6, 7}) HUSSAR_TRY(check_parameter(context, i, nullptr));
   for (size_t i : {4, 5}) HUSSAR_TRY(check_parameter(context, i, leading_dim(context, 3)));
   return infer_conv(context, 0, 3, 8, context.dtype(7));

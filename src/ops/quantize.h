@@ -21,6 +21,9 @@ inline int64_t quantize(float value, int64_t zero_point, const IntegerRange& ran
 // A scale or zero point must have one element or, when `length` is not null, be 1-D of that length. An omitted input
 // is fine.
 Status check_parameter(const InferContext& context, size_t input, const Dim* length);
+// The type of an input, where it is known, must be an integer of at most `bits` bits: sums of products of such numbers
+// are exact.
+Status check_integer(const InferContext& context, size_t input, int bits);
 // The first dim of an input; null when unknown.
 inline const Dim* leading_dim(const InferContext& context, size_t input) {
   return context.rank(input) > 0 ? &(*context.dims(input))[0] : nullptr;

@@ -28,6 +28,16 @@ Status check_parameter(const InferContext& context, size_t input, const Dim* len
   return {};
 }
 
+Status check_integer(const InferContext& context, size_t input, int bits) {
+  if (!context.has(input)) return {};
+  const DType dtype = context.dtype(input);
+  const bool narrow = dtype == DType::kInt8 || dtype == DType::kUInt8;
+  const bool medium = dtype == DType::kInt16 || dtype == DType::kUInt16;
+  const bool fits = narrow || (medium && bits >= 16) || (dtype == DType::kInt32 && bits >= 32);
+  if (fits) return {};
+  return context.fail("input {} is {}; it must be an integer of at most {} bits", input, dtype_name(dtype), bits);
+}
+
 std::vector<int64_t> centered(const EvalContext& context, size_t data, size_t zero_point) {
   const Tensor& tensor = context.input(data);
   std::vector<int64_t> values(static_cast<size_t>(tensor.elements()));
