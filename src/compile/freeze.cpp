@@ -7,7 +7,6 @@
 #include <unordered_map>
 
 #include "base/error.h"
-#include "graph/notes.h"
 #include "ops/op_def.h"
 #include "plan/kernel.h"
 #include "tactics/choose.h"
@@ -53,8 +52,6 @@ class Freezer {
     std::unordered_map<const Node*, Choice> choices;
     for (Node* node : graph.snapshot()) {
       Choice choice;
-      if (const auto* note = node->attributes.find<std::string>(kFormNote)) notes_[node] = *note;
-      node->attributes.erase(kFormNote);
       if (choose_) choice = choose_(Problem{*node, target_});
       const Rival* rival = choice.rival();
       if (rival != nullptr && rival->threads < target_.threads) node->attributes.set("hussar_threads", rival->threads);
@@ -212,7 +209,7 @@ class Freezer {
     step.program_inputs = node.program_inputs;
     step.kernel = choice.tactic() == nullptr ? std::string(kReferenceKernel) : std::string(choice.tactic()->kernel);
     step.report = describe(choice);
-    if (auto it = notes_.find(&node); it != notes_.end()) step.report += "\n" + it->second;
+    if (!node.note.empty()) step.report += "\n" + node.note;
     if (auto it = choice_flops_.find(&node); it != choice_flops_.end()) step.flops_per_output = it->second;
     for (const Value* input : node.inputs) step.inputs.push_back(index_of(graph, input));
     for (const Value* output : node.outputs) step.outputs.push_back(index_of(graph, output));
@@ -242,7 +239,6 @@ class Freezer {
   std::unordered_map<const Value*, int32_t> index_;
   std::set<std::string> input_symbols_;
   std::unordered_map<const Node*, double> choice_flops_;  // of nodes that are packed
-  std::unordered_map<const Node*, std::string> notes_;    // kFormNote
 };
 
 }  // namespace

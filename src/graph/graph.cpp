@@ -56,6 +56,7 @@ Graph Graph::clone() const {
         copy.add_node(node->op, node->name, translate(node->inputs), translate(node->outputs), node->attributes);
     duplicate->program = node->program;
     duplicate->program_inputs = node->program_inputs;
+    duplicate->note = node->note;
     for (const Body& body : node->bodies) {
       duplicate->bodies.push_back({body.name, std::make_unique<Graph>(body.graph->clone())});
     }

@@ -55,6 +55,7 @@ struct Node {
   // Fused elementwise work on output 0 (formed by passes): its operands are the inputs from `program_inputs` on.
   std::optional<Program> program;
   int32_t program_inputs = 0;
+  std::string note;  // what a pass tells the readers of the plan about its choice; no part of the work
 
   Value* input(size_t index) const { return index < inputs.size() ? inputs[index] : nullptr; }
   Value* output(size_t index = 0) const { return index < outputs.size() ? outputs[index] : nullptr; }

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <limits>
 
-#include "graph/notes.h"
 #include "passes/pass.h"
 #include "passes/support/rewrite.h"
 #include "tactics/choose.h"
@@ -164,11 +163,11 @@ bool fuse(const PassContext& context, Node* depthwise) {
   // Special units may make the products faster than this kernel's.
   together.add(fused, context);
   if (!context.eager && !is_faster(together, apart)) {
-    depthwise->attributes.set(kFormNote, describe(false, together, apart));
+    depthwise->note = describe(false, together, apart);
     return false;
   }
   Node* node = replace_node(graph, last, fused.op, inputs, attributes);
-  if (!context.eager) node->attributes.set(kFormNote, describe(true, together, apart));
+  if (!context.eager) node->note = describe(true, together, apart);
   node->name = name;
   node->program = program;
   node->program_inputs = fused.program_inputs;

@@ -97,10 +97,10 @@ Status Session::prepare(std::span<const Shape> shapes) {
   HUSSAR_CHECK(shapes.size() == graph.inputs.size(), ErrorCode::kUsage,
                "the plan takes {} inputs, {} shapes were given", graph.inputs.size(), shapes.size());
   // Binding looks at shapes alone, but insists on inputs that are somewhere.
-  alignas(64) static std::byte placeholder[64];
+  alignas(64) static std::byte no_data[64];
   std::vector<Tensor> inputs;
   for (size_t i = 0; i < shapes.size(); ++i) {
-    inputs.push_back(Tensor::view(graph.values[graph.inputs[i]].dtype, shapes[i], placeholder));
+    inputs.push_back(Tensor::view(graph.values[graph.inputs[i]].dtype, shapes[i], no_data));
   }
   HUSSAR_TRY(check_sizes(state.bounds, graph, inputs));
   try {

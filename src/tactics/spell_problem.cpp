@@ -1,7 +1,6 @@
 // Writing a node in the problem grammar.
 #include <fmt/format.h>
 
-#include "graph/notes.h"
 #include "ops/op_def.h"
 #include "tactics/problem_grammar.h"
 #include "tensor/convert.h"
@@ -67,7 +66,6 @@ std::string spell_problem(const Node& node) {
   operands('x', node.inputs);
   operands('y', node.outputs);
   for (const auto& [name, attribute] : node.attributes.all()) {
-    if (name == kFormNote) continue;
     text += fmt::format(" {}=", name);
     if (const auto* number = std::get_if<int64_t>(&attribute))
       text += fmt::format("{}", *number);

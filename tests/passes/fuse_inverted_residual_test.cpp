@@ -1,6 +1,8 @@
 // Inverted residual blocks.
-#include "graph/notes.h"
-#include "tactics/tactic.h"
+#include <algorithm>
+
+#include "compile/freeze.h"
+#include "tactics/choose.h"
 #include "tests/passes/pass_case.h"
 
 namespace hussar {
@@ -58,12 +60,14 @@ TEST(PassFuseInvertedResidual, SaysWhatTheFormsTake) {
   Value* y = test.conv(test.depthwise(test.conv(test.image(8), {40, 8, 1, 1}), 40, 1), {8, 40, 1, 1});
   test.output(y);
   EXPECT_EQ(test.run(kPass), 1);
-  const Node& node = *y->producer;
-  const std::string note = node.attributes.get_string(kFormNote, "");
+  const std::string note = y->producer->note;
   EXPECT_EQ(note.rfind("fuse_inverted_residual: fused, predicted ", 0), 0U) << note;
   EXPECT_NE(note.find(" us (apart "), std::string::npos) << note;
-  // What is said of a node does not make it other work.
-  EXPECT_EQ(Problem{node}.to_string().find(kFormNote), std::string::npos);
+  // A plan tells it.
+  auto plan = freeze(test.graph, Target{}, [](const Problem& problem) { return choose(problem); });
+  ASSERT_TRUE(plan) << plan.error().message;
+  auto tells = [&](const PlanStep& step) { return step.report.find(note) != std::string::npos; };
+  EXPECT_EQ(std::count_if(plan->graph.steps.begin(), plan->graph.steps.end(), tells), 1);
 }
 
 TEST(PassFuseInvertedResidual, HalvesOfABlock) {

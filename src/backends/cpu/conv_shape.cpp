@@ -212,4 +212,13 @@ Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args) {
       prepare, {args.kernel[0], args.kernel[1], args.kernel[2], args.channels, depthwise ? 1 : args.groups, columns});
 }
 
+ConvArgs bind_conv_args(const Run& run, const ConvArgs& args, const EpilogueState& epilogue, ProgramOperand* operands) {
+  ConvArgs bound = args;
+  bound.input = run.inputs[0].f32();
+  bound.filter = run.inputs[1].f32();
+  bound.output = run.outputs[0].f32_out();
+  bound.epilogue = make_epilogue(run, epilogue, operands);
+  return bound;
+}
+
 }  // namespace hussar::cpu

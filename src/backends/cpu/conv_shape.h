@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernels/tile/tile.h"
 #include "plan/kernel.h"
 #include "tactics/tactic.h"
@@ -52,5 +53,7 @@ Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args, DType weights 
 Status check_packed_weights(const Prepare& prepare, std::initializer_list<int64_t> factors);
 // Both, with the weights in the panels of taps * channels x filters, or, depthwise, in those of taps x channels.
 Status fill_conv_args(const Prepare& prepare, bool depthwise, ConvArgs& args);
+// The same with the pointers of a run; `operands` as for make_epilogue.
+ConvArgs bind_conv_args(const Run& run, const ConvArgs& args, const EpilogueState& epilogue, ProgramOperand* operands);
 
 }  // namespace hussar::cpu

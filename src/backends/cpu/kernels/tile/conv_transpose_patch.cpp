@@ -188,12 +188,8 @@ void run_stretch(const Work& work, int64_t line, int64_t first, int64_t pixels, 
 
 Status run(const Run& run) {
   const auto& state = run.state_as<State>();
-  ConvArgs args = state.args;
   ProgramOperand operands[kProgramOperands];
-  args.input = run.inputs[0].f32();
-  args.filter = run.inputs[1].f32();
-  args.output = run.outputs[0].f32_out();
-  args.epilogue = make_epilogue(run, state.epilogue, operands);
+  const ConvArgs args = bind_conv_args(run, state.args, state.epilogue, operands);
   const Isa isa = usable_isa(run.isa);
   const Work work = {state, args, select_tile_table(isa), select_program_table(isa)};
   const int64_t units = args.batch * args.in[0] * args.in[1] * state.stretches;

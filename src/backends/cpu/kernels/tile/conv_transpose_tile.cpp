@@ -89,12 +89,8 @@ Status prepare(Prepare& prepare) {
 
 Status run(const Run& run) {
   const auto& state = run.state_as<State>();
-  ConvArgs args = state.args;
   ProgramOperand operands[kProgramOperands];
-  args.input = run.inputs[0].f32();
-  args.filter = run.inputs[1].f32();
-  args.output = run.outputs[0].f32_out();
-  args.epilogue = make_epilogue(run, state.epilogue, operands);
+  const ConvArgs args = bind_conv_args(run, state.args, state.epilogue, operands);
   const TileTable& table = select_tile_table(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int share) {
     table.conv_transpose(args, {share, state.shares}, run.scratch + share * state.scratch_per_share);
