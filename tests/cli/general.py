@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -100,6 +101,10 @@ def test_json_of_failures(hussar: Program) -> None:
     assert json.loads((hussar.folder / "e.json").read_text())["error"]["code"] == USAGE
     data = hussar("bench", hussar.plan(), "--shapes", "x:99999999999999x4", "--json", code=USAGE).json
     assert data["error"]["code"] == USAGE and "too large" in data["error"]["message"], data
+    # Inputs of 1.6 GB where there is room for less.
+    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (1_000_000_000, 1_000_000_000))  # noqa: E731
+    data = hussar("bench", hussar.plan(), "--shapes", "x:100000000x4", "--json", code=FAILED, before=limit).json
+    assert data["error"]["code"] == FAILED and "memory" in data["error"]["message"], data
     hussar.model("other", tiny_onnx.shifted(0.5))
     data = hussar("compare", "other.onnx", hussar.plan(), "--json", code=ACCURACY).json
     assert data["comparisons"][0]["passes"] is False, data
@@ -150,9 +155,10 @@ def shown_on_terminal(hussar: Program, *words: str) -> str:
 def test_time_left_on_a_terminal(hussar: Program) -> None:
     model, shapes = hussar.model("deep"), ("--shapes", "x:400000x4")
     time_left = r" +\d+ %, \d+ s left"
-    text = shown_on_terminal(hussar, "build", model, "-o", "m.plan", *shapes, "--budget", "1s", "--threads", "2")
-    # Tuning may be over before there is anything to say.
-    assert re.search("build: (tune|self-check)" + time_left, text), text
+    text = shown_on_terminal(hussar, "build", hussar.model("convolutions"), "-o", "c.plan", "--budget", "5s")
+    assert re.search("build: tune" + time_left, text), text
+    text = shown_on_terminal(hussar, "build", model, "-o", "m.plan", *shapes, "--budget", "0")
+    assert re.search("build: self-check" + time_left, text), text
     text = shown_on_terminal(hussar, "compare", model, "m.plan", "--reference")
     assert re.search(f"compare: run {model}" + time_left, text), text
     text = shown_on_terminal(hussar, "bench", "m.plan", "--duration", "1")

@@ -73,6 +73,16 @@ def deep(count: int = 60) -> bytes:
     return model(nodes, [value("x", ["batch", 4])], [value("y", ["batch", 4])])
 
 
+def convolutions(count: int = 8) -> bytes:
+    """3 x 3 convolutions over float [1, 32, 128, 128], for which several kernels are rivals."""
+    names = ["x", *(f"conv_{i}" for i in range(1, count)), "y"]
+    weights = [0.01 * (i % 19 - 9) for i in range(32 * 32 * 9)]
+    nodes = [node("Conv", [names[i], "w"], [names[i + 1]], f"layer/{i}") for i in range(count)]
+    shape = [1, 32, 128, 128]
+    output = [1, 32, 128 - 2 * count, 128 - 2 * count]
+    return model(nodes, [value("x", shape)], [value("y", output)], [tensor("w", [32, 32, 3, 3], weights)])
+
+
 def big(count: int = 8_000_000) -> bytes:
     """y = x + b over float [count]: constants of 32 MB, more than are hashed on load."""
     weights = [tensor("b", [count], [1.5] * count)]
