@@ -186,6 +186,7 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   pipeline.disabled = options.disabled_passes;
   pipeline.timings = timings_from(*remembering.timings, target, options.tune_shapes);
   pipeline.dump = options.dump;
+  pipeline.quantization = options.quantization.get();
   double tuned_seconds = 0;
   if (tunes(options, target)) {
     tuned_seconds = HUSSAR_TRY(tune_passes(graph, pipeline, options, *remembering.timings, report));

@@ -1,6 +1,7 @@
 // compile: the composition root. ONNX file -> Graph -> passes -> choice of kernels -> Plan.
 #pragma once
 #include <functional>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -22,6 +23,8 @@ struct CompileOptions {
   std::vector<std::string> fp32_nodes;  // with fp16: names of ONNX nodes whose steps may not
   // With fp16: first outputs of steps that may not either, because the self-check found the plan too inexact with them.
   std::set<std::string> inexact_in_fp16;
+  // Products of activations whose range it knows compute in INT8. Null: none.
+  std::shared_ptr<const Quantization> quantization;
   // ---- how fast
   int threads = 0;  // 0: one per core that this process may use
   int isa = -1;     // cpu::Isa as an integer; -1: the best of this machine

@@ -13,7 +13,7 @@ static Status evaluate(EvalContext& context) {
 extern const OpDef hussar_pointwise_op = {.name = "hussar.Pointwise",
                                           .min_inputs = 1,
                                           .max_inputs = -1,
-                                          .traits = kElementwise | kChannelsLastOk,
+                                          .traits = kElementwise | kChannelsLastOk | kOwnProgram,
                                           .infer = infer_broadcast,
                                           .evaluate = evaluate};
 

@@ -2,7 +2,9 @@
 // `extern const Pass <name>_pass`; its place in the order is in support/pipeline.cpp, or right after the pass it names.
 #pragma once
 #include <functional>
+#include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,8 +14,22 @@
 #include "hussar/status.h"
 #include "ops/infer.h"
 #include "tactics/choose.h"
+#include "tensor/quant_params.h"
 
 namespace hussar {
+
+// What may become INT8.
+struct Quantization {
+  std::map<std::string, QuantParams, std::less<>> activations;  // by the name of the value
+  std::set<std::string, std::less<>> float_nodes;               // names of ONNX nodes that stay as they are
+
+  const QuantParams* find(std::string_view value) const {
+    auto it = activations.find(value);
+    return it == activations.end() ? nullptr : &it->second;
+  }
+  // By the node's name, by that of one of those that were fused into it, or by that of its output.
+  bool keeps_float(const Node& node) const;
+};
 
 struct PassContext {
   Graph& graph;
@@ -24,6 +40,8 @@ struct PassContext {
   const Timings& timings;
   // A pass that chooses makes every rewrite that it can, to be measured.
   bool eager = false;
+  // Null: INT8 is not allowed.
+  const Quantization* quantization = nullptr;
 };
 
 struct Pass {
@@ -53,7 +71,8 @@ struct PipelineOptions {
   std::vector<std::string> disabled;  // pass names; "all" turns every optional pass off
   Timings timings;                    // PassContext::timings
   bool eager = false;                 // PassContext::eager
-  bool verify = true;                 // check the graph's structure after each pass
+  const Quantization* quantization = nullptr;
+  bool verify = true;  // check the graph's structure after each pass
   // Sees the graph after each pass that changed it; for dumps.
   std::function<void(std::string_view pass, const Graph&)> dump;
   // Says after each pass that changed the graph how far the model's outputs are off; may fail.

@@ -295,8 +295,8 @@ std::vector<ValueInfo> GraphRun::input_infos(const StepRun& step, const PlanStep
     const Ints* unpacked =
         may_be_packed ? plan_step.attributes.find<Ints>("hussar_packed_" + std::to_string(i)) : nullptr;
     if (unpacked != nullptr) {
-      // Packed elements may be of another type than the weights were; all that is packed was float32.
-      infos[i].dtype = DType::kFloat32;
+      // Packed elements may be of another type than the weights were: what is not int8 was float32.
+      if (infos[i].dtype != DType::kInt8) infos[i].dtype = DType::kFloat32;
       infos[i].dims = Dims(unpacked->begin(), unpacked->end());
     } else if (value.layout == Layout::kPlain && (in_run || value.storage == Storage::kConstant)) {
       tensors[i] = Tensor::view(value.dtype, slot.shape, slot.data);

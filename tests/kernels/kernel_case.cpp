@@ -122,6 +122,8 @@ void build(const KernelCase& test, Scene& scene) {
     outputs.back()->layout = test.output_layout;
   }
   scene.node = scene.graph.add_node(test.op, "node", inputs, outputs, test.attributes);
+  scene.node->program = test.program;
+  scene.node->program_inputs = test.program_inputs;
   auto expected = evaluate_node(*scene.node, tensors_of(test));
   if (!expected) {
     scene.error = expected.error().message;
@@ -205,6 +207,8 @@ void execute(const KernelCase& test, Scene& scene, int threads, Executed& done) 
   step.op = test.op;
   step.name = "node";
   step.attributes = scene.node->attributes;
+  step.program = test.program;
+  step.program_inputs = test.program_inputs;
   std::vector<Block> input_blocks;
   std::vector<Operand> input_operands, output_operands, prepared_inputs, prepared_outputs;
   for (size_t i = 0; i < inputs.size(); ++i) {

@@ -9,6 +9,7 @@
 #include "hussar/tensor.h"
 #include "tensor/attributes.h"
 #include "tensor/layout.h"
+#include "tensor/program.h"
 #include "tests/kernels/levels.h"
 
 namespace hussar {
@@ -29,6 +30,9 @@ struct KernelCase {
   Layout output_layout = Layout::kPlain;
   int64_t output_gap = 0;
   double tolerance = 0;  // of |difference| <= tolerance * max(1, |expected|); 0: the same bits, any NaN equal to any
+  // Fused work: the inputs from program_inputs on are its operands.
+  std::optional<Program> program = std::nullopt;
+  int32_t program_inputs = 0;
 };
 
 // Checks on 1 and 2 threads: the tactic takes the node, all outputs agree with the reference and are the same on any

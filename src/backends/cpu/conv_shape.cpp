@@ -13,11 +13,11 @@ static constexpr int64_t kMostPerAxis = int64_t{1} << 30;
 // More positions within the stride than that, over all axes, are no transposed convolution's.
 static constexpr int64_t kMostPhases = int64_t{1} << 24;
 
-Refusal check_conv(const Problem& problem) {
+Refusal check_conv(const Problem& problem, DType type) {
   const Value* x = problem.input(0);
   const Value* w = problem.input(1);
   const Value* y = problem.output();
-  if (x->dtype != DType::kFloat32) return "dtype";
+  if (x->dtype != type) return "dtype";
   if (!problem.is_constant(1)) return "needs constant weights";
   if (x->rank() < 3 || x->rank() > 5 || w->rank() != x->rank()) return "rank";
   if (x->layout != Layout::kChannelsLast || y->layout != Layout::kChannelsLast) return "layout is not channels-last";
@@ -143,14 +143,14 @@ Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args, DType weights)
   Ints pads = attributes.get_ints("pads", Ints(static_cast<size_t>(spatial) * 2, 0));
   std::string auto_pad = attributes.get_string("auto_pad", "NOTSET");
   auto want = static_cast<size_t>(spatial);
-  bool is_float = x.dtype == DType::kFloat32 && y.dtype == DType::kFloat32 && prepare.inputs[1].dtype == weights &&
-                  x.layout == Layout::kChannelsLast && y.layout == Layout::kChannelsLast;
+  bool typed = fit_product(x, y, weights) && prepare.inputs[1].dtype == weights && x.layout == Layout::kChannelsLast &&
+               y.layout == Layout::kChannelsLast;
   int32_t bias = bias_input(prepare);
   if (bias >= 0) {
     const Operand& operand = prepare.inputs[static_cast<size_t>(bias)];
-    is_float = is_float && operand.dtype == DType::kFloat32 && operand.shape.elements() == y.shape[1];
+    typed = typed && operand.dtype == DType::kFloat32 && operand.shape.elements() == y.shape[1];
   }
-  HUSSAR_CHECK(is_float, ErrorCode::kPlanIncompatible, "step '{}': convolution operands of the wrong type or layout",
+  HUSSAR_CHECK(typed, ErrorCode::kPlanIncompatible, "step '{}': convolution operands of the wrong type or layout",
                prepare.step.name);
   HUSSAR_CHECK(spatial >= 1 && spatial <= 3 && y.shape.rank() == x.shape.rank() && kernel.size() == want &&
                    strides.size() == want && dilations.size() == want && pads.size() == 2 * want,

@@ -11,7 +11,8 @@
 namespace hussar::cpu {
 
 // Channels-last FP32 with constant weights and, if any, a constant or computed bias; 1 to 3 spatial dimensions.
-Refusal check_conv(const Problem& problem);
+// `x` is the type of the activations.
+Refusal check_conv(const Problem& problem, DType x = DType::kFloat32);
 
 // The same for ConvTranspose, whose filters are [channels][filters of a group][taps]; explicit pads.
 Refusal check_conv_transpose(const Problem& problem);
@@ -47,7 +48,7 @@ int32_t bias_input(const Prepare& prepare);
 
 // Sizes, strides, pads (auto_pad settled) and pitches from the step's attributes and shapes; no pointers. Checks
 // everything that the kernels rely on, but for the size of the packed weights, whose elements are of the type
-// `weights`.
+// `weights`: kInt8 for quantized convolutions (ops/quantized_product.h).
 Status fill_conv_geometry(const Prepare& prepare, ConvArgs& args, DType weights = DType::kFloat32);
 // Whether the packed weights are as large as the kernels will read them. Factor by factor: the product may overflow.
 Status check_packed_weights(const Prepare& prepare, std::initializer_list<int64_t> factors);

@@ -53,7 +53,14 @@ int take_hard_swish(const Program& program, int next, EpilogueState& state) {
 
 }  // namespace
 
-Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueState& state, bool knows_hard_swish) {
+bool fit_product(const Operand& x, const Operand& y, DType weights) {
+  const bool quantized = weights == DType::kInt8;
+  return x.dtype == (quantized ? DType::kUInt8 : DType::kFloat32) &&
+         (y.dtype == DType::kFloat32 || (quantized && y.dtype == DType::kUInt8));
+}
+
+Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueState& state, bool knows_hard_swish,
+                        bool knows_bytes) {
   state = EpilogueState{};
   state.bias = bias_input;
   const PlanStep& step = prepare.step;
@@ -61,12 +68,15 @@ Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueStat
   const Program& program = *step.program;
   const Operand& output = prepare.outputs[0];
   Cover covers[kProgramOperands];
+  bool has_bytes = false;
   for (int i = 0; i < program.operand_count; ++i) {
     const Operand& operand = prepare.inputs[static_cast<size_t>(step.program_inputs + i)];
     covers[i] = cover(output, operand);
     bool same_layout = covers[i] != Cover::kFull || operand.layout == output.layout;
-    HUSSAR_CHECK(covers[i] != Cover::kOther && same_layout && operand.dtype == DType::kFloat32, ErrorCode::kUsage,
-                 "step '{}': fused operand {} of shape {} does not fit the output {}", step.name, i,
+    const bool bytes = knows_bytes && operand.dtype == DType::kUInt8;
+    has_bytes = has_bytes || bytes;
+    HUSSAR_CHECK(covers[i] != Cover::kOther && same_layout && (bytes || operand.dtype == DType::kFloat32),
+                 ErrorCode::kUsage, "step '{}': fused operand {} of shape {} does not fit the output {}", step.name, i,
                  operand.shape.to_string(), output.shape.to_string());
     int64_t columns = output.shape.rank() == 0 ? 1 : output.shape[output.shape.rank() - 1];
     int64_t pitch = output.layout == Layout::kChannelsLast ? operand.pitch : columns;
@@ -95,6 +105,10 @@ Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueStat
     state.high = INFINITY;
     state.runs_program = true;
   }
+  const auto* residual = state.residual < 0 ? nullptr : &prepare.inputs[static_cast<size_t>(state.residual)];
+  const bool adds_bytes = residual != nullptr && residual->dtype == DType::kUInt8 && program.operand_count <= 2;
+  HUSSAR_CHECK(!has_bytes || adds_bytes, ErrorCode::kPlanIncompatible,
+               "step '{}': fused work on bytes that is no residual; build the plan again", step.name);
   return {};
 }
 
@@ -103,7 +117,7 @@ Epilogue make_epilogue(const Run& run, const EpilogueState& state, ProgramOperan
   if (state.bias >= 0) epilogue.bias = run.inputs[static_cast<size_t>(state.bias)].f32();
   if (state.residual >= 0) {
     const Operand& residual = run.inputs[static_cast<size_t>(state.residual)];
-    epilogue.residual = residual.f32();
+    if (residual.dtype == DType::kFloat32) epilogue.residual = residual.f32();
     epilogue.residual_pitch = state.row_strides[state.residual - run.step.program_inputs];
   }
   epilogue.low = state.low;
@@ -121,14 +135,33 @@ Epilogue make_epilogue(const Run& run, const EpilogueState& state, ProgramOperan
   return epilogue;
 }
 
-Refusal check_epilogue(const Problem& problem) {
+// Whether operand `index` is added to the sum, perhaps behind a bias, and only bounds follow.
+static bool is_residual(const Program& program, int index) {
+  EpilogueState bounds;
+  bool added = false;
+  for (int i = 0; i < program.step_count; ++i) {
+    const ProgramStep& step = program.steps[i];
+    const bool adds = is_plain(step) && step.op == ProgramOp::kAdd && step.source == ProgramSource::kOperand;
+    if (adds && step.b == index && !added) {
+      added = true;
+    } else if (!(adds && i == 0) && !(added && is_plain(step) && narrow(step, bounds))) {
+      return false;
+    }
+  }
+  return added;
+}
+
+Refusal check_epilogue(const Problem& problem, bool knows_bytes) {
   const Node& node = problem.node;
   if (!node.program) return std::nullopt;
   const Value& output = *problem.output();
   if (!output.dims) return "fused work on an unknown shape";
   for (size_t i = problem.own_inputs(); i < node.inputs.size(); ++i) {
     const Value* operand = node.inputs[i];
-    if (operand == nullptr || operand->dtype != DType::kFloat32 || !operand->dims) return "fused operand";
+    if (operand == nullptr || !operand->dims) return "fused operand";
+    const int index = static_cast<int>(i - problem.own_inputs());
+    const bool bytes = knows_bytes && operand->dtype == DType::kUInt8 && is_residual(*node.program, index);
+    if (!bytes && operand->dtype != DType::kFloat32) return "fused operand";
     Cover found = cover_of<Dim>(*output.dims, *operand->dims, output.layout);
     if (found == Cover::kOther) return "fused operand needs general broadcasting";
     if (found == Cover::kFull && operand->layout != output.layout) return "fused operand in another layout";

@@ -18,16 +18,22 @@ struct EpilogueState {
   uint8_t column_strides[kProgramOperands] = {};
 };
 
-// bias_input: an input of the step that is a bias of its own (Conv's third), or -1. knows_hard_swish: the kernel heeds
-// Epilogue::hard_swish, which stays false otherwise.
-Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueState& state,
-                        bool knows_hard_swish = false);
+// Whether a product with weights of this type takes x and gives y: float32, but with int8 weights x is uint8 and y may
+// be.
+bool fit_product(const Operand& x, const Operand& y, DType weights);
 
-// Fills the epilogue for one run; `operands` has room for kProgramOperands entries and must outlive it.
+// bias_input: an input of the step that is a bias of its own (Conv's third), or -1. knows_hard_swish: the kernel heeds
+// Epilogue::hard_swish, which stays false otherwise. knows_bytes: the residual may be uint8.
+Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueState& state, bool knows_hard_swish = false,
+                        bool knows_bytes = false);
+
+// Fills the epilogue for one run, but for a residual of bytes; `operands` has room for kProgramOperands entries and
+// must outlive it.
 Epilogue make_epilogue(const Run& run, const EpilogueState& state, ProgramOperand* operands);
 
-// Whether every operand of the node's program can be addressed as rows and columns of the output.
-Refusal check_epilogue(const Problem& problem);
+// Whether every operand of the node's program can be addressed as rows and columns of the output. knows_bytes: a
+// residual that nothing but bounds follows may be uint8.
+Refusal check_epilogue(const Problem& problem, bool knows_bytes = false);
 
 // Number of shares worth using for this much work.
 int share_count(double flops, int threads);

@@ -34,6 +34,12 @@ bool has_avx512_fp16() {
 #endif
 }
 
+bool detect_avx512_vnni() {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr uint32_t kAvx512Vnni = 1u << 11;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (ecx & kAvx512Vnni) != 0;
+}
+
 bool has_amx(uint64_t state) {
   uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
   if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) == 0) return false;
@@ -43,7 +49,8 @@ bool has_amx(uint64_t state) {
   static_cast<void>(state);
   return true;
 #else
-  constexpr uint32_t kAmxBf16AndTile = 1u << 22 | 1u << 24;
+  // AMX_BF16, AMX_TILE, AMX_INT8: all processors that have one have all.
+  constexpr uint32_t kAmxBf16AndTile = 1u << 22 | 1u << 24 | 1u << 25;
   constexpr uint64_t kTileState = 0x60000;  // configuration and data
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & kAmxBf16AndTile) != kAmxBf16AndTile) return false;
   return (state & kTileState) == kTileState && may_use_tiles();
@@ -82,6 +89,11 @@ Isa choose() {
 Isa detected_isa() {
   static const Isa isa = detect();
   return isa;
+}
+
+bool has_avx512_vnni() {
+  static const bool has = detected_isa() >= Isa::kAvx512 && detect_avx512_vnni();
+  return has;
 }
 
 Isa active_isa() {

@@ -1,6 +1,7 @@
 // The size of packed matrices, and products as convolutions.
 #include "backends/cpu/matrix_shape.h"
 
+#include "backends/cpu/epilogue.h"
 #include "base/error.h"
 
 namespace hussar::cpu {
@@ -54,8 +55,8 @@ Status fill_matrix_geometry(const Prepare& prepare, DType weights, ConvArgs& arg
   args.batch = 1;
   args.channels = prepare.step.attributes.get_int("hussar_k", 0);
   args.filters = prepare.step.attributes.get_int("hussar_n", 0);
-  const bool typed = a.dtype == DType::kFloat32 && prepare.inputs[1].dtype == weights && out.dtype == DType::kFloat32 &&
-                     a.layout == Layout::kPlain && out.layout == Layout::kPlain;
+  const bool typed = fit_product(a, out, weights) && prepare.inputs[1].dtype == weights && a.layout == Layout::kPlain &&
+                     out.layout == Layout::kPlain;
   HUSSAR_CHECK(typed && args.channels >= 1 && args.filters >= 1 && args.filters <= kMostColumns && a.shape.rank() >= 1,
                ErrorCode::kPlanIncompatible, "step '{}': operands of the wrong type or layout", prepare.step.name);
   const int64_t rows = a.shape.elements() / args.channels;

@@ -163,7 +163,7 @@ Result<std::vector<Tensor>> evaluate_node(const Node& node, std::vector<Tensor> 
     HUSSAR_CHECK(!input.valid() || dtype_size(input.dtype()) > 0, ErrorCode::kInvalidModel,
                  "{}: Hussar does not compute with {} tensors", describe(node), dtype_name(input.dtype()));
   }
-  const bool fused = node.program && node.op != kPointwise;
+  const bool fused = node.program && !has_trait(op, kOwnProgram);
   if (op->evaluate == nullptr) {
     if (fused) return evaluate_fused(node, *op, std::move(inputs), {}, nullptr);
     return evaluate_composite(node, *op, std::move(inputs));

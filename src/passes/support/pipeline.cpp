@@ -40,11 +40,22 @@ constexpr std::string_view kOrder[] = {
     "lower_gemm",             // before fusion, which then adds its bias in the product's epilogue
     "fuse_pointwise",         // after everything that recognises patterns: it hides single operators
     "choose_layouts",         // fused nodes are the units that have a layout
-    "slice_channels",         // needs the layouts; last, because slices tie values together
+    "slice_channels",         // needs the layouts; after them all, because slices tie values together
+    "quantize_products",      // fused nodes are the units that have a precision
+    "store_bytes",            // once it is known who reads bytes
 };
 
 double milliseconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+}
+
+bool names(const std::set<std::string, std::less<>>& known, std::string_view name) {
+  for (;;) {
+    const size_t end = name.find('+');
+    if (known.find(name.substr(0, end)) != known.end()) return true;
+    if (end == std::string_view::npos) return false;
+    name.remove_prefix(end + 1);
+  }
 }
 
 const Pass* find_pass(std::string_view name) {
@@ -55,6 +66,11 @@ const Pass* find_pass(std::string_view name) {
 }
 
 }  // namespace
+
+bool Quantization::keeps_float(const Node& node) const {
+  if (names(float_nodes, node.name) || float_nodes.find(node.name) != float_nodes.end()) return true;
+  return node.output() != nullptr && float_nodes.find(node.output()->name) != float_nodes.end();
+}
 
 std::vector<std::string_view> pipeline_order() {
   std::vector<std::string_view> order(std::begin(kOrder), std::end(kOrder));
@@ -86,7 +102,7 @@ Result<std::vector<PassRecord>> run_pipeline(Graph& graph, const PipelineOptions
     HUSSAR_CHECK(pass != nullptr, ErrorCode::kRunFailed, "the pipeline names the unknown pass '{}'", name);
     if (is_disabled(name)) continue;
     auto begin = std::chrono::steady_clock::now();
-    PassContext context{graph, options.target, facts, options.timings, options.eager};
+    PassContext context{graph, options.target, facts, options.timings, options.eager, options.quantization};
     auto rewrites = pass->run(context);
     PassRecord record{std::string(name), 0, milliseconds_since(begin), 0, std::nullopt};
     if (!rewrites) return fail(rewrites.error().code, "pass {}: {}", name, rewrites.error().message);

@@ -45,7 +45,7 @@ HUSSAR_INLINE Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 HUSSAR_INLINE Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
 HUSSAR_INLINE Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
 HUSSAR_INLINE Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
-// a * b + c; the scalar level rounds twice.
+// a * b + c; the scalar level rounds twice, fma_once nowhere.
 HUSSAR_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 HUSSAR_INLINE Vec min_second(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 HUSSAR_INLINE Vec max_second(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
@@ -236,6 +236,18 @@ HUSSAR_INLINE float min_lanes(Vec a) { return a.v; }
 
 #endif
 
+HUSSAR_INLINE Vec fma_once(Vec a, Vec b, Vec c) {
+#if defined(__AVX2__)
+  return fma(a, b, c);
+#else
+  return {__builtin_fmaf(a.v, b.v, c.v)};
+#endif
+}
+// The value as it is: keeps the compiler from making a multiply-add of a product and its addition.
+HUSSAR_INLINE Vec rounded(Vec a) {
+  __asm__("" : "+x"(a.v));
+  return a;
+}
 HUSSAR_INLINE Vec abs(Vec a) { return from_bits(bits(a) & iset(0x7fffffff)); }
 HUSSAR_INLINE Vec neg(Vec a) { return from_bits(bits(a) ^ iset(INT32_MIN)); }
 // The magnitude of a with the sign of b.

@@ -1,6 +1,6 @@
 // The matrix unit's eight tile registers as the products use them: 0 to 3 hold sums [row tile][panel], 4 and 5 the row
 // tiles of A, 6 and 7 the panels of B. With HUSSAR_EMULATE_AMX they are plain memory, so that everything around the
-// instructions can be tested where there are none. Internal to kernels/amx.
+// instructions can be tested where there are none. Internal to kernels/amx and kernels/int8.
 #pragma once
 #include <immintrin.h>
 #include <stdint.h>
@@ -48,6 +48,20 @@ void multiply_add_tile() {
     }
   }
 }
+template <int kSum, int kA, int kB>
+void multiply_add_bytes() {
+  for (int r = 0; r < 16; ++r) {
+    for (int c = 0; c < 16; ++c) {
+      uint32_t sum = emulated_tiles[kSum].row[r][c];
+      for (int k = 0; k < 64; ++k) {
+        const uint32_t a = emulated_tiles[kA].row[r][k / 4] >> k % 4 * 8 & 255;
+        const auto b = static_cast<int8_t>(emulated_tiles[kB].row[k / 4][c] >> k % 4 * 8);
+        sum += a * static_cast<uint32_t>(int32_t{b});
+      }
+      emulated_tiles[kSum].row[r][c] = sum;
+    }
+  }
+}
 
 #else
 
@@ -79,6 +93,11 @@ HUSSAR_INLINE void store_tile_to(void* to, int64_t row_bytes) {
 template <int kSum, int kA, int kB>
 HUSSAR_INLINE void multiply_add_tile() {
   __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSum), "i"(kA), "i"(kB));
+}
+// Unsigned bytes of A, signed ones of B.
+template <int kSum, int kA, int kB>
+HUSSAR_INLINE void multiply_add_bytes() {
+  __asm__ volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSum), "i"(kA), "i"(kB));
 }
 
 #endif

@@ -67,9 +67,10 @@ struct HalfLineWriter {
 
 // For WindowPacker (tile_gather.h).
 struct HalfForm {
+  using Source = float;
   using Element = uint16_t;
-  using WholeChunks = HalfChunkWriter;
-  using Line = HalfLineWriter;
+  static HalfChunkWriter chunks(uint16_t* dst, int64_t chunk_stride) { return {dst, chunk_stride}; }
+  static HalfLineWriter line(uint16_t* dst) { return {dst}; }
   static constexpr int64_t kChunk = kHalfChunk;
   static constexpr int64_t line_elements(int64_t k) { return half_line_elements(k); }
   static constexpr int64_t line_count(int64_t k) { return half_line_count(k); }

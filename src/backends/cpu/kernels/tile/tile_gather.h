@@ -1,6 +1,6 @@
 // The packing of rows of A: plain matrix rows, and the gather of convolution windows. Only this file knows about
 // strides, dilation and padding.
-// Internal to kernels/tile and kernels/half, for files compiled per level only.
+// Internal to kernels/tile, kernels/half and kernels/int8, for files compiled per level only.
 #pragma once
 #include "backends/cpu/kernels/tile/tile.h"
 #include "backends/cpu/kernels/tile/tile_kernels.h"
@@ -59,9 +59,10 @@ struct LineWriter {
 // How rows of A are stored in FP32, in the form that WindowPacker takes. A line is a row that is not made of whole
 // chunks while it is gathered: line_count(k) of line_elements(k) are needed.
 struct FloatForm {
+  using Source = float;
   using Element = float;
-  using WholeChunks = ChunkWriter;
-  using Line = LineWriter;
+  static ChunkWriter chunks(float* dst, int64_t chunk_stride) { return {dst, chunk_stride}; }
+  static LineWriter line(float* dst) { return {dst}; }
   static constexpr int64_t kChunk = kTileChunk;
   static constexpr int64_t line_elements(int64_t k) { return line_floats(k); }
   static constexpr int64_t line_count(int64_t k) { return ::hussar::cpu::line_count(k); }
@@ -80,25 +81,28 @@ inline bool is_pointwise(const ConvArgs& args) {
 }
 
 // Where a row's window starts: image and the first tap's coordinates, which may lie in the padding.
+template <class Source>
 struct Window {
-  const float* image;
+  const Source* image;
   int64_t start[3];
 };
 
 template <class Form>
 struct WindowPacker {
+  using Source = typename Form::Source;
   using Element = typename Form::Element;
 
   const ConvArgs* args;
-  const float* input;  // of the group
+  const Source* input;  // of the group
   int64_t k;
   Element* lines;
+  Form form = {};
 
   // Whether the taps along the width are one run of memory.
   bool contiguous_width() const { return args->dilation[2] == 1 && args->input_pitch == args->channels; }
 
   template <class Writer>
-  void gather_width(Writer& writer, const float* pixels, int64_t start, bool inside) const {
+  void gather_width(Writer& writer, const Source* pixels, int64_t start, bool inside) const {
     const int64_t channels = args->channels, taps = args->kernel[2];
     if (!inside) return writer.zero(taps * channels);
     const int64_t dilation = args->dilation[2], pitch = args->input_pitch;
@@ -114,7 +118,7 @@ struct WindowPacker {
     if (valid.high < taps) writer.zero((taps - valid.high) * channels);
   }
 
-  bool is_inside(const Window& window) const {
+  bool is_inside(const Window<Source>& window) const {
     for (int axis = 0; axis < 3; ++axis) {
       const int64_t last = window.start[axis] + (args->kernel[axis] - 1) * args->dilation[axis];
       if (window.start[axis] < 0 || last >= args->in[axis]) return false;
@@ -124,23 +128,23 @@ struct WindowPacker {
 
   // A window that needs no padding.
   template <class Writer>
-  void gather_inside(Writer& writer, const Window& window) const {
+  void gather_inside(Writer& writer, const Window<Source>& window) const {
     const int64_t pitch = args->input_pitch, line_pitch = args->in[2] * pitch;
     const bool contiguous = contiguous_width();
     const int64_t runs = contiguous ? 1 : args->kernel[2];
-    const int64_t run_floats = contiguous ? args->kernel[2] * args->channels : args->channels;
+    const int64_t run_elements = contiguous ? args->kernel[2] * args->channels : args->channels;
     for (int64_t z = 0; z < args->kernel[0]; ++z) {
       const int64_t in_z = window.start[0] + z * args->dilation[0];
-      const float* line = window.image + (in_z * args->in[1] + window.start[1]) * line_pitch + window.start[2] * pitch;
+      const Source* line = window.image + (in_z * args->in[1] + window.start[1]) * line_pitch + window.start[2] * pitch;
       for (int64_t y = 0; y < args->kernel[1]; ++y, line += args->dilation[1] * line_pitch) {
-        const float* run = line;
-        for (int64_t i = 0; i < runs; ++i, run += args->dilation[2] * pitch) writer.copy(run, run_floats);
+        const Source* run = line;
+        for (int64_t i = 0; i < runs; ++i, run += args->dilation[2] * pitch) writer.copy(run, run_elements);
       }
     }
   }
 
   template <class Writer>
-  void gather(Writer& writer, const Window& window) const {
+  void gather(Writer& writer, const Window<Source>& window) const {
     if (is_inside(window)) return gather_inside(writer, window);
     for (int64_t z = 0; z < args->kernel[0]; ++z) {
       const int64_t in_z = window.start[0] + z * args->dilation[0];
@@ -148,7 +152,7 @@ struct WindowPacker {
         const int64_t in_y = window.start[1] + y * args->dilation[1];
         const bool inside = in_z >= 0 && in_z < args->in[0] && in_y >= 0 && in_y < args->in[1];
         const int64_t line_of_pixels = inside ? (in_z * args->in[1] + in_y) * args->in[2] : 0;
-        const float* pixels = window.image + line_of_pixels * args->input_pitch;
+        const Source* pixels = window.image + line_of_pixels * args->input_pitch;
         gather_width(writer, pixels, window.start[2], inside);
       }
     }
@@ -159,21 +163,21 @@ struct WindowPacker {
     const int64_t* out = args->out;
     int64_t x = row % out[2], y = row / out[2] % out[1];
     int64_t z = row / (out[2] * out[1]) % out[0], n = row / (out[2] * out[1] * out[0]);
-    const int64_t image_floats = args->in[0] * args->in[1] * args->in[2] * args->input_pitch;
+    const int64_t image_elements = args->in[0] * args->in[1] * args->in[2] * args->input_pitch;
     const bool whole_chunks = args->channels % kChunk == 0;
     const bool batch_of_lines = Form::line_count(k) > 1;
     const int64_t line_pitch = batch_of_lines ? Form::line_elements(k) : 0;
     for (int r = 0; r < rows; ++r) {
-      Window window = {input + n * image_floats, {}};
+      Window<Source> window = {input + n * image_elements, {}};
       const int64_t position[3] = {z, y, x};
       for (int axis = 0; axis < 3; ++axis) {
         window.start[axis] = position[axis] * args->stride[axis] - args->pad[axis];
       }
       if (whole_chunks) {
-        typename Form::WholeChunks writer = {dst + r * kChunk, rows * kChunk};
+        auto writer = form.chunks(dst + r * kChunk, rows * kChunk);
         gather(writer, window);
       } else {
-        typename Form::Line writer = {lines + r * line_pitch};
+        auto writer = form.line(lines + r * line_pitch);
         gather(writer, window);
         Form::close_line(writer.dst);
         if (!batch_of_lines) spread(lines, dst + r * kChunk, rows);

@@ -1,0 +1,99 @@
+#include "backends/cpu/int8_steps.h"
+
+#include <algorithm>
+
+#include "backends/cpu/conv_shape.h"
+#include "backends/cpu/int8_packing.h"
+#include "base/error.h"
+#include "ops/quantized_product.h"
+
+namespace hussar::cpu {
+
+Int8Function int8_product(Isa isa) {
+  if (isa >= Isa::kAmx) return amx::run_int8_product;
+  if (isa >= Isa::kAvx512 && has_avx512_vnni()) return avx512vnni::run_int8_product;
+  return select_int8_table(isa).product;
+}
+
+Refusal check_int8(const Problem& problem, int64_t k, int64_t filters) {
+  if (k > kQuantizedDepth) return "sums may overflow";
+  const Value* scales = problem.input(2);
+  const Value* bias = problem.input(3);
+  const bool has_bias = bias != nullptr && problem.own_inputs() > 3;
+  if (has_bias && (bias->dtype != DType::kFloat32 || !bias->is_constant())) return "bias";
+  if (!scales->is_constant() || scales->constant->elements() != filters) return "needs constant scales";
+  return check_epilogue(problem, true);
+}
+
+double int8_cost(const Problem& problem, double rows, int64_t k, int64_t filters, int64_t groups) {
+  const int isa = problem.target.isa;
+  // Multiply-adds count as two; whole panels, and 64 of k on the matrix unit.
+  const bool matrix_unit = isa >= static_cast<int>(Isa::kAmx);
+  const double rate = matrix_unit ? 8e5 : isa >= static_cast<int>(Isa::kAvx512) ? 4e5 : isa > 0 ? 1.9e5 : 5e3;
+  const auto panels = static_cast<double>(int8_panel_count(filters));
+  const auto depth = static_cast<double>(matrix_unit ? int8_depth(k) : k);
+  const double flops = 2 * rows * static_cast<double>(groups) * panels * kInt8Columns * depth;
+  const double gathered = rows * static_cast<double>(groups * k) / 1e4;
+  const double weights = static_cast<double>(groups * int8_weight_bytes(k, filters)) / 1e4;
+  const double finished = rows * static_cast<double>(groups * filters) / 4e3;
+  return (flops / rate + gathered + finished) / problem.target.threads + weights / problem.target.threads + 1;
+}
+
+Status prepare_int8_product(Prepare& prepare, Int8State& state) {
+  HUSSAR_TRY(prepare_epilogue(prepare, -1, state.epilogue, true, true));
+  Int8Args& args = state.args;
+  const ConvArgs& conv = args.conv;
+  const int64_t k = conv.kernel[0] * conv.kernel[1] * conv.kernel[2] * conv.channels;
+  const int64_t filters = conv.groups * conv.filters;
+  const Operand& scales = prepare.inputs[2];
+  const bool has_bias = prepare.inputs.size() > 3 && prepare.inputs[3].present();
+  state.bias = has_bias ? 3 : -1;
+  bool fits = conv.kernel[0] <= kQuantizedDepth && conv.kernel[1] <= kQuantizedDepth &&
+              conv.kernel[2] <= kQuantizedDepth && conv.channels <= kQuantizedDepth && k <= kQuantizedDepth && k > 0;
+  fits = fits &&
+         (!has_bias || (prepare.inputs[3].dtype == DType::kFloat32 && prepare.inputs[3].shape.elements() == filters));
+  fits = fits && scales.dtype == DType::kFloat32 && scales.shape.elements() == filters;
+  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed quantized product", prepare.step.name);
+  HUSSAR_TRY(check_packed_weights(prepare, {conv.groups, int8_panel_count(conv.filters), int8_panel_bytes(k)}));
+  const Attributes& attributes = prepare.step.attributes;
+  args.input_scale = attributes.get_float("x_scale", 1);
+  args.input_zero_point = static_cast<int32_t>(attributes.get_int("x_zero_point", 0));
+  args.output_reciprocal = 1 / attributes.get_float("y_scale", 1);
+  args.output_zero_point = static_cast<int32_t>(attributes.get_int("y_zero_point", 0));
+  args.residual_scale = attributes.get_float("operand_scale", 1);
+  args.residual_zero_point = static_cast<int32_t>(attributes.get_int("operand_zero_point", 0));
+  const double pixels = static_cast<double>(conv.batch * conv.out[0] * conv.out[1] * conv.out[2]);
+  // A share costs the same to start, and computes two times as fast as in FP32 at least.
+  state.shares = share_count(pixels * static_cast<double>(filters) * static_cast<double>(k), prepare.threads);
+  state.scratch_per_share = int8_scratch_bytes(k);
+  prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares);
+  return {};
+}
+
+Status run_int8_step(const Run& run) {
+  const auto& state = run.state_as<Int8State>();
+  Int8Args args = state.args;
+  ProgramOperand operands[kProgramOperands];
+  args.input = run.inputs[0].as<const uint8_t>();
+  args.weights = run.inputs[1].as<const int8_t>();
+  args.weight_scales = run.inputs[2].f32();
+  if (state.bias >= 0) args.bias = run.inputs[static_cast<size_t>(state.bias)].f32();
+  args.conv.epilogue = make_epilogue(run, state.epilogue, operands);
+  const int32_t residual = state.epilogue.residual;
+  if (residual >= 0 && run.inputs[static_cast<size_t>(residual)].dtype == DType::kUInt8) {
+    args.residual = run.inputs[static_cast<size_t>(residual)].as<const uint8_t>();
+    args.residual_pitch = state.epilogue.row_strides[residual - run.step.program_inputs];
+  }
+  if (run.outputs[0].dtype == DType::kUInt8) {
+    args.bytes = run.outputs[0].as<uint8_t>();
+  } else {
+    args.reals = run.outputs[0].f32_out();
+  }
+  const Int8Function product = int8_product(usable_isa(run.isa));
+  run.pool.run(state.shares, [&](int share) {
+    product(args, {share, state.shares}, run.scratch + share * state.scratch_per_share);
+  });
+  return {};
+}
+
+}  // namespace hussar::cpu

@@ -1,0 +1,27 @@
+// What the INT8 kernels share: what they cost, how their steps are prepared and run.
+#pragma once
+#include "backends/cpu/epilogue.h"
+#include "backends/cpu/kernels/int8/int8_product.h"
+
+namespace hussar::cpu {
+
+struct Int8State {
+  Int8Args args;
+  EpilogueState epilogue;
+  int32_t bias;  // the input, or -1
+  int shares;
+  int64_t scratch_per_share;
+};
+
+// Whether the operands behind the weights are what the operators say (ops/quantized_product.h), and 32 bits are enough
+// for sums over k.
+Refusal check_int8(const Problem& problem, int64_t k, int64_t filters);
+
+// Predicted microseconds of `rows` x k x filters in each of `groups` groups.
+double int8_cost(const Problem& problem, double rows, int64_t k, int64_t filters, int64_t groups);
+
+// From state.args.conv, which is filled in and checked but for the size of the weights, to the rest of the state.
+Status prepare_int8_product(Prepare& prepare, Int8State& state);
+Status run_int8_step(const Run& run);
+
+}  // namespace hussar::cpu

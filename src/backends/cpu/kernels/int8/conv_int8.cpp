@@ -1,0 +1,99 @@
+// conv_int8: convolution of uint8 activations and int8 weights, 1 to 3 spatial dimensions, channels-last.
+#include <algorithm>
+
+#include "backends/cpu/conv_shape.h"
+#include "backends/cpu/int8_packing.h"
+#include "backends/cpu/int8_steps.h"
+#include "base/error.h"
+
+namespace hussar {
+namespace {
+
+using namespace cpu;
+
+Refusal supports(const Problem& problem) {
+  if (problem.node.op != "hussar.QuantizedConv") return "op";
+  if (auto refusal = check_conv(problem, DType::kUInt8)) return refusal;
+  const Shape& filter = problem.input(1)->constant->shape();
+  return check_int8(problem, filter.elements(1, filter.rank()), filter[0]);
+}
+
+double cost(const Problem& problem) {
+  const Shape& filter = problem.input(1)->constant->shape();
+  const int64_t groups = std::max<int64_t>(problem.node.attributes.get_int("group", 1), 1);
+  const double rows = Problem::elements(problem.output()) / static_cast<double>(filter[0]);
+  return int8_cost(problem, rows, filter.elements(1, filter.rank()), filter[0] / groups, groups);
+}
+
+// The filter as (filter, tap, channel): there k is contiguous.
+std::vector<int8_t> sort_by_taps(const int8_t* filter, const Shape& shape, bool back) {
+  const int64_t channels = shape[1], taps = shape.elements(2, shape.rank());
+  std::vector<int8_t> sorted(static_cast<size_t>(shape.elements()));
+  for (int64_t f = 0; f < shape[0]; ++f) {
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t t = 0; t < taps; ++t) {
+        const auto onnx = static_cast<size_t>((f * channels + c) * taps + t);
+        const auto by_taps = static_cast<size_t>((f * taps + t) * channels + c);
+        sorted[back ? onnx : by_taps] = filter[back ? by_taps : onnx];
+      }
+    }
+  }
+  return sorted;
+}
+
+Status pack(Packing& packing) {
+  const Tensor filter = *packing.node.inputs[1]->constant;
+  const Shape& shape = filter.shape();
+  const int64_t groups = packing.node.attributes.get_int("group", 1);
+  const int64_t filters = shape[0] / groups, k = shape.elements(1, shape.rank());
+  remember_kernel_shape(packing.node, shape);
+  const std::vector<int8_t> sorted = sort_by_taps(filter.data<int8_t>(), shape, false);
+  Tensor packed(DType::kInt8, {groups * int8_weight_bytes(k, filters)});
+  for (int64_t group = 0; group < groups; ++group) {
+    pack_int8_weights(sorted.data() + group * filters * k, k, filters, 1, k,
+                      packed.data<int8_t>() + group * int8_weight_bytes(k, filters));
+  }
+  packing.replace(1, std::move(packed));
+  return {};
+}
+
+Status unpack(Packing& packing) {
+  const Shape shape = HUSSAR_TRY(recall_filter_shape(packing));
+  const Tensor packed = *packing.node.inputs[1]->constant;
+  const int64_t groups = packing.node.attributes.get_int("group", 1);
+  const int64_t filters = shape[0] / groups, k = shape.elements(1, shape.rank());
+  const bool fits = k >= 1 && filters >= 1 && packed.dtype() == DType::kInt8 && packed.elements() % groups == 0 &&
+                    packed.elements() / groups / int8_panel_bytes(k) == int8_panel_count(filters);
+  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "{}: packed weights that do not hold {}", describe(packing.node),
+               shape.to_string());
+  std::vector<int8_t> sorted(static_cast<size_t>(shape.elements()));
+  for (int64_t group = 0; group < groups; ++group) {
+    unpack_int8_weights(packed.data<int8_t>() + group * int8_weight_bytes(k, filters), k, filters, 1, k,
+                        sorted.data() + group * filters * k);
+  }
+  const std::vector<int8_t> filter = sort_by_taps(sorted.data(), shape, true);
+  Tensor unpacked(DType::kInt8, shape);
+  std::copy(filter.begin(), filter.end(), unpacked.data<int8_t>());
+  packing.replace(1, std::move(unpacked));
+  return {};
+}
+
+Status prepare(Prepare& prepare) {
+  auto& state = prepare.state_as<Int8State>();
+  state = Int8State{};
+  HUSSAR_TRY(fill_conv_geometry(prepare, state.args.conv, DType::kInt8));
+  return prepare_int8_product(prepare, state);
+}
+
+}  // namespace
+
+extern const Kernel conv_int8_kernel = {.name = "conv_int8",
+                                        .state_bytes = sizeof(Int8State),
+                                        .multiplies_in = DType::kInt8,
+                                        .checks_shapes = true,
+                                        .prepare = prepare,
+                                        .run = run_int8_step};
+extern const Tactic conv_int8_tactic = {
+    .kernel = "conv_int8", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
+
+}  // namespace hussar

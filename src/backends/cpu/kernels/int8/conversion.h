@@ -1,0 +1,18 @@
+// Conversions between real numbers and bytes.
+#pragma once
+#include <stdint.h>
+
+#include "backends/cpu/isa.h"
+
+namespace hussar::cpu {
+
+struct ConversionTable {
+  // saturate(round(x / scale) + zero_point), ties to even; NaN gives 0.
+  void (*quantize)(const float* x, uint8_t* y, int64_t count, float scale, int32_t zero_point);
+  // (x - zero_point) * scale
+  void (*dequantize)(const uint8_t* x, float* y, int64_t count, float scale, int32_t zero_point);
+};
+
+HUSSAR_DECLARE_PER_ISA(ConversionTable, conversion_table)
+
+}  // namespace hussar::cpu

@@ -1,0 +1,252 @@
+// The walk over blocks, panels and tiles of an INT8 product, and the end of a tile, for every level. Internal to
+// kernels/int8, for files compiled per level only.
+#pragma once
+#include "backends/cpu/int8_packing.h"
+#include "backends/cpu/kernels/int8/int8_product.h"
+#include "backends/cpu/kernels/pointwise/program.h"
+#include "backends/cpu/kernels/tile/tile_core.h"
+#include "backends/cpu/kernels/tile/tile_gather.h"
+#include "backends/cpu/simd/bytes.h"
+#include "backends/cpu/simd/math.h"
+
+namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
+
+constexpr int kInt8TileSums = 1024;
+constexpr int kInt8TileColumns = 128;
+
+// ---- rows of A -----------------------------------------------------------------------------------------------------
+
+// A as bytes or, for AVX2, as 16-bit numbers. Padding is the zero point.
+template <class Number>
+struct Int8Form {
+  using Source = uint8_t;
+  using Element = Number;
+  uint8_t zero = 0;
+
+  static HUSSAR_INLINE void convert(Number* dst, const uint8_t* source, int64_t count) {
+    if constexpr (sizeof(Number) == 1) {
+      memcpy(dst, source, static_cast<size_t>(count));
+    } else {
+      int64_t i = 0;
+#if defined(__AVX2__)
+      for (; i + 16 <= count; i += 16) {
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i), _mm256_cvtepu8_epi16(bytes));
+      }
+#endif
+      for (; i < count; ++i) dst[i] = source[i];
+    }
+  }
+  static void fill(Number* dst, Number value, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) dst[i] = value;
+  }
+
+  struct Chunks {
+    Number* dst;
+    int64_t chunk_stride;
+    uint8_t zero_point;
+    void copy(const uint8_t* source, int64_t count) {
+      for (int64_t i = 0; i < count; i += kInt8Chunk, dst += chunk_stride) convert(dst, source + i, kInt8Chunk);
+    }
+    void zero(int64_t count) {
+      for (int64_t i = 0; i < count; i += kInt8Chunk, dst += chunk_stride) fill(dst, zero_point, kInt8Chunk);
+    }
+  };
+  struct Line {
+    Number* dst;
+    uint8_t zero_point;
+    void copy(const uint8_t* source, int64_t count) {
+      convert(dst, source, count);
+      dst += count;
+    }
+    void zero(int64_t count) {
+      fill(dst, zero_point, count);
+      dst += count;
+    }
+  };
+  Chunks chunks(Number* dst, int64_t chunk_stride) const { return {dst, chunk_stride, zero}; }
+  Line line(Number* dst) const { return {dst, zero}; }
+  static constexpr int64_t kChunk = kInt8Chunk;
+  static constexpr int64_t line_elements(int64_t k) { return int8_line_elements(k); }
+  static constexpr int64_t line_count(int64_t k) { return int8_line_count(k); }
+  static void copy_chunk(Number* dst, const Number* line) { memcpy(dst, line, kInt8Chunk * sizeof(Number)); }
+  // What lies behind k meets weights that are zero.
+  static void close_line(Number*) {}
+};
+
+template <class Number>
+struct PackInt8Rows {
+  const uint8_t* a;
+  int64_t row_stride;
+  int64_t k;
+
+  void operator()(int64_t row, int rows, Number* dst) const {
+    for (int r = 0; r < rows; ++r) {
+      const uint8_t* source = a + (row + r) * row_stride;
+      Number* out = dst + r * kInt8Chunk;
+      for (int64_t i = 0; i < k; i += kInt8Chunk, out += rows * kInt8Chunk) {
+        Int8Form<Number>::convert(out, source + i, k - i < kInt8Chunk ? k - i : kInt8Chunk);
+      }
+    }
+  }
+};
+
+// ---- the end of a tile ---------------------------------------------------------------------------------------------
+
+// What the panels of a tile need to become real numbers.
+struct Int8Columns {
+  alignas(64) int32_t corrections[kInt8TileColumns];  // x_zero_point times the sum of the column's weights
+  alignas(64) float scales[kInt8TileColumns];
+  alignas(64) float bias[kInt8TileColumns];
+};
+
+// `column` counts over the whole output, `wanted` columns of the panels exist.
+inline void read_columns(const Int8Args& args, const int8_t* panel, int64_t k, int panels, int64_t column, int wanted,
+                         Int8Columns& out) {
+  for (int p = 0; p < panels; ++p) {
+    int32_t sums[kInt8Columns];
+    memcpy(sums, panel + p * int8_panel_bytes(k) + int8_depth(k) * kInt8Columns, sizeof(sums));
+    for (int i = 0; i < kInt8Columns; ++i) out.corrections[p * kInt8Columns + i] = args.input_zero_point * sums[i];
+  }
+  for (int i = 0; i < panels * static_cast<int>(kInt8Columns); ++i) {
+    const bool exists = i < wanted;
+    out.scales[i] = exists ? args.input_scale * args.weight_scales[column + i] : 0.0f;
+    out.bias[i] = exists && args.bias != nullptr ? args.bias[column + i] : 0.0f;
+  }
+}
+
+// One row of real numbers to bytes. NaN gives the byte of 0 at least as often as of any other: the lowest.
+HUSSAR_INLINE void quantize_row(const Int8Args& args, const float* y, uint8_t* out, int columns) {
+  const float zero_point = static_cast<float>(args.output_zero_point);
+  const Vec low = set(-zero_point), high = set(255 - zero_point), reciprocal = set(args.output_reciprocal);
+  for (int c = 0; c < columns; c += kLanes) {
+    const Vec q = min_second(high, max_second(load_up_to(y + c, columns - c) * reciprocal, low));
+    store_bytes_up_to(out + c, to_int(q) + iset(args.output_zero_point), columns - c);
+  }
+}
+
+// sums [rows][width]: the columns [column, column + columns) of the output rows [row, row + rows).
+inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, const int32_t* sums, int64_t width,
+                             int64_t row, int rows, int64_t column, int columns) {
+  const Epilogue& epilogue = args.conv.epilogue;
+  const Vec low = set(epilogue.low), high = set(epilogue.high);
+  const Vec swish_scale = set(epilogue.scale), swish_shift = set(epilogue.shift);
+  const Vec residual_scale = set(args.residual_scale);
+  const IVec residual_zero = iset(args.residual_zero_point);
+  const float zero_point = static_cast<float>(args.output_zero_point);
+  const Vec byte_low = set(-zero_point), byte_high = set(255 - zero_point), reciprocal = set(args.output_reciprocal);
+  const IVec byte_zero = iset(args.output_zero_point);
+  const bool is_real = args.reals != nullptr, has_program = epilogue.program != nullptr;
+  const int64_t pitch = args.conv.output_pitch;
+  alignas(64) float buffer[kInt8TileSums];
+  for (int r = 0; r < rows; ++r) {
+    const int32_t* const from = sums + r * width;
+    const float* const residual =
+        epilogue.residual == nullptr ? nullptr : epilogue.residual + (row + r) * epilogue.residual_pitch + column;
+    const uint8_t* const bytes =
+        args.residual == nullptr ? nullptr : args.residual + (row + r) * args.residual_pitch + column;
+    for (int c = 0; c < columns; c += kLanes) {
+      const int left = columns - c;
+      const IVec sum = load_ints(from + c) - load_ints(facts.corrections + c);
+      Vec y = fma_once(to_float(sum), load(facts.scales + c), load(facts.bias + c));
+      if (epilogue.bias != nullptr) y = y + load_up_to(epilogue.bias + column + c, left);
+      if (residual != nullptr) y = y + load_up_to(residual + c, left);
+      if (bytes != nullptr)
+        y = y + rounded(to_float(load_bytes_up_to(bytes + c, left) - residual_zero) * residual_scale);
+      y = clamp(y, low, high);
+      if (epilogue.hard_swish) y = hard_swish(y, swish_scale, swish_shift);
+      if (has_program) {
+        store(buffer + r * width + c, y);
+      } else if (is_real) {
+        store_up_to(args.reals + (row + r) * pitch + column + c, y, left);
+      } else {
+        const Vec q = min_second(byte_high, max_second(y * reciprocal, byte_low));
+        store_bytes_up_to(args.bytes + (row + r) * pitch + column + c, to_int(q) + byte_zero, left);
+      }
+    }
+  }
+  if (!has_program) return;
+  ProgramOperand operands[kProgramOperands];
+  for (int i = 0; i < epilogue.program->operand_count; ++i) {
+    operands[i] = epilogue.operands[i];
+    operands[i].data += row * operands[i].row_stride;
+  }
+  float* const target = is_real ? args.reals + row * pitch + column : buffer;
+  program_table.run(*epilogue.program, operands,
+                    {buffer, target, width, is_real ? pitch : width, 0, column, rows, columns});
+  for (int r = 0; r < rows && !is_real; ++r) {
+    quantize_row(args, buffer + r * width, args.bytes + (row + r) * pitch + column, columns);
+  }
+}
+
+// ---- the walk ------------------------------------------------------------------------------------------------------
+
+// Tiles: Element, kRows, most_panels(rows), and multiply(a, rows, b, panels, k, sums), which writes sums
+// [rows][panels * 16].
+template <class Tiles, class Pack>
+void run_int8_tiles(const Int8Args& args, int64_t group, int64_t k, Range rows, Range panels, Pack pack,
+                    typename Tiles::Element* scratch) {
+  const int64_t total = rows.end - rows.begin, filters = args.conv.filters;
+  if (total <= 0 || panels.begin >= panels.end) return;
+  const int64_t row_elements = int8_depth(k);
+  const int64_t tiles = (total + Tiles::kRows - 1) / Tiles::kRows;
+  const int64_t most_rows = (total + tiles - 1) / tiles;
+  const int64_t block = kInt8BlockBytes / static_cast<int64_t>(sizeof(typename Tiles::Element));
+  const int64_t fit = block / (most_rows * row_elements);
+  const int64_t blocks = fit < 1 ? tiles : (tiles + fit - 1) / fit;
+  const int widest = Tiles::most_panels(static_cast<int>(most_rows));
+  const int8_t* const weights = args.weights + group * int8_weight_bytes(k, filters);
+  alignas(64) int32_t sums[kInt8TileSums];
+  Int8Columns facts;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const Range block_tiles = part_of(tiles, blocks, b);
+    auto* a = scratch;
+    for (int64_t tile = block_tiles.begin; tile < block_tiles.end; ++tile) {
+      const Range r = part_of(total, tiles, tile);
+      pack(rows.begin + r.begin, static_cast<int>(r.end - r.begin), a);
+      a += (r.end - r.begin) * row_elements;
+    }
+    for (int64_t panel = panels.begin; panel < panels.end;) {
+      int step = widest;
+      while (step > panels.end - panel) step /= 2;
+      const int8_t* const weight_panels = weights + panel * int8_panel_bytes(k);
+      const int64_t first = panel * kInt8Columns, width = step * kInt8Columns;
+      const int columns = static_cast<int>(filters - first < width ? filters - first : width);
+      read_columns(args, weight_panels, k, step, group * filters + first, columns, facts);
+      a = scratch;
+      for (int64_t tile = block_tiles.begin; tile < block_tiles.end; ++tile) {
+        const Range r = part_of(total, tiles, tile);
+        const int count = static_cast<int>(r.end - r.begin);
+        Tiles::multiply(a, count, weight_panels, step, k, sums);
+        finish_int8_tile(args, facts, sums, width, rows.begin + r.begin, count, group * filters + first, columns);
+        a += count * row_elements;
+      }
+      panel += step;
+    }
+  }
+}
+
+template <class Tiles>
+void run_int8_share(const Int8Args& args, Share share, void* scratch) {
+  using Element = typename Tiles::Element;
+  const ConvArgs& conv = args.conv;
+  const int64_t k = conv.kernel[0] * conv.kernel[1] * conv.kernel[2] * conv.channels;
+  const int64_t rows = conv.batch * conv.out[0] * conv.out[1] * conv.out[2];
+  const Work work = share_of_work(conv.groups, rows, int8_panel_count(conv.filters), share);
+  const bool pointwise = is_pointwise(conv);
+  auto* const lines = static_cast<Element*>(scratch);
+  Element* const memory = lines + all_int8_lines(k);
+  for (int64_t group = work.items.begin; group < work.items.end; ++group) {
+    const uint8_t* input = args.input + group * conv.channels;
+    if (pointwise) {
+      run_int8_tiles<Tiles>(args, group, k, work.rows, work.panels, PackInt8Rows<Element>{input, conv.input_pitch, k},
+                            memory);
+    } else {
+      const Int8Form<Element> form = {static_cast<uint8_t>(args.input_zero_point)};
+      run_int8_tiles<Tiles>(args, group, k, work.rows, work.panels,
+                            WindowPacker<Int8Form<Element>>{&conv, input, k, lines, form}, memory);
+    }
+  }
+}
+
+}  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

@@ -1,0 +1,55 @@
+// Convolutions and matrix products of uint8 activations and int8 weights.
+//
+// Sums are exact in int32, and the rest is FP32 with one rounding per step in a fixed order, as
+// ops/quantized_product.h says it: results are the same on every instruction set level and for every share count.
+// Weights are packed by int8_packing.h. Rows of A are gathered as [ceil(k / 64)][rows][64] like those of the FP32
+// tiles.
+//   scalar, and AVX-512 without VNNI by the code of AVX2:  A as 16-bit numbers, vpmaddwd: pairs of products, exact
+//   avx512vnni:  vpdpbusd, four products of bytes
+//   amx:         tdpbusd, tiles of 16 rows
+#pragma once
+#include "backends/cpu/kernels/tile/tile.h"
+
+namespace hussar::cpu {
+
+struct Int8Args {
+  // As for TileTable::conv, without `filter`, `input` and `output`. A matrix product is a convolution of kernel 1 over
+  // a line of m pixels: k channels, n filters. The epilogue's bias is added after the product's own.
+  ConvArgs conv;
+  const uint8_t* input = nullptr;
+  float input_scale = 1;
+  int32_t input_zero_point = 0;
+  const int8_t* weights = nullptr;
+  const float* weight_scales = nullptr;  // one per output channel
+  const float* bias = nullptr;           // one per output channel; may be null
+  // Added where Epilogue::residual would be; may be null. Stands for (q - zero_point) * scale.
+  const uint8_t* residual = nullptr;
+  int64_t residual_pitch = 0;
+  float residual_scale = 1;
+  int32_t residual_zero_point = 0;
+  // One of them: real numbers, or saturate(round(y * output_reciprocal) + output_zero_point).
+  float* reals = nullptr;
+  uint8_t* bytes = nullptr;
+  float output_reciprocal = 1;
+  int32_t output_zero_point = 0;
+};
+
+// Executes one share of a static partition. Scratch is int8_scratch_bytes(k) bytes aligned to 64, k = taps * channels.
+using Int8Function = void (*)(const Int8Args& args, Share share, void* scratch);
+
+struct Int8Table {
+  Int8Function product;
+};
+HUSSAR_DECLARE_PER_ISA(Int8Table, int8_table)
+
+namespace avx512vnni {
+void run_int8_product(const Int8Args& args, Share share, void* scratch);
+}  // namespace avx512vnni
+namespace amx {
+void run_int8_product(const Int8Args& args, Share share, void* scratch);
+}  // namespace amx
+
+// The function for a level on this machine.
+Int8Function int8_product(Isa isa);
+
+}  // namespace hussar::cpu

@@ -1,0 +1,44 @@
+// Bytes and 32-bit integers in vectors of kLanes. For *.simd.cpp files and their like only.
+#pragma once
+#include "backends/cpu/simd/vec.h"
+
+namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
+
+HUSSAR_INLINE IVec load_ints(const int32_t* p) { return bits(load(reinterpret_cast<const float*>(p))); }
+
+#if defined(__AVX512F__)
+HUSSAR_INLINE IVec load_bytes(const uint8_t* p) {
+  return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+}
+// Of numbers from 0 to 255.
+HUSSAR_INLINE void store_bytes(uint8_t* p, IVec a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
+}
+#elif defined(__AVX2__)
+HUSSAR_INLINE IVec load_bytes(const uint8_t* p) {
+  return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))};
+}
+HUSSAR_INLINE void store_bytes(uint8_t* p, IVec a) {
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(a.v), _mm256_extracti128_si256(a.v, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+}
+#else
+HUSSAR_INLINE IVec load_bytes(const uint8_t* p) { return {*p}; }
+HUSSAR_INLINE void store_bytes(uint8_t* p, IVec a) { *p = static_cast<uint8_t>(a.v); }
+#endif
+
+// The first min(n, kLanes).
+HUSSAR_INLINE IVec load_bytes_up_to(const uint8_t* p, int n) {
+  if (n >= kLanes) return load_bytes(p);
+  uint8_t whole[kLanes] = {};
+  memcpy(whole, p, static_cast<size_t>(n));
+  return load_bytes(whole);
+}
+HUSSAR_INLINE void store_bytes_up_to(uint8_t* p, IVec a, int n) {
+  if (n >= kLanes) return store_bytes(p, a);
+  uint8_t whole[kLanes];
+  store_bytes(whole, a);
+  memcpy(p, whole, static_cast<size_t>(n));
+}
+
+}  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

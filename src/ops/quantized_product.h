@@ -1,0 +1,27 @@
+// What hussar.QuantizedConv and hussar.QuantizedMatMul share: products of uint8 activations and int8 weights.
+//
+//   sum  = sum over k of (x - x_zero_point) * w            exact
+//   y    = fma(float(sum), x_scale * w_scale[m], bias[m])  in FP32, rounded once
+//   y    = the fused program on y                          its uint8 operands stand for (q - operand_zero_point) *
+//                                                          operand_scale
+//   q    = saturate(round(y * (1 / y_scale)) + y_zero_point)   with the attribute y_scale: the output is uint8
+//
+// Inputs: x, w, w_scale and, perhaps, bias. Rounding is half to even; a NaN becomes 0. The attributes x_scale and
+// x_zero_point are those of input 0.
+#pragma once
+#include "ops/evaluate.h"
+#include "ops/infer.h"
+
+namespace hussar {
+
+// More products of uint8 and int8 could overflow 32 bits.
+inline constexpr int64_t kQuantizedDepth = 65536;
+
+// The type of output 0, after checks of the operands and attributes.
+Result<DType> check_quantized(const InferContext& context);
+// The fused program and the output's quantization, for y in row-major order.
+Status finish_quantized(EvalContext& context, std::vector<float> y);
+// w_scale times x_scale, one per output channel.
+std::vector<float> product_scales(const EvalContext& context);
+
+}  // namespace hussar

@@ -1,0 +1,70 @@
+#include "ops/quantized_product.h"
+
+#include <cmath>
+
+#include "ops/quantize.h"
+#include "ops/scalar_program.h"
+
+namespace hussar {
+
+Result<DType> check_quantized(const InferContext& context) {
+  if (context.dtype(0) != DType::kUInt8 || context.dtype(1) != DType::kInt8)
+    return context.fail("takes uint8 activations and int8 weights");
+  if (context.dtype(2) != DType::kFloat32) return context.fail("takes float32 scales");
+  const Attributes& attributes = context.attributes;
+  for (const char* name : {"x_scale", "y_scale", "operand_scale"}) {
+    const float scale = attributes.get_float(name, 1);
+    if (!(scale > 0) || !std::isfinite(scale)) return context.fail("{} is {}", name, scale);
+  }
+  for (const char* name : {"x_zero_point", "y_zero_point", "operand_zero_point"}) {
+    const int64_t zero_point = attributes.get_int(name, 0);
+    if (zero_point < 0 || zero_point > 255) return context.fail("{} is {}", name, zero_point);
+  }
+  return attributes.has("y_scale") ? DType::kUInt8 : DType::kFloat32;
+}
+
+std::vector<float> product_scales(const EvalContext& context) {
+  const float x_scale = context.attributes.get_float("x_scale", 1);
+  auto w_scale = context.read<float>(2);
+  std::vector<float> products(static_cast<size_t>(w_scale.size()));
+  for (size_t i = 0; i < products.size(); ++i) products[i] = x_scale * w_scale[static_cast<int64_t>(i)];
+  return products;
+}
+
+// The operands as FP32: the program knows nothing else.
+static std::vector<Tensor> real_operands(const EvalContext& context) {
+  const float scale = context.attributes.get_float("operand_scale", 1);
+  const int64_t zero_point = context.attributes.get_int("operand_zero_point", 0);
+  std::vector<Tensor> inputs(context.input_count());
+  for (size_t i = static_cast<size_t>(context.node.program_inputs); i < inputs.size(); ++i) {
+    inputs[i] = context.input(i);
+    if (inputs[i].dtype() != DType::kUInt8) continue;
+    Tensor real(DType::kFloat32, inputs[i].shape());
+    const auto* q = inputs[i].data<uint8_t>();
+    for (int64_t e = 0; e < real.elements(); ++e) real.data<float>()[e] = static_cast<float>(q[e] - zero_point) * scale;
+    inputs[i] = std::move(real);
+  }
+  return inputs;
+}
+
+Status finish_quantized(EvalContext& context, std::vector<float> y) {
+  if (context.node.program) {
+    if (!is_valid(*context.node.program)) return context.fail("has no valid program");
+    Tensor result(DType::kFloat32, context.output().shape());
+    EvalContext fused(context.node, real_operands(context), {result}, nullptr);
+    HUSSAR_TRY(evaluate_program(fused, y.data()));
+    y.assign(result.data<float>(), result.data<float>() + result.elements());
+  }
+  if (!context.attributes.has("y_scale")) {
+    std::copy(y.begin(), y.end(), context.output().data<float>());
+    return {};
+  }
+  const float reciprocal = 1 / context.attributes.get_float("y_scale", 1);
+  const int64_t zero_point = context.attributes.get_int("y_zero_point", 0);
+  const IntegerRange range = integer_range(DType::kUInt8);
+  auto* q = context.output().data<uint8_t>();
+  for (size_t i = 0; i < y.size(); ++i) q[i] = static_cast<uint8_t>(quantize(y[i] * reciprocal, zero_point, range));
+  return {};
+}
+
+}  // namespace hussar

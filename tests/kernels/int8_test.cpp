@@ -1,0 +1,185 @@
+// The INT8 kernels give the bits of the reference evaluators, on every level.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/kernels/kernel_case.h"
+
+namespace hussar {
+namespace {
+
+ProgramStep step(ProgramOp op) { return {op, 0, 0, ProgramSource::kConstant, 0, {}, 0, 0}; }
+ProgramStep add_operand(uint8_t index) { return {ProgramOp::kAdd, 0, 0, ProgramSource::kOperand, index, {}, 0, 0}; }
+ProgramStep clip(float low, float high) { return {ProgramOp::kClip, 0, 0, ProgramSource::kConstant, 0, {}, low, high}; }
+
+void add_step(KernelCase& test, ProgramStep next) {
+  if (!test.program) test.program = Program{};
+  test.program_inputs = 4;
+  test.program->steps[test.program->step_count++] = next;
+}
+
+void add_full_operand(KernelCase& test, DType dtype, const Shape& shape, Layout layout, int64_t gap) {
+  test.inputs.push_back({random_tensor(dtype, shape, dtype == DType::kUInt8 ? 0 : -2, dtype == DType::kUInt8 ? 255 : 2),
+                         false, layout, gap});
+  add_step(test, add_operand(test.program ? test.program->operand_count : 0));
+  ++test.program->operand_count;
+}
+
+// Bytes or real numbers out; nothing, a residual of either kind with bounds, or a program of several steps.
+void add_epilogue(KernelCase& test, const Shape& output, Layout layout, int64_t gap) {
+  if (pick(0, 1) == 1) {
+    test.attributes.set("y_scale", 0.05F);
+    test.attributes.set("y_zero_point", pick(0, 255));
+  }
+  switch (pick(0, 4)) {
+    case 0: return;
+    case 1: return add_step(test, step(ProgramOp::kRelu));
+    case 2: add_full_operand(test, DType::kFloat32, output, layout, gap); return add_step(test, step(ProgramOp::kRelu));
+    case 3:
+      test.attributes.set("operand_scale", 0.03F);
+      test.attributes.set("operand_zero_point", pick(0, 255));
+      add_full_operand(test, DType::kUInt8, output, layout, gap);
+      return add_step(test, clip(-3, 6));
+    default:
+      // Nothing that a level may compute in another way.
+      add_full_operand(test, DType::kFloat32, output, layout, gap);
+      add_step(test, step(ProgramOp::kAbs));
+      add_step(test, step(ProgramOp::kSqrt));
+  }
+}
+
+KernelCase product_case(const char* kernel, const char* op, Argument x, const Shape& weights, int64_t k,
+                        int64_t filters) {
+  KernelCase test{.kernel = kernel, .op = op, .inputs = {}};
+  test.inputs.push_back(std::move(x));
+  test.inputs.push_back({random_tensor(DType::kInt8, weights, -128, 127), true});
+  // Sums of random bytes have a deviation of about 10,000 times the root of k.
+  const double scale = 1 / std::sqrt(static_cast<double>(k)) / 1e4;
+  test.inputs.push_back({random_tensor(DType::kFloat32, {filters}, scale / 2, scale), true});
+  test.inputs.push_back(pick(0, 1) == 1 ? Argument{random_tensor(DType::kFloat32, {filters}), true} : Argument{});
+  test.attributes.set("x_scale", 1.5F);
+  test.attributes.set("x_zero_point", pick(0, 255));
+  return test;
+}
+
+Argument random_bytes(const Shape& shape, Layout layout, int64_t gap) {
+  return {random_tensor(DType::kUInt8, shape, 0, 255), false, layout, gap};
+}
+
+void expect_conv(const Shape& input, const Shape& filter, const Attributes& extra, int64_t gap) {
+  const int64_t k = filter.elements(1, filter.rank());
+  KernelCase test = product_case("conv_int8", "hussar.QuantizedConv", random_bytes(input, Layout::kChannelsLast, gap),
+                                 filter, k, filter[0]);
+  for (const auto& [name, value] : extra.all()) test.attributes.set(name, value);
+  test.output_layout = Layout::kChannelsLast;
+  test.output_gap = gap;
+  Shape output = {input[0], filter[0]};
+  Ints one(static_cast<size_t>(input.rank() - 2), 1);
+  const Ints strides = extra.get_ints("strides", one), dilations = extra.get_ints("dilations", one);
+  const Ints pads = extra.get_ints("pads", Ints(one.size() * 2, 0));
+  for (size_t axis = 0; axis < one.size(); ++axis) {
+    const int at = static_cast<int>(axis) + 2;
+    const int64_t extent = (filter[at] - 1) * dilations[axis] + 1;
+    output.push_back((input[at] + pads[axis] + pads[axis + one.size()] - extent) / strides[axis] + 1);
+  }
+  add_epilogue(test, output, Layout::kChannelsLast, gap);
+  expect_kernel_agrees(test);
+}
+
+TEST(Int8, RandomConvolutions) {
+  for (int i = 0; i < 150; ++i) {
+    const int64_t groups = pick(0, 3) == 0 ? pick(2, 3) : 1, channels = pick(1, 70), filters = pick(1, 100);
+    const int64_t kernel_y = pick(1, 4), kernel_x = pick(1, 4), stride = pick(1, 3), dilation = pick(1, 2);
+    const int64_t height = pick((kernel_y - 1) * dilation + 1, 14), width = pick((kernel_x - 1) * dilation + 1, 14);
+    expect_conv({pick(1, 2), groups * channels, height, width}, {groups * filters, channels, kernel_y, kernel_x},
+                attributes({{"group", groups},
+                            {"strides", Ints{stride, pick(1, 3) == 1 ? 1 : stride}},
+                            {"dilations", Ints{dilation, dilation}},
+                            {"pads", Ints{pick(0, 2), pick(0, 2), pick(0, 2), pick(2, 4)}}}),
+                pick(0, 1) * 3);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+// Channels in whole chunks and not, lines that are gathered at once and one at a time.
+TEST(Int8, FormsOfRows) {
+  for (int64_t channels : {1, 3, 4, 63, 64, 65, 128, 192, 320}) {
+    expect_conv({1, channels, 7, 9}, {40, channels, 3, 3}, attributes({{"pads", Ints{1, 1, 1, 1}}}), channels % 2 * 5);
+    expect_conv({2, channels, 5, 7}, {33, channels, 1, 1}, {}, 0);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+TEST(Int8, OneAndThreeDimensions) {
+  expect_conv({2, 33, 57}, {40, 33, 5}, attributes({{"pads", Ints{2, 2}}}), 0);
+  expect_conv({1, 10, 5, 6, 7}, {35, 10, 3, 2, 3},
+              attributes({{"pads", Ints{1, 0, 1, 1, 1, 2}}, {"strides", Ints{1, 2, 1}}}), 2);
+}
+
+void expect_matmul(int64_t rows, int64_t k, int64_t n) {
+  KernelCase test =
+      product_case("matmul_int8", "hussar.QuantizedMatMul", random_bytes({rows, k}, Layout::kPlain, 0), {k, n}, k, n);
+  add_epilogue(test, {rows, n}, Layout::kPlain, 0);
+  expect_kernel_agrees(test);
+}
+
+// Every number of rows of a tile, with every number of panels.
+TEST(Int8, EveryTile) {
+  for (int64_t rows = 1; rows <= 36; ++rows) {
+    for (int64_t n : {20, 64, 130}) {
+      expect_matmul(rows, 67, n);
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST(Int8, RandomProducts) {
+  for (int i = 0; i < 80; ++i) {
+    const int64_t k = pick(0, 2) == 0 ? 64 * pick(1, 5) + pick(-2, 2) : pick(1, 300);
+    expect_matmul(pick(1, 70), k, pick(1, 200));
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+// The largest sums that are allowed, of both signs.
+TEST(Int8, ExtremeSums) {
+  for (int weight : {-128, 127}) {
+    KernelCase test = product_case("matmul_int8", "hussar.QuantizedMatMul", random_bytes({3, 65536}, Layout::kPlain, 0),
+                                   {65536, 5}, 65536, 5);
+    std::fill_n(test.inputs[0].tensor.data<uint8_t>(), 3 * 65536, uint8_t{255});
+    std::fill_n(test.inputs[1].tensor.data<int8_t>(), 5 * 65536, static_cast<int8_t>(weight));
+    test.attributes.set("x_zero_point", int64_t{weight < 0 ? 0 : 255});
+    expect_kernel_agrees(test);
+  }
+}
+
+TEST(Int8, Refusals) {
+  KernelCase test = product_case("matmul_int8", "hussar.QuantizedMatMul", random_bytes({3, 65537}, Layout::kPlain, 0),
+                                 {65537, 5}, 65537, 5);
+  EXPECT_EQ(refusal_of(test), "sums may overflow");
+  test = product_case("matmul_int8", "hussar.QuantizedMatMul", random_bytes({3, 8}, Layout::kPlain, 0), {8, 5}, 8, 5);
+  add_full_operand(test, DType::kUInt8, {3, 5}, Layout::kPlain, 0);
+  EXPECT_EQ(refusal_of(test), std::nullopt);
+  add_step(test, step(ProgramOp::kSqrt));
+  EXPECT_EQ(refusal_of(test), "fused operand");
+}
+
+TEST(Int8, Conversions) {
+  for (int64_t count : {1, 7, 8, 17, 1000, 40000}) {
+    for (DType from : {DType::kFloat32, DType::kUInt8}) {
+      const bool to_bytes = from == DType::kFloat32;
+      KernelCase test{.kernel = "quantize", .op = to_bytes ? "QuantizeLinear" : "DequantizeLinear", .inputs = {}};
+      test.inputs.push_back({random_tensor(from, {1, 3, count}, to_bytes ? -9 : 0, to_bytes ? 9 : 255), false,
+                             Layout::kChannelsLast, pick(0, 2)});
+      if (to_bytes) test.inputs[0].tensor.data<float>()[0] = NAN;
+      test.inputs.push_back({random_tensor(DType::kFloat32, Shape{}, 0.01, 0.07), true});
+      test.inputs.push_back({random_tensor(DType::kUInt8, Shape{}, 0, 255), true});
+      test.output_layout = Layout::kChannelsLast;
+      test.output_gap = pick(0, 2);
+      expect_kernel_agrees(test);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hussar
