@@ -11,11 +11,9 @@
 #pragma once
 #include "ops/evaluate.h"
 #include "ops/infer.h"
+#include "tensor/quant_params.h"
 
 namespace hussar {
-
-// More products of uint8 and int8 could overflow 32 bits.
-inline constexpr int64_t kQuantizedDepth = 65536;
 
 // The type of output 0, after checks of the operands and attributes.
 Result<DType> check_quantized(const InferContext& context);

@@ -13,4 +13,7 @@ struct QuantParams {
   DType dtype = DType::kUInt8;
 };
 
+// The sum of more products of uint8 and int8 could overflow 32 bits.
+inline constexpr int64_t kQuantizedDepth = 65536;
+
 }  // namespace hussar

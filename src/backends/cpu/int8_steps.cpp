@@ -5,7 +5,7 @@
 #include "backends/cpu/conv_shape.h"
 #include "backends/cpu/int8_packing.h"
 #include "base/error.h"
-#include "ops/quantized_product.h"
+#include "tensor/quant_params.h"
 
 namespace hussar::cpu {
 
