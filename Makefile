@@ -59,7 +59,7 @@ check: deps-test ## formatting, include table, sizes, lone headers
 	@python3 tools/check/run.py
 
 install-deps: ## install every Debian package that any target needs
-	@tools/install_deps.sh build test fuzz bench
+	@tools/install_deps.sh build test fuzz bench demo
 
 clean: ## remove the build folders
 	@rm -rf build build-*

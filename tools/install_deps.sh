@@ -1,9 +1,10 @@
 #!/bin/sh
-# Installs the Debian packages that are missing. Usage: tools/install_deps.sh [build] [test] [fuzz] [bench]
+# Installs the Debian packages that are missing. Usage: tools/install_deps.sh [build] [test] [fuzz] [bench] [demo]
 #   build  the compiler, CMake, the header-only libraries, Python for the scripts
 #   test   GoogleTest, clang-format, a font for the demo's picture
 #   fuzz   clang with libFuzzer
 #   bench  google-benchmark
+#   demo   labelled pictures (31 MB)
 # Does nothing, quickly, when everything is there.
 set -eu
 
@@ -12,6 +13,7 @@ build="cmake ninja-build g++ libcli11-dev nlohmann-json3-dev libfmt-dev libexpec
 test="libgtest-dev clang-format-14"
 fuzz="clang-14 libclang-rt-14-dev llvm-14"
 bench="libbenchmark-dev"
+demo="dataset-fashion-mnist"
 
 wanted=""
 for group in "${@:-build}"; do
@@ -20,7 +22,8 @@ for group in "${@:-build}"; do
     test) wanted="$wanted $test" ;;
     fuzz) wanted="$wanted $fuzz" ;;
     bench) wanted="$wanted $bench" ;;
-    *) echo "install_deps.sh: no group '$group'; the groups are build, test, fuzz, bench" >&2; exit 2 ;;
+    demo) wanted="$wanted $demo" ;;
+    *) echo "install_deps.sh: no group '$group'; the groups are build, test, fuzz, bench, demo" >&2; exit 2 ;;
   esac
 done
 

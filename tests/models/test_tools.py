@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import gzip
 import pathlib
 import sys
+import tempfile
 import unittest
 
 import numpy as np
@@ -16,7 +18,7 @@ import engines  # noqa: E402
 import hussar_cli  # noqa: E402
 import modelzoo  # noqa: E402
 import reading  # noqa: E402
-from modelzoo import agreement  # noqa: E402
+from modelzoo import agreement, fashion_mnist  # noqa: E402
 
 
 class Agreement(unittest.TestCase):
@@ -84,6 +86,50 @@ class Inputs(unittest.TestCase):
 
     def test_shapes_are_spelled_for_the_command_line(self):
         self.assertEqual(hussar_cli.spell_shapes({"x": [1, 3], "sr": [], "y:0": [2]}), "x:1x3,y:0:2")
+
+
+class FashionMnist(unittest.TestCase):
+    """With files of the real sizes and known contents."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.folder = pathlib.Path(cls.temporary.name)
+        for prefix, count in (("train", 60_000), ("t10k", 10_000)):
+            pictures = np.zeros((count, 28, 28), np.uint8)
+            pictures[:, 0, :2] = np.arange(count, dtype=">u2").view(np.uint8).reshape(count, 2)
+            cls.write(f"{prefix}-images-idx3-ubyte.gz", pictures)
+            cls.write(f"{prefix}-labels-idx1-ubyte.gz", (np.arange(count) % 10).astype(np.uint8))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    @classmethod
+    def write(cls, name, array):
+        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+        (cls.folder / name).write_bytes(gzip.compress(header + array.tobytes(), 1))
+
+    def test_parts_are_the_documented_pictures(self):
+        for part, first, count in (("train", 0, 55_000), ("held_out", 55_000, 5_000), ("test", 0, 10_000)):
+            pictures, labels = fashion_mnist.read(part, self.folder)
+            number = pictures[:, 0, :2].astype(int) @ [256, 1]
+            self.assertTrue(np.array_equal(number, np.arange(first, first + count)), part)
+            self.assertTrue(np.array_equal(labels, np.arange(first, first + count) % 10), part)
+
+    def test_normalised_pictures_have_the_shape_of_the_input(self):
+        x = fashion_mnist.normalise(np.full((2, 28, 28), 255, np.uint8))
+        self.assertEqual((x.shape, x.dtype), ((2, 1, 28, 28), np.float32))
+        self.assertAlmostEqual(float(x[0, 0, 0, 0]), (1 - 0.2860) / 0.3530, places=5)
+
+    def test_absent_cut_and_foreign_files_are_named(self):
+        whole = gzip.compress(bytes(8 + 10_000))
+        path = self.folder / "other.gz"
+        for data in (None, whole, whole[:-20], whole[:12] + bytes(20), b"no gzip"):
+            if data is not None:
+                path.write_bytes(data)
+            with self.assertRaisesRegex(modelzoo.Unavailable, "other.gz"):
+                fashion_mnist.read_idx(path, (10_000,))
 
 
 class Interleaving(unittest.TestCase):
