@@ -10,6 +10,7 @@
 #include "base/cores.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "compile/choose_int8.h"
 #include "compile/freeze.h"
 #include "compile/precision.h"
 #include "compile/thaw.h"
@@ -174,8 +175,31 @@ static Target target_of(const CompileOptions& options) {
   return target;
 }
 
+static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileReport* report);
+
+// The plan with the choice of precisions that is measured to be fastest.
+static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& options, CompileReport* report) {
+  CompileOptions inner = options;
+  TimingCache unshared;
+  if (inner.timings == nullptr) inner.timings = &unshared;
+  // Three plans share the budget.
+  inner.tune_seconds = options.tune_seconds / 3;
+  inner.chooses_int8 = false;
+  auto compile_with = [&](std::shared_ptr<const Quantization> quantization) {
+    inner.quantization = std::move(quantization);
+    return compile(graph.clone(), inner, report);
+  };
+  Int8Report measured;
+  Plan plan = HUSSAR_TRY(choose_int8(compile_with, options.quantization, options.tune_shapes, measured));
+  if (report != nullptr) report->int8 = std::move(measured);
+  return plan;
+}
+
 static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileReport* report) {
   const Target target = target_of(options);
+  if (options.quantization != nullptr && options.chooses_int8 && tunes(options, target))
+    return compile_int8(graph, options, report);
+  if (report != nullptr) report->int8.chosen = options.quantization;
   HUSSAR_TRY(fix_shapes(graph, options.shapes));
   if (options.progress) options.progress("passes");
   CompileOptions remembering = options;

@@ -25,6 +25,8 @@ struct CompileOptions {
   std::set<std::string> inexact_in_fp16;
   // Products of activations whose range it knows compute in INT8. Null: none.
   std::shared_ptr<const Quantization> quantization;
+  // With tuning: products for which INT8 is measured to be slower stay as they are. Else all become INT8.
+  bool chooses_int8 = true;
   // ---- how fast
   int threads = 0;  // 0: one per core that this process may use
   int isa = -1;     // cpu::Isa as an integer; -1: the best of this machine
@@ -43,15 +45,31 @@ struct CompileOptions {
   bool verify_passes = false;
   NamedShapes verify_shapes;
   double verify_tolerance = 1e-3;
-  // Told about each stage as it begins: "import", "passes", "tune passes", "tune", "choose", "self-check", "keep FP32".
+  // Told about each stage as it begins: "import", "passes", "tune passes", "tune", "choose", "self-check", "keep
+  // FP32", "choose INT8".
   std::function<void(std::string_view stage)> progress;
   // Told how much of the stage is done, 0 to 1, in those that take long: "tune passes", "tune", "self-check".
   std::function<void(double fraction)> stage_progress;
 };
 
+// One decision between precisions: the steps of the FP32 plan and of the INT8 plan that do the same work.
+struct Int8Choice {
+  std::string name;  // of the ONNX nodes
+  double float_microseconds = 0, int8_microseconds = 0;
+  bool int8 = false;
+};
+struct Int8Report {
+  std::vector<Int8Choice> choices;
+  // Of whole runs. 0: not measured.
+  double float_microseconds = 0, all_int8_microseconds = 0, chosen_microseconds = 0;
+  // What the plan was made with; null: all of it is FP32.
+  std::shared_ptr<const Quantization> chosen;
+};
+
 struct CompileReport {
   std::vector<PassRecord> passes;
   TuneReport tuning;
+  Int8Report int8;
   double seconds = 0;
 };
 

@@ -44,6 +44,7 @@ CompileOptions plainer(CompileOptions options) {
   options.timings = nullptr;
   options.progress = nullptr;
   options.stage_progress = nullptr;
+  options.chooses_int8 = false;
   return options;
 }
 
@@ -316,20 +317,24 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   TimingCache unshared;
   CompileOptions options = given;
   if (options.timings == nullptr) options.timings = &unshared;
+  CompileReport made;
   std::shared_ptr<const Plan> source;  // null: a model
   std::shared_ptr<Plan> plan;
   if (is_plan_file(path)) {
     source = HUSSAR_TRY(read_plan(path));
-    auto rebuilt = compile_plan(*source, options, report);
+    auto rebuilt = compile_plan(*source, options, &made);
     if (!rebuilt) return fail(rebuilt.error().code, "{}: {}", path, rebuilt.error().message);
     plan = std::make_shared<Plan>(std::move(*rebuilt));
     auto shapes = source->meta.find("shapes_opt");
     if (shapes != source->meta.end() && check.shapes.empty()) check.shapes = HUSSAR_TRY(parse_shapes(shapes->second));
   } else {
-    plan = std::make_shared<Plan>(HUSSAR_TRY(compile_file(path, options, report)));
+    plan = std::make_shared<Plan>(HUSSAR_TRY(compile_file(path, options, &made)));
   }
+  // The check is about the kernels: against the same numbers in scalar code.
+  if (options.quantization != nullptr) options.quantization = made.int8.chosen;
+  const bool int8 = options.quantization != nullptr;
   const bool fp16 = options.fp16 || (source != nullptr && count_fp16_steps(source->graph) > 0);
-  if (!check.tolerance) check.tolerance = fp16 ? kFp16Tolerance : kFp32Tolerance;
+  if (!check.tolerance) check.tolerance = int8 ? kInt8Tolerance : fp16 ? kFp16Tolerance : kFp32Tolerance;
   if (options.progress) options.progress("self-check");
   check.progress = options.stage_progress;
   Ladder ladder = source != nullptr ? ladder_of_plan(source, options) : ladder_of_model(path, options);
@@ -346,6 +351,7 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
         HUSSAR_TRY(source != nullptr ? compile_plan(*source, again) : compile_file(path, again)));
   };
   if (!options.fp16) rebuild = nullptr;
+  if (report != nullptr) *report = std::move(made);
   checked = HUSSAR_TRY(self_check(plan, std::move(ladder), options.isa, check, rebuild));
   return plan;
 }

@@ -4,7 +4,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,15 +20,19 @@ namespace hussar {
 // What may become INT8.
 struct Quantization {
   std::map<std::string, QuantParams, std::less<>> activations;  // by the name of the value
-  std::set<std::string, std::less<>> float_nodes;               // names of ONNX nodes that stay as they are
+  // Names of ONNX nodes that stay as they are, and why.
+  std::map<std::string, std::string, std::less<>> float_nodes;
+  // What the plan tells about nodes that become INT8, by the name of one of theirs.
+  std::map<std::string, std::string, std::less<>> notes;
 
   const QuantParams* find(std::string_view value) const {
     auto it = activations.find(value);
     return it == activations.end() ? nullptr : &it->second;
   }
-  // By the node's name, by that of one of those that were fused into it, or by that of its output.
-  bool keeps_float(const Node& node) const;
 };
+// The entry of a node: by its name, by that of one of those that were fused into it, or by that of its output. Null
+// when there is none.
+const std::string* entry_of(const std::map<std::string, std::string, std::less<>>& entries, const Node& node);
 
 struct PassContext {
   Graph& graph;

@@ -85,12 +85,24 @@ class Products {
  private:
   bool rewrite(Node* node) {
     auto weights = weights_of(*node);
-    if (!weights || weights->elements > kQuantizedDepth || quantization_.keeps_float(*node)) return false;
+    if (!weights) return false;
     const QuantParams* params = quantization_.find(node->inputs[0]->name);
-    if (params == nullptr) return false;
+    const std::string* kept = entry_of(quantization_.float_nodes, *node);
     // One channel per group: nothing is shared that a product could use.
     const bool depthwise = node->op == "Conv" && node->attributes.get_int("group", 1) == weights->channels;
-    if (depthwise) return false;
+    std::string reason;
+    if (kept != nullptr)
+      reason = *kept;
+    else if (depthwise)
+      reason = "depthwise";
+    else if (weights->elements > kQuantizedDepth)
+      reason = "sums over so many elements may overflow";
+    else if (params == nullptr)
+      reason = "nothing is known of the range of its input";
+    if (!reason.empty()) {
+      node->note = "no INT8: " + reason;
+      return false;
+    }
     QuantizedWeights quantized = quantize_weights(*node, *weights);
     const std::string name = node->inputs[1]->name;
     Value* numbers = graph_.add_constant(graph_.unique_name(name), std::move(quantized.numbers));
@@ -108,6 +120,8 @@ class Products {
     const bool is_conv = node->op == "Conv";
     Node* product = replace_node(graph_, node, is_conv ? "hussar.QuantizedConv" : "hussar.QuantizedMatMul", inputs,
                                  std::move(attributes));
+    const std::string* note = entry_of(quantization_.notes, *product);
+    if (note != nullptr) product->note = *note;
     product->program = program;
     product->program_inputs = program ? 4 : 0;
     return true;

@@ -42,6 +42,28 @@ void warn_about_kept(const SelfCheckReport& check) {
                    count, check.fp16_candidates, check.error_in_fp16, check.tolerance, names));
 }
 
+// How many products compute in INT8, what that brings, and who stays in FP32.
+static std::string int8_summary(const Int8Report& report) {
+  constexpr int kMostNames = 5;
+  if (report.choices.empty()) return "";
+  int kept = 0;
+  std::string names;
+  for (const Int8Choice& choice : report.choices) {
+    if (choice.int8) continue;
+    if (++kept <= kMostNames) {
+      names += fmt::format("  {}: {:.0f} us in INT8 with conversions, {:.0f} in FP32\n", choice.name,
+                           choice.int8_microseconds, choice.float_microseconds);
+    }
+  }
+  std::string text = fmt::format("INT8: {} of {} products, {:.3f} ms; FP32 takes {:.3f} ms, all in INT8 {:.3f} ms\n",
+                                 report.choices.size() - static_cast<size_t>(kept), report.choices.size(),
+                                 report.chosen_microseconds / 1e3, report.float_microseconds / 1e3,
+                                 report.all_int8_microseconds / 1e3);
+  if (kept > 0) text += "in FP32 because that is faster:\n" + names;
+  if (kept > kMostNames) text += fmt::format("  and {} more, which `hussar inspect` names\n", kept - kMostNames);
+  return text;
+}
+
 std::string summary(const BuildReport& report) {
   const PlanGraph& graph = report.plan.graph;
   const int64_t fp16_steps = count_fp16_steps(graph);
@@ -50,6 +72,7 @@ std::string summary(const BuildReport& report) {
       fmt::format("{}: {}, {} steps ({} by reference code{}), {}, {} threads, built in {:.2f} s\n", report.output,
                   format_bytes(static_cast<double>(report.plan_bytes)), graph.steps.size(), reference_steps(graph),
                   lower, report.plan.meta.at("target"), report.plan.meta.at("threads"), report.compile.seconds);
+  text += int8_summary(report.compile.int8);
   if (report.compile.tuning.problems > 0) text += "tuning: " + report.compile.tuning.to_string() + "\n";
   return text + "self-check: " + report.check.to_string() + "\n";
 }
@@ -87,6 +110,15 @@ Json to_json(const BuildReport& report) {
   Json tuning = Json::object();
   tuning.set("problems", tuned.problems).set("measured", tuned.measured).set("rounds", tuned.rounds);
   json.set("tuning", std::move(tuning.set("seconds", tuned.seconds).set("skipped", tuned.skipped)));
+  Json int8 = Json::object(), products = Json::array();
+  for (const Int8Choice& choice : report.compile.int8.choices) {
+    Json entry = Json::object();
+    entry.set("name", choice.name).set("int8", choice.int8).set("int8_us", choice.int8_microseconds);
+    products.push(std::move(entry.set("fp32_us", choice.float_microseconds)));
+  }
+  int8.set("products", std::move(products)).set("fp32_us", report.compile.int8.float_microseconds);
+  int8.set("all_int8_us", report.compile.int8.all_int8_microseconds);
+  json.set("int8", std::move(int8.set("chosen_us", report.compile.int8.chosen_microseconds)));
   json.set("precision_counts", precision_counts(report.plan.graph)).set("self_check", std::move(check));
   return std::move(json.set("passes", std::move(passes)).set("meta", std::move(meta)));
 }

@@ -40,22 +40,13 @@ constexpr std::string_view kOrder[] = {
     "lower_gemm",             // before fusion, which then adds its bias in the product's epilogue
     "fuse_pointwise",         // after everything that recognises patterns: it hides single operators
     "choose_layouts",         // fused nodes are the units that have a layout
-    "slice_channels",         // needs the layouts; after them all, because slices tie values together
-    "quantize_products",      // fused nodes are the units that have a precision
+    "quantize_products",      // fused nodes are the units that have a precision; their kernels want the layouts
     "store_bytes",            // once it is known who reads bytes
+    "slice_channels",         // needs the layouts; last, because slices tie values together
 };
 
 double milliseconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
-}
-
-bool names(const std::set<std::string, std::less<>>& known, std::string_view name) {
-  for (;;) {
-    const size_t end = name.find('+');
-    if (known.find(name.substr(0, end)) != known.end()) return true;
-    if (end == std::string_view::npos) return false;
-    name.remove_prefix(end + 1);
-  }
 }
 
 const Pass* find_pass(std::string_view name) {
@@ -67,9 +58,19 @@ const Pass* find_pass(std::string_view name) {
 
 }  // namespace
 
-bool Quantization::keeps_float(const Node& node) const {
-  if (names(float_nodes, node.name) || float_nodes.find(node.name) != float_nodes.end()) return true;
-  return node.output() != nullptr && float_nodes.find(node.output()->name) != float_nodes.end();
+const std::string* entry_of(const std::map<std::string, std::string, std::less<>>& entries, const Node& node) {
+  auto find = [&](std::string_view name) -> const std::string* {
+    auto it = entries.find(name);
+    return it == entries.end() ? nullptr : &it->second;
+  };
+  const std::string* entry = find(node.name);
+  if (entry == nullptr && node.output() != nullptr) entry = find(node.output()->name);
+  for (std::string_view rest = node.name; entry == nullptr && !rest.empty();) {
+    const size_t end = rest.find('+');
+    entry = find(rest.substr(0, end));
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+  }
+  return entry;
 }
 
 std::vector<std::string_view> pipeline_order() {

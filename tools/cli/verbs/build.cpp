@@ -12,6 +12,7 @@
 #include "compile/timing_file.h"
 #include "tools/cli/build_report.h"
 #include "tools/cli/console.h"
+#include "tools/cli/int8_flags.h"
 #include "tools/cli/precision_flags.h"
 #include "tools/cli/verb.h"
 
@@ -25,6 +26,7 @@ struct Arguments {
   double tolerance = std::nan("");  // none given
   bool verify_passes = false, verbose = false;
   PrecisionFlags precision;
+  Int8Flags int8;
   std::string budget = kUsualBudget, timing_cache;
 };
 
@@ -60,15 +62,12 @@ void declare(Command& command, Arguments& arguments) {
                  "evaluates the model after each pass that changes it, by (slow) reference code");
   command.toggle("-v,--verbose", arguments.verbose, "prints what each pass did and how long it took");
   arguments.precision.declare(command);
+  arguments.int8.declare(command);
   for (const char* flag : {"--bf16", "--fp8"}) {
-    command.refuse(flag, "FP16 (--fp16) is the one precision below the model's own that plans compute in");
+    command.refuse(flag,
+                   "FP16 (--fp16) and INT8 (--int8) are the precisions below the model's own that plans compute in");
   }
-  command.refuse("--strict",
-                 "--fp16 allows, it does not force: a step takes the kernel that is expected to be fastest");
   command.refuse("--fallback", "a plan holds its weights in one precision");
-  for (const char* flag : {"--int8", "--calib", "--calib-method", "--calib-cache"}) {
-    command.refuse(flag, "it does not quantize yet; a model that is quantized already (Q/DQ) builds without this flag");
-  }
   command.refuse("--sparsity", "it does not make use of sparse weights yet");
   command.option("--budget", "TIME", arguments.budget,
                  "measures rival kernels inside the model for at most so long (60s, 2m); default 10s; 0: the predicted "
@@ -134,10 +133,12 @@ Status work(const Arguments& arguments, const Command& command) {
       if (dumped) dumped = write_dump(arguments.dump, ++dumps, pass, graph);
     };
   }
+  HUSSAR_TRY(arguments.int8.apply(arguments.model, progress, options));
   CompileReport compile;
   SelfCheckReport checked;
   auto plan = HUSSAR_TRY(compile_checked(arguments.model, options, check, &compile, &checked));
   HUSSAR_TRY(std::move(dumped));
+  HUSSAR_TRY(arguments.int8.check_strict(compile));
   if (!range.optimum.empty()) {
     plan->meta["shapes_min"] = arguments.minimum;
     plan->meta["shapes_opt"] = arguments.optimum;
@@ -171,6 +172,7 @@ extern const Verb build_verb = {
     "hussar build model.onnx -o model.plan --shapes x:1x3x224x224 --threads 2 --verbose\n"
     "hussar build rec.onnx -o rec.plan --min-shapes x:1x3x48x32 --opt-shapes x:1x3x48x320 --max-shapes x:8x3x48x2048\n"
     "hussar build model.plan -o other.plan --target cpu:avx2\n"
+    "hussar build model.onnx -o model.plan --int8 --calib samples.npz --calib-cache calibration.json\n"
     "hussar build model.onnx -o model.plan --fp16 --precision head/MatMul=fp32\n"
     "hussar build model.onnx -o model.plan --disable-pass fold_constants --dump passes/ --json report.json",
     run};

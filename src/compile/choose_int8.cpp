@@ -1,0 +1,205 @@
+#include "compile/choose_int8.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/error.h"
+#include "compile/sample.h"
+#include "runtime/session.h"
+
+namespace hussar {
+namespace {
+
+constexpr int kRounds = 15;
+// INT8 must win by more than noise to be worth its error.
+constexpr double kWorthwhile = 0.97;
+
+double median(std::vector<double> samples) {
+  auto middle = samples.begin() + static_cast<std::ptrdiff_t>(samples.size() / 2);
+  std::nth_element(samples.begin(), middle, samples.end());
+  return *middle;
+}
+
+// A plan, its session, and what its steps and its runs took.
+struct Candidate {
+  std::shared_ptr<Plan> plan;
+  std::unique_ptr<Session> session;
+  std::vector<std::vector<double>> steps;
+  std::vector<double> runs;
+
+  static Result<Candidate> create(Plan plan) {
+    Candidate candidate;
+    candidate.plan = std::make_shared<Plan>(std::move(plan));
+    candidate.session = HUSSAR_TRY(Session::create(candidate.plan));
+    candidate.steps.resize(candidate.plan->graph.steps.size());
+    return candidate;
+  }
+  // The plan, when nothing is left to run.
+  Plan take() {
+    session.reset();
+    return std::move(*plan);
+  }
+  double step(size_t index) const { return steps[index].empty() ? 0 : median(steps[index]); }
+};
+
+Status run_once(Candidate& candidate, const std::vector<Tensor>& inputs) {
+  const PlanStep* first = candidate.plan->graph.steps.data();
+  double total = 0;
+  candidate.session->set_profiler([&](const StepTime& time) {
+    candidate.steps[static_cast<size_t>(time.step - first)].push_back(time.microseconds);
+    total += time.microseconds;
+  });
+  auto outputs = candidate.session->run_in_order(inputs);
+  candidate.session->set_profiler(nullptr);
+  if (!outputs) return tl::unexpected(outputs.error());
+  candidate.runs.push_back(total);
+  return {};
+}
+
+Status measure(std::vector<Candidate*> candidates, const std::vector<Tensor>& inputs) {
+  for (int round = -1; round < kRounds; ++round) {
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      Candidate& candidate = *candidates[(i + static_cast<size_t>(round + 1)) % candidates.size()];
+      HUSSAR_TRY(run_once(candidate, inputs));
+      if (round >= 0) continue;
+      // The first run touches memory.
+      candidate.runs.clear();
+      for (auto& samples : candidate.steps) samples.clear();
+    }
+  }
+  return {};
+}
+
+std::vector<std::string> parts_of(const std::string& name) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t end = std::min(name.find('+', begin), name.size());
+    parts.push_back(name.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+bool is_quantized(const PlanStep& step) { return step.op.starts_with("hussar.Quantized"); }
+
+// Steps of both plans that do the same work: connected by the ONNX nodes that they stand for.
+struct Work {
+  std::vector<size_t> float_steps, int8_steps;
+  bool has_int8 = false;
+};
+
+std::vector<Work> common_work(const PlanGraph& float_graph, const PlanGraph& int8_graph) {
+  std::vector<int> parents(float_graph.steps.size() + int8_graph.steps.size());
+  for (size_t i = 0; i < parents.size(); ++i) parents[i] = static_cast<int>(i);
+  auto root = [&](int node) {
+    while (parents[node] != node) node = parents[node] = parents[parents[node]];
+    return node;
+  };
+  std::map<std::string, int> owners;
+  auto connect = [&](const PlanGraph& graph, size_t first) {
+    for (size_t i = 0; i < graph.steps.size(); ++i) {
+      for (const std::string& part : parts_of(graph.steps[i].name)) {
+        auto [it, is_new] = owners.emplace(part, static_cast<int>(first + i));
+        if (!is_new) parents[root(static_cast<int>(first + i))] = root(it->second);
+      }
+    }
+  };
+  connect(float_graph, 0);
+  connect(int8_graph, float_graph.steps.size());
+  std::map<int, Work> work;
+  for (size_t i = 0; i < float_graph.steps.size(); ++i) work[root(static_cast<int>(i))].float_steps.push_back(i);
+  for (size_t i = 0; i < int8_graph.steps.size(); ++i) {
+    Work& entry = work[root(static_cast<int>(float_graph.steps.size() + i))];
+    entry.int8_steps.push_back(i);
+    entry.has_int8 = entry.has_int8 || is_quantized(int8_graph.steps[i]);
+  }
+  std::vector<Work> list;
+  for (auto& [key, entry] : work) {
+    if (entry.has_int8 && !entry.float_steps.empty()) list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+// The time of the conversion behind each value, for each of the products that read it.
+std::map<int32_t, double> conversion_shares(const Candidate& candidate) {
+  const PlanGraph& graph = candidate.plan->graph;
+  std::map<int32_t, double> shares;
+  for (size_t i = 0; i < graph.steps.size(); ++i) {
+    const PlanStep& step = graph.steps[i];
+    if (step.op != "QuantizeLinear") continue;
+    int readers = 0;
+    for (const PlanStep& reader : graph.steps)
+      readers += !reader.inputs.empty() && reader.inputs[0] == step.outputs[0] ? 1 : 0;
+    shares[step.outputs[0]] = candidate.step(i) / std::max(readers, 1);
+  }
+  return shares;
+}
+
+std::vector<Int8Choice> decide(const Candidate& in_float, const Candidate& in_int8) {
+  const auto conversions = conversion_shares(in_int8);
+  std::vector<Int8Choice> choices;
+  for (const Work& work : common_work(in_float.plan->graph, in_int8.plan->graph)) {
+    Int8Choice choice;
+    for (size_t i : work.float_steps) {
+      choice.name += (choice.name.empty() ? "" : "+") + in_float.plan->graph.steps[i].name;
+      choice.float_microseconds += in_float.step(i);
+    }
+    for (size_t i : work.int8_steps) {
+      const PlanStep& step = in_int8.plan->graph.steps[i];
+      choice.int8_microseconds += in_int8.step(i);
+      auto it = is_quantized(step) ? conversions.find(step.inputs[0]) : conversions.end();
+      if (it != conversions.end()) choice.int8_microseconds += it->second;
+    }
+    choice.int8 = choice.int8_microseconds < kWorthwhile * choice.float_microseconds;
+    choices.push_back(std::move(choice));
+  }
+  return choices;
+}
+
+Quantization with_choices(const Quantization& allowed, const std::vector<Int8Choice>& choices) {
+  Quantization chosen = allowed;
+  for (const Int8Choice& choice : choices) {
+    for (const std::string& part : parts_of(choice.name)) {
+      if (choice.int8) {
+        chosen.notes[part] = fmt::format("INT8: {:.0f} us with conversions, FP32 takes {:.0f} us",
+                                         choice.int8_microseconds, choice.float_microseconds);
+      } else {
+        chosen.float_nodes[part] = fmt::format("it would take {:.0f} us with conversions, FP32 takes {:.0f} us",
+                                               choice.int8_microseconds, choice.float_microseconds);
+      }
+    }
+  }
+  return chosen;
+}
+
+}  // namespace
+
+Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const Quantization>& allowed,
+                         const NamedShapes& shapes, Int8Report& report) {
+  Candidate in_float = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(nullptr))));
+  Candidate in_int8 = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(allowed))));
+  auto inputs = random_inputs(input_facts(in_float.plan->graph), shapes, 1);
+  // Nothing can be measured: what is allowed is expected to be faster.
+  report.chosen = allowed;
+  if (!inputs || !measure({&in_float, &in_int8}, *inputs)) return in_int8.take();
+  report.choices = decide(in_float, in_int8);
+  auto mixed_quantization = std::make_shared<const Quantization>(with_choices(*allowed, report.choices));
+  Candidate mixed = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(mixed_quantization))));
+  for (Candidate* candidate : {&in_float, &in_int8}) candidate->runs.clear();
+  HUSSAR_TRY(measure({&in_float, &in_int8, &mixed}, *inputs));
+  report.float_microseconds = median(in_float.runs);
+  report.all_int8_microseconds = median(in_int8.runs);
+  const double mixed_microseconds = median(mixed.runs);
+  Candidate* best = &mixed;
+  if (report.all_int8_microseconds < kWorthwhile * mixed_microseconds) best = &in_int8;
+  if (report.float_microseconds < median(best->runs)) best = &in_float;
+  for (Int8Choice& choice : report.choices) choice.int8 = best == &in_int8 || (best == &mixed && choice.int8);
+  report.chosen_microseconds = median(best->runs);
+  report.chosen = best == &mixed ? mixed_quantization : best == &in_int8 ? allowed : nullptr;
+  return best->take();
+}
+
+}  // namespace hussar

@@ -1,0 +1,24 @@
+// choose_int8: which products compute in INT8, by what they take in the model.
+//
+// The plan in FP32 and the plan with everything in INT8 that may be run in turn, round after round, and every step is
+// timed in both. A product stays in FP32 where it would take longer in INT8, the conversions of its input included;
+// products that FP32 computes in one step (inverted residuals) are decided together. The plan with these products in
+// FP32 then runs against the two others, and the fastest of the three wins: allowing INT8 never makes a model slower.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "compile/compile.h"
+
+namespace hussar {
+
+// Compiles the graph that import made with a Quantization; null: in FP32.
+using CompileWith = std::function<Result<Plan>(std::shared_ptr<const Quantization>)>;
+
+// `shapes` are those to measure at where the model leaves them open.
+Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const Quantization>& allowed,
+                         const NamedShapes& shapes, Int8Report& report);
+
+}  // namespace hussar

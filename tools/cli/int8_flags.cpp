@@ -1,0 +1,101 @@
+#include "tools/cli/int8_flags.h"
+
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "compile/calibrate.h"
+#include "onnx/import.h"
+#include "plan/plan.h"
+#include "quantize/calibration_file.h"
+#include "tools/cli/calibration/source.h"
+
+namespace hussar::cli {
+
+void Int8Flags::declare(Command& command) {
+  command.toggle(
+      "--int8", int8_,
+      "allows convolutions and products to compute in INT8 where that is measured to be faster; needs --calib "
+      "or --calib-cache");
+  command.option("--calib", "DATA", data_,
+                 "inputs to find the ranges of activations with: .npz, .npy or .raw files or folders, a folder of "
+                 "pictures, or cmd:COMMAND; see `hussar calibrate --help`");
+  command.option("--calib-cache", "FILE", cache_,
+                 "a calibration of this model (`hussar calibrate`); with --calib written when it is not there");
+  command.option("--calib-method", "METHOD", method_,
+                 "auto, entropy, minmax, mse, percentile, percentile99.9 or percentile99.999");
+  command.option("--calib-batch", "N", batch_, "samples per calibration run; default 1");
+  command.option("--preprocess", "WORDS", preprocess_, "how pictures become the input; see `hussar calibrate --help`");
+  command.toggle("--strict", strict_, "with --int8: fails when a product stays in FP32");
+}
+
+Status Int8Flags::check_usage() const {
+  if (!int8_) {
+    HUSSAR_CHECK(data_.empty() && cache_.empty() && preprocess_.empty(), ErrorCode::kUsage,
+                 "--calib, --calib-cache and --preprocess go with --int8");
+    HUSSAR_CHECK(!strict_, ErrorCode::kUsage, "--strict goes with --int8");
+    return {};
+  }
+  HUSSAR_CHECK(!data_.empty() || !cache_.empty(), ErrorCode::kUsage,
+               "--int8 needs the ranges of activations: --calib DATA, or --calib-cache FILE of `hussar calibrate`");
+  return {};
+}
+
+static bool exists(const std::string& path) {
+  struct stat info {};
+  return !path.empty() && ::stat(path.c_str(), &info) == 0;
+}
+
+Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOptions& options) const {
+  HUSSAR_TRY(check_usage());
+  if (!int8_) return {};
+  HUSSAR_CHECK(!is_plan_file(model), ErrorCode::kUsage,
+               "--int8 needs the ONNX model: the passes that quantize ran when '{}' was built", model);
+  auto method = method_from_name(method_);
+  HUSSAR_CHECK(method, ErrorCode::kUsage, "--calib-method: there is no method '{}'; there are {}", method_,
+               all_method_names());
+  Calibration calibration;
+  onnx::ImportedModel imported = HUSSAR_TRY(onnx::import_file(model));
+  if (exists(cache_)) {
+    calibration = HUSSAR_TRY(read_calibration(cache_));
+    HUSSAR_TRY(check_is_of_model(calibration, model_fingerprint(imported.graph), cache_));
+  } else {
+    HUSSAR_CHECK(!data_.empty(), ErrorCode::kUsage, "there is no calibration '{}': --calib DATA makes it", cache_);
+    if (!cache_.empty()) HUSSAR_TRY(check_can_write(cache_));
+    CalibrateOptions calibrating;
+    calibrating.shapes = options.shapes;
+    calibrating.threads = options.threads;
+    calibrating.method = *method;
+    calibrating.cut.samples_per_run = batch_;
+    calibrating.progress = [&](std::string_view stage) { progress.stage(stage); };
+    calibrating.stage_progress = [&](double fraction) { progress.update(fraction); };
+    SourceOptions source_options;
+    source_options.data = data_;
+    source_options.shapes = options.shapes;
+    if (!preprocess_.empty()) source_options.preprocess = HUSSAR_TRY(parse_preprocess(preprocess_));
+    auto source = HUSSAR_TRY(open_source(input_facts(imported.graph), source_options));
+    CalibrateReport report;
+    calibration = HUSSAR_TRY(calibrate(model, *source, calibrating, &report));
+    for (const std::string& warning : report.warnings) warn(warning);
+    if (!cache_.empty()) HUSSAR_TRY(write_calibration(calibration, cache_));
+  }
+  auto quantization = std::make_shared<Quantization>();
+  for (const auto& [name, params] : activation_params(calibration, *method)) quantization->activations[name] = params;
+  options.quantization = std::move(quantization);
+  return {};
+}
+
+Status Int8Flags::check_strict(const CompileReport& report) const {
+  if (!strict_) return {};
+  std::string names;
+  int count = 0;
+  for (const Int8Choice& choice : report.int8.choices) {
+    if (choice.int8) continue;
+    if (++count <= 10) names += (names.empty() ? "" : ", ") + choice.name;
+  }
+  HUSSAR_CHECK(count == 0, ErrorCode::kAccuracy,
+               "--strict: {} products are slower in INT8 and would stay in FP32: {}{}", count, names,
+               count > 10 ? ", ..." : "");
+  return {};
+}
+
+}  // namespace hussar::cli
