@@ -89,9 +89,9 @@ double search(const Cells& cells, DType dtype, RangeAt&& range_at) {
       best = factor;
     }
   };
-  for (int octave_part = 0; octave_part <= 160; ++octave_part) look_at(std::exp2(-octave_part / 16.0));
+  for (int eighth = 0; eighth <= 80; ++eighth) look_at(std::exp2(-eighth / 8.0));
   const double coarse = best;
-  for (int part = -15; part <= 15; ++part) look_at(std::min(1.0, coarse * std::exp2(part / 256.0)));
+  for (int part = -10; part <= 10; ++part) look_at(std::min(1.0, coarse * std::exp2(part / 80.0)));
   return best;
 }
 
@@ -111,7 +111,7 @@ Bounds least_squares(const Statistics& statistics, DType dtype) {
   Bounds best = all;
   double least = std::numeric_limits<double>::infinity();
   for (Bounds bounds : {all, cut(all, alike * magnitude)}) {
-    for (int round = 0; round < 3; ++round) {
+    for (int round = 0; round < 2; ++round) {
       const Bounds before = bounds;
       bounds.high = all.high * search(cells, dtype, [&](double it) { return Bounds{before.low, all.high * it}; });
       bounds.low = all.low * search(cells, dtype, [&](double it) { return Bounds{all.low * it, bounds.high}; });
