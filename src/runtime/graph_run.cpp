@@ -403,6 +403,11 @@ Result<std::span<const Tensor>> GraphRun::run(std::span<const Tensor> inputs, Th
       observer->time(graph_.steps[i], elapsed.count());
     }
     if (observer->tensor) observe(graph_.steps[i], *observer);
+    if (observer->operands) {
+      std::vector<Operand> outputs;
+      for (int32_t output : graph_.steps[i].outputs) outputs.push_back(operand(output));
+      observer->operands(graph_.steps[i], outputs, pool);
+    }
   }
   for (size_t i = 0; i < outputs_.size(); ++i) {
     int32_t value = graph_.outputs[i];

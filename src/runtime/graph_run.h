@@ -31,6 +31,7 @@ class GrowingBuffer {
 struct StepObserver {
   std::function<void(const PlanStep&, double microseconds)> time;
   std::function<void(const std::string&, const Tensor&)> tensor;
+  std::function<void(const PlanStep&, std::span<const Operand> outputs, ThreadPool::Lease& pool)> operands;
 };
 
 class GraphRun {

@@ -65,7 +65,7 @@ Result<std::span<const Tensor>> Session::run_in_order(std::span<const Tensor> in
   HUSSAR_TRY(check_sizes(state.bounds, state.plan->graph, inputs));
   return catching("run with inputs of these shapes", [&] {
     ThreadPool::Lease pool(ThreadPool::shared(), state.threads, state.forks);
-    bool observed = state.observer.time || state.observer.tensor;
+    bool observed = state.observer.time || state.observer.tensor || state.observer.operands;
     auto outputs = state.run->run(inputs, pool, observed ? &state.observer : nullptr);
     state.forks = pool.has_forked();
     return outputs;
@@ -128,5 +128,7 @@ void Session::set_profiler(std::function<void(const StepTime&)> profiler) {
 void Session::set_observer(std::function<void(const std::string&, const Tensor&)> observer) {
   state_->observer.tensor = std::move(observer);
 }
+
+void Session::set_operand_observer(OperandObserver observer) { state_->observer.operands = std::move(observer); }
 
 }  // namespace hussar

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "hussar/status.h"
+#include "plan/kernel.h"
 #include "plan/plan.h"
 
 namespace hussar {
@@ -53,6 +54,11 @@ class Session {
   void set_profiler(std::function<void(const StepTime&)> profiler);
   // Called with every tensor a step has produced, as dense plain tensors; for comparing layer by layer.
   void set_observer(std::function<void(const std::string& name, const Tensor&)> observer);
+  // Called after each step of the main graph with where its results are, in the order of PlanStep::outputs: nothing is
+  // copied, and the memory is used again by later steps. It may run regions of its own on the pool.
+  using OperandObserver =
+      std::function<void(const PlanStep&, std::span<const Operand> outputs, ThreadPool::Lease& pool)>;
+  void set_operand_observer(OperandObserver observer);
   const Plan& plan() const;
   int threads() const;
 

@@ -1,0 +1,56 @@
+// CalibrationRun: a session whose activations are counted.
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "compile/calibration_data.h"
+#include "quantize/calibration.h"
+#include "runtime/session.h"
+
+namespace hussar {
+
+class CalibrationRun {
+ public:
+  static Result<std::unique_ptr<CalibrationRun>> create(std::shared_ptr<const Plan> plan);
+
+  // Runs the model and counts. Fails when an activation is not finite. `where` is for messages.
+  Status run(const DataRun& data, const std::string& where);
+  // All that was counted, by value name.
+  std::map<std::string, Statistics> statistics() const;
+  const std::vector<InputFacts>& inputs() const { return inputs_; }
+  size_t observed() const { return observed_.size(); }
+
+  // Whether all runs gave nearly the same outputs although their inputs differed; the name of such an output, else "".
+  std::string constant_output() const;
+
+ private:
+  // One value that is counted. Shares of it are counted by several threads.
+  struct Observed {
+    std::vector<Statistics> shares;
+    std::string step;                // that makes it
+    std::vector<std::string> names;  // of the value, and of copies of it in other layouts
+    uint64_t not_finite() const;
+  };
+  // Of an output over all runs.
+  struct Seen {
+    std::vector<float> first;
+    bool varies = false;
+  };
+
+  void find_values();
+  void count(const Operand& operand, Observed& observed, ThreadPool::Lease& pool);
+  void compare_outputs(std::span<const Tensor> outputs);
+
+  std::shared_ptr<const Plan> plan_;
+  std::unique_ptr<Session> session_;
+  std::vector<InputFacts> inputs_;
+  std::map<int32_t, Observed> observed_;  // by index into PlanGraph::values
+  std::vector<Seen> outputs_;
+  uint64_t first_hash_ = 0;
+  bool inputs_vary_ = false;
+  int64_t runs_ = 0;
+};
+
+}  // namespace hussar
