@@ -1,4 +1,5 @@
 // consumer_cpp MODEL.onnx PLAN: compiles, saves, loads, runs twice, and provokes errors through the C++ interface.
+#include <hussar/calibrate.h>
 #include <hussar/compile.h>
 #include <hussar/plan.h>
 #include <hussar/session.h>
@@ -39,6 +40,52 @@ static void check_run(hussar::Session& session, int64_t batch) {
   }
 }
 
+// Hands out `count` batches of four samples, and keeps the cache.
+class Numbers : public hussar::Calibrator {
+ public:
+  explicit Numbers(int count) : rest_(count) {}
+  hussar::Result<bool> next_batch(std::vector<hussar::NamedTensor>& inputs) override {
+    if (rest_-- <= 0) return false;
+    hussar::Tensor x(hussar::DType::kFloat32, {4, 4});
+    for (int64_t i = 0; i < x.elements(); ++i) x.data<float>()[i] = static_cast<float>(i % (rest_ + 2));
+    inputs = {{"x", x}};
+    ++handed_out;
+    return true;
+  }
+  hussar::Result<std::string> read_cache() override { return cache; }
+  hussar::Status write_cache(std::string_view text) override {
+    cache = text;
+    return {};
+  }
+  std::string cache;
+  int handed_out = 0;
+
+ private:
+  int rest_;
+};
+
+static void check_calibration(const char* model) {
+  Numbers numbers(3), few(1), again(3);
+  int warnings = 0;
+  hussar::CalibrateOptions options;
+  options.warning = [&](std::string_view) { ++warnings; };
+  auto cache = hussar::calibrate(model, numbers, options);
+  expect(cache.has_value() && *cache == numbers.cache && cache->find("\"x\"") != std::string::npos, "calibrate");
+  if (!cache) std::printf("%s\n", cache.error().message.c_str());
+  expect(warnings > 0, "a warning that 12 samples are few");
+  again.cache = numbers.cache;
+  auto same = hussar::calibrate(model, again);
+  expect(same.has_value() && *same == numbers.cache && again.handed_out == 0, "a cache saves the run");
+  auto refused = hussar::calibrate(model, few);
+  expect(!refused && refused.error().message.find("4 samples are too few") != std::string::npos, "too few samples");
+  few.cache = numbers.cache;
+  few.cache.replace(few.cache.find("model_hash") + 14, 4, "beef");
+  refused = hussar::calibrate(model, few);
+  expect(!refused && refused.error().message.find("another model") != std::string::npos, "a stale cache");
+  options.method = "magic";
+  expect(!hussar::calibrate(model, numbers, options), "an unknown method");
+}
+
 int main(int count, char** words) {
   if (count != 3) return 2;
   hussar::CompileOptions options;
@@ -63,6 +110,7 @@ int main(int count, char** words) {
   if (!session) return 1;
   check_run(*session, 1);
   check_run(*session, 5);
+  check_calibration(words[1]);
 
   hussar::Tensor wrong(hussar::DType::kFloat32, {1, 5});
   auto refused = session->run({{"x", wrong}});
