@@ -20,7 +20,7 @@ from program import ACCURACY, FAILED, USAGE, Program, write_npy
 def arguments_of(hussar: Program) -> dict[str, list[str]]:
     """A call of every verb that succeeds: the first example of its help."""
     hussar("build", hussar.model("model", tiny_onnx.chain()), "-o", "model.plan")
-    write_npy(hussar.folder / "x.npy", [1, 4], [1, 2, 3, 4])
+    write_npy(hussar.folder / "x.npy", [8, 4], [1, 2, 3, 4] * 8)
     calls = {}
     for verb in hussar.verbs():
         example = hussar(verb, "--help").out.split("Examples:\n")[1].splitlines()[0]

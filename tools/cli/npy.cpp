@@ -89,39 +89,62 @@ DType stored_dtype(DType dtype) {
 
 }  // namespace
 
-Result<Tensor> read_npy(std::span<const std::byte> bytes, const std::string& name) {
-  bool is_npy = bytes.size() >= 12 && std::memcmp(bytes.data(), kNpyMagic, sizeof(kNpyMagic)) == 0;
+Result<size_t> npy_header_bytes(std::span<const std::byte> bytes, const std::string& name) {
+  bool is_npy = bytes.size() >= kNpyPrefix && std::memcmp(bytes.data(), kNpyMagic, sizeof(kNpyMagic)) == 0;
   HUSSAR_CHECK(is_npy, ErrorCode::kUsage, "'{}' is not an .npy file", name);
   bool is_first_version = bytes[6] == std::byte{1};
-  size_t begin = is_first_version ? 10 : 12;
   size_t length = is_first_version ? read_number<uint16_t>(bytes, 8) : read_number<uint32_t>(bytes, 8);
-  HUSSAR_CHECK(length <= bytes.size() - begin, ErrorCode::kUsage, "'{}' is cut off", name);
-  std::string_view header(reinterpret_cast<const char*>(bytes.data()) + begin, length);
+  // NumPy itself refuses headers of more than 10,000 bytes.
+  HUSSAR_CHECK(length >= 2 && length <= 1'000'000, ErrorCode::kUsage, "'{}' has a malformed header", name);
+  return (is_first_version ? 10 : 12) + length;
+}
+
+Result<NpyHeader> parse_npy_header(std::span<const std::byte> bytes, const std::string& name) {
+  size_t end = HUSSAR_TRY(npy_header_bytes(bytes, name)), begin = bytes[6] == std::byte{1} ? 10 : 12;
+  HUSSAR_CHECK(end <= bytes.size(), ErrorCode::kUsage, "'{}' is cut off", name);
+  std::string_view header(reinterpret_cast<const char*>(bytes.data()) + begin, end - begin);
   std::string_view descr = header_field(header, "descr");
-  DType dtype = DType::kUndefined;
+  NpyHeader facts;
   for (const Spelling& spelling : kSpellings) {
     // Single bytes have no order; some writers say "<u1".
     bool same = descr.size() >= 4 && (descr.substr(1, 3) == spelling.descr ||
                                       (descr.substr(2, 2) == spelling.descr + 1 && dtype_size(spelling.dtype) == 1));
-    if (same) dtype = spelling.dtype;
+    if (same) facts.dtype = spelling.dtype;
   }
-  HUSSAR_CHECK(dtype != DType::kUndefined, ErrorCode::kUsage, "'{}' has dtype {}; little-endian numbers are needed",
-               name, descr.substr(0, 12));
+  HUSSAR_CHECK(facts.dtype != DType::kUndefined, ErrorCode::kUsage,
+               "'{}' has dtype {}; little-endian numbers are needed", name, descr.substr(0, 12));
   auto shape = parse_shape(header_field(header, "shape"));
   HUSSAR_CHECK(shape.has_value(), ErrorCode::kUsage, "'{}' has a malformed shape", name);
-  auto content = bytes.subspan(begin + length);
-  size_t wanted = static_cast<size_t>(shape->elements()) * dtype_size(dtype);
+  facts.shape = *shape;
+  facts.is_fortran = header_field(header, "fortran_order").substr(0, 4) == "True" && shape->rank() > 1;
+  return facts;
+}
+
+// owner: what keeps the bytes alive, for a tensor that views them; null: it gets a copy.
+static Result<Tensor> read_npy(std::span<const std::byte> bytes, const std::string& name,
+                               std::shared_ptr<const void> owner) {
+  NpyHeader header = HUSSAR_TRY(parse_npy_header(bytes, name));
+  auto content = bytes.subspan(HUSSAR_TRY(npy_header_bytes(bytes, name)));
+  size_t wanted = static_cast<size_t>(header.shape.elements()) * dtype_size(header.dtype);
   HUSSAR_CHECK(content.size() >= wanted, ErrorCode::kUsage, "'{}' is cut off: {} bytes of data instead of {}", name,
                content.size(), wanted);
-  Tensor tensor(dtype, *shape);
-  if (wanted > 0) std::memcpy(tensor.raw(), content.data(), wanted);
-  bool is_fortran = header_field(header, "fortran_order").substr(0, 4) == "True";
-  return is_fortran && shape->rank() > 1 ? from_fortran_order(tensor) : tensor;
+  Tensor view = Tensor::view(header.dtype, header.shape, const_cast<std::byte*>(content.data()), owner);
+  if (header.is_fortran) return from_fortran_order(view);
+  return owner != nullptr ? view : view.clone();
+}
+
+Result<Tensor> read_npy(std::span<const std::byte> bytes, const std::string& name) {
+  return read_npy(bytes, name, nullptr);
 }
 
 Result<Tensor> read_npy_file(const std::string& path) {
   auto file = HUSSAR_TRY(MappedFile::open(path));
   return read_npy(file->bytes(), path);
+}
+
+Result<Tensor> view_npy_file(const std::string& path) {
+  auto file = HUSSAR_TRY(MappedFile::open(path));
+  return read_npy(file->bytes(), path, file);
 }
 
 std::vector<std::byte> encode_npy(const Tensor& tensor) {
@@ -145,7 +168,7 @@ std::vector<std::byte> encode_npy(const Tensor& tensor) {
   return bytes;
 }
 
-Result<std::map<std::string, Tensor>> read_npz_file(const std::string& path) {
+static Result<std::map<std::string, Tensor>> read_npz(const std::string& path, bool copies) {
   auto file = HUSSAR_TRY(MappedFile::open(path));
   auto bytes = file->bytes();
   // The end record is the last 22 bytes of an archive without a comment.
@@ -167,10 +190,13 @@ Result<std::map<std::string, Tensor>> read_npz_file(const std::string& path) {
     if (name.size() > 4 && name.substr(name.size() - 4) == ".npy") name.resize(name.size() - 4);
     size_t begin = local + 30 + read_number<uint16_t>(bytes, local + 26) + read_number<uint16_t>(bytes, local + 28);
     HUSSAR_CHECK(begin <= bytes.size(), ErrorCode::kUsage, "'{}' has a damaged directory", path);
-    tensors[name] = HUSSAR_TRY(read_npy(bytes.subspan(begin), path + ":" + name));
+    tensors[name] = HUSSAR_TRY(read_npy(bytes.subspan(begin), path + ":" + name, copies ? nullptr : file));
     at += 46 + name_size + extra + comment;
   }
   return tensors;
 }
+
+Result<std::map<std::string, Tensor>> read_npz_file(const std::string& path) { return read_npz(path, true); }
+Result<std::map<std::string, Tensor>> view_npz_file(const std::string& path) { return read_npz(path, false); }
 
 }  // namespace hussar::cli

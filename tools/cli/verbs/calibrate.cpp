@@ -1,0 +1,192 @@
+// hussar calibrate: a model and data become a calibration cache, from which INT8 ranges follow.
+#include "compile/calibrate.h"
+
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "onnx/import.h"
+#include "quantize/calibration_file.h"
+#include "quantize/trt_cache.h"
+#include "tools/cli/calibration/source.h"
+#include "tools/cli/console.h"
+#include "tools/cli/verb.h"
+
+namespace hussar::cli {
+namespace {
+
+struct Arguments {
+  std::string model, data, output, method = "auto", trt_cache, from_trt_cache, shapes, preprocess;
+  int batch = 1, fewest = static_cast<int>(kFewestSamples), threads = 0;
+};
+
+void declare(Command& command, Arguments& arguments) {
+  command.positional("MODEL", arguments.model, "an .onnx file");
+  command.option(
+      "--calib", "DATA", arguments.data,
+      "an .npz, .npy or .raw file or a folder of them (first dimension: samples; for several inputs one "
+      "folder per input), a folder of pictures, or cmd:COMMAND, which writes .npy records one after another; "
+      "a complete calibration file is decided anew, without data");
+  command.option("-o,--output", "FILE", arguments.output,
+                 "where the calibration goes (JSON); one that was cut off is gone on with", true);
+  command.option("--calib-method", "METHOD", arguments.method,
+                 "auto, entropy (as IInt8EntropyCalibrator2), minmax, mse, percentile (99.99 %), percentile99.9 or "
+                 "percentile99.999; default auto, which is mse for every tensor");
+  std::vector<std::string> methods;
+  for (Method method : {Method::kAuto, Method::kEntropy, Method::kMinMax, Method::kMse, Method::kPercentile999,
+                        Method::kPercentile9999, Method::kPercentile99999}) {
+    methods.emplace_back(method_name(method));
+  }
+  command.suggest("--calib-method", methods);
+  command.option("--preprocess", "WORDS", arguments.preprocess,
+                 "how pictures become the input: 'resize=256 crop=224 scale=1/255 mean=0.485,0.456,0.406 "
+                 "std=0.229,0.224,0.225 layout=nchw color=rgb' (or nhwc, bgr, gray)");
+  command.option("--calib-batch", "N", arguments.batch,
+                 "samples per run, where the model leaves its first dimension open; 0: all of a file; default 1");
+  command.option("--min-samples", "N", arguments.fewest, "fewer samples are refused; default 8");
+  command.option("--shapes", "SHAPES", arguments.shapes, "fixes input shapes: x:1x3x224x224");
+  command.option("--threads", "N", arguments.threads, "default: one per core that this process may use");
+  command.option("--trt-cache", "FILE", arguments.trt_cache, "also writes the ranges as a TensorRT calibration cache");
+  command.option("--from-trt-cache", "FILE", arguments.from_trt_cache,
+                 "takes the ranges of a TensorRT calibration cache instead of data");
+}
+
+bool is_regular(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
+}
+
+bool is_json(const std::string& path) { return path.size() > 5 && path.substr(path.size() - 5) == ".json"; }
+
+// What lies at the output: nothing, a calibration to go on with, or one to replace. Anything else is not touched.
+Result<std::optional<Calibration>> unfinished(const std::string& path) {
+  if (!is_regular(path)) return std::optional<Calibration>();
+  auto calibration = read_calibration(path);
+  HUSSAR_CHECK(calibration, ErrorCode::kUsage, "there is a file '{}' that will not be replaced: {}", path,
+               calibration.error().message);
+  if (calibration->is_complete) return std::optional<Calibration>();
+  return std::optional<Calibration>(std::move(*calibration));
+}
+
+Result<Calibration> from_data(const Arguments& arguments, const Graph& graph, Method method, CalibrateReport& report) {
+  Progress progress("calibrate");
+  CalibrateOptions options;
+  options.shapes = HUSSAR_TRY(parse_shapes(arguments.shapes));
+  options.threads = arguments.threads;
+  options.method = method;
+  options.cut.samples_per_run = arguments.batch;
+  options.fewest_samples = arguments.fewest;
+  options.resume = HUSSAR_TRY(unfinished(arguments.output));
+  options.save = [&](const Calibration& calibration) { return write_calibration(calibration, arguments.output); };
+  options.progress = [&](std::string_view stage) { progress.stage(stage); };
+  options.stage_progress = [&](double fraction) { progress.update(fraction); };
+  SourceOptions source_options;
+  source_options.data = arguments.data;
+  source_options.shapes = options.shapes;
+  if (!arguments.preprocess.empty()) source_options.preprocess = HUSSAR_TRY(parse_preprocess(arguments.preprocess));
+  auto source = HUSSAR_TRY(open_source(input_facts(graph), source_options));
+  if (options.resume) note(fmt::format("going on after {} samples", options.resume->samples));
+  auto calibration = calibrate(arguments.model, *source, options, &report);
+  progress.finish();
+  return calibration;
+}
+
+// Data, another calibration of the same model, or a TensorRT cache.
+Result<Calibration> make(const Arguments& arguments, Method method, CalibrateReport& report) {
+  onnx::ImportedModel model = HUSSAR_TRY(onnx::import_file(arguments.model));
+  HUSSAR_CHECK(arguments.data.empty() != arguments.from_trt_cache.empty(), ErrorCode::kUsage,
+               "--calib DATA is needed, or --from-trt-cache FILE instead");
+  if (!arguments.from_trt_cache.empty()) {
+    Calibration calibration = HUSSAR_TRY(read_trt_cache(arguments.from_trt_cache));
+    size_t known = 0;
+    for (const auto& value : model.graph.values()) known += calibration.tensors.count(value->name);
+    HUSSAR_CHECK(known > 0, ErrorCode::kUsage, "none of the {} names in '{}' is a tensor of '{}'",
+                 calibration.tensors.size(), arguments.from_trt_cache, arguments.model);
+    if (known < calibration.tensors.size()) {
+      warn(fmt::format("{} of the {} names in '{}' are no tensors of the model", calibration.tensors.size() - known,
+                       calibration.tensors.size(), arguments.from_trt_cache));
+    }
+    return calibration;
+  }
+  if (is_json(arguments.data) && is_regular(arguments.data)) {
+    Calibration calibration = HUSSAR_TRY(read_calibration(arguments.data));
+    HUSSAR_TRY(check_is_of_model(calibration, model_fingerprint(model.graph), arguments.data));
+    decide(calibration, method);
+    return calibration;
+  }
+  return from_data(arguments, model.graph, method, report);
+}
+
+Json to_json(const Arguments& arguments, const Calibration& calibration, const CalibrateReport& report) {
+  Json tensors = Json::array(), warnings = Json::array(), json = Json::object();
+  for (const auto& [name, tensor] : calibration.tensors) {
+    QuantParams params = params_of(tensor.range, DType::kUInt8);
+    Json entry = Json::object();
+    entry.set("name", name).set("min", tensor.statistics.min()).set("max", tensor.statistics.max());
+    entry.set("low", tensor.range.low).set("high", tensor.range.high);
+    entry.set("method", method_name(tensor.range.method)).set("note", tensor.range.note);
+    entry.set("scale", params.scale).set("zero_point", params.zero_point);
+    entry.set("sqnr_db", sqnr_db(tensor.statistics, params));
+    tensors.push(std::move(entry));
+  }
+  for (const std::string& warning : report.warnings) warnings.push(warning);
+  json.set("model", arguments.model).set("output", arguments.output).set("method", method_name(calibration.method));
+  json.set("samples", calibration.samples).set("resumed_samples", report.resumed_samples);
+  json.set("model_hash", calibration.model_hash).set("data_hash", calibration.data_hash);
+  json.set("seconds", report.seconds).set("warnings", std::move(warnings)).set("tensors", std::move(tensors));
+  return json;
+}
+
+std::string summary(const Arguments& arguments, const Calibration& calibration, const CalibrateReport& report) {
+  Table table({"tensor", ">min", ">max", ">low", ">high", "method", ">SQNR dB", "note"});
+  for (const auto& [name, tensor] : calibration.tensors) {
+    const Statistics& statistics = tensor.statistics;
+    bool is_counted = statistics.elements() > 0;
+    double sqnr = sqnr_db(statistics, params_of(tensor.range, DType::kUInt8));
+    table.add({name, is_counted ? fmt::format("{:.4g}", statistics.min()) : "",
+               is_counted ? fmt::format("{:.4g}", statistics.max()) : "", fmt::format("{:.4g}", tensor.range.low),
+               fmt::format("{:.4g}", tensor.range.high), std::string(method_name(tensor.range.method)),
+               is_counted ? fmt::format("{:.1f}", sqnr) : "", tensor.range.note});
+  }
+  return table.to_string() + fmt::format("{}: {} tensors, {} samples, method {}, {:.2f} s\n", arguments.output,
+                                         calibration.tensors.size(), calibration.samples,
+                                         method_name(calibration.method), report.seconds);
+}
+
+Status work(const Arguments& arguments, const Command& command) {
+  auto method = method_from_name(arguments.method);
+  HUSSAR_CHECK(method, ErrorCode::kUsage, "--calib-method: there is no method '{}'; there are {}", arguments.method,
+               all_method_names());
+  HUSSAR_CHECK(arguments.batch >= 0 && arguments.fewest >= 1, ErrorCode::kUsage,
+               "--calib-batch takes 0 or more, --min-samples 1 or more");
+  HUSSAR_TRY(check_can_write(arguments.output));
+  if (!arguments.trt_cache.empty()) HUSSAR_TRY(check_can_write(arguments.trt_cache));
+  CalibrateReport report;
+  Calibration calibration = HUSSAR_TRY(make(arguments, *method, report));
+  HUSSAR_TRY(write_calibration(calibration, arguments.output));
+  if (!arguments.trt_cache.empty()) HUSSAR_TRY(write_trt_cache(calibration, *method, arguments.trt_cache));
+  for (const std::string& warning : report.warnings) warn(warning);
+  if (command.prints_text()) print_out(summary(arguments, calibration, report));
+  return command.report(to_json(arguments, calibration, report));
+}
+
+Status run(Command& command) {
+  Arguments arguments;
+  declare(command, arguments);
+  if (!HUSSAR_TRY(command.parse())) return {};
+  return work(arguments, command);
+}
+
+}  // namespace
+
+extern const Verb calibrate_verb = {
+    "calibrate", "runs a model on data and finds the ranges of its activations, for INT8",
+    "hussar calibrate model.onnx --calib x.npy -o calibration.json\n"
+    "hussar calibrate model.onnx --calib pictures/ --preprocess 'resize=256 crop=224 mean=0.485,0.456,0.406 "
+    "std=0.229,0.224,0.225' -o calibration.json\n"
+    "hussar calibrate model.onnx --calib 'cmd:python3 batches.py' -o calibration.json --trt-cache calibration.cache\n"
+    "hussar calibrate model.onnx --calib calibration.json --calib-method entropy -o entropy.json\n"
+    "hussar calibrate model.onnx --from-trt-cache calibration.cache -o calibration.json",
+    run};
+
+}  // namespace hussar::cli
