@@ -29,7 +29,7 @@ class Calibrating {
   Result<Calibration> finish();
 
  private:
-  Status take(const DataRun& run, const std::string& where);
+  Status take(const DataRun& run);
   Calibration snapshot(bool is_complete) const;
   Status save_now_and_then();
   void warn_about_data(const Calibration& calibration);
@@ -71,7 +71,7 @@ Status Calibrating::open(const std::string& model_path) {
   return {};
 }
 
-Status Calibrating::take(const DataRun& run, const std::string& where) {
+Status Calibrating::take(const DataRun& run) {
   hash_ += run.hash;
   samples_ += run.samples;
   if (samples_ <= to_skip_) {
@@ -82,7 +82,7 @@ Status Calibrating::take(const DataRun& run, const std::string& where) {
   }
   HUSSAR_CHECK(samples_ - run.samples >= to_skip_, ErrorCode::kUsage,
                "the calibration that was cut off had run other batches; delete it to begin anew");
-  Status status = run_->run(run, where);
+  Status status = run_->run(run);
   if (status) return save_now_and_then();
   is_broken_ = true;
   return status;
@@ -97,11 +97,19 @@ Error Calibrating::keep(Error error) {
 Status Calibrating::run() {
   if (options_.progress) options_.progress("run");
   DataBatch batch;
+  double begin = 0;
   for (int64_t number = 0; HUSSAR_TRY(data_.next(batch)); ++number) {
     if (batch.where.empty()) batch.where = fmt::format("batch {}", number);
-    auto runs = HUSSAR_TRY(cut_batch(run_->inputs(), batch, options_.cut, report_.left_out_samples));
-    for (const DataRun& run : runs) HUSSAR_TRY(take(run, run.where));
-    if (options_.stage_progress && data_.fraction() >= 0) options_.stage_progress(data_.fraction());
+    const double end = data_.fraction();
+    BatchCutter cutter = HUSSAR_TRY(BatchCutter::create(run_->inputs(), batch, options_.cut));
+    while (auto run = HUSSAR_TRY(cutter.next())) {
+      HUSSAR_TRY(take(*run));
+      if (options_.stage_progress && end >= 0) {
+        options_.stage_progress(begin + (end - begin) * cutter.fraction());
+      }
+    }
+    report_.left_out_samples += cutter.left_out();
+    begin = end;
     batch = {};
   }
   return {};

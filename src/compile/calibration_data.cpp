@@ -2,6 +2,7 @@
 #include "compile/calibration_data.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -52,42 +53,6 @@ Result<std::vector<Tensor>> match(const std::vector<InputFacts>& inputs, const D
   return matched;
 }
 
-struct Cut {
-  int64_t rows = 0;     // samples of the batch; 0: the batch is one sample as it is
-  int64_t per_run = 1;  // how many of them a run takes
-};
-
-// Cutting needs that all inputs have as many rows, and that the model agrees on how many a run may have.
-Result<Cut> plan_cut(const std::vector<InputFacts>& inputs, const std::vector<Tensor>& tensors, const DataBatch& batch,
-                     const CutOptions& options) {
-  Cut cut;
-  int64_t fixed = 0;
-  bool alike = true;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    alike = alike && inputs[i].dims && tensors[i].shape().rank() > 0;
-    if (!alike) break;
-    const Dim& first = (*inputs[i].dims)[0];
-    int64_t rows = tensors[i].shape()[0], wanted = first.is_constant() ? first.value() : 0;
-    alike = (i == 0 || (rows == cut.rows && wanted == fixed));
-    cut.rows = rows;
-    fixed = wanted;
-  }
-  for (size_t i = 0; i < inputs.size() && !alike; ++i) {
-    const bool has_first = inputs[i].dims && !inputs[i].dims->empty() && (*inputs[i].dims)[0].is_constant();
-    HUSSAR_CHECK(!has_first || (*inputs[i].dims)[0].value() == tensors[i].shape()[0], ErrorCode::kUsage,
-                 "{}: '{}' has shape {}; the model takes {}", batch.where, inputs[i].name,
-                 tensors[i].shape().to_string(), describe(inputs));
-  }
-  if (!alike) return Cut{0, 1};
-  HUSSAR_CHECK(cut.rows > 0, ErrorCode::kUsage, "{}: there are no samples in it (the first dimension is 0)",
-               batch.where);
-  cut.per_run = fixed > 0 ? fixed : options.samples_per_run > 0 ? options.samples_per_run : cut.rows;
-  HUSSAR_CHECK(fixed == 0 || cut.rows >= fixed, ErrorCode::kUsage,
-               "{}: {} samples where the model takes {} at a time ({})", batch.where, cut.rows, fixed,
-               describe(inputs));
-  return cut;
-}
-
 // Aligned memory of its own: kernels count on it, and files keep tensors anywhere.
 Tensor rows_of(const Tensor& tensor, int64_t first, int64_t count) {
   Shape shape = tensor.shape();
@@ -127,37 +92,77 @@ uint64_t hash_of(const std::vector<Tensor>& inputs, int64_t samples) {
   return sum;
 }
 
+// Drops whole pages of a file mapping; they come back from the file if they are read again.
+void drop_pages(const std::byte* begin, size_t bytes) {
+  constexpr uintptr_t kPage = 4096;
+  uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + kPage - 1) / kPage * kPage;
+  uintptr_t last = (reinterpret_cast<uintptr_t>(begin) + bytes) / kPage * kPage;
+  if (last > first) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 }  // namespace
 
-Result<std::vector<DataRun>> cut_batch(const std::vector<InputFacts>& inputs, const DataBatch& batch,
-                                       const CutOptions& options, int64_t& left_out) {
-  std::vector<Tensor> tensors = HUSSAR_TRY(match(inputs, batch));
-  const Cut cut = HUSSAR_TRY(plan_cut(inputs, tensors, batch, options));
-  std::vector<DataRun> runs;
-  auto add = [&](std::vector<Tensor> run_inputs, int64_t samples, const std::string& where) -> Status {
-    for (size_t i = 0; i < inputs.size(); ++i) HUSSAR_TRY(check_finite(inputs[i], run_inputs[i], where));
-    uint64_t hash = hash_of(run_inputs, samples);
-    runs.push_back({std::move(run_inputs), samples, where, hash});
-    return {};
-  };
-  if (cut.rows == 0) {
-    for (Tensor& tensor : tensors) tensor = tensor.clone();
-    HUSSAR_TRY(add(std::move(tensors), 1, batch.where));
-    return runs;
+Result<BatchCutter> BatchCutter::create(const std::vector<InputFacts>& inputs, const DataBatch& batch,
+                                        const CutOptions& options) {
+  BatchCutter cutter(inputs, batch);
+  cutter.tensors_ = HUSSAR_TRY(match(inputs, batch));
+  HUSSAR_TRY(cutter.plan(options));
+  return cutter;
+}
+
+// Cutting needs that all inputs have as many rows, and that the model agrees on how many a run may have.
+Status BatchCutter::plan(const CutOptions& options) {
+  const std::vector<InputFacts>& inputs = *inputs_;
+  const std::string& where = batch_->where;
+  int64_t rows = 0, fixed = 0;
+  is_cut_ = true;
+  for (size_t i = 0; i < inputs.size() && is_cut_; ++i) {
+    is_cut_ = inputs[i].dims && tensors_[i].shape().rank() > 0;
+    if (!is_cut_) break;
+    const Dim& first = (*inputs[i].dims)[0];
+    int64_t here = tensors_[i].shape()[0], wanted = first.is_constant() ? first.value() : 0;
+    is_cut_ = i == 0 || (here == rows && wanted == fixed);
+    rows = here;
+    fixed = wanted;
   }
-  bool is_fixed = (*inputs[0].dims)[0].is_constant();
-  for (int64_t first = 0; first < cut.rows; first += cut.per_run) {
-    int64_t count = std::min(cut.per_run, cut.rows - first);
-    if (is_fixed && count < cut.per_run) {
-      left_out += count;
-      break;
+  if (!is_cut_) {
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      bool is_fixed = inputs[i].dims && !inputs[i].dims->empty() && (*inputs[i].dims)[0].is_constant();
+      HUSSAR_CHECK(!is_fixed || (*inputs[i].dims)[0].value() == tensors_[i].shape()[0], ErrorCode::kUsage,
+                   "{}: '{}' has shape {}; the model takes {}", where, inputs[i].name, tensors_[i].shape().to_string(),
+                   describe(inputs));
     }
-    std::vector<Tensor> rows;
-    for (const Tensor& tensor : tensors) rows.push_back(rows_of(tensor, first, count));
-    HUSSAR_TRY(
-        add(std::move(rows), count, cut.rows == 1 ? batch.where : fmt::format("{}, sample {}", batch.where, first)));
+    return {};
   }
-  return runs;
+  HUSSAR_CHECK(rows > 0, ErrorCode::kUsage, "{}: there are no samples in it (the first dimension is 0)", where);
+  HUSSAR_CHECK(rows >= fixed, ErrorCode::kUsage, "{}: {} samples where the model takes {} at a time ({})", where, rows,
+               fixed, describe(inputs));
+  per_run_ = fixed > 0 ? fixed : options.samples_per_run > 0 ? options.samples_per_run : rows;
+  left_out_ = fixed > 0 ? rows % fixed : 0;
+  rows_ = rows - left_out_;
+  return {};
+}
+
+Result<std::optional<DataRun>> BatchCutter::next() {
+  if (next_ == rows_) return std::optional<DataRun>();
+  DataRun run;
+  run.where = batch_->where;
+  if (is_cut_) {
+    run.samples = std::min(per_run_, rows_ - next_);
+    if (rows_ > 1) run.where += fmt::format(", sample {}", next_);
+    for (const Tensor& tensor : tensors_) {
+      run.inputs.push_back(rows_of(tensor, next_, run.samples));
+      const size_t bytes = run.inputs.back().bytes();
+      if (batch_->is_mapped)
+        drop_pages(tensor.raw() + bytes / static_cast<size_t>(run.samples) * static_cast<size_t>(next_), bytes);
+    }
+  } else {
+    for (const Tensor& tensor : tensors_) run.inputs.push_back(tensor.clone());
+  }
+  next_ += run.samples;
+  for (size_t i = 0; i < inputs_->size(); ++i) HUSSAR_TRY(check_finite((*inputs_)[i], run.inputs[i], run.where));
+  run.hash = hash_of(run.inputs, run.samples);
+  return std::optional<DataRun>(std::move(run));
 }
 
 }  // namespace hussar

@@ -1,6 +1,7 @@
 // What calibration runs a model on: batches from anywhere, cut into runs that fit the model.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +16,9 @@ namespace hussar {
 struct DataBatch {
   std::vector<std::pair<std::string, Tensor>> tensors;
   std::string where;  // "images/0001.png", "batch 3": for messages
+  // The tensors view a mapped file. What has been read of it may leave memory again, so that large files do not fill
+  // it.
+  bool is_mapped = false;
 };
 
 class DataSource {
@@ -38,9 +42,28 @@ struct CutOptions {
   int64_t samples_per_run = 1;
 };
 
-// The runs of a batch, checked: names, dtypes, shapes, and that floats are finite. `left_out` grows by the samples at
-// the end that do not fill a run of a model whose first dimension is fixed.
-Result<std::vector<DataRun>> cut_batch(const std::vector<InputFacts>& inputs, const DataBatch& batch,
-                                       const CutOptions& options, int64_t& left_out);
+// Cuts a batch into runs, one after another, each checked: names, dtypes, shapes, and that floats are finite.
+class BatchCutter {
+ public:
+  // The inputs and the batch must outlive the cutter.
+  static Result<BatchCutter> create(const std::vector<InputFacts>& inputs, const DataBatch& batch,
+                                    const CutOptions& options);
+  // nullopt: there are no more.
+  Result<std::optional<DataRun>> next();
+  // How much has been handed out, 0 to 1.
+  double fraction() const { return static_cast<double>(next_) / static_cast<double>(rows_); }
+  // The samples at the end that do not fill a run of a model whose first dimension is fixed.
+  int64_t left_out() const { return left_out_; }
+
+ private:
+  BatchCutter(const std::vector<InputFacts>& inputs, const DataBatch& batch) : inputs_(&inputs), batch_(&batch) {}
+  Status plan(const CutOptions& options);
+
+  const std::vector<InputFacts>* inputs_;
+  const DataBatch* batch_;
+  std::vector<Tensor> tensors_;  // in the order of the inputs, with their ranks
+  bool is_cut_ = false;          // rows are samples; else the batch is one sample as it is
+  int64_t rows_ = 1, per_run_ = 1, next_ = 0, left_out_ = 0;
+};
 
 }  // namespace hussar

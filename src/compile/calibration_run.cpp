@@ -151,18 +151,18 @@ void CalibrationRun::count(const Operand& operand, Observed& observed, ThreadPoo
     pool.run(shares, count_share);
 }
 
-Status CalibrationRun::run(const DataRun& data, const std::string& where) {
+Status CalibrationRun::run(const DataRun& data) {
   for (size_t i = 0; i < data.inputs.size(); ++i) {
     auto it = observed_.find(plan_->graph.inputs[i]);
     if (it != observed_.end()) it->second.shares[0].add(as_floats(data.inputs[i], data.inputs[i].elements()));
   }
   auto outputs = session_->run_in_order(data.inputs);
-  if (!outputs) return fail(outputs.error().code, "{}: {}", where, outputs.error().message);
+  if (!outputs) return fail(outputs.error().code, "{}: {}", data.where, outputs.error().message);
   for (const auto& [value, observed] : observed_) {
     HUSSAR_CHECK(observed.not_finite() == 0, ErrorCode::kRunFailed,
                  "{}: {} elements of tensor '{}' (made by '{}') are NaN or infinite; leave this sample out, or look at "
                  "the model with `hussar run --check-finite`",
-                 where, observed.not_finite(), observed.names[0], observed.step);
+                 data.where, observed.not_finite(), observed.names[0], observed.step);
   }
   inputs_vary_ = inputs_vary_ || (runs_ > 0 && data.hash != first_hash_);
   first_hash_ = runs_ == 0 ? data.hash : first_hash_;

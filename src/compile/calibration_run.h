@@ -15,8 +15,8 @@ class CalibrationRun {
  public:
   static Result<std::unique_ptr<CalibrationRun>> create(std::shared_ptr<const Plan> plan);
 
-  // Runs the model and counts. Fails when an activation is not finite. `where` is for messages.
-  Status run(const DataRun& data, const std::string& where);
+  // Runs the model and counts. Fails when an activation is not finite.
+  Status run(const DataRun& data);
   // All that was counted, by value name.
   std::map<std::string, Statistics> statistics() const;
   const std::vector<InputFacts>& inputs() const { return inputs_; }

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "compile/calibrate.h"
 #include "onnx/import.h"
 #include "plan/plan.h"

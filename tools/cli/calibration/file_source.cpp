@@ -42,6 +42,7 @@ class FileSource : public DataSource {
     const Item& item = items_[next_++];
     batch.tensors.clear();
     batch.where = "'" + item.files[0].second.string() + "'";
+    batch.is_mapped = kind_of(item.files[0].second) != Kind::kImage;
     for (const auto& [name, path] : item.files) {
       if (kind_of(path) == Kind::kNpz) {
         for (auto& [array, tensor] : HUSSAR_TRY(view_npz_file(path))) batch.tensors.emplace_back(array, tensor);
