@@ -35,6 +35,9 @@ KERNELS = (
     ("depthwise 3x3", r"run_interior_of<3, 1>"),
     ("depthwise 3x3, stride 2", r"run_interior_of<3, 2>"),
     ("depthwise 5x5", r"run_interior_of<5, 1>"),
+    ("groups of few channels, 3x3", r"avx2::.*Block::tile<10, false, 3, 1>"),
+    ("groups of few channels, 3x3", r"avx512::.*Block::tile<14, false, 3, 1>"),
+    ("groups of 8 channels and more, 3x3", r"avx2::.*Block::tile<10, true, 3, 1>"),
 )
 
 

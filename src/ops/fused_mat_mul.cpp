@@ -32,7 +32,16 @@ static Status expand(Builder& builder) {
   return {};
 }
 
+static double flops(const Node& node) {
+  if (node.output() == nullptr || node.input(0) == nullptr) return 0;
+  auto out = node.output()->static_shape();
+  auto a = node.input(0)->static_shape();
+  if (!out || !a || a->rank() == 0) return 0;
+  const bool transposed = node.attributes.get_int("transA", 0) != 0 && a->rank() > 1;
+  return 2.0 * static_cast<double>(out->elements()) * static_cast<double>((*a)[a->rank() - (transposed ? 2 : 1)]);
+}
+
 extern const OpDef fused_mat_mul_op = {
-    .name = "com.microsoft.FusedMatMul", .min_inputs = 2, .max_inputs = 2, .expand = expand};
+    .name = "com.microsoft.FusedMatMul", .min_inputs = 2, .max_inputs = 2, .expand = expand, .flops = flops};
 
 }  // namespace hussar

@@ -185,5 +185,14 @@ TEST(Tune, ProblemsAreTimedByText) {
   EXPECT_EQ(choices, 1);
 }
 
+TEST(Tune, TransposedProductsAreCounted) {
+  for (const char* text :
+       {"com.microsoft.FusedMatMul x0=3x20 x1=30x20 transB=1", "com.microsoft.FusedMatMul x0=20x3 x1=20x30 transA=1"}) {
+    auto times = measure_problem(text, Target{}, 0);
+    ASSERT_TRUE(times.has_value()) << times.error().message;
+    EXPECT_EQ(times->flops, 2.0 * 3 * 20 * 30) << text;
+  }
+}
+
 }  // namespace
 }  // namespace hussar

@@ -84,6 +84,10 @@ TEST(PassThaw, EveryPackingCanBeUndone) {
     expect_unpacks({kernel, "Conv", {130, 70, 3, 3}, {1, 130, 4, 4}, tolerance});
   }
   expect_unpacks({"conv_depthwise", "Conv", {21, 1, 3, 5}, {1, 21, 4, 4}, 0, {{"group", int64_t{21}}}});
+  for (int64_t filters : {5, 12}) {
+    expect_unpacks(
+        {"conv_grouped", "Conv", {3 * filters, 7, 3, 2}, {1, 3 * filters, 4, 4}, 0, {{"group", int64_t{3}}}});
+  }
   for (const Ints& strides : {Ints{1, 1}, Ints{2, 3}}) {
     expect_unpacks({"conv_transpose_tile",
                     "ConvTranspose",

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "backends/cpu/isa.h"
 #include "tactics/problem_grammar.h"
 
 namespace hussar {
@@ -77,6 +78,31 @@ TEST(Choose, SaysWhoWasNotMeasured) {
     pruned += contends ? 0 : 1;
   }
   EXPECT_GT(pruned, 0) << report;
+}
+
+// Products of few rows wait for their weights, which are as large in either form: the vector units take them, unless
+// measuring says otherwise. Conv 1x1 on one pixel is such a product, too.
+TEST(Choose, MatrixUnitIsForManyRows) {
+  const std::pair<std::string, std::string> cases[] = {{"matmul m=1 n=4096 k=9216", "matmul_tile"},
+                                                       {"matmul m=4 n=1000 k=4096", "matmul_tile"},
+                                                       {"matmul m=128 n=768 k=3072", "matmul_amx"},
+                                                       {"conv x=1x2048x1x1 w=1000x2048x1x1", "conv_tile"},
+                                                       {"conv x=1x64x56x56 w=256x64x1x1", "conv_amx"}};
+  for (const auto& [text, expected] : cases) {
+    for (int threads : {1, 2}) {
+      ProblemGraph graph = std::move(*parse_problem(text));
+      const Problem problem{*graph.node, Target{static_cast<int>(cpu::Isa::kAmx), threads}};
+      const Choice choice = choose(problem);
+      ASSERT_NE(choice.rival(), nullptr);
+      EXPECT_EQ(choice.tactic()->kernel, expected) << text << '\n' << describe(choice);
+      bool measures_both = false;
+      for (size_t index : contenders(choice, 100)) {
+        measures_both |= choice.rivals[index].tactic->kernel != expected;
+      }
+      // The other way is measured, where predictions are close.
+      EXPECT_TRUE(measures_both || graph.node->op == "Conv") << text << '\n' << describe(choice);
+    }
+  }
 }
 
 TEST(Choose, ListsOneThread) {

@@ -20,6 +20,12 @@ Taps taps_of(const PoolArgs& args, int axis, int64_t output) {
   Taps taps;
   taps.first = output * args.stride[axis] - args.pad[axis];
   const int64_t dilation = args.dilation[axis], kernel = args.kernel[axis], size = args.in[axis];
+  if (taps.first >= 0 && taps.first + (kernel - 1) * dilation < size) {
+    // Most windows: three divisions less.
+    taps.begin = 0;
+    taps.end = taps.padded = kernel;
+    return taps;
+  }
   taps.begin = at_most(divide_up(-taps.first, dilation), kernel);
   taps.end = at_least(at_most(kernel, divide_up(size - taps.first, dilation)), taps.begin);
   taps.padded = at_most(kernel, divide_up(size + args.pad_end[axis] - taps.first, dilation));
@@ -35,6 +41,7 @@ template <bool kMax, int kVectors>
 HUSSAR_INLINE void channel_block(const PoolArgs& args, const Taps (&taps)[3], const float* image, float* output,
                                  float scale, int last) {
   Vec sums[kVectors];
+#pragma GCC unroll 8
   for (int v = 0; v < kVectors; ++v) sums[v] = set(kMax ? -INFINITY : 0.0f);
   const int64_t step = args.dilation[2] * args.input_pitch;
   for (int64_t z = taps[0].begin; z < taps[0].end; ++z) {
@@ -42,6 +49,7 @@ HUSSAR_INLINE void channel_block(const PoolArgs& args, const Taps (&taps)[3], co
       const int64_t row = (taps[0].first + z * args.dilation[0]) * args.in[1] + taps[1].first + y * args.dilation[1];
       const float* x = image + (row * args.in[2] + taps[2].first) * args.input_pitch + taps[2].begin * step;
       for (int64_t tap = taps[2].begin; tap < taps[2].end; ++tap, x += step) {
+#pragma GCC unroll 8
         for (int v = 0; v < kVectors; ++v) {
           const Vec value = v + 1 < kVectors ? load(x + v * kLanes) : load_up_to(x + v * kLanes, last);
           sums[v] = kMax ? max(value, sums[v]) : sums[v] + value;
@@ -50,6 +58,7 @@ HUSSAR_INLINE void channel_block(const PoolArgs& args, const Taps (&taps)[3], co
     }
   }
   const Vec factor = set(scale);
+#pragma GCC unroll 8
   for (int v = 0; v < kVectors; ++v) {
     const Vec result = kMax ? sums[v] : sums[v] * factor;
     if (v + 1 < kVectors) {
@@ -63,14 +72,13 @@ HUSSAR_INLINE void channel_block(const PoolArgs& args, const Taps (&taps)[3], co
 template <bool kMax>
 void pixels_of(const PoolArgs& args, int64_t begin, int64_t end) {
   const int64_t image_size = args.in[0] * args.in[1] * args.in[2] * args.input_pitch;
+  int64_t x = begin % args.out[2], y = begin / args.out[2] % args.out[1];
+  int64_t z = begin / (args.out[2] * args.out[1]) % args.out[0];
+  int64_t batch = begin / (args.out[2] * args.out[1] * args.out[0]);
+  Taps taps[3] = {taps_of(args, 0, z), taps_of(args, 1, y), {}};
   for (int64_t pixel = begin; pixel < end; ++pixel) {
-    int64_t rest = pixel;
-    const int64_t x = rest % args.out[2];
-    rest /= args.out[2];
-    const int64_t y = rest % args.out[1];
-    rest /= args.out[1];
-    const Taps taps[3] = {taps_of(args, 0, rest % args.out[0]), taps_of(args, 1, y), taps_of(args, 2, x)};
-    const float* image = args.input + rest / args.out[0] * image_size;
+    taps[2] = taps_of(args, 2, x);
+    const float* image = args.input + batch * image_size;
     float* output = args.output + pixel * args.output_pitch;
     int64_t inside = 1, padded = 1;
     for (const Taps& axis : taps) {
@@ -79,6 +87,9 @@ void pixels_of(const PoolArgs& args, int64_t begin, int64_t end) {
     }
     const float scale = kMax ? 1.0f : scale_of(args, inside, padded);
     int64_t channel = 0;
+    for (; channel + 8 * kLanes <= args.channels; channel += 8 * kLanes) {
+      channel_block<kMax, 8>(args, taps, image + channel, output + channel, scale, kLanes);
+    }
     for (; channel + 4 * kLanes <= args.channels; channel += 4 * kLanes) {
       channel_block<kMax, 4>(args, taps, image + channel, output + channel, scale, kLanes);
     }
@@ -86,6 +97,17 @@ void pixels_of(const PoolArgs& args, int64_t begin, int64_t end) {
       const int last = static_cast<int>(at_most(kLanes, args.channels - channel));
       channel_block<kMax, 1>(args, taps, image + channel, output + channel, scale, last);
     }
+    if (++x < args.out[2]) continue;
+    x = 0;
+    if (++y == args.out[1]) {
+      y = 0;
+      if (++z == args.out[0]) {
+        z = 0;
+        ++batch;
+      }
+      taps[0] = taps_of(args, 0, z);
+    }
+    taps[1] = taps_of(args, 1, y);
   }
 }
 

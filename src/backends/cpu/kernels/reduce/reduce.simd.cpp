@@ -96,7 +96,9 @@ HUSSAR_INLINE void column_block(const float* x, int64_t length, int64_t stride, 
 
 template <ReduceKind kKind>
 void columns(const float* x, int64_t length, int64_t stride, float* y, int64_t count) {
+  // The wider the stripe, the fewer of the lines that the memory system brings ahead are brought in vain.
   int64_t c = 0;
+  for (; c + 8 * kLanes <= count; c += 8 * kLanes) column_block<kKind, 8>(x + c, length, stride, y + c, kLanes);
   for (; c + 4 * kLanes <= count; c += 4 * kLanes) column_block<kKind, 4>(x + c, length, stride, y + c, kLanes);
   for (; c < count; c += kLanes) {
     column_block<kKind, 1>(x + c, length, stride, y + c, static_cast<int>(at_most(kLanes, count - c)));

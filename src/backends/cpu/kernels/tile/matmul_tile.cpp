@@ -1,9 +1,10 @@
 // matmul_tile: FP32 MatMul (and com.microsoft.FusedMatMul). A constant 2-D right side is packed when the plan is built;
-// any other right side is packed at run time.
+// any other right side is packed at run time, or read where it lies when the left side has few rows.
 #include <cmath>
 
 #include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernels/tile/tile.h"
+#include "backends/cpu/kernels/tile/tile_limits.h"
 #include "backends/cpu/matrix_shape.h"
 #include "base/error.h"
 
@@ -26,7 +27,8 @@ struct State {
   int64_t batch_shape[kMaxBatchDims];
   Side a, b;
   bool b_is_packed;
-  bool uniform;  // consecutive matrices of the batch lie at one stride on both sides
+  bool few_rows;  // B stays as it is
+  bool uniform;   // consecutive matrices of the batch lie at one stride on both sides
   float alpha;
   EpilogueState epilogue;
   int shares;
@@ -174,7 +176,10 @@ Status prepare(Prepare& prepare) {
   double flops = 2.0 * static_cast<double>(state.batch * state.m * state.n) * static_cast<double>(state.k);
   state.shares = share_count(flops, prepare.threads);
   state.scratch_per_share = tile_scratch_bytes(state.k);
-  int64_t b_matrices = state.b_is_packed ? 0 : uniform_stride(state, state.b) == 0 && state.uniform ? 1 : state.batch;
+  state.few_rows = !state.b_is_packed && state.m >= 1 && state.m <= kFewRows;
+  int64_t b_matrices = state.b_is_packed || state.few_rows                    ? 0
+                       : uniform_stride(state, state.b) == 0 && state.uniform ? 1
+                                                                              : state.batch;
   state.packed_floats = panel_floats(state.k, state.n);
   prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares +
                                               b_matrices * state.packed_floats * static_cast<int64_t>(sizeof(float)));
@@ -193,6 +198,13 @@ int64_t offset_of(const State& state, const Side& side, int64_t index) {
 void scale(const State& state, float* c) {
   if (state.alpha == 1.0F) return;
   for (int64_t i = 0; i < state.batch * state.m * state.n; ++i) c[i] *= state.alpha;
+}
+
+// The epilogue from row `row` of the output on.
+void move_rows(const Run& run, int64_t row, Epilogue& epilogue, ProgramOperand* operands) {
+  if (epilogue.residual != nullptr) epilogue.residual += row * epilogue.residual_pitch;
+  if (epilogue.program == nullptr) return;
+  for (int i = 0; i < run.step.program->operand_count; ++i) operands[i].data += row * operands[i].row_stride;
 }
 
 Status run(const Run& run) {
@@ -214,34 +226,37 @@ Status run(const Run& run) {
   gemm.b = run.inputs[1].f32();
   gemm.epilogue = make_epilogue(run, state.epilogue, operands);
   auto* packed = reinterpret_cast<float*>(run.scratch + state.scratch_per_share * state.shares);
-  int64_t b_stride = uniform_stride(state, state.b);
-  if (!state.b_is_packed && state.uniform) {
-    PackArgs pack_args{b_stride == 0 ? 1 : state.batch, state.k, state.n, gemm.b, b_stride, state.b.row_stride,
-                       state.b.column_stride,           packed};
-    run.pool.run(state.shares, [&](int share) { table.pack(pack_args, {share, state.shares}); });
-    gemm.b = packed;
-    gemm.b_batch_stride = b_stride == 0 ? 0 : state.packed_floats;
-  }
-  for (int64_t index = 0; index < (state.uniform ? 1 : state.batch); ++index) {
-    if (!state.uniform) {
-      gemm.a = run.inputs[0].f32() + offset_of(state, state.a, index);
-      gemm.c = run.outputs[0].f32_out() + index * state.m * state.n;
-      PackArgs pack_args{1,
-                         state.k,
-                         state.n,
-                         run.inputs[1].f32() + offset_of(state, state.b, index),
-                         0,
-                         state.b.row_stride,
-                         state.b.column_stride,
-                         packed};
-      if (!state.b_is_packed) {
-        run.pool.run(state.shares, [&](int share) { table.pack(pack_args, {share, state.shares}); });
-        gemm.b = packed;
-      }
+  const int64_t b_stride = uniform_stride(state, state.b);
+  auto multiply = [&](int64_t b_matrices) {
+    gemm.b_batch_stride = b_stride;
+    if (state.few_rows) {
+      const FewRowsArgs few{gemm, state.b.row_stride, state.b.column_stride};
+      return run.pool.run(state.shares, [&](int share) {
+        table.few_rows(few, {share, state.shares}, run.scratch + share * state.scratch_per_share);
+      });
+    }
+    if (!state.b_is_packed) {
+      const PackArgs pack_args{
+          b_matrices, state.k, state.n, gemm.b, b_stride, state.b.row_stride, state.b.column_stride, packed};
+      run.pool.run(state.shares, [&](int share) { table.pack(pack_args, {share, state.shares}); });
+      gemm.b = packed;
+      gemm.b_batch_stride = b_stride == 0 ? 0 : state.packed_floats;
     }
     run.pool.run(state.shares, [&](int share) {
       table.gemm(gemm, {share, state.shares}, run.scratch + share * state.scratch_per_share);
     });
+  };
+  if (state.uniform) {
+    multiply(b_stride == 0 ? 1 : state.batch);
+  } else {
+    for (int64_t index = 0; index < state.batch; ++index) {
+      gemm.a = run.inputs[0].f32() + offset_of(state, state.a, index);
+      gemm.c = run.outputs[0].f32_out() + index * state.m * state.n;
+      gemm.epilogue = make_epilogue(run, state.epilogue, operands);
+      move_rows(run, index * state.m, gemm.epilogue, operands);
+      if (!state.b_is_packed) gemm.b = run.inputs[1].f32() + offset_of(state, state.b, index);
+      multiply(1);
+    }
   }
   scale(state, run.outputs[0].f32_out());
   return {};

@@ -53,6 +53,15 @@ struct GemmArgs {
   Epilogue epilogue;
 };
 
+// The same with 1 to kFewRows (tile_limits.h) rows and B in place: element (row, column) of B[i] at
+// b[i * b_batch_stride + row * b_row_stride + column * b_column_stride], where one of the strides is 1. Where it is
+// b_row_stride, each vector lane sums a part of k; the result does not depend on the share count either.
+struct FewRowsArgs {
+  GemmArgs gemm;
+  int64_t b_row_stride = 0;
+  int64_t b_column_stride = 0;
+};
+
 // Packs B[i] (k x n), element (row, column) at b[i * batch_stride + row * row_stride + column * column_stride], into
 // panels at out + i * panel_floats(k, n).
 struct PackArgs {
@@ -92,6 +101,7 @@ struct ConvArgs {
 
 struct TileTable {
   void (*gemm)(const GemmArgs& args, Share share, void* scratch);
+  void (*few_rows)(const FewRowsArgs& args, Share share, void* scratch);
   void (*pack)(const PackArgs& args, Share share);
   void (*conv)(const ConvArgs& args, Share share, void* scratch);
   // The transposed convolution: tap t of the kernel adds input pixel i to output pixel i * stride - pad + t * dilation.

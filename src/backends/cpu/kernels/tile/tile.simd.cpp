@@ -4,6 +4,6 @@
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 
-extern const TileTable tile_table = {run_gemm, run_pack, run_conv, run_conv_transpose};
+extern const TileTable tile_table = {run_gemm, run_few_rows, run_pack, run_conv, run_conv_transpose};
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

@@ -5,6 +5,7 @@
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 
 void run_gemm(const GemmArgs& args, Share share, void* scratch);
+void run_few_rows(const FewRowsArgs& args, Share share, void* scratch);
 void run_pack(const PackArgs& args, Share share);
 // Convolution of few channels: whether run_conv_lines takes it.
 bool takes_lines(const ConvArgs& args);

@@ -9,6 +9,8 @@ namespace hussar::cpu {
 constexpr int64_t kTileChunk = 16;
 // No level has tiles of more rows.
 constexpr int64_t kTileRowsLimit = 14;
+// Products of no more rows read a B that is not packed where it lies.
+constexpr int64_t kFewRows = 4;
 // Row tiles are packed in blocks of about this size, which stay in the L2 cache while the panels of B pass by.
 constexpr int64_t kBlockFloats = 96 * 1024;
 
