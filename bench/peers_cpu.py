@@ -3,11 +3,12 @@
 
     bench/peers_cpu.py                                  # every benchmark model
     bench/peers_cpu.py --models resnet50,minilm --rounds 20 --peers ort
+    bench/peers_cpu.py --cost-only --peers ort          # sizes, build and load times, memory; plans are not tuned
 
 Fixed shapes known to every engine, inputs bound once, outputs not copied. Latencies are medians over all
 timed calls of all rounds; load time and peak memory come from processes of their own, medians of three. The error
 columns compare with ONNX Runtime: max |a - b| / (max b - min b), and decisions (argmax) that differ beyond a tie.
-Writes bench/results/peers_cpu.json; bench/peers_table.py puts such files into docs/benchmarks.md.
+Writes bench/results/peers_cpu.json (--json names another); bench/peers_table.py puts such files into docs/benchmarks.md.
 Exit status: 0; 1 when Hussar misses on some model (no build, or outside the error tolerance); 2 for wrong usage.
 """
 
@@ -49,12 +50,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-scaling", action="store_true", help="skip the session with one thread")
     parser.add_argument("--no-memory", action="store_true", help="skip the processes for load time and memory")
+    parser.add_argument("--cost-only", action="store_true",
+                        help="time no runs: sizes, build and load times and memory only, with plans that are not tuned")  # fmt: skip
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/peers_cpu.json")
     return parser.parse_args()
 
 
 def engine_names(arguments: argparse.Namespace) -> list[str]:
-    names = [] if arguments.no_hussar else ["hussar", *([HALF] if hussar_cli.computes_in_fp16() else [])]
+    has_half = not arguments.cost_only and hussar_cli.computes_in_fp16()
+    names = [] if arguments.no_hussar else ["hussar", *([HALF] if has_half else [])]
     for peer in filter(None, arguments.peers.split(",")):
         names += {"ort": ["ort"], "openvino": ["openvino_f32", "openvino"], "none": []}.get(peer, [peer])
     unknown = [name for name in names if name not in engines.NAMES]
@@ -106,7 +110,8 @@ class ModelRun:
         threads = self.arguments.threads
         if name == "hussar":
             entry["build_seconds_untuned"] = self.build(name, threads, "--budget", "0")
-        entry["build_seconds"] = self.build(name, threads, *(["--fp16"] if name == HALF else []))
+        if not self.arguments.cost_only:
+            entry["build_seconds"] = self.build(name, threads, *(["--fp16"] if name == HALF else []))
         entry["plan_bytes"] = self.files[name].stat().st_size
         return engines.open_engine(name, self.files[name], self.feeds, threads)
 
@@ -161,7 +166,7 @@ class ModelRun:
     def run(self, names: list[str]) -> dict:
         opened = {name: engine for name in names if (engine := self.open(name)) is not None}
         self.judge(opened)
-        if opened:
+        if opened and not self.arguments.cost_only:
             self.time(opened)
         if not self.arguments.no_memory:
             self.memory(opened)
@@ -199,7 +204,7 @@ def main() -> int:
     for name in wanted:
         rows.append(run_model(name, names, arguments))
         print(peers_table.progress_line(rows[-1]), file=sys.stderr, flush=True)
-    settings = {key: getattr(arguments, key) for key in ("rounds", "burst_ms", "pause_ms", "threads")}
+    settings = {key: getattr(arguments, key) for key in ("rounds", "burst_ms", "pause_ms", "threads", "cost_only")}
     report = {"schema_version": 1, "machine": facts, "settings": settings, "models": rows}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(report, indent=1) + "\n")

@@ -49,7 +49,12 @@ def progress_line(row: dict) -> str:
         return f"{row['model']}: skipped, {row['unavailable']}"
     parts = []
     for engine, entry in row["engines"].items():
-        text = f"error: {entry['error']}" if "error" in entry else f"{number(entry['latency_ms']['median'])} ms"
+        if "error" in entry:
+            text = f"error: {entry['error']}"
+        elif "latency_ms" in entry:
+            text = f"{number(entry['latency_ms']['median'])} ms"
+        else:
+            text = f"load {number(dig(row, engine, 'process', 'load_ms'))} ms"
         if "agreement" in entry:
             text += f" (error {entry['agreement']['max_relative']:.1e})"
         parts.append(f"{engine} {text}")
@@ -154,6 +159,11 @@ def failures(rows: list[dict]) -> list[str]:
     return ["", "Not measured:", *lines] if lines else []
 
 
+def closing_lines(rows: list[dict], skipped: list[dict]) -> list[str]:
+    """What is not in the tables, and why."""
+    return [*failures(rows), *([""] if skipped else []), *(f"- {row['model']} skipped: {row['unavailable']}" for row in skipped)]
+
+
 def markdown(report: dict) -> str:
     facts, settings = report["machine"], report["settings"]
     rows = [row for row in report["models"] if "unavailable" not in row]
@@ -166,6 +176,11 @@ def markdown(report: dict) -> str:
         f"{facts['cores']} cores, {' '.join(facts['features'])}; governor {facts['governor'] or 'not visible'}; "
         f"load average at the start {facts['load_average']}; "
         f"{versions}.",
+    ]
+    if settings.get("cost_only"):
+        text = f"{settings['threads']} threads, plans that are not tuned. Load times and memory are medians of three processes."
+        return "\n".join([*lines, text, *cost_table(rows, engines), *closing_lines(rows, skipped)])
+    lines += [
         f"{settings['threads']} threads, {settings['rounds']} rounds in rotating order, bursts of about "
         f"{settings['burst_ms']:.0f} ms after pauses of {settings['pause_ms']:.0f} ms. "
         "Milliseconds: median (minimum, 90th percentile). * = random weights.",
@@ -175,9 +190,7 @@ def markdown(report: dict) -> str:
     if precisions:
         lines.append(f"OpenVINO's default precision here: {', '.join(sorted(precisions))}.")
     lines += ["", *latency_table(rows, engines), *scaling_table(rows, settings["threads"])]
-    lines += [*agreement_table(rows, engines), *cost_table(rows, engines)]
-    lines += failures(rows)
-    lines += ["", *(f"- {row['model']} skipped: {row['unavailable']}" for row in skipped)] if skipped else []
+    lines += [*agreement_table(rows, engines), *cost_table(rows, engines), *closing_lines(rows, skipped)]
     return "\n".join(lines)
 
 
@@ -191,7 +204,8 @@ def main() -> int:
     if not arguments.update_docs:
         print(text)
     else:
-        heading = f"CPU beside the peers: {report['machine']['cpu']}"
+        subject = "Load and memory" if report["settings"].get("cost_only") else "CPU"
+        heading = f"{subject} beside the peers: {report['machine']['cpu']}"
         report_section.update(arguments.update_docs, "bench/peers_table.py", heading, text)
     return 0
 
