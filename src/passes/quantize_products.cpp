@@ -88,13 +88,9 @@ class Products {
     if (!weights) return false;
     const QuantParams* params = quantization_.find(node->inputs[0]->name);
     const std::string* kept = entry_of(quantization_.float_nodes, *node);
-    // One channel per group: nothing is shared that a product could use.
-    const bool depthwise = node->op == "Conv" && node->attributes.get_int("group", 1) == weights->channels;
     std::string reason;
     if (kept != nullptr)
       reason = *kept;
-    else if (depthwise)
-      reason = "depthwise";
     else if (weights->elements > kQuantizedDepth)
       reason = "sums over so many elements may overflow";
     else if (params == nullptr)

@@ -66,9 +66,9 @@ Argument random_bytes(const Shape& shape, Layout layout, int64_t gap) {
   return {random_tensor(DType::kUInt8, shape, 0, 255), false, layout, gap};
 }
 
-void expect_conv(const Shape& input, const Shape& filter, const Attributes& extra, int64_t gap) {
+void expect_conv(const char* kernel, const Shape& input, const Shape& filter, const Attributes& extra, int64_t gap) {
   const int64_t k = filter.elements(1, filter.rank());
-  KernelCase test = product_case("conv_int8", "hussar.QuantizedConv", random_bytes(input, Layout::kChannelsLast, gap),
+  KernelCase test = product_case(kernel, "hussar.QuantizedConv", random_bytes(input, Layout::kChannelsLast, gap),
                                  filter, k, filter[0]);
   for (const auto& [name, value] : extra.all()) test.attributes.set(name, value);
   test.output_layout = Layout::kChannelsLast;
@@ -86,12 +86,29 @@ void expect_conv(const Shape& input, const Shape& filter, const Attributes& extr
   expect_kernel_agrees(test);
 }
 
+TEST(Int8, DepthwiseConvolutions) {
+  for (int i = 0; i < 100; ++i) {
+    const int64_t channels = pick(1, 150), kernel_y = pick(1, 7), kernel_x = pick(1, 7), stride = pick(1, 2);
+    const int64_t dilation = pick(1, 2);
+    const int64_t height = pick((kernel_y - 1) * dilation + 1, 16), width = pick((kernel_x - 1) * dilation + 1, 24);
+    expect_conv("conv_depthwise_int8", {pick(1, 2), channels, height, width}, {channels, 1, kernel_y, kernel_x},
+                attributes({{"group", channels},
+                            {"strides", Ints{stride, pick(1, 2)}},
+                            {"dilations", Ints{dilation, dilation}},
+                            {"pads", Ints{pick(0, 3), pick(0, 3), pick(0, 3), pick(0, 3)}}}),
+                pick(0, 1) * 3);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+  expect_conv("conv_depthwise_int8", {2, 40, 31}, {40, 1, 5}, attributes({{"group", int64_t{40}}}), 0);
+}
+
 TEST(Int8, RandomConvolutions) {
   for (int i = 0; i < 150; ++i) {
     const int64_t groups = pick(0, 3) == 0 ? pick(2, 3) : 1, channels = pick(1, 70), filters = pick(1, 100);
     const int64_t kernel_y = pick(1, 4), kernel_x = pick(1, 4), stride = pick(1, 3), dilation = pick(1, 2);
     const int64_t height = pick((kernel_y - 1) * dilation + 1, 14), width = pick((kernel_x - 1) * dilation + 1, 14);
-    expect_conv({pick(1, 2), groups * channels, height, width}, {groups * filters, channels, kernel_y, kernel_x},
+    expect_conv("conv_int8", {pick(1, 2), groups * channels, height, width},
+                {groups * filters, channels, kernel_y, kernel_x},
                 attributes({{"group", groups},
                             {"strides", Ints{stride, pick(1, 3) == 1 ? 1 : stride}},
                             {"dilations", Ints{dilation, dilation}},
@@ -104,15 +121,16 @@ TEST(Int8, RandomConvolutions) {
 // Channels in whole chunks and not, lines that are gathered at once and one at a time.
 TEST(Int8, FormsOfRows) {
   for (int64_t channels : {1, 3, 4, 63, 64, 65, 128, 192, 320}) {
-    expect_conv({1, channels, 7, 9}, {40, channels, 3, 3}, attributes({{"pads", Ints{1, 1, 1, 1}}}), channels % 2 * 5);
-    expect_conv({2, channels, 5, 7}, {33, channels, 1, 1}, {}, 0);
+    expect_conv("conv_int8", {1, channels, 7, 9}, {40, channels, 3, 3}, attributes({{"pads", Ints{1, 1, 1, 1}}}),
+                channels % 2 * 5);
+    expect_conv("conv_int8", {2, channels, 5, 7}, {33, channels, 1, 1}, {}, 0);
     if (testing::Test::HasFatalFailure()) return;
   }
 }
 
 TEST(Int8, OneAndThreeDimensions) {
-  expect_conv({2, 33, 57}, {40, 33, 5}, attributes({{"pads", Ints{2, 2}}}), 0);
-  expect_conv({1, 10, 5, 6, 7}, {35, 10, 3, 2, 3},
+  expect_conv("conv_int8", {2, 33, 57}, {40, 33, 5}, attributes({{"pads", Ints{2, 2}}}), 0);
+  expect_conv("conv_int8", {1, 10, 5, 6, 7}, {35, 10, 3, 2, 3},
               attributes({{"pads", Ints{1, 0, 1, 1, 1, 2}}, {"strides", Ints{1, 2, 1}}}), 2);
 }
 

@@ -39,11 +39,10 @@ double int8_cost(const Problem& problem, double rows, int64_t k, int64_t filters
   return (flops / rate + gathered + finished) / problem.target.threads + weights / problem.target.threads + 1;
 }
 
-Status prepare_int8_product(Prepare& prepare, Int8State& state) {
+Status prepare_int8_epilogue(Prepare& prepare, int64_t k, Int8State& state) {
   HUSSAR_TRY(prepare_epilogue(prepare, -1, state.epilogue, true, true));
   Int8Args& args = state.args;
   const ConvArgs& conv = args.conv;
-  const int64_t k = conv.kernel[0] * conv.kernel[1] * conv.kernel[2] * conv.channels;
   const int64_t filters = conv.groups * conv.filters;
   const Operand& scales = prepare.inputs[2];
   const bool has_bias = prepare.inputs.size() > 3 && prepare.inputs[3].present();
@@ -54,7 +53,6 @@ Status prepare_int8_product(Prepare& prepare, Int8State& state) {
          (!has_bias || (prepare.inputs[3].dtype == DType::kFloat32 && prepare.inputs[3].shape.elements() == filters));
   fits = fits && scales.dtype == DType::kFloat32 && scales.shape.elements() == filters;
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed quantized product", prepare.step.name);
-  HUSSAR_TRY(check_packed_weights(prepare, {conv.groups, int8_panel_count(conv.filters), int8_panel_bytes(k)}));
   const Attributes& attributes = prepare.step.attributes;
   args.input_scale = attributes.get_float("x_scale", 1);
   args.input_zero_point = static_cast<int32_t>(attributes.get_int("x_zero_point", 0));
@@ -62,15 +60,24 @@ Status prepare_int8_product(Prepare& prepare, Int8State& state) {
   args.output_zero_point = static_cast<int32_t>(attributes.get_int("y_zero_point", 0));
   args.residual_scale = attributes.get_float("operand_scale", 1);
   args.residual_zero_point = static_cast<int32_t>(attributes.get_int("operand_zero_point", 0));
+  return {};
+}
+
+Status prepare_int8_product(Prepare& prepare, Int8State& state) {
+  const ConvArgs& conv = state.args.conv;
+  const int64_t k = conv.kernel[0] * conv.kernel[1] * conv.kernel[2] * conv.channels;
+  HUSSAR_TRY(prepare_int8_epilogue(prepare, k, state));
+  HUSSAR_TRY(check_packed_weights(prepare, {conv.groups, int8_panel_count(conv.filters), int8_panel_bytes(k)}));
+  const double filters = static_cast<double>(conv.groups * conv.filters);
   const double pixels = static_cast<double>(conv.batch * conv.out[0] * conv.out[1] * conv.out[2]);
   // A share costs the same to start, and computes two times as fast as in FP32 at least.
-  state.shares = share_count(pixels * static_cast<double>(filters) * static_cast<double>(k), prepare.threads);
+  state.shares = share_count(pixels * filters * static_cast<double>(k), prepare.threads);
   state.scratch_per_share = int8_scratch_bytes(k);
   prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares);
   return {};
 }
 
-Status run_int8_step(const Run& run) {
+Status run_int8_step(const Run& run, Int8Function function) {
   const auto& state = run.state_as<Int8State>();
   Int8Args args = state.args;
   ProgramOperand operands[kProgramOperands];
@@ -89,11 +96,12 @@ Status run_int8_step(const Run& run) {
   } else {
     args.reals = run.outputs[0].f32_out();
   }
-  const Int8Function product = int8_product(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int share) {
-    product(args, {share, state.shares}, run.scratch + share * state.scratch_per_share);
+    function(args, {share, state.shares}, run.scratch + share * state.scratch_per_share);
   });
   return {};
 }
+
+Status run_int8_product(const Run& run) { return run_int8_step(run, int8_product(usable_isa(run.isa))); }
 
 }  // namespace hussar::cpu

@@ -20,8 +20,11 @@ Refusal check_int8(const Problem& problem, int64_t k, int64_t filters);
 // Predicted microseconds of `rows` x k x filters in each of `groups` groups.
 double int8_cost(const Problem& problem, double rows, int64_t k, int64_t filters, int64_t groups);
 
-// From state.args.conv, which is filled in and checked but for the size of the weights, to the rest of the state.
+// From state.args.conv, which is filled in and checked, to everything but the partition. k: of the sums.
+Status prepare_int8_epilogue(Prepare& prepare, int64_t k, Int8State& state);
+// The same for the tiles, with the partition; checks the size of the weights too.
 Status prepare_int8_product(Prepare& prepare, Int8State& state);
-Status run_int8_step(const Run& run);
+Status run_int8_step(const Run& run, Int8Function function);
+Status run_int8_product(const Run& run);
 
 }  // namespace hussar::cpu

@@ -92,7 +92,7 @@ extern const Kernel conv_int8_kernel = {.name = "conv_int8",
                                         .multiplies_in = DType::kInt8,
                                         .checks_shapes = true,
                                         .prepare = prepare,
-                                        .run = run_int8_step};
+                                        .run = run_int8_product};
 extern const Tactic conv_int8_tactic = {
     .kernel = "conv_int8", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
 

@@ -100,12 +100,13 @@ struct Int8Columns {
   alignas(64) float bias[kInt8TileColumns];
 };
 
-// `column` counts over the whole output, `wanted` columns of the panels exist.
-inline void read_columns(const Int8Args& args, const int8_t* panel, int64_t k, int panels, int64_t column, int wanted,
-                         Int8Columns& out) {
+// `sums` are those of the weights of the first 16 columns, the next ones sum_stride bytes further. `column` counts over
+// the whole output, `wanted` columns of the panels exist.
+inline void read_columns(const Int8Args& args, const int8_t* first_sums, int64_t sum_stride, int panels, int64_t column,
+                         int wanted, Int8Columns& out) {
   for (int p = 0; p < panels; ++p) {
     int32_t sums[kInt8Columns];
-    memcpy(sums, panel + p * int8_panel_bytes(k) + int8_depth(k) * kInt8Columns, sizeof(sums));
+    memcpy(sums, first_sums + p * sum_stride, sizeof(sums));
     for (int i = 0; i < kInt8Columns; ++i) out.corrections[p * kInt8Columns + i] = args.input_zero_point * sums[i];
   }
   for (int i = 0; i < panels * static_cast<int>(kInt8Columns); ++i) {
@@ -179,6 +180,9 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
   }
 }
 
+// For depthwise convolutions; in a file of its own.
+void run_int8_depthwise(const Int8Args& args, Share share, void* scratch);
+
 // ---- the walk ------------------------------------------------------------------------------------------------------
 
 // Tiles: Element, kRows, most_panels(rows), and multiply(a, rows, b, panels, k, sums), which writes sums
@@ -212,7 +216,8 @@ void run_int8_tiles(const Int8Args& args, int64_t group, int64_t k, Range rows, 
       const int8_t* const weight_panels = weights + panel * int8_panel_bytes(k);
       const int64_t first = panel * kInt8Columns, width = step * kInt8Columns;
       const int columns = static_cast<int>(filters - first < width ? filters - first : width);
-      read_columns(args, weight_panels, k, step, group * filters + first, columns, facts);
+      read_columns(args, weight_panels + int8_depth(k) * kInt8Columns, int8_panel_bytes(k), step,
+                   group * filters + first, columns, facts);
       a = scratch;
       for (int64_t tile = block_tiles.begin; tile < block_tiles.end; ++tile) {
         const Range r = part_of(total, tiles, tile);

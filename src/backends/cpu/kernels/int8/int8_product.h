@@ -39,6 +39,9 @@ using Int8Function = void (*)(const Int8Args& args, Share share, void* scratch);
 
 struct Int8Table {
   Int8Function product;
+  // Convolution of one channel and one filter per group and at most two dimensions; weights by pack_int8_depthwise,
+  // scratch is int8_depthwise_scratch_bytes(groups) bytes.
+  Int8Function depthwise;
 };
 HUSSAR_DECLARE_PER_ISA(Int8Table, int8_table)
 

@@ -96,6 +96,6 @@ struct Int8Tiles {
 
 }  // namespace
 
-extern const Int8Table int8_table = {run_int8_share<Int8Tiles>};
+extern const Int8Table int8_table = {run_int8_share<Int8Tiles>, run_int8_depthwise};
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

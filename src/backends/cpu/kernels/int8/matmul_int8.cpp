@@ -68,7 +68,7 @@ extern const Kernel matmul_int8_kernel = {.name = "matmul_int8",
                                           .multiplies_in = DType::kInt8,
                                           .checks_shapes = true,
                                           .prepare = prepare,
-                                          .run = run_int8_step};
+                                          .run = run_int8_product};
 extern const Tactic matmul_int8_tactic = {
     .kernel = "matmul_int8", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
 
