@@ -1,6 +1,10 @@
 // Products of few rows with a right side that is not packed.
 #include "backends/cpu/kernels/tile/tile.h"
 #include "backends/cpu/kernels/tile/tile_limits.h"
+#include "compile/freeze.h"
+#include "runtime/session.h"
+#include "tactics/choose.h"
+#include "tactics/problem_grammar.h"
 #include "tests/kernels/kernel_case.h"
 
 namespace hussar {
@@ -49,6 +53,40 @@ TEST(FewRows, Batches) {
   expect_kernel_agrees(product({50}, {3, 50, 70}, false, false));
   expect_kernel_agrees(product({3, 50}, {50}, false, false));
   expect_kernel_agrees(product({7, 3, 50}, {50}, false, false));
+}
+
+// Every matrix of a batch that broadcasts in two directions has rows of its own in what is fused.
+TEST(FewRows, FusedOperandsOfUnevenBatches) {
+  for (const char* m : {"3", "9"}) {
+    const std::string rows = m;
+    const std::string text =
+        "MatMul x0=2x1x" + rows + "x8 x1=1x5x8x6:float32 x2=2x5x" + rows + "x6 y0=2x5x" + rows + "x6 fuse=";
+    for (const char* program : {"add(x2);relu", "mul(x2)"}) {
+      std::vector<Tensor> inputs = {random_tensor(DType::kFloat32, {2, 1, std::stoi(rows), 8}),
+                                    random_tensor(DType::kFloat32, {1, 5, 8, 6}),
+                                    random_tensor(DType::kFloat32, {2, 5, std::stoi(rows), 6})};
+      std::vector<Tensor> results;
+      for (bool by_reference : {true, false}) {
+        auto problem = parse_problem(text + program);
+        ASSERT_TRUE(problem.has_value()) << problem.error().message;
+        ASSERT_TRUE(problem->graph.sort().has_value());
+        auto plan = freeze(problem->graph, Target{static_cast<int>(cpu::active_isa()), 2}, [&](const Problem& asked) {
+          Choice choice = choose(asked);
+          if (by_reference) choice.chosen = -1;
+          return choice;
+        });
+        ASSERT_TRUE(plan.has_value()) << plan.error().message;
+        auto session = Session::create(std::make_shared<Plan>(std::move(*plan)));
+        ASSERT_TRUE(session.has_value()) << session.error().message;
+        auto outputs = (*session)->run_in_order(inputs);
+        ASSERT_TRUE(outputs.has_value()) << outputs.error().message;
+        results.push_back((*outputs)[0].clone());
+      }
+      for (int64_t i = 0; i < results[0].elements(); ++i) {
+        ASSERT_NEAR(results[1].data<float>()[i], results[0].data<float>()[i], 1e-4) << text << program << " at " << i;
+      }
+    }
+  }
 }
 
 }  // namespace
