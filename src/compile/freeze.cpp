@@ -55,6 +55,9 @@ class Freezer {
       if (choose_) choice = choose_(Problem{*node, target_});
       const Rival* rival = choice.rival();
       if (rival != nullptr && rival->threads < target_.threads) node->attributes.set("hussar_threads", rival->threads);
+      if (rival != nullptr && !rival->configuration.empty()) {
+        node->attributes.set(kConfigurationAttribute, std::string(rival->configuration));
+      }
       if (rival != nullptr && rival->tactic->pack != nullptr) {
         choice_flops_[node] = flops_per_output(*node);
         Packing packing(graph, *node);
@@ -155,10 +158,11 @@ class Freezer {
   static bool is_view(const Node& node) {
     const Value& in = *node.inputs[0];
     const Value& out = *node.outputs[0];
-    if (has_trait(find_op(node.op), kView)) return in.layout == Layout::kPlain && out.layout == Layout::kPlain;
+    if (has_trait(find_op(node.op), kView)) return in.layout == out.layout;  // choose_layouts has looked at the shapes
     if (node.op == "Transpose") return in.layout != out.layout;  // choose_layouts leaves only those that move nothing
     if (node.op != "hussar.Reformat" || !in.dims || in.slice_of != nullptr) return false;
-    // One pixel: both layouts are the same bytes.
+    // One channel or one pixel: both layouts are the same bytes.
+    if (in.dims->size() >= 2 && (*in.dims)[1].is(1)) return true;
     for (size_t axis = 2; axis < in.dims->size(); ++axis) {
       if (!(*in.dims)[axis].is(1)) return false;
     }
@@ -173,6 +177,9 @@ class Freezer {
     const Value& out = *node.outputs[0];
     if (!is_bound(in) || !is_bound(out) || in.dtype != out.dtype || in.is_constant()) return false;
     if (in.slice_of != nullptr || out.slice_of != nullptr) return false;
+    // Of channels-last values a view of the same rank as its holder is one of its channels.
+    const bool reshapes = in.layout == Layout::kChannelsLast && out.layout == Layout::kChannelsLast;
+    if (reshapes && (in.rank() == out.rank() || (in.producer != nullptr && is_view(*in.producer)))) return false;
     // What an output views must stay valid when the caller's inputs are gone.
     const Value* root = &in;
     while (root->producer != nullptr && is_view(*root->producer)) root = root->producer->inputs[0];

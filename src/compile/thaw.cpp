@@ -65,6 +65,7 @@ class Thawer {
                  "from its ONNX model",
                  step.name, step.kernel);
     node.attributes.erase("hussar_threads");
+    node.attributes.erase(kConfigurationAttribute);
     if (tactic->unpack == nullptr) return {};
     Packing packing(graph_, node);
     HUSSAR_TRY(tactic->unpack(packing));

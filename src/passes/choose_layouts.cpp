@@ -24,18 +24,33 @@ bool is_spatial(const Node& node) {
   return true;
 }
 
-// Keeps the layout of its inputs: elementwise work, and joins and cuts along the channels.
+// Keeps the layout of its inputs: elementwise work, slices, and joins and cuts along the channels.
 bool follows(const Node& node, int rank) {
   if (node.outputs.empty() || rank < 3) return false;
   for (const Value* output : node.outputs) {
     if (output == nullptr || output->rank() != rank || output->dtype != DType::kFloat32) return false;
   }
-  if (node.op == kPointwise) return true;
+  if (node.op == kPointwise || node.op == "Slice") return true;
+  // What is not part of a program, because the shapes may need broadcasting.
+  if (has_trait(find_op(node.op), kElementwise) && node.inputs.size() == 2) {
+    return std::all_of(node.inputs.begin(), node.inputs.end(), [rank](const Value* value) {
+      return value != nullptr && !value->is_constant() && value->rank() == rank;
+    });
+  }
   if (node.op == "Concat" || node.op == "Split") {
     int64_t axis = node.attributes.get_int("axis", 0);
     return axis == 1 || axis == 1 - rank;
   }
   return false;
+}
+
+// Reshapes of the pixels only, so that channels-last data stays as it is: x[N,C,H,1] -> Squeeze -> [N,C,H].
+bool keeps_channels(const Node& node) {
+  if (!has_trait(find_op(node.op), kView) || node.outputs.size() != 1) return false;
+  const Value* x = node.inputs[0];
+  const Value* y = node.outputs[0];
+  return x != nullptr && y != nullptr && x->rank() >= 3 && y->rank() >= 3 && (*x->dims)[0] == (*y->dims)[0] &&
+         (*x->dims)[1] == (*y->dims)[1];
 }
 
 class Layouts {
@@ -46,7 +61,7 @@ class Layouts {
     for (Node* node : graph_.snapshot()) {
       bool wants = is_spatial(*node) || wants_channels_last(*node);
       if (wants && try_channels_last(node)) continue;
-      if (is_free_transpose(*node)) {
+      if (is_free_transpose(*node) || follows_as_view(node)) {
         ++rewrites_;
         continue;
       }
@@ -108,6 +123,14 @@ class Layouts {
     return false;
   }
 
+  bool follows_as_view(Node* node) const {
+    if (!keeps_channels(*node) || node->inputs[0]->layout != Layout::kChannelsLast) return false;
+    node->outputs[0]->layout = Layout::kChannelsLast;
+    if (choose(Problem{*node, target_}).tactic() != nullptr) return true;
+    node->outputs[0]->layout = Layout::kPlain;
+    return false;
+  }
+
   void use(Node* node, size_t index, Layout layout) {
     Value* value = node->inputs[index];
     if (value->layout == layout || (value->is_constant() && layout == Layout::kPlain)) return;
@@ -124,23 +147,32 @@ class Layouts {
     return converted;
   }
 
-  // Transpose to N,D..,C of channels-last data, or from it of plain data, moves no byte.
-  bool is_free_transpose(Node& node) {
-    if (node.op != "Transpose" || node.inputs[0] == nullptr || node.inputs[0]->is_constant()) return false;
-    Value* x = node.inputs[0];
-    int rank = x->rank();
-    Ints order = node.attributes.get_ints("perm");
-    if (rank < 3 || static_cast<int>(order.size()) != rank || x->dtype != DType::kFloat32) return false;
-    Ints to_last = {0}, to_first = {0, rank - 1};
-    for (int axis = 2; axis < rank; ++axis) to_last.push_back(axis);
-    to_last.push_back(1);
-    for (int axis = 1; axis + 1 < rank; ++axis) to_first.push_back(axis);
-    if (x->layout == Layout::kChannelsLast && order == to_last) return true;
-    if (x->layout == Layout::kPlain && order == to_first) {
-      node.outputs[0]->layout = Layout::kChannelsLast;
-      return true;
+  // The axes of x that are not 1, in the order in which a tensor with the axes `order` of x lies in memory.
+  static Ints memory_order(const Value& x, const Ints& order, Layout layout) {
+    Ints places;
+    for (size_t place = 0; place < order.size(); ++place) {
+      size_t axis = place;
+      if (layout == Layout::kChannelsLast && place > 0) axis = place + 1 < order.size() ? place + 1 : 1;
+      if (!(*x.dims)[static_cast<size_t>(order[axis])].is(1)) places.push_back(order[axis]);
     }
-    return false;
+    return places;
+  }
+
+  // Transpose to N,D..,C of channels-last data, or from it of plain data, moves no byte; nor does one that is either
+  // but for axes of 1.
+  static bool is_free_transpose(const Node& node) {
+    if (node.op != "Transpose" || node.inputs[0] == nullptr || node.inputs[0]->is_constant()) return false;
+    const Value& x = *node.inputs[0];
+    const int rank = x.rank();
+    const Ints order = node.attributes.get_ints("perm");
+    if (rank < 3 || static_cast<int>(order.size()) != rank || x.dtype != DType::kFloat32) return false;
+    Ints same;
+    for (int axis = 0; axis < rank; ++axis) same.push_back(axis);
+    const Ints from = memory_order(x, same, x.layout);
+    if (x.layout == Layout::kChannelsLast) return from == memory_order(x, order, Layout::kPlain);
+    if (from != memory_order(x, order, Layout::kChannelsLast)) return false;
+    node.outputs[0]->layout = Layout::kChannelsLast;
+    return true;
   }
 
   Graph& graph_;

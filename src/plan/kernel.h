@@ -81,6 +81,10 @@ std::span<const Kernel* const> all_kernels();
 // Null when there is none.
 const Kernel* find_kernel(std::string_view name);
 
+// Names the way in which the kernel of a step goes about its work, where that is not its usual one (Configuration in
+// tactics/tactic.h). A string.
+inline constexpr std::string_view kConfigurationAttribute = "hussar_configuration";
+
 // The kernel name of steps that the reference evaluator of their operator executes.
 inline constexpr std::string_view kReferenceKernel = "reference";
 

@@ -15,19 +15,64 @@ namespace {
 constexpr double kSmallMicroseconds = 100;
 // A measured rival must win by this much against the predicted winner, so that noise does not decide.
 constexpr double kClearWin = 0.98;
+// There are many configurations, and they differ by little: by more against the usual one of its kernel.
+constexpr double kClearConfiguration = 0.97;
 // Predictions are off by less than that.
 constexpr double kPredictionFactor = 3;
+// Configurations of one kernel are predicted by the same model, which errs alike for all of them.
+constexpr double kConfigurationFactor = 1.3;
+// Work that is too short for its configurations to matter.
+constexpr double kTinyMicroseconds = 20;
+
+// A tactic with the threads of the problem's target: in its usual configuration, then in the others.
+void add_rivals_with(Choice& choice, const Tactic& tactic, const Problem& problem) {
+  const double predicted = tactic.cost(problem);
+  choice.rivals.push_back({&tactic, problem.target.threads, {}, std::nullopt, predicted, std::nullopt});
+  if (tactic.configurations == nullptr || predicted < kTinyMicroseconds) return;
+  for (const Configuration& configuration : tactic.configurations(problem)) {
+    choice.rivals.push_back(
+        {&tactic, problem.target.threads, configuration.name, std::nullopt, configuration.predicted, std::nullopt});
+  }
+}
 
 void add_rivals(Choice& choice, const Tactic& tactic, const Problem& problem) {
   Refusal refusal = tactic.supports(problem);
   if (refusal && *refusal == "op") return;  // made for another operator: not worth a line in the report
   const int threads = problem.target.threads;
-  const double predicted = refusal ? 0 : tactic.cost(problem);
-  choice.rivals.push_back({&tactic, threads, refusal, predicted, std::nullopt});
-  if (refusal || threads <= 1 || predicted > kSmallMicroseconds) return;
+  if (refusal) {
+    choice.rivals.push_back({&tactic, threads, {}, refusal, 0, std::nullopt});
+    return;
+  }
+  add_rivals_with(choice, tactic, problem);
+  if (threads <= 1 || tactic.cost(problem) > kSmallMicroseconds) return;
   Problem alone = problem;
   alone.target.threads = 1;
-  choice.rivals.push_back({&tactic, 1, std::nullopt, tactic.cost(alone), std::nullopt});
+  add_rivals_with(choice, tactic, alone);
+}
+
+bool is_usual(const Rival& rival) { return rival.configuration.empty(); }
+
+// Whether a measured rival may win: in a configuration only against its usual one, which stands before it.
+bool is_eligible(const Choice& choice, size_t index) {
+  if (is_usual(choice.rivals[index])) return true;
+  size_t usual = index;
+  while (!is_usual(choice.rivals[usual])) --usual;
+  const std::optional<double>& measured = choice.rivals[usual].measured;
+  return measured && *choice.rivals[index].measured < *measured * kClearConfiguration;
+}
+
+double least_predicted(const Choice& choice) {
+  double best = std::numeric_limits<double>::infinity();
+  for (const Rival& rival : choice.rivals) {
+    if (!rival.refusal && is_usual(rival)) best = std::min(best, rival.predicted);
+  }
+  return best;
+}
+
+void sort_by_prediction(const Choice& choice, std::vector<size_t>& order, size_t most) {
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return choice.rivals[a].predicted < choice.rivals[b].predicted; });
+  order.resize(std::min(order.size(), most));
 }
 
 }  // namespace
@@ -43,6 +88,7 @@ std::string Problem::to_string() const { return spell_problem(node); }
 
 std::string Rival::name(const Target& target) const {
   std::string name(tactic->kernel);
+  if (!configuration.empty()) name += fmt::format(":{}", configuration);
   return threads == target.threads ? name : fmt::format("{}/{}", name, threads);
 }
 
@@ -53,13 +99,14 @@ Choice choose(const Problem& problem, const Timings& timings) {
     Rival& rival = choice.rivals[i];
     if (rival.refusal) continue;
     if (timings) rival.measured = timings(problem, rival);
+    if (!is_usual(rival)) continue;
     if (choice.chosen < 0 || rival.predicted < choice.rival()->predicted) choice.chosen = static_cast<int>(i);
   }
   if (choice.chosen < 0 || !choice.rival()->measured) return choice;
   double best = *choice.rival()->measured * kClearWin;
   for (size_t i = 0; i < choice.rivals.size(); ++i) {
     const Rival& rival = choice.rivals[i];
-    if (!rival.measured || *rival.measured >= best) continue;
+    if (!rival.measured || *rival.measured >= best || !is_eligible(choice, i)) continue;
     best = *rival.measured;
     choice.chosen = static_cast<int>(i);
   }
@@ -69,17 +116,25 @@ Choice choose(const Problem& problem, const Timings& timings) {
 std::vector<size_t> contenders(const Choice& choice, size_t most) {
   std::vector<size_t> order;
   if (choice.chosen < 0) return order;
-  double best = choice.rival()->predicted;
-  for (const Rival& rival : choice.rivals) {
-    if (!rival.refusal) best = std::min(best, rival.predicted);
-  }
+  const double best = least_predicted(choice);
   for (size_t i = 0; i < choice.rivals.size(); ++i) {
     const Rival& rival = choice.rivals[i];
-    if (!rival.refusal && rival.predicted <= best * kPredictionFactor) order.push_back(i);
+    if (!rival.refusal && is_usual(rival) && rival.predicted <= best * kPredictionFactor) order.push_back(i);
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return choice.rivals[a].predicted < choice.rivals[b].predicted; });
-  order.resize(std::min(order.size(), most));
+  sort_by_prediction(choice, order, most);
+  return order;
+}
+
+std::vector<size_t> configurations_of(const Choice& choice, size_t most) {
+  std::vector<size_t> order;
+  if (choice.chosen < 0 || most == 0) return order;
+  auto usual = static_cast<size_t>(choice.chosen);
+  while (!is_usual(choice.rivals[usual])) --usual;
+  for (size_t i = usual + 1; i < choice.rivals.size() && !is_usual(choice.rivals[i]); ++i) {
+    if (choice.rivals[i].predicted <= choice.rivals[usual].predicted * kConfigurationFactor) order.push_back(i);
+  }
+  sort_by_prediction(choice, order, most - 1);
+  order.insert(order.begin(), usual);
   return order;
 }
 
@@ -89,6 +144,7 @@ static std::string why_not(const Rival& rival, const Rival* chosen, double best)
   if (chosen == nullptr) return "not wanted";
   if (rival.measured) {
     const bool ahead = chosen->measured && *rival.measured < *chosen->measured;
+    if (ahead && !is_usual(rival)) return fmt::format("ahead by less than {:.0f} %", 100 * (1 - kClearConfiguration));
     return ahead ? fmt::format("within {:.0f} % of the predicted winner", 100 * (1 - kClearWin)) : "slower";
   }
   if (!chosen->measured) return rival.predicted > chosen->predicted ? "slower" : "predicted as fast";
@@ -98,11 +154,9 @@ static std::string why_not(const Rival& rival, const Rival* chosen, double best)
 
 std::string describe(const Choice& choice) {
   std::string text = choice.chosen < 0 ? "reference: no kernel takes it" : "";
-  double best = std::numeric_limits<double>::infinity();
+  const double best = least_predicted(choice);
   for (const Rival& rival : choice.rivals) {
-    if (!rival.refusal) best = std::min(best, rival.predicted);
-  }
-  for (const Rival& rival : choice.rivals) {
+    if (!is_usual(rival) && !rival.measured) continue;  // not worth a line
     std::string line = rival.name(choice.target) + ": ";
     if (rival.refusal) {
       line += "refused, " + *rival.refusal;

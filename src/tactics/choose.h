@@ -6,14 +6,15 @@
 
 namespace hussar {
 
-// One way to do a piece of work: a tactic and how many threads it gets.
+// One way to do a piece of work: a tactic, how many threads it gets, and how its kernel goes about it.
 struct Rival {
   const Tactic* tactic = nullptr;
   int threads = 1;
+  std::string_view configuration;  // empty: the usual one
   Refusal refusal;                 // why it cannot
   double predicted = 0;            // microseconds, when it can
   std::optional<double> measured;  // microseconds, in the model
-  // "conv_tile", "conv_tile/1" with fewer threads than the target has
+  // "conv_tile", "conv_tile/1" with fewer threads than the target has, "conv_tile:by_rows" in a configuration
   std::string name(const Target& target) const;
 };
 
@@ -29,13 +30,18 @@ struct Choice {
 // What a rival took for this work when it was measured; nullopt: it was not.
 using Timings = std::function<std::optional<double>(const Problem& problem, const Rival& rival)>;
 
-// The supported rival with the least predicted time; with timings, the one with the least measured time, if it beats
-// the measured time of the first by more than noise.
+// The supported rival with the least predicted time, in its usual configuration; with timings, the one with the least
+// measured time, if it beats the measured time of the first by more than noise, and in a configuration that of the
+// usual one too.
 Choice choose(const Problem& problem, const Timings& timings = nullptr);
 
-// The rivals worth measuring, the likeliest first: predicted within a factor of the best, at most `most`. Indices into
-// choice.rivals; one or none when there is nothing to decide.
+// The rivals in their usual configuration that are worth measuring, the likeliest first: predicted within a factor of
+// the best, at most `most`. Indices into choice.rivals; one or none when there is nothing to decide.
 std::vector<size_t> contenders(const Choice& choice, size_t most);
+
+// The same for the configurations of what was chosen: its usual one, then others that are not predicted to be much
+// slower.
+std::vector<size_t> configurations_of(const Choice& choice, size_t most);
 
 // One line per rival: "conv_tile: chosen, measured 120.0 us, predicted 118.3 us", "conv_depthwise: refused, groups"
 std::string describe(const Choice& choice);

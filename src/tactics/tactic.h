@@ -48,12 +48,22 @@ class Packing {
   void replace(size_t index, Tensor tensor);
 };
 
+// A way for a kernel to go about its work that is not its usual one. The plan holds the name, as an attribute of the
+// step; the kernel looks it up in prepare(), and refuses what it does not know. Results do not depend on it.
+struct Configuration {
+  std::string_view name;  // of static life: "by_rows"
+  double predicted = 0;   // microseconds, as Tactic::cost
+};
+
 struct Tactic {
   std::string_view kernel;  // the name of the kernel that it chooses
   // Cheap checks first. Sees dtypes, layouts, attributes, constants, and dims where they are known.
   Refusal (*supports)(const Problem&) = nullptr;
   // Predicted microseconds with the target's threads: ranks tactics when nothing is measured.
   double (*cost)(const Problem&) = nullptr;
+  // The configurations that could be faster than the usual one for this work. They are rivals only when measured: what
+  // is predicted chooses which of them are. Null: the kernel has none.
+  std::vector<Configuration> (*configurations)(const Problem&) = nullptr;
   // Null: the kernel takes the operands as they are.
   Status (*pack)(Packing&) = nullptr;
   // The inverse of pack, on a node whose packed constant and attributes come from a plan: gives the constant the form

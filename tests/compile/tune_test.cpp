@@ -9,6 +9,8 @@
 #include "compile/compile.h"
 #include "compile/measure_problem.h"
 #include "onnx/import.h"
+#include "plan/kernel.h"
+#include "runtime/session.h"
 #include "tests/support/onnx_writer.h"
 #include "tests/support/small_models.h"
 
@@ -143,6 +145,68 @@ TEST(Tune, FewerThreadsAreARivalForSmallSteps) {
   auto plan = compile_bytes(contested_model(), options);
   ASSERT_TRUE(plan.has_value());
   EXPECT_EQ(step_of(*plan, "Conv")->attributes.get_int("hussar_threads", 0), 1);
+}
+
+// x[1,64,24,24] -> Conv 1x1 -> y: a product with room for several cuts.
+Message product_model() {
+  std::vector<float> weights(96 * 64);
+  for (size_t i = 0; i < weights.size(); ++i) weights[i] = 0.01F * static_cast<float>(static_cast<int>(i % 17) - 8);
+  return model(graph({{node("Conv", {"x", "w"}, {"y"})},
+                      {value("x", {1, 64, 24, 24})},
+                      {any_shape("y")},
+                      {tensor_of("w", DType::kFloat32, {96, 64, 1, 1}, weights)}}));
+}
+
+TEST(Tune, ConfigurationsAreMeasuredAndHeldInThePlan) {
+  TimingCache cache;
+  CompileOptions options;
+  options.threads = 2;
+  options.isa = std::min(static_cast<int>(cpu::active_isa()), static_cast<int>(cpu::Isa::kAvx512));
+  options.timings = &cache;
+  options.tune_seconds = 5;
+  CompileReport report;
+  auto usual = compile_bytes(product_model(), options, &report);
+  ASSERT_TRUE(usual.has_value()) << usual.error().message;
+  // All configurations are said to be fast.
+  std::string text = cache.to_string(), forged_text;
+  for (size_t at = 0, end; (end = text.find('\n', at)) != std::string::npos; at = end + 1) {
+    std::string line = text.substr(at, end - at);
+    if (line.find("\tconv_tile:") != std::string::npos) line = line.substr(0, line.rfind('\t')) + "\t0.001";
+    forged_text += line + "\n";
+  }
+  EXPECT_NE(forged_text, text) << text;
+  TimingCache forged_cache;
+  ASSERT_TRUE(forged_cache.merge(forged_text));
+  options.timings = &forged_cache;
+  auto configured = compile_bytes(product_model(), options, &report);
+  ASSERT_TRUE(configured.has_value());
+  EXPECT_EQ(report.tuning.measured, 0);
+  const PlanStep* step = step_of(*configured, "Conv");
+  const std::string name = step->attributes.get_string(kConfigurationAttribute, "");
+  EXPECT_NE(name, "");
+  const size_t line = step->report.find("conv_tile:" + name);
+  ASSERT_NE(line, std::string::npos) << step->report;
+  EXPECT_LT(step->report.find(": chosen", line), step->report.find('\n', line)) << step->report;
+
+  std::vector<Tensor> inputs = {Tensor(DType::kFloat32, {1, 64, 24, 24})};
+  for (int64_t i = 0; i < inputs[0].elements(); ++i) inputs[0].data<float>()[i] = 0.1F * static_cast<float>(i % 23);
+  std::vector<std::vector<float>> results;
+  for (Plan* plan : {&*usual, &*configured}) {
+    auto session = Session::create(std::make_shared<Plan>(std::move(*plan)));
+    ASSERT_TRUE(session.has_value()) << session.error().message;
+    auto outputs = (*session)->run_in_order(inputs);
+    ASSERT_TRUE(outputs.has_value()) << outputs.error().message;
+    const auto* numbers = (*outputs)[0].data<float>();
+    results.emplace_back(numbers, numbers + (*outputs)[0].elements());
+    // A plan that is built again chooses anew.
+    options.tune_seconds = 0;
+    TimingCache nothing;
+    options.timings = &nothing;
+    auto rebuilt = compile_plan((*session)->plan(), options);
+    ASSERT_TRUE(rebuilt.has_value()) << rebuilt.error().message;
+    EXPECT_FALSE(step_of(*rebuilt, "Conv")->attributes.has(kConfigurationAttribute));
+  }
+  EXPECT_EQ(results[0], results[1]);
 }
 
 TEST(Tune, ModelsThatMadeUpInputsDoNotSuitAreLeftToPrediction) {

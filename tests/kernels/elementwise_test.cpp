@@ -40,6 +40,26 @@ TEST(BinaryKernel, ArithmeticAndComparisons) {
   }
 }
 
+TEST(BinaryKernel, ChannelsLast) {
+  for (int repeat = 0; repeat < 60; ++repeat) {
+    Shape whole = {pick(1, 3), pick(1, 40)};
+    for (int64_t more = pick(0, 3); more > 0; --more) whole.push_back(pick(1, 6));
+    KernelCase test{.kernel = "binary", .op = repeat % 2 == 0 ? "Add" : "Sub", .inputs = {}};
+    for (bool is_whole : {true, false}) {
+      Shape own = whole;
+      for (int axis = 0; !is_whole && axis < own.rank(); ++axis) own[axis] = pick(0, 2) == 0 ? 1 : own[axis];
+      test.inputs.push_back({random_tensor(DType::kFloat32, own, -3, 3), false, Layout::kChannelsLast});
+    }
+    test.output_layout = Layout::kChannelsLast;
+    expect_kernel_agrees(test);
+    if (HasFailure()) return;
+    (repeat % 3 == 0 ? test.output_gap : test.inputs[static_cast<size_t>(repeat % 2)].gap) = 4;
+    EXPECT_NE(run_error_of(test).find("part of another value"), std::string::npos);
+    test.inputs[0].layout = Layout::kPlain;
+    EXPECT_EQ(refusal_of(test).value_or(""), "layout");
+  }
+}
+
 TEST(BinaryKernel, DivisionAndRemainder) {
   for (const char* op : {"Div", "Mod"}) {
     for (DType dtype : kNumbers) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "backends/cpu/work_cuts.h"
 #include "graph/graph.h"
 #include "ops/evaluate.h"
 #include "ops/infer.h"
@@ -188,7 +189,7 @@ struct Executed {
   int64_t allocations = 0;
 };
 
-void execute(const KernelCase& test, Scene& scene, int threads, Executed& done) {
+void execute(const KernelCase& test, Scene& scene, int threads, Executed& done, std::string_view configuration = {}) {
   const Kernel* kernel = find_kernel(test.kernel);
   const Tactic* tactic = tactic_named(test.kernel);
   ASSERT_TRUE(kernel != nullptr && tactic != nullptr) << test.kernel;
@@ -209,6 +210,7 @@ void execute(const KernelCase& test, Scene& scene, int threads, Executed& done) 
   step.attributes = scene.node->attributes;
   step.program = test.program;
   step.program_inputs = test.program_inputs;
+  if (!configuration.empty()) step.attributes.set(kConfigurationAttribute, std::string(configuration));
   std::vector<Block> input_blocks;
   std::vector<Operand> input_operands, output_operands, prepared_inputs, prepared_outputs;
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -270,6 +272,25 @@ std::string describe(const KernelCase& test, const Scene& scene, int threads) {
 
 }  // namespace
 
+// In every configuration that there is, offered for work of this size or not, the kernel gives the same bits.
+static void expect_configurations_agree(const KernelCase& test, const std::vector<Tensor>& usual) {
+  for (const cpu::NamedCut& row : cpu::work_cuts()) {
+    Scene scene;
+    build(test, scene);
+    SCOPED_TRACE(describe(test, scene, 2) + ", " + std::string(row.name));
+    Executed done;
+    execute(test, scene, 2, done, row.name);
+    if (testing::Test::HasFatalFailure()) return;
+    ASSERT_EQ(done.error, "");
+    EXPECT_EQ(done.allocations, 0);
+    for (size_t i = 0; i < test.outputs; ++i) {
+      std::string where;
+      ASSERT_TRUE(same(done.outputs[i].contents(), usual[i], 0, where)) << "output " << i << ", " << where;
+      ASSERT_TRUE(done.outputs[i].untouched_outside()) << "wrote outside of output " << i;
+    }
+  }
+}
+
 void expect_kernel_agrees(const KernelCase& test) {
   std::vector<Tensor> alone;  // the outputs on one thread
   for (int threads : {1, 2}) {
@@ -304,6 +325,7 @@ void expect_kernel_agrees(const KernelCase& test) {
       }
     }
   }
+  if (tactic_named(test.kernel)->configurations != nullptr) expect_configurations_agree(test, alone);
 }
 
 std::optional<std::string> refusal_of(const KernelCase& test) {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "backends/cpu/work_cuts.h"
 #include "tests/kernels/levels.h"
 
 namespace hussar::cpu {
@@ -86,6 +87,18 @@ struct EpilogueData {
 // The rounding of k products of magnitude at most 1, and of the epilogue.
 double tolerance(int64_t k) { return 1e-6 + 2e-7 * static_cast<double>(k); }
 
+// All ways to cut the work: the usual one in one to four shares, then every row of the table, in three.
+struct CutCase {
+  int shares;
+  NamedCut row;
+};
+std::vector<CutCase> all_cuts() {
+  std::vector<CutCase> cases;
+  for (int shares = 1; shares <= 4; ++shares) cases.push_back({shares, {"the usual cut", {}}});
+  for (const NamedCut& row : work_cuts()) cases.push_back({cut_shares(3, row.cut), row});
+  return cases;
+}
+
 // The shares run last to first: their order must not matter.
 template <class Run>
 void run_shares(int count, Run run) {
@@ -114,13 +127,15 @@ void check_gemm(GemmArgs args, TestEpilogue kind, bool transposed_a, int batch_r
   args.epilogue = data.epilogue();
   for (Isa isa : available_levels()) {
     std::vector<float> first;
-    for (int shares = 1; shares <= 4; ++shares) {
+    for (const auto& [shares, row] : all_cuts()) {
       std::vector<float> c(args.batch * args.m * c_pitch, kUntouched);
       Scratch scratch(args.k);
       args.c = c.data();
+      args.cut = row.cut;
       run_shares(shares, [&](Share share) { select_tile_table(isa).gemm(args, share, scratch.memory); });
-      if (shares > 1) {
-        ASSERT_EQ(std::memcmp(c.data(), first.data(), c.size() * 4), 0) << isa_name(isa) << " shares " << shares;
+      if (!first.empty()) {
+        ASSERT_EQ(std::memcmp(c.data(), first.data(), c.size() * 4), 0)
+            << isa_name(isa) << ' ' << row.name << ", shares " << shares;
         continue;
       }
       first = c;
@@ -364,16 +379,17 @@ void check_conv(ConvArgs args, TestEpilogue kind, int64_t extra_pitch, bool tran
   args.epilogue = data.epilogue();
   for (Isa isa : available_levels()) {
     std::vector<float> first;
-    for (int shares = 1; shares <= 4; ++shares) {
+    for (const auto& [shares, row] : all_cuts()) {
       std::vector<float> output(out_pixels * args.output_pitch, kUntouched);
       Scratch scratch(k);
       args.output = output.data();
+      args.cut = row.cut;
       const TileTable& table = select_tile_table(isa);
       run_shares(shares,
                  [&](Share share) { (transposed ? table.conv_transpose : table.conv)(args, share, scratch.memory); });
-      if (shares > 1) {
+      if (!first.empty()) {
         ASSERT_EQ(std::memcmp(output.data(), first.data(), output.size() * 4), 0)
-            << isa_name(isa) << " shares " << shares << ' ' << describe(args);
+            << isa_name(isa) << ' ' << row.name << ", shares " << shares << ' ' << describe(args);
         continue;
       }
       first = output;

@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "backends/cpu/work_cuts.h"
 #include "plan/kernel.h"
 
 namespace hussar::tests {
@@ -129,6 +130,13 @@ class Lister {
     }
     list_operands(graph, old, "input", &PlanStep::inputs);
     list_operands(graph, old, "output", &PlanStep::outputs);
+    auto configure = [this](std::string_view name, const Attribute& attribute) {
+      step(fmt::format("configuration {}", name),
+           [=](PlanStep& it) { it.attributes.set(kConfigurationAttribute, attribute); });
+    };
+    for (const cpu::NamedCut& row : cpu::work_cuts()) configure(row.name, std::string(row.name));
+    configure("unknown", std::string("unknown"));
+    configure("7", int64_t{7});
     step("no program", [](PlanStep& it) { it.program.reset(); });
     step("program inputs less", [](PlanStep& it) { --it.program_inputs; });
     for (const auto& [name, attribute] : old.attributes.all()) list_attribute(name, attribute);

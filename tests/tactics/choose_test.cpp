@@ -105,6 +105,65 @@ TEST(Choose, MatrixUnitIsForManyRows) {
   }
 }
 
+// The names of a kernel's rivals in other configurations than the usual one.
+std::vector<std::string> configured(const Contest& contest, const std::string& kernel) {
+  std::vector<std::string> names;
+  for (const Rival& rival : choose(contest.problem).rivals) {
+    if (rival.tactic->kernel == kernel && !rival.configuration.empty()) {
+      names.push_back(rival.name(contest.problem.target));
+    }
+  }
+  return names;
+}
+
+TEST(Choose, ConfigurationsWinOnlyWhenMeasured) {
+  Contest contest("matmul m=300 n=256 k=512");
+  const std::vector<std::string> names = configured(contest, "matmul_tile");
+  ASSERT_FALSE(names.empty());
+  EXPECT_EQ(names[0].rfind("matmul_tile:", 0), 0U) << names[0];
+  const Choice choice = choose(contest.problem);
+  EXPECT_EQ(choice.rival()->configuration, "");
+  EXPECT_EQ(describe(choice).find(':' + names[0].substr(names[0].find(':') + 1)), std::string::npos)
+      << describe(choice);
+  for (const std::string& name : contest.order) EXPECT_EQ(name.find(':'), std::string::npos) << name;
+  const std::string usual = contest.order[0];
+  std::string report = contest.report({{usual, 100}, {names[0], 96}});
+  EXPECT_EQ(line_of(report, names[0]).rfind(names[0] + ": chosen, measured 96.0 us", 0), 0U) << report;
+  report = contest.report({{usual, 100}, {names[0], 97.5}});
+  EXPECT_EQ(line_of(report, usual).rfind(usual + ": chosen", 0), 0U) << report;
+  EXPECT_EQ(line_of(report, names[0]).rfind(names[0] + ": ahead by less than 3 %", 0), 0U) << report;
+  report = contest.report({{names[0], 1}});
+  EXPECT_EQ(line_of(report, usual).rfind(usual + ": chosen", 0), 0U) << report;
+}
+
+// What is chosen by luck among many must not be: it counts how far it is ahead of its own kernel's usual way.
+TEST(Choose, ConfigurationsMustBeatTheirOwnUsualOne) {
+  Contest contest("conv x=1x64x30x30 w=64x64x3x3 pads=1,1,1,1");
+  ASSERT_GE(contest.order.size(), 2U);
+  const std::string &first = contest.order[0], &second = contest.order[1];
+  const std::vector<std::string> names = configured(contest, second.substr(0, second.find('/')));
+  ASSERT_FALSE(names.empty()) << second;
+  std::string report = contest.report({{first, 100}, {second, 97.5}, {names[0], 96}});
+  EXPECT_EQ(line_of(report, second).rfind(second + ": chosen", 0), 0U) << report;
+  report = contest.report({{first, 100}, {second, 99}, {names[0], 96}});
+  EXPECT_EQ(line_of(report, names[0]).rfind(names[0] + ": chosen", 0), 0U) << report;
+}
+
+TEST(Choose, ConfigurationsWorthMeasuringBeginWithTheUsualOne) {
+  Contest contest("matmul m=300 n=256 k=512");
+  const Choice choice = choose(contest.problem);
+  const std::vector<size_t> order = configurations_of(choice, 3);
+  ASSERT_GE(order.size(), 2U);
+  EXPECT_LE(order.size(), 3U);
+  EXPECT_EQ(order[0], static_cast<size_t>(choice.chosen));
+  for (size_t i = 1; i < order.size(); ++i) {
+    const Rival& rival = choice.rivals[order[i]];
+    EXPECT_EQ(rival.tactic, choice.tactic());
+    EXPECT_NE(rival.configuration, "");
+    EXPECT_TRUE(i == 1 || choice.rivals[order[i - 1]].predicted <= rival.predicted);
+  }
+}
+
 TEST(Choose, ListsOneThread) {
   Contest contest("matmul m=8 n=16 k=16");
   const std::string report = contest.report({});

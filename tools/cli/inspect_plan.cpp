@@ -6,6 +6,7 @@
 #include "compile/flops.h"
 #include "compile/precision.h"
 #include "compile/sample.h"
+#include "plan/kernel.h"
 #include "plan/plan.h"
 #include "runtime/session.h"
 #include "tensor/program_text.h"
@@ -93,6 +94,8 @@ Json regions_json(const PlanGraph& graph) {
     for (const auto& [name, body] : step.bodies) bodies.set(name, regions_json(*body));
     const DType precision = precision_of(graph, step);
     entry.set("op", step.op).set("name", step.name).set("kernel", step.kernel).set("report", step.report);
+    const std::string configuration = step.attributes.get_string(kConfigurationAttribute, "");
+    entry.set("configuration", configuration.empty() ? Json() : Json(configuration));
     entry.set("precision", precision == DType::kUndefined ? Json() : Json(std::string(dtype_name(precision))));
     entry.set("fused", fused_work(step)).set("inputs", std::move(inputs)).set("outputs", std::move(outputs));
     list.push(std::move(entry.set("bodies", std::move(bodies))));

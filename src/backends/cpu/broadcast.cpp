@@ -12,14 +12,16 @@ BroadcastPlan plan_broadcast(std::span<const Operand> inputs, int operands, cons
   };
   Axis axes[kMaxRank + 1];
   int count = 0;
-  for (int axis = 0; axis < shape.rank(); ++axis) {
+  const bool channels_last = output.layout == Layout::kChannelsLast;
+  for (int place = 0; place < shape.rank(); ++place) {
+    const int axis = !channels_last || place == 0 ? place : place + 1 < shape.rank() ? place + 1 : 1;
     if (shape[axis] == 1) continue;
     Axis next{shape[axis], {}};
     for (int k = 0; k < operands; ++k) {
-      const Shape& own = inputs[static_cast<size_t>(k)].shape;
-      int at = axis - (shape.rank() - own.rank());
-      bool moves = at >= 0 && own[at] != 1;
-      next.strides[k] = moves ? own.elements(at + 1, own.rank()) : 0;
+      const Operand& operand = inputs[static_cast<size_t>(k)];
+      int at = axis - (shape.rank() - operand.shape.rank());
+      bool moves = at >= 0 && operand.shape[at] != 1;
+      next.strides[k] = moves ? strides_of(operand)[at] : 0;
     }
     bool joins = count > 0;
     for (int k = 0; joins && k < operands; ++k) joins = axes[count - 1].strides[k] == next.strides[k] * next.size;

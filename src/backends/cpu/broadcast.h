@@ -1,5 +1,5 @@
 // Elementwise operators with multidirectional broadcasting as lines: runs of contiguous output elements, along which
-// every operand is contiguous too or stays at one element. Plain tensors only. Nothing here allocates.
+// every operand is contiguous too or stays at one element. Nothing here allocates.
 #pragma once
 #include <cstdint>
 
@@ -21,7 +21,8 @@ struct BroadcastPlan {
 
 constexpr int64_t kBroadcastPiece = 16384;  // elements
 
-// The first `operands` inputs against the output.
+// The first `operands` inputs against the output: all plain, or all channels-last and of one rank, without gaps
+// between the pixels.
 BroadcastPlan plan_broadcast(std::span<const Operand> inputs, int operands, const Operand& output);
 
 // Calls visit(offsets of the operands, offset of the output, count), all in elements, for the units of a range.

@@ -2,8 +2,10 @@
 #include "backends/cpu/conv_winograd.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "backends/cpu/conv_shape.h"
+#include "backends/cpu/work_cuts.h"
 #include "base/error.h"
 
 namespace hussar::cpu {
@@ -92,11 +94,20 @@ Refusal check_winograd(const Problem& problem) {
   return check_epilogue(problem);
 }
 
-double winograd_cost(const Problem& problem, int64_t output) {
-  const Shape& filter = problem.input(1)->constant->shape();
+// Tiles of the problem's output; symbolic dimensions count as 64.
+static int64_t tiles_of(const Problem& problem, int64_t output) {
   const Dims& y = *problem.output()->dims;
   auto size = [&](size_t axis) { return y[axis].is_constant() ? y[axis].value() : 64; };
-  const int64_t tiles = size(0) * winograd_tiles(output, size(2)) * winograd_tiles(output, size(3));
+  return size(0) * winograd_tiles(output, size(2)) * winograd_tiles(output, size(3));
+}
+
+static double product_flops(int64_t tiles, int64_t output, int64_t channels, int64_t filters) {
+  return 2.0 * static_cast<double>(tiles * winograd_positions(output)) * static_cast<double>(channels * filters);
+}
+
+double winograd_cost(const Problem& problem, int64_t output) {
+  const Shape& filter = problem.input(1)->constant->shape();
+  const int64_t tiles = tiles_of(problem, output);
   const int64_t channels = filter[1], panels = panel_count(filter[0]);
   const double products = static_cast<double>(tiles * winograd_positions(output) * panels * kPanelColumns);
   // A register tile starts and ends in the time of about eight channels.
@@ -106,6 +117,18 @@ double winograd_cost(const Problem& problem, int64_t output) {
   const int64_t gathered = channels % kTileChunk == 0 ? 0 : 1;
   const double transforms = static_cast<double>(tiles * (panel_count(channels) + gathered + panels)) * transform;
   return conv_cost(problem.target, flops, transforms, winograd_filter_floats(output, channels, filter[0]));
+}
+
+std::vector<Configuration> winograd_configurations(const Problem& problem, int64_t output) {
+  const Shape& filter = problem.input(1)->constant->shape();
+  const int64_t tiles = tiles_of(problem, output);
+  // Blocks and register tiles are not cut otherwise than usual.
+  const ProductSize size = {.rows = tiles,
+                            .panels = panel_count(filter[0]),
+                            .k = winograd_positions(output) * filter[1],
+                            .block_floats = std::numeric_limits<int64_t>::max()};
+  const double flops = product_flops(tiles, output, filter[1], filter[0]);
+  return cut_configurations(size, share_count(flops, problem.target.threads), winograd_cost(problem, output));
 }
 
 Status pack_winograd(Packing& packing, int64_t output) {
@@ -146,9 +169,9 @@ Status prepare_winograd(Prepare& prepare, int64_t output) {
       prepare, {winograd_positions(output), conv.channels, panel_count(conv.filters) * kPanelColumns}));
   HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue));
   const int64_t tiles = conv.batch * winograd_tiles(output, conv.out[1]) * winograd_tiles(output, conv.out[2]);
-  const double flops =
-      2.0 * static_cast<double>(tiles * winograd_positions(output)) * static_cast<double>(conv.channels * conv.filters);
-  state.shares = share_count(flops, prepare.threads);
+  HUSSAR_TRY(read_cut(prepare, conv.cut));
+  const double flops = product_flops(tiles, output, conv.channels, conv.filters);
+  state.shares = cut_shares(share_count(flops, prepare.threads), conv.cut);
   state.scratch_per_share = winograd_scratch_floats(output, conv.channels, conv.filters, tiles);
   prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares) * sizeof(float);
   return {};

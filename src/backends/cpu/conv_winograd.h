@@ -9,6 +9,7 @@ namespace hussar::cpu {
 
 Refusal check_winograd(const Problem& problem);
 double winograd_cost(const Problem& problem, int64_t output);
+std::vector<Configuration> winograd_configurations(const Problem& problem, int64_t output);
 Status pack_winograd(Packing& packing, int64_t output);
 Status unpack_winograd(Packing& packing, int64_t output);
 

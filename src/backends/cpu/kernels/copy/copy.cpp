@@ -1,6 +1,7 @@
 // copy: operators that only move a tensor to other memory: hussar.Reformat between any layouts, and Identity, Reshape
 // and their kin where the compiler could not make the output a view of the input. Any dtype.
 #include "backends/cpu/strided_copy.h"
+#include "base/error.h"
 
 namespace hussar {
 namespace {
@@ -23,7 +24,10 @@ Refusal supports(const Problem& problem) {
   if (x->dtype != y->dtype || dtype_size(x->dtype) == 0) return "dtype";
   bool both = x->layout == Layout::kChannelsLast && y->layout == Layout::kChannelsLast;
   bool same_shape = problem.node.op == kReformat || problem.node.op == "Identity";
-  return both && !same_shape ? Refusal("both are channels-last and of different shapes") : Refusal();
+  if (!both || same_shape) return std::nullopt;
+  bool same_channels =
+      x->rank() >= 2 && y->rank() >= 2 && (*x->dims)[0] == (*y->dims)[0] && (*x->dims)[1] == (*y->dims)[1];
+  return same_channels ? Refusal() : Refusal("both are channels-last and of different channels");
 }
 
 double cost(const Problem& problem) { return 0.5 + 2 * bytes_of(problem.output()) / (8e3 * problem.target.threads); }
@@ -36,6 +40,13 @@ Status prepare(Prepare& prepare) {
     x.shape = y.shape;
   } else if (y.layout == Layout::kPlain) {
     y.shape = x.shape;
+  } else {
+    // The same channels of the same pixels, whose shape does not matter.
+    const bool fits = x.shape.rank() >= 2 && y.shape.rank() >= 2 && x.shape[0] == y.shape[0] &&
+                      x.shape[1] == y.shape[1] && x.shape.elements() == y.shape.elements();
+    HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': {} has not the channels of {}", prepare.step.name,
+                 x.shape.to_string(), y.shape.to_string());
+    x.shape = y.shape = {x.shape[0], x.shape[1], x.shape.elements(2, x.shape.rank())};
   }
   prepare.state_as<State>() = {plan_whole_copy(x, y), prepare.threads};
   return {};

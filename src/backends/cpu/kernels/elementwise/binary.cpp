@@ -1,4 +1,5 @@
-// binary: arithmetic, comparisons and logic with broadcasting on float32, int32, int64, uint8 and bool, plain tensors.
+// binary: arithmetic, comparisons and logic with broadcasting on float32, int32, int64, uint8 and bool. All tensors are
+// plain, or channels-last and of one rank.
 // Chains of float32 arithmetic are the work of fused elementwise kernels; this one takes what is left of them.
 #include <atomic>
 
@@ -38,6 +39,13 @@ std::optional<BinaryOp> find_code(std::string_view op) {
   return std::nullopt;
 }
 
+bool layouts_fit(const Problem& problem) {
+  if (all_have_layout(problem, Layout::kPlain)) return true;
+  const int rank = problem.output()->rank();
+  return all_have_layout(problem, Layout::kChannelsLast) && rank >= 2 && problem.input(0)->rank() == rank &&
+         problem.input(1)->rank() == rank;
+}
+
 std::optional<BinaryType> find_type(DType dtype) {
   switch (dtype) {
     case DType::kFloat32: return BinaryType::kFloat32;
@@ -58,7 +66,7 @@ Refusal supports(const Problem& problem) {
   if (!code) return "op";
   if (problem.node.program) return "fused program";
   if (problem.node.inputs.size() != 2) return "number of inputs";
-  if (!all_have_layout(problem, Layout::kPlain)) return "layout";
+  if (!layouts_fit(problem)) return "layout";
   std::optional<BinaryType> type = find_type(problem.dtype(0));
   if (problem.dtype(0) != problem.dtype(1) || !type || find_function(*code, *type, problem.target.isa) == nullptr)
     return "dtype";
@@ -71,6 +79,10 @@ double cost(const Problem& problem) { return memory_cost(problem); }
 Status prepare(Prepare& prepare) {
   const Operand& y = prepare.outputs[0];
   State state{};
+  for (const Operand& operand : {prepare.inputs[0], prepare.inputs[1], y}) {
+    HUSSAR_CHECK(operand.layout == Layout::kPlain || operand.pitch == operand.shape[1], ErrorCode::kPlanIncompatible,
+                 "step '{}': an operand is a part of another value; build the plan again", prepare.step.name);
+  }
   state.plan = plan_broadcast(prepare.inputs, 2, y);
   state.op = *find_code(prepare.step.op);
   state.type = *find_type(prepare.inputs[0].dtype);

@@ -85,7 +85,7 @@ void run_half_product(const HalfArgs& args, Share share, void* scratch) {
   const ConvArgs& conv = args.conv;
   const int64_t k = conv.kernel[0] * conv.kernel[1] * conv.kernel[2] * conv.channels;
   const int64_t rows = conv.batch * conv.out[0] * conv.out[1] * conv.out[2];
-  const Work work = share_of_work(conv.groups, rows, half_panel_count(conv.filters), share);
+  const Work work = share_of_work(conv.groups, rows, half_panel_count(conv.filters), share, conv.cut);
   const bool pointwise = is_pointwise(conv);
   auto* const lines = static_cast<uint16_t*>(scratch);
   uint16_t* const memory = lines + all_half_lines(k);
@@ -101,9 +101,10 @@ void run_half_product(const HalfArgs& args, Share share, void* scratch) {
                                          &conv.epilogue};
     const float* input = conv.input + group * conv.channels;
     if (pointwise) {
-      run_tiles<HalfTiles>(product, work.rows, work.panels, PackHalfRows{input, conv.input_pitch, k}, memory);
+      run_tiles<HalfTiles>(product, work.rows, work.panels, conv.cut, PackHalfRows{input, conv.input_pitch, k}, memory);
     } else {
-      run_tiles<HalfTiles>(product, work.rows, work.panels, WindowPacker<HalfForm>{&conv, input, k, lines}, memory);
+      run_tiles<HalfTiles>(product, work.rows, work.panels, conv.cut, WindowPacker<HalfForm>{&conv, input, k, lines},
+                           memory);
     }
   }
 }

@@ -10,7 +10,7 @@ void run_conv(const ConvArgs& args, Share share, void* scratch) {
   if (takes_lines(args)) return run_conv_lines(args, share, scratch);
   const int64_t k = args.kernel[0] * args.kernel[1] * args.kernel[2] * args.channels;
   const int64_t rows = args.batch * args.out[0] * args.out[1] * args.out[2];
-  const Work work = share_of_work(args.groups, rows, panel_count(args.filters), share);
+  const Work work = share_of_work(args.groups, rows, panel_count(args.filters), share, args.cut);
   const bool pointwise = is_pointwise(args);
   float* const lines = static_cast<float*>(scratch);
   float* const memory = lines + all_lines_floats(k);
@@ -28,9 +28,9 @@ void run_conv(const ConvArgs& args, Share share, void* scratch) {
                              args.output_line_gap};
     const float* input = args.input + group * args.channels;
     if (pointwise) {
-      run_product(product, work.rows, work.panels, PackRows{input, args.input_pitch, k}, memory);
+      run_product(product, work.rows, work.panels, args.cut, PackRows{input, args.input_pitch, k}, memory);
     } else {
-      run_product(product, work.rows, work.panels, PackWindows{&args, input, k, lines}, memory);
+      run_product(product, work.rows, work.panels, args.cut, PackWindows{&args, input, k, lines}, memory);
     }
   }
 }

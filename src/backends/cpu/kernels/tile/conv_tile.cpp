@@ -4,6 +4,7 @@
 #include "backends/cpu/conv_shape.h"
 #include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernels/tile/tile.h"
+#include "backends/cpu/work_cuts.h"
 
 namespace hussar {
 namespace {
@@ -35,6 +36,19 @@ double cost(const Problem& problem) {
   return tiles + pixels * (20 + 11 * taps) / 3.3e3 / share_count(flops, problem.target.threads);
 }
 
+std::vector<Configuration> configurations(const Problem& problem) {
+  const Shape& filter = problem.input(1)->constant->shape();
+  const int64_t group = std::max<int64_t>(problem.node.attributes.get_int("group", 1), 1);
+  const auto rows = static_cast<int64_t>(Problem::elements(problem.output())) / filter[0];
+  const ProductSize size = {group,
+                            rows,
+                            panel_count(filter[0] / group),
+                            filter.elements(1, filter.rank()),
+                            float_tile_rows(problem.target.isa),
+                            kBlockFloats};
+  return cut_configurations(size, share_count(conv_flops(problem), problem.target.threads), cost(problem));
+}
+
 Status pack(Packing& packing) {
   const Tensor& filter = *packing.node.inputs[1]->constant;
   int64_t group = packing.node.attributes.get_int("group", 1);
@@ -54,12 +68,13 @@ Status prepare(Prepare& prepare) {
   state = State{};
   HUSSAR_TRY(fill_conv_args(prepare, false, state.args));
   HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue, true));
+  HUSSAR_TRY(read_cut(prepare, state.args.cut));
   const ConvArgs& args = state.args;
   int64_t taps = args.kernel[0] * args.kernel[1] * args.kernel[2];
   int64_t pixels = args.batch * args.out[0] * args.out[1] * args.out[2];
   double flops =
       2.0 * static_cast<double>(pixels * args.groups * args.filters) * static_cast<double>(taps * args.channels);
-  state.shares = share_count(flops, prepare.threads);
+  state.shares = cut_shares(share_count(flops, prepare.threads), args.cut);
   state.scratch_per_share = tile_scratch_bytes(taps * args.channels);
   prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares);
   return {};
@@ -80,7 +95,11 @@ Status run(const Run& run) {
 
 extern const Kernel conv_tile_kernel = {
     .name = "conv_tile", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
-extern const Tactic conv_tile_tactic = {
-    .kernel = "conv_tile", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
+extern const Tactic conv_tile_tactic = {.kernel = "conv_tile",
+                                        .supports = supports,
+                                        .cost = cost,
+                                        .configurations = configurations,
+                                        .pack = pack,
+                                        .unpack = unpack};
 
 }  // namespace hussar

@@ -83,7 +83,7 @@ void run_stretch(const ConvArgs& args, const Stretch& stretch, int64_t group, Ra
   product.row_step = args.stride[2];
   product.epilogue = &args.epilogue;
   const PackWindows pack = {&window, args.input + stretch.image * image_floats + group * args.channels, k, scratch};
-  run_product(product, {0, stretch.pixels}, panels, pack, scratch + all_lines_floats(k));
+  run_product(product, {0, stretch.pixels}, panels, args.cut, pack, scratch + all_lines_floats(k));
 }
 
 }  // namespace
@@ -92,7 +92,7 @@ void run_conv_transpose(const ConvArgs& args, Share share, void* scratch) {
   const int64_t stride = args.stride[2];
   const int64_t stretches = (args.out[2] + stride * kStretch - 1) / (stride * kStretch);
   const int64_t lines = args.batch * args.out[0] * args.out[1];
-  const Work work = share_of_work(args.groups, lines * stretches, panel_count(args.filters), share);
+  const Work work = share_of_work(args.groups, lines * stretches, panel_count(args.filters), share, args.cut);
   for (int64_t group = work.items.begin; group < work.items.end; ++group) {
     for (int64_t unit = work.rows.begin; unit < work.rows.end; ++unit) {
       const int64_t line = unit / stretches;

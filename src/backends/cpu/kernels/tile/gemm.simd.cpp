@@ -83,7 +83,7 @@ GemmArgs flatten_batch(const GemmArgs& args) {
 
 void run_gemm(const GemmArgs& original, Share share, void* scratch) {
   const GemmArgs args = flatten_batch(original);
-  const Work work = share_of_work(args.batch, args.m, panel_count(args.n), share);
+  const Work work = share_of_work(args.batch, args.m, panel_count(args.n), share, args.cut);
   float* const memory = static_cast<float*>(scratch);
   for (int64_t item = work.items.begin; item < work.items.end; ++item) {
     const Product product = {args.k,
@@ -99,10 +99,10 @@ void run_gemm(const GemmArgs& original, Share share, void* scratch) {
                              args.c_line_gap};
     const float* a = args.a + item * args.a_batch_stride;
     if (args.a_column_stride == 1) {
-      run_product(product, work.rows, work.panels, PackRows{a, args.a_row_stride, args.k}, memory);
+      run_product(product, work.rows, work.panels, args.cut, PackRows{a, args.a_row_stride, args.k}, memory);
     } else {
-      run_product(product, work.rows, work.panels, PackElements{a, args.a_row_stride, args.a_column_stride, args.k},
-                  memory);
+      run_product(product, work.rows, work.panels, args.cut,
+                  PackElements{a, args.a_row_stride, args.a_column_stride, args.k}, memory);
     }
   }
 }

@@ -6,6 +6,7 @@
 #include "backends/cpu/kernels/tile/tile.h"
 #include "backends/cpu/kernels/tile/tile_limits.h"
 #include "backends/cpu/matrix_shape.h"
+#include "backends/cpu/work_cuts.h"
 #include "base/error.h"
 
 namespace hussar {
@@ -31,6 +32,7 @@ struct State {
   bool uniform;   // consecutive matrices of the batch lie at one stride on both sides
   float alpha;
   EpilogueState epilogue;
+  WorkCut cut;
   int shares;
   int64_t scratch_per_share, packed_floats;
 };
@@ -59,6 +61,27 @@ double cost(const Problem& problem) {
   double flops = 2 * Problem::elements(problem.output()) * k;
   double bytes = 4 * (Problem::elements(problem.input(0)) + Problem::elements(problem.input(1)));
   return std::max(flops / 8e4, bytes / 1e4) / problem.target.threads + 1;
+}
+
+// Symbolic dimensions count as 64.
+std::vector<Configuration> configurations(const Problem& problem) {
+  auto size_of = [](const Value* value, int from_the_end) {
+    const int rank = value->rank();
+    if (rank < from_the_end) return int64_t{1};
+    const Dim& dim = (*value->dims)[static_cast<size_t>(rank - from_the_end)];
+    return dim.is_constant() ? std::max<int64_t>(dim.value(), 1) : int64_t{64};
+  };
+  const Attributes& attributes = problem.node.attributes;
+  const int64_t k = size_of(problem.input(0), attributes.get_int("transA", 0) != 0 ? 2 : 1);
+  const bool shared = problem.input(1)->rank() == 2;
+  const int64_t n =
+      shared ? size_of(problem.input(1), attributes.get_int("transB", 0) != 0 ? 2 : 1) : size_of(problem.output(), 1);
+  const auto total = static_cast<int64_t>(Problem::elements(problem.output()));
+  const int64_t rows = shared ? std::max<int64_t>(total / n, 1) : size_of(problem.output(), 2);
+  const ProductSize size = {std::max<int64_t>(total / (rows * n), 1), rows,        panel_count(n), k,
+                            float_tile_rows(problem.target.isa),      kBlockFloats};
+  const double flops = 2.0 * static_cast<double>(total) * static_cast<double>(k);
+  return cut_configurations(size, share_count(flops, problem.target.threads), cost(problem));
 }
 
 bool packs_at_build(const Node& node) {
@@ -173,8 +196,9 @@ Status prepare(Prepare& prepare) {
     state.batch_dims = 0;
   }
   HUSSAR_TRY(prepare_epilogue(prepare, -1, state.epilogue, true));
+  HUSSAR_TRY(read_cut(prepare, state.cut));
   double flops = 2.0 * static_cast<double>(state.batch * state.m * state.n) * static_cast<double>(state.k);
-  state.shares = share_count(flops, prepare.threads);
+  state.shares = cut_shares(share_count(flops, prepare.threads), state.cut);
   state.scratch_per_share = tile_scratch_bytes(state.k);
   state.few_rows = !state.b_is_packed && state.m >= 1 && state.m <= kFewRows;
   int64_t b_matrices = state.b_is_packed || state.few_rows                    ? 0
@@ -224,6 +248,7 @@ Status run(const Run& run) {
   gemm.c_batch_stride = state.m * state.n;
   gemm.c_row_stride = state.n;
   gemm.b = run.inputs[1].f32();
+  gemm.cut = state.cut;
   gemm.epilogue = make_epilogue(run, state.epilogue, operands);
   auto* packed = reinterpret_cast<float*>(run.scratch + state.scratch_per_share * state.shares);
   const int64_t b_stride = uniform_stride(state, state.b);
@@ -266,7 +291,11 @@ Status run(const Run& run) {
 
 extern const Kernel matmul_tile_kernel = {
     .name = "matmul_tile", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
-extern const Tactic matmul_tile_tactic = {
-    .kernel = "matmul_tile", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
+extern const Tactic matmul_tile_tactic = {.kernel = "matmul_tile",
+                                          .supports = supports,
+                                          .cost = cost,
+                                          .configurations = configurations,
+                                          .pack = pack,
+                                          .unpack = unpack};
 
 }  // namespace hussar

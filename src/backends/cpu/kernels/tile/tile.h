@@ -2,7 +2,7 @@
 //
 // B (the weights, or an activation packed at run time) is stored in panels of 16 columns:
 // [ceil(n / 16)][k][16] floats, zero padded, the same for every instruction set level (panels.h).
-// Every function executes one Share of a static partition that depends only on the shapes and on share.count; all
+// Every function executes one Share of a static partition that depends only on the shapes, share.count and `cut`; all
 // shares together compute the result, in any order and from any threads. Each element of C is summed over k in
 // ascending order with one accumulator that starts at the bias, so the result does not depend on the share count.
 // Nothing is allocated: scratch is tile_scratch_bytes(k) bytes per share that runs at the same time, aligned to 64.
@@ -15,6 +15,7 @@
 #include "backends/cpu/panels.h"
 #include "backends/cpu/share.h"
 #include "backends/cpu/simd/program.h"
+#include "backends/cpu/work_cut.h"
 
 namespace hussar::cpu {
 
@@ -51,6 +52,7 @@ struct GemmArgs {
   int64_t c_line_rows = 0;
   int64_t c_line_gap = 0;
   Epilogue epilogue;
+  WorkCut cut;
 };
 
 // The same with 1 to kFewRows (tile_limits.h) rows and B in place: element (row, column) of B[i] at
@@ -97,6 +99,7 @@ struct ConvArgs {
   int64_t output_pitch = 0;
   int64_t output_line_gap = 0;  // floats behind every line of the output, in `conv` without depth
   Epilogue epilogue;
+  WorkCut cut;
 };
 
 struct TileTable {

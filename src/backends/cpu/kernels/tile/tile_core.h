@@ -24,32 +24,14 @@ struct Work {
   Range panels;
 };
 
-// Cuts items x rows x panels into at most share.count equal rectangles, so that the largest costs least. The cost of
-// a rectangle in units of one row times one panel: its rows pack A (worth about 1.5 panels) and its panels of B are
-// streamed from outer memory (worth about 4 rows).
-inline Work share_of_work(int64_t items, int64_t rows, int64_t panels, Share share) {
-  int64_t best_items = 1, best_rows = 1, best_panels = 1;
-  double best = INFINITY;
-  for (int64_t i = 1; i <= share.count && i <= items; ++i) {
-    for (int64_t r = 1; i * r <= share.count && r <= rows; ++r) {
-      const int64_t room = share.count / (i * r);
-      const int64_t p = room < panels ? room : panels;
-      const double most_rows = static_cast<double>((rows + r - 1) / r);
-      const double most_panels = static_cast<double>((panels + p - 1) / p);
-      const double cost =
-          static_cast<double>((items + i - 1) / i) * (most_rows * (most_panels + 1.5) + 4 * most_panels);
-      if (cost < best) {
-        best = cost;
-        best_items = i;
-        best_rows = r;
-        best_panels = p;
-      }
-    }
-  }
+// This share of items x rows x panels.
+inline Work share_of_work(int64_t items, int64_t rows, int64_t panels, Share share, const WorkCut& cut) {
+  const CutParts parts = cut_parts(items, rows, panels, share.count, cut.along);
   const int64_t index = share.index;
-  if (index >= best_items * best_rows * best_panels) return {};
-  return {part_of(items, best_items, index / (best_rows * best_panels)),
-          part_of(rows, best_rows, index / best_panels % best_rows), part_of(panels, best_panels, index % best_panels)};
+  if (index >= parts.count()) return {};
+  return {part_of(items, parts.items, index / (parts.rows * parts.panels)),
+          part_of(rows, parts.rows, index / parts.panels % parts.rows),
+          part_of(panels, parts.panels, index % parts.panels)};
 }
 
 // One matrix product out of a batch or of the groups of a convolution. c is its row 0, column 0; for the epilogue, row
@@ -180,15 +162,16 @@ void run_tile(const ProductOf<typename Tiles::Element>& product, const typename 
 
 // Computes rows x panels of one product. pack(row, rows, dst) writes rows of A as [ceil(k / chunk)][rows][chunk].
 template <class Tiles, class Pack>
-void run_tiles(const ProductOf<typename Tiles::Element>& product, Range rows, Range panels, Pack pack,
-               typename Tiles::Element* scratch) {
-  constexpr int64_t kRows = Tiles::kRows, kChunk = Tiles::kChunk;
+void run_tiles(const ProductOf<typename Tiles::Element>& product, Range rows, Range panels, const WorkCut& cut,
+               Pack pack, typename Tiles::Element* scratch) {
+  constexpr int64_t kChunk = Tiles::kChunk;
+  const int64_t tile_rows = cut.most_rows < Tiles::kRows ? cut.most_rows : Tiles::kRows;
   const int64_t total = rows.end - rows.begin;
   if (total <= 0 || panels.begin >= panels.end) return;
   const int64_t row_elements = (product.k + kChunk - 1) / kChunk * kChunk;
-  const int64_t tiles = (total + kRows - 1) / kRows;
+  const int64_t tiles = (total + tile_rows - 1) / tile_rows;
   const int64_t most_rows = (total + tiles - 1) / tiles;
-  const int64_t fit = Tiles::kBlock / (most_rows * (row_elements > 0 ? row_elements : 1));
+  const int64_t fit = Tiles::kBlock / cut.block_divisor / (most_rows * (row_elements > 0 ? row_elements : 1));
   const int64_t blocks = fit < 1 ? tiles : (tiles + fit - 1) / fit;
   const int widest = Tiles::most_panels(static_cast<int>(most_rows));
   for (int64_t block = 0; block < blocks; ++block) {
@@ -224,8 +207,8 @@ void run_tiles(const ProductOf<typename Tiles::Element>& product, Range rows, Ra
 }
 
 template <class Pack>
-void run_product(const Product& product, Range rows, Range panels, Pack pack, float* scratch) {
-  run_tiles<FloatTiles>(product, rows, panels, pack, scratch);
+void run_product(const Product& product, Range rows, Range panels, const WorkCut& cut, Pack pack, float* scratch) {
+  run_tiles<FloatTiles>(product, rows, panels, cut, pack, scratch);
 }
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

@@ -269,7 +269,7 @@ class Walk {
 template <int kOutput>
 void run_share(const ConvArgs& args, Share share, float* scratch) {
   const int64_t tiles = args.batch * winograd_tiles(kOutput, args.out[1]) * winograd_tiles(kOutput, args.out[2]);
-  const Work work = share_of_work(1, tiles, panel_count(args.filters), share);
+  const Work work = share_of_work(1, tiles, panel_count(args.filters), share, args.cut);
   if (work.items.begin == work.items.end) return;
   Walk<kOutput>(args, winograd_block(kOutput, args.channels, args.filters, tiles), scratch).run(work.rows, work.panels);
 }
