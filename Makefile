@@ -20,7 +20,7 @@ demo: venv configure ## read the text in a picture with PP-OCR, beside ONNX Runt
 	@cmake --build $(BUILD) -j $(JOBS)
 	@$(PYTHON) demo/ocr.py
 
-test: deps-test venv-test ## run everything (up to 20 minutes)
+test: deps-test venv-test ## run everything (from nothing some 25 minutes on two cores)
 	@$(PYTHON) tests/run_all.py --build $(BUILD) --jobs $(JOBS)
 
 quick: deps-test venv ## the checks and the unit tests
