@@ -14,6 +14,8 @@ namespace {
 
 // Below this, waking another thread costs more than it counts.
 constexpr int64_t kWorthAThread = 16384;
+// Each of them has a histogram of every tensor.
+constexpr int kMostShares = 16;
 // Of outputs that are compared from run to run.
 constexpr int64_t kMostCompared = 65536;
 
@@ -115,7 +117,7 @@ void CalibrationRun::find_values() {
     const PlanValue& entry = graph.values[static_cast<size_t>(source)];
     if (!is_floating(entry.dtype) || entry.storage == Storage::kConstant) return;
     Observed& observed = observed_[source];
-    observed.shares.resize(static_cast<size_t>(session_->threads()));
+    observed.shares.resize(static_cast<size_t>(std::min(session_->threads(), kMostShares)));
     observed.names = {entry.name};
     if (auto it = producers.find(source); it != producers.end()) observed.step = it->second->name;
   };

@@ -17,6 +17,14 @@ Range range_for(const TensorCalibration& tensor, const Calibration& calibration,
   return choose_range(tensor.statistics, method, dtype);
 }
 
+// A search takes some hundredths of a second, and models have hundreds of tensors.
+template <class Function>
+void run_all(size_t count, Function&& function) {
+  ThreadPool& pool = ThreadPool::shared();
+  ThreadPool::Lease lease(pool, pool.cores());
+  lease.run(static_cast<int>(count), [&](int index) { function(static_cast<size_t>(index)); });
+}
+
 class Hash {
  public:
   Hash() { XXH3_64bits_reset(&state_); }
@@ -58,20 +66,19 @@ void decide(Calibration& calibration, Method method) {
   for (auto& [name, tensor] : calibration.tensors) {
     if (tensor.statistics.elements() > 0) counted.push_back(&tensor);
   }
-  // A search takes some hundredths of a second, and models have hundreds of tensors.
-  ThreadPool& pool = ThreadPool::shared();
-  ThreadPool::Lease lease(pool, pool.cores());
-  lease.run(static_cast<int>(counted.size()), [&](int index) {
-    TensorCalibration& tensor = *counted[static_cast<size_t>(index)];
-    tensor.range = choose_range(tensor.statistics, method, DType::kUInt8);
+  run_all(counted.size(), [&](size_t index) {
+    counted[index]->range = choose_range(counted[index]->statistics, method, DType::kUInt8);
   });
 }
 
 std::map<std::string, QuantParams> activation_params(const Calibration& calibration, Method method, DType dtype) {
+  std::vector<std::pair<const TensorCalibration*, QuantParams*>> work;
   std::map<std::string, QuantParams> params;
-  for (const auto& [name, tensor] : calibration.tensors) {
-    params[name] = params_of(range_for(tensor, calibration, method, dtype), dtype);
-  }
+  for (const auto& [name, tensor] : calibration.tensors) work.emplace_back(&tensor, &params[name]);
+  run_all(work.size(), [&](size_t index) {
+    auto [tensor, result] = work[index];
+    *result = params_of(range_for(*tensor, calibration, method, dtype), dtype);
+  });
   return params;
 }
 

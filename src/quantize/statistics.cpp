@@ -10,12 +10,16 @@ namespace hussar {
 namespace {
 
 constexpr int kBins = Statistics::kBins;
-// Elements that are looked at twice, first for their range: few enough to be in the L2 cache the second time.
-constexpr size_t kChunk = 65536;
+// Elements that are looked at twice, first for their range: few enough to be in the L1 cache the second time.
+constexpr size_t kBlock = 1024;
 // Equal neighbours, as zeros after a ReLU are, would wait for each other's count in one table.
 constexpr int kTables = 4;
-constexpr size_t kWorthTables = 8192;
-constexpr size_t kBlock = 256;
+constexpr size_t kWorthTables = 16384;
+// No table overflows before it is collected.
+constexpr size_t kMostPerTable = size_t(1) << 30;
+
+// The two loops that see every element, once for all x86-64 and once for those with AVX2.
+#define HUSSAR_INLINE __attribute__((always_inline)) inline
 
 // The extremes of the bit patterns: as signed integers those of floats without a sign bit are in order, as unsigned
 // ones those with it are, too, by magnitude. Integers because compilers vectorise their reductions.
@@ -37,11 +41,11 @@ struct BitRange {
   float max() const { return as_float(has_positive() ? static_cast<uint32_t>(greatest_signed) : least); }
 };
 
-BitRange range_of(std::span<const float> values) {
+HUSSAR_INLINE BitRange range_of(const float* values, size_t count) {
   BitRange range;
-  for (float value : values) {
+  for (size_t i = 0; i < count; ++i) {
     int32_t bits;
-    std::memcpy(&bits, &value, sizeof(bits));
+    std::memcpy(&bits, values + i, sizeof(bits));
     range.least_signed = std::min(range.least_signed, bits);
     range.greatest_signed = std::max(range.greatest_signed, bits);
     range.least = std::min(range.least, static_cast<uint32_t>(bits));
@@ -51,7 +55,7 @@ BitRange range_of(std::span<const float> values) {
 }
 
 // The bin of every element, zeros in bin 0 of the positive side; gives the number of zeros.
-uint32_t indices_of(const float* values, size_t count, float scale, int32_t* indices) {
+HUSSAR_INLINE uint32_t indices_of(const float* values, size_t count, float scale, int32_t* indices) {
   uint32_t zeros = 0;
   for (size_t i = 0; i < count; ++i) {
     float value = values[i];
@@ -61,6 +65,30 @@ uint32_t indices_of(const float* values, size_t count, float scale, int32_t* ind
   }
   return zeros;
 }
+
+struct Loops {
+  BitRange (*range)(const float*, size_t);
+  uint32_t (*indices)(const float*, size_t, float, int32_t*);
+};
+
+BitRange range_anywhere(const float* values, size_t count) { return range_of(values, count); }
+uint32_t indices_anywhere(const float* values, size_t count, float scale, int32_t* indices) {
+  return indices_of(values, count, scale, indices);
+}
+
+#ifdef __x86_64__
+__attribute__((target("avx2"))) BitRange range_avx2(const float* values, size_t count) {
+  return range_of(values, count);
+}
+__attribute__((target("avx2"))) uint32_t indices_avx2(const float* values, size_t count, float scale,
+                                                      int32_t* indices) {
+  return indices_of(values, count, scale, indices);
+}
+bool has_avx2() { return __builtin_cpu_supports("avx2") != 0; }
+const Loops kLoops = has_avx2() ? Loops{range_avx2, indices_avx2} : Loops{range_anywhere, indices_anywhere};
+#else
+const Loops kLoops = {range_anywhere, indices_anywhere};
+#endif
 
 // The exponent of bins that hold `magnitude`.
 int exponent_for(float magnitude) {
@@ -86,36 +114,46 @@ std::span<const uint64_t> Statistics::positive() const { return std::span(counts
 std::span<const uint64_t> Statistics::negative() const { return std::span(counts_).last(counts_.size() / 2); }
 
 void Statistics::add(std::span<const float> values) {
-  for (size_t at = 0; at < values.size(); at += kChunk) {
-    add_chunk(values.subspan(at, std::min(kChunk, values.size() - at)));
+  for (; values.size() > kMostPerTable; values = values.subspan(kMostPerTable)) add(values.first(kMostPerTable));
+  Tables tables(values.size() >= kWorthTables ? 2 * kBins * kTables : 0);
+  for (size_t at = 0; at < values.size(); at += kBlock) {
+    auto block = values.subspan(at, std::min(kBlock, values.size() - at));
+    BitRange range = kLoops.range(block.data(), block.size());
+    if (range.all_finite()) {
+      widen(range.min(), range.max(), tables);
+      add_block(block, tables);
+    } else {
+      add_damaged(block, tables);
+    }
   }
+  collect(tables);
 }
 
-void Statistics::add_chunk(std::span<const float> values) {
-  BitRange range = range_of(values);
-  if (range.all_finite()) {
-    widen(range.min(), range.max());
-    add_finite(values);
-    return;
-  }
+void Statistics::add_damaged(std::span<const float> block, Tables& tables) {
   std::vector<float> finite;
-  for (float value : values) {
+  for (float value : block) {
     nans_ += std::isnan(value) ? 1 : 0;
     infinities_ += std::isinf(value) ? 1 : 0;
     if (std::isfinite(value)) finite.push_back(value);
   }
-  elements_ += values.size() - finite.size();
+  elements_ += block.size() - finite.size();
   if (finite.empty()) return;
-  range = range_of(finite);
-  widen(range.min(), range.max());
-  add_finite(finite);
+  BitRange range = kLoops.range(finite.data(), finite.size());
+  widen(range.min(), range.max(), tables);
+  add_block(finite, tables);
 }
 
-void Statistics::widen(float least, float greatest) {
-  min_ = finite() == 0 ? least : std::min(min_, least);
-  max_ = finite() == 0 ? greatest : std::max(max_, greatest);
+void Statistics::widen(float least, float greatest, Tables& tables) {
+  const bool is_first = finite() == 0;
+  if (!is_first && least >= min_ && greatest <= max_) return;
+  min_ = is_first ? least : std::min(min_, least);
+  max_ = is_first ? greatest : std::max(max_, greatest);
   float magnitude = std::max(std::fabs(least), std::fabs(greatest));
-  if (magnitude > 0) grow(exponent_for(magnitude));
+  if (magnitude == 0) return;
+  int exponent = exponent_for(magnitude);
+  if (!counts_.empty() && exponent <= exponent_) return;
+  collect(tables);
+  grow(exponent);
 }
 
 void Statistics::grow(int exponent) {
@@ -135,29 +173,29 @@ void Statistics::grow(int exponent) {
   exponent_ = exponent;
 }
 
-void Statistics::add_finite(std::span<const float> values) {
-  elements_ += values.size();
+// All finite and within the bins.
+void Statistics::add_block(std::span<const float> block, Tables& tables) {
+  elements_ += block.size();
   if (counts_.empty()) {
-    zeros_ += values.size();
+    zeros_ += block.size();
     return;
   }
-  const float scale = std::ldexp(1.0F, -exponent_);
-  const bool uses_tables = values.size() >= kWorthTables;
-  std::vector<uint32_t> tables(uses_tables ? 2 * kBins * kTables : 0);
   int32_t indices[kBlock];
-  uint64_t zeros = 0;
-  for (size_t at = 0; at < values.size(); at += kBlock) {
-    size_t count = std::min(kBlock, values.size() - at);
-    zeros += indices_of(values.data() + at, count, scale, indices);
-    size_t i = 0;
-    for (; uses_tables && i + kTables <= count; i += kTables) {
-      for (size_t k = 0; k < kTables; ++k) ++tables[k * 2 * kBins + static_cast<size_t>(indices[i + k])];
-    }
-    for (; i < count; ++i) ++counts_[static_cast<size_t>(indices[i])];
+  uint64_t zeros = kLoops.indices(block.data(), block.size(), std::ldexp(1.0F, -exponent_), indices);
+  size_t i = 0;
+  for (; !tables.empty() && i + kTables <= block.size(); i += kTables) {
+    for (size_t k = 0; k < kTables; ++k) ++tables[k * 2 * kBins + static_cast<size_t>(indices[i + k])];
   }
-  for (size_t i = 0; i < tables.size(); ++i) counts_[i % (2 * kBins)] += tables[i];
+  for (; i < block.size(); ++i) ++counts_[static_cast<size_t>(indices[i])];
   zeros_ += zeros;
+  // Wraps while the zeros are still in the tables.
   counts_[0] -= zeros;
+}
+
+void Statistics::collect(Tables& tables) {
+  if (counts_.empty()) return;
+  for (size_t i = 0; i < tables.size(); ++i) counts_[i % (2 * kBins)] += tables[i];
+  std::fill(tables.begin(), tables.end(), 0);
 }
 
 void Statistics::merge(const Statistics& other) {

@@ -47,10 +47,13 @@ class Statistics {
   static bool from(const Figures& figures, Statistics& statistics);
 
  private:
-  void add_chunk(std::span<const float> values);
-  void add_finite(std::span<const float> values);
-  void widen(float least, float greatest);
+  // Counts that are not in counts_ yet, several of each bin.
+  using Tables = std::vector<uint32_t>;
+  void add_block(std::span<const float> block, Tables& tables);
+  void add_damaged(std::span<const float> block, Tables& tables);
+  void widen(float least, float greatest, Tables& tables);
   void grow(int exponent);
+  void collect(Tables& tables);
 
   uint64_t elements_ = 0, zeros_ = 0, nans_ = 0, infinities_ = 0;
   float min_ = 0, max_ = 0;

@@ -68,7 +68,13 @@ Result<std::optional<Calibration>> unfinished(const std::string& path) {
   return std::optional<Calibration>(std::move(*calibration));
 }
 
-Result<Calibration> from_data(const Arguments& arguments, const Graph& graph, Method method, CalibrateReport& report) {
+// Large models need not be in memory twice: this one is gone when the work begins.
+Result<std::vector<InputFacts>> inputs_of(const std::string& model_path) {
+  onnx::ImportedModel model = HUSSAR_TRY(onnx::import_file(model_path));
+  return input_facts(model.graph);
+}
+
+Result<Calibration> from_data(const Arguments& arguments, Method method, CalibrateReport& report) {
   Progress progress("calibrate");
   CalibrateOptions options;
   options.shapes = HUSSAR_TRY(parse_shapes(arguments.shapes));
@@ -84,7 +90,7 @@ Result<Calibration> from_data(const Arguments& arguments, const Graph& graph, Me
   source_options.data = arguments.data;
   source_options.shapes = options.shapes;
   if (!arguments.preprocess.empty()) source_options.preprocess = HUSSAR_TRY(parse_preprocess(arguments.preprocess));
-  auto source = HUSSAR_TRY(open_source(input_facts(graph), source_options));
+  auto source = HUSSAR_TRY(open_source(HUSSAR_TRY(inputs_of(arguments.model)), source_options));
   if (options.resume) note(fmt::format("going on after {} samples", options.resume->samples));
   auto calibration = calibrate(arguments.model, *source, options, &report);
   progress.finish();
@@ -93,9 +99,11 @@ Result<Calibration> from_data(const Arguments& arguments, const Graph& graph, Me
 
 // Data, another calibration of the same model, or a TensorRT cache.
 Result<Calibration> make(const Arguments& arguments, Method method, CalibrateReport& report) {
-  onnx::ImportedModel model = HUSSAR_TRY(onnx::import_file(arguments.model));
   HUSSAR_CHECK(arguments.data.empty() != arguments.from_trt_cache.empty(), ErrorCode::kUsage,
                "--calib DATA is needed, or --from-trt-cache FILE instead");
+  const bool is_decided = is_json(arguments.data) && is_regular(arguments.data);
+  if (arguments.from_trt_cache.empty() && !is_decided) return from_data(arguments, method, report);
+  onnx::ImportedModel model = HUSSAR_TRY(onnx::import_file(arguments.model));
   if (!arguments.from_trt_cache.empty()) {
     Calibration calibration = HUSSAR_TRY(read_trt_cache(arguments.from_trt_cache));
     size_t known = 0;
@@ -108,13 +116,10 @@ Result<Calibration> make(const Arguments& arguments, Method method, CalibrateRep
     }
     return calibration;
   }
-  if (is_json(arguments.data) && is_regular(arguments.data)) {
-    Calibration calibration = HUSSAR_TRY(read_calibration(arguments.data));
-    HUSSAR_TRY(check_is_of_model(calibration, model_fingerprint(model.graph), arguments.data));
-    decide(calibration, method);
-    return calibration;
-  }
-  return from_data(arguments, model.graph, method, report);
+  Calibration calibration = HUSSAR_TRY(read_calibration(arguments.data));
+  HUSSAR_TRY(check_is_of_model(calibration, model_fingerprint(model.graph), arguments.data));
+  decide(calibration, method);
+  return calibration;
 }
 
 Json to_json(const Arguments& arguments, const Calibration& calibration, const CalibrateReport& report) {
