@@ -19,6 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import bad_input  # noqa: E402
 import calibration  # noqa: E402
 import general  # noqa: E402
+import int8  # noqa: E402
 import precision  # noqa: E402
 import verbs  # noqa: E402
 from program import Program  # noqa: E402
@@ -29,7 +30,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def all_tests() -> dict:
     """Functions named test_* of the test modules, by name."""
     tests = {}
-    for module in (general, verbs, precision, calibration, bad_input):
+    for module in (general, verbs, precision, calibration, int8, bad_input):
         for name, function in vars(module).items():
             if name.startswith("test_"):
                 tests[name.removeprefix("test_")] = function
