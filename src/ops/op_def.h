@@ -24,8 +24,8 @@ enum Trait : uint32_t {
   kView = 1U << 2,            // output 0 has the bytes of input 0 in the same order under another shape
   kShapeOnly = 1U << 3,       // reads the shape of its inputs, never their elements
   kChannelsLastOk = 1U << 4,  // means the same in any layout, given that all its tensors share it
-  kOwnProgram = 1U << 6,      // evaluate() applies the fused program itself
   kImpure = 1U << 5,          // random or otherwise not a function of its inputs: never folded
+  kOwnProgram = 1U << 6,      // evaluate() applies the fused program itself
 };
 
 // "Before opset `until`, input `input` was the attribute `attribute`."

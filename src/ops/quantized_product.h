@@ -6,7 +6,7 @@
 //                                                          operand_scale
 //   q    = saturate(round(y * (1 / y_scale)) + y_zero_point)   with the attribute y_scale: the output is uint8
 //
-// Inputs: x, w, w_scale and, perhaps, bias. Rounding is half to even; a NaN becomes 0. The attributes x_scale and
+// Inputs: x, w, w_scale and, perhaps, bias. Rounding is half to even; NaN gives the byte 0. The attributes x_scale and
 // x_zero_point are those of input 0.
 #pragma once
 #include "ops/evaluate.h"

@@ -116,7 +116,7 @@ inline void read_columns(const Int8Args& args, const int8_t* first_sums, int64_t
   }
 }
 
-// One row of real numbers to bytes. NaN gives the byte of 0 at least as often as of any other: the lowest.
+// One row of real numbers to bytes. NaN gives the lowest.
 HUSSAR_INLINE void quantize_row(const Int8Args& args, const float* y, uint8_t* out, int columns) {
   const float zero_point = static_cast<float>(args.output_zero_point);
   const Vec low = set(-zero_point), high = set(255 - zero_point), reciprocal = set(args.output_reciprocal);
