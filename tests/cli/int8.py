@@ -24,6 +24,9 @@ def test_int8_in_one_command(hussar: Program) -> None:
     assert compared, compared
     kernels = hussar("inspect", "net.plan").out
     assert "conv_int8" in kernels, kernels
+    kept = build(hussar, "--int8", "--calib-cache", "c.json", "--budget", "0", "--precision", "second=fp32", "--json").json
+    assert kept["precision_counts"].get("int8") == 1, kept["precision_counts"]
+    build(hussar, "--int8", "--calib-cache", "c.json", "--precision", "third=fp32", code=USAGE, says="third")
     # The cache is enough the second time.
     again = build(hussar, "--int8", "--calib-cache", "c.json", "--budget", "0", "--json").json
     assert again["precision_counts"] == report["precision_counts"]

@@ -81,6 +81,7 @@ Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOpt
   }
   auto quantization = std::make_shared<Quantization>();
   for (const auto& [name, params] : activation_params(calibration, *method)) quantization->activations[name] = params;
+  for (const std::string& node : options.fp32_nodes) quantization->float_nodes[node] = "asked for";
   options.quantization = std::move(quantization);
   return {};
 }

@@ -11,12 +11,12 @@ void PrecisionFlags::declare(Command& command) {
       "--fp16", fp16_,
       "allows steps to multiply in FP16 where that is faster (CPUs with AVX512-FP16); activations, norms and "
       "sums stay FP32");
-  command.option("--precision", "NODE=fp32", nodes_, "with --fp16: this ONNX node stays in FP32; repeatable");
+  command.option("--precision", "NODE=fp32", nodes_, "with --fp16 or --int8: this ONNX node stays in FP32; repeatable");
 }
 
-Status PrecisionFlags::apply(CompileOptions& options) const {
-  HUSSAR_CHECK(fp16_ || nodes_.empty(), ErrorCode::kUsage,
-               "--precision goes with --fp16: everything is FP32 without it");
+Status PrecisionFlags::apply(CompileOptions& options, bool int8) const {
+  HUSSAR_CHECK(fp16_ || int8 || nodes_.empty(), ErrorCode::kUsage,
+               "--precision goes with --fp16 or --int8: everything is FP32 without them");
   options.fp16 = fp16_;
   for (const std::string& text : nodes_) {
     // Names of nodes may contain anything.

@@ -115,7 +115,7 @@ Status work(const Arguments& arguments, const Command& command) {
   options.threads = arguments.threads;
   options.disabled_passes = arguments.disabled;
   options.verify_passes = arguments.verify_passes;
-  HUSSAR_TRY(arguments.precision.apply(options));
+  HUSSAR_TRY(arguments.precision.apply(options, arguments.int8.int8()));
   if (!std::isnan(arguments.tolerance)) check.tolerance = options.verify_tolerance = arguments.tolerance;
   options.verify_shapes = options.tune_shapes = range.optimum;
   options.progress = [&](std::string_view stage) { progress.stage(stage); };
