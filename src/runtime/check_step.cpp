@@ -60,13 +60,13 @@ bool makes_sense(const Node& node, const PlanStep& step, const Kernel& kernel) {
 
 }  // namespace
 
-Status check_step(const Plan& plan, const PlanGraph& graph, const PlanStep& step, const Kernel* kernel, int isa,
-                  int threads) {
+Result<bool> check_step(const Plan& plan, const PlanGraph& graph, const PlanStep& step, const Kernel* kernel, int isa,
+                        int threads) {
   const OpDef* op = find_op(step.op);
   HUSSAR_CHECK(op != nullptr, ErrorCode::kPlanIncompatible, "step '{}' has the unknown operator {}", step.name,
                step.op);
   HUSSAR_TRY(check_counts(step, *op, kernel != nullptr));
-  if (kernel == nullptr) return {};
+  if (kernel == nullptr) return true;
   const Tactic* tactic = find_tactic(kernel->name);
   HUSSAR_CHECK(tactic != nullptr, ErrorCode::kPlanIncompatible, "no tactic offers the kernel '{}'", kernel->name);
   std::deque<Value> values;
@@ -93,14 +93,14 @@ Status check_step(const Plan& plan, const PlanGraph& graph, const PlanStep& step
   for (int32_t input : step.inputs) node.inputs.push_back(value_of(input));
   for (int32_t output : step.outputs) node.outputs.push_back(value_of(output));
   // A branch may not fit the shapes that the plan was built for; it is refused when it is taken.
-  if (!makes_sense(node, step, *kernel)) return {};
+  if (!makes_sense(node, step, *kernel)) return false;
   Refusal refusal = tactic->supports(Problem{node, {isa, threads}});
   // Packed weights are not what the tactic was asked about; whether the kernel is for this operator it still knows.
-  if (refusal && kernel->checks_shapes && *refusal != "op") return {};
+  if (refusal && kernel->checks_shapes && *refusal != "op") return true;
   HUSSAR_CHECK(!refusal, ErrorCode::kPlanIncompatible,
                "the kernel '{}' does not take step '{}' ({}): {}; build the plan again", kernel->name, step.name,
                step.op, *refusal);
-  return {};
+  return true;
 }
 
 }  // namespace hussar

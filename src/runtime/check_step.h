@@ -6,8 +6,9 @@
 namespace hussar {
 
 // Whether the kernel of a step (null: the reference evaluator) takes its operands: their number, and what the kernel's
-// own tactic says of their dtypes, layouts and ranks. isa: Run::isa.
-Status check_step(const Plan& plan, const PlanGraph& graph, const PlanStep& step, const Kernel* kernel, int isa,
-                  int threads);
+// own tactic says of their dtypes, layouts and ranks. isa: Run::isa. False: inference refuses the operands, so the
+// tactic could not be asked, and the kernel must not run them either; the reference evaluator checks for itself.
+Result<bool> check_step(const Plan& plan, const PlanGraph& graph, const PlanStep& step, const Kernel* kernel, int isa,
+                        int threads);
 
 }  // namespace hussar

@@ -70,7 +70,9 @@ Status GraphRun::create_step(size_t index) {
   step.is_view = plan_step.kernel == "view";
   step.threads =
       static_cast<int>(std::clamp<int64_t>(plan_step.attributes.get_int("hussar_threads", threads_), 1, threads_));
-  HUSSAR_TRY(check_step(plan_, graph_, plan_step, step.is_view ? nullptr : step.kernel, isa_, threads_));
+  const bool fits =
+      HUSSAR_TRY(check_step(plan_, graph_, plan_step, step.is_view ? nullptr : step.kernel, isa_, threads_));
+  if (!fits) step.kernel = nullptr;
   step.node.op = plan_step.op;
   step.node.name = plan_step.name;
   step.node.attributes = plan_step.attributes;

@@ -71,6 +71,7 @@ HUSSAR_INLINE void channel_block(const PoolArgs& args, const Taps (&taps)[3], co
 
 template <bool kMax>
 void pixels_of(const PoolArgs& args, int64_t begin, int64_t end) {
+  if (begin >= end) return;  // also where an output has no elements
   const int64_t image_size = args.in[0] * args.in[1] * args.in[2] * args.input_pitch;
   int64_t x = begin % args.out[2], y = begin / args.out[2] % args.out[1];
   int64_t z = begin / (args.out[2] * args.out[1]) % args.out[0];
