@@ -12,8 +12,8 @@ namespace hussar::cli {
 class PrecisionFlags {
  public:
   void declare(Command& command);
-  // Into the options, whose target is settled. Notes where no kernel of the target can make use of what is allowed. int8:
-  // that is allowed too, so that --precision has a meaning without --fp16.
+  // Into the options, whose target is settled. Notes where no kernel of the target can make use of what is allowed.
+  // int8: that is allowed too, so that --precision has a meaning without --fp16.
   Status apply(CompileOptions& options, bool int8 = false) const;
   bool fp16() const { return fp16_; }
 
