@@ -137,7 +137,8 @@ def sqnr(reference: np.ndarray, result: np.ndarray) -> float:
 
 
 def markdown(report: dict) -> str:
-    lines = [machine.sentence(report["machine"]) if hasattr(machine, "sentence") else str(report["machine"].get("cpu", ""))]
+    facts = report["machine"]
+    lines = [f"{facts['cpu']}, {facts['cores']} cores, {facts['date']}, commit {facts['commit']}"]
     lines += ["", "| model | " + " | ".join(COLUMNS) + " | FP32 / INT8 | INT8 / ORT's best INT8 | INT8 / OpenVINO | plan | SQNR dB |",
               "|" + "---|" * (len(COLUMNS) + 6)]  # fmt: skip
     for row in report["models"]:

@@ -3,7 +3,7 @@
 // The plan in FP32 and the plan with everything in INT8 that may be run in turn, round after round, and every step is
 // timed in both. A product stays in FP32 where it would take longer in INT8, the conversions of its input included;
 // products that FP32 computes in one step (inverted residuals) are decided together. The plan with these products in
-// FP32 then runs against the two others, and the fastest of the three wins: allowing INT8 never makes a model slower.
+// FP32 then runs against the two others, and the fastest of the three, as measured in this build, wins.
 #pragma once
 #include <functional>
 #include <memory>

@@ -116,15 +116,23 @@ inline void read_columns(const Int8Args& args, const int8_t* first_sums, int64_t
   }
 }
 
-// One row of real numbers to bytes. NaN gives the lowest.
-HUSSAR_INLINE void quantize_row(const Int8Args& args, const float* y, uint8_t* out, int columns) {
-  const float zero_point = static_cast<float>(args.output_zero_point);
-  const Vec low = set(-zero_point), high = set(255 - zero_point), reciprocal = set(args.output_reciprocal);
-  for (int c = 0; c < columns; c += kLanes) {
-    const Vec q = min_second(high, max_second(load_up_to(y + c, columns - c) * reciprocal, low));
-    store_bytes_up_to(out + c, to_int(q) + iset(args.output_zero_point), columns - c);
+// saturate(round(y / scale) + zero_point); NaN gives the lowest byte.
+class ToBytes {
+ public:
+  explicit ToBytes(const Int8Args& args)
+      : reciprocal_(set(args.output_reciprocal)),
+        low_(set(static_cast<float>(-args.output_zero_point))),
+        high_(set(static_cast<float>(255 - args.output_zero_point))),
+        zero_point_(iset(args.output_zero_point)) {}
+  HUSSAR_INLINE void store(uint8_t* out, Vec y, int left) const {
+    const Vec q = min_second(high_, max_second(y * reciprocal_, low_));
+    store_bytes_up_to(out, to_int(q) + zero_point_, left);
   }
-}
+
+ private:
+  Vec reciprocal_, low_, high_;
+  IVec zero_point_;
+};
 
 // sums [rows][width]: the columns [column, column + columns) of the output rows [row, row + rows).
 inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, const int32_t* sums, int64_t width,
@@ -134,9 +142,7 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
   const Vec swish_scale = set(epilogue.scale), swish_shift = set(epilogue.shift);
   const Vec residual_scale = set(args.residual_scale);
   const IVec residual_zero = iset(args.residual_zero_point);
-  const float zero_point = static_cast<float>(args.output_zero_point);
-  const Vec byte_low = set(-zero_point), byte_high = set(255 - zero_point), reciprocal = set(args.output_reciprocal);
-  const IVec byte_zero = iset(args.output_zero_point);
+  const ToBytes to_bytes(args);
   const bool is_real = args.reals != nullptr, has_program = epilogue.program != nullptr;
   const int64_t pitch = args.conv.output_pitch;
   alignas(64) float buffer[kInt8TileSums];
@@ -161,8 +167,7 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
       } else if (is_real) {
         store_up_to(args.reals + (row + r) * pitch + column + c, y, left);
       } else {
-        const Vec q = min_second(byte_high, max_second(y * reciprocal, byte_low));
-        store_bytes_up_to(args.bytes + (row + r) * pitch + column + c, to_int(q) + byte_zero, left);
+        to_bytes.store(args.bytes + (row + r) * pitch + column + c, y, left);
       }
     }
   }
@@ -176,7 +181,10 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
   program_table.run(*epilogue.program, operands,
                     {buffer, target, width, is_real ? pitch : width, 0, column, rows, columns});
   for (int r = 0; r < rows && !is_real; ++r) {
-    quantize_row(args, buffer + r * width, args.bytes + (row + r) * pitch + column, columns);
+    for (int c = 0; c < columns; c += kLanes) {
+      to_bytes.store(args.bytes + (row + r) * pitch + column + c, load_up_to(buffer + r * width + c, columns - c),
+                     columns - c);
+    }
   }
 }
 
@@ -190,45 +198,24 @@ void run_int8_depthwise(const Int8Args& args, Share share, void* scratch);
 template <class Tiles, class Pack>
 void run_int8_tiles(const Int8Args& args, int64_t group, int64_t k, Range rows, Range panels, Pack pack,
                     typename Tiles::Element* scratch) {
-  const int64_t total = rows.end - rows.begin, filters = args.conv.filters;
-  if (total <= 0 || panels.begin >= panels.end) return;
-  const int64_t row_elements = int8_depth(k);
-  const int64_t tiles = (total + Tiles::kRows - 1) / Tiles::kRows;
-  const int64_t most_rows = (total + tiles - 1) / tiles;
-  const int64_t block = kInt8BlockBytes / static_cast<int64_t>(sizeof(typename Tiles::Element));
-  const int64_t fit = block / (most_rows * row_elements);
-  const int64_t blocks = fit < 1 ? tiles : (tiles + fit - 1) / fit;
-  const int widest = Tiles::most_panels(static_cast<int>(most_rows));
+  using Element = typename Tiles::Element;
+  const int64_t filters = args.conv.filters, block = kInt8BlockBytes / static_cast<int64_t>(sizeof(Element));
   const int8_t* const weights = args.weights + group * int8_weight_bytes(k, filters);
   alignas(64) int32_t sums[kInt8TileSums];
   Int8Columns facts;
-  for (int64_t b = 0; b < blocks; ++b) {
-    const Range block_tiles = part_of(tiles, blocks, b);
-    auto* a = scratch;
-    for (int64_t tile = block_tiles.begin; tile < block_tiles.end; ++tile) {
-      const Range r = part_of(total, tiles, tile);
-      pack(rows.begin + r.begin, static_cast<int>(r.end - r.begin), a);
-      a += (r.end - r.begin) * row_elements;
-    }
-    for (int64_t panel = panels.begin; panel < panels.end;) {
-      int step = widest;
-      while (step > panels.end - panel) step /= 2;
-      const int8_t* const weight_panels = weights + panel * int8_panel_bytes(k);
-      const int64_t first = panel * kInt8Columns, width = step * kInt8Columns;
-      const int columns = static_cast<int>(filters - first < width ? filters - first : width);
-      read_columns(args, weight_panels + int8_depth(k) * kInt8Columns, int8_panel_bytes(k), step,
-                   group * filters + first, columns, facts);
-      a = scratch;
-      for (int64_t tile = block_tiles.begin; tile < block_tiles.end; ++tile) {
-        const Range r = part_of(total, tiles, tile);
-        const int count = static_cast<int>(r.end - r.begin);
-        Tiles::multiply(a, count, weight_panels, step, k, sums);
-        finish_int8_tile(args, facts, sums, width, rows.begin + r.begin, count, group * filters + first, columns);
-        a += count * row_elements;
-      }
-      panel += step;
-    }
-  }
+  walk_tiles(rows, panels, Tiles::kRows, block, int8_depth(k), pack, scratch, Tiles::most_panels,
+             [&](int64_t panel, int step, int64_t, auto& each) {
+               const int8_t* const weight_panels = weights + panel * int8_panel_bytes(k);
+               const int64_t first = panel * kInt8Columns, width = step * kInt8Columns;
+               const int64_t column = group * filters + first;
+               const int columns = static_cast<int>(filters - first < width ? filters - first : width);
+               read_columns(args, weight_panels + int8_depth(k) * kInt8Columns, int8_panel_bytes(k), step, column,
+                            columns, facts);
+               each([&](int64_t, const Element* a, int64_t row, int count) {
+                 Tiles::multiply(a, count, weight_panels, step, k, sums);
+                 finish_int8_tile(args, facts, sums, width, row, count, column, columns);
+               });
+             });
 }
 
 template <class Tiles>

@@ -160,50 +160,65 @@ void run_tile(const ProductOf<typename Tiles::Element>& product, const typename 
   });
 }
 
+// The order of the work on rows x panels: A is packed in blocks that stay in the L2 cache, and every group of panels
+// passes by all tiles of a block. pack(row, rows, dst) writes rows of A in row_elements each; most_panels(rows) is how
+// many panels a tile of so many rows takes; visit(panel, panels, count, each) computes a group, where each(f) calls
+// f(index, a, row, rows) for the `count` tiles of the block.
+template <class Element, class Pack, class MostPanels, class Visit>
+HUSSAR_INLINE void walk_tiles(Range rows, Range panels, int64_t tile_rows, int64_t block_elements, int64_t row_elements,
+                              Pack pack, Element* scratch, MostPanels most_panels, Visit visit) {
+  const int64_t total = rows.end - rows.begin;
+  if (total <= 0 || panels.begin >= panels.end) return;
+  const int64_t tiles = (total + tile_rows - 1) / tile_rows;
+  const int64_t most_rows = (total + tiles - 1) / tiles;
+  const int64_t fit = block_elements / (most_rows * (row_elements > 0 ? row_elements : 1));
+  const int64_t blocks = fit < 1 ? tiles : (tiles + fit - 1) / fit;
+  const int widest = most_panels(static_cast<int>(most_rows));
+  for (int64_t block = 0; block < blocks; ++block) {
+    const Range block_tiles = part_of(tiles, blocks, block);
+    auto each = [&](auto f) {
+      Element* a = scratch;
+      for (int64_t tile = block_tiles.begin; tile < block_tiles.end; ++tile) {
+        const Range r = part_of(total, tiles, tile);
+        f(tile - block_tiles.begin, a, rows.begin + r.begin, static_cast<int>(r.end - r.begin));
+        a += (r.end - r.begin) * row_elements;
+      }
+    };
+    each([&](int64_t, Element* a, int64_t row, int count) { pack(row, count, a); });
+    for (int64_t panel = panels.begin; panel < panels.end;) {
+      int step = widest;
+      while (step > panels.end - panel) step /= 2;
+      visit(panel, step, block_tiles.end - block_tiles.begin, each);
+      panel += step;
+    }
+  }
+}
+
 // Computes rows x panels of one product. pack(row, rows, dst) writes rows of A as [ceil(k / chunk)][rows][chunk].
 template <class Tiles, class Pack>
 void run_tiles(const ProductOf<typename Tiles::Element>& product, Range rows, Range panels, const WorkCut& cut,
                Pack pack, typename Tiles::Element* scratch) {
+  using Element = typename Tiles::Element;
   constexpr int64_t kChunk = Tiles::kChunk;
   const int64_t tile_rows = cut.most_rows < Tiles::kRows ? cut.most_rows : Tiles::kRows;
-  const int64_t total = rows.end - rows.begin;
-  if (total <= 0 || panels.begin >= panels.end) return;
   const int64_t row_elements = (product.k + kChunk - 1) / kChunk * kChunk;
-  const int64_t tiles = (total + tile_rows - 1) / tile_rows;
-  const int64_t most_rows = (total + tiles - 1) / tiles;
-  const int64_t fit = Tiles::kBlock / cut.block_divisor / (most_rows * (row_elements > 0 ? row_elements : 1));
-  const int64_t blocks = fit < 1 ? tiles : (tiles + fit - 1) / fit;
-  const int widest = Tiles::most_panels(static_cast<int>(most_rows));
-  for (int64_t block = 0; block < blocks; ++block) {
-    const Range block_tiles = part_of(tiles, blocks, block);
-    auto* a = scratch;
-    for (int64_t tile = block_tiles.begin; tile < block_tiles.end; ++tile) {
-      const Range r = part_of(total, tiles, tile);
-      pack(rows.begin + r.begin, static_cast<int>(r.end - r.begin), a);
-      a += (r.end - r.begin) * row_elements;
-    }
-    for (int64_t panel = panels.begin; panel < panels.end;) {
-      int step = widest;
-      while (step > panels.end - panel) step /= 2;
-      a = scratch;
-      // The tiles bring the next panels to the cache, in equal parts of whole lines: the first ones, if they are many.
-      const int64_t count = block_tiles.end - block_tiles.begin, chunks = product.k / kTileChunk;
-      const int64_t next = panels.end - panel - step < step ? panels.end - panel - step : step;
-      const int64_t lines = next * kTileChunk;  // per 16 k
-      const int part = static_cast<int>((lines + count - 1) / count);
-      for (int64_t tile = block_tiles.begin; tile < block_tiles.end; ++tile) {
-        const Range r = part_of(total, tiles, tile);
-        Ahead ahead;
-        if constexpr (Tiles::kPrefetch) {
-          const int64_t done = (tile - block_tiles.begin) * part;
-          ahead = {product.b + ((panel + step) * product.k + done * chunks) * kPanelColumns, done < lines ? part : 0};
-        }
-        run_tile<Tiles>(product, a, rows.begin + r.begin, static_cast<int>(r.end - r.begin), panel, step, ahead);
-        a += (r.end - r.begin) * row_elements;
-      }
-      panel += step;
-    }
-  }
+  walk_tiles(
+      rows, panels, tile_rows, Tiles::kBlock / cut.block_divisor, row_elements, pack, scratch, Tiles::most_panels,
+      [&](int64_t panel, int step, int64_t count, auto& each) {
+        // The tiles bring the next panels to the cache, in equal parts of whole lines: the first ones, if they
+        // are many.
+        const int64_t chunks = product.k / kTileChunk, left = panels.end - panel - step;
+        const int64_t lines = (left < step ? left : step) * kTileChunk;  // per 16 k
+        const int part = static_cast<int>((lines + count - 1) / count);
+        each([&](int64_t index, const Element* a, int64_t row, int row_count) {
+          Ahead ahead;
+          if constexpr (Tiles::kPrefetch) {
+            const int64_t done = index * part;
+            ahead = {product.b + ((panel + step) * product.k + done * chunks) * kPanelColumns, done < lines ? part : 0};
+          }
+          run_tile<Tiles>(product, a, row, row_count, panel, step, ahead);
+        });
+      });
 }
 
 template <class Pack>
