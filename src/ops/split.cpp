@@ -1,4 +1,5 @@
 // Split: parts of a tensor along `axis`. The sizes are the input `split`, or as equal as possible.
+#include <algorithm>
 #include <cstring>
 
 #include "ops/arguments.h"
@@ -86,23 +87,21 @@ Status evaluate(EvalContext& context) {
   size_t unit = static_cast<size_t>(whole.inner) * dtype_size(in.dtype());
   int64_t begin = 0;
   Ints given = context.integers(1);
-  auto count = static_cast<int64_t>(context.output_count());
-  int64_t equal = (whole.length + count - 1) / count;
+  const auto count = static_cast<int64_t>(context.output_count());
+  const int64_t part =
+      context.attributes.has("num_outputs") ? (whole.length + count - 1) / count : whole.length / count;
   for (size_t i = 0; i < context.output_count(); ++i) {
     // An output that nobody wants still takes its part of the input.
-    int64_t length = whole.length / static_cast<int64_t>(context.output_count());
-    if (!given.empty())
+    int64_t length = std::clamp<int64_t>(whole.length - begin, 0, part);
+    if (!given.empty()) {
       length = given[i];
-    else if (context.wants(i))
+    } else if (context.wants(i)) {
       length = split_at(context.output(i).shape(), axis).length;
-    else if (context.attributes.has("num_outputs")) {
-      auto count = static_cast<int64_t>(context.output_count());
-      length = (whole.length + count - 1) / count;
     }
-    size_t part = static_cast<size_t>(length) * unit;
-    for (int64_t outer = 0; context.wants(i) && outer < whole.outer && part > 0; ++outer) {
-      std::memcpy(context.output(i).raw() + static_cast<size_t>(outer) * part,
-                  in.raw() + static_cast<size_t>(outer * whole.length + begin) * unit, part);
+    const size_t bytes = static_cast<size_t>(length) * unit;
+    for (int64_t outer = 0; context.wants(i) && outer < whole.outer && bytes > 0; ++outer) {
+      std::memcpy(context.output(i).raw() + static_cast<size_t>(outer) * bytes,
+                  in.raw() + static_cast<size_t>(outer * whole.length + begin) * unit, bytes);
     }
     begin += length;
   }

@@ -12,29 +12,14 @@ namespace {
 
 bool is_product(const Node& node) { return node.op == "hussar.QuantizedConv" || node.op == "hussar.QuantizedMatMul"; }
 
-// Whether the node adds the value to its sum, perhaps behind a bias, and applies nothing but bounds afterwards.
+// Whether the node adds the value to its sum and applies nothing but bounds afterwards.
 bool adds_residual(const Node& node, const Value* value) {
   if (!is_product(node) || !node.program || node.attributes.has("operand_scale")) return false;
   if (std::count(node.inputs.begin(), node.inputs.end(), value) != 1) return false;
   if (node.outputs[0]->dims != value->dims || node.outputs[0]->layout != value->layout) return false;
-  const Program& program = *node.program;
-  bool added = false;
-  for (int i = 0; i < program.step_count; ++i) {
-    const ProgramStep& step = program.steps[i];
-    if (step.dst != 0 || step.a != 0) return false;
-    const bool constant = step.source == ProgramSource::kConstant;
-    const bool bounds = step.op == ProgramOp::kRelu || step.op == ProgramOp::kClip ||
-                        (constant && (step.op == ProgramOp::kMin || step.op == ProgramOp::kMax));
-    if (added && bounds) continue;
-    if (added || step.op != ProgramOp::kAdd || step.source != ProgramSource::kOperand) return false;
-    const Value* operand = node.inputs[static_cast<size_t>(node.program_inputs) + step.b];
-    if (operand == value) {
-      added = true;
-    } else if (i != 0 || operand->rank() > 1) {
-      return false;
-    }
-  }
-  return added;
+  const auto operand = std::find(node.inputs.begin() + node.program_inputs, node.inputs.end(), value);
+  return operand != node.inputs.end() &&
+         adds_and_bounds(*node.program, static_cast<int>(operand - node.inputs.begin()) - node.program_inputs);
 }
 
 bool store(Graph& graph, Node* quantize) {

@@ -46,4 +46,16 @@ const char* program_op_name(ProgramOp op) {
   return index < kProgramOpCount ? kNames[index] : "?";
 }
 
+bool adds_and_bounds(const Program& program, int index) {
+  for (int i = 0; i < program.step_count; ++i) {
+    const ProgramStep& step = program.steps[i];
+    const bool constant = step.source == ProgramSource::kConstant;
+    const bool adds = step.op == ProgramOp::kAdd && step.source == ProgramSource::kOperand && step.b == index;
+    const bool bounds = step.op == ProgramOp::kRelu || step.op == ProgramOp::kClip ||
+                        (constant && (step.op == ProgramOp::kMin || step.op == ProgramOp::kMax));
+    if (step.dst != 0 || step.a != 0 || !(i == 0 ? adds : bounds)) return false;
+  }
+  return program.step_count > 0;
+}
+
 }  // namespace hussar

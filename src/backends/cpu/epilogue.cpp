@@ -135,22 +135,6 @@ Epilogue make_epilogue(const Run& run, const EpilogueState& state, ProgramOperan
   return epilogue;
 }
 
-// Whether operand `index` is added to the sum, perhaps behind a bias, and only bounds follow.
-static bool is_residual(const Program& program, int index) {
-  EpilogueState bounds;
-  bool added = false;
-  for (int i = 0; i < program.step_count; ++i) {
-    const ProgramStep& step = program.steps[i];
-    const bool adds = is_plain(step) && step.op == ProgramOp::kAdd && step.source == ProgramSource::kOperand;
-    if (adds && step.b == index && !added) {
-      added = true;
-    } else if (!(adds && i == 0) && !(added && is_plain(step) && narrow(step, bounds))) {
-      return false;
-    }
-  }
-  return added;
-}
-
 Refusal check_epilogue(const Problem& problem, bool knows_bytes) {
   const Node& node = problem.node;
   if (!node.program) return std::nullopt;
@@ -160,7 +144,7 @@ Refusal check_epilogue(const Problem& problem, bool knows_bytes) {
     const Value* operand = node.inputs[i];
     if (operand == nullptr || !operand->dims) return "fused operand";
     const int index = static_cast<int>(i - problem.own_inputs());
-    const bool bytes = knows_bytes && operand->dtype == DType::kUInt8 && is_residual(*node.program, index);
+    const bool bytes = knows_bytes && operand->dtype == DType::kUInt8 && adds_and_bounds(*node.program, index);
     if (!bytes && operand->dtype != DType::kFloat32) return "fused operand";
     Cover found = cover_of<Dim>(*output.dims, *operand->dims, output.layout);
     if (found == Cover::kOther) return "fused operand needs general broadcasting";
