@@ -34,11 +34,11 @@ void GraphRun::observe(const PlanStep& plan_step, const StepObserver& observer) 
   }
 }
 
-Status GraphRun::run_step(size_t index, ThreadPool::Lease& pool, const StepObserver* observer) {
+Status GraphRun::run_step(size_t index, ThreadPool::Lease& pool) {
   StepRun& step = steps_[index];
   const PlanStep& plan_step = graph_.steps[index];
   if (step.is_view && step.is_static) return {};
-  if (step.kernel == nullptr || step.is_view) return run_reference(step, plan_step, pool, observer);
+  if (step.kernel == nullptr || step.is_view) return run_reference(step, plan_step, pool);
   if (!step.is_static || step.reads_shape) return run_dynamic(step, plan_step, pool);
   // Inputs of the graph move between runs; everything else stays where binding put it.
   for (size_t i = 0; i < step.inputs.size(); ++i) {
@@ -98,8 +98,7 @@ Status GraphRun::run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPoo
   return step.kernel->run(run);
 }
 
-Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool,
-                               const StepObserver* observer) {
+Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool) {
   std::vector<Tensor> inputs, outputs;
   for (int32_t input : plan_step.inputs) {
     inputs.push_back(input < 0 ? Tensor()
@@ -113,7 +112,6 @@ Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadP
     // Evaluators may count on zeros.
     if (outputs.back().bytes() > 0) std::memset(outputs.back().raw(), 0, outputs.back().bytes());
   }
-  (void)observer;
   auto run_body = [&](std::string_view name, std::vector<Tensor> arguments) -> Result<std::vector<Tensor>> {
     auto it = step.bodies.find(name);
     HUSSAR_CHECK(it != step.bodies.end(), ErrorCode::kPlanIncompatible, "step '{}' has no body '{}'", plan_step.name,
@@ -125,6 +123,10 @@ Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadP
     return copies;
   };
   std::vector<Tensor> results = HUSSAR_TRY(evaluate_node(step.node, std::move(inputs), run_body, std::move(outputs)));
+  auto is_borrowed = [&](const Tensor& result) {
+    return std::any_of(plan_step.inputs.begin(), plan_step.inputs.end(),
+                       [&](int32_t input) { return input >= 0 && result.raw() == slots_[input].data; });
+  };
   for (size_t i = 0; i < plan_step.outputs.size(); ++i) {
     int32_t value = plan_step.outputs[i];
     if (value < 0) continue;
@@ -133,8 +135,9 @@ Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadP
     bool ok = i < results.size() && results[i].valid() && results[i].dtype() == plan_value.dtype;
     HUSSAR_CHECK(ok, ErrorCode::kRunFailed, "step '{}' ({}) gave no usable output {}", plan_step.name, plan_step.op, i);
     if (plan_value.storage == Storage::kHeap) {
-      slot.tensor = results[i];
-      slot.shape = results[i].shape();
+      // A loop without iterations hands its inputs on, whose memory others will write.
+      slot.tensor = is_borrowed(results[i]) ? results[i].clone() : std::move(results[i]);
+      slot.shape = slot.tensor.shape();
       slot.pitch = slot.shape.rank() > 1 ? slot.shape[1] : 1;
       slot.data = slot.tensor.raw();
     } else if (results[i].raw() != slot.data) {

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "runtime/check_step.h"
+#include "runtime/settled_steps.h"
 
 namespace hussar {
 
@@ -136,6 +137,11 @@ void GraphRun::plan_lifetimes() {
   }
   for (int32_t output : graph_.outputs) {
     if (Block* block = block_of(output)) block->last = static_cast<int32_t>(graph_.steps.size());
+  }
+  const std::vector<bool> settled = settled_steps(graph_);
+  for (size_t i = 0; i < steps_.size(); ++i) steps_[i].is_settled = settled[i];
+  for (int32_t value : settled_values(graph_, settled)) {
+    if (Block* block = block_of(value)) *block = {0, static_cast<int32_t>(graph_.steps.size()), 0, 0};
   }
 }
 
@@ -360,7 +366,7 @@ Status GraphRun::bind(std::span<const Tensor> inputs) {
     slot.bound = true;
   }
   if (!same) {
-    is_bound_ = false;
+    is_bound_ = is_settled_ = false;
     HUSSAR_TRY(bind_symbols(inputs));
     HUSSAR_TRY(bind_shapes());
     HUSSAR_TRY(bind_memory());
@@ -396,9 +402,11 @@ void GraphRun::point_operands(StepRun& step, const PlanStep& plan_step) {
 Result<std::span<const Tensor>> GraphRun::run(std::span<const Tensor> inputs, ThreadPool::Lease& pool,
                                               const StepObserver* observer) {
   HUSSAR_TRY(bind(inputs));
+  // Who looks at values wants to see all of them.
+  const bool repeats_settled = !is_settled_ || (observer != nullptr && (observer->tensor || observer->operands));
   for (size_t i = 0; i < steps_.size(); ++i) {
     auto begin = std::chrono::steady_clock::now();
-    HUSSAR_TRY(run_step(i, pool, observer));
+    if (repeats_settled || !steps_[i].is_settled) HUSSAR_TRY(run_step(i, pool));
     if (observer == nullptr) continue;
     if (observer->time) {
       std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
@@ -411,6 +419,7 @@ Result<std::span<const Tensor>> GraphRun::run(std::span<const Tensor> inputs, Th
       observer->operands(graph_.steps[i], outputs, pool);
     }
   }
+  is_settled_ = true;
   for (size_t i = 0; i < outputs_.size(); ++i) {
     int32_t value = graph_.outputs[i];
     outputs_[i] = Tensor::view(graph_.values[value].dtype, slots_[value].shape, slots_[value].data);

@@ -68,6 +68,7 @@ class GraphRun {
     bool is_static = false;    // all shapes are known once inputs are bound
     bool is_view = false;      // nothing to do: the output is an alias of the input
     bool reads_shape = false;  // static, but its data have a say in the shape: checked in every run
+    bool is_settled = false;   // depends on shapes only: done by the first run after binding
     std::map<std::string, std::unique_ptr<GraphRun>, std::less<>> bodies;
   };
 
@@ -87,9 +88,9 @@ class GraphRun {
   Status check_overlap(const PlanStep& plan_step) const;
   void point_operands(StepRun& step, const PlanStep& plan_step);
   Operand operand(int32_t value) const;
-  Status run_step(size_t index, ThreadPool::Lease& pool, const StepObserver* observer);
+  Status run_step(size_t index, ThreadPool::Lease& pool);
   Status run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool);
-  Status run_reference(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool, const StepObserver* observer);
+  Status run_reference(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool);
   Status infer_outputs(StepRun& step, const PlanStep& plan_step);
   void observe(const PlanStep& plan_step, const StepObserver& observer) const;
   std::string describe_inputs() const;
@@ -105,6 +106,7 @@ class GraphRun {
   std::map<std::string, int64_t, std::less<>> symbols_;
   std::vector<Shape> bound_shapes_;  // of the inputs, for which everything below is prepared
   bool is_bound_ = false;
+  bool is_settled_ = false;  // the settled steps have run for the bound shapes
   GrowingBuffer arena_, states_, scratch_;
   size_t arena_bytes_ = 0, scratch_bytes_ = 0;
   std::vector<Tensor> outputs_;
