@@ -73,5 +73,39 @@ TEST(GatherElementsKernel, IndexOutOfRange) {
   EXPECT_NE(error.find("index 7 is out of range for 2"), std::string::npos) << error;
 }
 
+TEST(GatherNDKernel, AnyTuples) {
+  for (DType dtype : kOfEverySize) {
+    for (int repeat = 0; repeat < 40; ++repeat) {
+      Shape data;
+      for (int64_t rank = pick(1, 4); rank > 0; --rank) data.push_back(pick(1, 6));
+      const auto batch_dims = pick(0, data.rank() - 1);
+      const auto tuple = static_cast<int>(pick(1, data.rank() - batch_dims));
+      Shape index_shape;
+      for (int axis = 0; axis < batch_dims; ++axis) index_shape.push_back(data[axis]);
+      for (int64_t more = pick(0, 2); more > 0; --more) index_shape.push_back(pick(0, 5));
+      index_shape.push_back(tuple);
+      Tensor indices(DType::kInt64, index_shape);
+      for (int64_t i = 0; i < indices.elements(); ++i) {
+        const int64_t length = data[static_cast<int>(batch_dims + i % tuple)];
+        indices.data<int64_t>()[i] = pick(-length, length - 1);
+      }
+      expect_kernel_agrees({"gather_nd",
+                            "GatherND",
+                            {{random_tensor(dtype, data, 0, 1)}, {indices}},
+                            attributes({{"batch_dims", batch_dims}})});
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(GatherNDKernel, IndexOutOfRange) {
+  for (int64_t bad : {3, -4}) {
+    Tensor indices(DType::kInt64, {2, 2});
+    indices.data<int64_t>()[3] = bad;
+    std::string error = run_error_of({"gather_nd", "GatherND", {{random_tensor(DType::kFloat32, {4, 3})}, {indices}}});
+    EXPECT_NE(error.find("index " + std::to_string(bad) + " is out of range"), std::string::npos) << error;
+  }
+}
+
 }  // namespace
 }  // namespace hussar
