@@ -2,7 +2,7 @@
 //
 // A Session serves one thread at a time; any number of Sessions may share one Plan and run concurrently. run()
 // allocates nothing once the shapes of its inputs have been seen, except in steps by reference code, in control flow,
-// and for outputs whose shape only the data decides.
+// and for outputs whose shape only the data decides. Steps that depend on nothing but shapes run once per shapes.
 #pragma once
 #include <functional>
 #include <memory>

@@ -40,6 +40,19 @@ Result<Measured> measure(Session& session, const std::vector<Tensor>& inputs, co
   return measured;
 }
 
+static std::string measured_shape(const PlanValue& value, const std::map<std::string, int64_t, std::less<>>& symbols) {
+  if (!value.dims) return "?";
+  Dims dims;
+  for (const Dim& dim : *value.dims) {
+    const auto extent = dim.evaluate([&](std::string_view name) {
+      auto it = symbols.find(name);
+      return it == symbols.end() ? std::nullopt : std::optional<int64_t>(it->second);
+    });
+    dims.push_back(extent ? Dim(*extent) : dim);
+  }
+  return to_string(dims);
+}
+
 Result<std::vector<LayerTime>> measure_layers(Session& session, const std::vector<Tensor>& inputs, int runs) {
   const PlanGraph& graph = session.plan().graph;
   std::vector<std::vector<double>> samples(graph.steps.size());
@@ -50,6 +63,7 @@ Result<std::vector<LayerTime>> measure_layers(Session& session, const std::vecto
   session.set_profiler(nullptr);
   std::vector<Shape> shapes;
   for (const Tensor& input : inputs) shapes.push_back(input.shape());
+  const auto symbols = bind_symbols(graph, shapes);
   std::vector<double> flops = step_flops(graph, shapes), bytes = step_bytes(graph, shapes);
   std::vector<LayerTime> layers;
   double total = 0;
@@ -57,8 +71,7 @@ Result<std::vector<LayerTime>> measure_layers(Session& session, const std::vecto
     const PlanStep& step = graph.steps[i];
     LayerTime layer{step.name, step.op, step.kernel, "", statistics(samples[i]).median, 0, flops[i], bytes[i]};
     if (!step.outputs.empty() && step.outputs[0] >= 0) {
-      const auto& dims = graph.values[step.outputs[0]].dims;
-      layer.shape = dims ? to_string(*dims) : "?";
+      layer.shape = measured_shape(graph.values[step.outputs[0]], symbols);
     }
     total += layer.microseconds;
     layers.push_back(std::move(layer));
