@@ -99,6 +99,15 @@ TEST(Int8, DepthwiseConvolutions) {
                 pick(0, 1) * 3);
     if (testing::Test::HasFatalFailure()) return;
   }
+  for (int i = 0; i < 40; ++i) {
+    const int64_t channels = pick(1, 80), taps = pick(0, 1) == 0 ? 3 : 5, pad = pick(0, 2);
+    expect_conv(
+        "conv_depthwise_int8", {1, channels, pick(taps, 9), pick(taps, 150)}, {channels, 1, taps, taps},
+        attributes(
+            {{"group", channels}, {"strides", Ints{pick(1, 2), pick(1, 2)}}, {"pads", Ints{pad, pad, pad, pad}}}),
+        pick(0, 1) * 3);
+    if (testing::Test::HasFatalFailure()) return;
+  }
   expect_conv("conv_depthwise_int8", {2, 40, 31}, {40, 1, 5}, attributes({{"group", int64_t{40}}}), 0);
 }
 

@@ -33,28 +33,33 @@ void unpack_int8_weights(const int8_t* packed, int64_t k, int64_t n, int64_t row
   }
 }
 
-void pack_int8_depthwise(const int8_t* weights, int64_t channels, int64_t taps, int8_t* out) {
-  std::memset(out, 0, static_cast<size_t>(int8_depthwise_bytes(channels, taps)));
+// Where tap (row, column) of a channel of its block lies.
+static int64_t depthwise_tap(int64_t row, int64_t column, int64_t columns, int64_t channel) {
+  const int64_t place = (row / kInt8DepthwiseTaps * columns + column) * kInt8Columns + channel;
+  return place * kInt8DepthwiseTaps + row % kInt8DepthwiseTaps;
+}
+
+void pack_int8_depthwise(const int8_t* weights, int64_t channels, int64_t rows, int64_t columns, int8_t* out) {
+  const int64_t block_bytes = int8_depthwise_block_bytes(rows, columns);
+  std::memset(out, 0, static_cast<size_t>(int8_depthwise_bytes(channels, rows, columns)));
   for (int64_t channel = 0; channel < channels; ++channel) {
-    int8_t* const block = out + channel / kInt8Columns * int8_depthwise_block_bytes(taps);
-    const int64_t column = channel % kInt8Columns;
+    int8_t* const block = out + channel / kInt8Columns * block_bytes;
     int32_t sum = 0;
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      const int16_t weight = weights[channel * taps + tap];
-      std::memcpy(block + ((tap / 2 * kInt8Columns + column) * 2 + tap % 2) * 2, &weight, 2);
+    for (int64_t tap = 0; tap < rows * columns; ++tap) {
+      const int8_t weight = weights[channel * rows * columns + tap];
+      block[depthwise_tap(tap / columns, tap % columns, columns, channel % kInt8Columns)] = weight;
       sum += weight;
     }
-    std::memcpy(block + (taps + 1) / 2 * kInt8Columns * 4 + column * 4, &sum, 4);
+    std::memcpy(block + block_bytes + (channel % kInt8Columns - kInt8Columns) * 4, &sum, 4);
   }
 }
 
-void unpack_int8_depthwise(const int8_t* packed, int64_t channels, int64_t taps, int8_t* weights) {
+void unpack_int8_depthwise(const int8_t* packed, int64_t channels, int64_t rows, int64_t columns, int8_t* weights) {
   for (int64_t channel = 0; channel < channels; ++channel) {
-    const int8_t* const block = packed + channel / kInt8Columns * int8_depthwise_block_bytes(taps);
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      int16_t weight = 0;
-      std::memcpy(&weight, block + ((tap / 2 * kInt8Columns + channel % kInt8Columns) * 2 + tap % 2) * 2, 2);
-      weights[channel * taps + tap] = static_cast<int8_t>(weight);
+    const int8_t* const block = packed + channel / kInt8Columns * int8_depthwise_block_bytes(rows, columns);
+    for (int64_t tap = 0; tap < rows * columns; ++tap) {
+      weights[channel * rows * columns + tap] =
+          block[depthwise_tap(tap / columns, tap % columns, columns, channel % kInt8Columns)];
     }
   }
 }

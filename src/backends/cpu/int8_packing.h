@@ -21,20 +21,22 @@ void pack_int8_weights(const int8_t* b, int64_t k, int64_t n, int64_t row_stride
 void unpack_int8_weights(const int8_t* packed, int64_t k, int64_t n, int64_t row_stride, int64_t column_stride,
                          int8_t* b);
 
-// Depthwise weights [channels][taps]: for every 16 channels [ceil(taps / 2)][16][2] int16, two taps of a channel side
-// by side, zeros where there is none; then the sums of the 16 channels as int32.
-constexpr int64_t int8_depthwise_block_bytes(int64_t taps) {
-  return (taps + 1) / 2 * kInt8Columns * 4 + kInt8Columns * 4;
+// Depthwise weights [channels][rows][columns]: for every 16 channels [ceil(rows / 4)][columns][16][4] int8, four taps
+// of a channel that lie above one another, zeros where there is none; then the sums of the 16 channels as int32.
+constexpr int64_t kInt8DepthwiseTaps = 4;
+constexpr int64_t int8_depthwise_block_bytes(int64_t rows, int64_t columns) {
+  const int64_t groups = (rows + kInt8DepthwiseTaps - 1) / kInt8DepthwiseTaps;
+  return groups * columns * kInt8Columns * kInt8DepthwiseTaps + kInt8Columns * 4;
 }
-constexpr int64_t int8_depthwise_bytes(int64_t channels, int64_t taps) {
-  return int8_panel_count(channels) * int8_depthwise_block_bytes(taps);
+constexpr int64_t int8_depthwise_bytes(int64_t channels, int64_t rows, int64_t columns) {
+  return int8_panel_count(channels) * int8_depthwise_block_bytes(rows, columns);
 }
-void pack_int8_depthwise(const int8_t* weights, int64_t channels, int64_t taps, int8_t* out);
-void unpack_int8_depthwise(const int8_t* packed, int64_t channels, int64_t taps, int8_t* weights);
+void pack_int8_depthwise(const int8_t* weights, int64_t channels, int64_t rows, int64_t columns, int8_t* out);
+void unpack_int8_depthwise(const int8_t* packed, int64_t channels, int64_t rows, int64_t columns, int8_t* weights);
 // A pixel of zero points, with room for loads of 16 bytes.
 constexpr int64_t int8_depthwise_scratch_bytes(int64_t channels) { return int8_depth(channels + 16); }
-// Taps of a kernel: their addresses are kept on the stack.
-constexpr int64_t kInt8DepthwiseTaps = 64;
+// Rows of a window: their addresses are kept on the stack.
+constexpr int64_t kInt8DepthwiseRows = kInt8DepthwiseTaps * kInt8DepthwiseTaps * kInt8DepthwiseTaps;
 
 // ---- the scratch memory, as for FP32 in tile_limits.h --------------------------------------------------------------
 

@@ -15,6 +15,11 @@ Int8Function int8_product(Isa isa) {
   return select_int8_table(isa).product;
 }
 
+Int8Function int8_depthwise(Isa isa) {
+  if (isa >= Isa::kAvx512 && has_avx512_vnni()) return avx512vnni::run_int8_depthwise;
+  return select_int8_table(isa).depthwise;
+}
+
 Refusal check_int8(const Problem& problem, int64_t k, int64_t filters) {
   if (k > kQuantizedDepth) return "sums may overflow";
   const Value* scales = problem.input(2);

@@ -28,6 +28,15 @@ HUSSAR_INLINE void store_bytes(uint8_t* p, IVec a) { *p = static_cast<uint8_t>(a
 #endif
 
 // The first min(n, kLanes).
+#if defined(__AVX512F__)
+HUSSAR_INLINE __mmask16 first_bytes(int n) { return static_cast<__mmask16>(n >= kLanes ? 0xffff : (1 << n) - 1); }
+HUSSAR_INLINE IVec load_bytes_up_to(const uint8_t* p, int n) {
+  return {_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first_bytes(n), p))};
+}
+HUSSAR_INLINE void store_bytes_up_to(uint8_t* p, IVec a, int n) {
+  _mm512_mask_cvtepi32_storeu_epi8(p, first_bytes(n), a.v);
+}
+#else
 HUSSAR_INLINE IVec load_bytes_up_to(const uint8_t* p, int n) {
   if (n >= kLanes) return load_bytes(p);
   uint8_t whole[kLanes] = {};
@@ -40,5 +49,6 @@ HUSSAR_INLINE void store_bytes_up_to(uint8_t* p, IVec a, int n) {
   store_bytes(whole, a);
   memcpy(p, whole, static_cast<size_t>(n));
 }
+#endif
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

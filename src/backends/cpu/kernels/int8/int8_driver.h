@@ -188,9 +188,6 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
   }
 }
 
-// For depthwise convolutions; in a file of its own.
-void run_int8_depthwise(const Int8Args& args, Share share, void* scratch);
-
 // ---- the walk ------------------------------------------------------------------------------------------------------
 
 // Tiles: Element, kRows, most_panels(rows), and multiply(a, rows, b, panels, k, sums), which writes sums

@@ -47,12 +47,14 @@ HUSSAR_DECLARE_PER_ISA(Int8Table, int8_table)
 
 namespace avx512vnni {
 void run_int8_product(const Int8Args& args, Share share, void* scratch);
+void run_int8_depthwise(const Int8Args& args, Share share, void* scratch);
 }  // namespace avx512vnni
 namespace amx {
 void run_int8_product(const Int8Args& args, Share share, void* scratch);
 }  // namespace amx
 
-// The function for a level on this machine.
+// The functions for a level on this machine.
 Int8Function int8_product(Isa isa);
+Int8Function int8_depthwise(Isa isa);
 
 }  // namespace hussar::cpu

@@ -96,6 +96,9 @@ struct Int8Tiles {
 
 }  // namespace
 
+// In a file of its own.
+void run_int8_depthwise(const Int8Args& args, Share share, void* scratch);
+
 extern const Int8Table int8_table = {run_int8_share<Int8Tiles>, run_int8_depthwise};
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE
