@@ -9,6 +9,7 @@ namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 constexpr int kDepthwisePixels = kLanes == 16 ? 8 : 4;  // of a line, in registers together
 constexpr int kDepthwiseLine = 64;                      // pixels that are finished together
 constexpr int kDepthwisePanels = 4;                     // of 16 channels, one after the other along a line
+constexpr int kMostPatchTaps = 2 * 5;
 constexpr int kTapsDeep = static_cast<int>(kInt8DepthwiseTaps);
 static_assert(kDepthwiseLine * kInt8Columns <= kInt8TileSums && kLanes <= kInt8Columns);
 
@@ -18,6 +19,7 @@ struct TapQuad {
   IVec all;
 };
 HUSSAR_INLINE TapQuad weights_of(IVec bytes) { return {bytes}; }
+template <int kRows>
 HUSSAR_INLINE IVec add_products(IVec sum, TapQuad taps, TapQuad weights) {
   return {_mm512_dpbusd_epi32(sum.v, taps.all.v, weights.all.v)};
 }
@@ -42,8 +44,11 @@ HUSSAR_INLINE TapQuad weights_of(IVec bytes) {
   const IVec tap2 = shift_right<24>(shift_left<8>(bytes)), tap3 = shift_right<24>(bytes);
   return {(tap0 & low_half) | shift_left<16>(tap1), (tap2 & low_half) | shift_left<16>(tap3)};
 }
+template <int kRows>
 HUSSAR_INLINE IVec add_products(IVec sum, TapQuad taps, TapQuad weights) {
-  return sum + multiply_pairs(taps.low, weights.low) + multiply_pairs(taps.high, weights.high);
+  sum = sum + multiply_pairs(taps.low, weights.low);
+  if constexpr (kRows > 2) sum = sum + multiply_pairs(taps.high, weights.high);
+  return sum;
 }
 #endif
 
@@ -82,24 +87,6 @@ HUSSAR_INLINE TapQuad read_weights(const int8_t* weights, int64_t column) {
   return weights_of(load_ints(reinterpret_cast<const int32_t*>(weights + column * kInt8Columns * kTapsDeep)));
 }
 
-// Adds what kRows rows of a window of kTaps columns give to neighbouring pixels, kStride columns apart.
-template <int kRows, int kTaps, int kStride, bool kWhole>
-HUSSAR_INLINE void slide(const Lines& lines, int64_t column, int64_t channel, int left, const int8_t* weights,
-                         IVec (&sums)[kDepthwisePixels]) {
-  TapQuad weight[kTaps];
-#pragma GCC unroll 8
-  for (int kx = 0; kx < kTaps; ++kx) weight[kx] = read_weights(weights, kx);
-#pragma GCC unroll 32
-  for (int i = 0; i < (kDepthwisePixels - 1) * kStride + kTaps; ++i) {
-    const TapQuad taps = read_taps<kRows, kWhole>(lines, column + i, channel, left);
-#pragma GCC unroll 8
-    for (int x = 0; x < kDepthwisePixels; ++x) {
-      const int kx = i - x * kStride;
-      if (kx >= 0 && kx < kTaps) sums[x] = add_products(sums[x], taps, weight[kx]);
-    }
-  }
-}
-
 // One output line: the windows' rows, four at a time, and the channels of one vector.
 struct DepthwiseLine {
   const ConvArgs* conv;
@@ -109,6 +96,7 @@ struct DepthwiseLine {
   int64_t channel;
   int left;               // channels from there on
   const int8_t* weights;  // of the vector's lanes
+  TapQuad quads[kMostPatchTaps];
 
   int rows_of(int group) const {
     const auto rest = static_cast<int>(conv->kernel[1]) - group * kTapsDeep;
@@ -128,7 +116,7 @@ IVec sum_window_rows(const DepthwiseLine& line, int group, int64_t x, IVec sum) 
     const bool inside = column >= 0 && column < conv.in[2];
     const TapQuad taps = read_taps<kRows, kWhole>(inside ? line.groups[group] : line.zeros, inside ? column : 0,
                                                   line.channel, line.left);
-    sum = add_products(sum, taps, read_weights(weights, kx));
+    sum = add_products<kRows>(sum, taps, read_weights(weights, kx));
   }
   return sum;
 }
@@ -148,18 +136,36 @@ IVec sum_pixel(const DepthwiseLine& line, int64_t x) {
   return sum;
 }
 
-// kDepthwisePixels pixels of square windows of 3 or 5 taps that lie inside the line.
-template <int kTaps, int kStride, bool kWhole>
+// Adds what kRows rows of windows of kTaps columns give to neighbouring pixels, kStride columns apart. kInside: all
+// their columns lie in the line.
+template <int kRows, int kTaps, int kStride, bool kWhole, bool kInside>
+HUSSAR_INLINE void slide(const DepthwiseLine& line, int group, int64_t column, const TapQuad* weights,
+                         IVec (&sums)[kDepthwisePixels]) {
+  const Lines& lines = line.groups[group];
+#pragma GCC unroll 32
+  for (int i = 0; i < (kDepthwisePixels - 1) * kStride + kTaps; ++i) {
+    const bool inside = kInside || (column + i >= 0 && column + i < line.conv->in[2]);
+    const TapQuad taps = inside ? read_taps<kRows, kWhole>(lines, column + i, line.channel, line.left)
+                                : read_taps<kRows, kWhole>(line.zeros, 0, line.channel, line.left);
+#pragma GCC unroll 8
+    for (int x = 0; x < kDepthwisePixels; ++x) {
+      const int kx = i - x * kStride;
+      if (kx >= 0 && kx < kTaps) sums[x] = add_products<kRows>(sums[x], taps, weights[kx]);
+    }
+  }
+}
+
+// kDepthwisePixels pixels of square windows of 3 or 5 taps; their weights are line.quads.
+template <int kTaps, int kStride, bool kWhole, bool kInside>
 void sum_patch(const DepthwiseLine& line, int64_t x, int32_t* sums) {
   const int64_t column = x * kStride - line.conv->pad[2];
   IVec sum[kDepthwisePixels];
 #pragma GCC unroll 8
   for (int p = 0; p < kDepthwisePixels; ++p) sum[p] = iset(0);
   constexpr int kFirst = kTaps < kTapsDeep ? kTaps : kTapsDeep;
-  slide<kFirst, kTaps, kStride, kWhole>(line.groups[0], column, line.channel, line.left, line.weights, sum);
+  slide<kFirst, kTaps, kStride, kWhole, kInside>(line, 0, column, line.quads, sum);
   if constexpr (kTaps > kTapsDeep) {
-    slide<kTaps - kTapsDeep, kTaps, kStride, kWhole>(line.groups[1], column, line.channel, line.left,
-                                                     line.weights_of_group(1), sum);
+    slide<kTaps - kTapsDeep, kTaps, kStride, kWhole, kInside>(line, 1, column, line.quads + kTaps, sum);
   }
 #pragma GCC unroll 8
   for (int p = 0; p < kDepthwisePixels; ++p) {
@@ -168,35 +174,34 @@ void sum_patch(const DepthwiseLine& line, int64_t x, int32_t* sums) {
 }
 
 using SumPatch = void (*)(const DepthwiseLine&, int64_t x, int32_t* sums);
-// Null: no patches of these windows.
-template <bool kWhole>
+template <bool kWhole, bool kInside>
 SumPatch patch_function(const ConvArgs& conv) {
-  if (conv.kernel[1] != conv.kernel[2] || conv.dilation[2] != 1) return nullptr;
   const bool single = conv.stride[2] == 1;
-  if (!single && conv.stride[2] != 2) return nullptr;
-  if (conv.kernel[2] == 3) return single ? sum_patch<3, 1, kWhole> : sum_patch<3, 2, kWhole>;
-  if (conv.kernel[2] == 5) return single ? sum_patch<5, 1, kWhole> : sum_patch<5, 2, kWhole>;
-  return nullptr;
+  if (conv.kernel[2] == 3) return single ? sum_patch<3, 1, kWhole, kInside> : sum_patch<3, 2, kWhole, kInside>;
+  return single ? sum_patch<5, 1, kWhole, kInside> : sum_patch<5, 2, kWhole, kInside>;
+}
+inline bool has_patches(const ConvArgs& conv) {
+  const bool square = conv.kernel[1] == conv.kernel[2] && (conv.kernel[2] == 3 || conv.kernel[2] == 5);
+  return square && conv.dilation[2] == 1 && conv.stride[2] <= 2;
 }
 
-// The sums [pixel][16] of the pixels [begin, end) of the line.
+// The sums [pixel][16] of the pixels [begin, end) of the line; may write the sums of a patch too many.
 template <bool kWhole>
-void sum_pixels(const DepthwiseLine& line, SumPatch patch, int64_t begin, int64_t end, int32_t* sums) {
+void sum_pixels(DepthwiseLine& line, int64_t begin, int64_t end, int32_t* sums) {
   const ConvArgs& conv = *line.conv;
-  const int64_t stride = conv.stride[2];
-  // Pixels whose windows lie inside the line.
-  const int64_t first = (conv.pad[2] + stride - 1) / stride;
-  const int64_t room = conv.in[2] - (conv.kernel[2] - 1) * conv.dilation[2] - 1 + conv.pad[2];
-  const int64_t last = room < 0 ? 0 : room / stride + 1;
-  for (int64_t x = begin; x < end;) {
-    int32_t* const out = sums + (x - begin) * kInt8Columns;
-    if (patch != nullptr && x >= first && x + kDepthwisePixels <= (last < end ? last : end)) {
-      patch(line, x, out);
-      x += kDepthwisePixels;
-    } else {
-      store(reinterpret_cast<float*>(out), from_bits(sum_pixel<kWhole>(line, x)));
-      ++x;
+  if (!has_patches(conv)) {
+    for (int64_t x = begin; x < end; ++x) {
+      store(reinterpret_cast<float*>(sums + (x - begin) * kInt8Columns), from_bits(sum_pixel<kWhole>(line, x)));
     }
+    return;
+  }
+  for (int i = 0; i < line.group_count * conv.kernel[2]; ++i) line.quads[i] = read_weights(line.weights, i);
+  const SumPatch inside = patch_function<kWhole, true>(conv), anywhere = patch_function<kWhole, false>(conv);
+  const int64_t columns = (kDepthwisePixels - 1) * conv.stride[2] + conv.kernel[2];
+  for (int64_t x = begin; x < end; x += kDepthwisePixels) {
+    const int64_t column = x * conv.stride[2] - conv.pad[2];
+    const bool is_inside = column >= 0 && column + columns <= conv.in[2];
+    (is_inside ? inside : anywhere)(line, x, sums + (x - begin) * kInt8Columns);
   }
 }
 
@@ -216,7 +221,7 @@ inline void run_depthwise_line(const Int8Args& args, int64_t index, int64_t firs
                                const Int8Columns* facts, DepthwiseLine& line) {
   const ConvArgs& conv = args.conv;
   const int64_t block_bytes = int8_depthwise_block_bytes(conv.kernel[1], conv.kernel[2]);
-  alignas(64) int32_t sums[kDepthwiseLine * kInt8Columns];
+  alignas(64) int32_t sums[(kDepthwiseLine + kDepthwisePixels) * kInt8Columns];
   find_lines(conv, args.input + index / conv.out[1] * conv.in[1] * conv.in[2] * conv.input_pitch, index % conv.out[1],
              line);
   for (int64_t x = 0; x < conv.out[2]; x += kDepthwiseLine) {
@@ -228,9 +233,9 @@ inline void run_depthwise_line(const Int8Args& args, int64_t index, int64_t firs
         line.left = columns - lane;
         line.weights = args.weights + panel / kInt8Columns * block_bytes + lane * kTapsDeep;
         if (line.left >= kLanes) {
-          sum_pixels<true>(line, patch_function<true>(conv), x, end, sums + lane);
+          sum_pixels<true>(line, x, end, sums + lane);
         } else {
-          sum_pixels<false>(line, patch_function<false>(conv), x, end, sums + lane);
+          sum_pixels<false>(line, x, end, sums + lane);
         }
       }
       finish_int8_tile(args, facts[(panel - first) / kInt8Columns], sums, kInt8Columns, index * conv.out[2] + x,
