@@ -245,7 +245,11 @@ HUSSAR_INLINE Vec fma_once(Vec a, Vec b, Vec c) {
 }
 // The value as it is: keeps the compiler from making a multiply-add of a product and its addition.
 HUSSAR_INLINE Vec rounded(Vec a) {
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(a.v));  // any of the 32 registers
+#else
   __asm__("" : "+x"(a.v));
+#endif
   return a;
 }
 HUSSAR_INLINE Vec abs(Vec a) { return from_bits(bits(a) & iset(0x7fffffff)); }

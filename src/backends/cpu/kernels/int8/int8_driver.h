@@ -134,10 +134,56 @@ class ToBytes {
   IVec zero_point_;
 };
 
+// The end of most tiles: sums to bytes or real numbers in one sweep, what a column needs in registers.
+template <bool kResidual, bool kSwish, bool kBytes>
+void finish_columns(const Int8Args& args, const Int8Columns& facts, const int32_t* sums, int64_t width, int64_t row,
+                    int rows, int64_t column, int columns) {
+  const Epilogue& epilogue = args.conv.epilogue;
+  const Vec low = set(epilogue.low), high = set(epilogue.high);
+  const Vec swish_scale = set(epilogue.scale), swish_shift = set(epilogue.shift);
+  const Vec residual_scale = set(args.residual_scale);
+  const IVec residual_zero = iset(args.residual_zero_point);
+  const ToBytes to_bytes(args);
+  const int64_t pitch = args.conv.output_pitch, residual_pitch = args.residual_pitch;
+  for (int c = 0; c < columns; c += kLanes) {
+    const int left = columns - c;
+    const IVec correction = load_ints(facts.corrections + c);
+    const Vec scale = load(facts.scales + c), bias = load(facts.bias + c);
+    const uint8_t* residual = kResidual ? args.residual + row * residual_pitch + column + c : nullptr;
+    const int64_t at = row * pitch + column + c;
+    for (int r = 0; r < rows; ++r) {
+      Vec y = fma_once(to_float(load_ints(sums + r * width + c) - correction), scale, bias);
+      if constexpr (kResidual) {
+        y = y + rounded(to_float(load_bytes_up_to(residual, left) - residual_zero) * residual_scale);
+        residual += residual_pitch;
+      }
+      y = clamp(y, low, high);
+      if constexpr (kSwish) y = hard_swish(y, swish_scale, swish_shift);
+      if constexpr (kBytes) {
+        to_bytes.store(args.bytes + at + r * pitch, y, left);
+      } else {
+        store_up_to(args.reals + at + r * pitch, y, left);
+      }
+    }
+  }
+}
+using FinishColumns = void (*)(const Int8Args&, const Int8Columns&, const int32_t*, int64_t, int64_t, int, int64_t,
+                               int);
+// [residual][swish][bytes]
+inline constexpr FinishColumns kFinishColumns[2][2][2] = {
+    {{finish_columns<false, false, false>, finish_columns<false, false, true>},
+     {finish_columns<false, true, false>, finish_columns<false, true, true>}},
+    {{finish_columns<true, false, false>, finish_columns<true, false, true>},
+     {finish_columns<true, true, false>, finish_columns<true, true, true>}}};
+
 // sums [rows][width]: the columns [column, column + columns) of the output rows [row, row + rows).
 inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, const int32_t* sums, int64_t width,
                              int64_t row, int rows, int64_t column, int columns) {
   const Epilogue& epilogue = args.conv.epilogue;
+  if (epilogue.program == nullptr && epilogue.residual == nullptr && epilogue.bias == nullptr) {
+    const FinishColumns finish = kFinishColumns[args.residual != nullptr][epilogue.hard_swish][args.bytes != nullptr];
+    return finish(args, facts, sums, width, row, rows, column, columns);
+  }
   const Vec low = set(epilogue.low), high = set(epilogue.high);
   const Vec swish_scale = set(epilogue.scale), swish_shift = set(epilogue.shift);
   const Vec residual_scale = set(args.residual_scale);
