@@ -127,20 +127,23 @@ TEST(Int8, RandomConvolutions) {
   }
 }
 
-// Windows of stride 1 whose lines are whole chunks, and pixels that are: the matrix unit reads them where they lie.
+// Wide windows that overlap, and pixels of whole chunks: the matrix unit reads them where they lie.
 TEST(Int8, RowsThatAreNotGathered) {
-  for (int i = 0; i < 60; ++i) {
-    const int64_t kernel_x = pick(1, 4), kernel_y = pick(1, 4), groups = pick(0, 3) == 0 ? 2 : 1;
-    const int64_t channels = kernel_x == 4 ? 16 * pick(1, 6) : kernel_x == 2 ? 32 * pick(1, 4) : 64 * pick(1, 3);
-    const int64_t filters = pick(1, 80), height = pick(kernel_y, 20), width = pick(kernel_x, 40);
+  for (int i = 0; i < 80; ++i) {
+    const int64_t kernel_x = pick(1, 5), kernel_y = pick(1, 4), groups = pick(0, 3) == 0 ? 2 : 1;
+    const int64_t channels = pick(0, 1) == 0 ? 16 * pick(1, 12) : pick(7, 150);
+    const int64_t filters = pick(1, 80), height = pick(kernel_y, 20), width = pick(kernel_x, 50);
     expect_conv("conv_int8", {pick(1, 3), groups * channels, height, width},
                 {groups * filters, channels, kernel_y, kernel_x},
-                attributes({{"group", groups}, {"pads", Ints{pick(0, 2), pick(0, 2), pick(0, 2), pick(0, 4)}}}),
+                attributes({{"group", groups},
+                            {"strides", Ints{pick(1, 2), pick(1, 2)}},
+                            {"pads", Ints{pick(0, 2), pick(0, 2), pick(0, 2), pick(0, 4)}}}),
                 pick(0, 1) * 3);
     if (testing::Test::HasFatalFailure()) return;
   }
   // More lines than fit at a time.
   expect_conv("conv_int8", {1, 64, 70, 60}, {20, 64, 3, 3}, attributes({{"pads", Ints{1, 1, 1, 1}}}), 0);
+  expect_conv("conv_int8", {2, 40, 90, 80}, {20, 40, 3, 3}, attributes({{"strides", Ints{2, 2}}}), 0);
 }
 
 // Channels in whole chunks and not, lines that are gathered at once and one at a time.

@@ -25,7 +25,15 @@ struct Int8Form {
 
   static HUSSAR_INLINE void convert(Number* dst, const uint8_t* source, int64_t count) {
     if constexpr (sizeof(Number) == 1) {
+#if defined(__AVX512F__)
+      // Most counts are small: a call would cost more than the bytes.
+      for (int64_t i = 0; i < count; i += 64) {
+        const __mmask64 rest = count - i < 64 ? (uint64_t{1} << (count - i)) - 1 : ~uint64_t{0};
+        _mm512_mask_storeu_epi8(dst + i, rest, _mm512_maskz_loadu_epi8(rest, source + i));
+      }
+#else
       memcpy(dst, source, static_cast<size_t>(count));
+#endif
     } else {
       int64_t i = 0;
 #if defined(__AVX2__)

@@ -1,6 +1,6 @@
 // INT8 products on the matrix unit: tiles of 16 rows and 16 columns, 64 of k at once. A tile's rows may lie apart, so
-// where the channels fill them whole, A is not gathered: windows of stride 1 are read from lines with their padding, as
-// rows that overlap, and rows of one pixel from the input itself.
+// where windows or pixels are wide enough, A is not gathered: windows are read from lines with their padding, as rows
+// that overlap, and rows of one pixel from the input itself.
 #include "backends/cpu/kernels/amx/matrix_unit.h"
 #include "backends/cpu/kernels/int8/int8_driver.h"
 
@@ -9,27 +9,27 @@ namespace {
 
 constexpr int kTileRows = 32;
 
-// Rows of A in memory: bytes from a row to the next, and where their k lies, in `lines` times `chunks` pieces of 64.
-struct RowForm {
-  int64_t row_bytes, chunk_bytes, chunks, line_bytes, lines;
+// 64 of k of several rows of A.
+struct Chunk {
+  const uint8_t* data;
+  int64_t row_bytes;  // from a row to the next
 };
 
-template <int kRowTiles, int kPanels>
-void multiply_tiles(const uint8_t* a, const RowForm& form, const int8_t* b, int64_t panel_bytes, int32_t* sums) {
+// chunk_at(i): chunk i of the rows.
+template <int kRowTiles, int kPanels, class ChunkAt>
+void multiply_tiles(ChunkAt chunk_at, int64_t chunks, const int8_t* b, int64_t panel_bytes, int32_t* sums) {
   zero_tiles<kRowTiles, kPanels>();
-  for (int64_t line = 0; line < form.lines; ++line, a += form.line_bytes) {
-    const uint8_t* chunk = a;
-    for (int64_t i = 0; i < form.chunks; ++i, chunk += form.chunk_bytes, b += kInt8Chunk * kInt8Columns) {
-      load_tile<4>(chunk, form.row_bytes);
-      if constexpr (kRowTiles > 1) load_tile<5>(chunk + 16 * form.row_bytes, form.row_bytes);
-      load_tile<6>(b, kInt8Chunk);
-      multiply_add_bytes<0, 4, 6>();
-      if constexpr (kRowTiles > 1) multiply_add_bytes<2, 5, 6>();
-      if constexpr (kPanels > 1) {
-        load_tile<7>(b + panel_bytes, kInt8Chunk);
-        multiply_add_bytes<1, 4, 7>();
-        if constexpr (kRowTiles > 1) multiply_add_bytes<3, 5, 7>();
-      }
+  for (int64_t i = 0; i < chunks; ++i, b += kInt8Chunk * kInt8Columns) {
+    const Chunk chunk = chunk_at(i);
+    load_tile<4>(chunk.data, chunk.row_bytes);
+    if constexpr (kRowTiles > 1) load_tile<5>(chunk.data + 16 * chunk.row_bytes, chunk.row_bytes);
+    load_tile<6>(b, kInt8Chunk);
+    multiply_add_bytes<0, 4, 6>();
+    if constexpr (kRowTiles > 1) multiply_add_bytes<2, 5, 6>();
+    if constexpr (kPanels > 1) {
+      load_tile<7>(b + panel_bytes, kInt8Chunk);
+      multiply_add_bytes<1, 4, 7>();
+      if constexpr (kRowTiles > 1) multiply_add_bytes<3, 5, 7>();
     }
   }
   constexpr int64_t kPitch = kPanels * 16;
@@ -39,22 +39,31 @@ void multiply_tiles(const uint8_t* a, const RowForm& form, const int8_t* b, int6
   if constexpr (kRowTiles > 1 && kPanels > 1) store_tile_to<3>(sums + 16 * kPitch + 16, kPitch * 4);
 }
 
-void multiply_rows(const uint8_t* a, int rows, const RowForm& form, const int8_t* b, int panels, int64_t panel_bytes,
-                   int32_t* sums) {
+template <class ChunkAt>
+void multiply_rows(ChunkAt chunk_at, int64_t rows, int64_t k, const int8_t* b, int panels, int32_t* sums) {
+  const int64_t chunks = int8_depth(k) / kInt8Chunk, panel_bytes = int8_panel_bytes(k);
   if (rows > 16) {
-    (panels > 1 ? multiply_tiles<2, 2> : multiply_tiles<2, 1>)(a, form, b, panel_bytes, sums);
+    (panels > 1 ? multiply_tiles<2, 2, ChunkAt> : multiply_tiles<2, 1, ChunkAt>)(chunk_at, chunks, b, panel_bytes,
+                                                                                 sums);
   } else {
-    (panels > 1 ? multiply_tiles<1, 2> : multiply_tiles<1, 1>)(a, form, b, panel_bytes, sums);
+    (panels > 1 ? multiply_tiles<1, 2, ChunkAt> : multiply_tiles<1, 1, ChunkAt>)(chunk_at, chunks, b, panel_bytes,
+                                                                                 sums);
   }
 }
+
+// Gathered as [chunk][row][64].
+struct GatheredChunks {
+  const uint8_t* a;
+  int64_t rows;
+  Chunk operator()(int64_t i) const { return {a + i * rows * kInt8Chunk, kInt8Chunk}; }
+};
 
 struct MatrixTiles {
   using Element = uint8_t;
   static constexpr int kRows = kTileRows;
   static constexpr int most_panels(int) { return 2; }
   static void multiply(const uint8_t* a, int rows, const int8_t* b, int panels, int64_t k, int32_t* sums) {
-    const RowForm form = {kInt8Chunk, rows * kInt8Chunk, int8_depth(k) / kInt8Chunk, 0, 1};
-    multiply_rows(a, rows, form, b, panels, int8_panel_bytes(k), sums);
+    multiply_rows(GatheredChunks{a, rows}, rows, k, b, panels, sums);
   }
 };
 
@@ -82,26 +91,89 @@ void for_panel_pairs(const Int8Args& args, int64_t group, int64_t k, Range panel
   }
 }
 
-// ---- windows of stride 1 -------------------------------------------------------------------------------------------
+// ---- windows -------------------------------------------------------------------------------------------------------
 
-// Lines of the input with their padding, one behind the other. Position p of a plane is the top left corner of a
-// window; those of kernel - 1 positions at the end of every line belong to no output pixel.
+// A window is kernel[1] segments, each kernel[2] neighbouring pixels of a line. Most chunks of k lie in one segment.
+constexpr int64_t kShortestSegment = 32;
+constexpr int kMostChunks = 256;
+// So many chunks at most lie in several segments; there is room for them behind the plane.
+constexpr int64_t kMostSegments = 32;
+
+// Lines of the input with their padding, one behind the other. With stride 1, the windows of all lines are one run of
+// positions, a pixel apart: those of the last kernel[2] - 1 of every line belong to no output pixel. Otherwise every
+// output line is a run of its own.
 struct Plane {
-  int64_t width;  // positions in a line
-  int64_t lines;  // output lines at a time
+  int64_t width;  // pixels of a line
+  int64_t lines;  // output lines at a time; none: the convolution has no such form
+  int64_t line_bytes, segment_bytes;
+  int64_t row_bytes;  // from a window to the next
+  int64_t run_lines;  // output lines of a run
 };
 
-// No lines: the convolution has no such form.
-Plane plane_of(const ConvArgs& conv) {
-  const bool plain = conv.kernel[0] == 1 && conv.in[0] == 1 && conv.out[0] == 1 && conv.stride[1] == 1 &&
-                     conv.stride[2] == 1 && conv.dilation[1] == 1 && conv.dilation[2] == 1 &&
-                     conv.kernel[2] * conv.channels % kInt8Chunk == 0;
-  if (!plain) return {0, 0};
-  const int64_t width = conv.out[2] + conv.kernel[2] - 1;
-  // The last tile reads further than there are windows.
-  const int64_t pixels = kInt8BlockBytes / conv.channels - kTileRows - conv.kernel[2];
-  return {width, pixels / width - (conv.kernel[1] - 1)};
+Plane plane_of(const ConvArgs& conv, int64_t k) {
+  const bool plain = conv.kernel[0] == 1 && conv.in[0] == 1 && conv.out[0] == 1 && conv.dilation[1] == 1 &&
+                     conv.dilation[2] == 1 && conv.kernel[2] * conv.channels >= kShortestSegment &&
+                     int8_depth(k) / kInt8Chunk <= kMostChunks && conv.kernel[1] <= kMostSegments;
+  const bool overlaps = conv.kernel[1] * conv.kernel[2] > conv.stride[1] * conv.stride[2];
+  if (!plain || !overlaps) return {};
+  const bool is_dense = conv.stride[1] == 1 && conv.stride[2] == 1;
+  const int64_t width = (conv.out[2] - 1) * conv.stride[2] + conv.kernel[2];
+  // The last tile and the last chunk read further than there are windows.
+  const int64_t pixels = (kInt8BlockBytes - kInt8Chunk) / conv.channels - kTileRows * conv.stride[2] - conv.kernel[2];
+  const int64_t lines =
+      pixels / width - conv.kernel[1] < 0 ? 0 : (pixels / width - conv.kernel[1]) / conv.stride[1] + 1;
+  return {width,
+          lines,
+          width * conv.channels,
+          conv.kernel[2] * conv.channels,
+          conv.stride[2] * conv.channels,
+          is_dense ? lines : 1};
 }
+
+// Where the chunks of k lie, from the top left corner of a window.
+struct ChunkMap {
+  int64_t offsets[kMostChunks];  // or -1: in several segments
+  int chunks = 0, copies = 0;
+};
+
+ChunkMap map_chunks(const Plane& plane, int64_t k) {
+  ChunkMap map;
+  map.chunks = static_cast<int>(int8_depth(k) / kInt8Chunk);
+  for (int i = 0; i < map.chunks; ++i) {
+    const int64_t begin = i * kInt8Chunk, end = begin + kInt8Chunk < k ? begin + kInt8Chunk : k;
+    const int64_t segment = begin / plane.segment_bytes;
+    const bool is_whole = end <= (segment + 1) * plane.segment_bytes;
+    map.offsets[i] = is_whole ? segment * plane.line_bytes + begin % plane.segment_bytes : -1;
+    map.copies += is_whole ? 0 : 1;
+  }
+  return map;
+}
+
+// A row of a chunk that lies in several segments.
+HUSSAR_INLINE void copy_pieces(const Plane& plane, const uint8_t* window, int64_t begin, int64_t end, uint8_t* out) {
+  __m512i bytes = _mm512_setzero_si512();
+  for (int64_t at = begin; at < end;) {
+    const int64_t segment = at / plane.segment_bytes, stop = (segment + 1) * plane.segment_bytes;
+    const int64_t first = at - begin, last = (stop < end ? stop : end) - begin;
+    const __mmask64 mask = (~uint64_t{0} >> (64 - (last - first))) << first;
+    const uint8_t* const from = window + segment * plane.line_bytes + at % plane.segment_bytes - first;
+    bytes = _mm512_mask_loadu_epi8(bytes, mask, from);
+    at = begin + last;
+  }
+  _mm512_storeu_si512(out, bytes);
+}
+
+struct WindowChunks {
+  const ChunkMap* map;
+  const uint8_t* window;
+  int64_t row_bytes;
+  const uint8_t* copies;  // [copied chunk][kTileRows][64]
+  mutable int64_t copied = 0;
+  Chunk operator()(int64_t i) const {
+    if (map->offsets[i] >= 0) return {window + map->offsets[i], row_bytes};
+    return {copies + copied++ * kTileRows * kInt8Chunk, kInt8Chunk};
+  }
+};
 
 void copy_lines(const Int8Args& args, const uint8_t* image, int64_t y, int64_t lines, int64_t width, uint8_t* plane) {
   const ConvArgs& conv = args.conv;
@@ -119,7 +191,7 @@ void copy_lines(const Int8Args& args, const uint8_t* image, int64_t y, int64_t l
   }
 }
 
-// Ends the tile of `count` windows from position p on; output row `origin` belongs to position 0.
+// Ends the tile of `count` windows from position p of a run on; output row `origin` belongs to position 0.
 void finish_windows(const Int8Args& args, const Int8Columns& facts, const PanelPair& pair, const int32_t* sums,
                     int64_t p, int64_t count, int64_t width, int64_t origin) {
   const int64_t pixels = args.conv.out[2], pitch = pair.panels * kInt8Columns;
@@ -134,28 +206,55 @@ void finish_windows(const Int8Args& args, const Int8Columns& facts, const PanelP
   }
 }
 
+// Positions of a run, whose first window is at `data` and belongs to output row `origin`.
+struct WindowRun {
+  const uint8_t* data;
+  int64_t begin, end, origin;
+};
+
+void multiply_run(const Int8Args& args, int64_t k, const Plane& plane, const ChunkMap& map, const WindowRun& run,
+                  const PanelPair& pair, const Int8Columns& facts, uint8_t* copies) {
+  alignas(64) int32_t sums[kTileRows * 2 * kInt8Columns];
+  for (int64_t p = run.begin; p < run.end; p += kTileRows) {
+    const int64_t count = run.end - p < kTileRows ? run.end - p : kTileRows;
+    const uint8_t* const window = run.data + p * plane.row_bytes;
+    uint8_t* out = copies;
+    for (int i = 0; i < map.chunks && map.copies > 0; ++i) {
+      if (map.offsets[i] >= 0) continue;
+      const int64_t begin = i * kInt8Chunk, end = begin + kInt8Chunk < k ? begin + kInt8Chunk : k;
+      for (int64_t r = 0; r < count; ++r) {
+        copy_pieces(plane, window + r * plane.row_bytes, begin, end, out + r * kInt8Chunk);
+      }
+      out += kTileRows * kInt8Chunk;
+    }
+    multiply_rows(WindowChunks{&map, window, plane.row_bytes, copies}, count, k, pair.weights, pair.panels, sums);
+    finish_windows(args, facts, pair, sums, p, count, plane.width, run.origin);
+  }
+}
+
 void run_windows(const Int8Args& args, int64_t group, int64_t k, const Work& work, const Plane& plane,
                  uint8_t* scratch) {
   const ConvArgs& conv = args.conv;
-  const int64_t channels = conv.channels, pixels = conv.out[2], image_rows = conv.out[1] * pixels;
-  const RowForm form = {channels, kInt8Chunk, conv.kernel[2] * channels / kInt8Chunk, plane.width * channels,
-                        conv.kernel[1]};
-  alignas(64) int32_t sums[kTileRows * 2 * kInt8Columns];
+  const int64_t pixels = conv.out[2], image_rows = conv.out[1] * pixels;
+  const ChunkMap map = map_chunks(plane, k);
+  uint8_t* const copies = scratch + kInt8BlockBytes;
   for (int64_t row = work.rows.begin; row < work.rows.end;) {
     const int64_t image = row / image_rows, y = row % image_rows / pixels;
     const int64_t origin = image * image_rows + y * pixels;
     const int64_t lines = conv.out[1] - y < plane.lines ? conv.out[1] - y : plane.lines;
     const int64_t end = origin + lines * pixels < work.rows.end ? origin + lines * pixels : work.rows.end;
-    const int64_t last = end - 1 - origin, used = last / pixels + 1;
-    copy_lines(args, args.input + image * conv.in[1] * conv.in[2] * conv.input_pitch + group * channels, y,
-               used + conv.kernel[1] - 1, plane.width, scratch);
-    const int64_t end_position = (used - 1) * plane.width + last % pixels + 1;
+    const int64_t used = (end - 1 - origin) / pixels + 1;
+    copy_lines(args, args.input + image * conv.in[1] * conv.in[2] * conv.input_pitch + group * conv.channels,
+               y * conv.stride[1], (used - 1) * conv.stride[1] + conv.kernel[1], plane.width, scratch);
     for_panel_pairs(args, group, k, work.panels, [&](const PanelPair& pair, const Int8Columns& facts) {
-      for (int64_t p = row - origin; p < end_position; p += kTileRows) {
-        const int64_t count = end_position - p < kTileRows ? end_position - p : kTileRows;
-        multiply_rows(scratch + p * channels, static_cast<int>(count), form, pair.weights, pair.panels,
-                      int8_panel_bytes(k), sums);
-        finish_windows(args, facts, pair, sums, p, count, plane.width, origin);
+      for (int64_t line = 0; line < used; line += plane.run_lines) {
+        const int64_t first = origin + line * pixels;
+        const int64_t begin = row > first ? row - first : 0;
+        const int64_t last =
+            (end < first + plane.run_lines * pixels ? end : first + plane.run_lines * pixels) - 1 - first;
+        const WindowRun run = {scratch + line * conv.stride[1] * plane.line_bytes, begin,
+                               last / pixels * plane.width + last % pixels + 1, first};
+        multiply_run(args, k, plane, map, run, pair, facts, copies);
       }
     });
     row = end;
@@ -168,7 +267,6 @@ void run_pixels(const Int8Args& args, int64_t group, int64_t k, const Work& work
   const ConvArgs& conv = args.conv;
   const uint8_t* const input = args.input + group * conv.channels;
   const int64_t all_rows = conv.batch * conv.out[0] * conv.out[1] * conv.out[2];
-  const RowForm direct = {conv.input_pitch, kInt8Chunk, k / kInt8Chunk, 0, 1};
   const int64_t fit = kInt8BlockBytes / k / kTileRows * kTileRows, block = fit > kTileRows ? fit : kTileRows;
   const PackInt8Rows<uint8_t> pack{input, conv.input_pitch, k};
   alignas(64) int32_t sums[kTileRows * 2 * kInt8Columns];
@@ -179,13 +277,19 @@ void run_pixels(const Int8Args& args, int64_t group, int64_t k, const Work& work
     const bool copies_last = last + kTileRows > all_rows;
     const auto rest = static_cast<int>(end - last);
     if (copies_last) pack(last, rest, scratch);
-    const RowForm packed = {kInt8Chunk, rest * kInt8Chunk, k / kInt8Chunk, 0, 1};
     for_panel_pairs(args, group, k, work.panels, [&](const PanelPair& pair, const Int8Columns& facts) {
       for (int64_t row = begin; row < end; row += kTileRows) {
         const int count = row == last ? rest : kTileRows;
-        const bool copied = row == last && copies_last;
-        multiply_rows(copied ? scratch : input + row * conv.input_pitch, count, copied ? packed : direct, pair.weights,
-                      pair.panels, int8_panel_bytes(k), sums);
+        if (row == last && copies_last) {
+          multiply_rows(GatheredChunks{scratch, rest}, count, k, pair.weights, pair.panels, sums);
+        } else {
+          const Chunk whole = {input + row * conv.input_pitch, conv.input_pitch};
+          multiply_rows(
+              [=](int64_t i) {
+                return Chunk{whole.data + i * kInt8Chunk, whole.row_bytes};
+              },
+              count, k, pair.weights, pair.panels, sums);
+        }
         finish_int8_tile(args, facts, sums, pair.panels * kInt8Columns, row, count, pair.column, pair.columns);
       }
     });
@@ -198,9 +302,9 @@ void run_int8_product(const Int8Args& args, Share share, void* scratch) {
   const ConvArgs& conv = args.conv;
   const int64_t k = conv.kernel[0] * conv.kernel[1] * conv.kernel[2] * conv.channels;
   const bool pixels = is_pointwise(conv) && k % kInt8Chunk == 0;
-  const Plane plane = plane_of(conv);
+  const Plane plane = plane_of(conv, k);
   configure_tiles();
-  if (!pixels && plane.lines < 1) {
+  if (!pixels && (plane.lines < 1 || is_pointwise(conv))) {
     run_int8_share<MatrixTiles>(args, share, scratch);
   } else {
     const int64_t rows = conv.batch * conv.out[0] * conv.out[1] * conv.out[2];
