@@ -17,6 +17,7 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "demo")]
 import engines  # noqa: E402
 import hussar_cli  # noqa: E402
 import modelzoo  # noqa: E402
+import paired  # noqa: E402
 import reading  # noqa: E402
 from modelzoo import agreement, fashion_mnist  # noqa: E402
 
@@ -130,6 +131,42 @@ class FashionMnist(unittest.TestCase):
                 path.write_bytes(data)
             with self.assertRaisesRegex(modelzoo.Unavailable, "other.gz"):
                 fashion_mnist.read_idx(path, (10_000,))
+
+
+class Paired(unittest.TestCase):
+    def test_difference_counts_lost_won_and_flips(self):
+        labels = np.zeros(1000, np.uint8)
+        first, second = np.zeros(1000, np.uint8), np.zeros(1000, np.uint8)
+        first[:10], second[10:40] = 1, 1  # won 10, lost 30
+        first[990:], second[990:] = 1, 2  # wrong either way
+        difference = paired.compare(labels, first, second)
+        self.assertEqual((difference.lost, difference.won, difference.flips), (30, 10, 50))
+        self.assertAlmostEqual(difference.drop, 2.0)
+        # sqrt(40 - 20^2 / 1000) / 1000 = 0.629 points
+        self.assertAlmostEqual(difference.half_width, 1.959964 * 0.629285, places=4)
+        low, high = difference.interval
+        self.assertAlmostEqual((low + high) / 2, 2.0)
+
+    def test_interval_covers_the_true_difference(self):
+        generator = np.random.default_rng(1)
+        labels, covered = np.zeros(2000, np.uint8), 0
+        for _ in range(400):
+            draw = generator.random(2000)
+            first, second = (draw < 0.02).astype(np.uint8), ((draw >= 0.02) & (draw < 0.05)).astype(np.uint8)
+            low, high = paired.compare(labels, first, second).interval
+            covered += low <= 1.0 <= high
+        self.assertTrue(0.92 <= covered / 400 <= 0.98, covered)
+
+    def test_no_flip_is_no_proof_of_equality(self):
+        same = np.arange(300) % 10
+        difference = paired.compare(same, same, same)
+        self.assertEqual((difference.drop, difference.flips), (0, 0))
+        self.assertAlmostEqual(difference.half_width, 1.0)
+
+    def test_unequal_numbers_do_not_pair(self):
+        for labels in (np.zeros(0), np.zeros(3)):
+            with self.assertRaises(ValueError):
+                paired.compare(labels, labels, np.zeros(2))
 
 
 class Interleaving(unittest.TestCase):
