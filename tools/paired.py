@@ -8,6 +8,7 @@ the second program is worse.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,3 +56,14 @@ def compare(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Differ
         won=int((~first_right & second_right).sum()),
         flips=int((first != second).sum()),
     )
+
+
+def resampled_interval(count: int, drop: Callable[[np.ndarray], float], resamples: int = 500, seed: int = 1) -> tuple[float, float]:
+    """95 % interval of a difference that is no mean over the questions, by drawing questions with replacement.
+
+    drop(weights): the difference when question i counts weights[i] times.
+    """
+    generator = np.random.default_rng(seed)
+    draws = (np.bincount(generator.integers(0, count, count), minlength=count) for _ in range(resamples))
+    low, high = np.percentile([drop(weights) for weights in draws], (2.5, 97.5))
+    return float(low), float(high)
