@@ -16,8 +16,10 @@ all: configure ## build the hussar program and its libraries (Release) into buil
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-demo: venv configure ## read the text in a picture with PP-OCR, beside ONNX Runtime
+demo: venv configure ## Fashion-MNIST from FP32 to INT8 on labelled pictures; then PP-OCR beside ONNX Runtime
+	@tools/install_deps.sh build demo
 	@cmake --build $(BUILD) -j $(JOBS)
+	@$(PYTHON) demo/classify.py
 	@$(PYTHON) demo/ocr.py
 
 test: deps-test venv-test ## run everything (from nothing some 25 minutes on two cores)

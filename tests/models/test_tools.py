@@ -4,21 +4,27 @@
 from __future__ import annotations
 
 import gzip
+import json
 import pathlib
 import sys
 import tempfile
+import time
 import unittest
+from unittest import mock
 
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "demo")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "demo", "bench")]
 
+import classify  # noqa: E402
 import engines  # noqa: E402
 import hussar_cli  # noqa: E402
+import int8_accuracy  # noqa: E402
 import modelzoo  # noqa: E402
+import paired  # noqa: E402
 import reading  # noqa: E402
-from modelzoo import agreement, fashion_mnist  # noqa: E402
+from modelzoo import agreement, fashion_mnist, pasted  # noqa: E402
 
 
 class Agreement(unittest.TestCase):
@@ -130,6 +136,165 @@ class FashionMnist(unittest.TestCase):
                 path.write_bytes(data)
             with self.assertRaisesRegex(modelzoo.Unavailable, "other.gz"):
                 fashion_mnist.read_idx(path, (10_000,))
+
+
+class Paired(unittest.TestCase):
+    def test_difference_counts_lost_won_and_flips(self):
+        labels = np.zeros(1000, np.uint8)
+        first, second = np.zeros(1000, np.uint8), np.zeros(1000, np.uint8)
+        first[:10], second[10:40] = 1, 1  # won 10, lost 30
+        first[990:], second[990:] = 1, 2  # wrong either way
+        difference = paired.compare(labels, first, second)
+        self.assertEqual((difference.lost, difference.won, difference.flips), (30, 10, 50))
+        self.assertAlmostEqual(difference.drop, 2.0)
+        # sqrt(40 - 20^2 / 1000) / 1000 = 0.629 points
+        self.assertAlmostEqual(difference.half_width, 1.959964 * 0.629285, places=4)
+        low, high = difference.interval
+        self.assertAlmostEqual((low + high) / 2, 2.0)
+
+    def test_interval_covers_the_true_difference(self):
+        generator = np.random.default_rng(1)
+        labels, covered = np.zeros(2000, np.uint8), 0
+        for _ in range(400):
+            draw = generator.random(2000)
+            first, second = (draw < 0.02).astype(np.uint8), ((draw >= 0.02) & (draw < 0.05)).astype(np.uint8)
+            low, high = paired.compare(labels, first, second).interval
+            covered += low <= 1.0 <= high
+        self.assertTrue(0.92 <= covered / 400 <= 0.98, covered)
+
+    def test_no_flip_is_no_proof_of_equality(self):
+        same = np.arange(300) % 10
+        difference = paired.compare(same, same, same)
+        self.assertEqual((difference.drop, difference.flips), (0, 0))
+        self.assertAlmostEqual(difference.half_width, 1.0)
+
+    def test_unequal_numbers_do_not_pair(self):
+        for labels in (np.zeros(0), np.zeros(3)):
+            with self.assertRaises(ValueError):
+                paired.compare(labels, labels, np.zeros(2))
+
+
+    def test_resampling_agrees_with_the_formula_for_a_mean(self):
+        labels, first, second = np.zeros(2000), np.zeros(2000), np.zeros(2000)
+        first[:20], second[20:80] = 1, 1
+        wanted = paired.compare(labels, first, second).interval
+        found = paired.resampled_interval(2000, lambda weights: 100 * float((weights * (second - first)).sum()) / 2000)
+        np.testing.assert_allclose(found, wanted, atol=0.15)
+
+
+class Pasted(unittest.TestCase):
+    """Boxes of 10 x 10 pixels on two canvases."""
+
+    TRUTH = [np.array([[3, 0, 0, 10, 10], [3, 50, 50, 60, 60]], np.float32), np.array([[3, 20, 20, 30, 30]], np.float32)]
+
+    def score(self, *found: list) -> float:
+        answers = [np.array(rows, np.float32).reshape(-1, 6) for rows in found]
+        return pasted.Evaluation(self.TRUTH, answers).mean_average_precision()
+
+    def test_all_objects_found_is_100(self):
+        self.assertAlmostEqual(self.score([[3, 0, 0, 10, 10, 1], [3, 50, 50, 60, 60, 2]], [[3, 20, 20, 30, 30, 0]]), 100)
+
+    def test_shifted_boxes_and_other_classes_are_wrong(self):
+        self.assertEqual(self.score([[3, 5, 5, 15, 15, 1], [4, 50, 50, 60, 60, 2]], []), 0)
+
+    def test_an_object_is_found_once_and_wrong_answers_above_it_cost(self):
+        # In the order of the scores: right, the same object again, right; the third object is never found.
+        found = [[3, 0, 0, 10, 10, 3], [3, 0, 1, 10, 10, 2], [3, 50, 50, 60, 60, 1]]
+        self.assertAlmostEqual(self.score(found, []), 100 * (1 + 2 / 3) / 3, places=4)
+
+    def test_weights_count_canvases_repeatedly(self):
+        evaluation = pasted.Evaluation(self.TRUTH, [np.zeros((0, 6)), np.array([[3, 20, 20, 30, 30, 1]])])
+        self.assertAlmostEqual(evaluation.mean_average_precision(np.array([1, 2])), 50)
+
+    def test_peaks_become_boxes(self):
+        heat = np.full((1, 10, pasted.GRID, pasted.GRID), -9, np.float32)
+        boxes = np.zeros((1, 4, pasted.GRID, pasted.GRID), np.float32)
+        heat[0, 7, 5, 6], heat[0, 7, 5, 7] = 2, 1  # the second lies beside the first
+        boxes[0, :, 5, 6] = 1, -1, 20, 10
+        np.testing.assert_allclose(pasted.decode(heat, boxes)[0], [[7, 17, 16, 37, 26, 2]])
+
+    def test_canvases_show_their_objects(self):
+        pictures = np.full((3, 28, 28), 200, np.uint8)
+        canvases, objects = pasted.make_from(pictures, np.array([1, 2, 3]), 5, np.random.default_rng(1))
+        for canvas, rows in zip(canvases, objects):
+            self.assertTrue(len(rows))
+            for _, left, top, right, bottom in rows.astype(int):
+                self.assertTrue((canvas[top:bottom, left:right] == 200).all())
+                self.assertGreaterEqual(right - left, pasted.SIDES[0] - 1)
+
+
+class Classify(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        patch = mock.patch.object(classify, "WORK", pathlib.Path(folder.name))
+        self.addCleanup(patch.stop)
+        patch.start()
+
+    def keep(self, key: str) -> classify.Kept:
+        kept = classify.Kept("vit", "fp32", key, fresh=False)
+        kept.plan.write_bytes(b"plan")
+        kept.record.write_text(json.dumps({"plan": classify.digest(b"plan")}))
+        np.save(kept.answers, np.arange(3, dtype=np.uint8))
+        return kept
+
+    def test_what_is_kept_for_the_same_key_is_found_again(self):
+        self.keep("a")
+        again = classify.Kept("vit", "fp32", "a", fresh=False)
+        self.assertIsNotNone(again.read_record())
+        self.assertEqual(again.read_answers().tolist(), [0, 1, 2])
+
+    def test_other_keys_changed_plans_and_fresh_runs_start_anew(self):
+        for key, fresh in (("b", False), ("a", True)):
+            self.keep("a")
+            kept = classify.Kept("vit", "fp32", key, fresh)
+            self.assertIsNone(kept.read_record())
+            self.assertEqual(len(kept.read_answers()), 0)
+        kept = self.keep("a")
+        kept.plan.write_bytes(b"another")
+        self.assertIsNone(kept.read_record())
+
+    def test_answers_are_those_of_the_first_pictures(self):
+        class Engine:
+            def bind(self, feeds):
+                self.picture = feeds["x"]
+
+            def call(self):
+                time.sleep(0.001)
+
+            def outputs(self):
+                return [self.picture.reshape(1, -1)]
+
+        pictures = np.eye(10, dtype=np.float32)[np.arange(400) % 10]
+        with mock.patch.object(engines, "open_engine", lambda *_: Engine()):
+            all_answers = classify.ask(pathlib.Path("x.plan"), pictures, 2, 0)
+            some_answers = classify.ask(pathlib.Path("x.plan"), pictures, 2, 0.05)
+        self.assertEqual(all_answers.tolist(), (np.arange(400) % 10).tolist())
+        self.assertTrue(0 < len(some_answers) < 400)
+        self.assertEqual(some_answers.tolist(), all_answers[: len(some_answers)].tolist())
+
+
+class TaskMetrics(unittest.TestCase):
+    def test_equal_values_share_their_rank(self):
+        self.assertEqual(int8_accuracy.ranks(np.array([5.0, 1.0, 5.0, 9.0])).tolist(), [1.5, 0, 1.5, 3])
+        self.assertAlmostEqual(int8_accuracy.spearman(np.array([1.0, 2, 3]), np.array([10.0, 100, 1000])), 1)
+        self.assertAlmostEqual(int8_accuracy.spearman(np.array([1.0, 2, 3]), np.array([3.0, 2, 1])), -1)
+
+    def test_edit_distance_counts_letters(self):
+        for first, second, wanted in (("", "abc", 3), ("kitten", "sitting", 3), ("plan", "plan", 0), ("plan", "pan", 1)):
+            self.assertEqual(int8_accuracy.edit_distance(first, second), wanted)
+
+    def test_probe_separates_what_is_separable(self):
+        labels = np.arange(200) % 10
+        features = np.eye(10)[labels] + np.random.default_rng(1).normal(0, 0.1, (200, 10))
+        probe = int8_accuracy.LinearProbe()
+        probe.fit(features, labels)
+        self.assertEqual(probe.classes(list(features)).tolist(), labels.tolist())
+
+    def test_lines_repeat_and_have_the_shape_of_the_input(self):
+        texts, inputs = int8_accuracy.render_lines(3, np.random.default_rng(1))
+        self.assertEqual(texts, int8_accuracy.render_lines(3, np.random.default_rng(1))[0])
+        self.assertEqual(inputs[0]["x"].shape, (1, 3, reading.LINE_HEIGHT, int8_accuracy.LINE_WIDTH))
 
 
 class Interleaving(unittest.TestCase):

