@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "compile/choose_int8.h"
 #include "compile/freeze.h"
+#include "compile/optimize.h"
 #include "compile/precision.h"
 #include "compile/thaw.h"
 #include "compile/verify_passes.h"
@@ -222,6 +223,22 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   }
   HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
   return freeze_for(graph, target, remembering, report, tuned_seconds);
+}
+
+Result<Graph> optimize_graph(Graph graph, const CompileOptions& options) {
+  HUSSAR_TRY(fix_shapes(graph, options.shapes));
+  PipelineOptions pipeline;
+  pipeline.target = target_of(options);
+  pipeline.disabled = options.disabled_passes;
+  pipeline.quantization = options.quantization.get();
+  HUSSAR_TRY(optimize(graph, pipeline, nullptr));
+  return graph;
+}
+
+Result<Plan> freeze_graph(Graph graph, const CompileOptions& options) {
+  CompileOptions untuned = options;
+  untuned.tune_seconds = 0;
+  return freeze_for(graph, target_of(untuned), untuned, nullptr);
 }
 
 Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileReport* report) {

@@ -1,5 +1,7 @@
 #include "compile/precision.h"
 
+#include <algorithm>
+
 #include "compile/keep_fp32.h"
 #include "plan/kernel.h"
 
@@ -30,6 +32,13 @@ std::vector<Fp16Step> fp16_steps(const PlanGraph& graph) {
 }
 
 int64_t count_fp16_steps(const PlanGraph& graph) { return static_cast<int64_t>(fp16_steps(graph).size()); }
+
+bool has_int8_steps(const PlanGraph& graph) {
+  return std::any_of(graph.steps.begin(), graph.steps.end(), [](const PlanStep& step) {
+    const Kernel* kernel = find_kernel(step.kernel);
+    return kernel != nullptr && kernel->multiplies_in == DType::kInt8;
+  });
+}
 
 // Whether `part` is one of the names that are joined by '+', or several of them in a row.
 static bool names_part(std::string_view whole, std::string_view part) {

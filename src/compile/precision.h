@@ -21,6 +21,9 @@ struct Fp16Step {
 };
 std::vector<Fp16Step> fp16_steps(const PlanGraph& graph);
 
+// Whether a step of the main graph computes in INT8.
+bool has_int8_steps(const PlanGraph& graph);
+
 // The largest error relative to the output range that a check allows when nothing else was said.
 // With INT8, what differs in the last bit before it is rounded to a byte may differ by a whole step of 4e-3 behind it.
 inline constexpr double kFp32Tolerance = 1e-3, kFp16Tolerance = 1e-2, kInt8Tolerance = 3e-2;

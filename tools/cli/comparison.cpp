@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "tools/cli/console.h"
+#include "tools/cli/layer_table.h"
 
 namespace hussar::cli {
 namespace {
@@ -109,7 +110,7 @@ Result<std::vector<Tensor>> reorder_inputs(const Subject& first, const std::vect
 }
 
 Result<Recorded> record(Subject& subject, const std::vector<Tensor>& inputs, const CompareOptions& options) {
-  Recorded recorded{subject.path(), subject.kind(), subject.output_names(), {}, {}, {}};
+  Recorded recorded{subject.path(), subject.kind(), subject.output_names(), {}, {}, {}, {}};
   TensorObserver observer = nullptr;
   if (options.layers) {
     observer = [&](const std::string& name, const Tensor& tensor) {
@@ -118,7 +119,19 @@ Result<Recorded> record(Subject& subject, const std::vector<Tensor>& inputs, con
     };
   }
   recorded.outputs = HUSSAR_TRY(subject.run(inputs, observer, options.progress));
+  if (!options.layers) return recorded;
+  if (subject.session() != nullptr) {
+    recorded.model_tensors = HUSSAR_TRY(record_tensors(*subject.session(), inputs));
+    return recorded;
+  }
+  recorded.model_tensors = recorded.tensors;
+  for (size_t i = 0; i < inputs.size(); ++i) recorded.model_tensors[subject.inputs()[i].name] = inputs[i];
   return recorded;
+}
+
+static Result<LayerReport> rank(const Recorded& reference, Subject& other, const std::vector<Tensor>& inputs) {
+  if (other.graph() != nullptr) return measure_layers(*other.graph(), inputs, reference.model_tensors);
+  return measure_layers(*other.session(), inputs, reference.model_tensors);
 }
 
 Result<Comparison> compare_with(const Recorded& reference, Subject& other, const std::vector<Tensor>& inputs,
@@ -143,6 +156,7 @@ Result<Comparison> compare_with(const Recorded& reference, Subject& other, const
     comparison.outputs.push_back({other.output_names()[i], "", difference(reference.outputs[index], outputs[i])});
   }
   judge(comparison, reference.path, tolerance);
+  if (options.layers) comparison.ranking = HUSSAR_TRY(rank(reference, other, inputs));
   return comparison;
 }
 
@@ -153,10 +167,8 @@ std::string to_text(const Recorded& reference, const std::vector<Comparison>& co
     Table outputs({"output", ">max abs", ">max rel", ">cosine", ">SQNR dB", ">same argmax"});
     for (const TensorDifference& entry : comparison.outputs) outputs.add(row(entry));
     text += outputs.to_string();
-    if (comparison.layers.empty()) continue;
-    Table layers({"tensor", ">max abs", ">max rel", ">cosine", ">SQNR dB", ">same argmax", "node"});
-    for (const TensorDifference& entry : comparison.layers) layers.add(row(entry));
-    text += "\n" + layers.to_string();
+    if (comparison.ranking.layers.empty()) continue;
+    text += "\n" + layer_table(comparison.ranking);
     if (comparison.first_bad_layer < 0) text += "no tensor differs by more than the tolerance\n";
   }
   return text;
@@ -173,6 +185,7 @@ Json to_json(const Recorded& reference, const std::vector<Comparison>& compariso
     entry.set("tolerance", comparison.tolerance);
     tolerance = std::max(tolerance, comparison.tolerance);
     entry.set("verdict", comparison.verdict).set("outputs", std::move(outputs)).set("layers", std::move(layers));
+    entry.set("ranking", to_json(comparison.ranking));
     bool has_bad = comparison.first_bad_layer >= 0;
     entry.set("first_bad",
               has_bad ? to_json(comparison.layers[static_cast<size_t>(comparison.first_bad_layer)]) : Json());

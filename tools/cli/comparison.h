@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "compile/difference.h"
+#include "compile/layer_errors.h"
 #include "tools/cli/inputs.h"
 #include "tools/cli/json.h"
 #include "tools/cli/subject.h"
@@ -19,6 +20,7 @@ struct Recorded {
   std::vector<Tensor> outputs;
   std::map<std::string, Tensor> tensors;         // with --layers: every tensor of the run
   std::map<std::string, std::string> producers;  // and the ONNX nodes that they come from
+  ModelTensors model_tensors;                    // what steps of any subject may be held against
 };
 
 struct TensorDifference {
@@ -32,6 +34,7 @@ struct Comparison {
   std::vector<TensorDifference> outputs;
   std::vector<TensorDifference> layers;  // in the order in which the other subject computed them
   int first_bad_layer = -1;              // index into layers
+  LayerReport ranking;                   // with --layers
   double tolerance = 0;
   bool passes = true;
   std::string verdict;  // for the error message when it does not pass

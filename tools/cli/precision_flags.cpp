@@ -2,6 +2,7 @@
 
 #include "backends/cpu/isa.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "tools/cli/console.h"
 
 namespace hussar::cli {
@@ -11,7 +12,52 @@ void PrecisionFlags::declare(Command& command) {
       "--fp16", fp16_,
       "allows steps to multiply in FP16 where that is faster (CPUs with AVX512-FP16); activations, norms and "
       "sums stay FP32");
-  command.option("--precision", "NODE=fp32", nodes_, "with --fp16 or --int8: this ONNX node stays in FP32; repeatable");
+  command.option("--precision", "NODE=fp32", nodes_,
+                 "with --fp16 or --int8: this ONNX node stays in FP32; repeatable; @FILE has one a line, as `hussar "
+                 "calibrate --advice` writes them");
+}
+
+// The name in NODE=fp32. Names of nodes may contain anything.
+static Result<std::string> node_of(std::string_view text, std::string_view where) {
+  const size_t equals = text.rfind('=');
+  const bool ok = equals != std::string::npos && equals > 0 && text.substr(equals + 1) == "fp32";
+  HUSSAR_CHECK(ok, ErrorCode::kUsage, "{} '{}' is not of the form NODE=fp32", where, text);
+  return std::string(text.substr(0, equals));
+}
+
+static std::string_view trimmed(std::string_view text) {
+  const size_t begin = text.find_first_not_of(" \t\r"), end = text.find_last_not_of(" \t\r");
+  return begin == std::string_view::npos ? std::string_view() : text.substr(begin, end - begin + 1);
+}
+
+// A line without the comment behind NODE=fp32. Names may contain '#' too.
+static std::string_view without_comment(std::string_view line) {
+  constexpr std::string_view kEnd = "=fp32";
+  for (size_t at = line.find(kEnd); at != std::string_view::npos; at = line.find(kEnd, at + 1)) {
+    const std::string_view rest = line.substr(at + kEnd.size());
+    const std::string_view comment = trimmed(rest);
+    if (comment.empty() || (comment[0] == '#' && rest[0] != '#')) return line.substr(0, at + kEnd.size());
+  }
+  return line;
+}
+
+// One NODE=fp32 a line; empty lines and those that begin with '#' say nothing.
+static Status read_nodes(const std::string& path, std::vector<std::string>& nodes) {
+  const auto file = MappedFile::open(path);
+  HUSSAR_CHECK(file, file.error().code, "--precision @{}: {}", path, file.error().message);
+  const auto bytes = (*file)->bytes();
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  HUSSAR_CHECK(text.find('\0') == std::string_view::npos, ErrorCode::kUsage,
+               "--precision @{}: this is no text; it takes lines of the form NODE=fp32", path);
+  for (int number = 1; !text.empty(); ++number) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = trimmed(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.empty() || line[0] == '#') continue;
+    const std::string where = fmt::format("--precision: '{}', line {}:", path, number);
+    nodes.push_back(HUSSAR_TRY(node_of(without_comment(line), where)));
+  }
+  return {};
 }
 
 Status PrecisionFlags::apply(CompileOptions& options, bool int8) const {
@@ -19,11 +65,10 @@ Status PrecisionFlags::apply(CompileOptions& options, bool int8) const {
                "--precision goes with --fp16 or --int8: everything is FP32 without them");
   options.fp16 = fp16_;
   for (const std::string& text : nodes_) {
-    // Names of nodes may contain anything.
-    const size_t equals = text.rfind('=');
-    const bool ok = equals != std::string::npos && equals > 0 && text.substr(equals + 1) == "fp32";
-    HUSSAR_CHECK(ok, ErrorCode::kUsage, "--precision '{}' is not of the form NODE=fp32", text);
-    options.fp32_nodes.push_back(text.substr(0, equals));
+    if (text[0] == '@')
+      HUSSAR_TRY(read_nodes(text.substr(1), options.fp32_nodes));
+    else
+      options.fp32_nodes.push_back(HUSSAR_TRY(node_of(text, "--precision")));
   }
   const int isa = options.isa >= 0 ? options.isa : static_cast<int>(cpu::active_isa());
   if (fp16_ && isa < static_cast<int>(cpu::Isa::kAvx512Fp16)) {

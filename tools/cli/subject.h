@@ -38,6 +38,8 @@ class Subject {
   const std::vector<std::string>& output_names() const { return output_names_; }
   // Null for the reference interpreter.
   const Plan* plan() const { return plan_.get(); }
+  // Null for everything else.
+  const Graph* graph() const { return graph_.get(); }
   Session* session() const { return session_.get(); }
   double load_milliseconds() const { return load_milliseconds_; }
   double build_milliseconds() const { return build_milliseconds_; }

@@ -10,6 +10,8 @@
 #include "quantize/trt_cache.h"
 #include "tools/cli/calibration/source.h"
 #include "tools/cli/console.h"
+#include "tools/cli/sensitivity_flags.h"
+#include "tools/cli/sensitivity_table.h"
 #include "tools/cli/verb.h"
 
 namespace hussar::cli {
@@ -18,6 +20,7 @@ namespace {
 struct Arguments {
   std::string model, data, output, method = "auto", trt_cache, from_trt_cache, shapes, preprocess;
   int batch = 1, fewest = static_cast<int>(kFewestSamples), threads = 0;
+  SensitivityFlags sensitivity;
 };
 
 void declare(Command& command, Arguments& arguments) {
@@ -49,6 +52,7 @@ void declare(Command& command, Arguments& arguments) {
   command.option("--trt-cache", "FILE", arguments.trt_cache, "also writes the ranges as a TensorRT calibration cache");
   command.option("--from-trt-cache", "FILE", arguments.from_trt_cache,
                  "takes the ranges of a TensorRT calibration cache instead of data");
+  arguments.sensitivity.declare(command);
 }
 
 bool is_regular(const std::string& path) {
@@ -74,6 +78,14 @@ Result<std::vector<InputFacts>> inputs_of(const std::string& model_path) {
   return input_facts(model.graph);
 }
 
+Result<std::unique_ptr<DataSource>> open_data(const Arguments& arguments) {
+  SourceOptions options;
+  options.data = arguments.data;
+  options.shapes = HUSSAR_TRY(parse_shapes(arguments.shapes));
+  if (!arguments.preprocess.empty()) options.preprocess = HUSSAR_TRY(parse_preprocess(arguments.preprocess));
+  return open_source(HUSSAR_TRY(inputs_of(arguments.model)), options);
+}
+
 Result<Calibration> from_data(const Arguments& arguments, Method method, CalibrateReport& report) {
   Progress progress("calibrate");
   CalibrateOptions options;
@@ -86,23 +98,30 @@ Result<Calibration> from_data(const Arguments& arguments, Method method, Calibra
   options.save = [&](const Calibration& calibration) { return write_calibration(calibration, arguments.output); };
   options.progress = [&](std::string_view stage) { progress.stage(stage); };
   options.stage_progress = [&](double fraction) { progress.update(fraction); };
-  SourceOptions source_options;
-  source_options.data = arguments.data;
-  source_options.shapes = options.shapes;
-  if (!arguments.preprocess.empty()) source_options.preprocess = HUSSAR_TRY(parse_preprocess(arguments.preprocess));
-  auto source = HUSSAR_TRY(open_source(HUSSAR_TRY(inputs_of(arguments.model)), source_options));
+  auto source = HUSSAR_TRY(open_data(arguments));
   if (options.resume) note(fmt::format("going on after {} samples", options.resume->samples));
   auto calibration = calibrate(arguments.model, *source, options, &report);
   progress.finish();
   return calibration;
 }
 
+bool has_data(const Arguments& arguments) {
+  const bool is_decided = is_json(arguments.data) && is_regular(arguments.data);
+  return arguments.from_trt_cache.empty() && !arguments.data.empty() && !is_decided;
+}
+
+Result<SensitivityReport> find_sensitivity(const Arguments& arguments, const Calibration& calibration) {
+  SensitivityInput input{arguments.model,   calibration,
+                         {arguments.batch}, HUSSAR_TRY(parse_shapes(arguments.shapes)),
+                         arguments.threads, [&] { return open_data(arguments); }};
+  return arguments.sensitivity.run(input);
+}
+
 // Data, another calibration of the same model, or a TensorRT cache.
 Result<Calibration> make(const Arguments& arguments, Method method, CalibrateReport& report) {
   HUSSAR_CHECK(arguments.data.empty() != arguments.from_trt_cache.empty(), ErrorCode::kUsage,
                "--calib DATA is needed, or --from-trt-cache FILE instead");
-  const bool is_decided = is_json(arguments.data) && is_regular(arguments.data);
-  if (arguments.from_trt_cache.empty() && !is_decided) return from_data(arguments, method, report);
+  if (has_data(arguments)) return from_data(arguments, method, report);
   onnx::ImportedModel model = HUSSAR_TRY(onnx::import_file(arguments.model));
   if (!arguments.from_trt_cache.empty()) {
     Calibration calibration = HUSSAR_TRY(read_trt_cache(arguments.from_trt_cache));
@@ -158,7 +177,7 @@ std::string summary(const Arguments& arguments, const Calibration& calibration, 
                                          method_name(calibration.method), report.seconds);
 }
 
-Status work(const Arguments& arguments, const Command& command) {
+Status work(Arguments& arguments, const Command& command) {
   auto method = method_from_name(arguments.method);
   HUSSAR_CHECK(method, ErrorCode::kUsage, "--calib-method: there is no method '{}'; there are {}", arguments.method,
                all_method_names());
@@ -166,13 +185,20 @@ Status work(const Arguments& arguments, const Command& command) {
                "--calib-batch takes 0 or more, --min-samples 1 or more");
   HUSSAR_TRY(check_can_write(arguments.output));
   if (!arguments.trt_cache.empty()) HUSSAR_TRY(check_can_write(arguments.trt_cache));
+  HUSSAR_TRY(arguments.sensitivity.check_usage(has_data(arguments)));
   CalibrateReport report;
   Calibration calibration = HUSSAR_TRY(make(arguments, *method, report));
   HUSSAR_TRY(write_calibration(calibration, arguments.output));
   if (!arguments.trt_cache.empty()) HUSSAR_TRY(write_trt_cache(calibration, *method, arguments.trt_cache));
   for (const std::string& warning : report.warnings) warn(warning);
+  Json json = to_json(arguments, calibration, report);
   if (command.prints_text()) print_out(summary(arguments, calibration, report));
-  return command.report(to_json(arguments, calibration, report));
+  if (arguments.sensitivity.is_asked()) {
+    const SensitivityReport sensitivity = HUSSAR_TRY(find_sensitivity(arguments, calibration));
+    if (command.prints_text()) print_out("\n" + sensitivity_table(sensitivity));
+    json.set("sensitivity", hussar::cli::to_json(sensitivity));
+  }
+  return command.report(std::move(json));
 }
 
 Status run(Command& command) {
@@ -190,6 +216,7 @@ extern const Verb calibrate_verb = {
     "hussar calibrate model.onnx --calib pictures/ --preprocess 'resize=256 crop=224 mean=0.485,0.456,0.406 "
     "std=0.229,0.224,0.225' -o calibration.json\n"
     "hussar calibrate model.onnx --calib 'cmd:python3 batches.py' -o calibration.json --trt-cache calibration.cache\n"
+    "hussar calibrate model.onnx --calib x.npy -o calibration.json --sensitivity --labels y.npy --advice fp32.txt\n"
     "hussar calibrate model.onnx --calib calibration.json --calib-method entropy -o entropy.json\n"
     "hussar calibrate model.onnx --from-trt-cache calibration.cache -o calibration.json",
     run};

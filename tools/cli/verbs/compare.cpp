@@ -25,10 +25,14 @@ struct Arguments {
 void declare(Command& command, Arguments& arguments) {
   command.positionals("MODEL", arguments.models,
                       "two or more .onnx or .plan files; the first is what the others are held against", 2);
-  command.option("--tolerance", "X", arguments.tolerance,
-                 "largest error relative to the output range; default 1e-3, where a plan computes in FP16 1e-2");
-  command.toggle("--layers", arguments.layers,
-                 "compares every tensor that both sides name and finds the first that differs");
+  command.option(
+      "--tolerance", "X", arguments.tolerance,
+      "largest error relative to the output range; default 1e-3, where a plan computes in FP16 1e-2, in INT8 "
+      "3e-2");
+  command.toggle(
+      "--layers", arguments.layers,
+      "compares every tensor that both sides name, finds the first that differs, and ranks the layers by what "
+      "they add to the error");
   command.toggle("--reference", arguments.reference,
                  "runs .onnx files in the reference interpreter (slow); implied by --layers");
   command.option("--load-inputs", "NAME=FILE", arguments.inputs,
@@ -46,6 +50,10 @@ double tolerance_for(const Arguments& arguments, const Subject& first, const Sub
   const auto computes_in_fp16 = [](const Subject& subject) {
     return subject.plan() != nullptr && count_fp16_steps(subject.plan()->graph) > 0;
   };
+  const auto computes_in_int8 = [](const Subject& subject) {
+    return subject.plan() != nullptr && has_int8_steps(subject.plan()->graph);
+  };
+  if (computes_in_int8(first) || computes_in_int8(second)) return kInt8Tolerance;
   return computes_in_fp16(first) || computes_in_fp16(second) ? kFp16Tolerance : kFp32Tolerance;
 }
 

@@ -1,0 +1,136 @@
+// Following copies and conversions from value to value.
+#include "compile/plan_tensors.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <cstring>
+
+#include "runtime/graph_run.h"
+#include "tensor/convert.h"
+
+namespace hussar {
+namespace {
+
+// "x" of "x_bytes" and "x_bytes~1"; "" of other names. As the passes name what is written as bytes.
+std::string real_name(const std::string& name) {
+  const size_t at = name.rfind("_bytes");
+  if (at == std::string::npos || at == 0) return "";
+  std::string_view rest = std::string_view(name).substr(at + 6);
+  const bool is_numbered = rest.size() > 1 && rest[0] == '~' && std::all_of(rest.begin() + 1, rest.end(), [](char c) {
+                             return std::isdigit(static_cast<unsigned char>(c)) != 0;
+                           });
+  return rest.empty() || is_numbered ? name.substr(0, at) : "";
+}
+
+// The only element of a constant; nullopt when the value is something else.
+std::optional<float> constant_number(const Plan& plan, int32_t index) {
+  if (index < 0) return std::nullopt;
+  const PlanValue& value = plan.graph.values[static_cast<size_t>(index)];
+  if (value.storage != Storage::kConstant || !value.dims) return std::nullopt;
+  if (std::any_of(value.dims->begin(), value.dims->end(), [](const Dim& dim) { return !dim.is(1); })) {
+    return std::nullopt;
+  }
+  auto* bytes = const_cast<std::byte*>(plan.constants.data() + value.constant_offset);
+  float number = 0;
+  load_elements<float>(Tensor::view(value.dtype, Shape{}, bytes), 0, 1, &number);
+  return number;
+}
+
+std::optional<QuantParams> conversion(const Plan& plan, const PlanStep& step) {
+  if (step.op == "QuantizeLinear") {
+    auto scale = constant_number(plan, step.inputs[1]);
+    if (!scale) return std::nullopt;
+    const int32_t zero = step.inputs.size() > 2 ? step.inputs[2] : -1;
+    return QuantParams{*scale, static_cast<int32_t>(constant_number(plan, zero).value_or(0)), DType::kUInt8};
+  }
+  if (!step.attributes.has("y_scale")) return std::nullopt;
+  return QuantParams{step.attributes.get_float("y_scale", 1),
+                     static_cast<int32_t>(step.attributes.get_int("y_zero_point", 0)), DType::kUInt8};
+}
+
+void append(std::vector<std::string>& names, const std::vector<std::string>& more) {
+  for (const std::string& name : more) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+}
+
+}  // namespace
+
+std::vector<PlanTensor> plan_tensors(const Plan& plan) {
+  const PlanGraph& graph = plan.graph;
+  std::vector<PlanTensor> tensors(graph.values.size());
+  for (size_t i = 0; i < tensors.size(); ++i) tensors[i].names = {graph.values[i].name};
+  auto is_copy = [](const PlanStep& step) { return step.op == "hussar.Reformat" || step.op == "QuantizeLinear"; };
+  for (const PlanStep& step : graph.steps) {
+    const int32_t output = step.outputs.empty() ? -1 : step.outputs[0];
+    if (output < 0) continue;
+    PlanTensor& tensor = tensors[static_cast<size_t>(output)];
+    if (graph.values[static_cast<size_t>(output)].dtype == DType::kUInt8) {
+      tensor.params = conversion(plan, step);
+      const std::string name = real_name(tensor.names[0]);
+      if (tensor.params && !name.empty()) tensor.names.push_back(name);
+    }
+    if (!is_copy(step) || step.inputs[0] < 0) continue;
+    const PlanTensor& source = tensors[static_cast<size_t>(step.inputs[0])];
+    append(tensor.names, source.names);
+    if (step.op == "hussar.Reformat") tensor.params = source.params;
+  }
+  // The public name of an output is that of the copy in rows.
+  for (auto step = graph.steps.rbegin(); step != graph.steps.rend(); ++step) {
+    if (step->op != "hussar.Reformat" || step->inputs[0] < 0 || step->outputs[0] < 0) continue;
+    append(tensors[static_cast<size_t>(step->inputs[0])].names, tensors[static_cast<size_t>(step->outputs[0])].names);
+  }
+  // Names that passes made up have a '~', as a rule; those of the model are better to show.
+  for (PlanTensor& tensor : tensors) {
+    std::stable_partition(tensor.names.begin(), tensor.names.end(),
+                          [](const std::string& name) { return name.find('~') == std::string::npos; });
+  }
+  return tensors;
+}
+
+Tensor real_numbers(const Operand& operand, const PlanTensor& meaning) {
+  Tensor plain = to_plain(operand);
+  if (!meaning.params) return plain;
+  Tensor numbers(DType::kFloat32, operand.shape);
+  const auto* from = plain.data<uint8_t>();
+  std::transform(from, from + plain.elements(), numbers.data<float>(), [&](uint8_t byte) {
+    return static_cast<float>(int32_t{byte} - meaning.params->zero_point) * meaning.params->scale;
+  });
+  return numbers;
+}
+
+void store_real_numbers(const Tensor& numbers, const PlanTensor& meaning, const Operand& operand) {
+  const int64_t count = numbers.elements();
+  Tensor plain(operand.dtype, operand.shape);
+  std::vector<float> values(static_cast<size_t>(count));
+  if (count == 0) return;
+  load_elements<float>(numbers, 0, count, values.data());
+  if (meaning.params) {
+    const QuantParams& params = *meaning.params;
+    for (int64_t i = 0; i < count; ++i) {
+      const float rounded = std::nearbyint(values[static_cast<size_t>(i)] / params.scale);
+      const float q = rounded + static_cast<float>(params.zero_point);
+      plain.data<uint8_t>()[i] = std::isnan(q) ? 0 : static_cast<uint8_t>(std::clamp(q, 0.0F, 255.0F));
+    }
+  } else {
+    store_elements<float>(plain, 0, count, values.data());
+  }
+  const size_t size = dtype_size(operand.dtype);
+  if (operand.layout == Layout::kPlain) {
+    std::memcpy(operand.data, plain.raw(), plain.bytes());
+    return;
+  }
+  const int64_t batch = operand.shape[0], channels = operand.shape[1];
+  const int64_t pixels = operand.shape.elements(2, operand.shape.rank());
+  for (int64_t n = 0; n < batch; ++n) {
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t p = 0; p < pixels; ++p) {
+        std::memcpy(operand.data + static_cast<size_t>((n * pixels + p) * operand.pitch + c) * size,
+                    plain.raw() + static_cast<size_t>((n * channels + c) * pixels + p) * size, size);
+      }
+    }
+  }
+}
+
+}  // namespace hussar
