@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "compile/keep_fp32.h"
+#include "passes/support/fake_quantize.h"
 #include "plan/kernel.h"
 
 namespace hussar {
@@ -12,6 +13,24 @@ DType precision_of(const PlanGraph& graph, const PlanStep& step) {
   const Kernel* kernel = find_kernel(step.kernel);
   if (kernel != nullptr && kernel->multiplies_in != DType::kUndefined) return kernel->multiplies_in;
   return graph.values[static_cast<size_t>(step.outputs[0])].dtype;
+}
+
+static int64_t count_steps(const PlanGraph& graph, bool (*wanted)(const PlanStep&)) {
+  int64_t count = 0;
+  for (const PlanStep& step : graph.steps) {
+    count += wanted(step) ? 1 : 0;
+    for (const auto& [name, body] : step.bodies) count += count_steps(*body, wanted);
+  }
+  return count;
+}
+
+int64_t count_int8_steps(const PlanGraph& graph) {
+  return count_steps(graph, [](const PlanStep& step) { return step.op.starts_with("hussar.Quantized"); });
+}
+
+int64_t count_quantized_in_model(const PlanGraph& graph) {
+  return count_steps(graph,
+                     [](const PlanStep& step) { return step.report.find(kQuantizedInModel) != std::string::npos; });
 }
 
 static void add_fp16_steps(const PlanGraph& graph, std::vector<Fp16Step>& list) {

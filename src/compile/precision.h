@@ -13,6 +13,9 @@ namespace hussar {
 // What the step multiplies in: the type of its first output unless its kernel goes below. kUndefined: it computes
 // nothing.
 DType precision_of(const PlanGraph& graph, const PlanStep& step);
+// How many steps are INT8 products, and how many of them because the model itself is quantized.
+int64_t count_int8_steps(const PlanGraph& graph);
+int64_t count_quantized_in_model(const PlanGraph& graph);
 // How many steps, those of bodies included, compute in FP16.
 int64_t count_fp16_steps(const PlanGraph& graph);
 // The steps that do, in the order of execution.
@@ -27,6 +30,9 @@ bool has_int8_steps(const PlanGraph& graph);
 // The largest error relative to the output range that a check allows when nothing else was said.
 // With INT8, what differs in the last bit before it is rounded to a byte may differ by a whole step of 4e-3 behind it.
 inline constexpr double kFp32Tolerance = 1e-3, kFp16Tolerance = 1e-2, kInt8Tolerance = 3e-2;
+// The same for a model that arrives quantized, against its own steps one by one: there sums of floating-point numbers
+// are rounded where INT8 products are exact, and attention is less exact than in one step.
+inline constexpr double kQuantizedModelTolerance = 1e-1;
 
 // Nodes that stay in FP32 whatever else is allowed: by the name of an ONNX node or of all that were fused into one step
 // ("conv1", "conv1+relu1"), or by the name of their first output.

@@ -332,9 +332,13 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   }
   // The check is about the kernels: against the same numbers in scalar code.
   if (options.quantization != nullptr) options.quantization = made.int8.chosen;
-  const bool int8 = options.quantization != nullptr;
+  const bool int8 = options.quantization != nullptr || (source != nullptr && count_int8_steps(plan->graph) > 0);
+  const bool quantized = source == nullptr && !int8 && count_int8_steps(plan->graph) > 0;
   const bool fp16 = options.fp16 || (source != nullptr && count_fp16_steps(source->graph) > 0);
-  if (!check.tolerance) check.tolerance = int8 ? kInt8Tolerance : fp16 ? kFp16Tolerance : kFp32Tolerance;
+  if (!check.tolerance) {
+    const double lower = quantized ? kQuantizedModelTolerance : kInt8Tolerance;
+    check.tolerance = int8 || quantized ? lower : fp16 ? kFp16Tolerance : kFp32Tolerance;
+  }
   if (options.progress) options.progress("self-check");
   check.progress = options.stage_progress;
   Ladder ladder = source != nullptr ? ladder_of_plan(source, options) : ladder_of_model(path, options);

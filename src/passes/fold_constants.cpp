@@ -35,7 +35,8 @@ void make_constant(Graph& graph, Value* value, Tensor tensor) {
 Result<int> fold_node(Graph& graph, Node* node) {
   std::vector<Tensor> inputs;
   for (const Value* input : node->inputs) inputs.push_back(input == nullptr ? Tensor() : *input->constant);
-  size_t limit = bytes_of(node->inputs) + kMaxGrowth;
+  // Quantized weights become four times as large, and are needed.
+  size_t limit = bytes_of(node->inputs) * (node->op == "DequantizeLinear" ? sizeof(float) : 1) + kMaxGrowth;
   for (const Value* output : node->outputs) {
     auto shape = output == nullptr ? std::nullopt : output->static_shape();
     if (shape && static_cast<size_t>(shape->elements()) * dtype_size(output->dtype) > limit) return 0;

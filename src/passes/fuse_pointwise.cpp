@@ -5,6 +5,7 @@
 
 #include "ops/op_def.h"
 #include "passes/pass.h"
+#include "passes/support/fake_quantize.h"
 #include "passes/support/program_builder.h"
 #include "tensor/broadcast.h"
 
@@ -115,7 +116,9 @@ Result<int> run(PassContext& context) {
   int rewrites = 0;
   for (Node* node : context.graph.snapshot()) {
     if (!is_programmable(*node)) continue;
-    if (fuse_into_host(context.graph, node) || make_pointwise(context.graph, node)) ++rewrites;
+    // What products read as bytes stays a node of its own: their producer writes it.
+    const bool stays = node->op == "hussar.FakeQuantize" && is_multiplied(node->output());
+    if ((!stays && fuse_into_host(context.graph, node)) || make_pointwise(context.graph, node)) ++rewrites;
   }
   return rewrites;
 }

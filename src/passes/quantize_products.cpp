@@ -1,14 +1,18 @@
 // Convolutions and products with constant weights compute in INT8 where the range of their input is known:
 //   Conv(x, w){program}  =>  hussar.QuantizedConv(QuantizeLinear(x), round(w / s), s, bias){program}
-// One scale per output channel for the weights, from the largest magnitude; scale and zero point of x from
-// PassContext::quantization.
+// A model may say so itself: x is fake-quantized and w consists of 8-bit integers times a scale per output channel.
+// Then these are taken as they are. For others PassContext::quantization knows scale and zero point of x, and the
+// scales of w follow from the largest magnitude in each output channel.
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <tuple>
 
 #include "ops/quantized_product.h"
 #include "passes/pass.h"
+#include "passes/support/fake_quantize.h"
 #include "passes/support/rewrite.h"
+#include "passes/support/weight_grid.h"
 #include "tensor/broadcast.h"
 
 namespace hussar {
@@ -18,6 +22,7 @@ namespace {
 struct Weights {
   const float* data;
   int64_t channels, elements, channel_stride, element_stride;
+  NumberLine channel(int64_t index) const { return {data + index * channel_stride, elements, element_stride}; }
 };
 
 bool is_finite(const Tensor& tensor) {
@@ -50,77 +55,165 @@ struct QuantizedWeights {
   Tensor numbers, scales;
 };
 
-// Conv keeps the shape of its filter; the right side of a product becomes k x n.
-QuantizedWeights quantize_weights(const Node& node, const Weights& weights) {
-  const bool is_conv = node.op == "Conv";
-  const Shape shape = is_conv ? node.inputs[1]->constant->shape() : Shape{weights.elements, weights.channels};
-  QuantizedWeights result{Tensor(DType::kInt8, shape), Tensor(DType::kFloat32, {weights.channels})};
-  auto* q = result.numbers.data<int8_t>();
+std::vector<float> scales_by_range(const Weights& weights) {
+  std::vector<float> scales;
   for (int64_t channel = 0; channel < weights.channels; ++channel) {
-    const float* w = weights.data + channel * weights.channel_stride;
+    const NumberLine w = weights.channel(channel);
     float largest = 0;
-    for (int64_t i = 0; i < weights.elements; ++i)
-      largest = std::max(largest, std::fabs(w[i * weights.element_stride]));
-    const float scale = largest > 0 ? largest / 127 : 1;
-    result.scales.data<float>()[channel] = scale;
+    for (int64_t i = 0; i < w.count; ++i) largest = std::max(largest, std::fabs(w[i]));
+    scales.push_back(largest > 0 ? largest / 127 : 1);
+  }
+  return scales;
+}
+
+// Those of the model; nullopt: its weights are not quantized, or not like this.
+std::optional<std::vector<float>> scales_of_model(const Weights& weights) {
+  std::vector<float> scales;
+  for (int64_t channel = 0; channel < weights.channels; ++channel) {
+    const auto scale = grid_of(weights.channel(channel));
+    if (!scale) return std::nullopt;
+    scales.push_back(*scale);
+  }
+  return scales;
+}
+
+// Conv keeps the shape of its filter; the right side of a product becomes k x n.
+Tensor quantize_weights(const Node& node, const Weights& weights, const std::vector<float>& scales) {
+  const bool is_conv = node.op == "Conv";
+  Tensor numbers(DType::kInt8, is_conv ? node.inputs[1]->constant->shape() : Shape{weights.elements, weights.channels});
+  auto* q = numbers.data<int8_t>();
+  for (int64_t channel = 0; channel < weights.channels; ++channel) {
+    const NumberLine w = weights.channel(channel);
     for (int64_t i = 0; i < weights.elements; ++i) {
       const int64_t at = is_conv ? channel * weights.elements + i : i * weights.channels + channel;
-      const float rounded = std::nearbyint(w[i * weights.element_stride] / scale);
-      q[at] = static_cast<int8_t>(std::clamp(rounded, -127.0F, 127.0F));
+      const float rounded = std::nearbyint(w[i] / scales[static_cast<size_t>(channel)]);
+      q[at] = static_cast<int8_t>(std::clamp(rounded, -128.0F, 127.0F));
     }
   }
-  return result;
+  return numbers;
 }
+
+// How a product reads x as bytes.
+struct Bytes {
+  QuantParams params;
+  Value* real = nullptr;   // what is to be quantized
+  Value* given = nullptr;  // the bytes, where the model has them
+  Node* move = nullptr;    // what moves fake-quantized numbers before, for nobody else
+};
 
 class Products {
  public:
-  Products(Graph& graph, const Quantization& quantization) : graph_(graph), quantization_(quantization) {}
+  Products(Graph& graph, const Quantization* quantization) : graph_(graph), quantization_(quantization) {}
 
   int run() {
     int rewrites = 0;
+    for (Node* node : graph_.snapshot()) rewrites += lower(node) ? 1 : 0;
     for (Node* node : graph_.snapshot()) rewrites += rewrite(node) ? 1 : 0;
+    for (const auto& [quantizer, bytes] : quantizers_) read_bytes(quantizer, bytes);
     return rewrites;
   }
 
  private:
+  // FakeQuantize -> Reformat  =>  Reformat -> FakeQuantize
+  bool lower(Node* node) {
+    Node* reformat = fake_quantize_params(*node) ? only_user(graph_, node->output()) : nullptr;
+    if (reformat == nullptr || reformat->op != "hussar.Reformat" || node->op == "hussar.FakeQuantize") return false;
+    Value* converted = reformat->output();
+    Value* quantized = graph_.add_value(graph_.unique_name(node->output()->name), converted->dtype, converted->dims);
+    quantized->layout = converted->layout;
+    graph_.replace_uses(converted, quantized);
+    Node* lowered = graph_.add_node(node->op, node->name, {converted}, {quantized});
+    lowered->program = node->program;
+    lowered->program_inputs = node->program_inputs;
+    graph_.set_input(reformat, 0, node->inputs[0]);
+    return true;
+  }
+
+  struct Form {
+    Bytes bytes;
+    std::vector<float> scales;  // of the weights, one per output channel
+    bool is_of_model = false;
+  };
+
   bool rewrite(Node* node) {
     auto weights = weights_of(*node);
     if (!weights) return false;
-    const QuantParams* params = quantization_.find(node->inputs[0]->name);
-    const std::string* kept = entry_of(quantization_.float_nodes, *node);
     std::string reason;
-    if (kept != nullptr)
+    auto form = form_of(*node, *weights, reason);
+    if (!reason.empty()) node->note = "no INT8: " + reason;
+    if (form) replace(node, *weights, *form);
+    return form.has_value();
+  }
+
+  // nullopt: it stays as it is, and perhaps there is a reason to tell.
+  std::optional<Form> form_of(const Node& node, const Weights& weights, std::string& reason) const {
+    const auto bytes = bytes_of_model(node);
+    if (!bytes && quantization_ == nullptr) return std::nullopt;
+    const std::string* kept = quantization_ == nullptr ? nullptr : entry_of(quantization_->float_nodes, node);
+    if (kept != nullptr) {
       reason = *kept;
-    else if (weights->elements > kQuantizedDepth)
-      reason = "sums over so many elements may overflow";
-    else if (params == nullptr)
-      reason = "nothing is known of the range of its input";
-    if (!reason.empty()) {
-      node->note = "no INT8: " + reason;
-      return false;
+      return std::nullopt;
     }
-    QuantizedWeights quantized = quantize_weights(*node, *weights);
+    if (weights.elements > kQuantizedDepth) {
+      reason = "sums over so many elements may overflow";
+      return std::nullopt;
+    }
+    if (bytes) {
+      auto scales = scales_of_model(weights);
+      if (scales) return Form{*bytes, std::move(*scales), true};
+      reason = "the model quantizes its input, but its weights are not 8-bit integers times a scale per output channel";
+      return std::nullopt;
+    }
+    const QuantParams* params = quantization_->find(node.inputs[0]->name);
+    if (params != nullptr) return Form{{*params, node.inputs[0]}, scales_by_range(weights)};
+    reason = "nothing is known of the range of its input";
+    return std::nullopt;
+  }
+
+  void replace(Node* node, const Weights& weights, const Form& form) {
     const std::string name = node->inputs[1]->name;
-    Value* numbers = graph_.add_constant(graph_.unique_name(name), std::move(quantized.numbers));
-    Value* scales = graph_.add_constant(graph_.unique_name(name + "_scale"), std::move(quantized.scales));
-    std::vector<Value*> inputs = {bytes_of(node->inputs[0], *params), numbers, scales,
-                                  bias_of(node, weights->channels)};
+    Value* numbers = graph_.add_constant(graph_.unique_name(name), quantize_weights(*node, weights, form.scales));
+    Value* factors = graph_.add_constant(graph_.unique_name(name + "_scale"),
+                                         Tensor::from<float>(DType::kFloat32, {weights.channels}, form.scales));
+    std::vector<Value*> inputs = {bytes_of(form.bytes), numbers, factors, bias_of(node, weights.channels)};
     const std::optional<Program> program = node->program;
     for (size_t i = static_cast<size_t>(node->program_inputs); program && i < node->inputs.size(); ++i) {
       inputs.push_back(node->inputs[i]);
     }
     Attributes attributes = node->attributes;
     for (const char* gone : {"transA", "transB", "transBatchA", "transBatchB", "alpha"}) attributes.erase(gone);
-    attributes.set("x_scale", params->scale);
-    attributes.set("x_zero_point", int64_t{params->zero_point});
+    attributes.set("x_scale", form.bytes.params.scale);
+    attributes.set("x_zero_point", int64_t{form.bytes.params.zero_point});
     const bool is_conv = node->op == "Conv";
     Node* product = replace_node(graph_, node, is_conv ? "hussar.QuantizedConv" : "hussar.QuantizedMatMul", inputs,
                                  std::move(attributes));
-    const std::string* note = entry_of(quantization_.notes, *product);
+    const std::string* note = quantization_ == nullptr ? nullptr : entry_of(quantization_->notes, *product);
+    if (form.is_of_model) product->note = kQuantizedInModel;
     if (note != nullptr) product->note = *note;
     product->program = program;
     product->program_inputs = program ? 4 : 0;
-    return true;
+  }
+
+  // How the model itself quantizes what the node multiplies: right before, or before something that only moves it.
+  std::optional<Bytes> bytes_of_model(const Node& node) const {
+    Value* const x = node.inputs[0];
+    Value* value = x;
+    Node* move = nullptr;
+    bool is_shared = false;
+    for (; value->producer != nullptr && only_moves(*value->producer); value = move->inputs[0]) {
+      is_shared = is_shared || only_user(graph_, value) == nullptr;
+      move = value->producer;
+    }
+    Node* producer = value->producer;
+    if (producer == nullptr) return std::nullopt;
+    if (value == x && producer->op == "DequantizeLinear" && producer->inputs[0]->dtype == DType::kUInt8) {
+      if (auto params = byte_params(*producer)) return Bytes{*params, nullptr, producer->inputs[0]};
+    }
+    auto params = fake_quantize_params(*producer);
+    if (!params) return std::nullopt;
+    if (value == x) return Bytes{*params, producer->inputs[0]};
+    is_shared = is_shared || only_user(graph_, value) != move;
+    return Bytes{*params, x, nullptr, is_shared ? nullptr : move};
   }
 
   // The convolution's own bias, or what the product's program adds first to every column.
@@ -155,31 +248,50 @@ class Products {
     return bias;
   }
 
-  // x as bytes, once for all its users.
-  Value* bytes_of(Value* x, const QuantParams& params) {
-    Value*& bytes = bytes_[x];
+  // x as bytes, once for all that read them alike.
+  Value* bytes_of(const Bytes& form) {
+    if (form.given != nullptr) return form.given;
+    Value* x = form.real;
+    const QuantParams& params = form.params;
+    // Quantizing once is enough.
+    if (form.move != nullptr) graph_.set_input(form.move, 0, form.move->inputs[0]->producer->inputs[0]);
+    Value*& bytes = bytes_[{x, params.scale, params.zero_point}];
     if (bytes != nullptr) return bytes;
-    Tensor scale(DType::kFloat32, Shape{}), zero_point(DType::kUInt8, Shape{});
-    scale.data<float>()[0] = params.scale;
-    zero_point.data<uint8_t>()[0] = static_cast<uint8_t>(params.zero_point);
     bytes = graph_.add_value(graph_.unique_name(x->name + "_bytes"), DType::kUInt8, x->dims);
     bytes->layout = x->layout;
-    graph_.add_node("QuantizeLinear", "quantize " + x->name,
-                    {x, graph_.add_constant(graph_.unique_name(x->name + "_scale"), std::move(scale)),
-                     graph_.add_constant(graph_.unique_name(x->name + "_zero"), std::move(zero_point))},
-                    {bytes});
+    const auto [scale, zero_point] = constants_of(x->name, params);
+    graph_.add_node("QuantizeLinear", "quantize " + x->name, {x, scale, zero_point}, {bytes});
+    for (Node* user : x->users) {
+      const auto own = fake_quantize_params(*user);
+      if (own && same_params(*own, params)) quantizers_.emplace_back(user, bytes);
+    }
     return bytes;
   }
 
+  std::pair<Value*, Value*> constants_of(const std::string& name, const QuantParams& params) {
+    Tensor scale(DType::kFloat32, Shape{}), zero_point(DType::kUInt8, Shape{});
+    scale.data<float>()[0] = params.scale;
+    zero_point.data<uint8_t>()[0] = static_cast<uint8_t>(params.zero_point);
+    return {graph_.add_constant(graph_.unique_name(name + "_scale"), std::move(scale)),
+            graph_.add_constant(graph_.unique_name(name + "_zero"), std::move(zero_point))};
+  }
+
+  // Whoever else reads what `quantizer` gives reads the bytes, so that nothing reads the real numbers before it.
+  void read_bytes(Node* quantizer, Value* bytes) {
+    Value* y = quantizer->output();
+    if (graph_.use_count(y) == 0) return;
+    const QuantParams params = *fake_quantize_params(*quantizer);
+    const auto [scale, zero_point] = constants_of(y->name, params);
+    replace_node(graph_, quantizer, "DequantizeLinear", {bytes, scale, zero_point});
+  }
+
   Graph& graph_;
-  const Quantization& quantization_;
-  std::map<Value*, Value*> bytes_;
+  const Quantization* quantization_;
+  std::map<std::tuple<Value*, float, int32_t>, Value*> bytes_;
+  std::vector<std::pair<Node*, Value*>> quantizers_;
 };
 
-Result<int> run(PassContext& context) {
-  if (context.quantization == nullptr) return 0;
-  return Products(context.graph, *context.quantization).run();
-}
+Result<int> run(PassContext& context) { return Products(context.graph, context.quantization).run(); }
 
 }  // namespace
 

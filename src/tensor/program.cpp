@@ -1,6 +1,8 @@
 // The parts of the vector program that need no vectors: the check of a stored program, the names of its ops.
 #include "tensor/program.h"
 
+#include "tensor/fake_quantize.h"
+
 namespace hussar {
 namespace {
 
@@ -47,15 +49,16 @@ const char* program_op_name(ProgramOp op) {
 }
 
 bool adds_and_bounds(const Program& program, int index) {
-  for (int i = 0; i < program.step_count; ++i) {
+  const int first = fake_quantize_at(program, 0) ? kFakeQuantizeSteps : 0;
+  for (int i = first; i < program.step_count; ++i) {
     const ProgramStep& step = program.steps[i];
     const bool constant = step.source == ProgramSource::kConstant;
     const bool adds = step.op == ProgramOp::kAdd && step.source == ProgramSource::kOperand && step.b == index;
     const bool bounds = step.op == ProgramOp::kRelu || step.op == ProgramOp::kClip ||
                         (constant && (step.op == ProgramOp::kMin || step.op == ProgramOp::kMax));
-    if (step.dst != 0 || step.a != 0 || !(i == 0 ? adds : bounds)) return false;
+    if (step.dst != 0 || step.a != 0 || !(i == first ? adds : bounds)) return false;
   }
-  return program.step_count > 0;
+  return program.step_count > first;
 }
 
 }  // namespace hussar

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "tensor/fake_quantize.h"
 #include "tests/kernels/kernel_case.h"
 
 namespace hussar {
@@ -196,6 +197,46 @@ TEST(Int8, ExtremeSums) {
     std::fill_n(test.inputs[1].tensor.data<int8_t>(), 5 * 65536, static_cast<int8_t>(weight));
     test.attributes.set("x_zero_point", int64_t{weight < 0 ? 0 : 255});
     expect_kernel_agrees(test);
+  }
+}
+
+// Sums halfway between two bytes: the quotient decides, not a product with the reciprocal.
+TEST(Int8, TiesAreDivided) {
+  for (int i = 0; i < 60; ++i) {
+    const float y_scale = static_cast<float>(pick(1, 1 << 24)) * std::ldexp(1.0F, static_cast<int>(pick(-40, 0)));
+    KernelCase test =
+        product_case("matmul_int8", "hussar.QuantizedMatMul", random_bytes({40, 3}, Layout::kPlain, 0), {3, 17}, 3, 17);
+    for (int c = 0; c < 17; ++c) test.inputs[2].tensor.data<float>()[c] = y_scale / 2;
+    for (int w = 0; w < 3 * 17; ++w) test.inputs[1].tensor.data<int8_t>()[w] = static_cast<int8_t>(pick(-1, 1));
+    test.inputs[3] = Argument{};
+    test.attributes.set("x_scale", 1.0F);
+    test.attributes.set("x_zero_point", int64_t{128});
+    test.attributes.set("y_scale", y_scale);
+    test.attributes.set("y_zero_point", pick(0, 255));
+    expect_kernel_agrees(test);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+// Fake-quantized before a residual or more.
+TEST(Int8, FakeQuantizedSums) {
+  for (int i = 0; i < 40; ++i) {
+    const int64_t rows = pick(1, 20), n = pick(1, 70);
+    KernelCase test = product_case("matmul_int8", "hussar.QuantizedMatMul", random_bytes({rows, 33}, Layout::kPlain, 0),
+                                   {33, n}, 33, n);
+    QuantParams params;
+    params.scale = 0.03F;
+    params.zero_point = static_cast<int32_t>(pick(0, 255));
+    for (int s = 0; s < kFakeQuantizeSteps; ++s) add_step(test, fake_quantize_step(params, s));
+    test.attributes.set("operand_scale", 0.02F);
+    test.attributes.set("operand_zero_point", pick(0, 255));
+    const int64_t form = pick(0, 3);
+    if (form == 1) add_full_operand(test, DType::kUInt8, {rows, n}, Layout::kPlain, 0);
+    if (form >= 2) add_full_operand(test, DType::kFloat32, {rows, n}, Layout::kPlain, 0);
+    if (form != 0) add_step(test, step(form == 3 ? ProgramOp::kAbs : ProgramOp::kRelu));
+    if (pick(0, 1) == 1) test.attributes.set("y_scale", 0.05F);
+    expect_kernel_agrees(test);
+    if (testing::Test::HasFatalFailure()) return;
   }
 }
 

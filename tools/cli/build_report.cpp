@@ -72,6 +72,8 @@ std::string summary(const BuildReport& report) {
       fmt::format("{}: {}, {} steps ({} by reference code{}), {}, {} threads, built in {:.2f} s\n", report.output,
                   format_bytes(static_cast<double>(report.plan_bytes)), graph.steps.size(), reference_steps(graph),
                   lower, report.plan.meta.at("target"), report.plan.meta.at("threads"), report.compile.seconds);
+  const int64_t of_model = count_quantized_in_model(graph);
+  if (of_model > 0) text += fmt::format("INT8: {} products are quantized in the model\n", of_model);
   text += int8_summary(report.compile.int8);
   if (report.compile.tuning.problems > 0) text += "tuning: " + report.compile.tuning.to_string() + "\n";
   return text + "self-check: " + report.check.to_string() + "\n";
@@ -117,6 +119,7 @@ Json to_json(const BuildReport& report) {
     products.push(std::move(entry.set("fp32_us", choice.float_microseconds)));
   }
   int8.set("products", std::move(products)).set("fp32_us", report.compile.int8.float_microseconds);
+  int8.set("quantized_in_model", count_quantized_in_model(report.plan.graph));
   int8.set("all_int8_us", report.compile.int8.all_int8_microseconds);
   json.set("int8", std::move(int8.set("chosen_us", report.compile.int8.chosen_microseconds)));
   json.set("precision_counts", precision_counts(report.plan.graph)).set("self_check", std::move(check));

@@ -5,7 +5,7 @@
 #include "backends/cpu/conv_shape.h"
 #include "backends/cpu/int8_packing.h"
 #include "base/error.h"
-#include "tensor/quant_params.h"
+#include "tensor/fake_quantize.h"
 
 namespace hussar::cpu {
 
@@ -44,8 +44,28 @@ double int8_cost(const Problem& problem, double rows, int64_t k, int64_t filters
   return (flops / rate + gathered + finished) / problem.target.threads + weights / problem.target.threads + 1;
 }
 
+// A program that fake-quantizes first, and is simple enough otherwise, needs no interpreter.
+static Status prepare_program(const Prepare& prepare, Int8State& state) {
+  const auto first = prepare.step.program ? fake_quantize_at(*prepare.step.program, 0) : std::nullopt;
+  if (first) {
+    PlanStep rest;
+    rest.name = prepare.step.name;
+    rest.program = prepare.step.program;
+    rest.program_inputs = prepare.step.program_inputs;
+    erase_fake_quantize(*rest.program, 0);
+    HUSSAR_TRY(prepare_epilogue({rest, prepare.inputs, prepare.outputs, prepare.threads, prepare.state}, -1,
+                                state.epilogue, true, true));
+    if (!state.epilogue.runs_program) {
+      state.args.quantize_scale = first->scale;
+      state.args.quantize_zero_point = first->zero_point;
+      return {};
+    }
+  }
+  return prepare_epilogue(prepare, -1, state.epilogue, true, true);
+}
+
 Status prepare_int8_epilogue(Prepare& prepare, int64_t k, Int8State& state) {
-  HUSSAR_TRY(prepare_epilogue(prepare, -1, state.epilogue, true, true));
+  HUSSAR_TRY(prepare_program(prepare, state));
   Int8Args& args = state.args;
   const ConvArgs& conv = args.conv;
   const int64_t filters = conv.groups * conv.filters;
@@ -61,7 +81,7 @@ Status prepare_int8_epilogue(Prepare& prepare, int64_t k, Int8State& state) {
   const Attributes& attributes = prepare.step.attributes;
   args.input_scale = attributes.get_float("x_scale", 1);
   args.input_zero_point = static_cast<int32_t>(attributes.get_int("x_zero_point", 0));
-  args.output_reciprocal = 1 / attributes.get_float("y_scale", 1);
+  args.output_scale = attributes.get_float("y_scale", 1);
   args.output_zero_point = static_cast<int32_t>(attributes.get_int("y_zero_point", 0));
   args.residual_scale = attributes.get_float("operand_scale", 1);
   args.residual_zero_point = static_cast<int32_t>(attributes.get_int("operand_zero_point", 0));

@@ -59,11 +59,11 @@ Status finish_quantized(EvalContext& context, std::vector<float> y) {
     std::copy(y.begin(), y.end(), context.output().data<float>());
     return {};
   }
-  const float reciprocal = 1 / context.attributes.get_float("y_scale", 1);
+  const float scale = context.attributes.get_float("y_scale", 1);
   const int64_t zero_point = context.attributes.get_int("y_zero_point", 0);
   const IntegerRange range = integer_range(DType::kUInt8);
   auto* q = context.output().data<uint8_t>();
-  for (size_t i = 0; i < y.size(); ++i) q[i] = static_cast<uint8_t>(quantize(y[i] * reciprocal, zero_point, range));
+  for (size_t i = 0; i < y.size(); ++i) q[i] = static_cast<uint8_t>(quantize(y[i] / scale, zero_point, range));
   return {};
 }
 

@@ -12,24 +12,26 @@ namespace {
 
 // Each line: the pass, and why it stands where it stands. A pass may also name the one it follows (Pass::after).
 constexpr std::string_view kOrder[] = {
-    "drop_training",          // first: nothing below needs to know Dropout, and it hides patterns
-    "inline_constant_if",     // before folding: a taken branch exposes its constants to the outer graph
-    "expand_composites",      // everything below sees single operators
-    "drop_unused_outputs",    // kernels refuse what nobody needs
-    "fold_constants",         // weights that exporters compute (transposes, casts, shapes) become plain constants
-    "drop_no_ops",            // needs the shapes that folding has made known
-    "drop_neutral",           // needs the masks and factors that folding has computed
-    "common_subexpressions",  // before the patterns: exporters repeat what a formula uses twice
-    "simplify_reshape",       // makes shape arithmetic dead; attention looks for single reshapes
-    "keep_reduced_dims",      // the formulas of norms and softmax keep the axes that they reduce
-    "drop_expand",            // masks reach attention unexpanded
-    "recognise_layer_norm",   // before global pooling, which also looks for means
-    "recognise_softmax",      // before attention, which contains one
-    "recognise_gelu",         // these four share no formula: any order will do
+    "drop_training",            // first: nothing below needs to know Dropout, and it hides patterns
+    "inline_constant_if",       // before folding: a taken branch exposes its constants to the outer graph
+    "expand_composites",        // everything below sees single operators
+    "drop_unused_outputs",      // kernels refuse what nobody needs
+    "fold_constants",           // weights that exporters compute (transposes, casts, shapes) become plain constants
+    "recognise_fake_quantize",  // before the patterns, which see through it
+    "drop_no_ops",              // needs the shapes that folding has made known
+    "drop_neutral",             // needs the masks and factors that folding has computed
+    "common_subexpressions",    // before the patterns: exporters repeat what a formula uses twice
+    "simplify_reshape",         // makes shape arithmetic dead; attention looks for single reshapes
+    "keep_reduced_dims",        // the formulas of norms and softmax keep the axes that they reduce
+    "drop_expand",              // masks reach attention unexpanded
+    "recognise_layer_norm",     // before global pooling, which also looks for means
+    "recognise_softmax",        // before attention, which contains one
+    "recognise_gelu",           // these four share no formula: any order will do
     "recognise_silu",
     "recognise_hard_swish",  // before fold_batch_norm, which would move the + 3 into a convolution's bias
     "recognise_mish",
     "recognise_leaky_relu",
+    "relax_attention",        // before what it makes recognisable
     "lower_attention",        // beside the recognition of attention that is written out
     "recognise_attention",    // before transposes move: it looks for those that exporters write
     "merge_qkv",              // what attention reads is known now
@@ -38,6 +40,7 @@ constexpr std::string_view kOrder[] = {
     "fold_pad",               // needs constant pads
     "fold_batch_norm",        // after the activations: what they contain must not be folded away
     "lower_gemm",             // before fusion, which then adds its bias in the product's epilogue
+    "place_fake_quantize",    // after all that moves tensors; fusion looks for it before products
     "fuse_pointwise",         // after everything that recognises patterns: it hides single operators
     "choose_layouts",         // fused nodes are the units that have a layout
     "quantize_products",      // fused nodes are the units that have a precision; their kernels want the layouts

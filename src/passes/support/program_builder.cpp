@@ -5,6 +5,9 @@
 #include <cmath>
 #include <limits>
 
+#include "passes/support/fake_quantize.h"
+#include "tensor/fake_quantize.h"
+
 namespace hussar {
 namespace {
 
@@ -162,7 +165,7 @@ bool is_programmable(const Node& node) {
   if (node.op == "Clip") {
     return (node.input(1) == nullptr || scalar(node.input(1))) && (node.input(2) == nullptr || scalar(node.input(2)));
   }
-  if (node.op == "Gelu") return true;
+  if (node.op == "Gelu" || node.op == "hussar.FakeQuantize") return true;
   if (find_unary(node.op) != nullptr) return node.inputs.size() == 1;
   return find_binary(node.op) != nullptr && node.inputs.size() == 2 && node.inputs[1] != nullptr;
 }
@@ -172,6 +175,12 @@ bool append_node(ProgramDraft& draft, const Node& node, const Value* main) {
   if (node.op == "Gelu") {
     bool is_tanh = node.attributes.get_string("approximate", "none") == "tanh";
     return draft.add(step_of(is_tanh ? ProgramOp::kGeluTanh : ProgramOp::kGeluErf));
+  }
+  if (node.op == "hussar.FakeQuantize") {
+    bool fits = true;
+    for (int i = 0; i < kFakeQuantizeSteps; ++i)
+      fits = fits && draft.add(fake_quantize_step(*fake_quantize_params(node), i));
+    return fits;
   }
   if (const UnaryRow* row = find_unary(node.op)) return append_unary(draft, node, *row);
   return append_binary(draft, node, find_binary(node.op)->code, main);

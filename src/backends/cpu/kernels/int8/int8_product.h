@@ -22,15 +22,18 @@ struct Int8Args {
   const int8_t* weights = nullptr;
   const float* weight_scales = nullptr;  // one per output channel
   const float* bias = nullptr;           // one per output channel; may be null
+  // Where quantize_scale is not 0: the sum with its bias becomes a byte and a real number again before the epilogue.
+  float quantize_scale = 0;
+  int32_t quantize_zero_point = 0;
   // Added where Epilogue::residual would be; may be null. Stands for (q - zero_point) * scale.
   const uint8_t* residual = nullptr;
   int64_t residual_pitch = 0;
   float residual_scale = 1;
   int32_t residual_zero_point = 0;
-  // One of them: real numbers, or saturate(round(y * output_reciprocal) + output_zero_point).
+  // One of them: real numbers, or saturate(round(y / output_scale) + output_zero_point).
   float* reals = nullptr;
   uint8_t* bytes = nullptr;
-  float output_reciprocal = 1;
+  float output_scale = 1;
   int32_t output_zero_point = 0;
 };
 

@@ -1,0 +1,97 @@
+#include "passes/support/fake_quantize.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "passes/support/rewrite.h"
+#include "tensor/fake_quantize.h"
+
+namespace hussar {
+
+std::optional<QuantParams> byte_params(const Node& node) {
+  const bool to_bytes = node.op == "QuantizeLinear";
+  if (!to_bytes && node.op != "DequantizeLinear") return std::nullopt;
+  const Value* bytes = to_bytes ? node.output() : node.input(0);
+  const Value* real = to_bytes ? node.input(0) : node.output();
+  const Value* scale = node.input(1);
+  const Value* zero_point = node.input(2);
+  const bool is_signed = bytes->dtype == DType::kInt8;
+  if ((!is_signed && bytes->dtype != DType::kUInt8) || real->dtype != DType::kFloat32) return std::nullopt;
+  const auto number = number_of(scale);
+  if (!number || scale->dtype != DType::kFloat32 || scale->rank() > 1 || !(*number > 0) || !std::isfinite(*number))
+    return std::nullopt;
+  if (node.attributes.get_int("precision", 0) > 1) return std::nullopt;
+  const auto offset = zero_point == nullptr ? std::optional(0.0) : number_of(zero_point);
+  if (!offset) return std::nullopt;
+  QuantParams params;
+  params.scale = static_cast<float>(*number);
+  params.zero_point = static_cast<int32_t>(*offset) + (is_signed ? 128 : 0);
+  return params;
+}
+
+std::optional<QuantParams> fake_quantize_params(const Node& node) {
+  QuantParams params;
+  if (node.op == "hussar.FakeQuantize") {
+    params.scale = node.attributes.get_float("scale", 1);
+    params.zero_point = static_cast<int32_t>(node.attributes.get_int("zero_point", 0));
+    return params;
+  }
+  const bool may_be = node.op == "hussar.Pointwise" && node.program && node.program->step_count == kFakeQuantizeSteps;
+  return may_be ? fake_quantize_at(*node.program, 0) : std::nullopt;
+}
+
+bool same_params(const QuantParams& a, const QuantParams& b) {
+  return a.scale == b.scale && a.zero_point == b.zero_point;
+}
+
+Value* add_fake_quantize(Graph& graph, const std::string& name, Value* x, const QuantParams& params) {
+  Attributes attributes;
+  attributes.set("scale", params.scale);
+  attributes.set("zero_point", int64_t{params.zero_point});
+  Value* y = add_operation(graph, name, "hussar.FakeQuantize", {x}, attributes, x->dtype, x->dims);
+  y->layout = x->layout;
+  return y;
+}
+
+bool only_moves(const Node& node) {
+  static constexpr std::string_view kMoves[] = {"Reshape",  "Transpose",    "Squeeze",      "Unsqueeze",      "Flatten",
+                                                "Slice",    "Gather",       "Expand",       "Tile",           "MaxPool",
+                                                "Identity", "DepthToSpace", "SpaceToDepth", "hussar.Reformat"};
+  return std::find(std::begin(kMoves), std::end(kMoves), node.op) != std::end(kMoves) && !node.program &&
+         node.output(1) == nullptr && node.output() != nullptr;
+}
+
+bool is_multiplied(const Value* value) {
+  return std::any_of(value->users.begin(), value->users.end(), [&](const Node* user) {
+    if (user->input(0) != value || user->input(1) == nullptr || !user->input(1)->is_constant()) return false;
+    return user->op == "Conv" || user->op == "MatMul" || user->op == "Gemm" || user->op == "com.microsoft.FusedMatMul";
+  });
+}
+
+bool lower_fake_quantize(Graph& graph, Node* node) {
+  const auto params = fake_quantize_params(*node);
+  if (!params) return false;
+  Value* value = node->output();
+  Node* last = nullptr;
+  for (Node* next = only_user(graph, value); next != nullptr && only_moves(*next) && next->inputs[0] == value;
+       next = only_user(graph, value)) {
+    last = next;
+    value = next->output();
+  }
+  if (last == nullptr || !is_multiplied(value)) return false;
+  Value* x = node->inputs[0];
+  if (!bypass(graph, node, x)) return false;
+  // The users first: the new node is one, too.
+  Value* quantized = add_fake_quantize(graph, node->name, x, *params);
+  quantized->dims = value->dims;
+  const std::vector<Node*> users = value->users;
+  for (Node* user : users) {
+    for (size_t i = 0; i < user->inputs.size(); ++i) {
+      if (user->inputs[i] == value) graph.set_input(user, i, quantized);
+    }
+  }
+  graph.set_input(quantized->producer, 0, value);
+  return true;
+}
+
+}  // namespace hussar

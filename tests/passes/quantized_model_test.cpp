@@ -1,0 +1,167 @@
+// Models that arrive quantized: what the passes make of QuantizeLinear and DequantizeLinear.
+#include <cmath>
+
+#include "passes/support/weight_grid.h"
+#include "tests/passes/pass_case.h"
+
+namespace hussar {
+namespace {
+
+const Dim kBatch = Dim::symbol("b"), kLength = Dim::symbol("n");
+
+// A graph as a quantizer writes it.
+class QuantizedCase : public GraphCase {
+ public:
+  explicit QuantizedCase(unsigned seed = 1) : GraphCase(seed) {}
+  DType bytes = DType::kUInt8;
+
+  Value* quantize(Value* x, double scale, double zero_point) {
+    return make("QuantizeLinear", {x, number(scale), number(zero_point, bytes)});
+  }
+  Value* dequantize(Value* x, double scale, double zero_point) {
+    return make("DequantizeLinear", {x, number(scale), number(zero_point, bytes)});
+  }
+  Value* both(Value* x, double scale, double zero_point) {
+    return dequantize(quantize(x, scale, zero_point), scale, zero_point);
+  }
+  // int8 weights with a scale per index of `axis`, or one for all.
+  Value* quantized_weights(const Shape& shape, int axis = -1) {
+    std::vector<double> q, scales;
+    for (int64_t i = 0; i < shape.elements(); ++i) q.push_back(static_cast<double>((i * 7919 + 13) % 255 - 127));
+    const int64_t count = axis < 0 ? 1 : shape[axis];
+    for (int64_t i = 0; i < count; ++i) scales.push_back(0.003 + 0.0004 * static_cast<double>(i));
+    Value* scale = axis < 0 ? number(scales[0]) : constant({count}, scales);
+    Value* zero = axis < 0 ? number(0, DType::kInt8) : constant({count}, std::vector<double>(count, 0), DType::kInt8);
+    return make("DequantizeLinear", {constant(shape, q, DType::kInt8), scale, zero},
+                with({{"axis", int64_t{axis < 0 ? 0 : axis}}}));
+  }
+  void run_all() {
+    for (std::string_view pass : pipeline_order()) {
+      if (pass != "fuse_inverted_residual") run(pass, 1e-4);
+    }
+  }
+};
+
+TEST(PassRecogniseFakeQuantize, PairsBecomeOneNode) {
+  for (DType bytes : {DType::kUInt8, DType::kInt8}) {
+    QuantizedCase test;
+    test.bytes = bytes;
+    Value* q = test.quantize(test.input({kBatch, 6}), 0.02, bytes == DType::kInt8 ? -3 : 100);
+    const double zero_point = bytes == DType::kInt8 ? -3 : 100;
+    test.output(test.make("Relu", {test.dequantize(q, 0.02, zero_point)}));
+    test.output(test.make("Abs", {test.dequantize(q, 0.02, zero_point)}));
+    EXPECT_EQ(test.run("recognise_fake_quantize"), 2);
+    EXPECT_EQ(test.count("hussar.FakeQuantize"), 1);
+    EXPECT_EQ(test.count("QuantizeLinear") + test.count("DequantizeLinear"), 0);
+  }
+}
+
+TEST(PassRecogniseFakeQuantize, OneIsEnoughForWhatIsOnlyMoved) {
+  QuantizedCase test;
+  Value* x = test.both(test.make("Tanh", {test.input({2, 3, 4})}), 0.01, 128);
+  x = test.both(test.transpose(x, {0, 2, 1}), 0.01, 128);
+  x = test.reshape(test.dequantize(test.reshape(test.quantize(x, 0.01, 128), {8, 3}), 0.01, 128), {2, 12});
+  test.output(test.make("Softmax", {test.both(x, 0.01, 128)}));
+  EXPECT_GT(test.run("recognise_fake_quantize"), 0);
+  EXPECT_EQ(test.count("hussar.FakeQuantize"), 1);
+  EXPECT_EQ(test.count("QuantizeLinear") + test.count("DequantizeLinear"), 0);
+}
+
+TEST(PassRecogniseFakeQuantize, LeavesWhatIsNoPair) {
+  QuantizedCase test;
+  Value* x = test.input({kBatch, 6});
+  test.output(test.dequantize(test.quantize(x, 0.02, 7), 0.03, 7));    // another scale
+  test.output(test.dequantize(test.quantize(x, -0.02, 7), -0.02, 7));  // means something, but nothing faster
+  test.output(test.quantize(x, 0.5, 7));                               // the bytes themselves
+  Value* scales = test.constant({6}, {1, 2, 3, 4, 5, 6});
+  test.output(test.make("DequantizeLinear", {test.make("QuantizeLinear", {x, scales}), scales}));
+  EXPECT_EQ(test.run("recognise_fake_quantize"), 0);
+}
+
+TEST(PassQuantizeProducts, ConvolutionsOfAQuantizedModelPassBytes) {
+  for (DType bytes : {DType::kUInt8, DType::kInt8}) {
+    for (bool quantizes_sums : {false, true}) {
+      QuantizedCase test;
+      test.bytes = bytes;
+      const double zero = bytes == DType::kInt8 ? -128 : 0, middle = zero + 128;
+      auto conv = [&](Value* x) {
+        return test.make("Conv", {x, test.quantized_weights({8, 8, 3, 3}, 0), test.weights({8})},
+                         with({{"pads", Ints{1, 1, 1, 1}}}));
+      };
+      Value* x = test.both(test.input({2, 8, 6, 6}), 0.03, middle);
+      Value* y = test.both(test.make("Relu", {conv(x)}), 0.05, zero);
+      y = conv(y);
+      if (quantizes_sums) y = test.both(y, 0.1, middle);
+      y = test.both(test.make("Relu", {test.make("Add", {y, x})}), 0.06, zero);
+      test.output(conv(y));
+      test.run_all();
+      EXPECT_EQ(test.count("hussar.QuantizedConv"), 3);
+      // Of the model's input only.
+      EXPECT_EQ(test.count("QuantizeLinear"), 1) << test.graph.to_string();
+      EXPECT_EQ(test.count("DequantizeLinear") + test.count("hussar.Pointwise"), 0) << test.graph.to_string();
+    }
+  }
+}
+
+TEST(PassQuantizeProducts, ProductsOfAQuantizedModel) {
+  for (int axis : {-1, 1}) {
+    QuantizedCase test;
+    Value* x =
+        test.both(test.make("LayerNormalization", {test.input({kBatch, 5, 16}), test.weights({16}, 1)}), 0.03, 128);
+    Value* y = test.make("MatMul", {x, test.quantized_weights({16, 24}, axis)});
+    y = test.both(test.make("Add", {test.both(y, 0.1, 120), test.weights({24})}), 0.1, 117);
+    y = test.both(test.make("Tanh", {y}), 0.01, 128);
+    test.output(test.make("MatMul", {y, test.quantized_weights({24, 3}, axis)}));
+    test.run_all();
+    EXPECT_EQ(test.count("hussar.QuantizedMatMul"), 2);
+    EXPECT_EQ(test.count("hussar.FakeQuantize"), 0);
+    EXPECT_EQ(test.count("QuantizeLinear"), 1) << test.graph.to_string();
+  }
+}
+
+// What no INT8 product can compute is computed in FP32, with the quantization of the model.
+TEST(PassQuantizeProducts, OtherWeightsStayInFp32) {
+  QuantizedCase test;
+  Value* x = test.both(test.input({4, 8, 6, 6}), 0.03, 128);
+  std::vector<double> q;
+  for (int i = 0; i < 8 * 8 * 9; ++i) q.push_back(i * 31 % 256);
+  // From -20 to 235 around the zero point.
+  Value* asymmetric = test.make("DequantizeLinear", {test.constant({8, 8, 3, 3}, q, DType::kUInt8), test.number(0.01),
+                                                     test.number(20, DType::kUInt8)});
+  Value* y = test.both(test.make("Conv", {x, asymmetric}), 0.5, 128);
+  test.output(test.make("Conv", {y, test.quantized_weights({8, 8, 1, 1}, 1)}));  // a scale per input channel
+  test.run_all();
+  EXPECT_EQ(test.count("hussar.QuantizedConv"), 0);
+  EXPECT_EQ(test.count("Conv"), 2);
+  int notes = 0;
+  for (const auto& node : test.graph.nodes()) notes += node->note.find("8-bit integers") != std::string::npos ? 1 : 0;
+  EXPECT_EQ(notes, 2);
+}
+
+TEST(WeightGrid, FindsTheIntegersAgain) {
+  for (float scale : {0.0123F, 1e-6F, 3.7F, 0.0078125F}) {
+    std::vector<float> weights;
+    for (int q : {-128, 3, 0, 127, 56, -77}) weights.push_back(static_cast<float>(q) * scale);
+    auto found = grid_of({weights.data(), 6, 1});
+    ASSERT_TRUE(found.has_value());
+    EXPECT_EQ(*found, scale);
+    // Every second number: -128, 0 and 56 are multiples of 8.
+    found = grid_of({weights.data(), 3, 2});
+    ASSERT_TRUE(found.has_value());
+    EXPECT_EQ(*found, scale * 8);
+    // A factor that was folded in.
+    for (float& weight : weights) weight *= 0.77F;
+    found = grid_of({weights.data(), 6, 1});
+    ASSERT_TRUE(found.has_value());
+    EXPECT_NEAR(*found, scale * 0.77F, scale * 1e-6F);
+  }
+  const float zeros[] = {0, 0};
+  EXPECT_EQ(grid_of({zeros, 2, 1}), 1.0F);
+  const float odd[] = {0.3F, 0.11F, -0.777F, 0.1234F}, wide[] = {1, 200}, not_finite[] = {1, INFINITY};
+  EXPECT_FALSE(grid_of({odd, 4, 1}));
+  EXPECT_FALSE(grid_of({wide, 2, 1}));
+  EXPECT_FALSE(grid_of({not_finite, 2, 1}));
+}
+
+}  // namespace
+}  // namespace hussar
