@@ -4,10 +4,12 @@
 // one every tensor is replaced by the exact one as soon as it has been measured, so that a step shows its own error.
 #pragma once
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "compile/compile.h"
 #include "graph/graph.h"
 #include "hussar/status.h"
 #include "runtime/session.h"
@@ -51,5 +53,9 @@ Result<LayerReport> measure_layers(Session& session, const std::vector<Tensor>& 
 // The same for a graph that reference code evaluates.
 Result<LayerReport> measure_layers(const Graph& graph, const std::vector<Tensor>& inputs,
                                    const ModelTensors& reference);
+
+// A plan against the model in FP32. `options` are those that the plan was compiled with.
+Result<LayerReport> measure_against_fp32(const std::string& model_path, const CompileOptions& options,
+                                         const std::shared_ptr<const Plan>& plan, const std::vector<Tensor>& inputs);
 
 }  // namespace hussar

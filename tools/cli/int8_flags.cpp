@@ -46,7 +46,31 @@ static bool exists(const std::string& path) {
   return !path.empty() && ::stat(path.c_str(), &info) == 0;
 }
 
-Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOptions& options) const {
+Result<std::unique_ptr<DataSource>> Int8Flags::open_data(const std::vector<InputFacts>& inputs,
+                                                         const NamedShapes& shapes) const {
+  SourceOptions options;
+  options.data = data_;
+  options.shapes = shapes;
+  if (!preprocess_.empty()) options.preprocess = HUSSAR_TRY(parse_preprocess(preprocess_));
+  return open_source(inputs, options);
+}
+
+Result<std::vector<Tensor>> Int8Flags::first_sample(const std::string& model, const NamedShapes& shapes) const {
+  if (data_.empty()) return std::vector<Tensor>();
+  onnx::ImportedModel imported = HUSSAR_TRY(onnx::import_file(model));
+  HUSSAR_TRY(fix_shapes(imported.graph, shapes));
+  const std::vector<InputFacts> facts = input_facts(imported.graph);
+  auto source = HUSSAR_TRY(open_data(facts, shapes));
+  DataBatch batch;
+  while (HUSSAR_TRY(source->next(batch))) {
+    BatchCutter cutter = HUSSAR_TRY(BatchCutter::create(facts, batch, {batch_}));
+    if (auto run = HUSSAR_TRY(cutter.next())) return std::move(run->inputs);
+    batch = {};
+  }
+  return std::vector<Tensor>();
+}
+
+Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOptions& options) {
   HUSSAR_TRY(check_usage());
   if (!int8_) return {};
   HUSSAR_CHECK(!is_plan_file(model), ErrorCode::kUsage,
@@ -69,11 +93,7 @@ Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOpt
     calibrating.cut.samples_per_run = batch_;
     calibrating.progress = [&](std::string_view stage) { progress.stage(stage); };
     calibrating.stage_progress = [&](double fraction) { progress.update(fraction); };
-    SourceOptions source_options;
-    source_options.data = data_;
-    source_options.shapes = options.shapes;
-    if (!preprocess_.empty()) source_options.preprocess = HUSSAR_TRY(parse_preprocess(preprocess_));
-    auto source = HUSSAR_TRY(open_source(input_facts(imported.graph), source_options));
+    auto source = HUSSAR_TRY(open_data(input_facts(imported.graph), options.shapes));
     CalibrateReport report;
     calibration = HUSSAR_TRY(calibrate(model, *source, calibrating, &report));
     for (const std::string& warning : report.warnings) warn(warning);
@@ -83,6 +103,7 @@ Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOpt
   for (const auto& [name, params] : activation_params(calibration, *method)) quantization->activations[name] = params;
   for (const std::string& node : options.fp32_nodes) quantization->float_nodes[node] = "asked for";
   options.quantization = std::move(quantization);
+  calibration_ = std::move(calibration);
   return {};
 }
 

@@ -2,9 +2,12 @@
 #pragma once
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "compile/calibration_data.h"
 #include "compile/compile.h"
 #include "hussar/status.h"
+#include "quantize/calibration.h"
 #include "tools/cli/command.h"
 #include "tools/cli/console.h"
 
@@ -14,17 +17,23 @@ class Int8Flags {
  public:
   void declare(Command& command);
   // Calibrates where that is needed. Into the options, whose shapes and threads are settled.
-  Status apply(const std::string& model, Progress& progress, CompileOptions& options) const;
+  Status apply(const std::string& model, Progress& progress, CompileOptions& options);
   bool int8() const { return int8_; }
+  // Of the data, for the model's inputs in their order; empty where there are no data.
+  Result<std::vector<Tensor>> first_sample(const std::string& model, const NamedShapes& shapes) const;
+  // What apply() decided the ranges by.
+  const Calibration& calibration() const { return calibration_; }
   // After the build: fails with --strict when a product that has an INT8 form stayed in FP32.
   Status check_strict(const CompileReport& report) const;
 
  private:
   Status check_usage() const;
+  Result<std::unique_ptr<DataSource>> open_data(const std::vector<InputFacts>& inputs, const NamedShapes& shapes) const;
 
   bool int8_ = false, strict_ = false;
   std::string data_, cache_, method_ = "auto", preprocess_;
   int batch_ = 1;
+  Calibration calibration_;
 };
 
 }  // namespace hussar::cli

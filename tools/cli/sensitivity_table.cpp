@@ -60,7 +60,9 @@ std::string sensitivity_table(const SensitivityReport& report) {
     table.add({product.node, decibels(product.both.sqnr_db()), decibels(product.weights.sqnr_db()),
                decibels(product.activations.sqnr_db()), milliseconds(product.gained_ms()),
                report.has_labels ? fmt::format("{:+.2f}", top1_points(predictions)) : agreement(predictions),
-               i < report.advice ? "fp32" : ""});
+               i < report.advice                      ? "fp32"
+               : product.gained_ms().value_or(1) <= 0 ? "not faster"
+                                                      : ""});
   }
   std::string text =
       "SQNR of the outputs with one product in INT8, " +

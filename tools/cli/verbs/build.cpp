@@ -8,11 +8,14 @@
 #include "backends/cpu/isa.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "compile/layer_errors.h"
+#include "compile/sample.h"
 #include "compile/self_check.h"
 #include "compile/timing_file.h"
 #include "tools/cli/build_report.h"
 #include "tools/cli/console.h"
 #include "tools/cli/int8_flags.h"
+#include "tools/cli/page/page.h"
 #include "tools/cli/precision_flags.h"
 #include "tools/cli/verb.h"
 
@@ -27,7 +30,7 @@ struct Arguments {
   bool verify_passes = false, verbose = false;
   PrecisionFlags precision;
   Int8Flags int8;
-  std::string budget = kUsualBudget, timing_cache;
+  std::string budget = kUsualBudget, timing_cache, html;
 };
 
 void suggest_values(Command& command) {
@@ -74,6 +77,9 @@ void declare(Command& command, Arguments& arguments) {
                  "times decide, the same everywhere");
   command.option("--timing-cache", "FILE", arguments.timing_cache,
                  "where measurements are kept: equal problems are not measured again; made if it is not there");
+  command.option("--html", "FILE", arguments.html,
+                 "with --int8: writes a page with times before and after, the error of every layer, what stayed in "
+                 "FP32, and the histograms of the calibration");
   suggest_values(command);
 }
 
@@ -81,6 +87,8 @@ void declare(Command& command, Arguments& arguments) {
 Status check_outputs(const Arguments& arguments) {
   HUSSAR_TRY(check_can_write(arguments.output));
   if (!arguments.timing_cache.empty()) HUSSAR_TRY(check_can_write(arguments.timing_cache));
+  HUSSAR_CHECK(arguments.html.empty() || arguments.int8.int8(), ErrorCode::kUsage, "--html goes with --int8");
+  if (!arguments.html.empty()) HUSSAR_TRY(check_can_write(arguments.html));
   if (arguments.dump.empty()) return {};
   bool made = ::mkdir(arguments.dump.c_str(), 0777) == 0 || errno == EEXIST;
   HUSSAR_CHECK(made, ErrorCode::kRunFailed, "cannot create '{}': {}", arguments.dump, std::strerror(errno));
@@ -104,7 +112,30 @@ Result<ShapeRange> parse_range(const Arguments& arguments) {
   return range;
 }
 
-Status work(const Arguments& arguments, const Command& command) {
+// `options` are those that the plan was compiled with.
+Status write_build_page(const Arguments& arguments, const CompileOptions& options, const BuildReport& report,
+                        const std::shared_ptr<Plan>& plan) {
+  std::vector<Tensor> inputs = HUSSAR_TRY(arguments.int8.first_sample(arguments.model, options.shapes));
+  std::string note = "on the first sample of the data";
+  if (inputs.empty()) {
+    inputs = HUSSAR_TRY(random_inputs(input_facts(plan->graph), options.tune_shapes, 1));
+    note = "on made-up inputs, as there are no data (--calib)";
+  }
+  const LayerReport layers = HUSSAR_TRY(measure_against_fp32(arguments.model, options, plan, inputs));
+  PageContent page;
+  page.title = "INT8 build of " + arguments.model;
+  page.facts = {{"plan", arguments.output + ", " + format_bytes(static_cast<double>(report.plan_bytes))},
+                {"target", plan->meta.at("target") + ", " + plan->meta.at("threads") + " threads"},
+                {"self-check", report.check.to_string()}};
+  page.int8 = &report.compile.int8;
+  page.plan = plan.get();
+  page.layers = &layers;
+  page.layers_note = note;
+  page.calibration = &arguments.int8.calibration();
+  return write_page(page, arguments.html);
+}
+
+Status work(Arguments& arguments, const Command& command) {
   Progress progress("build");
   CompileOptions options;
   SelfCheckOptions check;
@@ -153,6 +184,7 @@ Status work(const Arguments& arguments, const Command& command) {
   if (!checked.skipped.empty() && check.level != SelfCheck::kOff) warn("self-check " + checked.to_string());
   warn_about_kept(checked);
   BuildReport report{arguments.output, *plan, std::move(compile), std::move(checked), bytes};
+  if (!arguments.html.empty()) HUSSAR_TRY(write_build_page(arguments, options, report, plan));
   if (command.prints_text()) print_out((arguments.verbose ? pass_table(report.compile) : "") + summary(report));
   return command.report(to_json(report));
 }

@@ -10,6 +10,7 @@
 #include "quantize/trt_cache.h"
 #include "tools/cli/calibration/source.h"
 #include "tools/cli/console.h"
+#include "tools/cli/page/page.h"
 #include "tools/cli/sensitivity_flags.h"
 #include "tools/cli/sensitivity_table.h"
 #include "tools/cli/verb.h"
@@ -18,7 +19,7 @@ namespace hussar::cli {
 namespace {
 
 struct Arguments {
-  std::string model, data, output, method = "auto", trt_cache, from_trt_cache, shapes, preprocess;
+  std::string model, data, output, method = "auto", trt_cache, from_trt_cache, shapes, preprocess, html;
   int batch = 1, fewest = static_cast<int>(kFewestSamples), threads = 0;
   SensitivityFlags sensitivity;
 };
@@ -52,6 +53,8 @@ void declare(Command& command, Arguments& arguments) {
   command.option("--trt-cache", "FILE", arguments.trt_cache, "also writes the ranges as a TensorRT calibration cache");
   command.option("--from-trt-cache", "FILE", arguments.from_trt_cache,
                  "takes the ranges of a TensorRT calibration cache instead of data");
+  command.option("--html", "FILE", arguments.html,
+                 "writes a page with the histograms, the ranges of all methods, and what --sensitivity found");
   arguments.sensitivity.declare(command);
 }
 
@@ -177,6 +180,19 @@ std::string summary(const Arguments& arguments, const Calibration& calibration, 
                                          method_name(calibration.method), report.seconds);
 }
 
+PageContent page_of(const Arguments& arguments, const Calibration& calibration,
+                    const std::optional<SensitivityReport>& sensitivity) {
+  PageContent page;
+  page.title = "Calibration of " + arguments.model;
+  page.facts = {{"data", arguments.data.empty() ? arguments.from_trt_cache : arguments.data},
+                {"samples", std::to_string(calibration.samples)},
+                {"method", std::string(method_name(calibration.method))},
+                {"calibration", arguments.output}};
+  page.calibration = &calibration;
+  page.sensitivity = sensitivity ? &*sensitivity : nullptr;
+  return page;
+}
+
 Status work(Arguments& arguments, const Command& command) {
   auto method = method_from_name(arguments.method);
   HUSSAR_CHECK(method, ErrorCode::kUsage, "--calib-method: there is no method '{}'; there are {}", arguments.method,
@@ -185,19 +201,22 @@ Status work(Arguments& arguments, const Command& command) {
                "--calib-batch takes 0 or more, --min-samples 1 or more");
   HUSSAR_TRY(check_can_write(arguments.output));
   if (!arguments.trt_cache.empty()) HUSSAR_TRY(check_can_write(arguments.trt_cache));
+  if (!arguments.html.empty()) HUSSAR_TRY(check_can_write(arguments.html));
   HUSSAR_TRY(arguments.sensitivity.check_usage(has_data(arguments)));
   CalibrateReport report;
   Calibration calibration = HUSSAR_TRY(make(arguments, *method, report));
   HUSSAR_TRY(write_calibration(calibration, arguments.output));
   if (!arguments.trt_cache.empty()) HUSSAR_TRY(write_trt_cache(calibration, *method, arguments.trt_cache));
   for (const std::string& warning : report.warnings) warn(warning);
+  std::optional<SensitivityReport> sensitivity;
   Json json = to_json(arguments, calibration, report);
   if (command.prints_text()) print_out(summary(arguments, calibration, report));
   if (arguments.sensitivity.is_asked()) {
-    const SensitivityReport sensitivity = HUSSAR_TRY(find_sensitivity(arguments, calibration));
-    if (command.prints_text()) print_out("\n" + sensitivity_table(sensitivity));
-    json.set("sensitivity", hussar::cli::to_json(sensitivity));
+    sensitivity = HUSSAR_TRY(find_sensitivity(arguments, calibration));
+    if (command.prints_text()) print_out("\n" + sensitivity_table(*sensitivity));
+    json.set("sensitivity", hussar::cli::to_json(*sensitivity));
   }
+  if (!arguments.html.empty()) HUSSAR_TRY(write_page(page_of(arguments, calibration, sensitivity), arguments.html));
   return command.report(std::move(json));
 }
 
