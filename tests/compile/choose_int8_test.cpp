@@ -165,5 +165,43 @@ TEST_F(Int8Plan, TuningDecidesStepByStepAndSaysSo) {
   EXPECT_EQ(int8 > 0, count(plan->graph, "hussar.QuantizedConv") + count(plan->graph, "hussar.QuantizedMatMul") > 0);
 }
 
+// A table that two nodes read becomes bytes once, with a scale for every row.
+TEST(Int8Embeddings, RowsKeepTheirOwnScale) {
+  std::vector<float> table(2048 * 64);
+  for (size_t i = 0; i < table.size(); ++i) {
+    const auto row = static_cast<float>(i / 64);
+    table[i] = (row + 1) * std::sin(static_cast<float>(i));
+  }
+  auto imported = onnx::import_bytes(model(graph({{node("Gather", {"t", "i"}, {"a"}), node("Gather", {"t", "j"}, {"b"}),
+                                                   node("Add", {"a", "b"}, {"y"})},
+                                                  {value("i", {"N"}, DType::kInt64), value("j", {"N"}, DType::kInt64)},
+                                                  {any_shape("y")},
+                                                  {tensor_of("t", DType::kFloat32, {2048, 64}, table)}}))
+                                         .bytes(),
+                                     nullptr, "");
+  ASSERT_TRUE(imported.has_value()) << imported.error().message;
+  CompileOptions options;
+  options.threads = 1;
+  options.quantization = std::make_shared<const Quantization>();
+  auto plan = compile_graph(std::move(imported->graph), options);
+  ASSERT_TRUE(plan.has_value()) << plan.error().message;
+  EXPECT_EQ(count(plan->graph, "hussar.GatherBytes"), 2);
+  EXPECT_LT(plan->constants.size(), table.size() * 5 / 4);
+  auto session = Session::create(std::make_shared<const Plan>(std::move(*plan)));
+  ASSERT_TRUE(session.has_value());
+  Tensor i(DType::kInt64, {2}), j(DType::kInt64, {2});
+  i.data<int64_t>()[0] = i.data<int64_t>()[1] = 0;
+  j.data<int64_t>()[0] = -1;
+  j.data<int64_t>()[1] = 0;
+  auto outputs = (*session)->run_in_order(std::vector<Tensor>{i, j});
+  ASSERT_TRUE(outputs.has_value()) << outputs.error().message;
+  const auto* y = (*outputs)[0].data<float>();
+  for (int column = 0; column < 64; ++column) {
+    EXPECT_NEAR(y[column], table[static_cast<size_t>(column)] + table[2047 * 64 + static_cast<size_t>(column)],
+                2048.0 / 254 + 0.01);
+    EXPECT_NEAR(y[64 + column], 2 * table[static_cast<size_t>(column)], 2.0 / 254 + 1e-5);
+  }
+}
+
 }  // namespace
 }  // namespace hussar

@@ -107,5 +107,26 @@ TEST(GatherNDKernel, IndexOutOfRange) {
   }
 }
 
+TEST(GatherBytesKernel, RowsOfATable) {
+  for (int repeat = 0; repeat < 30; ++repeat) {
+    const int64_t rows = pick(1, 40), columns = pick(1, 70);
+    const DType index = pick(0, 1) == 0 ? DType::kInt64 : DType::kInt32;
+    Shape index_shape;
+    for (int64_t rank = pick(0, 2); rank > 0; --rank) index_shape.push_back(pick(0, 30));
+    expect_kernel_agrees(
+        {"gather_bytes",
+         "hussar.GatherBytes",
+         {{random_tensor(DType::kUInt8, {rows, columns}, 0, 255)},
+          {random_tensor(DType::kFloat32, {rows})},
+          {random_tensor(index, index_shape, static_cast<double>(-rows), static_cast<double>(rows - 1))}}});
+    if (HasFailure()) return;
+  }
+  std::string error = run_error_of(
+      {"gather_bytes",
+       "hussar.GatherBytes",
+       {{random_tensor(DType::kUInt8, {4, 3}, 0, 255)}, {random_tensor(DType::kFloat32, {4})}, {integers({0, 4})}}});
+  EXPECT_NE(error.find("index 4 is out of range"), std::string::npos) << error;
+}
+
 }  // namespace
 }  // namespace hussar

@@ -243,6 +243,16 @@ HUSSAR_INLINE Vec fma_once(Vec a, Vec b, Vec c) {
   return {__builtin_fmaf(a.v, b.v, c.v)};
 #endif
 }
+// c - a * b, rounded once.
+HUSSAR_INLINE Vec less_product(Vec c, Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return {_mm512_fnmadd_ps(a.v, b.v, c.v)};
+#elif defined(__AVX2__)
+  return {_mm256_fnmadd_ps(a.v, b.v, c.v)};
+#else
+  return {__builtin_fmaf(-a.v, b.v, c.v)};
+#endif
+}
 // The value as it is: keeps the compiler from making a multiply-add of a product and its addition.
 HUSSAR_INLINE Vec rounded(Vec a) {
 #if defined(__AVX512F__)

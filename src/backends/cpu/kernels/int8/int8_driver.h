@@ -140,8 +140,8 @@ class ToBytes {
   HUSSAR_INLINE void store(uint8_t* out, Vec y, int left) const {
     y = min_second(most_, max_second(y, least_));
     Vec q = y * reciprocal_;
-    q = fma_once(fma_once(neg(q), scale_, y), reciprocal_, q);
-    q = fma_once(fma_once(neg(q), scale_, y), reciprocal_, q);
+    q = fma_once(less_product(y, q, scale_), reciprocal_, q);
+    q = fma_once(less_product(y, q, scale_), reciprocal_, q);
     q = min_second(high_, max_second(q, low_));
     store_bytes_up_to(out, to_int(q) + zero_point_, left);
   }
@@ -197,7 +197,8 @@ inline constexpr FinishColumns kFinishColumns[2][2][2] = {
 inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, const int32_t* sums, int64_t width,
                              int64_t row, int rows, int64_t column, int columns) {
   const Epilogue& epilogue = args.conv.epilogue;
-  if (epilogue.program == nullptr && epilogue.residual == nullptr && epilogue.bias == nullptr) {
+  const bool is_plain = epilogue.program == nullptr && epilogue.residual == nullptr && epilogue.bias == nullptr;
+  if (is_plain && args.quantize_scale == 0) {
     const FinishColumns finish = kFinishColumns[args.residual != nullptr][epilogue.hard_swish][args.bytes != nullptr];
     return finish(args, facts, sums, width, row, rows, column, columns);
   }
