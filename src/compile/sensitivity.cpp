@@ -118,7 +118,7 @@ Status Measuring::run_in_float() {
     classes_.push_back(outputs.empty() ? std::vector<int64_t>() : classes_of(outputs[0]));
     report_.rows += static_cast<int64_t>(classes_.back().size());
     if (!report_.has_labels) continue;
-    const int rank = outputs[0].shape().rank();
+    const int rank = outputs.empty() ? 0 : outputs[0].shape().rank();
     HUSSAR_TRY(check_labels(i, classes_.back(), rank > 0 ? outputs[0].shape()[rank - 1] : 0));
     for (size_t row = 0; row < classes_[i].size(); ++row) {
       report_.right_in_float += classes_[i][row] == samples_[i].labels[row] ? 1 : 0;
