@@ -25,7 +25,7 @@ import json
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,22 +83,31 @@ class Metric:
 class Task:
     title: str
     model: pathlib.Path
-    calibration: list[dict[str, np.ndarray]]
-    questions: list[dict[str, np.ndarray]]
+    calibration: Sequence[dict[str, np.ndarray]]
+    questions: Sequence[dict[str, np.ndarray]]
     answer: Callable[[np.ndarray, dict], object]  # from the first output and the inputs
     metrics: list[Metric]
     fit: Callable[[Callable], None] | None = None  # gets a function that answers a list of inputs in FP32
 
 
-def enlarged(pictures: np.ndarray) -> list[dict[str, np.ndarray]]:
-    """Fashion-MNIST as EfficientNet-Lite0 wants it: 224 x 224, three equal channels, (byte - 127) / 128."""
-    from PIL import Image
+class Enlarged(Sequence):
+    """Fashion-MNIST as EfficientNet-Lite0 wants it: 224 x 224, three equal channels, (byte - 127) / 128.
 
-    inputs = []
-    for picture in pictures:
-        large = np.asarray(Image.fromarray(picture).resize((224, 224), Image.Resampling.BILINEAR), np.float32)
-        inputs.append({"x": np.ascontiguousarray(np.broadcast_to((large - 127) / 128, (1, 3, 224, 224)))})
-    return inputs
+    Made when asked for: all test pictures would take 6 GB.
+    """
+
+    def __init__(self, pictures: np.ndarray) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        from PIL import Image
+
+        large = Image.fromarray(self.pictures[index]).resize((224, 224), Image.Resampling.BILINEAR)
+        scaled = (np.asarray(large, np.float32) - 127) / 128
+        return {"x": np.ascontiguousarray(np.broadcast_to(scaled, (1, 3, 224, 224)))}
 
 
 class LinearProbe:
@@ -128,10 +137,10 @@ def probe_task(arguments: argparse.Namespace) -> Task:
 
     return Task(
         title="EfficientNet-Lite0, linear probe", model=modelzoo.prepare("efficientnet_lite0").path,
-        calibration=enlarged(held_out[: arguments.samples]), questions=enlarged(pictures),
+        calibration=Enlarged(held_out[: arguments.samples]), questions=Enlarged(pictures),
         answer=lambda output, _: output[0].astype(np.float64),
         metrics=[Metric("top-1 %", len(labels), value, labels, probe.classes)],
-        fit=lambda ask: probe.fit(np.stack(ask(enlarged(training))), training_labels),
+        fit=lambda ask: probe.fit(np.stack(ask(Enlarged(training))), training_labels),
     )  # fmt: skip
 
 
@@ -267,7 +276,7 @@ def lines_task(arguments: argparse.Namespace) -> Task:
 TASKS = {"probe": probe_task, "words": words_task, "lines": lines_task}
 
 
-def ask(plan: pathlib.Path, task: Task, inputs: list[dict], threads: int) -> list:
+def ask(plan: pathlib.Path, task: Task, inputs: Sequence[dict], threads: int) -> list:
     engine = engines.open_engine("hussar", plan, inputs[0], threads)
     answers = []
     for feeds in inputs:
