@@ -1,6 +1,7 @@
 // DynamicQuantizeLinear: uint8 quantisation over the range of the data, which is widened to contain 0.
 #include "ops/elementwise.h"
 #include "ops/quantize.h"
+#include "tensor/dynamic_quantize.h"
 
 namespace hussar {
 
@@ -19,9 +20,10 @@ static Status evaluate(EvalContext& context) {
     lowest = std::min(lowest, value);
     highest = std::max(highest, value);
   }
-  float scale = highest == lowest ? 1 : (highest - lowest) / 255;
+  const QuantParams params = dynamic_params(lowest, highest);
+  const float scale = params.scale;
+  const int64_t zero_point = params.zero_point;
   IntegerRange range = integer_range(DType::kUInt8);
-  int64_t zero_point = quantize(0 - lowest / scale, 0, range);
   auto y = context.write<int64_t>();
   for (int64_t i = 0; i < x.size(); ++i) y[i] = quantize(x[i] / scale, zero_point, range);
   if (context.wants(1)) store_elements<float>(context.output(1), 0, 1, &scale);

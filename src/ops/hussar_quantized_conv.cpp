@@ -1,5 +1,5 @@
-// hussar.QuantizedConv(x, w, w_scale, bias?): Conv of uint8 x and int8 w; see quantized_product.h. Padding is
-// x_zero_point.
+// hussar.QuantizedConv(x, w, w_scale, bias?, x_scale?, x_zero_point?): Conv of uint8 x and int8 w; see
+// quantized_product.h. Padding is x_zero_point.
 #include <cmath>
 
 #include "ops/conv.h"
@@ -14,7 +14,7 @@ static Status infer(InferContext& context) {
 
 static Status evaluate(EvalContext& context) {
   ConvShape shape = HUSSAR_TRY(conv_shape(context.node, context.shape(0), context.shape(1), context.output().shape()));
-  const int64_t zero_point = context.attributes.get_int("x_zero_point", 0);
+  const int64_t zero_point = x_zero_point_of(context);
   std::vector<int64_t> x(static_cast<size_t>(context.input(0).elements()));
   load_elements<int64_t>(context.input(0), 0, context.input(0).elements(), x.data());
   for (int64_t& value : x) value -= zero_point;
@@ -37,7 +37,7 @@ static double flops(const Node& node) { return conv_flops(node, 1); }
 
 extern const OpDef hussar_quantized_conv_op = {.name = "hussar.QuantizedConv",
                                                .min_inputs = 3,
-                                               .max_inputs = 4,
+                                               .max_inputs = 6,
                                                .traits = kOwnProgram,
                                                .infer = infer,
                                                .evaluate = evaluate,

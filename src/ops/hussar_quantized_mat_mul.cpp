@@ -1,5 +1,5 @@
-// hussar.QuantizedMatMul(x, w, w_scale, bias?): the product of rows of uint8 x with the int8 matrix w (k x n); see
-// quantized_product.h.
+// hussar.QuantizedMatMul(x, w, w_scale, bias?, x_scale?, x_zero_point?): the product of rows of uint8 x with the int8
+// matrix w (k x n); see quantized_product.h.
 #include <cmath>
 
 #include "ops/op_def.h"
@@ -30,7 +30,7 @@ static Status infer(InferContext& context) {
 static Status evaluate(EvalContext& context) {
   const int64_t k = context.shape(1)[0], n = context.shape(1)[1];
   const int64_t rows = k == 0 ? 0 : context.input(0).elements() / k;
-  const int64_t zero_point = context.attributes.get_int("x_zero_point", 0);
+  const int64_t zero_point = x_zero_point_of(context);
   const auto* x = context.input(0).data<uint8_t>();
   const auto* w = context.input(1).data<int8_t>();
   const std::vector<float> scales = product_scales(context);
@@ -60,7 +60,7 @@ static double flops(const Node& node) {
 
 extern const OpDef hussar_quantized_mat_mul_op = {.name = "hussar.QuantizedMatMul",
                                                   .min_inputs = 3,
-                                                  .max_inputs = 4,
+                                                  .max_inputs = 6,
                                                   .traits = kOwnProgram,
                                                   .infer = infer,
                                                   .evaluate = evaluate,

@@ -7,7 +7,7 @@
 //   q    = saturate(round(y / y_scale) + y_zero_point)         with the attribute y_scale: the output is uint8
 //
 // Inputs: x, w, w_scale and, perhaps, bias. Rounding is half to even; NaN gives the byte 0. The attributes x_scale and
-// x_zero_point are those of input 0.
+// x_zero_point are those of input 0, or the inputs 4 and 5, one number each, where only running the model tells.
 #pragma once
 #include "ops/evaluate.h"
 #include "ops/infer.h"
@@ -19,6 +19,7 @@ namespace hussar {
 Result<DType> check_quantized(const InferContext& context);
 // The fused program and the output's quantization, for y in row-major order.
 Status finish_quantized(EvalContext& context, std::vector<float> y);
+int64_t x_zero_point_of(const EvalContext& context);
 // w_scale times x_scale, one per output channel.
 std::vector<float> product_scales(const EvalContext& context);
 

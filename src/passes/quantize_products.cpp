@@ -96,9 +96,10 @@ Tensor quantize_weights(const Node& node, const Weights& weights, const std::vec
 // How a product reads x as bytes.
 struct Bytes {
   QuantParams params;
-  Value* real = nullptr;   // what is to be quantized
-  Value* given = nullptr;  // the bytes, where the model has them
-  Node* move = nullptr;    // what moves fake-quantized numbers before, for nobody else
+  Value* real = nullptr;    // what is to be quantized
+  Value* given = nullptr;   // the bytes, where the model has them
+  Node* dynamic = nullptr;  // what finds scale and zero point when the model runs
+  Node* move = nullptr;     // what moves fake-quantized numbers before, for nobody else
 };
 
 class Products {
@@ -116,8 +117,9 @@ class Products {
  private:
   // FakeQuantize -> Reformat  =>  Reformat -> FakeQuantize
   bool lower(Node* node) {
-    Node* reformat = fake_quantize_params(*node) ? only_user(graph_, node->output()) : nullptr;
-    if (reformat == nullptr || reformat->op != "hussar.Reformat" || node->op == "hussar.FakeQuantize") return false;
+    const bool quantizes = fake_quantize_params(*node) || node->op == "hussar.DynamicFakeQuantize";
+    Node* reformat = quantizes ? only_user(graph_, node->output()) : nullptr;
+    if (reformat == nullptr || reformat->op != "hussar.Reformat") return false;
     Value* converted = reformat->output();
     Value* quantized = graph_.add_value(graph_.unique_name(node->output()->name), converted->dtype, converted->dims);
     quantized->layout = converted->layout;
@@ -175,15 +177,25 @@ class Products {
     Value* numbers = graph_.add_constant(graph_.unique_name(name), quantize_weights(*node, weights, form.scales));
     Value* factors = graph_.add_constant(graph_.unique_name(name + "_scale"),
                                          Tensor::from<float>(DType::kFloat32, {weights.channels}, form.scales));
-    std::vector<Value*> inputs = {bytes_of(form.bytes), numbers, factors, bias_of(node, weights.channels)};
+    const bool is_dynamic = form.bytes.dynamic != nullptr;
+    Value* bias = bias_of(node, weights.channels);
+    std::vector<Value*> inputs = {is_dynamic ? nullptr : bytes_of(form.bytes), numbers, factors, bias};
+    if (is_dynamic) {
+      const std::vector<Value*>& dynamic = dynamic_bytes_of(form.bytes.dynamic);
+      inputs[0] = dynamic[0];
+      inputs.insert(inputs.end(), {dynamic[1], dynamic[2]});
+    }
+    const auto own_inputs = static_cast<int32_t>(inputs.size());
     const std::optional<Program> program = node->program;
     for (size_t i = static_cast<size_t>(node->program_inputs); program && i < node->inputs.size(); ++i) {
       inputs.push_back(node->inputs[i]);
     }
     Attributes attributes = node->attributes;
     for (const char* gone : {"transA", "transB", "transBatchA", "transBatchB", "alpha"}) attributes.erase(gone);
-    attributes.set("x_scale", form.bytes.params.scale);
-    attributes.set("x_zero_point", int64_t{form.bytes.params.zero_point});
+    if (!is_dynamic) {
+      attributes.set("x_scale", form.bytes.params.scale);
+      attributes.set("x_zero_point", int64_t{form.bytes.params.zero_point});
+    }
     const bool is_conv = node->op == "Conv";
     Node* product = replace_node(graph_, node, is_conv ? "hussar.QuantizedConv" : "hussar.QuantizedMatMul", inputs,
                                  std::move(attributes));
@@ -191,7 +203,7 @@ class Products {
     if (form.is_of_model) product->note = kQuantizedInModel;
     if (note != nullptr) product->note = *note;
     product->program = program;
-    product->program_inputs = program ? 4 : 0;
+    product->program_inputs = program ? own_inputs : 0;
   }
 
   // How the model itself quantizes what the node multiplies: right before, or before something that only moves it.
@@ -209,11 +221,13 @@ class Products {
     if (value == x && producer->op == "DequantizeLinear" && producer->inputs[0]->dtype == DType::kUInt8) {
       if (auto params = byte_params(*producer)) return Bytes{*params, nullptr, producer->inputs[0]};
     }
+    if (value == x && producer->op == "hussar.DynamicFakeQuantize")
+      return Bytes{{}, producer->inputs[0], nullptr, producer};
     auto params = fake_quantize_params(*producer);
     if (!params) return std::nullopt;
     if (value == x) return Bytes{*params, producer->inputs[0]};
     is_shared = is_shared || only_user(graph_, value) != move;
-    return Bytes{*params, x, nullptr, is_shared ? nullptr : move};
+    return Bytes{*params, x, nullptr, nullptr, is_shared ? nullptr : move};
   }
 
   // The convolution's own bias, or what the product's program adds first to every column.
@@ -268,6 +282,19 @@ class Products {
     return bytes;
   }
 
+  // Bytes, scale and zero point that the node finds when the model runs.
+  const std::vector<Value*>& dynamic_bytes_of(const Node* node) {
+    std::vector<Value*>& values = dynamic_[node];
+    if (!values.empty()) return values;
+    Value* x = node->inputs[0];
+    values = {graph_.add_value(graph_.unique_name(x->name + "_bytes"), DType::kUInt8, x->dims),
+              graph_.add_value(graph_.unique_name(x->name + "_scale"), DType::kFloat32, Dims{}),
+              graph_.add_value(graph_.unique_name(x->name + "_zero"), DType::kUInt8, Dims{})};
+    values[0]->layout = x->layout;
+    graph_.add_node("DynamicQuantizeLinear", node->name, {x}, values);
+    return values;
+  }
+
   std::pair<Value*, Value*> constants_of(const std::string& name, const QuantParams& params) {
     Tensor scale(DType::kFloat32, Shape{}), zero_point(DType::kUInt8, Shape{});
     scale.data<float>()[0] = params.scale;
@@ -288,6 +315,7 @@ class Products {
   Graph& graph_;
   const Quantization* quantization_;
   std::map<std::tuple<Value*, float, int32_t>, Value*> bytes_;
+  std::map<const Node*, std::vector<Value*>> dynamic_;
   std::vector<std::pair<Node*, Value*>> quantizers_;
 };
 

@@ -240,6 +240,34 @@ TEST(Int8, FakeQuantizedSums) {
   }
 }
 
+// Scale and zero point of x are inputs.
+TEST(Int8, DynamicScales) {
+  for (int i = 0; i < 30; ++i) {
+    const int64_t rows = pick(1, 20), n = pick(1, 70);
+    KernelCase test = product_case("matmul_int8", "hussar.QuantizedMatMul", random_bytes({rows, 33}, Layout::kPlain, 0),
+                                   {33, n}, 33, n);
+    test.attributes = {};
+    test.inputs.push_back({random_tensor(DType::kFloat32, Shape{}, 0.5, 2)});
+    test.inputs.push_back({random_tensor(DType::kUInt8, Shape{}, 0, 255)});
+    if (pick(0, 1) == 1) {
+      add_full_operand(test, DType::kFloat32, {rows, n}, Layout::kPlain, 0);
+      test.program_inputs = 6;
+    }
+    expect_kernel_agrees(test);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+TEST(Int8, DynamicConversions) {
+  for (int64_t count : {1, 7, 17, 1000, 40000}) {
+    for (double lowest : {-3.0, 0.5}) {
+      KernelCase test{.kernel = "dynamic_quantize", .op = "hussar.DynamicFakeQuantize", .inputs = {}};
+      test.inputs.push_back({random_tensor(DType::kFloat32, {1, 3, count}, lowest, 9)});
+      expect_kernel_agrees(test);
+    }
+  }
+}
+
 TEST(Int8, Refusals) {
   KernelCase test = product_case("matmul_int8", "hussar.QuantizedMatMul", random_bytes({3, 65537}, Layout::kPlain, 0),
                                  {65537, 5}, 65537, 5);

@@ -5,6 +5,7 @@
 #include "backends/cpu/conv_shape.h"
 #include "backends/cpu/int8_packing.h"
 #include "base/error.h"
+#include "tensor/dynamic_quantize.h"
 #include "tensor/fake_quantize.h"
 
 namespace hussar::cpu {
@@ -26,6 +27,15 @@ Refusal check_int8(const Problem& problem, int64_t k, int64_t filters) {
   const Value* bias = problem.input(3);
   const bool has_bias = bias != nullptr && problem.own_inputs() > 3;
   if (has_bias && (bias->dtype != DType::kFloat32 || !bias->is_constant())) return "bias";
+  if (problem.own_inputs() > 4) {
+    for (size_t i : {4, 5}) {
+      const Value* value = problem.input(i);
+      if (value == nullptr || value->dtype != (i == 4 ? DType::kFloat32 : DType::kUInt8)) return "dynamic scale";
+      for (const Dim& dim : value->dims ? *value->dims : Dims{Dim(0)}) {
+        if (!dim.is(1)) return "dynamic scale";
+      }
+    }
+  }
   if (!scales->is_constant() || scales->constant->elements() != filters) return "needs constant scales";
   return check_epilogue(problem, true);
 }
@@ -64,6 +74,12 @@ static Status prepare_program(const Prepare& prepare, Int8State& state) {
   return prepare_epilogue(prepare, -1, state.epilogue, true, true);
 }
 
+static bool is_one_number(const Prepare& prepare, size_t input, DType dtype) {
+  if (input >= prepare.inputs.size()) return false;
+  const Operand& operand = prepare.inputs[input];
+  return operand.present() && operand.dtype == dtype && operand.shape.elements() == 1;
+}
+
 Status prepare_int8_epilogue(Prepare& prepare, int64_t k, Int8State& state) {
   HUSSAR_TRY(prepare_program(prepare, state));
   Int8Args& args = state.args;
@@ -72,8 +88,11 @@ Status prepare_int8_epilogue(Prepare& prepare, int64_t k, Int8State& state) {
   const Operand& scales = prepare.inputs[2];
   const bool has_bias = prepare.inputs.size() > 3 && prepare.inputs[3].present();
   state.bias = has_bias ? 3 : -1;
-  bool fits = conv.kernel[0] <= kQuantizedDepth && conv.kernel[1] <= kQuantizedDepth &&
-              conv.kernel[2] <= kQuantizedDepth && conv.channels <= kQuantizedDepth && k <= kQuantizedDepth && k > 0;
+  state.dynamic = has_dynamic_scale(prepare.step.program, prepare.step.program_inputs, prepare.inputs.size());
+  bool fits =
+      !state.dynamic || (is_one_number(prepare, 4, DType::kFloat32) && is_one_number(prepare, 5, DType::kUInt8));
+  fits = fits && conv.kernel[0] <= kQuantizedDepth && conv.kernel[1] <= kQuantizedDepth &&
+         conv.kernel[2] <= kQuantizedDepth && conv.channels <= kQuantizedDepth && k <= kQuantizedDepth && k > 0;
   fits = fits &&
          (!has_bias || (prepare.inputs[3].dtype == DType::kFloat32 && prepare.inputs[3].shape.elements() == filters));
   fits = fits && scales.dtype == DType::kFloat32 && scales.shape.elements() == filters;
@@ -110,6 +129,10 @@ Status run_int8_step(const Run& run, Int8Function function) {
   args.weights = run.inputs[1].as<const int8_t>();
   args.weight_scales = run.inputs[2].f32();
   if (state.bias >= 0) args.bias = run.inputs[static_cast<size_t>(state.bias)].f32();
+  if (state.dynamic) {
+    args.input_scale = *run.inputs[4].f32();
+    args.input_zero_point = *run.inputs[5].as<const uint8_t>();
+  }
   args.conv.epilogue = make_epilogue(run, state.epilogue, operands);
   const int32_t residual = state.epilogue.residual;
   if (residual >= 0 && run.inputs[static_cast<size_t>(residual)].dtype == DType::kUInt8) {

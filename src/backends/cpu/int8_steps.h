@@ -9,6 +9,7 @@ struct Int8State {
   Int8Args args;
   EpilogueState epilogue;
   int32_t bias;  // the input, or -1
+  bool dynamic;  // scale and zero point of x are the inputs 4 and 5
   int shares;
   int64_t scratch_per_share;
 };

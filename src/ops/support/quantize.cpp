@@ -1,6 +1,8 @@
 // Ranges and parameters of quantised values.
 #include "ops/quantize.h"
 
+#include <cmath>
+
 #include "ops/axis.h"
 
 namespace hussar {
@@ -71,7 +73,22 @@ ScaleMap scale_map(const EvalContext& context) {
   return map;
 }
 
+// Scales that give no number, or infinite ones. Negative ones have a meaning, and a scale of 0 is one of zeros.
+static Status check_scale_numbers(const InferContext& context) {
+  const Tensor* scale = context.constant(1);
+  if (scale == nullptr || !is_floating(scale->dtype()) || scale->elements() == 0) return {};
+  std::vector<float> numbers(static_cast<size_t>(scale->elements()));
+  load_elements<float>(*scale, 0, scale->elements(), numbers.data());
+  const bool divides = context.node.op == "QuantizeLinear";
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    if (std::isfinite(numbers[i]) && !(divides && numbers[i] == 0)) continue;
+    return context.fail("scale {} is {}: the model was not quantized properly; quantize it again", i, numbers[i]);
+  }
+  return {};
+}
+
 Status check_scales(const InferContext& context) {
+  HUSSAR_TRY(check_scale_numbers(context));
   const Dims* data = context.dims(0);
   const Dims* scale = context.dims(1);
   int64_t block = context.attributes.get_int("block_size", 0);

@@ -4,6 +4,7 @@
 
 #include "ops/quantize.h"
 #include "ops/scalar_program.h"
+#include "tensor/dynamic_quantize.h"
 
 namespace hussar {
 
@@ -11,6 +12,11 @@ Result<DType> check_quantized(const InferContext& context) {
   if (context.dtype(0) != DType::kUInt8 || context.dtype(1) != DType::kInt8)
     return context.fail("takes uint8 activations and int8 weights");
   if (context.dtype(2) != DType::kFloat32) return context.fail("takes float32 scales");
+  if (context.input_count() > 4) {
+    if (context.dtype(4) != DType::kFloat32 || context.dtype(5) != DType::kUInt8)
+      return context.fail("takes a float32 scale and a uint8 zero point of its input");
+    for (size_t i : {4, 5}) HUSSAR_TRY(check_parameter(context, i, nullptr));
+  }
   const Attributes& attributes = context.attributes;
   for (const char* name : {"x_scale", "y_scale", "operand_scale"}) {
     const float scale = attributes.get_float(name, 1);
@@ -23,8 +29,18 @@ Result<DType> check_quantized(const InferContext& context) {
   return attributes.has("y_scale") ? DType::kUInt8 : DType::kFloat32;
 }
 
+static bool is_dynamic(const EvalContext& context) {
+  return has_dynamic_scale(context.node.program, context.node.program_inputs, context.input_count());
+}
+
+int64_t x_zero_point_of(const EvalContext& context) {
+  if (is_dynamic(context)) return static_cast<int64_t>(context.number(5, 0));
+  return context.attributes.get_int("x_zero_point", 0);
+}
+
 std::vector<float> product_scales(const EvalContext& context) {
-  const float x_scale = context.attributes.get_float("x_scale", 1);
+  float x_scale = context.attributes.get_float("x_scale", 1);
+  if (is_dynamic(context)) x_scale = static_cast<float>(context.number(4, 1));
   auto w_scale = context.read<float>(2);
   std::vector<float> products(static_cast<size_t>(w_scale.size()));
   for (size_t i = 0; i < products.size(); ++i) products[i] = x_scale * w_scale[static_cast<int64_t>(i)];

@@ -91,7 +91,18 @@ class Matcher {
     return inserted || is_close(it->second, number);
   }
 
+  // What a model fake-quantizes inside of a formula: one step computes it without, and more exactly.
+  Value* behind_quantization(Value* value) {
+    while (value != root_ && only_user(graph_, value) != nullptr &&
+           produced_by(value, "hussar.FakeQuantize") != nullptr) {
+      found.nodes.push_back(value->producer);
+      value = value->producer->inputs[0];
+    }
+    return value;
+  }
+
   bool matches_op(Value* value, const PatternNode& pattern) {
+    value = behind_quantization(value);
     Node* node = value->producer;
     if (node == nullptr || node->op != pattern.name || node->program || node->output() != value) return false;
     std::vector<Value*> inputs = node->inputs;
@@ -119,7 +130,9 @@ class Matcher {
     return value == root_ || only_user(graph_, value) != nullptr;
   }
 
-  void collect(Value* value, const Arithmetic& arithmetic, Terms& terms) const {
+  void collect(Value* const given, const Arithmetic& arithmetic, Terms& terms) {
+    const size_t known = found.nodes.size();
+    Value* value = behind_quantization(given);
     Node* node = is_inner(value) ? value->producer : nullptr;
     Value* a = node == nullptr ? nullptr : node->input(0);
     Value* b = node == nullptr ? nullptr : node->input(1);
@@ -150,7 +163,8 @@ class Matcher {
         return;
       }
     }
-    terms.values.push_back(value);
+    found.nodes.resize(known);
+    terms.values.push_back(given);
   }
 
   bool matches_terms(Value* value, const PatternNode& pattern, const Arithmetic& arithmetic) {

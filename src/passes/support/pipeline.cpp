@@ -16,6 +16,7 @@ constexpr std::string_view kOrder[] = {
     "inline_constant_if",       // before folding: a taken branch exposes its constants to the outer graph
     "expand_composites",        // everything below sees single operators
     "drop_unused_outputs",      // kernels refuse what nobody needs
+    "lower_quantized",          // before weights are folded: theirs become plain constants
     "fold_constants",           // weights that exporters compute (transposes, casts, shapes) become plain constants
     "recognise_fake_quantize",  // before the patterns, which see through it
     "drop_no_ops",              // needs the shapes that folding has made known
