@@ -224,6 +224,19 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   return freeze_for(graph, target, remembering, report, tuned_seconds);
 }
 
+Result<Graph> optimize_graph(Graph graph, const CompileOptions& options) {
+  HUSSAR_TRY(fix_shapes(graph, options.shapes));
+  PipelineOptions pipeline;
+  pipeline.target = target_of(options);
+  pipeline.disabled = options.disabled_passes;
+  TimingCache unshared;
+  pipeline.timings =
+      timings_from(options.timings != nullptr ? *options.timings : unshared, pipeline.target, options.tune_shapes);
+  pipeline.quantization = options.quantization.get();
+  HUSSAR_TRY(optimize(graph, pipeline, nullptr));
+  return graph;
+}
+
 Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileReport* report) {
   if (report != nullptr) *report = {};
   return catching("compile the model", [&] { return compile(std::move(graph), options, report); });

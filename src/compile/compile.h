@@ -76,6 +76,9 @@ struct CompileReport {
 // Applies CompileOptions::shapes to the inputs of an imported graph. A symbol that two inputs share changes in both.
 Status fix_shapes(Graph& graph, const NamedShapes& shapes);
 
+// What the passes make of the graph that import made: what compile_graph chooses kernels for when nothing is measured.
+Result<Graph> optimize_graph(Graph graph, const CompileOptions& options);
+
 Result<Plan> compile_file(const std::string& model_path, const CompileOptions& options,
                           CompileReport* report = nullptr);
 // The same from a graph that import made.

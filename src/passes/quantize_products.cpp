@@ -3,10 +3,9 @@
 // One scale per output channel for the weights, from the largest magnitude; scale and zero point of x from
 // PassContext::quantization.
 #include <algorithm>
-#include <cmath>
 #include <map>
 
-#include "ops/quantized_product.h"
+#include "ops/product_weights.h"
 #include "passes/pass.h"
 #include "passes/support/rewrite.h"
 #include "tensor/broadcast.h"
@@ -14,62 +13,12 @@
 namespace hussar {
 namespace {
 
-// The weights as [channel][element], with the steps from one channel and one element to the next.
-struct Weights {
-  const float* data;
-  int64_t channels, elements, channel_stride, element_stride;
-};
-
-bool is_finite(const Tensor& tensor) {
-  const auto* data = tensor.data<float>();
-  return std::all_of(data, data + tensor.elements(), [](float x) { return std::isfinite(x); });
-}
-
 // nullopt: not a product that has an INT8 form.
-std::optional<Weights> weights_of(const Node& node) {
-  const Value* x = node.input(0);
-  const Value* w = node.input(1);
-  if (x == nullptr || w == nullptr || !w->is_constant() || x->dtype != DType::kFloat32) return std::nullopt;
-  if (w->dtype != DType::kFloat32 || w->constant->elements() == 0 || !is_finite(*w->constant)) return std::nullopt;
-  const Shape& shape = w->constant->shape();
-  const auto* data = w->constant->data<float>();
-  if (node.op == "Conv") {
-    if (x->layout != Layout::kChannelsLast || node.outputs[0]->layout != Layout::kChannelsLast) return std::nullopt;
-    const int64_t elements = shape.elements(1, shape.rank());
-    return Weights{data, shape[0], elements, elements, 1};
-  }
-  const Attributes& attributes = node.attributes;
-  bool plain = node.op == "MatMul" || node.op == "com.microsoft.FusedMatMul";
-  for (const char* name : {"transA", "transBatchA", "transBatchB"}) plain = plain && attributes.get_int(name, 0) == 0;
-  if (!plain || attributes.get_float("alpha", 1.0F) != 1.0F || shape.rank() != 2 || x->rank() < 1) return std::nullopt;
-  if (attributes.get_int("transB", 0) != 0) return Weights{data, shape[0], shape[1], shape[1], 1};
-  return Weights{data, shape[1], shape[0], 1, shape[1]};
-}
-
-struct QuantizedWeights {
-  Tensor numbers, scales;
-};
-
-// Conv keeps the shape of its filter; the right side of a product becomes k x n.
-QuantizedWeights quantize_weights(const Node& node, const Weights& weights) {
-  const bool is_conv = node.op == "Conv";
-  const Shape shape = is_conv ? node.inputs[1]->constant->shape() : Shape{weights.elements, weights.channels};
-  QuantizedWeights result{Tensor(DType::kInt8, shape), Tensor(DType::kFloat32, {weights.channels})};
-  auto* q = result.numbers.data<int8_t>();
-  for (int64_t channel = 0; channel < weights.channels; ++channel) {
-    const float* w = weights.data + channel * weights.channel_stride;
-    float largest = 0;
-    for (int64_t i = 0; i < weights.elements; ++i)
-      largest = std::max(largest, std::fabs(w[i * weights.element_stride]));
-    const float scale = largest > 0 ? largest / 127 : 1;
-    result.scales.data<float>()[channel] = scale;
-    for (int64_t i = 0; i < weights.elements; ++i) {
-      const int64_t at = is_conv ? channel * weights.elements + i : i * weights.channels + channel;
-      const float rounded = std::nearbyint(w[i * weights.element_stride] / scale);
-      q[at] = static_cast<int8_t>(std::clamp(rounded, -127.0F, 127.0F));
-    }
-  }
-  return result;
+std::optional<ProductWeights> weights_of(const Node& node) {
+  const bool has_layout =
+      node.op != "Conv" || (node.input(0) != nullptr && node.inputs[0]->layout == Layout::kChannelsLast &&
+                            node.outputs[0]->layout == Layout::kChannelsLast);
+  return has_layout ? product_weights(node) : std::nullopt;
 }
 
 class Products {
@@ -99,12 +48,13 @@ class Products {
       node->note = "no INT8: " + reason;
       return false;
     }
-    QuantizedWeights quantized = quantize_weights(*node, *weights);
+    Int8Weights quantized = quantize_weights(*node, *weights);
+    const BiasCorrection* correction = correction_of(*node, quantized, *params);
     const std::string name = node->inputs[1]->name;
     Value* numbers = graph_.add_constant(graph_.unique_name(name), std::move(quantized.numbers));
     Value* scales = graph_.add_constant(graph_.unique_name(name + "_scale"), std::move(quantized.scales));
     std::vector<Value*> inputs = {bytes_of(node->inputs[0], *params), numbers, scales,
-                                  bias_of(node, weights->channels)};
+                                  corrected(bias_of(node, weights->channels), correction)};
     const std::optional<Program> program = node->program;
     for (size_t i = static_cast<size_t>(node->program_inputs); program && i < node->inputs.size(); ++i) {
       inputs.push_back(node->inputs[i]);
@@ -121,6 +71,30 @@ class Products {
     product->program = program;
     product->program_inputs = program ? 4 : 0;
     return true;
+  }
+
+  // Null when none is known for what the product becomes.
+  const BiasCorrection* correction_of(const Node& node, const Int8Weights& quantized, const QuantParams& input) const {
+    auto it = quantization_.corrections.find(node.outputs[0]->name);
+    if (it == quantization_.corrections.end()) return nullptr;
+    const BiasCorrection& correction = it->second;
+    const bool fits = correction.input.scale == input.scale && correction.input.zero_point == input.zero_point &&
+                      static_cast<int64_t>(correction.bias.size()) == quantized.scales.elements() &&
+                      correction.weights == quantized.fingerprint();
+    return fits ? &correction : nullptr;
+  }
+
+  // Others may use the constant: it stays as it is.
+  Value* corrected(Value* bias, const BiasCorrection* correction) {
+    if (correction == nullptr || (bias != nullptr && (!bias->is_constant() || bias->dtype != DType::kFloat32)))
+      return bias;
+    Tensor sum(DType::kFloat32, {static_cast<int64_t>(correction->bias.size())});
+    if (bias != nullptr && bias->constant->elements() != sum.elements()) return bias;
+    for (int64_t i = 0; i < sum.elements(); ++i) {
+      sum.data<float>()[i] =
+          correction->bias[static_cast<size_t>(i)] + (bias != nullptr ? bias->constant->data<float>()[i] : 0);
+    }
+    return graph_.add_constant(graph_.unique_name(bias != nullptr ? bias->name : "bias"), std::move(sum));
   }
 
   // The convolution's own bias, or what the product's program adds first to every column.
