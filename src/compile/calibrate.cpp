@@ -6,6 +6,12 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "compile/calibration_run.h"
+#include "compile/calibration_samples.h"
+#include "compile/correct_biases.h"
+#include "compile/judge_methods.h"
+#include "compile/optimize.h"
+#include "compile/product_samples.h"
+#include "compile/smooth.h"
 #include "onnx/import.h"
 
 namespace hussar {
@@ -30,6 +36,7 @@ class Calibrating {
 
  private:
   Status take(const DataRun& run);
+  Status judge(Calibration& calibration);
   Calibration snapshot(bool is_complete) const;
   Status save_now_and_then();
   void warn_about_data(const Calibration& calibration);
@@ -38,7 +45,10 @@ class Calibrating {
   const CalibrateOptions& options_;
   CalibrateReport& report_;
   Calibration result_;
+  std::string model_path_;
+  CompileOptions compile_;
   std::unique_ptr<CalibrationRun> run_;
+  std::optional<CalibrationSamples> few_;
   int64_t samples_ = 0, to_skip_ = 0;
   uint64_t hash_ = 0;
   bool is_broken_ = false;  // a run failed, so nobody knows how much of it was counted
@@ -50,16 +60,17 @@ Status Calibrating::open(const std::string& model_path) {
   onnx::ImportedModel model = HUSSAR_TRY(onnx::import_file(model_path));
   result_.model = model_path.substr(model_path.rfind('/') + 1);
   result_.model_hash = model_fingerprint(model.graph);
-  CompileOptions compile;
-  compile.shapes = options_.shapes;
-  compile.threads = options_.threads;
-  compile.isa = options_.isa;
+  model_path_ = model_path;
+  compile_.shapes = options_.shapes;
+  compile_.threads = options_.threads;
+  compile_.isa = options_.isa;
   // Every convolution must be a step of its own, whose input can be seen.
-  compile.disabled_passes = {"fuse_inverted_residual"};
+  compile_.disabled_passes = {"fuse_inverted_residual"};
   if (options_.progress) options_.progress("compile");
-  auto plan = compile_graph(std::move(model.graph), compile);
+  auto plan = compile_graph(std::move(model.graph), compile_);
   if (!plan) return fail(plan.error().code, "{}: {}", model_path, plan.error().message);
   run_ = HUSSAR_TRY(CalibrationRun::create(std::make_shared<const Plan>(std::move(*plan))));
+  few_.emplace(run_->inputs());
   if (!options_.resume) return {};
   const Calibration& resume = *options_.resume;
   HUSSAR_CHECK(resume.model_hash == result_.model_hash, ErrorCode::kUsage,
@@ -74,6 +85,7 @@ Status Calibrating::open(const std::string& model_path) {
 Status Calibrating::take(const DataRun& run) {
   hash_ += run.hash;
   samples_ += run.samples;
+  few_->offer(run);
   if (samples_ <= to_skip_) {
     bool is_last = samples_ == to_skip_;
     HUSSAR_CHECK(!is_last || spell(hash_) == options_.resume->data_hash, ErrorCode::kUsage,
@@ -122,6 +134,12 @@ Calibration Calibrating::snapshot(bool is_complete) const {
   calibration.samples = samples_;
   calibration.is_complete = is_complete;
   for (auto& [name, statistics] : run_->statistics()) calibration.tensors[name].statistics.merge(statistics);
+  for (auto& [name, range] : run_->channel_ranges()) {
+    TensorCalibration& tensor = calibration.tensors[name];
+    range.merge({tensor.channel_min, tensor.channel_max});
+    tensor.channel_min = std::move(range.min);
+    tensor.channel_max = std::move(range.max);
+  }
   return calibration;
 }
 
@@ -163,6 +181,26 @@ void Calibrating::warn_about_data(const Calibration& calibration) {
                   constant, ranges));
 }
 
+// Runs few samples once more, now that the ranges of all methods are known. The plan's weights may be packed, so they
+// come from the model again; the plan goes when it has run.
+Status Calibrating::judge(Calibration& calibration) {
+  if (options_.progress) options_.progress("run few samples again");
+  onnx::ImportedModel model = HUSSAR_TRY(onnx::import_file(model_path_));
+  const Graph graph = HUSSAR_TRY(optimize_graph(std::move(model.graph), compile_));
+  const std::vector<DataRun> runs = few_->runs();
+  ProductSampler sampler(graph, runs.size());
+  Session& session = run_->stop_counting();
+  for (const DataRun& run : runs) HUSSAR_TRY(sampler.run(session, run));
+  run_.reset();
+  few_.reset();
+  if (options_.progress) options_.progress("ranges");
+  judge_methods(sampler.products(), calibration);
+  decide(calibration, options_.method);
+  smooth(graph, sampler.products(), calibration);
+  correct_biases(sampler.products(), calibration);
+  return {};
+}
+
 Result<Calibration> Calibrating::finish() {
   HUSSAR_CHECK(samples_ > 0, ErrorCode::kUsage, "there are no calibration data: not one sample came");
   HUSSAR_CHECK(samples_ >= to_skip_, ErrorCode::kUsage,
@@ -174,8 +212,8 @@ Result<Calibration> Calibrating::finish() {
                samples_, options_.fewest_samples, kUsualSamples);
   Calibration calibration = snapshot(true);
   warn_about_data(calibration);
-  if (options_.progress) options_.progress("ranges");
-  decide(calibration, options_.method);
+  HUSSAR_TRY(save_now_and_then());
+  HUSSAR_TRY(judge(calibration));
   return calibration;
 }
 

@@ -102,6 +102,16 @@ void drop_pages(const std::byte* begin, size_t bytes) {
 
 }  // namespace
 
+std::vector<DataRun> single_samples(const DataRun& run) {
+  std::vector<DataRun> singles(static_cast<size_t>(run.samples));
+  for (size_t i = 0; i < singles.size(); ++i) {
+    for (const Tensor& tensor : run.inputs) singles[i].inputs.push_back(rows_of(tensor, static_cast<int64_t>(i), 1));
+    singles[i].where = run.where;
+    singles[i].hash = hash_of(singles[i].inputs, 1);
+  }
+  return singles;
+}
+
 Result<BatchCutter> BatchCutter::create(const std::vector<InputFacts>& inputs, const DataBatch& batch,
                                         const CutOptions& options) {
   BatchCutter cutter(inputs, batch);

@@ -37,6 +37,9 @@ struct DataRun {
   uint64_t hash = 0;  // the sum of the hashes of its samples: the same for any order and any cut
 };
 
+// A run of several samples as runs of one.
+std::vector<DataRun> single_samples(const DataRun& run);
+
 struct CutOptions {
   // The first dimension counts samples. Where the model leaves it open, a run takes so many of them, 0: all of a batch.
   int64_t samples_per_run = 1;

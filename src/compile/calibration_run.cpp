@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "base/error.h"
 #include "runtime/graph_run.h"
@@ -25,6 +26,8 @@ bool is_product(const PlanGraph& graph, const PlanStep& step) {
   return is_op && step.inputs.size() > 1 && step.inputs[1] >= 0 &&
          graph.values[static_cast<size_t>(step.inputs[1])].storage == Storage::kConstant;
 }
+
+bool is_normalization(const PlanStep& step) { return step.op == "LayerNormalization" || step.op == "RMSNormalization"; }
 
 bool is_copy(const PlanStep& step) { return step.op == "hussar.Reformat"; }
 
@@ -73,6 +76,34 @@ bool are_saturated_alike(const std::vector<float>& a, const std::vector<float>& 
 
 }  // namespace
 
+void ChannelRange::add(std::span<const float> values, int64_t first, int64_t channels) {
+  if (min.empty()) {
+    min.assign(static_cast<size_t>(channels), std::numeric_limits<float>::infinity());
+    max.assign(static_cast<size_t>(channels), -std::numeric_limits<float>::infinity());
+  }
+  for (size_t at = 0; at < values.size();) {
+    const auto channel = (static_cast<size_t>(first) + at) % min.size();
+    const size_t count = std::min(min.size() - channel, values.size() - at);
+    for (size_t i = 0; i < count; ++i) {
+      // -0 becomes 0.
+      const float value = values[at + i] + 0.0F;
+      min[channel + i] = std::min(min[channel + i], value);
+      max[channel + i] = std::max(max[channel + i], value);
+    }
+    at += count;
+  }
+}
+
+void ChannelRange::merge(const ChannelRange& other) {
+  if (min.empty()) *this = other;
+  // Those of a model that does not fix the number of channels may differ.
+  const size_t count = std::min(min.size(), other.min.size());
+  for (size_t i = 0; i < count; ++i) {
+    min[i] = std::min(min[i], other.min[i]);
+    max[i] = std::max(max[i], other.max[i]);
+  }
+}
+
 uint64_t CalibrationRun::Observed::not_finite() const {
   uint64_t found = 0;
   for (const Statistics& share : shares) found += share.nans() + share.infinities();
@@ -119,7 +150,11 @@ void CalibrationRun::find_values() {
     Observed& observed = observed_[source];
     observed.shares.resize(static_cast<size_t>(std::min(session_->threads(), kMostShares)));
     observed.names = {entry.name};
-    if (auto it = producers.find(source); it != producers.end()) observed.step = it->second->name;
+    auto it = producers.find(source);
+    if (it == producers.end()) return;
+    observed.step = it->second->name;
+    if (is_normalization(*it->second) && entry.dims && !entry.dims->empty() && entry.dims->back().is_constant())
+      observed.channels.resize(observed.shares.size());
   };
   for (int32_t input : graph.inputs) want(input);
   for (const PlanStep& step : graph.steps) {
@@ -144,8 +179,11 @@ void CalibrationRun::count(const Operand& operand, Observed& observed, ThreadPoo
   const auto most = static_cast<int64_t>(observed.shares.size());
   const auto shares = static_cast<int>(std::clamp<int64_t>(elements / kWorthAThread, 1, most));
   auto count_share = [&](int share) {
-    add_elements(operand, elements * share / shares, elements * (share + 1) / shares,
-                 observed.shares[static_cast<size_t>(share)]);
+    const int64_t begin = elements * share / shares, end = elements * (share + 1) / shares;
+    add_elements(operand, begin, end, observed.shares[static_cast<size_t>(share)]);
+    if (observed.channels.empty() || operand.layout != Layout::kPlain) return;
+    observed.channels[static_cast<size_t>(share)].add({operand.f32() + begin, static_cast<size_t>(end - begin)}, begin,
+                                                      operand.shape[operand.shape.rank() - 1]);
   };
   if (shares == 1)
     count_share(0);
@@ -171,6 +209,11 @@ Status CalibrationRun::run(const DataRun& data) {
   compare_outputs(*outputs);
   ++runs_;
   return {};
+}
+
+Session& CalibrationRun::stop_counting() {
+  session_->set_operand_observer(nullptr);
+  return *session_;
 }
 
 void CalibrationRun::compare_outputs(std::span<const Tensor> outputs) {
@@ -210,6 +253,16 @@ std::map<std::string, Statistics> CalibrationRun::statistics() const {
     Statistics sum;
     for (const Statistics& share : observed.shares) sum.merge(share);
     for (const std::string& name : observed.names) all[name] = sum;
+  }
+  return all;
+}
+
+std::map<std::string, ChannelRange> CalibrationRun::channel_ranges() const {
+  std::map<std::string, ChannelRange> all;
+  for (const auto& [value, observed] : observed_) {
+    if (observed.channels.empty()) continue;
+    ChannelRange& sum = all[observed.names[0]];
+    for (const ChannelRange& share : observed.channels) sum.merge(share);
   }
   return all;
 }

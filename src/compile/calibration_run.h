@@ -2,6 +2,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,15 @@
 
 namespace hussar {
 
+// The least and the greatest element of every channel; empty when nothing was seen.
+struct ChannelRange {
+  std::vector<float> min, max;
+
+  // Of elements [first, first + values.size()) of rows of so many channels.
+  void add(std::span<const float> values, int64_t first, int64_t channels);
+  void merge(const ChannelRange& other);
+};
+
 class CalibrationRun {
  public:
   static Result<std::unique_ptr<CalibrationRun>> create(std::shared_ptr<const Plan> plan);
@@ -19,6 +29,10 @@ class CalibrationRun {
   Status run(const DataRun& data);
   // All that was counted, by value name.
   std::map<std::string, Statistics> statistics() const;
+  // Per channel along the last axis, of what normalizations give, by value name.
+  std::map<std::string, ChannelRange> channel_ranges() const;
+  // For runs that are not counted; no run that is can follow.
+  Session& stop_counting();
   const std::vector<InputFacts>& inputs() const { return inputs_; }
   size_t observed() const { return observed_.size(); }
 
@@ -29,8 +43,9 @@ class CalibrationRun {
   // One value that is counted. Shares of it are counted by several threads.
   struct Observed {
     std::vector<Statistics> shares;
-    std::string step;                // that makes it
-    std::vector<std::string> names;  // of the value, and of copies of it in other layouts
+    std::vector<ChannelRange> channels;  // of the same shares; empty unless a normalization makes the value
+    std::string step;                    // that makes it
+    std::vector<std::string> names;      // of the value, and of copies of it in other layouts
     uint64_t not_finite() const;
   };
   // Of an output over all runs.

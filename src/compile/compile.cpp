@@ -230,6 +230,9 @@ Result<Graph> optimize_graph(Graph graph, const CompileOptions& options) {
   PipelineOptions pipeline;
   pipeline.target = target_of(options);
   pipeline.disabled = options.disabled_passes;
+  TimingCache unshared;
+  pipeline.timings =
+      timings_from(options.timings != nullptr ? *options.timings : unshared, pipeline.target, options.tune_shapes);
   pipeline.quantization = options.quantization.get();
   HUSSAR_TRY(optimize(graph, pipeline, nullptr));
   return graph;

@@ -17,6 +17,14 @@
 
 namespace hussar {
 
+// What the bias of a product gains, per output channel, so that its outputs keep their means. Holds for these INT8
+// weights (Int8Weights::fingerprint) and this quantization of the input only.
+struct BiasCorrection {
+  std::string weights;
+  QuantParams input;
+  std::vector<float> bias;
+};
+
 // What may become INT8.
 struct Quantization {
   std::map<std::string, QuantParams, std::less<>> activations;  // by the name of the value
@@ -24,6 +32,12 @@ struct Quantization {
   std::map<std::string, std::string, std::less<>> float_nodes;
   // What the plan tells about nodes that become INT8, by the name of one of theirs.
   std::map<std::string, std::string, std::less<>> notes;
+
+  std::map<std::string, BiasCorrection, std::less<>> corrections;  // by the name of the output
+  // By the name of a value that a normalization gives and products read: it is divided and their weights multiplied,
+  // per element of the last axis. Then it is called as smoothed_name() says.
+  std::map<std::string, std::vector<float>, std::less<>> divisors;
+  static std::string smoothed_name(std::string_view value) { return std::string(value) + "_smoothed"; }
 
   const QuantParams* find(std::string_view value) const {
     auto it = activations.find(value);

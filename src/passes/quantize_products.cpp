@@ -4,11 +4,10 @@
 // Then these are taken as they are. For others PassContext::quantization knows scale and zero point of x, and the
 // scales of w follow from the largest magnitude in each output channel.
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <tuple>
 
-#include "ops/quantized_product.h"
+#include "ops/product_weights.h"
 #include "passes/pass.h"
 #include "passes/support/fake_quantize.h"
 #include "passes/support/rewrite.h"
@@ -18,79 +17,24 @@
 namespace hussar {
 namespace {
 
-// The weights as [channel][element], with the steps from one channel and one element to the next.
-struct Weights {
-  const float* data;
-  int64_t channels, elements, channel_stride, element_stride;
-  NumberLine channel(int64_t index) const { return {data + index * channel_stride, elements, element_stride}; }
-};
-
-bool is_finite(const Tensor& tensor) {
-  const auto* data = tensor.data<float>();
-  return std::all_of(data, data + tensor.elements(), [](float x) { return std::isfinite(x); });
-}
-
 // nullopt: not a product that has an INT8 form.
-std::optional<Weights> weights_of(const Node& node) {
-  const Value* x = node.input(0);
-  const Value* w = node.input(1);
-  if (x == nullptr || w == nullptr || !w->is_constant() || x->dtype != DType::kFloat32) return std::nullopt;
-  if (w->dtype != DType::kFloat32 || w->constant->elements() == 0 || !is_finite(*w->constant)) return std::nullopt;
-  const Shape& shape = w->constant->shape();
-  const auto* data = w->constant->data<float>();
-  if (node.op == "Conv") {
-    if (x->layout != Layout::kChannelsLast || node.outputs[0]->layout != Layout::kChannelsLast) return std::nullopt;
-    const int64_t elements = shape.elements(1, shape.rank());
-    return Weights{data, shape[0], elements, elements, 1};
-  }
-  const Attributes& attributes = node.attributes;
-  bool plain = node.op == "MatMul" || node.op == "com.microsoft.FusedMatMul";
-  for (const char* name : {"transA", "transBatchA", "transBatchB"}) plain = plain && attributes.get_int(name, 0) == 0;
-  if (!plain || attributes.get_float("alpha", 1.0F) != 1.0F || shape.rank() != 2 || x->rank() < 1) return std::nullopt;
-  if (attributes.get_int("transB", 0) != 0) return Weights{data, shape[0], shape[1], shape[1], 1};
-  return Weights{data, shape[1], shape[0], 1, shape[1]};
-}
-
-struct QuantizedWeights {
-  Tensor numbers, scales;
-};
-
-std::vector<float> scales_by_range(const Weights& weights) {
-  std::vector<float> scales;
-  for (int64_t channel = 0; channel < weights.channels; ++channel) {
-    const NumberLine w = weights.channel(channel);
-    float largest = 0;
-    for (int64_t i = 0; i < w.count; ++i) largest = std::max(largest, std::fabs(w[i]));
-    scales.push_back(largest > 0 ? largest / 127 : 1);
-  }
-  return scales;
+std::optional<ProductWeights> weights_of(const Node& node) {
+  const bool has_layout =
+      node.op != "Conv" || (node.input(0) != nullptr && node.inputs[0]->layout == Layout::kChannelsLast &&
+                            node.outputs[0]->layout == Layout::kChannelsLast);
+  return has_layout ? product_weights(node) : std::nullopt;
 }
 
 // Those of the model; nullopt: its weights are not quantized, or not like this.
-std::optional<std::vector<float>> scales_of_model(const Weights& weights) {
+std::optional<std::vector<float>> scales_of_model(const ProductWeights& weights) {
   std::vector<float> scales;
   for (int64_t channel = 0; channel < weights.channels; ++channel) {
-    const auto scale = grid_of(weights.channel(channel));
+    const auto scale =
+        grid_of({weights.data + channel * weights.channel_stride, weights.elements, weights.element_stride});
     if (!scale) return std::nullopt;
     scales.push_back(*scale);
   }
   return scales;
-}
-
-// Conv keeps the shape of its filter; the right side of a product becomes k x n.
-Tensor quantize_weights(const Node& node, const Weights& weights, const std::vector<float>& scales) {
-  const bool is_conv = node.op == "Conv";
-  Tensor numbers(DType::kInt8, is_conv ? node.inputs[1]->constant->shape() : Shape{weights.elements, weights.channels});
-  auto* q = numbers.data<int8_t>();
-  for (int64_t channel = 0; channel < weights.channels; ++channel) {
-    const NumberLine w = weights.channel(channel);
-    for (int64_t i = 0; i < weights.elements; ++i) {
-      const int64_t at = is_conv ? channel * weights.elements + i : i * weights.channels + channel;
-      const float rounded = std::nearbyint(w[i] / scales[static_cast<size_t>(channel)]);
-      q[at] = static_cast<int8_t>(std::clamp(rounded, -128.0F, 127.0F));
-    }
-  }
-  return numbers;
 }
 
 // How a product reads x as bytes.
@@ -148,7 +92,7 @@ class Products {
   }
 
   // nullopt: it stays as it is, and perhaps there is a reason to tell.
-  std::optional<Form> form_of(const Node& node, const Weights& weights, std::string& reason) const {
+  std::optional<Form> form_of(const Node& node, const ProductWeights& weights, std::string& reason) const {
     const auto bytes = bytes_of_model(node);
     if (!bytes && quantization_ == nullptr) return std::nullopt;
     const std::string* kept = quantization_ == nullptr ? nullptr : entry_of(quantization_->float_nodes, node);
@@ -167,18 +111,19 @@ class Products {
       return std::nullopt;
     }
     const QuantParams* params = quantization_->find(node.inputs[0]->name);
-    if (params != nullptr) return Form{{*params, node.inputs[0]}, scales_by_range(weights)};
+    if (params != nullptr) return Form{{*params, node.inputs[0]}, weight_scales(weights)};
     reason = "nothing is known of the range of its input";
     return std::nullopt;
   }
 
-  void replace(Node* node, const Weights& weights, const Form& form) {
+  void replace(Node* node, const ProductWeights& weights, const Form& form) {
     const std::string name = node->inputs[1]->name;
-    Value* numbers = graph_.add_constant(graph_.unique_name(name), quantize_weights(*node, weights, form.scales));
-    Value* factors = graph_.add_constant(graph_.unique_name(name + "_scale"),
-                                         Tensor::from<float>(DType::kFloat32, {weights.channels}, form.scales));
+    Int8Weights quantized = quantize_weights(*node, weights, form.scales);
+    const BiasCorrection* correction = correction_of(*node, quantized, form.bytes.params);
+    Value* numbers = graph_.add_constant(graph_.unique_name(name), std::move(quantized.numbers));
+    Value* factors = graph_.add_constant(graph_.unique_name(name + "_scale"), std::move(quantized.scales));
     const bool is_dynamic = form.bytes.dynamic != nullptr;
-    Value* bias = bias_of(node, weights.channels);
+    Value* bias = corrected(bias_of(node, weights.channels), correction);
     std::vector<Value*> inputs = {is_dynamic ? nullptr : bytes_of(form.bytes), numbers, factors, bias};
     if (is_dynamic) {
       const std::vector<Value*>& dynamic = dynamic_bytes_of(form.bytes.dynamic);
@@ -228,6 +173,31 @@ class Products {
     if (value == x) return Bytes{*params, producer->inputs[0]};
     is_shared = is_shared || only_user(graph_, value) != move;
     return Bytes{*params, x, nullptr, nullptr, is_shared ? nullptr : move};
+  }
+
+  // Null when none is known for what the product becomes.
+  const BiasCorrection* correction_of(const Node& node, const Int8Weights& quantized, const QuantParams& input) const {
+    if (quantization_ == nullptr) return nullptr;
+    auto it = quantization_->corrections.find(node.outputs[0]->name);
+    if (it == quantization_->corrections.end()) return nullptr;
+    const BiasCorrection& correction = it->second;
+    const bool fits = correction.input.scale == input.scale && correction.input.zero_point == input.zero_point &&
+                      static_cast<int64_t>(correction.bias.size()) == quantized.scales.elements() &&
+                      correction.weights == quantized.fingerprint();
+    return fits ? &correction : nullptr;
+  }
+
+  // Others may use the constant: it stays as it is.
+  Value* corrected(Value* bias, const BiasCorrection* correction) {
+    if (correction == nullptr || (bias != nullptr && (!bias->is_constant() || bias->dtype != DType::kFloat32)))
+      return bias;
+    Tensor sum(DType::kFloat32, {static_cast<int64_t>(correction->bias.size())});
+    if (bias != nullptr && bias->constant->elements() != sum.elements()) return bias;
+    for (int64_t i = 0; i < sum.elements(); ++i) {
+      sum.data<float>()[i] =
+          correction->bias[static_cast<size_t>(i)] + (bias != nullptr ? bias->constant->data<float>()[i] : 0);
+    }
+    return graph_.add_constant(graph_.unique_name(bias != nullptr ? bias->name : "bias"), std::move(sum));
   }
 
   // The convolution's own bias, or what the product's program adds first to every column.

@@ -5,6 +5,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <limits>
+
 #include "base/error.h"
 #include "base/thread_pool.h"
 
@@ -14,7 +16,7 @@ namespace {
 Range range_for(const TensorCalibration& tensor, const Calibration& calibration, Method method, DType dtype) {
   bool is_decided = method == calibration.method && dtype == DType::kUInt8 && tensor.range.low <= tensor.range.high;
   if (tensor.statistics.elements() == 0 || is_decided) return tensor.range;
-  return choose_range(tensor.statistics, method, dtype);
+  return choose_range(tensor.statistics, method == Method::kAuto ? automatic_method(tensor) : method, dtype);
 }
 
 // A search takes some hundredths of a second, and models have hundreds of tensors.
@@ -60,6 +62,19 @@ class Hash {
 
 }  // namespace
 
+Method automatic_method(const TensorCalibration& tensor) {
+  Method best = Method::kMse;
+  double least = std::numeric_limits<double>::infinity();
+  // The first of equals.
+  for (Method method : kRangeMethods) {
+    auto it = tensor.output_errors.find(method);
+    if (it == tensor.output_errors.end() || it->second >= least) continue;
+    least = it->second;
+    best = method;
+  }
+  return best;
+}
+
 void decide(Calibration& calibration, Method method) {
   calibration.method = method;
   std::vector<TensorCalibration*> counted;
@@ -67,7 +82,9 @@ void decide(Calibration& calibration, Method method) {
     if (tensor.statistics.elements() > 0) counted.push_back(&tensor);
   }
   run_all(counted.size(), [&](size_t index) {
-    counted[index]->range = choose_range(counted[index]->statistics, method, DType::kUInt8);
+    TensorCalibration& tensor = *counted[index];
+    const Method chosen = method == Method::kAuto ? automatic_method(tensor) : method;
+    tensor.range = choose_range(tensor.statistics, chosen, DType::kUInt8);
   });
 }
 

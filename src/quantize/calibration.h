@@ -16,6 +16,35 @@ namespace hussar {
 struct TensorCalibration {
   Statistics statistics;  // without elements: nothing is known but the range
   Range range;            // for kUInt8, by Calibration::method
+  // By method of range: the squared error of what the products that read the tensor give, in parts of their power, on a
+  // few samples. Empty when no product with an INT8 form reads it.
+  std::map<Method, double> output_errors;
+  // Of what normalizations give, along the last axis; else empty.
+  std::vector<float> channel_min, channel_max;
+};
+// What kAuto is for the tensor: the method of least output error, kMse where that is not known.
+Method automatic_method(const TensorCalibration& tensor);
+
+// Of a product with constant weights that has an INT8 form.
+struct ProductCalibration {
+  // Int8Weights::fingerprint() and quantization of the input that the rest is true of.
+  std::string weights;
+  float scale = 1;
+  int32_t zero_point = 0;
+  // The mean error of the output per channel, negated: what its bias gains. Empty: that would not help.
+  std::vector<float> bias;
+  // Squared error of the output in parts of its power, without and with it.
+  double error = 0, corrected_error = 0;
+};
+
+// Of what a normalization gives, divided per element of the last axis, the weights of the products that read it
+// multiplied by the same.
+struct Smoothing {
+  std::vector<float> divisors;
+  double alpha = 0;
+  Range range;  // for kUInt8, of what is divided
+  // As TensorCalibration::output_errors, without and with it.
+  double error = 0, smoothed_error = 0;
 };
 
 struct Calibration {
@@ -26,6 +55,8 @@ struct Calibration {
   bool is_complete = true;  // false: it was cut off, and can be gone on with
   Method method = Method::kAuto;
   std::map<std::string, TensorCalibration> tensors;
+  std::map<std::string, ProductCalibration> products;  // by the name of the output
+  std::map<std::string, Smoothing> smoothings;         // by the name of the value
 };
 
 // Chooses the range of every tensor again. No data are needed.

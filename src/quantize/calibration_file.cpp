@@ -51,7 +51,28 @@ json encode_tensor(const TensorCalibration& tensor) {
                      {"scale", params.scale},
                      {"zero_point", params.zero_point}};
   if (!tensor.range.note.empty()) object["range"]["note"] = tensor.range.note;
+  if (!tensor.channel_min.empty()) {
+    object["channel_min"] = tensor.channel_min;
+    object["channel_max"] = tensor.channel_max;
+  }
+  for (const auto& [method, error] : tensor.output_errors) object["output_errors"][method_name(method)] = error;
   return object;
+}
+
+json encode_product(const ProductCalibration& product) {
+  json object = {{"weights", product.weights},
+                 {"scale", product.scale},
+                 {"zero_point", product.zero_point},
+                 {"error", product.error},
+                 {"corrected_error", product.corrected_error}};
+  if (!product.bias.empty()) object["bias"] = product.bias;
+  return object;
+}
+
+json encode_smoothing(const Smoothing& smoothing) {
+  return {{"alpha", smoothing.alpha},   {"divisors", smoothing.divisors},
+          {"low", smoothing.range.low}, {"high", smoothing.range.high},
+          {"error", smoothing.error},   {"smoothed_error", smoothing.smoothed_error}};
 }
 
 // Reading: what is missing or of another type is remembered as the first complaint, and reads as nothing.
@@ -85,12 +106,31 @@ class Reader {
     if (!std::isfinite(static_cast<float>(value))) return complain(key, "is no finite number"), 0;
     return static_cast<float>(value);
   }
+  double error(const char* key) {
+    const json* it = find(key);
+    if (it == nullptr) return 0;
+    const double value = it->is_number() ? it->get<double>() : -1;
+    if (!std::isfinite(value) || value < 0) return complain(key, "is no finite number from 0 on"), 0;
+    return value;
+  }
   int integer(const char* key) {
     const json* it = find(key);
     if (it == nullptr) return 0;
     int64_t value = it->is_number_integer() ? it->get<int64_t>() : INT64_MAX;
     if (value < -1000 || value > 1000) return complain(key, "is no small integer"), 0;
     return static_cast<int>(value);
+  }
+  std::vector<float> reals(const char* key, bool required = true) {
+    const json* it = find(key, required);
+    std::vector<float> list;
+    if (it == nullptr) return list;
+    if (!it->is_array()) return complain(key, "is no list"), list;
+    for (const json& entry : *it) {
+      const float value = entry.is_number() ? static_cast<float>(entry.get<double>()) : NAN;
+      if (!std::isfinite(value)) return complain(key, "holds what is no finite number"), std::vector<float>();
+      list.push_back(value);
+    }
+    return list;
   }
   std::vector<uint64_t> counts(const char* key) {
     const json* it = find(key);
@@ -133,6 +173,21 @@ Result<Method> read_method(Reader& reader, const std::string& name) {
   return *known;
 }
 
+Status decode_output_errors(const json& object, const std::string& where, const std::string& name,
+                            TensorCalibration& tensor) {
+  auto it = object.find("output_errors");
+  if (it == object.end()) return {};
+  if (!it->is_object()) return damaged(name, where + "\"output_errors\" is no object");
+  for (const auto& [key, value] : it->items()) {
+    auto method = method_from_name(key);
+    const double error = value.is_number() ? value.get<double>() : -1;
+    if (!method || *method == Method::kAuto || !std::isfinite(error) || error < 0)
+      return damaged(name, fmt::format("{}\"output_errors\" has no error for \"{}\"", where, key));
+    tensor.output_errors[*method] = error;
+  }
+  return {};
+}
+
 Result<TensorCalibration> decode_tensor(const json& object, const std::string& tensor_name, const std::string& name) {
   TensorCalibration tensor;
   const std::string where = fmt::format("tensor '{}': ", tensor_name);
@@ -151,6 +206,10 @@ Result<TensorCalibration> decode_tensor(const json& object, const std::string& t
         Statistics::from(figures, tensor.statistics) && tensor.statistics.elements() == reader.count("elements");
     if (!agrees) reader.complain("elements", "and the histogram contradict each other");
   }
+  tensor.channel_min = reader.reals("channel_min", false);
+  tensor.channel_max = reader.reals("channel_max", false);
+  if (tensor.channel_min.size() != tensor.channel_max.size())
+    reader.complain("channel_min", "and \"channel_max\" are not of the same length");
   const json* range_object = reader.find("range");
   if (!reader.complaint().empty()) return damaged(name, reader.complaint());
   Reader range(*range_object, where + "range: ");
@@ -161,7 +220,52 @@ Result<TensorCalibration> decode_tensor(const json& object, const std::string& t
   bool holds_zero = tensor.range.low <= 0 && tensor.range.high >= 0;
   if (!holds_zero) range.complain("low", "and \"high\" are on one side of zero");
   if (!range.complaint().empty()) return damaged(name, range.complaint());
+  HUSSAR_TRY(decode_output_errors(object, where, name, tensor));
   return tensor;
+}
+
+Result<ProductCalibration> decode_product(const json& object, const std::string& product_name,
+                                          const std::string& name) {
+  ProductCalibration product;
+  Reader reader(object, fmt::format("product '{}': ", product_name));
+  product.weights = reader.text("weights");
+  product.scale = reader.real("scale");
+  product.zero_point = reader.integer("zero_point");
+  product.error = reader.error("error");
+  product.corrected_error = reader.error("corrected_error");
+  product.bias = reader.reals("bias", false);
+  if (!reader.complaint().empty()) return damaged(name, reader.complaint());
+  return product;
+}
+
+Result<Smoothing> decode_smoothing(const json& object, const std::string& value_name, const std::string& name) {
+  Smoothing smoothing;
+  Reader reader(object, fmt::format("smoothing of '{}': ", value_name));
+  smoothing.alpha = reader.error("alpha");
+  smoothing.divisors = reader.reals("divisors");
+  smoothing.range.low = reader.real("low");
+  smoothing.range.high = reader.real("high");
+  smoothing.error = reader.error("error");
+  smoothing.smoothed_error = reader.error("smoothed_error");
+  if (smoothing.range.low > 0 || smoothing.range.high < 0)
+    reader.complain("low", "and \"high\" are on one side of zero");
+  for (float divisor : smoothing.divisors) {
+    if (!(divisor > 0)) reader.complain("divisors", "are not all positive");
+  }
+  if (!reader.complaint().empty()) return damaged(name, reader.complaint());
+  return smoothing;
+}
+
+// The objects of the field "products" or "smoothings", which older files lack.
+template <class Entry, class Decode>
+Status decode_entries(const json& object, const char* key, const std::string& name, Decode&& decode,
+                      std::map<std::string, Entry>& entries) {
+  auto list = object.find(key);
+  if (list == object.end()) return {};
+  if (!list->is_object()) return damaged(name, fmt::format("\"{}\" is no object", key));
+  for (const auto& [entry_name, entry] : list->items())
+    entries[entry_name] = HUSSAR_TRY(decode(entry, entry_name, name));
+  return {};
 }
 
 }  // namespace
@@ -178,12 +282,18 @@ std::string encode_calibration(const Calibration& calibration) {
   field("samples", calibration.samples);
   field("complete", calibration.is_complete);
   field("method", method_name(calibration.method));
-  text += " \"tensors\": {";
-  // One line per tensor: histograms are not for reading, but differences between files are.
-  for (const auto& [name, tensor] : calibration.tensors) {
-    text += fmt::format("{}\n  {}: {}", text.back() == '{' ? "" : ",", dump(name), dump(encode_tensor(tensor)));
-  }
-  return text + "\n }\n}\n";
+  // One line per entry: histograms are not for reading, but differences between files are.
+  auto list = [&](const char* key, const auto& entries, auto&& encode, const char* end) {
+    text += fmt::format(" \"{}\": {{", key);
+    for (const auto& [name, entry] : entries) {
+      text += fmt::format("{}\n  {}: {}", text.back() == '{' ? "" : ",", dump(name), dump(encode(entry)));
+    }
+    text += end;
+  };
+  list("products", calibration.products, encode_product, "\n },\n");
+  list("smoothings", calibration.smoothings, encode_smoothing, "\n },\n");
+  list("tensors", calibration.tensors, encode_tensor, "\n }\n}\n");
+  return text;
 }
 
 Result<Calibration> decode_calibration(std::string_view text, const std::string& name) {
@@ -212,6 +322,8 @@ Result<Calibration> decode_calibration(std::string_view text, const std::string&
   for (const auto& [tensor_name, tensor] : tensors->items()) {
     calibration.tensors[tensor_name] = HUSSAR_TRY(decode_tensor(tensor, tensor_name, name));
   }
+  HUSSAR_TRY(decode_entries(object, "products", name, decode_product, calibration.products));
+  HUSSAR_TRY(decode_entries(object, "smoothings", name, decode_smoothing, calibration.smoothings));
   return calibration;
 }
 

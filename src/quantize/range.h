@@ -15,7 +15,7 @@
 namespace hussar {
 
 enum class Method {
-  kAuto,            // for every tensor the method that costs the least; as of now kMse for all
+  kAuto,            // for every tensor the method whose range does the least harm (automatic_method)
   kEntropy,         // least Kullback-Leibler divergence of 128 levels from the histogram, as IInt8EntropyCalibrator2
   kMinMax,          // nothing is clipped
   kPercentile999,   // 99.9 % of the elements are not clipped
@@ -23,6 +23,9 @@ enum class Method {
   kPercentile99999,
   kMse,  // least mean squared error, rounding and clipping together
 };
+// All but kAuto, those first that are better when nothing else tells them apart.
+inline constexpr Method kRangeMethods[] = {Method::kMse,           Method::kPercentile99999, Method::kPercentile9999,
+                                           Method::kPercentile999, Method::kEntropy,         Method::kMinMax};
 // "auto", "entropy", "minmax", "percentile99.9", "percentile99.99", "percentile99.999", "mse".
 std::string_view method_name(Method method);
 // The names above, and "percentile" for 99.99 %.
@@ -37,7 +40,7 @@ struct Range {
   std::string note;
 };
 
-// dtype: kUInt8, asymmetric, or kInt8, symmetric: then low == -high.
+// dtype: kUInt8, asymmetric, or kInt8, symmetric: then low == -high. kAuto is kMse: the histogram tells no more.
 Range choose_range(const Statistics& statistics, Method method, DType dtype);
 QuantParams params_of(const Range& range, DType dtype);
 

@@ -164,7 +164,9 @@ def test_calibrate_decides_again_without_data(hussar: Program) -> None:
     for method in ("entropy", "minmax", "percentile", "percentile99.9", "auto"):
         calibrate(hussar, "x.npy", "direct.json", "--calib-method", method)
         data = calibrate(hussar, "mse.json", "again.json", "--calib-method", method, "--json").json
-        assert content(hussar, "direct.json") == content(hussar, "again.json"), method
+        # But for what needs the data: biases are corrected for the ranges that were chosen first.
+        direct, again = (json.loads(content(hussar, name)) for name in ("direct.json", "again.json"))
+        assert direct["tensors"] == again["tensors"] and direct["method"] == again["method"], method
         assert data["method"] == {"percentile": "percentile99.99"}.get(method, method), data["method"]
     calibrate(hussar, "x.npy", "n.json", "--calib-method", "magic", code=USAGE, says="there are auto, entropy, minmax")
     hussar.model("net", network(side=9))

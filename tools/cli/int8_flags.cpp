@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "compile/calibrate.h"
+#include "compile/quantization.h"
 #include "onnx/import.h"
 #include "plan/plan.h"
 #include "quantize/calibration_file.h"
@@ -99,8 +100,7 @@ Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOpt
     for (const std::string& warning : report.warnings) warn(warning);
     if (!cache_.empty()) HUSSAR_TRY(write_calibration(calibration, cache_));
   }
-  auto quantization = std::make_shared<Quantization>();
-  for (const auto& [name, params] : activation_params(calibration, *method)) quantization->activations[name] = params;
+  auto quantization = quantization_of(calibration, *method);
   for (const std::string& node : options.fp32_nodes) quantization->float_nodes[node] = "asked for";
   options.quantization = std::move(quantization);
   calibration_ = std::move(calibration);

@@ -3,6 +3,8 @@
 
 #include <sys/stat.h>
 
+#include <map>
+
 #include "base/error.h"
 #include "base/file.h"
 #include "onnx/import.h"
@@ -35,7 +37,7 @@ void declare(Command& command, Arguments& arguments) {
                  "where the calibration goes (JSON); one that was cut off is gone on with", true);
   command.option("--calib-method", "METHOD", arguments.method,
                  "auto, entropy (as IInt8EntropyCalibrator2), minmax, mse, percentile (99.99 %), percentile99.9 or "
-                 "percentile99.999; default auto, which is mse for every tensor");
+                 "percentile99.999; default auto: for every tensor the one that costs the products that read it least");
   std::vector<std::string> methods;
   for (Method method : {Method::kAuto, Method::kEntropy, Method::kMinMax, Method::kMse, Method::kPercentile999,
                         Method::kPercentile9999, Method::kPercentile99999}) {
@@ -154,6 +156,9 @@ Json to_json(const Arguments& arguments, const Calibration& calibration, const C
     entry.set("method", method_name(tensor.range.method)).set("note", tensor.range.note);
     entry.set("scale", params.scale).set("zero_point", params.zero_point);
     entry.set("sqnr_db", sqnr_db(tensor.statistics, params));
+    Json errors = Json::object();
+    for (const auto& [method, error] : tensor.output_errors) errors.set(std::string(method_name(method)), error);
+    entry.set("output_errors", std::move(errors));
     tensors.push(std::move(entry));
   }
   for (const std::string& warning : report.warnings) warnings.push(warning);
@@ -162,6 +167,21 @@ Json to_json(const Arguments& arguments, const Calibration& calibration, const C
   json.set("model_hash", calibration.model_hash).set("data_hash", calibration.data_hash);
   json.set("seconds", report.seconds).set("warnings", std::move(warnings)).set("tensors", std::move(tensors));
   return json;
+}
+
+// How often each method was the best, and what was done about means and outliers.
+std::string describe_accuracy(const Calibration& calibration) {
+  std::map<Method, int> wins;
+  for (const auto& [name, tensor] : calibration.tensors) {
+    if (!tensor.output_errors.empty()) ++wins[automatic_method(tensor)];
+  }
+  if (wins.empty()) return "";
+  std::string text = "best for the outputs:";
+  for (const auto& [method, count] : wins) text += fmt::format(" {} {}x", method_name(method), count);
+  size_t corrected = 0;
+  for (const auto& [name, product] : calibration.products) corrected += product.bias.empty() ? 0 : 1;
+  text += fmt::format("; {} of {} biases corrected", corrected, calibration.products.size());
+  return text + fmt::format("; outliers of {} normalizations moved into weights\n", calibration.smoothings.size());
 }
 
 std::string summary(const Arguments& arguments, const Calibration& calibration, const CalibrateReport& report) {
@@ -175,9 +195,9 @@ std::string summary(const Arguments& arguments, const Calibration& calibration, 
                fmt::format("{:.4g}", tensor.range.high), std::string(method_name(tensor.range.method)),
                is_counted ? fmt::format("{:.1f}", sqnr) : "", tensor.range.note});
   }
-  return table.to_string() + fmt::format("{}: {} tensors, {} samples, method {}, {:.2f} s\n", arguments.output,
-                                         calibration.tensors.size(), calibration.samples,
-                                         method_name(calibration.method), report.seconds);
+  return table.to_string() + describe_accuracy(calibration) +
+         fmt::format("{}: {} tensors, {} samples, method {}, {:.2f} s\n", arguments.output, calibration.tensors.size(),
+                     calibration.samples, method_name(calibration.method), report.seconds);
 }
 
 PageContent page_of(const Arguments& arguments, const Calibration& calibration,

@@ -1,0 +1,32 @@
+// CalibrationSamples: the few samples that stand for all of them, run once more when the ranges are known.
+#pragma once
+#include <map>
+#include <vector>
+
+#include "compile/calibration_data.h"
+
+namespace hussar {
+
+// Those with the least hashes: which they are depends on the set of samples alone, not on their order nor on how they
+// were cut, and data that are read again give the same ones.
+class CalibrationSamples {
+ public:
+  static constexpr int64_t kMost = 32;
+  static constexpr size_t kMostBytes = size_t(32) << 20;  // but for the first
+
+  explicit CalibrationSamples(const std::vector<InputFacts>& inputs);
+  void offer(const DataRun& run);
+  // By hash. Where the model fixes how many samples it takes at a time, so many in a run; what does not fill one is
+  // left out.
+  std::vector<DataRun> runs() const;
+
+ private:
+  void keep(DataRun sample);
+
+  int64_t per_run_ = 1;
+  size_t bytes_ = 0;
+  bool are_parts_ = false;  // of runs with several samples
+  std::multimap<uint64_t, DataRun> kept_;
+};
+
+}  // namespace hussar

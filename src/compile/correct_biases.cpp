@@ -1,0 +1,108 @@
+#include "compile/correct_biases.h"
+
+#include <cmath>
+
+#include "base/thread_pool.h"
+#include "compile/output_error.h"
+
+namespace hussar {
+namespace {
+
+// Mean errors of the outputs, per channel, of the rows of either half.
+struct MeanErrors {
+  std::vector<double> errors[2];
+  double rows[2] = {0, 0};
+};
+
+MeanErrors mean_errors(const ProductSamples& product, const QuantParams& params, const std::vector<float>& divisors,
+                       const ProductWeights& weights, const Int8Weights& quantized) {
+  const auto size = static_cast<size_t>(product.row_size());
+  std::vector<double> real[2], rounded[2];
+  MeanErrors mean;
+  std::vector<float> x(size), bytes(size);
+  for (auto* sums : {&real[0], &real[1], &rounded[0], &rounded[1]}) sums->resize(size);
+  for (int64_t row = 0; row < product.count(); ++row) {
+    const size_t half = product.halves[static_cast<size_t>(row)];
+    for (size_t i = 0; i < size; ++i) x[i] = product.row(row)[i] / (divisors.empty() ? 1.0F : divisors[i]);
+    quantize_row(x.data(), product.row_size(), params, bytes.data());
+    for (size_t i = 0; i < size; ++i) {
+      real[half][i] += x[i];
+      rounded[half][i] += bytes[i];
+    }
+    ++mean.rows[half];
+  }
+  const bool is_conv = product.node->op == "Conv";
+  const int64_t per_group = weights.channels / product.groups;
+  for (size_t half = 0; half < 2 && mean.rows[half] > 0; ++half) {
+    for (int64_t channel = 0; channel < weights.channels; ++channel) {
+      const auto first = static_cast<size_t>(channel / per_group * product.elements);
+      double error = 0;
+      for (int64_t i = 0; i < product.elements; ++i) {
+        const size_t at = first + static_cast<size_t>(i);
+        error += rounded[half][at] * quantized.real(is_conv, channel, i) - real[half][at] * weights.at(channel, i);
+      }
+      mean.errors[half].push_back(error / mean.rows[half]);
+    }
+  }
+  return mean;
+}
+
+void correct(const ProductSamples& product, const QuantParams& params, const std::vector<float>& divisors,
+             ProductCalibration& result) {
+  ProductWeights weights = *product_weights(*product.node);
+  Tensor holder;
+  if (!divisors.empty()) {
+    holder = Tensor(DType::kFloat32, {weights.channels * weights.elements});
+    weights = scale_weights(weights, divisors, holder.data<float>());
+  }
+  const Int8Weights quantized = quantize_weights(*product.node, weights);
+  result.weights = quantized.fingerprint();
+  result.scale = params.scale;
+  result.zero_point = params.zero_point;
+  const OutputError output(product, divisors);
+  if (product.count() == 0 || output.power() <= 0) return;
+  result.error = result.corrected_error = output.noise(params) / output.power();
+  const MeanErrors mean = mean_errors(product, params, divisors, weights, quantized);
+  if (mean.rows[0] == 0 || mean.rows[1] == 0 || !std::isfinite(result.error)) return;
+  const double rows = mean.rows[0] + mean.rows[1];
+  double gain = 0;
+  for (size_t channel = 0; channel < mean.errors[0].size(); ++channel) {
+    const double a = mean.errors[0][channel], b = mean.errors[1][channel];
+    gain += (mean.rows[1] * (2 * a * b - a * a) + mean.rows[0] * (2 * a * b - b * b)) / rows;
+  }
+  // The error is that of few channels.
+  gain *= static_cast<double>(output.channels()) / static_cast<double>(weights.channels);
+  if (!(gain > 0)) return;
+  result.corrected_error = std::max(0.0, result.error - gain / output.power());
+  for (size_t channel = 0; channel < mean.errors[0].size(); ++channel) {
+    const double sum = mean.errors[0][channel] * mean.rows[0] + mean.errors[1][channel] * mean.rows[1];
+    result.bias.push_back(static_cast<float>(-sum / rows));
+  }
+}
+
+}  // namespace
+
+void correct_biases(const std::vector<ProductSamples>& products, Calibration& calibration) {
+  calibration.products.clear();
+  struct Work {
+    const ProductSamples* product;
+    ProductCalibration* result;
+  };
+  std::vector<Work> work;
+  for (const ProductSamples& product : products) {
+    if (calibration.tensors.count(product.input) > 0)
+      work.push_back({&product, &calibration.products[product.node->outputs[0]->name]});
+  }
+  ThreadPool& pool = ThreadPool::shared();
+  ThreadPool::Lease lease(pool, pool.cores());
+  lease.run(static_cast<int>(work.size()), [&](int index) {
+    const auto [product, result] = work[static_cast<size_t>(index)];
+    auto smoothing = calibration.smoothings.find(product->input);
+    const bool is_smoothed = smoothing != calibration.smoothings.end();
+    const Range& range = is_smoothed ? smoothing->second.range : calibration.tensors.at(product->input).range;
+    static const std::vector<float> kNone;
+    correct(*product, params_of(range, DType::kUInt8), is_smoothed ? smoothing->second.divisors : kNone, *result);
+  });
+}
+
+}  // namespace hussar

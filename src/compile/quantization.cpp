@@ -1,0 +1,20 @@
+#include "compile/quantization.h"
+
+namespace hussar {
+
+std::shared_ptr<Quantization> quantization_of(const Calibration& calibration, Method method) {
+  auto quantization = std::make_shared<Quantization>();
+  for (const auto& [name, params] : activation_params(calibration, method)) quantization->activations[name] = params;
+  for (const auto& [name, product] : calibration.products) {
+    if (product.bias.empty()) continue;
+    const QuantParams input{product.scale, product.zero_point, DType::kUInt8};
+    quantization->corrections[name] = {product.weights, input, product.bias};
+  }
+  for (const auto& [name, smoothing] : calibration.smoothings) {
+    quantization->divisors[name] = smoothing.divisors;
+    quantization->activations[Quantization::smoothed_name(name)] = params_of(smoothing.range, DType::kUInt8);
+  }
+  return quantization;
+}
+
+}  // namespace hussar

@@ -1,0 +1,44 @@
+// The constant weights of convolutions and products, one channel after another, and what INT8 makes of them.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "graph/graph.h"
+#include "hussar/tensor.h"
+
+namespace hussar {
+
+// The weights as [channel][element], with the steps from one channel and one element to the next.
+struct ProductWeights {
+  const float* data;
+  int64_t channels, elements, channel_stride, element_stride;
+
+  float at(int64_t channel, int64_t element) const { return data[channel * channel_stride + element * element_stride]; }
+};
+
+// nullopt: not a product of FP32 activations with constant, finite weights that has an INT8 form. Layouts are not
+// looked at.
+std::optional<ProductWeights> product_weights(const Node& node);
+
+// The weights multiplied by one factor per element, in the same order in `result`, which has as many.
+ProductWeights scale_weights(const ProductWeights& weights, const std::vector<float>& factors, float* result);
+
+// Symmetric, one scale per channel. Conv keeps the shape of its filter; the right side of a product becomes k x n.
+struct Int8Weights {
+  Tensor numbers, scales;
+
+  // What stands for weights.at(channel, element).
+  float real(bool is_conv, int64_t channel, int64_t element) const;
+  // 16 hexadecimal digits.
+  std::string fingerprint() const;
+};
+// The scales that follow from the largest magnitude of each channel.
+std::vector<float> weight_scales(const ProductWeights& weights);
+Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, const std::vector<float>& scales);
+inline Int8Weights quantize_weights(const Node& node, const ProductWeights& weights) {
+  return quantize_weights(node, weights, weight_scales(weights));
+}
+
+}  // namespace hussar

@@ -1,0 +1,380 @@
+// What makes INT8 more exact: ranges by output error, corrected biases, outlier channels in the weights.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <random>
+
+#include "base/file.h"
+#include "compile/calibrate.h"
+#include "compile/calibration_samples.h"
+#include "compile/output_error.h"
+#include "compile/quantization.h"
+#include "onnx/import.h"
+#include "quantize/calibration_file.h"
+#include "tests/support/folder.h"
+#include "tests/support/onnx_writer.h"
+#include "tests/support/pipeline.h"
+
+namespace hussar {
+namespace {
+
+using namespace tests;
+
+using Draw = std::function<float(std::mt19937&)>;
+float normal(std::mt19937& random) { return std::normal_distribution<float>()(random); }
+
+Tensor drawn(const Shape& shape, uint32_t seed, const Draw& draw) {
+  std::mt19937 random(seed);
+  Tensor x(DType::kFloat32, shape);
+  for (int64_t i = 0; i < x.elements(); ++i) x.data<float>()[i] = draw(random);
+  return x;
+}
+
+Message weights(const char* name, const std::vector<int64_t>& dims, uint32_t seed, const Draw& draw = normal) {
+  Tensor values = drawn(Shape(std::span(dims)), seed, draw);
+  return tensor_of(name, DType::kFloat32, dims,
+                   std::vector<float>(values.data<float>(), values.data<float>() + values.elements()));
+}
+
+// Breaks off after `most` batches.
+class Batches : public DataSource {
+ public:
+  explicit Batches(std::vector<Tensor> tensors, size_t most = SIZE_MAX) : tensors_(std::move(tensors)), most_(most) {}
+  Result<bool> next(DataBatch& batch) override {
+    if (next_ == most_) return fail(ErrorCode::kUsage, "unplugged");
+    if (next_ == tensors_.size()) return false;
+    batch.tensors = {{"x", tensors_[next_++]}};
+    return true;
+  }
+
+ private:
+  std::vector<Tensor> tensors_;
+  size_t most_, next_ = 0;
+};
+
+struct Case {
+  explicit Case(const Message& model) : bytes(model.str()) {
+    EXPECT_TRUE(write_file_atomically(path(), {std::as_bytes(std::span(bytes))}));
+  }
+  std::string path() const { return folder.file("m.onnx"); }
+  Result<Calibration> calibrated(std::vector<Tensor> tensors, CalibrateOptions options = {}, size_t most = SIZE_MAX) {
+    Batches batches(std::move(tensors), most);
+    return calibrate(path(), batches, options);
+  }
+  // The outputs, in FP32 without a calibration.
+  std::vector<Tensor> run(const Tensor& x, const Calibration* calibration) {
+    CompileOptions options;
+    if (calibration != nullptr) options.quantization = quantization_of(*calibration, calibration->method);
+    auto plan = build(std::as_bytes(std::span(bytes)), options);
+    EXPECT_TRUE(plan) << plan.error().message;
+    auto session = Session::create(*plan);
+    auto outputs = (*session)->run_in_order({&x, 1});
+    EXPECT_TRUE(outputs) << outputs.error().message;
+    std::vector<Tensor> copies;
+    for (const Tensor& output : *outputs) copies.push_back(output.clone());
+    return copies;
+  }
+
+  Folder folder;
+  std::string bytes;
+};
+
+double decibels(const Tensor& exact, const Tensor& other) {
+  double signal = 0, noise = 0;
+  for (int64_t i = 0; i < exact.elements(); ++i) {
+    const double a = exact.data<float>()[i], b = other.data<float>()[i];
+    signal += a * a;
+    noise += (a - b) * (a - b);
+  }
+  return 10 * std::log10(signal / noise);
+}
+
+double mean_difference(const Tensor& a, const Tensor& b) {
+  double sum = 0;
+  for (int64_t i = 0; i < a.elements(); ++i) sum += double(a.data<float>()[i]) - b.data<float>()[i];
+  return sum / static_cast<double>(a.elements());
+}
+
+Message product(const std::vector<Message>& before = {}, const char* input = "x") {
+  std::vector<Message> nodes = before;
+  nodes.push_back(node("MatMul", {input, "w"}, {"y"}));
+  return model(graph({nodes, {value("x", {"N", 16, 64})}, {any_shape("y")}, {weights("w", {64, 24}, 3)}}));
+}
+
+TEST(Int8Accuracy, AutoKeepsRareLargeValuesThatEntropyClips) {
+  Case test(product());
+  auto calibration = test.calibrated({drawn({64, 16, 64}, 1, [](std::mt19937& random) {
+    return std::uniform_real_distribution<>()(random) < 0.0002 ? 30.0F : normal(random);
+  })});
+  ASSERT_TRUE(calibration) << calibration.error().message;
+  const TensorCalibration& x = calibration->tensors["x"];
+  ASSERT_EQ(x.output_errors.size(), 6U);
+  EXPECT_GT(x.output_errors.at(Method::kEntropy), 3 * x.output_errors.at(x.range.method));
+  EXPECT_GT(x.output_errors.at(Method::kPercentile999), 3 * x.output_errors.at(x.range.method));
+  EXPECT_GT(x.range.high, 25);
+  for (const auto& [method, error] : x.output_errors) EXPECT_GE(error, x.output_errors.at(x.range.method));
+}
+
+TEST(Int8Accuracy, AutoOfAReluIsNotMisledByZeros) {
+  Case test(product({node("Relu", {"x"}, {"r"})}, "r"));
+  auto calibration = test.calibrated({drawn({40, 16, 64}, 1, normal)});
+  ASSERT_TRUE(calibration) << calibration.error().message;
+  const TensorCalibration& r = calibration->tensors["r"];
+  EXPECT_EQ(r.range.low, 0);
+  EXPECT_GT(r.range.high, 3);
+  // No product reads the output: nothing is known of its errors.
+  EXPECT_TRUE(calibration->tensors["y"].output_errors.empty());
+  EXPECT_EQ(calibration->tensors["y"].range.method, Method::kMse);
+}
+
+// A channel that one weight alone reads may clip what would cost elsewhere.
+TEST(Int8Accuracy, AutoLooksAtWhatTheWeightsMakeOfErrors) {
+  auto outlier = [](const Shape& shape) {
+    Tensor x = drawn(shape, 1, normal);
+    for (int64_t i = 0; i < x.elements(); i += 64) x.data<float>()[i] *= 100;
+    return x;
+  };
+  Tensor w = drawn({64, 24}, 3, normal);
+  std::fill_n(w.data<float>(), 24, 0.0F);
+  Case test(model(graph({{node("MatMul", {"x", "w"}, {"y"})},
+                         {value("x", {"N", 16, 64})},
+                         {any_shape("y")},
+                         {tensor_of("w", DType::kFloat32, {64, 24},
+                                    std::vector<float>(w.data<float>(), w.data<float>() + w.elements()))}})));
+  auto calibration = test.calibrated({outlier({40, 16, 64})});
+  ASSERT_TRUE(calibration) << calibration.error().message;
+  const auto& errors = calibration->tensors["x"].output_errors;
+  double least = errors.at(calibration->tensors["x"].range.method);
+  EXPECT_LE(least, errors.at(Method::kMse));
+  EXPECT_LE(least, errors.at(Method::kMinMax));
+}
+
+Message convolutions() {
+  return model(graph(
+      {{node("Conv", {"x", "w"}, {"a"},
+             {attribute("pads", std::vector<int64_t>{1, 0, 2, 1}), attribute("group", 2),
+              attribute("strides", std::vector<int64_t>{2, 1}), attribute("dilations", std::vector<int64_t>{1, 2})}),
+        node("Conv", {"a", "v"}, {"y"}, {attribute("group", 8)})},
+       {value("x", {"N", 8, "H", "W"})},
+       {any_shape("a"), any_shape("y")},
+       {weights("w", {8, 4, 3, 2}, 5), weights("v", {8, 1, 2, 2}, 6)}}));
+}
+
+// When every position is taken, the rows times the weights are all outputs.
+TEST(Int8Accuracy, RowsAreTheWindowsOfConvolutions) {
+  auto imported = onnx::import_bytes(convolutions().bytes(), nullptr, ".");
+  ASSERT_TRUE(imported);
+  auto optimized = optimize_graph(std::move(imported->graph), {});
+  ASSERT_TRUE(optimized) << optimized.error().message;
+  auto plan = build(convolutions().bytes());
+  ASSERT_TRUE(plan);
+  auto session = Session::create(*plan);
+  ASSERT_TRUE(session);
+  ProductSampler sampler(*optimized, 1);
+  const Tensor x = drawn({2, 8, 9, 11}, 1, normal);
+  ASSERT_TRUE(sampler.run(**session, {{x}, 2, "x", 7}));
+  auto outputs = (*session)->run_in_order({&x, 1});
+  ASSERT_TRUE(outputs);
+  ASSERT_EQ(sampler.products().size(), 2U);
+  for (size_t i = 0; i < 2; ++i) {
+    const Tensor& y = (*outputs)[i];
+    double power = 0;
+    for (int64_t k = 0; k < y.elements(); ++k) power += double(y.data<float>()[k]) * y.data<float>()[k];
+    const ProductSamples& product = sampler.products()[i];
+    EXPECT_EQ(product.count(), y.elements() / 8);
+    EXPECT_NEAR(OutputError(product).power() * static_cast<double>(product.count()), power, 1e-4 * power);
+  }
+}
+
+TEST(Int8Accuracy, TheFewSamplesDoNotDependOnOrderAndCut) {
+  const std::vector<InputFacts> inputs = {{"x", DType::kFloat32, Dims{Dim::symbol("N"), Dim(4)}}};
+  const Tensor all = drawn({100, 4}, 1, normal);
+  auto part = [&](int64_t first, int64_t count) {
+    Tensor rows(DType::kFloat32, {count, 4});
+    std::copy_n(all.data<float>() + first * 4, count * 4, rows.data<float>());
+    return single_samples({{rows}, count, "x", 0});
+  };
+  auto hashes = [&](const std::vector<std::pair<int64_t, int64_t>>& cuts) {
+    CalibrationSamples samples(inputs);
+    for (auto [first, count] : cuts) {
+      for (const DataRun& run : part(first, count)) samples.offer(run);
+    }
+    std::vector<uint64_t> list;
+    for (const DataRun& run : samples.runs()) list.push_back(run.hash);
+    return list;
+  };
+  const auto whole = hashes({{0, 100}});
+  EXPECT_EQ(whole.size(), 32U);
+  EXPECT_EQ(hashes({{60, 40}, {0, 30}, {30, 30}}), whole);
+  // A model that takes 3 at a time.
+  CalibrationSamples threes({{"x", DType::kFloat32, Dims{Dim(3), Dim(4)}}});
+  Tensor nine(DType::kFloat32, {9, 4});
+  threes.offer({{nine}, 9, "x", 0});
+  ASSERT_EQ(threes.runs().size(), 3U);
+  EXPECT_EQ(threes.runs()[0].inputs[0].shape(), (Shape{3, 4}));
+}
+
+// More samples than are looked at again, in any order, cut off and gone on with.
+TEST(Int8Accuracy, TheResultDependsOnTheDataAlone) {
+  Case test(convolutions());
+  std::vector<Tensor> tensors;
+  for (uint32_t i = 0; i < 50; ++i) tensors.push_back(drawn({1, 8, 6, 7}, i, normal));
+  auto whole = test.calibrated(tensors);
+  ASSERT_TRUE(whole) << whole.error().message;
+  EXPECT_EQ(whole->products.size(), 2U);
+  const std::string text = encode_calibration(*whole);
+  auto reversed = test.calibrated({tensors.rbegin(), tensors.rend()});
+  ASSERT_TRUE(reversed);
+  EXPECT_EQ(encode_calibration(*reversed), text);
+  CalibrateOptions options;
+  std::optional<Calibration> kept;
+  options.save = [&](const Calibration& calibration) { return kept = calibration, Status(); };
+  EXPECT_FALSE(test.calibrated(tensors, options, 30));
+  ASSERT_TRUE(kept);
+  auto read = decode_calibration(encode_calibration(*kept), "c.json");
+  ASSERT_TRUE(read) << read.error().message;
+  options.resume = std::move(*read);
+  auto resumed = test.calibrated(tensors, options);
+  ASSERT_TRUE(resumed) << resumed.error().message;
+  EXPECT_EQ(encode_calibration(*resumed), text);
+  // Without data: another method, and back.
+  auto cache = decode_calibration(text, "c.json");
+  ASSERT_TRUE(cache) << cache.error().message;
+  decide(*cache, Method::kMinMax);
+  EXPECT_EQ(cache->tensors["x"].range.method, Method::kMinMax);
+  decide(*cache, Method::kAuto);
+  EXPECT_EQ(encode_calibration(*cache), text);
+}
+
+// Nine of ten elements are rounded down by 0.4 steps.
+TEST(Int8Accuracy, CorrectedBiasesRestoreTheMean) {
+  auto biased = [](std::mt19937& random) {
+    return std::uniform_int_distribution<>(0, 9)(random) == 0 ? 255.0F : 100.4F;
+  };
+  Message positive = model(graph({{node("MatMul", {"x", "w"}, {"y"})},
+                                  {value("x", {"N", 16, 64})},
+                                  {any_shape("y")},
+                                  {weights("w", {64, 24}, 3, [](std::mt19937& random) {
+                                    return std::uniform_real_distribution<float>(0.5F, 1.5F)(random);
+                                  })}}));
+  Case test(positive);
+  CalibrateOptions options;
+  options.method = Method::kMinMax;
+  auto calibration = test.calibrated({drawn({64, 16, 64}, 1, biased)}, options);
+  ASSERT_TRUE(calibration) << calibration.error().message;
+  ASSERT_EQ(calibration->products.size(), 1U);
+  const ProductCalibration& product = calibration->products.begin()->second;
+  ASSERT_EQ(product.bias.size(), 24U);
+  EXPECT_LT(product.corrected_error, 0.2 * product.error);
+  const Tensor x = drawn({8, 16, 64}, 2, biased);
+  const Tensor exact = test.run(x, nullptr)[0];
+  const double corrected = mean_difference(test.run(x, &*calibration)[0], exact);
+  Calibration plain = *calibration;
+  plain.products.clear();
+  const double uncorrected = mean_difference(test.run(x, &plain)[0], exact);
+  EXPECT_LT(uncorrected, -15);  // 64 * 0.9 * 0.4 = 23
+  EXPECT_LT(std::fabs(corrected), 0.1 * std::fabs(uncorrected));
+  // Other ranges, or other weights: what is known of the bias is not true of them.
+  calibration->products.begin()->second.scale *= 2;
+  EXPECT_EQ(mean_difference(test.run(x, &*calibration)[0], test.run(x, &plain)[0]), 0);
+  calibration->products.begin()->second.scale /= 2;
+  calibration->products.begin()->second.weights[0] ^= 1;
+  EXPECT_EQ(mean_difference(test.run(x, &*calibration)[0], test.run(x, &plain)[0]), 0);
+}
+
+// One channel of a LayerNormalization is 40 times as large as the others. Its scale and the weights have other users.
+Message with_outlier(const char* norm_output = "n", const std::vector<Message>& outputs = {}) {
+  std::vector<float> scale(64, 1.0F);
+  scale[5] = 40;
+  std::vector<Message> all = {any_shape("q"), any_shape("k"), any_shape("z"), any_shape("s")};
+  all.insert(all.end(), outputs.begin(), outputs.end());
+  return model(graph({{node("LayerNormalization", {"x", "scale", "shift"}, {norm_output}),
+                       node("MatMul", {norm_output, "w"}, {"q"}), node("MatMul", {norm_output, "v"}, {"k"}),
+                       node("MatMul", {"x", "w"}, {"z"}), node("Mul", {"x", "scale"}, {"s"})},
+                      {value("x", {"N", 16, 64})},
+                      all,
+                      {tensor_of("scale", DType::kFloat32, {64}, scale), weights("shift", {64}, 4),
+                       weights("w", {64, 24}, 5), weights("v", {64, 32}, 6)}}));
+}
+
+TEST(Int8Accuracy, OutlierChannelsMoveIntoTheWeights) {
+  Case test(with_outlier());
+  auto calibration = test.calibrated({drawn({40, 16, 64}, 1, normal)});
+  ASSERT_TRUE(calibration) << calibration.error().message;
+  ASSERT_EQ(calibration->smoothings.count("n"), 1U);
+  EXPECT_EQ(calibration->tensors["n"].channel_max.size(), 64U);
+  Calibration plain = *calibration;
+  plain.smoothings.clear();
+  const Tensor x = drawn({8, 16, 64}, 2, normal);
+  const auto exact = test.run(x, nullptr), smoothed = test.run(x, &*calibration), coarse = test.run(x, &plain);
+  // Only the share of the other channels counts: the large one hides them in the sum.
+  for (size_t i : {0, 1}) EXPECT_GT(decibels(exact[i], smoothed[i]), decibels(exact[i], coarse[i]) + 8) << i;
+  EXPECT_EQ(decibels(exact[2], smoothed[2]), decibels(exact[2], coarse[2]));
+  EXPECT_EQ(decibels(exact[3], smoothed[3]), std::numeric_limits<double>::infinity());
+}
+
+TEST(Int8Accuracy, WhatOthersReadIsNotDivided) {
+  Case test(with_outlier("n", {any_shape("n")}));
+  auto calibration = test.calibrated({drawn({40, 16, 64}, 1, normal)});
+  ASSERT_TRUE(calibration) << calibration.error().message;
+  EXPECT_TRUE(calibration->smoothings.empty());
+  // Nor when a calibration says so all the same.
+  Smoothing smoothing;
+  smoothing.divisors.assign(64, 2.0F);
+  smoothing.range = {-100, 100, Method::kMinMax, ""};
+  Calibration claimed = *calibration;
+  claimed.smoothings["n"] = smoothing;
+  const Tensor x = drawn({8, 16, 64}, 2, normal);
+  EXPECT_EQ(mean_difference(test.run(x, &claimed)[0], test.run(x, &*calibration)[0]), 0);
+}
+
+TEST(Int8Accuracy, SkipLayerNormalizationIsSmoothedToo) {
+  std::vector<float> scale(64, 1.0F);
+  scale[5] = 40;
+  Case test(model(graph(
+      {{node("SkipLayerNormalization", {"x", "x", "scale", "shift"}, {"n"}, {}, "com.microsoft"),
+        node("MatMul", {"n", "w"}, {"q"})},
+       {value("x", {"N", 16, 64})},
+       {any_shape("q")},
+       {tensor_of("scale", DType::kFloat32, {64}, scale), weights("shift", {64}, 4), weights("w", {64, 24}, 5)}})));
+  auto calibration = test.calibrated({drawn({40, 16, 64}, 1, normal)});
+  ASSERT_TRUE(calibration) << calibration.error().message;
+  ASSERT_EQ(calibration->smoothings.size(), 1U);
+  EXPECT_LT(calibration->smoothings.begin()->second.smoothed_error,
+            0.2 * calibration->smoothings.begin()->second.error);
+}
+
+TEST(Int8Accuracy, DamagedFiguresAreRefused) {
+  Case test(with_outlier());
+  auto calibration = test.calibrated({drawn({40, 16, 64}, 1, normal)});
+  ASSERT_TRUE(calibration) << calibration.error().message;
+  const std::string text = encode_calibration(*calibration);
+  ASSERT_TRUE(decode_calibration(text, "c.json"));
+  auto refusal = [&](std::string_view from, std::string_view to) {
+    std::string changed = text;
+    size_t at = changed.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    changed.replace(at, from.size(), to);
+    auto outcome = decode_calibration(changed, "c.json");
+    return outcome ? "accepted" : outcome.error().message;
+  };
+  auto names = [&](std::string_view from, std::string_view to, std::string_view what) {
+    const std::string message = refusal(from, to);
+    EXPECT_NE(message.find(what), std::string::npos) << message;
+  };
+  names("\"entropy\":", "\"magic\":", "\"magic\"");
+  names("\"entropy\":", "\"entropy\":-", "\"entropy\"");
+  names("\"output_errors\":{", "\"output_errors\":3,\"o\":{", "\"output_errors\" is no object");
+  names("\"channel_max\":[", "\"channel_max\":[0,", "\"channel_min\"");
+  names("\"channel_min\":[", "\"channel_min\":[\"a\",", "\"channel_min\"");
+  names("\"divisors\":[", "\"divisors\":[-1,", "not all positive");
+  names("\"divisors\":[", "\"divisors\":3,\"d\":[", "\"divisors\" is no list");
+  names("\"bias\":[", "\"bias\":[1e99,", "\"bias\"");
+  names("\"corrected_error\":", "\"corrected_error\":-", "\"corrected_error\"");
+  names("\"products\": {", "\"products\": [], \"p\": {", "\"products\" is no object");
+}
+
+}  // namespace
+}  // namespace hussar
