@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "compile/calibrate.h"
 #include "compile/calibration_samples.h"
+#include "compile/optimize.h"
 #include "compile/output_error.h"
 #include "compile/quantization.h"
 #include "onnx/import.h"
