@@ -68,7 +68,7 @@ class Products {
     Value* quantized = graph_.add_value(graph_.unique_name(node->output()->name), converted->dtype, converted->dims);
     quantized->layout = converted->layout;
     graph_.replace_uses(converted, quantized);
-    Node* lowered = graph_.add_node(node->op, node->name, {converted}, {quantized});
+    Node* lowered = graph_.add_node(node->op, node->name, {converted}, {quantized}, node->attributes);
     lowered->program = node->program;
     lowered->program_inputs = node->program_inputs;
     graph_.set_input(reformat, 0, node->inputs[0]);

@@ -228,7 +228,8 @@ TEST(PassLowerQuantized, DynamicallyQuantizedProducts) {
     y = test.make("Relu", {test.make("Add", {y, test.weights({8, 1, 1})})});
     y = product("MatMulInteger", test.reshape(y, {16, 49}), {49, 5}, 5, {5}, {});
     test.output(test.make("Tanh", {test.make("Add", {y, test.weights({5})})}));
-    test.run_all(0.02);
+    // A byte that rounds the other way moves the next sums by 127 of its steps.
+    test.run_all(0.1);
     EXPECT_EQ(test.count("hussar.QuantizedConv"), 1) << test.graph.to_string();
     EXPECT_EQ(test.count("hussar.QuantizedMatMul"), 1);
     EXPECT_EQ(test.count("DynamicQuantizeLinear"), 2);
