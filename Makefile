@@ -22,7 +22,7 @@ demo: venv configure ## Fashion-MNIST from FP32 to INT8 on labelled pictures; th
 	@$(PYTHON) demo/classify.py
 	@$(PYTHON) demo/ocr.py
 
-test: deps-test venv-test ## run everything (from nothing some 25 minutes on two cores)
+test: deps-test venv-test ## run everything (from nothing 40 minutes on two cores, less with ccache)
 	@$(PYTHON) tests/run_all.py --build $(BUILD) --jobs $(JOBS)
 
 quick: deps-test venv ## the checks and the unit tests
