@@ -109,8 +109,8 @@ struct ProgramBlock {
 
 // Whether a program read from a file may be run: known ops, registers written before they are read, indices in range.
 bool is_valid(const Program& program);
-// Whether the program adds operand `index` to its input and then does nothing but bound the sum: what products can do
-// while the operand is still an integer.
+// Whether the program adds operand `index` to its input, which it may fake-quantize before, and then only bounds the
+// sum: what products can do while the operand is still an integer.
 bool adds_and_bounds(const Program& program, int index);
 // The op's name in lower case with underscores ("hard_swish"); "?" for a value that is not an op.
 const char* program_op_name(ProgramOp op);
