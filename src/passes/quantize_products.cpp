@@ -52,29 +52,13 @@ class Products {
 
   int run() {
     int rewrites = 0;
-    for (Node* node : graph_.snapshot()) rewrites += lower(node) ? 1 : 0;
+    for (Node* node : graph_.snapshot()) rewrites += lower_fake_quantize(graph_, node) ? 1 : 0;
     for (Node* node : graph_.snapshot()) rewrites += rewrite(node) ? 1 : 0;
     for (const auto& [quantizer, bytes] : quantizers_) read_bytes(quantizer, bytes);
     return rewrites;
   }
 
  private:
-  // FakeQuantize -> Reformat  =>  Reformat -> FakeQuantize
-  bool lower(Node* node) {
-    const bool quantizes = fake_quantize_params(*node) || node->op == "hussar.DynamicFakeQuantize";
-    Node* reformat = quantizes ? only_user(graph_, node->output()) : nullptr;
-    if (reformat == nullptr || reformat->op != "hussar.Reformat") return false;
-    Value* converted = reformat->output();
-    Value* quantized = graph_.add_value(graph_.unique_name(node->output()->name), converted->dtype, converted->dims);
-    quantized->layout = converted->layout;
-    graph_.replace_uses(converted, quantized);
-    Node* lowered = graph_.add_node(node->op, node->name, {converted}, {quantized}, node->attributes);
-    lowered->program = node->program;
-    lowered->program_inputs = node->program_inputs;
-    graph_.set_input(reformat, 0, node->inputs[0]);
-    return true;
-  }
-
   struct Form {
     Bytes bytes;
     std::vector<float> scales;  // of the weights, one per output channel

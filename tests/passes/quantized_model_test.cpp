@@ -220,7 +220,7 @@ TEST(PassLowerQuantized, DynamicallyQuantizedProducts) {
       Value* zero = test.number(0, DType::kInt8);
       Value* sum = test.make(op, {dynamic[0], test.constant(shape, q, DType::kInt8), dynamic[2], zero}, attributes);
       Value* scale =
-          test.make("Mul", {dynamic[1], per_channel ? test.constant(scale_shape, scales) : test.number(0.01)});
+          test.make("Mul", {dynamic[1], per_channel ? test.constant(scale_shape, scales) : test.number(0.002)});
       return test.make("Mul", {test.make("Cast", {sum}, with({{"to", int64_t{1}}})), scale});
     };
     Value* x = test.input({2, 6, 7, 7});
@@ -228,8 +228,8 @@ TEST(PassLowerQuantized, DynamicallyQuantizedProducts) {
     y = test.make("Relu", {test.make("Add", {y, test.weights({8, 1, 1})})});
     y = product("MatMulInteger", test.reshape(y, {16, 49}), {49, 5}, 5, {5}, {});
     test.output(test.make("Tanh", {test.make("Add", {y, test.weights({5})})}));
-    // A byte that rounds the other way moves the next sums by 127 of its steps.
-    test.run_all(0.1);
+    // A byte that rounds the other way moves the next sums by up to 127 weights of 0.0032 times its step.
+    test.run_all(0.02);
     EXPECT_EQ(test.count("hussar.QuantizedConv"), 1) << test.graph.to_string();
     EXPECT_EQ(test.count("hussar.QuantizedMatMul"), 1);
     EXPECT_EQ(test.count("DynamicQuantizeLinear"), 2);

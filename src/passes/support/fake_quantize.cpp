@@ -69,8 +69,7 @@ bool is_multiplied(const Value* value) {
 }
 
 bool lower_fake_quantize(Graph& graph, Node* node) {
-  const auto params = fake_quantize_params(*node);
-  if (!params) return false;
+  if (!fake_quantize_params(*node) && node->op != "hussar.DynamicFakeQuantize") return false;
   Value* value = node->output();
   Node* last = nullptr;
   for (Node* next = only_user(graph, value); next != nullptr && only_moves(*next) && next->inputs[0] == value;
@@ -80,18 +79,13 @@ bool lower_fake_quantize(Graph& graph, Node* node) {
   }
   if (last == nullptr || !is_multiplied(value)) return false;
   Value* x = node->inputs[0];
-  if (!bypass(graph, node, x)) return false;
-  // The users first: the new node is one, too.
-  Value* quantized = add_fake_quantize(graph, node->name, x, *params);
-  quantized->dims = value->dims;
-  const std::vector<Node*> users = value->users;
-  for (Node* user : users) {
-    for (size_t i = 0; i < user->inputs.size(); ++i) {
-      if (user->inputs[i] == value) graph.set_input(user, i, quantized);
-    }
-  }
-  graph.set_input(quantized->producer, 0, value);
-  return true;
+  Value* quantized = graph.add_value(graph.unique_name(node->output()->name), value->dtype, value->dims);
+  quantized->layout = value->layout;
+  graph.replace_uses(value, quantized);
+  Node* lowered = graph.add_node(node->op, node->name, {value}, {quantized}, node->attributes);
+  lowered->program = node->program;
+  lowered->program_inputs = node->program_inputs;
+  return bypass(graph, node, x);
 }
 
 }  // namespace hussar

@@ -28,7 +28,7 @@ bool only_moves(const Node& node);
 // Whether the value is what a convolution or product with constant weights multiplies with them.
 bool is_multiplied(const Value* value);
 
-// Moves a FakeQuantize behind what only moves its result, for a product.
+// Moves a FakeQuantize, also a dynamic one, behind what only moves its result, for a product.
 bool lower_fake_quantize(Graph& graph, Node* node);
 
 }  // namespace hussar

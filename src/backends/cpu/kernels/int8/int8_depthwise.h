@@ -238,8 +238,8 @@ inline void run_depthwise_line(const Int8Args& args, int64_t index, int64_t firs
           sum_pixels<false>(line, x, end, sums + lane);
         }
       }
-      finish_int8_tile(args, facts[(panel - first) / kInt8Columns], sums, kInt8Columns, index * conv.out[2] + x,
-                       static_cast<int>(end - x), panel, columns);
+      finish_int8_tile(args, facts[(panel - first) / kInt8Columns],
+                       {sums, kInt8Columns, index * conv.out[2] + x, static_cast<int>(end - x), panel, columns});
     }
   }
 }

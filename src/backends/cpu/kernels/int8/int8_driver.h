@@ -151,108 +151,96 @@ class ToBytes {
   IVec zero_point_;
 };
 
-// The end of most tiles: sums to bytes or real numbers in one sweep, what a column needs in registers.
-template <bool kResidual, bool kSwish, bool kBytes>
-void finish_columns(const Int8Args& args, const Int8Columns& facts, const int32_t* sums, int64_t width, int64_t row,
-                    int rows, int64_t column, int columns) {
+// Where the columns [column, column + columns) of the output rows [row, row + rows) come from: sums [rows][width].
+struct TileSums {
+  const int32_t* sums;
+  int64_t width, row;
+  int rows;
+  int64_t column;
+  int columns;
+};
+// The first of them goes to `reals` or to `bytes`, the others are `pitch` apart from row to row.
+struct TileTarget {
+  float* reals;
+  uint8_t* bytes;
+  int64_t pitch;
+};
+
+// The end of a tile, but for a program: what a column needs stays in registers. kRare: also what only few products
+// have, a bias of the epilogue, a residual of real numbers, and sums that are fake-quantized.
+template <bool kRare, bool kResidual, bool kSwish, bool kBytes>
+void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSums& tile, const TileTarget& target) {
   const Epilogue& epilogue = args.conv.epilogue;
   const Vec low = set(epilogue.low), high = set(epilogue.high);
   const Vec swish_scale = set(epilogue.scale), swish_shift = set(epilogue.shift);
-  const Vec residual_scale = set(args.residual_scale);
+  const Vec residual_scale = set(args.residual_scale), quantize_scale = set(args.quantize_scale);
+  const Vec quantize_low = set(static_cast<float>(-args.quantize_zero_point));
+  const Vec quantize_high = set(static_cast<float>(255 - args.quantize_zero_point));
   const IVec residual_zero = iset(args.residual_zero_point);
   const ToBytes to_bytes(args);
-  const int64_t pitch = args.conv.output_pitch, residual_pitch = args.residual_pitch;
-  for (int c = 0; c < columns; c += kLanes) {
-    const int left = columns - c;
+  for (int c = 0; c < tile.columns; c += kLanes) {
+    const int left = tile.columns - c;
+    const int64_t column = tile.column + c;
     const IVec correction = load_ints(facts.corrections + c);
     const Vec scale = load(facts.scales + c), bias = load(facts.bias + c);
-    const uint8_t* residual = kResidual ? args.residual + row * residual_pitch + column + c : nullptr;
-    const int64_t at = row * pitch + column + c;
-    for (int r = 0; r < rows; ++r) {
-      Vec y = fma_once(to_float(load_ints(sums + r * width + c) - correction), scale, bias);
+    for (int r = 0; r < tile.rows; ++r) {
+      Vec y = fma_once(to_float(load_ints(tile.sums + r * tile.width + c) - correction), scale, bias);
+      if constexpr (kRare) {
+        if (args.quantize_scale != 0)
+          y = rounded(clamp(round(y / quantize_scale), quantize_low, quantize_high) * quantize_scale);
+        if (epilogue.bias != nullptr) y = y + load_up_to(epilogue.bias + column, left);
+        if (epilogue.residual != nullptr)
+          y = y + load_up_to(epilogue.residual + (tile.row + r) * epilogue.residual_pitch + column, left);
+      }
       if constexpr (kResidual) {
+        const uint8_t* const residual = args.residual + (tile.row + r) * args.residual_pitch + column;
         y = y + rounded(to_float(load_bytes_up_to(residual, left) - residual_zero) * residual_scale);
-        residual += residual_pitch;
       }
       y = clamp(y, low, high);
       if constexpr (kSwish) y = hard_swish(y, swish_scale, swish_shift);
       if constexpr (kBytes) {
-        to_bytes.store(args.bytes + at + r * pitch, y, left);
+        to_bytes.store(target.bytes + r * target.pitch + c, y, left);
       } else {
-        store_up_to(args.reals + at + r * pitch, y, left);
+        store_up_to(target.reals + r * target.pitch + c, y, left);
       }
     }
   }
 }
-using FinishColumns = void (*)(const Int8Args&, const Int8Columns&, const int32_t*, int64_t, int64_t, int, int64_t,
-                               int);
+using FinishColumns = void (*)(const Int8Args&, const Int8Columns&, const TileSums&, const TileTarget&);
 // [residual][swish][bytes]
-inline constexpr FinishColumns kFinishColumns[2][2][2] = {
-    {{finish_columns<false, false, false>, finish_columns<false, false, true>},
-     {finish_columns<false, true, false>, finish_columns<false, true, true>}},
-    {{finish_columns<true, false, false>, finish_columns<true, false, true>},
-     {finish_columns<true, true, false>, finish_columns<true, true, true>}}};
+template <bool kRare>
+constexpr FinishColumns kFinishColumns[2][2][2] = {
+    {{finish_columns<kRare, false, false, false>, finish_columns<kRare, false, false, true>},
+     {finish_columns<kRare, false, true, false>, finish_columns<kRare, false, true, true>}},
+    {{finish_columns<kRare, true, false, false>, finish_columns<kRare, true, false, true>},
+     {finish_columns<kRare, true, true, false>, finish_columns<kRare, true, true, true>}}};
 
-// sums [rows][width]: the columns [column, column + columns) of the output rows [row, row + rows).
-inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, const int32_t* sums, int64_t width,
-                             int64_t row, int rows, int64_t column, int columns) {
+// Ends the tile, and runs the program over it.
+inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, const TileSums& tile) {
   const Epilogue& epilogue = args.conv.epilogue;
-  const bool is_plain = epilogue.program == nullptr && epilogue.residual == nullptr && epilogue.bias == nullptr;
-  if (is_plain && args.quantize_scale == 0) {
-    const FinishColumns finish = kFinishColumns[args.residual != nullptr][epilogue.hard_swish][args.bytes != nullptr];
-    return finish(args, facts, sums, width, row, rows, column, columns);
-  }
-  const Vec low = set(epilogue.low), high = set(epilogue.high);
-  const Vec swish_scale = set(epilogue.scale), swish_shift = set(epilogue.shift);
-  const Vec residual_scale = set(args.residual_scale);
-  const IVec residual_zero = iset(args.residual_zero_point);
-  const Vec quantize_scale = set(args.quantize_scale);
-  const Vec quantize_low = set(static_cast<float>(-args.quantize_zero_point));
-  const Vec quantize_high = set(static_cast<float>(255 - args.quantize_zero_point));
-  const ToBytes to_bytes(args);
+  const int64_t pitch = args.conv.output_pitch, at = tile.row * pitch + tile.column;
   const bool is_real = args.reals != nullptr, has_program = epilogue.program != nullptr;
-  const int64_t pitch = args.conv.output_pitch;
   alignas(64) float buffer[kInt8TileSums];
-  for (int r = 0; r < rows; ++r) {
-    const int32_t* const from = sums + r * width;
-    const float* const residual =
-        epilogue.residual == nullptr ? nullptr : epilogue.residual + (row + r) * epilogue.residual_pitch + column;
-    const uint8_t* const bytes =
-        args.residual == nullptr ? nullptr : args.residual + (row + r) * args.residual_pitch + column;
-    for (int c = 0; c < columns; c += kLanes) {
-      const int left = columns - c;
-      const IVec sum = load_ints(from + c) - load_ints(facts.corrections + c);
-      Vec y = fma_once(to_float(sum), load(facts.scales + c), load(facts.bias + c));
-      if (args.quantize_scale != 0)
-        y = rounded(clamp(round(y / quantize_scale), quantize_low, quantize_high) * quantize_scale);
-      if (epilogue.bias != nullptr) y = y + load_up_to(epilogue.bias + column + c, left);
-      if (residual != nullptr) y = y + load_up_to(residual + c, left);
-      if (bytes != nullptr)
-        y = y + rounded(to_float(load_bytes_up_to(bytes + c, left) - residual_zero) * residual_scale);
-      y = clamp(y, low, high);
-      if (epilogue.hard_swish) y = hard_swish(y, swish_scale, swish_shift);
-      if (has_program) {
-        store(buffer + r * width + c, y);
-      } else if (is_real) {
-        store_up_to(args.reals + (row + r) * pitch + column + c, y, left);
-      } else {
-        to_bytes.store(args.bytes + (row + r) * pitch + column + c, y, left);
-      }
-    }
-  }
+  TileTarget target = {is_real ? args.reals + at : nullptr, is_real ? nullptr : args.bytes + at, pitch};
+  if (has_program) target = {buffer, nullptr, tile.width};
+  const bool is_rare = epilogue.residual != nullptr || epilogue.bias != nullptr || args.quantize_scale != 0;
+  const auto& table = is_rare ? kFinishColumns<true> : kFinishColumns<false>;
+  table[args.residual != nullptr][epilogue.hard_swish][target.bytes != nullptr](args, facts, tile, target);
   if (!has_program) return;
   ProgramOperand operands[kProgramOperands];
   for (int i = 0; i < epilogue.program->operand_count; ++i) {
     operands[i] = epilogue.operands[i];
-    operands[i].data += row * operands[i].row_stride;
+    operands[i].data += tile.row * operands[i].row_stride;
   }
-  float* const target = is_real ? args.reals + row * pitch + column : buffer;
   program_table.run(*epilogue.program, operands,
-                    {buffer, target, width, is_real ? pitch : width, 0, column, rows, columns});
-  for (int r = 0; r < rows && !is_real; ++r) {
-    for (int c = 0; c < columns; c += kLanes) {
-      to_bytes.store(args.bytes + (row + r) * pitch + column + c, load_up_to(buffer + r * width + c, columns - c),
-                     columns - c);
+                    {buffer, is_real ? args.reals + at : buffer, tile.width, is_real ? pitch : tile.width, 0,
+                     tile.column, tile.rows, tile.columns});
+  if (is_real) return;
+  const ToBytes to_bytes(args);
+  for (int r = 0; r < tile.rows; ++r) {
+    for (int c = 0; c < tile.columns; c += kLanes) {
+      to_bytes.store(args.bytes + at + r * pitch + c, load_up_to(buffer + r * tile.width + c, tile.columns - c),
+                     tile.columns - c);
     }
   }
 }
@@ -279,7 +267,7 @@ void run_int8_tiles(const Int8Args& args, int64_t group, int64_t k, Range rows, 
                             columns, facts);
                each([&](int64_t, const Element* a, int64_t row, int count) {
                  Tiles::multiply(a, count, weight_panels, step, k, sums);
-                 finish_int8_tile(args, facts, sums, width, row, count, column, columns);
+                 finish_int8_tile(args, facts, {sums, width, row, count, column, columns});
                });
              });
 }

@@ -199,8 +199,9 @@ void finish_windows(const Int8Args& args, const Int8Columns& facts, const PanelP
     const int64_t line = at / width, x = at - line * width;
     const int64_t end = line * width + pixels < p + count ? line * width + pixels : p + count;
     if (at < end) {
-      finish_int8_tile(args, facts, sums + (at - p) * pitch, pitch, origin + line * pixels + x,
-                       static_cast<int>(end - at), pair.column, pair.columns);
+      finish_int8_tile(args, facts,
+                       {sums + (at - p) * pitch, pitch, origin + line * pixels + x, static_cast<int>(end - at),
+                        pair.column, pair.columns});
     }
     at = (line + 1) * width;
   }
@@ -290,7 +291,7 @@ void run_pixels(const Int8Args& args, int64_t group, int64_t k, const Work& work
               },
               count, k, pair.weights, pair.panels, sums);
         }
-        finish_int8_tile(args, facts, sums, pair.panels * kInt8Columns, row, count, pair.column, pair.columns);
+        finish_int8_tile(args, facts, {sums, pair.panels * kInt8Columns, row, count, pair.column, pair.columns});
       }
     });
   }
