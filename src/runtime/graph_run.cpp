@@ -216,6 +216,7 @@ Status GraphRun::bind_memory() {
 static Status check_alias(const PlanValue& value, const Shape& shape, const PlanValue& holder, const Shape& outer) {
   bool ok = true;
   if (value.layout == Layout::kChannelsLast && holder.layout == Layout::kChannelsLast && shape.rank() == outer.rank()) {
+    ok = dtype_size(value.dtype) == dtype_size(holder.dtype);
     for (int axis = 0; axis < shape.rank(); ++axis) {
       ok = ok && (axis == 1 ? value.channel_offset + shape[1] <= outer[1] : shape[axis] == outer[axis]);
     }
