@@ -2,6 +2,8 @@
 // own:
 //   MatMul(LayerNormalization(x, scale, bias), w)  =>  MatMul(LayerNormalization(x, scale / d, bias / d), d * w)
 // The divisors are PassContext::quantization's. Constants that others use stay as they are.
+#include <algorithm>
+
 #include "ops/product_weights.h"
 #include "passes/pass.h"
 #include "passes/support/smoothable.h"
@@ -33,12 +35,17 @@ Result<int> run(PassContext& context) {
     if (it == context.quantization->divisors.end() || !is_smoothable(graph, *value)) continue;
     const std::vector<float>& divisors = it->second;
     if (!value->dims->back().is(static_cast<int64_t>(divisors.size()))) continue;
+    const std::string name = Quantization::smoothed_name(value->name);
+    const bool is_taken = std::any_of(graph.values().begin(), graph.values().end(),
+                                      [&](const auto& other) { return other->name == name; });
+    if (is_taken) continue;
     for (size_t i = 1; i <= 2; ++i) {
       if (norm->input(i) != nullptr) graph.set_input(norm, i, divided(graph, *norm->inputs[i], divisors));
     }
     const std::vector<Node*> products = value->users;
     for (Node* product : products) multiply_weights(graph, product, divisors);
-    value->name = graph.unique_name(Quantization::smoothed_name(value->name));
+    // The calibration knows the range of the divided value by this name.
+    value->name = name;
     ++rewrites;
   }
   return rewrites;
