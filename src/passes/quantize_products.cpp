@@ -67,7 +67,11 @@ class Products {
 
   bool rewrite(Node* node) {
     auto weights = weights_of(*node);
-    if (!weights) return false;
+    if (!weights) {
+      const bool is_product = node->op == "com.microsoft.FusedMatMul" && node->inputs[1]->is_constant();
+      if (is_product && quantization_ != nullptr) node->note = "no INT8: it transposes its left operand, or scales";
+      return false;
+    }
     std::string reason;
     auto form = form_of(*node, *weights, reason);
     if (!reason.empty()) node->note = "no INT8: " + reason;
