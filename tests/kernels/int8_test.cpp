@@ -296,5 +296,20 @@ TEST(Int8, Conversions) {
   }
 }
 
+// Scales beyond all reason give the bytes of a division, too.
+TEST(Int8, ScalesWithoutReciprocal) {
+  for (float scale : {1e-39f, 1e-37f, 2e-37f, 0.05f, -0.05f, 9e35f, 2e36f, 3e38f}) {
+    KernelCase test{.kernel = "quantize", .op = "QuantizeLinear", .inputs = {}};
+    test.inputs.push_back({random_tensor(DType::kFloat32, {1, 3, 40}, -300, 300), false});
+    float* x = test.inputs[0].tensor.data<float>();
+    for (int i = 8; i < 120; ++i) x[i] *= scale;
+    const float special[] = {NAN, INFINITY, -INFINITY, 0.0f, -0.0f, 3e38f, -3e38f};
+    std::copy(std::begin(special), std::end(special), x);
+    test.inputs.push_back({random_tensor(DType::kFloat32, Shape{}, scale, scale), true});
+    test.inputs.push_back({random_tensor(DType::kUInt8, Shape{}, 0, 255), true});
+    expect_kernel_agrees(test);
+  }
+}
+
 }  // namespace
 }  // namespace hussar

@@ -115,7 +115,11 @@ Status prepare_int8_product(Prepare& prepare, Int8State& state) {
   const double filters = static_cast<double>(conv.groups * conv.filters);
   const double pixels = static_cast<double>(conv.batch * conv.out[0] * conv.out[1] * conv.out[2]);
   // A share costs the same to start, and computes two times as fast as in FP32 at least.
-  state.shares = share_count(pixels * filters * static_cast<double>(k), prepare.threads);
+  const double products = pixels * filters * static_cast<double>(k);
+  state.shares = share_count(products, prepare.threads);
+  // Windows are gathered again for every share; single pixels are not, so a thread on a busy core can be relieved.
+  const bool is_pointwise = conv.kernel[0] * conv.kernel[1] * conv.kernel[2] == 1;
+  if (state.shares > 1 && is_pointwise && products > 1e8) state.shares *= 2;
   state.scratch_per_share = int8_scratch_bytes(k);
   prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares);
   return {};

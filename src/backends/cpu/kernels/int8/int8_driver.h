@@ -3,6 +3,7 @@
 #pragma once
 #include "backends/cpu/int8_packing.h"
 #include "backends/cpu/kernels/int8/int8_product.h"
+#include "backends/cpu/kernels/int8/to_bytes.h"
 #include "backends/cpu/kernels/pointwise/program.h"
 #include "backends/cpu/kernels/tile/tile_core.h"
 #include "backends/cpu/kernels/tile/tile_gather.h"
@@ -124,33 +125,6 @@ inline void read_columns(const Int8Args& args, const int8_t* first_sums, int64_t
   }
 }
 
-// saturate(round(y / scale) + zero_point); NaN gives the lowest byte. The quotient is that of a division, at the price
-// of four multiply-adds: y times the reciprocal is two units in the last place off at most, the first correction leaves
-// one, and the second gives the rounded quotient (Markstein). Bounds come first, so that no step meets an infinity.
-class ToBytes {
- public:
-  explicit ToBytes(const Int8Args& args)
-      : scale_(set(args.output_scale)),
-        reciprocal_(set(1 / args.output_scale)),
-        least_(set(static_cast<float>(-args.output_zero_point - 1) * args.output_scale)),
-        most_(set(static_cast<float>(256 - args.output_zero_point) * args.output_scale)),
-        low_(set(static_cast<float>(-args.output_zero_point))),
-        high_(set(static_cast<float>(255 - args.output_zero_point))),
-        zero_point_(iset(args.output_zero_point)) {}
-  HUSSAR_INLINE void store(uint8_t* out, Vec y, int left) const {
-    y = min_second(most_, max_second(y, least_));
-    Vec q = y * reciprocal_;
-    q = fma_once(less_product(y, q, scale_), reciprocal_, q);
-    q = fma_once(less_product(y, q, scale_), reciprocal_, q);
-    q = min_second(high_, max_second(q, low_));
-    store_bytes_up_to(out, to_int(q) + zero_point_, left);
-  }
-
- private:
-  Vec scale_, reciprocal_, least_, most_, low_, high_;
-  IVec zero_point_;
-};
-
 // Where the columns [column, column + columns) of the output rows [row, row + rows) come from: sums [rows][width].
 struct TileSums {
   const int32_t* sums;
@@ -167,24 +141,38 @@ struct TileTarget {
 };
 
 // The end of a tile, but for a program: what a column needs stays in registers. kRare: also what only few products
-// have, a bias of the epilogue, a residual of real numbers, and sums that are fake-quantized.
+// have, a bias of the epilogue, a residual of real numbers, sums that are fake-quantized, and bounds that NaN passes on
+// its way to a lower byte.
 template <bool kRare, bool kResidual, bool kSwish, bool kBytes>
 void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSums& tile, const TileTarget& target) {
   const Epilogue& epilogue = args.conv.epilogue;
-  const Vec low = set(epilogue.low), high = set(epilogue.high);
+  const ToBytes to_bytes(args.output_scale, args.output_zero_point);
+  constexpr bool kOneBound = kBytes && !kSwish && !kRare;
+  const auto bound = [&](float y) {
+    if (!kOneBound) return y;
+    return y < to_bytes.least ? to_bytes.least : y > to_bytes.most ? to_bytes.most : y;
+  };
+  const Vec low = set(bound(epilogue.low)), high = set(bound(epilogue.high));
   const Vec swish_scale = set(epilogue.scale), swish_shift = set(epilogue.shift);
   const Vec residual_scale = set(args.residual_scale), quantize_scale = set(args.quantize_scale);
   const Vec quantize_low = set(static_cast<float>(-args.quantize_zero_point));
   const Vec quantize_high = set(static_cast<float>(255 - args.quantize_zero_point));
   const IVec residual_zero = iset(args.residual_zero_point);
-  const ToBytes to_bytes(args);
-  for (int c = 0; c < tile.columns; c += kLanes) {
-    const int left = tile.columns - c;
+  // Copies: for all that the compiler knows, a byte that is stored may be a part of `tile`.
+  const int rows = tile.rows, columns = tile.columns;
+  const int64_t width = tile.width, pitch = target.pitch;
+  for (int c = 0; c < columns; c += kLanes) {
+    const int left = columns - c;
     const int64_t column = tile.column + c;
+    const int32_t* sums = tile.sums + c;
+    const uint8_t* residual = kResidual ? args.residual + tile.row * args.residual_pitch + column : nullptr;
+    const int64_t residual_pitch = args.residual_pitch;
+    uint8_t* bytes = kBytes ? target.bytes + c : nullptr;
+    float* reals = kBytes ? nullptr : target.reals + c;
     const IVec correction = load_ints(facts.corrections + c);
     const Vec scale = load(facts.scales + c), bias = load(facts.bias + c);
-    for (int r = 0; r < tile.rows; ++r) {
-      Vec y = fma_once(to_float(load_ints(tile.sums + r * tile.width + c) - correction), scale, bias);
+    for (int r = 0; r < rows; ++r, sums += width) {
+      Vec y = fma_once(to_float(load_ints(sums) - correction), scale, bias);
       if constexpr (kRare) {
         if (args.quantize_scale != 0)
           y = rounded(clamp(round(y / quantize_scale), quantize_low, quantize_high) * quantize_scale);
@@ -193,15 +181,22 @@ void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSu
           y = y + load_up_to(epilogue.residual + (tile.row + r) * epilogue.residual_pitch + column, left);
       }
       if constexpr (kResidual) {
-        const uint8_t* const residual = args.residual + (tile.row + r) * args.residual_pitch + column;
         y = y + rounded(to_float(load_bytes_up_to(residual, left) - residual_zero) * residual_scale);
+        residual += residual_pitch;
       }
-      y = clamp(y, low, high);
+      y = kOneBound ? min_second(high, max_second(y, low)) : clamp(y, low, high);
       if constexpr (kSwish) y = hard_swish(y, swish_scale, swish_shift);
-      if constexpr (kBytes) {
-        to_bytes.store(target.bytes + r * target.pitch + c, y, left);
+      if constexpr (kOneBound) {
+        to_bytes.store_bounded(bytes, y, left);
+      } else if constexpr (kBytes) {
+        to_bytes.store(bytes, y, left);
       } else {
-        store_up_to(target.reals + r * target.pitch + c, y, left);
+        store_up_to(reals, y, left);
+      }
+      if constexpr (kBytes) {
+        bytes += pitch;
+      } else {
+        reals += pitch;
       }
     }
   }
@@ -223,7 +218,9 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
   alignas(64) float buffer[kInt8TileSums];
   TileTarget target = {is_real ? args.reals + at : nullptr, is_real ? nullptr : args.bytes + at, pitch};
   if (has_program) target = {buffer, nullptr, tile.width};
-  const bool is_rare = epilogue.residual != nullptr || epilogue.bias != nullptr || args.quantize_scale != 0;
+  const bool is_rare =
+      epilogue.residual != nullptr || epilogue.bias != nullptr || args.quantize_scale != 0 ||
+      (target.bytes != nullptr && epilogue.low > ToBytes(args.output_scale, args.output_zero_point).least);
   const auto& table = is_rare ? kFinishColumns<true> : kFinishColumns<false>;
   table[args.residual != nullptr][epilogue.hard_swish][target.bytes != nullptr](args, facts, tile, target);
   if (!has_program) return;
@@ -236,7 +233,7 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
                     {buffer, is_real ? args.reals + at : buffer, tile.width, is_real ? pitch : tile.width, 0,
                      tile.column, tile.rows, tile.columns});
   if (is_real) return;
-  const ToBytes to_bytes(args);
+  const ToBytes to_bytes(args.output_scale, args.output_zero_point);
   for (int r = 0; r < tile.rows; ++r) {
     for (int c = 0; c < tile.columns; c += kLanes) {
       to_bytes.store(args.bytes + at + r * pitch + c, load_up_to(buffer + r * tile.width + c, tile.columns - c),

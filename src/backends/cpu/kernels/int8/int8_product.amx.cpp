@@ -264,6 +264,16 @@ void run_windows(const Int8Args& args, int64_t group, int64_t k, const Work& wor
 
 // ---- one pixel per row ---------------------------------------------------------------------------------------------
 
+// Whole tiles, cut between shares: a tile of few rows costs as much as a full one.
+Work share_of_tiles(const ConvArgs& conv, int64_t rows, Share share) {
+  const int64_t panels = int8_panel_count(conv.filters);
+  const Work tiles = share_of_work(conv.groups, (rows + kTileRows - 1) / kTileRows, (panels + 1) / 2, share, {});
+  const auto scale = [](Range range, int64_t size, int64_t most) -> Range {
+    return {range.begin * size, range.end * size < most ? range.end * size : most};
+  };
+  return {tiles.items, scale(tiles.rows, kTileRows, rows), scale(tiles.panels, 2, panels)};
+}
+
 void run_pixels(const Int8Args& args, int64_t group, int64_t k, const Work& work, uint8_t* scratch) {
   const ConvArgs& conv = args.conv;
   const uint8_t* const input = args.input + group * conv.channels;
@@ -309,7 +319,8 @@ void run_int8_product(const Int8Args& args, Share share, void* scratch) {
     run_int8_share<MatrixTiles>(args, share, scratch);
   } else {
     const int64_t rows = conv.batch * conv.out[0] * conv.out[1] * conv.out[2];
-    const Work work = share_of_work(conv.groups, rows, int8_panel_count(conv.filters), share, {});
+    const Work work = pixels ? share_of_tiles(conv, rows, share)
+                             : share_of_work(conv.groups, rows, int8_panel_count(conv.filters), share, {});
     for (int64_t group = work.items.begin; group < work.items.end; ++group) {
       if (pixels) {
         run_pixels(args, group, k, work, static_cast<uint8_t*>(scratch));
