@@ -7,7 +7,7 @@
 A rung is the fastest kernel of its kind that can do the problem, as `hussar bench --problem` times it: alone, its inputs
 just written. Rungs: the reference evaluator, scalar code, AVX2, AVX-512 and, where the machine has them, FP16 and AMX;
 kernels of another algorithm (Winograd) are rungs of their own; all on one thread, then the best on all threads.
-Writes bench/results/kernels_cpu.json and, with --update-docs, the tables in docs/benchmarks.md.
+Writes bench/results/kernels_cpu.json and, with --update-docs, the tables in docs/kernel_ladders.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="of the last rung")
     parser.add_argument("--seconds", type=float, default=0.4, help="per problem and level")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/kernels_cpu.json")
-    parser.add_argument("--update-docs", action="store_true", help="replace the tables in docs/benchmarks.md")
+    parser.add_argument("--update-docs", action="store_true", help="replace the tables in docs/kernel_ladders.md")
     return parser.parse_args()
 
 
@@ -116,7 +116,7 @@ def main() -> int:
     text = markdown(report)
     print(text)
     if arguments.update_docs:
-        report_section.update("kernels_cpu", "bench/kernels_cpu.py", "CPU: the ladder of each kernel family", text)
+        report_section.update("kernels_cpu", "bench/kernels_cpu.py", "Ladders", text, ROOT / "docs/kernel_ladders.md")
     return 0
 
 
