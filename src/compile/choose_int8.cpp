@@ -8,20 +8,16 @@
 
 #include "base/error.h"
 #include "compile/sample.h"
+#include "compile/score.h"
 #include "runtime/session.h"
 
 namespace hussar {
 namespace {
 
-constexpr int kRounds = 15;
+constexpr int kLeastRounds = 15, kMostRounds = 60;
+constexpr double kEnoughMicroseconds = 1e6;
 // INT8 must win by more than noise to be worth its error.
 constexpr double kWorthwhile = 0.97;
-
-double median(std::vector<double> samples) {
-  auto middle = samples.begin() + static_cast<std::ptrdiff_t>(samples.size() / 2);
-  std::nth_element(samples.begin(), middle, samples.end());
-  return *middle;
-}
 
 // A plan, its session, and what its steps and its runs took.
 struct Candidate {
@@ -42,7 +38,7 @@ struct Candidate {
     session.reset();
     return std::move(*plan);
   }
-  double step(size_t index) const { return steps[index].empty() ? 0 : median(steps[index]); }
+  double step(size_t index) const { return score(steps[index]); }
 };
 
 Status run_once(Candidate& candidate, const std::vector<Tensor>& inputs) {
@@ -67,12 +63,14 @@ void forget(Candidate& candidate) {
 // In turn, since the machine's speed changes. Of two runs at a time the second counts: it finds its own weights in the
 // caches, not those of a rival.
 Status measure(std::vector<Candidate*> candidates, const std::vector<Tensor>& inputs) {
-  for (int round = 0; round < kRounds; ++round) {
+  double spent = 0;
+  for (int round = 0; round < kLeastRounds || (round < kMostRounds && spent < kEnoughMicroseconds); ++round) {
     for (size_t i = 0; i < candidates.size(); ++i) {
       Candidate& candidate = *candidates[(i + static_cast<size_t>(round)) % candidates.size()];
       auto warm = candidate.session->run_in_order(inputs);
       if (!warm) return tl::unexpected(warm.error());
       HUSSAR_TRY(run_once(candidate, inputs));
+      spent += 2 * candidate.runs.back();
     }
   }
   return {};
@@ -195,14 +193,14 @@ Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const
   Candidate mixed = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(mixed_quantization))));
   for (Candidate* candidate : {&in_float, &in_int8}) forget(*candidate);
   HUSSAR_TRY(measure({&in_float, &in_int8, &mixed}, *inputs));
-  report.float_microseconds = median(in_float.runs);
-  report.all_int8_microseconds = median(in_int8.runs);
-  const double mixed_microseconds = median(mixed.runs);
+  report.float_microseconds = score(in_float.runs);
+  report.all_int8_microseconds = score(in_int8.runs);
+  const double mixed_microseconds = score(mixed.runs);
   Candidate* best = &mixed;
   if (report.all_int8_microseconds < kWorthwhile * mixed_microseconds) best = &in_int8;
-  if (report.float_microseconds < median(best->runs)) best = &in_float;
+  if (report.float_microseconds < score(best->runs)) best = &in_float;
   for (Int8Choice& choice : report.choices) choice.int8 = best == &in_int8 || (best == &mixed && choice.int8);
-  report.chosen_microseconds = median(best->runs);
+  report.chosen_microseconds = score(best->runs);
   report.chosen = best == &mixed ? mixed_quantization : best == &in_int8 ? allowed : nullptr;
   return best->take();
 }

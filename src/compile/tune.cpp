@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "compile/freeze.h"
 #include "compile/sample.h"
+#include "compile/score.h"
 #include "plan/kernel.h"
 #include "runtime/session.h"
 
@@ -51,14 +52,6 @@ bool has_symbols(const Node& node) {
 std::string problem_key(const Problem& problem, const NamedShapes& shapes) {
   std::string key = problem.to_string();
   return has_symbols(problem.node) ? key + " at " + spell_shapes(shapes) : key;
-}
-
-// Between the least, which can be luck, and the median, which counts bursts of other work.
-double score(std::vector<double> samples) {
-  if (samples.empty()) return 0;
-  auto quarter = samples.begin() + static_cast<std::ptrdiff_t>(samples.size() / 4);
-  std::nth_element(samples.begin(), quarter, samples.end());
-  return *quarter;
 }
 
 struct Contest {
