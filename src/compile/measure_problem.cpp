@@ -104,6 +104,8 @@ static Result<ProblemTimes> measure(const std::string& text, const Target& targe
   const Runner& first = runners.empty() ? reference[0] : runners[0];
   times.flops = step_flops(first.session->plan().graph, shapes)[first.step];
   times.bytes = step_bytes(first.session->plan().graph, shapes)[first.step];
+  const Kernel* kernel = find_kernel(first.session->plan().graph.steps[first.step].kernel);
+  if (kernel != nullptr) times.multiplies_in = kernel->multiplies_in;
   HUSSAR_TRY(measure(reference, inputs, 0));
   HUSSAR_TRY(measure(runners, inputs, seconds));
   measured.push_back(times.rivals.size());

@@ -21,6 +21,7 @@ struct ProblemTimes {
   std::string problem;  // as it was understood, spelled in full
   double flops = 0;
   double bytes = 0;  // of all inputs and outputs, constants as they are stored for the first rival
+  DType multiplies_in = DType::kUndefined;  // Kernel::multiplies_in of the first rival
   std::vector<ProblemTime> rivals;
 };
 

@@ -146,6 +146,9 @@ Result<Tensor> make_constant(const Spelled& value, uint32_t seed) {
     std::minstd_rand engine(seed);
     std::uniform_real_distribution<float> uniform(-1, 1);
     for (int64_t i = 0; i < tensor.elements(); ++i) tensor.data<float>()[i] = uniform(engine);
+  } else if (value.dtype == DType::kInt8) {
+    std::minstd_rand engine(seed);
+    for (int64_t i = 0; i < tensor.elements(); ++i) tensor.data<int8_t>()[i] = static_cast<int8_t>(engine() >> 8);
   }
   return tensor;
 }

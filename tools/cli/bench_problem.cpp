@@ -15,10 +15,11 @@ namespace hussar::cli {
 namespace {
 
 std::string to_text(const ProblemTimes& times, const cpu::Peaks& peaks) {
-  const double roof = peaks.microseconds(times.flops, times.bytes);
+  const double roof = peaks.microseconds(times.flops, times.bytes, times.multiplies_in);
+  const double rate = times.multiplies_in == DType::kInt8 ? peaks.int8_ops : peaks.flops;
   std::string text =
       fmt::format("{}\n{:.4g} MFLOP, {}; {} threads could take {:.1f} us ({:.0f} GFLOP/s, {:.0f} GB/s)\n",
-                  times.problem, times.flops / 1e6, format_bytes(times.bytes), peaks.threads, roof, peaks.flops / 1e9,
+                  times.problem, times.flops / 1e6, format_bytes(times.bytes), peaks.threads, roof, rate / 1e9,
                   peaks.bandwidth(times.bytes) / 1e9);
   Table table({"kernel", ">us", ">least us", ">GFLOP/s", ">GB/s", ">of the roofline", ">predicted us", ""});
   for (const ProblemTime& time : times.rivals) {
@@ -45,7 +46,8 @@ Json problem_json(const ProblemTimes& times, const cpu::Peaks& peaks) {
         entry.set("predicted_us", time.predicted ? Json(*time.predicted) : Json()).set("is_choice", time.is_choice)));
   }
   json.set("problem", times.problem).set("flops", times.flops).set("bytes", times.bytes);
-  json.set("roofline_us", peaks.microseconds(times.flops, times.bytes)).set("rivals", std::move(rivals));
+  const double roof = peaks.microseconds(times.flops, times.bytes, times.multiplies_in);
+  json.set("roofline_us", roof).set("rivals", std::move(rivals));
   return std::move(json.set("peaks", cli::to_json(peaks)).set("device", to_json(inspect_machine())));
 }
 

@@ -1,6 +1,8 @@
 // Reading /proc and /sys. What is not there stays empty.
 #include "tools/cli/machine.h"
 
+#include <fmt/format.h>
+
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -92,9 +94,16 @@ Json to_json(const Machine& machine) {
   return json;
 }
 
+std::string peaks_text(const cpu::Peaks& peaks) {
+  return fmt::format("{:.0f} GFLOP/s FP32, {:.0f} GOP/s INT8; {:.0f} GB/s from L2, {:.0f} from L3, {:.1f} from memory",
+                     peaks.flops / 1e9, peaks.int8_ops / 1e9, peaks.l2_bytes / 1e9, peaks.l3_bytes / 1e9,
+                     peaks.memory_bytes / 1e9);
+}
+
 Json to_json(const cpu::Peaks& peaks) {
   Json json = Json::object();
-  json.set("threads", peaks.threads).set("flops_per_s", peaks.flops).set("l2_bytes_per_s", peaks.l2_bytes);
+  json.set("threads", peaks.threads).set("flops_per_s", peaks.flops).set("int8_ops_per_s", peaks.int8_ops);
+  json.set("l2_bytes_per_s", peaks.l2_bytes);
   return std::move(json.set("l3_bytes_per_s", peaks.l3_bytes).set("memory_bytes_per_s", peaks.memory_bytes));
 }
 

@@ -22,6 +22,7 @@ struct Machine {
 };
 Machine inspect_machine();
 Json to_json(const Machine& machine);
+std::string peaks_text(const cpu::Peaks& peaks);
 Json to_json(const cpu::Peaks& peaks);
 
 // The largest resident size that this process has had, in bytes.

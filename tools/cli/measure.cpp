@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "compile/flops.h"
+#include "tools/cli/machine.h"
 
 namespace hussar::cli {
 
@@ -69,7 +70,16 @@ Result<std::vector<LayerTime>> measure_layers(Session& session, const std::vecto
   double total = 0;
   for (size_t i = 0; i < graph.steps.size(); ++i) {
     const PlanStep& step = graph.steps[i];
-    LayerTime layer{step.name, step.op, step.kernel, "", statistics(samples[i]).median, 0, flops[i], bytes[i]};
+    const Kernel* kernel = find_kernel(step.kernel);
+    LayerTime layer{step.name,
+                    step.op,
+                    step.kernel,
+                    "",
+                    statistics(samples[i]).median,
+                    0,
+                    flops[i],
+                    bytes[i],
+                    kernel != nullptr ? kernel->multiplies_in : DType::kUndefined};
     if (!step.outputs.empty() && step.outputs[0] >= 0) {
       layer.shape = measured_shape(graph.values[step.outputs[0]], symbols);
     }
@@ -85,7 +95,8 @@ static double gigaflops(const LayerTime& layer) {
 }
 
 static double roofline(const LayerTime& layer, const cpu::Peaks& peaks) {
-  return layer.microseconds > 0 ? peaks.microseconds(layer.flops, layer.bytes) / layer.microseconds : 0;
+  const double least = peaks.microseconds(layer.flops, layer.bytes, layer.multiplies_in);
+  return layer.microseconds > 0 ? least / layer.microseconds : 0;
 }
 
 std::string to_text(const std::vector<LayerTime>& layers, const cpu::Peaks& peaks) {
@@ -102,14 +113,11 @@ std::string to_text(const std::vector<LayerTime>& layers, const cpu::Peaks& peak
     total += layer.microseconds;
     flops += layer.flops;
     bytes += layer.bytes;
-    roof += peaks.microseconds(layer.flops, layer.bytes);
+    roof += peaks.microseconds(layer.flops, layer.bytes, layer.multiplies_in);
   }
   table.add({"all steps", "", "", "", fmt::format("{:.1f}", total), "100.0 %", rate(flops, total), rate(bytes, total),
              percent(total > 0 ? roof / total : 0)});
-  return table.to_string() +
-         fmt::format(
-             "peaks of {} threads: {:.0f} GFLOP/s FP32; {:.0f} GB/s from L2, {:.0f} from L3, {:.1f} from memory\n",
-             peaks.threads, peaks.flops / 1e9, peaks.l2_bytes / 1e9, peaks.l3_bytes / 1e9, peaks.memory_bytes / 1e9);
+  return table.to_string() + fmt::format("peaks of {} threads: {}\n", peaks.threads, peaks_text(peaks));
 }
 
 Json to_json(const std::vector<LayerTime>& layers, const cpu::Peaks& peaks) {

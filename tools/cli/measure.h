@@ -29,10 +29,11 @@ Result<Measured> measure(Session& session, const std::vector<Tensor>& inputs, co
 // One step of the plan, over several runs.
 struct LayerTime {
   std::string step, op, kernel, shape;
-  double microseconds = 0;  // median
-  double share = 0;         // of the sum over all steps
-  double flops = 0;         // 0: unknown
-  double bytes = 0;         // of all inputs and outputs
+  double microseconds = 0;                  // median
+  double share = 0;                         // of the sum over all steps
+  double flops = 0;                         // 0: unknown
+  double bytes = 0;                         // of all inputs and outputs
+  DType multiplies_in = DType::kUndefined;  // Kernel::multiplies_in
 };
 Result<std::vector<LayerTime>> measure_layers(Session& session, const std::vector<Tensor>& inputs, int runs);
 // With the share of the roofline: the time that the peaks allow, divided by the time taken.

@@ -33,6 +33,17 @@ double least_seconds(int threads, int repeats, Work work) {
   return least;
 }
 
+// Operations per second of a loop that tells how many it did.
+double compute_rate(double (*loop)(int64_t), int64_t iterations, int threads) {
+  double done = 0;
+  auto work = [&](int thread) {
+    const double operations = loop(iterations);
+    if (thread == 0) done = operations;
+  };
+  const double seconds = least_seconds(threads, 8, work);
+  return done * threads / seconds;
+}
+
 // Every thread reads its own part again and again, `volume` bytes in all.
 double read_rate(const PeakTable& table, const float* data, int64_t bytes_per_thread, int threads, double volume) {
   const int64_t floats = bytes_per_thread / 4 / 256 * 256;
@@ -54,22 +65,20 @@ double Peaks::bandwidth(double bytes) const {
   return bytes <= static_cast<double>(or_likely(caches.l3, kLikelyL3)) ? l3_bytes : memory_bytes;
 }
 
-double Peaks::microseconds(double step_flops, double bytes) const {
-  return 1e6 * std::max(step_flops / flops, bytes / bandwidth(bytes));
+double Peaks::microseconds(double step_flops, double bytes, DType multiplies_in) const {
+  const double rate = multiplies_in == DType::kInt8 ? int8_ops : flops;
+  return 1e6 * std::max(step_flops / rate, bytes / bandwidth(bytes));
 }
 
 Peaks measure_peaks(Isa isa, int threads) {
   Peaks peaks;
   peaks.threads = std::max(threads, 1);
   const PeakTable& table = select_peak_table(isa);
-  constexpr int64_t kIterations = 100000;
-  double done = 0;
-  auto multiply = [&](int thread) {
-    double flops = table.multiply_add(kIterations);
-    if (thread == 0) done = flops;
-  };
-  double seconds = least_seconds(peaks.threads, 8, multiply);
-  peaks.flops = done * peaks.threads / seconds;
+  peaks.flops = compute_rate(table.multiply_add, 100000, peaks.threads);
+  auto* multiply_bytes = table.multiply_add_bytes;
+  if (isa >= Isa::kAvx512 && has_avx512_vnni()) multiply_bytes = avx512vnni::multiply_add_bytes;
+  if (isa >= Isa::kAmx) multiply_bytes = amx::multiply_add_bytes;
+  peaks.int8_ops = compute_rate(multiply_bytes, isa >= Isa::kAmx ? 25000 : 100000, peaks.threads);
 
   const CacheSizes caches = cache_sizes();
   const int64_t l2 = or_likely(caches.l2, kLikelyL2), l3 = or_likely(caches.l3, kLikelyL3);

@@ -57,11 +57,7 @@ Status run(Command& command) {
   table.add({"memory", fmt::format("{} total, {} available", format_bytes(static_cast<double>(machine.memory_bytes)),
                                    format_bytes(static_cast<double>(machine.available_bytes)))});
   cpu::Peaks peaks = cpu::measure_peaks(cpu::active_isa(), machine.usable_cores);
-  table.add(
-      {"measured peaks", fmt::format("{:.0f} GFLOP/s FP32; {:.0f} GB/s from L2, {:.0f} from L3, {:.1f} from memory; "
-                                     "{} threads",
-                                     peaks.flops / 1e9, peaks.l2_bytes / 1e9, peaks.l3_bytes / 1e9,
-                                     peaks.memory_bytes / 1e9, peaks.threads)});
+  table.add({"measured peaks", fmt::format("{}; {} threads", cli::peaks_text(peaks), peaks.threads)});
   table.add({"GPU", "no GPU backend in this build"});
   table.add({"operators, kernels, passes",
              fmt::format("{}, {}, {}", all_ops().size(), all_kernels().size(), all_passes().size())});
