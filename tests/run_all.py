@@ -69,7 +69,7 @@ def ctest(folder: pathlib.Path, jobs: int, *options: str) -> list:
 def all_stages(build: pathlib.Path, jobs: int) -> list[Stage]:
     python = sys.executable
     address, thread = build.with_name("build-asan"), build.with_name("build-tsan")
-    sanitize = ("-DHUSSAR_PRECOMPILE=ON", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1")
+    sanitize = ("-DHUSSAR_PRECOMPILE=ON", "-DHUSSAR_UNITY=ON", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1")
     operators = f"-DHUSSAR_OPERATORS={';'.join(THREAD_OPERATORS.split())}"
     fatal = {"UBSAN_OPTIONS": "print_stacktrace=1", "ASAN_OPTIONS": "allocator_may_return_null=1:max_allocation_size_mb=2000"}
     models = ROOT / "tests/models"
