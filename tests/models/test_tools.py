@@ -15,7 +15,7 @@ from unittest import mock
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "demo", "bench")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "demo", "bench", "tests")]
 
 import classify  # noqa: E402
 import engines  # noqa: E402
@@ -24,6 +24,7 @@ import int8_accuracy  # noqa: E402
 import modelzoo  # noqa: E402
 import paired  # noqa: E402
 import reading  # noqa: E402
+import run_all  # noqa: E402
 from modelzoo import agreement, fashion_mnist, pasted  # noqa: E402
 
 
@@ -310,6 +311,23 @@ class Interleaving(unittest.TestCase):
         self.assertEqual({name: len(values) for name, values in samples.items()}, {"a": 9, "b": 9})
         # two calls to size the burst, then per round one untimed and three timed
         self.assertEqual(counters["a"].calls, 2 + 3 * 4)
+
+
+class WorkAhead(unittest.TestCase):
+    def test_stage_waits_for_its_work_and_repeats_what_failed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            built = pathlib.Path(folder) / "built"
+            read = ["sh", "-c", f"cat {built} && echo '2 passed, 0 failed'"]
+            slow = ["sh", "-c", f"sleep 0.3; echo built > {built}"]
+            stages = [
+                run_all.Stage("early", [["true"]]),
+                run_all.Stage("late", [read], ahead=[slow]),
+                run_all.Stage("broken", [["false"], read], ahead=[["false"], ["rm", built]]),
+            ]
+            with mock.patch("builtins.print"):
+                outcomes = run_all.run_stages(stages)
+            self.assertTrue(built.exists())
+        self.assertEqual([(o.passed, o.failed) for o in outcomes.values()], [(0, 0), (2, 0), (0, 1)])
 
 
 def main() -> int:
