@@ -120,31 +120,92 @@ std::vector<Work> common_work(const PlanGraph& float_graph, const PlanGraph& int
     entry.has_int8 = entry.has_int8 || is_quantized(int8_graph.steps[i]);
   }
   std::vector<Work> list;
-  for (auto& [key, entry] : work) {
-    if (entry.has_int8 && !entry.float_steps.empty()) list.push_back(std::move(entry));
-  }
+  for (auto& [key, entry] : work) list.push_back(std::move(entry));
   return list;
 }
 
-// The time of the conversion behind each value, for each of the products that read it.
-std::map<int32_t, double> conversion_shares(const Candidate& candidate) {
-  const PlanGraph& graph = candidate.plan->graph;
-  std::map<int32_t, double> shares;
+// Values of an INT8 plan that are bytes for each other's sake: connected by steps that move them, or compute with them.
+class ByteRegions {
+ public:
+  explicit ByteRegions(const PlanGraph& graph) : graph_(graph), parents_(graph.values.size()) {
+    for (size_t i = 0; i < parents_.size(); ++i) parents_[i] = static_cast<int32_t>(i);
+    for (const PlanStep& step : graph.steps) {
+      if (is_quantized(step) || step.op == "QuantizeLinear") continue;
+      const int32_t first = of(step);
+      for_each_byte(step, [&](int32_t value) { parents_[static_cast<size_t>(root(value))] = root(first); });
+    }
+  }
+  int32_t root(int32_t value) const {
+    while (parents_[static_cast<size_t>(value)] != value) value = parents_[static_cast<size_t>(value)];
+    return value;
+  }
+  // -1: the step has nothing to do with bytes.
+  int32_t of(const PlanStep& step) const {
+    int32_t found = -1;
+    for_each_byte(step, [&](int32_t value) { found = root(value); });
+    return found;
+  }
+
+ private:
+  template <class Visit>
+  void for_each_byte(const PlanStep& step, Visit visit) const {
+    for (const auto* values : {&step.inputs, &step.outputs}) {
+      for (int32_t value : *values) {
+        if (value >= 0 && is_bytes(graph_.values[static_cast<size_t>(value)])) visit(value);
+      }
+    }
+  }
+  static bool is_bytes(const PlanValue& value) {
+    return value.dtype == DType::kUInt8 && value.storage != Storage::kConstant;
+  }
+
+  const PlanGraph& graph_;
+  std::vector<int32_t> parents_;
+};
+
+// What the products around a region of bytes have in common.
+struct Shared {
+  double conversions = 0;  // the time of making bytes
+  double gain = 0;         // what other steps take less time for, since they work on bytes
+  int readers = 0, writers = 0;
+};
+
+std::map<int32_t, Shared> shared_times(const Candidate& in_float, const Candidate& in_int8, const ByteRegions& regions,
+                                       const std::vector<Work>& works) {
+  const PlanGraph& graph = in_int8.plan->graph;
+  std::map<int32_t, Shared> shared;
   for (size_t i = 0; i < graph.steps.size(); ++i) {
     const PlanStep& step = graph.steps[i];
-    if (step.op != "QuantizeLinear") continue;
-    int readers = 0;
-    for (const PlanStep& reader : graph.steps)
-      readers += !reader.inputs.empty() && reader.inputs[0] == step.outputs[0] ? 1 : 0;
-    shares[step.outputs[0]] = candidate.step(i) / std::max(readers, 1);
+    if (step.op == "QuantizeLinear") shared[regions.root(step.outputs[0])].conversions += in_int8.step(i);
+    if (!is_quantized(step)) continue;
+    ++shared[regions.root(step.inputs[0])].readers;
+    if (step.attributes.has("y_scale")) ++shared[regions.root(step.outputs[0])].writers;
   }
-  return shares;
+  for (const Work& work : works) {
+    if (work.has_int8 || work.float_steps.empty()) continue;
+    double gain = 0;
+    int32_t region = -1;
+    for (size_t i : work.float_steps) gain += in_float.step(i);
+    for (size_t i : work.int8_steps) {
+      gain -= in_int8.step(i);
+      region = std::max(region, regions.of(graph.steps[i]));
+    }
+    if (region >= 0) shared[region].gain += gain;
+  }
+  return shared;
 }
 
 std::vector<Int8Choice> decide(const Candidate& in_float, const Candidate& in_int8) {
-  const auto conversions = conversion_shares(in_int8);
+  const ByteRegions regions(in_int8.plan->graph);
+  const std::vector<Work> works = common_work(in_float.plan->graph, in_int8.plan->graph);
+  const auto shared = shared_times(in_float, in_int8, regions, works);
+  auto gain_at = [&](int32_t value) {
+    auto it = shared.find(regions.root(value));
+    return it == shared.end() ? 0 : it->second.gain / std::max(it->second.readers + it->second.writers, 1);
+  };
   std::vector<Int8Choice> choices;
-  for (const Work& work : common_work(in_float.plan->graph, in_int8.plan->graph)) {
+  for (const Work& work : works) {
+    if (!work.has_int8 || work.float_steps.empty()) continue;
     Int8Choice choice;
     for (size_t i : work.float_steps) {
       choice.name += (choice.name.empty() ? "" : "+") + in_float.plan->graph.steps[i].name;
@@ -153,9 +214,12 @@ std::vector<Int8Choice> decide(const Candidate& in_float, const Candidate& in_in
     for (size_t i : work.int8_steps) {
       const PlanStep& step = in_int8.plan->graph.steps[i];
       choice.int8_microseconds += in_int8.step(i);
-      auto it = is_quantized(step) ? conversions.find(step.inputs[0]) : conversions.end();
-      if (it != conversions.end()) choice.int8_microseconds += it->second;
+      if (!is_quantized(step)) continue;
+      const Shared& input = shared.at(regions.root(step.inputs[0]));
+      choice.int8_microseconds += input.conversions / input.readers - gain_at(step.inputs[0]);
+      if (step.attributes.has("y_scale")) choice.int8_microseconds -= gain_at(step.outputs[0]);
     }
+    choice.int8_microseconds = std::max(choice.int8_microseconds, 0.0);
     choice.int8 = choice.int8_microseconds < kWorthwhile * choice.float_microseconds;
     choices.push_back(std::move(choice));
   }

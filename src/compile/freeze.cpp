@@ -5,6 +5,7 @@
 #include <deque>
 #include <set>
 #include <unordered_map>
+#include <utility>
 
 #include "base/error.h"
 #include "ops/op_def.h"
@@ -105,7 +106,7 @@ class Freezer {
       if (bound) continue;
       for (const auto* list : {&node->inputs, &node->outputs}) {
         for (Value* value : *list) {
-          if (value != nullptr) value->slice_of = nullptr;
+          while (value != nullptr) value = std::exchange(value->slice_of, nullptr);
         }
       }
     }
@@ -201,10 +202,17 @@ class Freezer {
     }
   }
 
+  // A part may lie in a value that is a part itself.
   static bool is_joined(const Node& node) {
-    bool join = node.op == "Concat" && node.inputs[0] != nullptr && node.inputs[0]->slice_of == node.outputs[0];
-    bool cut = node.op == "Split" && node.outputs[0] != nullptr && node.outputs[0]->slice_of == node.inputs[0];
-    return join || cut;
+    auto lies_in = [](const Value* part, const Value* whole) {
+      auto root_of = [](const Value* value) {
+        while (value->slice_of != nullptr) value = value->slice_of;
+        return value;
+      };
+      return part != nullptr && whole != nullptr && part->slice_of != nullptr && root_of(part) == root_of(whole);
+    };
+    return (node.op == "Concat" && lies_in(node.inputs[0], node.outputs[0])) ||
+           (node.op == "Split" && lies_in(node.outputs[0], node.inputs[0]));
   }
 
   Status add_step(Graph& graph, Node& node, const Choice& choice) {

@@ -49,6 +49,14 @@ std::optional<QuantParams> conversion(const Plan& plan, const PlanStep& step) {
                      static_cast<int32_t>(step.attributes.get_int("y_zero_point", 0)), DType::kUInt8};
 }
 
+// Its output holds elements of its first input, which mean what they did.
+bool keeps_meaning(const PlanStep& step) {
+  static constexpr std::string_view kMovers[] = {
+      "Concat",  "Split", "MaxPool", "Resize", "Reshape", "Transpose", "Squeeze",      "Unsqueeze",
+      "Flatten", "Slice", "Gather",  "Expand", "Tile",    "Identity",  "DepthToSpace", "SpaceToDepth"};
+  return std::find(std::begin(kMovers), std::end(kMovers), step.op) != std::end(kMovers);
+}
+
 void append(std::vector<std::string>& names, const std::vector<std::string>& more) {
   for (const std::string& name : more) {
     if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
@@ -71,7 +79,14 @@ std::vector<PlanTensor> plan_tensors(const Plan& plan) {
       const std::string name = real_name(tensor.names[0]);
       if (tensor.params && !name.empty()) tensor.names.push_back(name);
     }
-    if (!is_copy(step) || step.inputs[0] < 0) continue;
+    if (step.inputs.empty() || step.inputs[0] < 0) continue;
+    if (keeps_meaning(step)) {
+      for (int32_t moved : step.outputs) {
+        if (moved >= 0 && graph.values[static_cast<size_t>(moved)].dtype == DType::kUInt8)
+          tensors[static_cast<size_t>(moved)].params = tensors[static_cast<size_t>(step.inputs[0])].params;
+      }
+    }
+    if (!is_copy(step)) continue;
     const PlanTensor& source = tensors[static_cast<size_t>(step.inputs[0])];
     append(tensor.names, source.names);
     if (step.op == "hussar.Reformat") tensor.params = source.params;

@@ -83,6 +83,14 @@ class Thawer {
     return frozen_.values[index].storage == Storage::kAlias ? frozen_.values[index].alias_of : index;
   }
 
+  // Puts the part, and what it is a part of itself, into the whole.
+  static void place(Value* part, Value* whole, int64_t offset) {
+    for (; part->slice_of != nullptr; part = part->slice_of) offset -= part->channel_offset;
+    if (part == whole) return;
+    part->slice_of = whole;
+    part->channel_offset = offset;
+  }
+
   // A Concat or Split that is a view has its parts inside the whole, one after the other. Other views come by
   // themselves when the graph is frozen.
   Status restore_slices(const PlanStep& step, const Node& node) {
@@ -97,8 +105,7 @@ class Thawer {
              !part->is_constant();
       HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "{}: a view of what does not lie inside the whole",
                    describe(node));
-      part->slice_of = values_[whole];
-      part->channel_offset = offset;
+      place(part, values_[whole], offset);
       offset += (*part->dims)[1].value();
     }
     return {};

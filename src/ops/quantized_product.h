@@ -15,7 +15,9 @@
 
 namespace hussar {
 
-// The type of output 0, after checks of the operands and attributes.
+// The type of output 0, after checks of the attributes that say what bytes stand for; without y_scale it is float32.
+Result<DType> check_byte_meanings(const InferContext& context);
+// The same after checks of the operands, too.
 Result<DType> check_quantized(const InferContext& context);
 // The fused program and the output's quantization, for y in row-major order.
 Status finish_quantized(EvalContext& context, std::vector<float> y);

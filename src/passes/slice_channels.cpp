@@ -1,6 +1,9 @@
 // Joining and cutting channels-last data along the channels costs nothing when the parts live inside the whole:
 //   Concat(a, b, axis=1)@nhwc  =>  a and b are written straight into the joined value
 //   Split(x, axis=1)@nhwc      =>  the parts are read straight from x
+//   Concat(Split(x)..., b)     =>  x is written into the joined value, and its parts are read there
+#include <algorithm>
+
 #include "passes/pass.h"
 
 namespace hussar {
@@ -11,7 +14,8 @@ bool respects_pitch(const Node& node) {
   return node.op == "Conv" || node.op == "ConvTranspose" || node.op == "hussar.Pointwise" || node.op == "MaxPool" ||
          node.op == "AveragePool" || node.op == "GlobalAveragePool" || node.op == "GlobalMaxPool" ||
          node.op == "Resize" || node.op == "hussar.QuantizedConv" || node.op == "QuantizeLinear" ||
-         node.op == "DequantizeLinear" || node.op == "hussar.Reformat" || node.op == "Concat" || node.op == "Split";
+         node.op == "DequantizeLinear" || node.op == "hussar.GlobalAverageBytes" || node.op == "hussar.Reformat" ||
+         node.op == "Concat" || node.op == "Split";
 }
 
 bool all_users_respect_pitch(const Value& value) {
@@ -29,6 +33,8 @@ bool is_channel_axis(const Node& node) {
 
 std::optional<int64_t> channels(const Value& value) {
   if (!value.dims || value.dims->size() < 3 || !(*value.dims)[1].is_constant()) return std::nullopt;
+  // The pixels of a single channel would lie apart, where elementwise work wants rows.
+  if ((*value.dims)[1].is(1)) return std::nullopt;
   return (*value.dims)[1].value();
 }
 
@@ -39,18 +45,35 @@ bool can_live_inside(const Graph& graph, const Value* part) {
          all_users_respect_pitch(*part);
 }
 
+// What the Concat joins: its inputs, but for the outputs of a Split in a row, which lie side by side already.
+std::vector<Value*> parts_of(const Node& node) {
+  std::vector<Value*> parts;
+  for (size_t i = 0; i < node.inputs.size();) {
+    Value* input = node.inputs[i];
+    const Node* split = input == nullptr || input->slice_of == nullptr ? nullptr : input->producer;
+    const bool whole =
+        split != nullptr && split->op == "Split" && split->inputs[0] == input->slice_of &&
+        split->outputs.size() <= node.inputs.size() - i &&
+        std::equal(split->outputs.begin(), split->outputs.end(), node.inputs.begin() + static_cast<std::ptrdiff_t>(i));
+    parts.push_back(whole ? input->slice_of : input);
+    i += whole ? split->outputs.size() : 1;
+  }
+  return parts;
+}
+
 bool join(Graph& graph, Node* node) {
   if (node->op != "Concat" || node->outputs[0] == nullptr || !is_channel_axis(*node)) return false;
   Value* whole = node->outputs[0];
   if (whole->slice_of != nullptr || !all_users_respect_pitch(*whole) || graph.is_output(whole)) return false;
-  for (size_t i = 0; i < node->inputs.size(); ++i) {
-    if (!can_live_inside(graph, node->inputs[i])) return false;
+  const std::vector<Value*> parts = parts_of(*node);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (!can_live_inside(graph, parts[i])) return false;
     for (size_t j = 0; j < i; ++j) {
-      if (node->inputs[i] == node->inputs[j]) return false;
+      if (parts[i] == parts[j]) return false;
     }
   }
   int64_t offset = 0;
-  for (Value* part : node->inputs) {
+  for (Value* part : parts) {
     part->slice_of = whole;
     part->channel_offset = offset;
     offset += *channels(*part);

@@ -1,11 +1,12 @@
 // What only INT8 products read is written as bytes:
 //   QuantizedConv -> y -> QuantizeLinear -> QuantizedConv   =>  QuantizedConv<y_scale> -> bytes -> QuantizedConv
-// Residuals that products add may be bytes too: those that are quantized for other products, and those whose producer
-// fake-quantizes them.
+// What products add, and what elementwise work and averages of images read, may be bytes too: what is quantized for
+// products, what its producer fake-quantizes, and what has a range that calibration knows.
 #include <algorithm>
 
 #include "ops/op_def.h"
 #include "passes/pass.h"
+#include "passes/support/byte_operands.h"
 #include "passes/support/fake_quantize.h"
 #include "passes/support/rewrite.h"
 #include "tensor/fake_quantize.h"
@@ -13,27 +14,19 @@
 namespace hussar {
 namespace {
 
-// Kernels divide by the scale of their output with its reciprocal, which must leave room in the exponents.
-bool can_divide_by(const QuantParams& params) { return params.scale > 1e-24F && params.scale < 1e24F; }
-
-bool is_product(const Node& node) { return node.op == "hussar.QuantizedConv" || node.op == "hussar.QuantizedMatMul"; }
-
-// Whether the node adds the value to its sum and applies nothing but bounds afterwards.
-bool adds_residual(const Node& node, const Value* value) {
-  if (!is_product(node) || !node.program || node.attributes.has("operand_scale")) return false;
-  if (std::count(node.inputs.begin(), node.inputs.end(), value) != 1) return false;
-  if (node.outputs[0]->dims != value->dims || node.outputs[0]->layout != value->layout) return false;
-  const auto operand = std::find(node.inputs.begin() + node.program_inputs, node.inputs.end(), value);
-  return operand != node.inputs.end() &&
-         adds_and_bounds(*node.program, static_cast<int>(operand - node.inputs.begin()) - node.program_inputs);
-}
-
-// The node adds `bytes` instead of `real`.
-void set_operand(Graph& graph, Node* node, const Value* real, Value* bytes, const QuantParams& params) {
-  const auto at = static_cast<size_t>(std::find(node->inputs.begin(), node->inputs.end(), real) - node->inputs.begin());
-  node->attributes.set("operand_scale", params.scale);
-  node->attributes.set("operand_zero_point", int64_t{params.zero_point});
-  graph.set_input(node, at, bytes);
+// Takes the fake-quantization at the end of the product's program out, when it is that of its bytes.
+void drop_last_fake_quantize(Node* node, const QuantParams& params) {
+  if (!node->program) return;
+  Program& program = *node->program;
+  const int last = program.step_count - kFakeQuantizeSteps;
+  const auto own = fake_quantize_at(program, last);
+  if (!own || !same_params(*own, params)) return;
+  // Elementwise work without a program is nothing.
+  if (last == 0 && !is_int8_product(*node)) return;
+  erase_fake_quantize(program, last);
+  if (program.step_count > 0) return;
+  node->program.reset();
+  node->program_inputs = 0;
 }
 
 bool store(Graph& graph, Node* quantize) {
@@ -42,19 +35,17 @@ bool store(Graph& graph, Node* quantize) {
   Value* bytes = quantize->outputs[0];
   Node* producer = real == nullptr ? nullptr : real->producer;
   const auto params = byte_params(*quantize);
-  if (producer == nullptr || !is_product(*producer) || producer->attributes.has("y_scale") || !params ||
-      !can_divide_by(*params))
-    return false;
+  if (producer == nullptr || !can_write_bytes(*producer) || !params || !can_divide_by(*params)) return false;
   if (graph.is_output(real) || real->slice_of != nullptr || bytes->dtype != DType::kUInt8) return false;
   for (const Node* user : real->users) {
-    if (user != quantize && !adds_residual(*user, real)) return false;
+    if (user != quantize && !can_read_bytes(*user, real)) return false;
   }
   const std::vector<Node*> users = real->users;
   for (Node* user : users) {
-    if (user != quantize) set_operand(graph, user, real, bytes, *params);
+    if (user != quantize) read_bytes(graph, user, real, bytes, *params);
   }
-  producer->attributes.set("y_scale", params->scale);
-  producer->attributes.set("y_zero_point", int64_t{params->zero_point});
+  set_byte_output(producer, *params);
+  drop_last_fake_quantize(producer, *params);
   graph.remove(quantize);
   producer->outputs[0] = bytes;
   bytes->producer = producer;
@@ -64,45 +55,44 @@ bool store(Graph& graph, Node* quantize) {
 
 // QuantizedConv{program, add DequantizeLinear(bytes)} => QuantizedConv{program, add bytes}
 bool take_bytes(Graph& graph, Node* node) {
-  if (!is_product(*node) || !node->program) return false;
-  for (size_t i = static_cast<size_t>(node->program_inputs); i < node->inputs.size(); ++i) {
-    Node* dequantize = produced_by(node->inputs[i], "DequantizeLinear");
+  for (Value* input : node->inputs) {
+    Node* dequantize = input == nullptr ? nullptr : produced_by(input, "DequantizeLinear");
     const auto params = dequantize == nullptr ? std::nullopt : byte_params(*dequantize);
-    if (!params || dequantize->inputs[0]->dtype != DType::kUInt8 || !adds_residual(*node, node->inputs[i])) continue;
-    set_operand(graph, node, node->inputs[i], dequantize->inputs[0], *params);
+    if (!params || dequantize->inputs[0]->dtype != DType::kUInt8 || !can_read_bytes(*node, input)) continue;
+    read_bytes(graph, node, input, dequantize->inputs[0], *params);
     unlink_unused(graph, dequantize);
     return true;
   }
   return false;
 }
 
-// QuantizedConv{..., fake_quantize} whose result is only added by products writes bytes.
-bool store_residual(Graph& graph, Node* node) {
-  if (!is_product(*node) || !node->program || node->attributes.has("y_scale")) return false;
+// QuantizedConv whose result no product multiplies, but others read as bytes, writes them when it is fake-quantized or
+// an image of a known range.
+bool store_for_others(Graph& graph, Node* node, const Quantization* quantization) {
+  if (!can_write_bytes(*node)) return false;
   Value* real = node->output();
-  Program& program = *node->program;
-  const int last = program.step_count - kFakeQuantizeSteps;
-  const auto params = fake_quantize_at(program, last);
-  if (!params || !can_divide_by(*params) || graph.is_output(real)) return false;
+  std::optional<QuantParams> params;
+  if (node->program) params = fake_quantize_at(*node->program, node->program->step_count - kFakeQuantizeSteps);
+  const bool is_image = real->layout == Layout::kChannelsLast;
+  const QuantParams* known = quantization == nullptr || !is_image ? nullptr : quantization->find(real->name);
+  if (!params && known != nullptr) params = *known;
+  if (!params || !can_divide_by(*params) || graph.is_output(real) || real->slice_of != nullptr || real->users.empty())
+    return false;
   for (const Node* user : real->users) {
-    if (real->slice_of != nullptr || !adds_residual(*user, real)) return false;
+    if (!can_read_bytes(*user, real)) return false;
   }
   real->dtype = DType::kUInt8;
   const std::vector<Node*> users = real->users;
-  for (Node* user : users) set_operand(graph, user, real, real, *params);
-  node->attributes.set("y_scale", params->scale);
-  node->attributes.set("y_zero_point", int64_t{params->zero_point});
-  erase_fake_quantize(program, last);
-  if (program.step_count == 0) {
-    node->program.reset();
-    node->program_inputs = 0;
-  }
+  for (Node* user : users) read_bytes(graph, user, real, real, *params);
+  set_byte_output(node, *params);
+  drop_last_fake_quantize(node, *params);
   return true;
 }
 
 Result<int> run(PassContext& context) {
   return rewrite_each(context.graph, [&](Node* node) {
-    return store(context.graph, node) || take_bytes(context.graph, node) || store_residual(context.graph, node);
+    return store(context.graph, node) || take_bytes(context.graph, node) ||
+           store_for_others(context.graph, node, context.quantization);
   });
 }
 

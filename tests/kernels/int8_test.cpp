@@ -26,13 +26,25 @@ void add_full_operand(KernelCase& test, DType dtype, const Shape& shape, Layout 
   ++test.program->operand_count;
 }
 
+// One byte per element, column or row of the output, or one for all.
+void add_byte_operand(KernelCase& test, const Shape& output, Layout layout, int64_t gap) {
+  Shape shape = output;
+  const int64_t kept = pick(0, 3);
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    const bool is_column = layout == Layout::kChannelsLast ? axis == 1 : axis + 1 == shape.rank();
+    if (kept == 1 || (kept == 2 && !is_column) || (kept == 3 && is_column)) shape[axis] = 1;
+  }
+  const bool is_full = shape == output;
+  add_full_operand(test, DType::kUInt8, shape, is_full || kept == 3 ? layout : Layout::kPlain, is_full ? gap : 0);
+}
+
 // Bytes or real numbers out; nothing, a residual of either kind with bounds, or a program of several steps.
 void add_epilogue(KernelCase& test, const Shape& output, Layout layout, int64_t gap) {
   if (pick(0, 1) == 1) {
     test.attributes.set("y_scale", 0.05F);
     test.attributes.set("y_zero_point", pick(0, 255));
   }
-  switch (pick(0, 4)) {
+  switch (pick(0, 5)) {
     case 0: return;
     case 1: return add_step(test, step(ProgramOp::kRelu));
     case 2: add_full_operand(test, DType::kFloat32, output, layout, gap); return add_step(test, step(ProgramOp::kRelu));
@@ -41,6 +53,11 @@ void add_epilogue(KernelCase& test, const Shape& output, Layout layout, int64_t 
       test.attributes.set("operand_zero_point", pick(0, 255));
       add_full_operand(test, DType::kUInt8, output, layout, gap);
       return add_step(test, clip(-3, 6));
+    case 4:
+      test.attributes.set("operand_scale", 0.03F);
+      test.attributes.set("operand_zero_point", pick(0, 255));
+      add_step(test, step(ProgramOp::kAbs));
+      return add_byte_operand(test, output, layout, gap);
     default:
       // Nothing that a level may compute in another way.
       add_full_operand(test, DType::kFloat32, output, layout, gap);
@@ -275,7 +292,7 @@ TEST(Int8, Refusals) {
   test = product_case("matmul_int8", "hussar.QuantizedMatMul", random_bytes({3, 8}, Layout::kPlain, 0), {8, 5}, 8, 5);
   add_full_operand(test, DType::kUInt8, {3, 5}, Layout::kPlain, 0);
   EXPECT_EQ(refusal_of(test), std::nullopt);
-  add_step(test, step(ProgramOp::kSqrt));
+  add_full_operand(test, DType::kInt8, {3, 5}, Layout::kPlain, 0);
   EXPECT_EQ(refusal_of(test), "fused operand");
 }
 

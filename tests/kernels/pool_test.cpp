@@ -1,4 +1,4 @@
-// pool against the reference: kernels, strides, dilations, asymmetric padding, ceil_mode, both layouts.
+// pool against the reference: kernels, strides, dilations, asymmetric padding, ceil_mode, both layouts, bytes.
 #include "tests/kernels/kernel_case.h"
 
 namespace hussar {
@@ -28,7 +28,11 @@ KernelCase random_case(int spatial, Layout layout) {
   if (padding == 1) list.set("auto_pad", std::string(pick(0, 1) == 0 ? "SAME_UPPER" : "SAME_LOWER"));
   if (pick(0, 1) == 0) list.set("ceil_mode", pick(0, 1));
   if (!is_max) list.set("count_include_pad", pick(0, 1));
-  KernelCase test{"pool", is_max ? "MaxPool" : "AveragePool", {{random_tensor(DType::kFloat32, shape)}}, list};
+  const bool is_bytes = is_max && pick(0, 1) == 0;
+  // Now and then more channels than any vector of bytes has.
+  if (is_bytes && pick(0, 2) == 0) shape[1] = pick(60, 330);
+  Tensor x = is_bytes ? random_tensor(DType::kUInt8, shape, 0, 255) : random_tensor(DType::kFloat32, shape);
+  KernelCase test{"pool", is_max ? "MaxPool" : "AveragePool", {{x}}, list};
   test.tolerance = is_max ? 0 : 1e-6;
   test.inputs[0].layout = test.output_layout = layout;
   if (layout == Layout::kChannelsLast) {
@@ -51,12 +55,14 @@ TEST(PoolKernel, RandomWindows) {
 
 TEST(PoolKernel, LargeEnoughForThreads) {
   for (Layout layout : {Layout::kPlain, Layout::kChannelsLast}) {
-    KernelCase test{"pool",
-                    "MaxPool",
-                    {{random_tensor(DType::kFloat32, {1, 64, 56, 57})}},
-                    attributes({{"kernel_shape", Ints{3, 3}}, {"strides", Ints{2, 2}}, {"pads", Ints{1, 1, 0, 1}}})};
-    test.inputs[0].layout = test.output_layout = layout;
-    expect_kernel_agrees(test);
+    for (DType dtype : {DType::kFloat32, DType::kUInt8}) {
+      KernelCase test{"pool",
+                      "MaxPool",
+                      {{random_tensor(dtype, {1, 64, 112, 113}, 0, 200)}},
+                      attributes({{"kernel_shape", Ints{3, 3}}, {"strides", Ints{2, 2}}, {"pads", Ints{1, 1, 0, 1}}})};
+      test.inputs[0].layout = test.output_layout = layout;
+      expect_kernel_agrees(test);
+    }
   }
 }
 
@@ -68,6 +74,34 @@ TEST(PoolKernel, NanWins) {
     test.inputs[0].layout = test.output_layout = layout;
     expect_kernel_agrees(test);
   }
+}
+
+// As SPPF stacks them: large windows, every number of bytes beside whole vectors.
+TEST(PoolKernel, BytesOfEveryWidth) {
+  for (int64_t channels = 1; channels <= 200; channels += channels < 70 ? 1 : 13) {
+    for (int64_t dilation = 1; dilation <= 2; ++dilation) {
+      KernelCase test{"pool",
+                      "MaxPool",
+                      {{random_tensor(DType::kUInt8, {2, channels, 9, 10}, 0, 255)}},
+                      attributes({{"kernel_shape", Ints{5, 3}},
+                                  {"pads", Ints{2, 1, 2, 1}},
+                                  {"dilations", Ints{1, dilation}},
+                                  {"strides", Ints{1, pick(1, 2)}}})};
+      test.inputs[0].layout = test.output_layout = Layout::kChannelsLast;
+      test.inputs[0].gap = pick(0, 40);
+      test.output_gap = pick(0, 40);
+      expect_kernel_agrees(test);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(PoolKernel, AveragesOfBytesAreRefused) {
+  KernelCase test{"pool",
+                  "AveragePool",
+                  {{random_tensor(DType::kUInt8, {1, 3, 9, 9})}},
+                  attributes({{"kernel_shape", Ints{2, 2}}})};
+  EXPECT_EQ(refusal_of(test), "dtype");
 }
 
 TEST(PoolKernel, RefusesIndices) {

@@ -68,13 +68,11 @@ Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueStat
   const Program& program = *step.program;
   const Operand& output = prepare.outputs[0];
   Cover covers[kProgramOperands];
-  bool has_bytes = false;
   for (int i = 0; i < program.operand_count; ++i) {
     const Operand& operand = prepare.inputs[static_cast<size_t>(step.program_inputs + i)];
     covers[i] = cover(output, operand);
     bool same_layout = covers[i] != Cover::kFull || operand.layout == output.layout;
     const bool bytes = knows_bytes && operand.dtype == DType::kUInt8;
-    has_bytes = has_bytes || bytes;
     HUSSAR_CHECK(covers[i] != Cover::kOther && same_layout && (bytes || operand.dtype == DType::kFloat32),
                  ErrorCode::kUsage, "step '{}': fused operand {} of shape {} does not fit the output {}", step.name, i,
                  operand.shape.to_string(), output.shape.to_string());
@@ -89,7 +87,11 @@ Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueStat
     const ProgramStep& entry = program.steps[next];
     bool ok = entry.op == ProgramOp::kAdd && is_plain(entry) && entry.source == ProgramSource::kOperand &&
               covers[entry.b] == wanted;
-    if (!ok) return -1;
+    // Kernels add bytes as a residual only.
+    if (!ok || (wanted == Cover::kColumn &&
+                prepare.inputs[static_cast<size_t>(step.program_inputs + entry.b)].dtype != DType::kFloat32)) {
+      return -1;
+    }
     ++next;
     return step.program_inputs + entry.b;
   };
@@ -105,10 +107,6 @@ Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueStat
     state.high = INFINITY;
     state.runs_program = true;
   }
-  const auto* residual = state.residual < 0 ? nullptr : &prepare.inputs[static_cast<size_t>(state.residual)];
-  const bool adds_bytes = residual != nullptr && residual->dtype == DType::kUInt8 && program.operand_count <= 2;
-  HUSSAR_CHECK(!has_bytes || adds_bytes, ErrorCode::kPlanIncompatible,
-               "step '{}': fused work on bytes that is no residual; build the plan again", step.name);
   return {};
 }
 
@@ -130,7 +128,8 @@ Epilogue make_epilogue(const Run& run, const EpilogueState& state, ProgramOperan
   epilogue.operands = operands;
   for (int i = 0; i < run.step.program->operand_count; ++i) {
     const Operand& operand = run.inputs[static_cast<size_t>(run.step.program_inputs + i)];
-    operands[i] = {operand.f32(), state.row_strides[i], state.column_strides[i]};
+    const float* data = operand.dtype == DType::kUInt8 ? nullptr : operand.f32();
+    operands[i] = {data, state.row_strides[i], state.column_strides[i]};
   }
   return epilogue;
 }
@@ -143,8 +142,7 @@ Refusal check_epilogue(const Problem& problem, bool knows_bytes) {
   for (size_t i = problem.own_inputs(); i < node.inputs.size(); ++i) {
     const Value* operand = node.inputs[i];
     if (operand == nullptr || !operand->dims) return "fused operand";
-    const int index = static_cast<int>(i - problem.own_inputs());
-    const bool bytes = knows_bytes && operand->dtype == DType::kUInt8 && adds_and_bounds(*node.program, index);
+    const bool bytes = knows_bytes && operand->dtype == DType::kUInt8;
     if (!bytes && operand->dtype != DType::kFloat32) return "fused operand";
     Cover found = cover_of<Dim>(*output.dims, *operand->dims, output.layout);
     if (found == Cover::kOther) return "fused operand needs general broadcasting";

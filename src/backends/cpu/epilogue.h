@@ -23,16 +23,16 @@ struct EpilogueState {
 bool fit_product(const Operand& x, const Operand& y, DType weights);
 
 // bias_input: an input of the step that is a bias of its own (Conv's third), or -1. knows_hard_swish: the kernel heeds
-// Epilogue::hard_swish, which stays false otherwise. knows_bytes: the residual may be uint8.
+// Epilogue::hard_swish, which stays false otherwise. knows_bytes: operands may be uint8.
 Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueState& state, bool knows_hard_swish = false,
                         bool knows_bytes = false);
 
-// Fills the epilogue for one run, but for a residual of bytes; `operands` has room for kProgramOperands entries and
+// Fills the epilogue for one run, but for what is bytes; `operands` has room for kProgramOperands entries and
 // must outlive it.
 Epilogue make_epilogue(const Run& run, const EpilogueState& state, ProgramOperand* operands);
 
-// Whether every operand of the node's program can be addressed as rows and columns of the output. knows_bytes: a
-// residual that nothing but bounds follows may be uint8.
+// Whether every operand of the node's program can be addressed as rows and columns of the output. knows_bytes: they
+// may be uint8.
 Refusal check_epilogue(const Problem& problem, bool knows_bytes = false);
 
 // Number of shares worth using for this much work.

@@ -143,6 +143,13 @@ Status run_int8_step(const Run& run, Int8Function function) {
     args.residual = run.inputs[static_cast<size_t>(residual)].as<const uint8_t>();
     args.residual_pitch = state.epilogue.row_strides[residual - run.step.program_inputs];
   }
+  ByteForms forms;
+  for (int i = 0; state.epilogue.runs_program && i < run.step.program->operand_count; ++i) {
+    const Operand& operand = run.inputs[static_cast<size_t>(run.step.program_inputs + i)];
+    if (operand.dtype != DType::kUInt8) continue;
+    forms.operands[i] = {operand.as<const uint8_t>(), args.residual_scale, args.residual_zero_point};
+    args.program_bytes = &forms;
+  }
   if (run.outputs[0].dtype == DType::kUInt8) {
     args.bytes = run.outputs[0].as<uint8_t>();
   } else {

@@ -8,15 +8,7 @@
 
 namespace hussar {
 
-Result<DType> check_quantized(const InferContext& context) {
-  if (context.dtype(0) != DType::kUInt8 || context.dtype(1) != DType::kInt8)
-    return context.fail("takes uint8 activations and int8 weights");
-  if (context.dtype(2) != DType::kFloat32) return context.fail("takes float32 scales");
-  if (context.input_count() > 4) {
-    if (context.dtype(4) != DType::kFloat32 || context.dtype(5) != DType::kUInt8)
-      return context.fail("takes a float32 scale and a uint8 zero point of its input");
-    for (size_t i : {4, 5}) HUSSAR_TRY(check_parameter(context, i, nullptr));
-  }
+Result<DType> check_byte_meanings(const InferContext& context) {
   const Attributes& attributes = context.attributes;
   for (const char* name : {"x_scale", "y_scale", "operand_scale"}) {
     const float scale = attributes.get_float(name, 1);
@@ -27,6 +19,18 @@ Result<DType> check_quantized(const InferContext& context) {
     if (zero_point < 0 || zero_point > 255) return context.fail("{} is {}", name, zero_point);
   }
   return attributes.has("y_scale") ? DType::kUInt8 : DType::kFloat32;
+}
+
+Result<DType> check_quantized(const InferContext& context) {
+  if (context.dtype(0) != DType::kUInt8 || context.dtype(1) != DType::kInt8)
+    return context.fail("takes uint8 activations and int8 weights");
+  if (context.dtype(2) != DType::kFloat32) return context.fail("takes float32 scales");
+  if (context.input_count() > 4) {
+    if (context.dtype(4) != DType::kFloat32 || context.dtype(5) != DType::kUInt8)
+      return context.fail("takes a float32 scale and a uint8 zero point of its input");
+    for (size_t i : {4, 5}) HUSSAR_TRY(check_parameter(context, i, nullptr));
+  }
+  return check_byte_meanings(context);
 }
 
 static bool is_dynamic(const EvalContext& context) {

@@ -51,4 +51,35 @@ HUSSAR_INLINE void store_bytes_up_to(uint8_t* p, IVec a, int n) {
 }
 #endif
 
+// ---- whole vectors of bytes ----------------------------------------------------------------------------------------
+
+#if defined(__AVX512F__)
+struct ByteVec {
+  __m512i v;
+};
+constexpr int kByteLanes = 64;
+HUSSAR_INLINE ByteVec zero_bytes() { return {_mm512_setzero_si512()}; }
+HUSSAR_INLINE ByteVec load_whole(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+HUSSAR_INLINE void store_whole(uint8_t* p, ByteVec a) { _mm512_storeu_si512(p, a.v); }
+HUSSAR_INLINE ByteVec max(ByteVec a, ByteVec b) { return {_mm512_max_epu8(a.v, b.v)}; }
+#elif defined(__AVX2__)
+struct ByteVec {
+  __m256i v;
+};
+constexpr int kByteLanes = 32;
+HUSSAR_INLINE ByteVec zero_bytes() { return {_mm256_setzero_si256()}; }
+HUSSAR_INLINE ByteVec load_whole(const uint8_t* p) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))}; }
+HUSSAR_INLINE void store_whole(uint8_t* p, ByteVec a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.v); }
+HUSSAR_INLINE ByteVec max(ByteVec a, ByteVec b) { return {_mm256_max_epu8(a.v, b.v)}; }
+#else
+struct ByteVec {
+  uint8_t v;
+};
+constexpr int kByteLanes = 1;
+HUSSAR_INLINE ByteVec zero_bytes() { return {0}; }
+HUSSAR_INLINE ByteVec load_whole(const uint8_t* p) { return {*p}; }
+HUSSAR_INLINE void store_whole(uint8_t* p, ByteVec a) { *p = a.v; }
+HUSSAR_INLINE ByteVec max(ByteVec a, ByteVec b) { return {a.v > b.v ? a.v : b.v}; }
+#endif
+
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

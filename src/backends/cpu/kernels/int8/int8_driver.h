@@ -4,7 +4,7 @@
 #include "backends/cpu/int8_packing.h"
 #include "backends/cpu/kernels/int8/int8_product.h"
 #include "backends/cpu/kernels/int8/to_bytes.h"
-#include "backends/cpu/kernels/pointwise/program.h"
+#include "backends/cpu/kernels/pointwise/byte_program.h"
 #include "backends/cpu/kernels/tile/tile_core.h"
 #include "backends/cpu/kernels/tile/tile_gather.h"
 #include "backends/cpu/simd/bytes.h"
@@ -225,13 +225,23 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
   table[args.residual != nullptr][epilogue.hard_swish][target.bytes != nullptr](args, facts, tile, target);
   if (!has_program) return;
   ProgramOperand operands[kProgramOperands];
+  ByteForms forms;
+  if (args.program_bytes != nullptr) forms = *args.program_bytes;
   for (int i = 0; i < epilogue.program->operand_count; ++i) {
     operands[i] = epilogue.operands[i];
-    operands[i].data += tile.row * operands[i].row_stride;
+    const int64_t start = tile.row * operands[i].row_stride;
+    if (operands[i].data != nullptr) operands[i].data += start;
+    if (forms.operands[i].data != nullptr) forms.operands[i].data += start;
   }
-  program_table.run(*epilogue.program, operands,
-                    {buffer, is_real ? args.reals + at : buffer, tile.width, is_real ? pitch : tile.width, 0,
-                     tile.column, tile.rows, tile.columns});
+  const ProgramBlock block = {buffer,     is_real ? args.reals + at : buffer,
+                              tile.width, is_real ? pitch : tile.width,
+                              0,          tile.column,
+                              tile.rows,  tile.columns};
+  if (args.program_bytes != nullptr) {
+    byte_program_table.run(*epilogue.program, operands, block, forms);
+  } else {
+    program_table.run(*epilogue.program, operands, block);
+  }
   if (is_real) return;
   const ToBytes to_bytes(args.output_scale, args.output_zero_point);
   for (int r = 0; r < tile.rows; ++r) {

@@ -8,6 +8,7 @@
 //   avx512vnni:  vpdpbusd, four products of bytes
 //   amx:         tdpbusd, tiles of 16 rows
 #pragma once
+#include "backends/cpu/kernels/pointwise/byte_program.h"
 #include "backends/cpu/kernels/tile/tile.h"
 
 namespace hussar::cpu {
@@ -30,6 +31,8 @@ struct Int8Args {
   int64_t residual_pitch = 0;
   float residual_scale = 1;
   int32_t residual_zero_point = 0;
+  // Where the epilogue's program reads bytes: its operands. Else null.
+  const ByteForms* program_bytes = nullptr;
   // One of them: real numbers, or saturate(round(y / output_scale) + output_zero_point).
   float* reals = nullptr;
   uint8_t* bytes = nullptr;

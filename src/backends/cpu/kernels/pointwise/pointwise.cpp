@@ -1,6 +1,6 @@
-// pointwise: a fused elementwise chain on FP32 data of any layout with any broadcasting.
+// pointwise: a fused elementwise chain on FP32 data, or bytes that stand for it, of any layout with any broadcasting.
 #include "backends/cpu/epilogue.h"
-#include "backends/cpu/kernels/pointwise/program.h"
+#include "backends/cpu/kernels/pointwise/byte_program.h"
 #include "base/error.h"
 
 namespace hussar {
@@ -18,13 +18,21 @@ struct State {
   int64_t strides[kTensors][kMaxRank];  // per tensor: output, then the step's inputs
   int64_t rows_per_block;
   int shares;
+  // What bytes stand for.
+  bool has_bytes;
+  ProgramBytes input, operand;
+  float output_scale;
+  int32_t output_zero_point;
 };
+
+bool is_bytes(const Operand& operand) { return operand.dtype == DType::kUInt8; }
+bool is_real_or_bytes(DType dtype) { return dtype == DType::kFloat32 || dtype == DType::kUInt8; }
 
 Refusal supports(const Problem& problem) {
   const Node& node = problem.node;
   if (node.op != "hussar.Pointwise") return "op";
   for (const Value* input : node.inputs) {
-    if (input == nullptr || input->dtype != DType::kFloat32) return "dtype";
+    if (input == nullptr || !is_real_or_bytes(input->dtype)) return "dtype";
     if (input->layout != problem.output()->layout && !input->is_constant()) return "mixed layouts";
   }
   return std::nullopt;
@@ -32,6 +40,8 @@ Refusal supports(const Problem& problem) {
 
 double cost(const Problem& problem) {
   double steps = problem.node.program ? problem.node.program->step_count : 1;
+  // Of real numbers it is the memory that takes the time of a step.
+  if (problem.output()->dtype == DType::kUInt8) steps -= 0.5;
   return 1 + Problem::elements(problem.output()) * (steps + 1) / 8e3 / problem.target.threads;
 }
 
@@ -103,7 +113,7 @@ Status prepare(Prepare& prepare) {
   for (int t = 0; t < state.tensors; ++t) {
     const Operand& operand = t == 0 ? output : prepare.inputs[static_cast<size_t>(t - 1)];
     int64_t strides[kMaxRank] = {};
-    bool fits = operand.dtype == DType::kFloat32 && operand.shape.rank() <= output.shape.rank();
+    bool fits = is_real_or_bytes(operand.dtype) && operand.shape.rank() <= output.shape.rank();
     int shift = output.shape.rank() - operand.shape.rank();
     for (int axis = 0; fits && axis < operand.shape.rank(); ++axis) {
       fits = operand.shape[axis] == 1 || operand.shape[axis] == output.shape[axis + shift];
@@ -122,18 +132,73 @@ Status prepare(Prepare& prepare) {
     HUSSAR_CHECK(inner == 0 || inner == 1 || state.dims[state.rank - 1] == 1, ErrorCode::kUsage,
                  "step '{}': an operand is strided along the rows", prepare.step.name);
   }
+  const Attributes& attributes = prepare.step.attributes;
+  state.input.scale = attributes.get_float("x_scale", 1);
+  state.input.zero_point = static_cast<int32_t>(attributes.get_int("x_zero_point", 0));
+  state.operand.scale = attributes.get_float("operand_scale", 1);
+  state.operand.zero_point = static_cast<int32_t>(attributes.get_int("operand_zero_point", 0));
+  state.output_scale = attributes.get_float("y_scale", 1);
+  state.output_zero_point = static_cast<int32_t>(attributes.get_int("y_zero_point", 0));
+  state.has_bytes = is_bytes(output) || std::any_of(prepare.inputs.begin(), prepare.inputs.end(), is_bytes);
   int64_t total = output.shape.elements();
   state.shares = share_count(static_cast<double>(total) * prepare.step.program->step_count * 8, prepare.threads);
   return {};
 }
 
-// Runs rows [begin, end) of the output, a row being the innermost loop.
-void run_rows(const Run& run, const State& state, const ProgramTable& table, int64_t begin, int64_t end) {
+// The elements from `offset` on; null where they are of the other kind.
+const float* floats_at(const Operand& operand, int64_t offset) {
+  return is_bytes(operand) ? nullptr : operand.f32() + offset;
+}
+ProgramBytes bytes_at(const Operand& operand, int64_t offset, ProgramBytes meaning) {
+  meaning.data = is_bytes(operand) ? operand.as<const uint8_t>() + offset : nullptr;
+  return meaning;
+}
+
+// A rectangle of the output, whose first elements lie at `offsets` of the tensors. The columns' strides are those of
+// the innermost loop, or 0 where there is one column.
+void run_block(const Run& run, const State& state, const int64_t* offsets, const int64_t* row_strides, bool one_column,
+               ProgramBlock block) {
   const Program& program = *run.step.program;
+  const Isa isa = usable_isa(run.isa);
+  const auto first = static_cast<size_t>(run.step.program_inputs);
+  const Operand& output = run.outputs[0];
+  ByteForms forms;
+  ProgramOperand operands[kProgramOperands];
+  for (int i = 0; i < program.operand_count; ++i) {
+    const int t = static_cast<int>(first) + i + 1;
+    const Operand& operand = run.inputs[first + static_cast<size_t>(i)];
+    operands[i] = {floats_at(operand, offsets[t]), row_strides[t], one_column ? 0 : state.strides[t][state.rank - 1]};
+    forms.operands[i] = bytes_at(operand, offsets[t], state.operand);
+  }
+  if (is_bytes(output)) {
+    forms.output = output.as<uint8_t>() + offsets[0];
+    forms.output_scale = state.output_scale;
+    forms.output_zero_point = state.output_zero_point;
+  } else {
+    block.output = output.f32_out() + offsets[0];
+  }
+  // Without an input nothing reads it.
+  block.input = block.output;
+  if (first > 0) {
+    block.input = floats_at(run.inputs[0], offsets[1]);
+    forms.input = bytes_at(run.inputs[0], offsets[1], state.input);
+  }
+  block.output_pitch = row_strides[0];
+  block.input_pitch = row_strides[first > 0 ? 1 : 0];
+  if (state.has_bytes) {
+    select_byte_program_table(isa).run(program, operands, block, forms);
+  } else {
+    select_program_table(isa).run(program, operands, block);
+  }
+}
+
+// Runs rows [begin, end) of the output, a row being the innermost loop.
+void run_rows(const Run& run, const State& state, int64_t begin, int64_t end) {
   int inner = state.rank - 1;
   int64_t columns = state.dims[inner];
   int64_t rows = inner > 0 ? state.dims[inner - 1] : 1;
-  auto first = static_cast<size_t>(run.step.program_inputs);
+  int64_t row_strides[kTensors] = {};
+  for (int t = 0; t < state.tensors && inner > 0; ++t) row_strides[t] = state.strides[t][inner - 1];
   for (int64_t row = begin; row < end;) {
     int64_t count = std::min(end - row, rows - row % rows);
     int64_t offsets[kTensors] = {};
@@ -142,38 +207,29 @@ void run_rows(const Run& run, const State& state, const ProgramTable& table, int
       for (int t = 0; t < state.tensors; ++t) offsets[t] += index % state.dims[axis] * state.strides[t][axis];
       index /= state.dims[axis];
     }
-    auto row_stride = [&](int t) { return inner > 0 ? state.strides[t][inner - 1] : 0; };
-    ProgramOperand operands[kProgramOperands];
-    for (int i = 0; i < program.operand_count; ++i) {
-      int t = static_cast<int>(first) + i + 1;
-      operands[i] = {run.inputs[first + static_cast<size_t>(i)].f32() + offsets[t], row_stride(t),
-                     columns == 1 ? 0 : state.strides[t][inner]};
-    }
-    float* output = run.outputs[0].f32_out() + offsets[0];
-    const float* input = first > 0 ? run.inputs[0].f32() + offsets[1] : output;
-    ProgramBlock block{input, output, first > 0 ? row_stride(1) : row_stride(0), row_stride(0), 0, 0, count, columns};
-    table.run(program, operands, block);
+    ProgramBlock block{};
+    block.rows = count;
+    block.columns = columns;
+    run_block(run, state, offsets, row_strides, columns == 1, block);
     row += count;
   }
 }
 
 // One long row (everything collapsed) is cut along its columns.
-void run_columns(const Run& run, const State& state, const ProgramTable& table, int64_t begin, int64_t end) {
-  const Program& program = *run.step.program;
-  auto first = static_cast<size_t>(run.step.program_inputs);
-  ProgramOperand operands[kProgramOperands];
-  for (int i = 0; i < program.operand_count; ++i) {
-    int t = static_cast<int>(first) + i + 1;
-    operands[i] = {run.inputs[first + static_cast<size_t>(i)].f32(), 0, state.strides[t][0]};
-  }
-  float* output = run.outputs[0].f32_out() + begin;
-  const float* input = first > 0 ? run.inputs[0].f32() + begin : output;
-  table.run(program, operands, {input, output, 0, 0, 0, begin, 1, end - begin});
+void run_columns(const Run& run, const State& state, int64_t begin, int64_t end) {
+  int64_t offsets[kTensors] = {begin, begin};
+  const int64_t row_strides[kTensors] = {};
+  // Operands count from the block's column on.
+  if (run.step.program_inputs == 0) offsets[1] = 0;
+  ProgramBlock block{};
+  block.column = begin;
+  block.rows = 1;
+  block.columns = end - begin;
+  run_block(run, state, offsets, row_strides, false, block);
 }
 
 Status run(const Run& run) {
   const auto& state = run.state_as<State>();
-  const ProgramTable& table = select_program_table(usable_isa(run.isa));
   bool one_row = state.rank == 1;
   int64_t total = 1;
   for (int axis = 0; axis < state.rank - (one_row ? 0 : 1); ++axis) total *= state.dims[axis];
@@ -186,9 +242,9 @@ Status run(const Run& run) {
     }
     if (begin >= end) return;
     if (one_row)
-      run_columns(run, state, table, begin, end);
+      run_columns(run, state, begin, end);
     else
-      run_rows(run, state, table, begin, end);
+      run_rows(run, state, begin, end);
   });
   return {};
 }

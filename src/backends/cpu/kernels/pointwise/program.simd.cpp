@@ -1,7 +1,7 @@
 // The interpreter of vector programs. Each step is one call of a loop that is compiled for its op; the registers are
 // small blocks in L1, so that a step costs a load or two and a store per vector.
-#include "backends/cpu/kernels/pointwise/program.h"
-
+#include "backends/cpu/kernels/pointwise/byte_program.h"
+#include "backends/cpu/simd/bytes.h"
 #include "backends/cpu/simd/math.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
@@ -144,14 +144,70 @@ struct Register {
   int64_t pitch;
 };
 
-void run_piece(const Program& program, const ProgramOperand* operands, const ProgramBlock& block, float* scratch) {
+// What of a piece is bytes. Without forms: nothing.
+struct PieceBytes {
+  const ByteForms* forms = nullptr;
+  const uint8_t* input = nullptr;
+  uint8_t* output = nullptr;
+
+  PieceBytes shifted(int64_t in, int64_t out) const {
+    return {forms, input == nullptr ? nullptr : input + in, output == nullptr ? nullptr : output + out};
+  }
+};
+
+void to_floats(const ProgramBytes& bytes, const uint8_t* from, float* to, int64_t count) {
+  const Vec scale = set(bytes.scale);
+  const IVec zero_point = iset(bytes.zero_point);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const int left = count - i < kLanes ? static_cast<int>(count - i) : kLanes;
+    store_up_to(to + i, to_float(load_bytes_up_to(from + i, left) - zero_point) * scale, left);
+  }
+}
+
+// `reals` are `pitch` apart from row to row.
+void write_bytes(const ProgramBlock& block, const PieceBytes& bytes, const float* reals, int64_t pitch) {
+  const int32_t zero_point = bytes.forms->output_zero_point;
+  const Vec scale = set(bytes.forms->output_scale), low = set(static_cast<float>(-zero_point));
+  const Vec high = set(static_cast<float>(255 - zero_point));
+  const IVec zero = iset(zero_point);
+  for (int64_t row = 0; row < block.rows; ++row) {
+    for (int64_t column = 0; column < block.columns; column += kLanes) {
+      const int left = block.columns - column < kLanes ? static_cast<int>(block.columns - column) : kLanes;
+      const Vec q = min_second(high, max_second(load_up_to(reals + row * pitch + column, left) / scale, low));
+      store_bytes_up_to(bytes.output + row * block.output_pitch + column, to_int(q) + zero, left);
+    }
+  }
+}
+
+// The piece's part of an operand of bytes, as real numbers in `scratch`; what does not change along the row does not
+// there either.
+void read_bytes(const ProgramBytes& bytes, const ProgramOperand& operand, const ProgramBlock& block, int64_t pitch,
+                float* scratch, StepPiece& piece) {
+  const uint8_t* from = bytes.data + block.row * operand.row_stride + block.column * operand.column_stride;
+  const bool per_row = operand.column_stride == 0, one_row = operand.row_stride == 0;
+  for (int64_t row = 0; row < (one_row ? 1 : block.rows); ++row) {
+    to_floats(bytes, from + row * operand.row_stride, scratch + (per_row ? row : row * pitch),
+              per_row ? 1 : block.columns);
+  }
+  piece.b = scratch;
+  piece.b_row_stride = one_row ? 0 : per_row ? 1 : pitch;
+}
+
+void run_piece(const Program& program, const ProgramOperand* operands, const ProgramBlock& block,
+               const PieceBytes& bytes, float* scratch) {
   const int rows = static_cast<int>(block.rows), columns = static_cast<int>(block.columns);
   const int64_t scratch_pitch = (columns + kLanes - 1) / kLanes * kLanes;
   Register registers[kProgramRegisters] = {};
   registers[0] = {block.input, block.input_pitch};
+  if (bytes.input != nullptr) {
+    for (int row = 0; row < rows; ++row) {
+      to_floats(bytes.forms->input, bytes.input + row * block.input_pitch, scratch + row * scratch_pitch, columns);
+    }
+    registers[0] = {scratch, scratch_pitch};
+  }
   for (int i = 0; i < program.step_count; ++i) {
     const ProgramStep& step = program.steps[i];
-    const bool last = i + 1 == program.step_count;
+    const bool last = i + 1 == program.step_count && bytes.output == nullptr;
     StepPiece piece;
     piece.a = registers[step.a].data;
     piece.a_pitch = registers[step.a].pitch;
@@ -170,14 +226,29 @@ void run_piece(const Program& program, const ProgramOperand* operands, const Pro
       per_row = false;
     } else if (step.source == ProgramSource::kOperand) {
       const ProgramOperand& operand = operands[step.b];
-      piece.b = operand.data + block.row * operand.row_stride + block.column * operand.column_stride;
-      piece.b_row_stride = operand.row_stride;
       per_row = operand.column_stride == 0;
+      if (bytes.forms != nullptr && bytes.forms->operands[step.b].data != nullptr) {
+        read_bytes(bytes.forms->operands[step.b], operand, block, scratch_pitch,
+                   scratch + kProgramRegisters * kPieceFloats, piece);
+      } else {
+        piece.b = operand.data + block.row * operand.row_stride + block.column * operand.column_stride;
+        piece.b_row_stride = operand.row_stride;
+      }
     }
     const StepFunctions& functions = kSteps.of_op[static_cast<int>(step.op)];
     (per_row ? functions.per_row : functions.full)(piece);
     registers[step.dst] = {piece.dst, piece.dst_pitch};
   }
+  if (bytes.output != nullptr) {
+    write_bytes(block, bytes, scratch + program.steps[program.step_count - 1].dst * kPieceFloats, scratch_pitch);
+  }
+}
+
+ProgramBlock shifted(const ProgramBlock& block, int64_t in, int64_t out) {
+  ProgramBlock piece = block;
+  if (piece.input != nullptr) piece.input += in;
+  if (piece.output != nullptr) piece.output += out;
+  return piece;
 }
 
 // Whether the rows of the block and of every operand lie end to end, so that the block is one long row.
@@ -191,47 +262,64 @@ bool is_one_row(const Program& program, const ProgramOperand* operands, const Pr
   return true;
 }
 
-void run_flat(const Program& program, const ProgramOperand* operands, const ProgramBlock& block, float* scratch) {
-  ProgramBlock piece = block;
+void run_flat(const Program& program, const ProgramOperand* operands, const ProgramBlock& block,
+              const PieceBytes& bytes, float* scratch) {
   const int64_t total = block.rows * block.columns;
-  piece.row = 0;
-  piece.rows = 1;
-  ProgramOperand shifted[kProgramOperands];
+  ProgramOperand own[kProgramOperands];
+  ByteForms forms;
+  if (bytes.forms != nullptr) forms = *bytes.forms;
   for (int i = 0; i < program.operand_count; ++i) {
-    shifted[i] = operands[i];
-    shifted[i].data += block.row * operands[i].row_stride;
+    own[i] = operands[i];
+    const int64_t start = block.row * operands[i].row_stride;
+    if (own[i].data != nullptr) own[i].data += start;
+    if (forms.operands[i].data != nullptr) forms.operands[i].data += start;
   }
   for (int64_t start = 0; start < total; start += kPieceFloats) {
-    piece.input = block.input + start;
-    piece.output = block.output + start;
+    ProgramBlock piece = shifted(block, start, start);
+    piece.row = 0;
+    piece.rows = 1;
     piece.column = start;
     piece.columns = total - start < kPieceFloats ? total - start : kPieceFloats;
-    run_piece(program, shifted, piece, scratch);
+    PieceBytes piece_bytes = bytes.shifted(start, start);
+    if (bytes.forms != nullptr) piece_bytes.forms = &forms;
+    run_piece(program, own, piece, piece_bytes, scratch);
+  }
+}
+
+void run_pieces(const Program& program, const ProgramOperand* operands, const ProgramBlock& block,
+                const PieceBytes& bytes, float* scratch) {
+  if (block.rows <= 0 || block.columns <= 0) return;
+  if (is_one_row(program, operands, block)) return run_flat(program, operands, block, bytes, scratch);
+  const int64_t columns = block.columns < kPieceFloats ? block.columns : kPieceFloats;
+  const int64_t rows = kPieceFloats / ((columns + kLanes - 1) / kLanes * kLanes);
+  for (int64_t row = 0; row < block.rows; row += rows) {
+    for (int64_t column = 0; column < block.columns; column += columns) {
+      const int64_t in = row * block.input_pitch + column, out = row * block.output_pitch + column;
+      ProgramBlock piece = shifted(block, in, out);
+      piece.row += row;
+      piece.column += column;
+      piece.rows = block.rows - row < rows ? block.rows - row : rows;
+      piece.columns = block.columns - column < columns ? block.columns - column : columns;
+      run_piece(program, operands, piece, bytes.shifted(in, out), scratch);
+    }
   }
 }
 
 void run(const Program& program, const ProgramOperand* operands, const ProgramBlock& block) {
   alignas(64) float scratch[kProgramRegisters * kPieceFloats];
-  if (block.rows <= 0 || block.columns <= 0) return;
-  if (is_one_row(program, operands, block)) return run_flat(program, operands, block, scratch);
-  const int64_t columns = block.columns < kPieceFloats ? block.columns : kPieceFloats;
-  const int64_t rows = kPieceFloats / ((columns + kLanes - 1) / kLanes * kLanes);
-  for (int64_t row = 0; row < block.rows; row += rows) {
-    for (int64_t column = 0; column < block.columns; column += columns) {
-      ProgramBlock piece = block;
-      piece.row += row;
-      piece.column += column;
-      piece.input += row * block.input_pitch + column;
-      piece.output += row * block.output_pitch + column;
-      piece.rows = block.rows - row < rows ? block.rows - row : rows;
-      piece.columns = block.columns - column < columns ? block.columns - column : columns;
-      run_piece(program, operands, piece, scratch);
-    }
-  }
+  run_pieces(program, operands, block, {}, scratch);
+}
+
+void run_with_bytes(const Program& program, const ProgramOperand* operands, const ProgramBlock& block,
+                    const ByteForms& forms) {
+  // The last part is for operands.
+  alignas(64) float scratch[(kProgramRegisters + 1) * kPieceFloats];
+  run_pieces(program, operands, block, {&forms, forms.input.data, forms.output}, scratch);
 }
 
 }  // namespace
 
 extern const ProgramTable program_table = {run};
+extern const ByteProgramTable byte_program_table = {run_with_bytes};
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

@@ -1,7 +1,8 @@
-// pool: MaxPool and AveragePool in FP32, channels-last or plain, over 1 to 3 spatial dimensions.
+// pool: MaxPool and AveragePool in FP32 and MaxPool of uint8, channels-last or plain, over 1 to 3 spatial dimensions.
 #include "backends/cpu/kernels/pool/pool.h"
 
 #include "backends/cpu/kernel_support.h"
+#include "base/error.h"
 
 namespace hussar {
 namespace {
@@ -17,7 +18,8 @@ struct State {
 
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = refuse_op(problem, {"MaxPool", "AveragePool"})) return refusal;
-  if (problem.dtype(0) != DType::kFloat32) return "dtype";
+  const bool takes_bytes = problem.node.op == "MaxPool" && problem.dtype(0) == DType::kUInt8;
+  if (problem.dtype(0) != DType::kFloat32 && !takes_bytes) return "dtype";
   if (problem.output(1) != nullptr) return "indices";
   int rank = problem.input(0)->rank();
   if (rank < 3 || rank > 5) return "rank";
@@ -76,13 +78,17 @@ Status prepare(Prepare& prepare) {
   args.input_pitch = x.pitch;
   args.output_pitch = y.pitch;
   args.is_max = prepare.step.op == "MaxPool";
+  args.is_bytes = x.dtype == DType::kUInt8;
+  HUSSAR_CHECK(y.dtype == x.dtype && (args.is_max || !args.is_bytes), ErrorCode::kPlanIncompatible,
+               "step '{}' pools elements of a type that it cannot; build the plan again", prepare.step.name);
   args.include_pad = prepare.step.attributes.get_int("count_include_pad", 0) != 0;
   read_window(prepare.step.attributes, x.shape, y.shape, args);
   state.channels_last = x.layout == Layout::kChannelsLast;
   state.units = args.batch * (state.channels_last ? args.out[0] * args.out[1] * args.out[2] : args.channels);
   double work = static_cast<double>(y.shape.elements() * args.kernel[0] * args.kernel[1] * args.kernel[2]);
-  double bytes = 4.0 * static_cast<double>(x.shape.elements() + y.shape.elements());
-  state.shares = share_count(work * 1e-4 + bytes / kBytesPerMicrosecond, prepare.threads, state.units);
+  const auto size = static_cast<double>(dtype_size(x.dtype));
+  double bytes = size * static_cast<double>(x.shape.elements() + y.shape.elements());
+  state.shares = share_count(work * size * 2.5e-5 + bytes / kBytesPerMicrosecond, prepare.threads, state.units);
   if (y.shape.elements() == 0) state.units = 0;
   prepare.state_as<State>() = state;
   return {};
@@ -91,8 +97,8 @@ Status prepare(Prepare& prepare) {
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
   PoolArgs args = state.args;
-  args.input = run.inputs[0].f32();
-  args.output = run.outputs[0].f32_out();
+  args.input = run.inputs[0].data;
+  args.output = run.outputs[0].data;
   const PoolTable& table = select_pool_table(usable_isa(run.isa));
   run.pool.run(state.shares, [&](int index) {
     Range range = range_of(state.units, {index, state.shares});

@@ -1,7 +1,7 @@
 // Channels-last: vectors of channels, all taps of one pixel in registers. Plain: whole rows of outputs, tap by tap.
 #include "backends/cpu/kernels/pool/pool.h"
 
-#include "backends/cpu/simd/vec.h"
+#include "backends/cpu/simd/bytes.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 namespace {
@@ -69,7 +69,81 @@ HUSSAR_INLINE void channel_block(const PoolArgs& args, const Taps (&taps)[3], co
   }
 }
 
+// All channels of one output pixel.
 template <bool kMax>
+HUSSAR_INLINE void channels_of(const PoolArgs& args, const Taps (&taps)[3], const float* image, float* output,
+                               float scale) {
+  int64_t channel = 0;
+  for (; channel + 8 * kLanes <= args.channels; channel += 8 * kLanes) {
+    channel_block<kMax, 8>(args, taps, image + channel, output + channel, scale, kLanes);
+  }
+  for (; channel + 4 * kLanes <= args.channels; channel += 4 * kLanes) {
+    channel_block<kMax, 4>(args, taps, image + channel, output + channel, scale, kLanes);
+  }
+  for (; channel < args.channels; channel += kLanes) {
+    const int last = static_cast<int>(at_most(kLanes, args.channels - channel));
+    channel_block<kMax, 1>(args, taps, image + channel, output + channel, scale, last);
+  }
+}
+
+// kVectors whole vectors of bytes of one output pixel.
+template <int kVectors>
+HUSSAR_INLINE void byte_block(const PoolArgs& args, const Taps (&taps)[3], const uint8_t* image, uint8_t* output) {
+  ByteVec best[kVectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) best[v] = zero_bytes();
+  const int64_t step = args.dilation[2] * args.input_pitch;
+  for (int64_t z = taps[0].begin; z < taps[0].end; ++z) {
+    for (int64_t y = taps[1].begin; y < taps[1].end; ++y) {
+      const int64_t row = (taps[0].first + z * args.dilation[0]) * args.in[1] + taps[1].first + y * args.dilation[1];
+      const uint8_t* x = image + (row * args.in[2] + taps[2].first) * args.input_pitch + taps[2].begin * step;
+      for (int64_t tap = taps[2].begin; tap < taps[2].end; ++tap, x += step) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) best[v] = max(best[v], load_whole(x + v * kByteLanes));
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) store_whole(output + v * kByteLanes, best[v]);
+}
+
+// The same of fewer bytes than a vector has.
+void few_bytes(const PoolArgs& args, const Taps (&taps)[3], const uint8_t* image, uint8_t* output, int64_t count) {
+  uint8_t best[kByteLanes] = {};
+  for (int64_t z = taps[0].begin; z < taps[0].end; ++z) {
+    for (int64_t y = taps[1].begin; y < taps[1].end; ++y) {
+      const int64_t row = (taps[0].first + z * args.dilation[0]) * args.in[1] + taps[1].first + y * args.dilation[1];
+      for (int64_t tap = taps[2].begin; tap < taps[2].end; ++tap) {
+        const uint8_t* x = image + (row * args.in[2] + taps[2].first + tap * args.dilation[2]) * args.input_pitch;
+        for (int64_t c = 0; c < count; ++c) best[c] = x[c] > best[c] ? x[c] : best[c];
+      }
+    }
+  }
+  for (int64_t c = 0; c < count; ++c) output[c] = best[c];
+}
+
+template <bool kMax>
+HUSSAR_INLINE void channels_of(const PoolArgs& args, const Taps (&taps)[3], const uint8_t* image, uint8_t* output,
+                               float) {
+  static_assert(kMax);
+  int64_t channel = 0;
+  for (; channel + 4 * kByteLanes <= args.channels; channel += 4 * kByteLanes) {
+    byte_block<4>(args, taps, image + channel, output + channel);
+  }
+  for (; channel + kByteLanes <= args.channels; channel += kByteLanes) {
+    byte_block<1>(args, taps, image + channel, output + channel);
+  }
+  if (channel == args.channels) return;
+  if (args.channels >= kByteLanes) {
+    // Some bytes twice: cheaper than a part of a vector.
+    channel = args.channels - kByteLanes;
+    byte_block<1>(args, taps, image + channel, output + channel);
+  } else {
+    few_bytes(args, taps, image + channel, output + channel, args.channels - channel);
+  }
+}
+
+template <bool kMax, class T>
 void pixels_of(const PoolArgs& args, int64_t begin, int64_t end) {
   if (begin >= end) return;  // also where an output has no elements
   const int64_t image_size = args.in[0] * args.in[1] * args.in[2] * args.input_pitch;
@@ -79,25 +153,15 @@ void pixels_of(const PoolArgs& args, int64_t begin, int64_t end) {
   Taps taps[3] = {taps_of(args, 0, z), taps_of(args, 1, y), {}};
   for (int64_t pixel = begin; pixel < end; ++pixel) {
     taps[2] = taps_of(args, 2, x);
-    const float* image = args.input + batch * image_size;
-    float* output = args.output + pixel * args.output_pitch;
+    const T* image = static_cast<const T*>(args.input) + batch * image_size;
+    T* output = static_cast<T*>(args.output) + pixel * args.output_pitch;
     int64_t inside = 1, padded = 1;
     for (const Taps& axis : taps) {
       inside *= axis.end - axis.begin;
       padded *= axis.padded;
     }
     const float scale = kMax ? 1.0f : scale_of(args, inside, padded);
-    int64_t channel = 0;
-    for (; channel + 8 * kLanes <= args.channels; channel += 8 * kLanes) {
-      channel_block<kMax, 8>(args, taps, image + channel, output + channel, scale, kLanes);
-    }
-    for (; channel + 4 * kLanes <= args.channels; channel += 4 * kLanes) {
-      channel_block<kMax, 4>(args, taps, image + channel, output + channel, scale, kLanes);
-    }
-    for (; channel < args.channels; channel += kLanes) {
-      const int last = static_cast<int>(at_most(kLanes, args.channels - channel));
-      channel_block<kMax, 1>(args, taps, image + channel, output + channel, scale, last);
-    }
+    channels_of<kMax>(args, taps, image, output, scale);
     if (++x < args.out[2]) continue;
     x = 0;
     if (++y == args.out[1]) {
@@ -113,17 +177,15 @@ void pixels_of(const PoolArgs& args, int64_t begin, int64_t end) {
 }
 
 void pixels(const PoolArgs& args, int64_t begin, int64_t end) {
-  if (args.is_max) {
-    pixels_of<true>(args, begin, end);
-  } else {
-    pixels_of<false>(args, begin, end);
-  }
+  if (args.is_bytes) return pixels_of<true, uint8_t>(args, begin, end);
+  if (args.is_max) return pixels_of<true, float>(args, begin, end);
+  pixels_of<false, float>(args, begin, end);
 }
 
 // out[i] = max or sum with in[i * stride]; the loops are simple enough for the compiler's vectorizer.
-template <bool kMax>
-void add_tap(float* __restrict out, const float* __restrict in, int64_t count, int64_t stride) {
-  auto combine = [](float sum, float value) {
+template <bool kMax, class T>
+void add_tap(T* __restrict out, const T* __restrict in, int64_t count, int64_t stride) {
+  auto combine = [](T sum, T value) -> T {
     if constexpr (kMax) return value > sum || value != value ? value : sum;
     return sum + value;
   };
@@ -136,15 +198,15 @@ void add_tap(float* __restrict out, const float* __restrict in, int64_t count, i
   }
 }
 
-template <bool kMax>
-void output_row(const PoolArgs& args, const float* plane, float* row, int64_t z_out, int64_t y_out) {
+template <bool kMax, class T>
+void output_row(const PoolArgs& args, const T* plane, T* row, int64_t z_out, int64_t y_out) {
   const Taps zs = taps_of(args, 0, z_out), ys = taps_of(args, 1, y_out);
   const int64_t width = args.in[2], stride = args.stride[2];
-  for (int64_t x = 0; x < args.out[2]; ++x) row[x] = kMax ? -INFINITY : 0.0f;
+  constexpr T kLeast = kMax && std::is_same_v<T, float> ? static_cast<T>(-INFINITY) : T{0};
+  for (int64_t x = 0; x < args.out[2]; ++x) row[x] = kLeast;
   for (int64_t z = zs.begin; z < zs.end; ++z) {
     for (int64_t y = ys.begin; y < ys.end; ++y) {
-      const float* x =
-          plane + ((zs.first + z * args.dilation[0]) * args.in[1] + ys.first + y * args.dilation[1]) * width;
+      const T* x = plane + ((zs.first + z * args.dilation[0]) * args.in[1] + ys.first + y * args.dilation[1]) * width;
       for (int64_t tap = 0; tap < args.kernel[2]; ++tap) {
         // 0 <= o * stride + offset < width
         const int64_t offset = tap * args.dilation[2] - args.pad[2];
@@ -153,28 +215,30 @@ void output_row(const PoolArgs& args, const float* plane, float* row, int64_t z_
       }
     }
   }
-  if (kMax) return;
-  const int64_t inside = (zs.end - zs.begin) * (ys.end - ys.begin), padded = zs.padded * ys.padded;
-  for (int64_t x = 0; x < args.out[2]; ++x) {
-    const Taps xs = taps_of(args, 2, x);
-    row[x] *= scale_of(args, inside * (xs.end - xs.begin), padded * xs.padded);
+  if constexpr (!kMax) {
+    const int64_t inside = (zs.end - zs.begin) * (ys.end - ys.begin), padded = zs.padded * ys.padded;
+    for (int64_t x = 0; x < args.out[2]; ++x) {
+      const Taps xs = taps_of(args, 2, x);
+      row[x] *= scale_of(args, inside * (xs.end - xs.begin), padded * xs.padded);
+    }
+  }
+}
+
+template <bool kMax, class T>
+void planes_of(const PoolArgs& args, int64_t begin, int64_t end) {
+  for (int64_t plane = begin; plane < end; ++plane) {
+    const T* input = static_cast<const T*>(args.input) + plane * args.in[0] * args.in[1] * args.in[2];
+    T* row = static_cast<T*>(args.output) + plane * args.out[0] * args.out[1] * args.out[2];
+    for (int64_t z = 0; z < args.out[0]; ++z) {
+      for (int64_t y = 0; y < args.out[1]; ++y, row += args.out[2]) output_row<kMax>(args, input, row, z, y);
+    }
   }
 }
 
 void planes(const PoolArgs& args, int64_t begin, int64_t end) {
-  for (int64_t plane = begin; plane < end; ++plane) {
-    const float* input = args.input + plane * args.in[0] * args.in[1] * args.in[2];
-    float* row = args.output + plane * args.out[0] * args.out[1] * args.out[2];
-    for (int64_t z = 0; z < args.out[0]; ++z) {
-      for (int64_t y = 0; y < args.out[1]; ++y, row += args.out[2]) {
-        if (args.is_max) {
-          output_row<true>(args, input, row, z, y);
-        } else {
-          output_row<false>(args, input, row, z, y);
-        }
-      }
-    }
-  }
+  if (args.is_bytes) return planes_of<true, uint8_t>(args, begin, end);
+  if (args.is_max) return planes_of<true, float>(args, begin, end);
+  planes_of<false, float>(args, begin, end);
 }
 
 }  // namespace

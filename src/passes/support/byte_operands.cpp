@@ -1,0 +1,57 @@
+#include "passes/support/byte_operands.h"
+
+#include <algorithm>
+
+namespace hussar {
+namespace {
+
+constexpr std::string_view kPointwise = "hussar.Pointwise";
+constexpr std::string_view kAverage = "GlobalAveragePool";
+
+void set_scale(Node* node, std::string_view what, const QuantParams& params) {
+  node->attributes.set(std::string(what) + "_scale", params.scale);
+  node->attributes.set(std::string(what) + "_zero_point", int64_t{params.zero_point});
+}
+
+size_t place_of(const Node& node, const Value* value) {
+  return static_cast<size_t>(std::find(node.inputs.begin(), node.inputs.end(), value) - node.inputs.begin());
+}
+
+}  // namespace
+
+bool can_divide_by(const QuantParams& params) { return params.scale > 1e-24F && params.scale < 1e24F; }
+
+bool is_int8_product(const Node& node) {
+  return node.op == "hussar.QuantizedConv" || node.op == "hussar.QuantizedMatMul";
+}
+
+bool can_write_bytes(const Node& node) {
+  return (is_int8_product(node) || node.op == kPointwise || node.op == "hussar.GlobalAverageBytes") &&
+         !node.attributes.has("y_scale");
+}
+
+void set_byte_output(Node* node, const QuantParams& params) { set_scale(node, "y", params); }
+
+bool can_read_bytes(const Node& node, const Value* value) {
+  if (std::count(node.inputs.begin(), node.inputs.end(), value) != 1) return false;
+  const bool is_image = value->layout == Layout::kChannelsLast;
+  if (node.op == kAverage) return is_image && node.outputs[0]->layout == Layout::kChannelsLast;
+  const size_t place = place_of(node, value);
+  if (!node.program) return false;
+  const bool is_operand = place >= static_cast<size_t>(node.program_inputs);
+  if (is_operand && node.attributes.has("operand_scale")) return false;
+  if (node.op == kPointwise) return is_image && (is_operand || !node.attributes.has("x_scale"));
+  return is_int8_product(node) && is_operand && node.outputs[0]->dims == value->dims &&
+         node.outputs[0]->layout == value->layout;
+}
+
+void read_bytes(Graph& graph, Node* node, const Value* real, Value* bytes, const QuantParams& params) {
+  const size_t place = place_of(*node, real);
+  const bool is_average = node->op == kAverage;
+  if (is_average) node->op = "hussar.GlobalAverageBytes";
+  const bool is_operand = !is_average && place >= static_cast<size_t>(node->program_inputs);
+  set_scale(node, is_operand ? "operand" : "x", params);
+  graph.set_input(node, place, bytes);
+}
+
+}  // namespace hussar

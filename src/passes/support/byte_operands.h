@@ -1,0 +1,20 @@
+// What passes know of the nodes that read and write bytes, which stand for real numbers.
+#pragma once
+#include "graph/graph.h"
+#include "tensor/quant_params.h"
+
+namespace hussar {
+
+// Kernels divide by the scale of their output with its reciprocal, which must leave room in the exponents.
+bool can_divide_by(const QuantParams& params);
+bool is_int8_product(const Node& node);
+// Whether the node can write its result as bytes: INT8 products and elementwise programs.
+bool can_write_bytes(const Node& node);
+void set_byte_output(Node* node, const QuantParams& params);
+// Whether the node can read the value as bytes, beside what an INT8 product multiplies: what products add, and
+// elementwise work and averages of images. What transformers add up stays real.
+bool can_read_bytes(const Node& node, const Value* value);
+// The node reads `bytes` instead of `real`.
+void read_bytes(Graph& graph, Node* node, const Value* real, Value* bytes, const QuantParams& params);
+
+}  // namespace hussar
