@@ -6,8 +6,9 @@
     bench/int8_placements.py --placements 'MatMul;all' --keep /tmp/models
 
 Every placement has the same ranges (minmax of the same inputs). A plan runs what the model says, so no placement should
-be slower than another by more than a tenth: the ratio is to the fastest of them. Plans share one timing cache. Times are
-medians over the rounds of the least time in a round, interleaved. SQNR is of the outputs against ONNX Runtime without its
+be slower than another by more than a tenth: the ratio is to the fastest of them. Placements are run in turn. --clock cpu
+counts processor time of one thread, medians over the rounds, and plans are not tuned: what other work on the machine does
+hardly matters. --clock wall tunes and times --threads threads. SQNR is of the outputs against ONNX Runtime without its
 optimizations, on the same file and on the FP32 model; where the ranges are poor, a file is far from both.
 Writes bench/results/int8_placements.json (--json names another); --update-docs writes the table into docs/benchmarks.md.
 Exit status: 0; 1 when Hussar fails on some placement; 2 for wrong usage.
@@ -21,6 +22,7 @@ import logging
 import pathlib
 import sys
 import tempfile
+import time
 import traceback
 
 import numpy as np
@@ -73,14 +75,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--placements", default="", help="names, separated by ';' (default: all; --list prints them)")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--samples", type=int, default=8, help="calibration inputs")
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--burst-ms", type=float, default=150)
-    parser.add_argument("--pause-ms", type=float, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--clock", choices=("cpu", "wall"), default="cpu")
+    parser.add_argument("--threads", type=int, default=2, help="of --clock wall")
     parser.add_argument("--keep", type=pathlib.Path, help="folder for the models and plans (default: a temporary one)")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/int8_placements.json")
     parser.add_argument("--update-docs", action="store_true", help="write the table into docs/benchmarks.md")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.clock == "cpu":
+        arguments.threads = 1
+    return arguments
 
 
 class Encoder:
@@ -139,9 +143,9 @@ def prepare(encoder: Encoder, name: str) -> tuple[dict, object]:
         nodes = onnx.load(path, load_external_data=False).graph.node
         row["quantizing_nodes"] = sum(node.op_type in BYTES or node.op_type.startswith(("QLinear", "QGemm")) for node in nodes)
         report = encoder.folder / f"{stem}.json"
-        cache = encoder.folder / "timings.txt"
+        tuning = ["--budget", "0"] if encoder.arguments.clock == "cpu" else ["--timing-cache", str(encoder.folder / "times")]
         hussar_cli.build(path, plan, shapes=encoder.shapes, threads=encoder.arguments.threads,
-                         more=["--timing-cache", str(cache), "--json", str(report), "--self-check", "off"])  # fmt: skip
+                         more=[*tuning, "--json", str(report), "--self-check", "off"])  # fmt: skip
         facts = json.loads(report.read_text())
         row |= {"products_int8": facts["int8"]["quantized_in_model"], "steps": facts["steps"]}
         engine = engines.open_engine("hussar", plan, encoder.feeds, encoder.arguments.threads)
@@ -159,8 +163,9 @@ def prepare(encoder: Encoder, name: str) -> tuple[dict, object]:
 
 def markdown(report: dict) -> str:
     facts, settings = report["machine"], report["settings"]
-    lines = [f"{settings['model']} on {facts['cpu']}, {settings['threads']} threads, {facts['date']}, commit "
-             f"{facts['commit']}; {settings['rounds']} rounds.", "",
+    clock = "processor time of one thread" if settings["clock"] == "cpu" else f"{settings['threads']} threads"
+    lines = [f"{settings['model']} on {facts['cpu']}, {', '.join(facts['features'])}, {facts['date']}, commit "
+             f"{facts['commit']}; {clock}, medians of {settings['rounds']} rounds, ranges from {settings['samples']} inputs.", "",
              "| placement | Q/DQ nodes | products in INT8 | steps | ms | of the fastest | SQNR dB to ORT, same file "
              "| SQNR dB to FP32: Hussar, ORT |", "|" + "---|" * 8]  # fmt: skip
     for row in report["placements"]:
@@ -183,11 +188,15 @@ def measure(arguments: argparse.Namespace, names: list[str], folder: pathlib.Pat
         if engine is not None:
             opened[name] = engine
         print(f"{name}: {row.get('failure', 'built')}", file=sys.stderr, flush=True)
-    least: dict[str, list[float]] = {name: [] for name in opened}
+    clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
+    times: dict[str, list[float]] = {name: [] for name in opened}
     for _ in range(arguments.rounds):
-        for name, samples in engines.interleave(opened, 1, arguments.burst_ms, arguments.pause_ms).items():
-            least[name].append(min(samples))
-    medians = {name: float(np.median(values)) for name, values in least.items()}
+        for name, engine in opened.items():
+            engine.call()  # brings its data back into the caches
+            start = clock()
+            engine.call()
+            times[name].append(1e3 * (clock() - start))
+    medians = {name: float(np.median(values)) for name, values in times.items()}
     for row in rows:
         if row["placement"] in medians:
             row["ms"] = medians[row["placement"]]
@@ -205,7 +214,7 @@ def main() -> int:
         print("unknown placement or model; --list and tools/fetch_models.py --list name them", file=sys.stderr)
         return 2
     logging.getLogger().setLevel(logging.ERROR)  # quantize_static recommends its own preparations
-    settings = {key: getattr(arguments, key) for key in ("model", "samples", "rounds", "burst_ms", "pause_ms", "threads")}
+    settings = {key: getattr(arguments, key) for key in ("model", "samples", "rounds", "clock", "threads")}
     report = {"schema_version": 1, "machine": machine.facts(), "settings": settings}
     with tempfile.TemporaryDirectory(prefix="hussar-placements-") as temporary:
         folder = arguments.keep or pathlib.Path(temporary)
