@@ -5,9 +5,10 @@
     bench/int8_cpu.py --models resnet50,bert_base --rounds 10
 
 All engines calibrate on the same inputs. ONNX Runtime: quantize_static (Q/DQ, weights per channel, minmax) and
-quantize_dynamic, of which the faster counts. OpenVINO runs ONNX Runtime's Q/DQ model: NNCF, its own quantizer, is not
-installed. Errors are relative to the range of ONNX Runtime's FP32 outputs: the worst element, and the signal to noise
-ratio. Writes bench/results/int8_cpu.json (--json names another).
+quantize_dynamic, of which the faster counts. OpenVINO runs ONNX Runtime's Q/DQ model, and what its own quantizer, NNCF,
+makes of the model (tools/venv.sh nncf installs it; --save-nncf keeps its files for machines where it cannot be installed,
+--nncf-models takes them). Errors are relative to the range of ONNX Runtime's FP32 outputs: the worst element, and the
+signal to noise ratio. Writes bench/results/int8_cpu.json (--json names another).
 Exit status: 0; 1 when Hussar fails on some model; 2 for wrong usage.
 """
 
@@ -30,9 +31,10 @@ import engines  # noqa: E402
 import hussar_cli  # noqa: E402
 import machine  # noqa: E402
 import modelzoo  # noqa: E402
+import nncf_peer  # noqa: E402
 from modelzoo import agreement  # noqa: E402
 
-COLUMNS = ("fp32", "int8", "all_int8", "ort_fp32", "ort_static", "ort_dynamic", "openvino")
+COLUMNS = ("fp32", "int8", "all_int8", "ort_fp32", "ort_static", "ort_dynamic", "openvino", "openvino_nncf")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -44,6 +46,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--pause-ms", type=float, default=60)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--nncf-models", type=pathlib.Path, help="folder of NAME.xml and NAME.bin, made by --save-nncf")
+    parser.add_argument("--save-nncf", type=pathlib.Path, help="folder that keeps what NNCF makes")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/int8_cpu.json")
     return parser.parse_args()
 
@@ -60,7 +64,7 @@ class Inputs:
 
 class ModelRun:
     def __init__(self, name: str, arguments: argparse.Namespace, folder: pathlib.Path) -> None:
-        self.arguments, self.folder = arguments, folder
+        self.name, self.arguments, self.folder = name, arguments, folder
         self.prepared = modelzoo.prepare(name)
         rows = self.prepared.row["inputs"]
         self.shapes = {row["name"]: row["shape"] for row in rows}
@@ -99,10 +103,22 @@ class ModelRun:
             quantization.quantize_static(self.static, path, Inputs(self.samples), per_channel=True)
         return path
 
+    def quantized_by_nncf(self) -> pathlib.Path:
+        if self.arguments.nncf_models:
+            return nncf_peer.find(self.arguments.nncf_models, self.name)
+        folder = self.arguments.save_nncf or self.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        return nncf_peer.quantize(self.static, folder / f"{self.name}.xml", self.name, self.samples)
+
     def peer(self, kind: str):
-        path = self.static if kind == "ort_fp32" else self.quantized("ort_static" if kind == "openvino" else kind)
-        engine = engines.open_engine("openvino" if kind == "openvino" else "ort", path, self.feeds, self.arguments.threads)
-        return engine, {"model_bytes": path.stat().st_size}
+        if kind == "openvino_nncf":
+            path = self.quantized_by_nncf()
+        else:
+            path = self.static if kind == "ort_fp32" else self.quantized("ort_static" if kind == "openvino" else kind)
+        name = "openvino" if kind.startswith("openvino") else "ort"
+        engine = engines.open_engine(name, path, self.feeds, self.arguments.threads)
+        weights = path.with_suffix(".bin")  # of OpenVINO's own format, whose .xml has none
+        return engine, {"model_bytes": path.stat().st_size + (weights.stat().st_size if weights.exists() else 0)}
 
     def open(self, kind: str):
         """The loaded engine, or None with the reason in the row."""
@@ -111,7 +127,7 @@ class ModelRun:
             engine, facts = self.hussar(kind) if kind in ("fp32", "int8", "all_int8") else self.peer(kind)
             engine.call()
         except Exception as error:  # whatever a peer makes of a model, the table goes on
-            entry["error"] = f"{type(error).__name__}: {str(error).strip().splitlines()[-1:]}"
+            entry["error"] = f"{type(error).__name__}: {' '.join(str(error).strip().splitlines()[-1:])}"
             return None
         entry.update(facts)
         return engine
@@ -139,22 +155,25 @@ def sqnr(reference: np.ndarray, result: np.ndarray) -> float:
 def markdown(report: dict) -> str:
     facts = report["machine"]
     lines = [f"{facts['cpu']}, {facts['cores']} cores, {facts['date']}, commit {facts['commit']}"]
-    lines += ["", "| model | " + " | ".join(COLUMNS) + " | FP32 / INT8 | INT8 / ORT's best INT8 | INT8 / OpenVINO | plan | SQNR dB |",
+    lines += ["", "| model | " + " | ".join(COLUMNS) + " | FP32 / INT8 | INT8 / ORT's best INT8 | INT8 / OpenVINO's best INT8 | plan | SQNR dB |",
               "|" + "---|" * (len(COLUMNS) + 6)]  # fmt: skip
     for row in report["models"]:
         median = {kind: entry["latency_ms"]["median"] for kind, entry in row["engines"].items() if "latency_ms" in entry}
         cells = [f"{median[kind]:.3g}" if kind in median else "-" for kind in COLUMNS]
         own = median.get("int8")
-        best = min((median[kind] for kind in ("ort_static", "ort_dynamic") if kind in median), default=None)
+        best, openvino = (min((median[kind] for kind in kinds if kind in median), default=None)
+                          for kinds in (("ort_static", "ort_dynamic"), ("openvino", "openvino_nncf")))  # fmt: skip
         ratios = [median["fp32"] / own if own and "fp32" in median else None, own / best if own and best else None,
-                  own / median["openvino"] if own and "openvino" in median else None]  # fmt: skip
+                  own / openvino if own and openvino else None]  # fmt: skip
         cells += [f"{ratio:.2f}" if ratio else "-" for ratio in ratios]
         plans = [row["engines"].get(kind, {}).get("plan_bytes") for kind in ("all_int8", "fp32")]
         cells.append(f"{plans[0] / plans[1]:.0%}" if all(plans) else "-")
         cells.append(f"{row['engines'].get('int8', {}).get('sqnr_db', float('nan')):.1f}")
         star = "*" if row.get("weights") == "random" else ""
         lines.append(f"| {row['model']}{star} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    missing = [f"- {row['model']}, {kind}: {entry['error']}" for row in report["models"]
+               for kind, entry in row["engines"].items() if isinstance(entry.get("error"), str)]  # fmt: skip
+    return "\n".join(lines + (["", "Not measured:", *missing] if missing else []))
 
 
 def main() -> int:
@@ -174,7 +193,7 @@ def main() -> int:
             except Exception:
                 traceback.print_exc()
                 report["models"].append({"model": name, "engines": {}})
-        print(markdown({**report, "models": report["models"][-1:]}).splitlines()[-1], file=sys.stderr, flush=True)
+        print(markdown({**report, "models": report["models"][-1:]}).splitlines()[4], file=sys.stderr, flush=True)
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
     print(markdown(report))

@@ -58,7 +58,7 @@ def facts() -> dict:
         "memory_mib": memory,
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "versions": {name: version_of(name) for name in ("onnx", "onnxruntime", "openvino", "torch", "numpy")},
+        "versions": {name: version_of(name) for name in ("onnx", "onnxruntime", "openvino", "nncf", "torch", "numpy")},
         "commit": commit(),
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }

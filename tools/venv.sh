@@ -1,19 +1,22 @@
 #!/bin/sh
-# Makes .venv with the pinned Python packages. Usage: tools/venv.sh [light|export]
+# Makes .venv with the pinned Python packages. Usage: tools/venv.sh [light|export|nncf]
 #   light   tests, demo and benchmarks (numpy, onnx, onnxruntime, pillow)
 #   export  also what exporting the PyTorch models and the OpenVINO peer need; about 1 GB
+#   nncf    also OpenVINO's quantizer, a peer of bench/int8_cpu.py
 # Does nothing, quickly, when the packages are there. PYTHON names the interpreter (default python3).
 set -eu
 cd "$(dirname "$0")/.."
 
 level="${1:-light}"
+pins="tools/requirements-export.txt tools/requirements.txt"
 case "$level" in
   light) requirements=tools/requirements.txt ;;
   export) requirements=tools/requirements-export.txt ;;
-  *) echo "venv.sh: no set '$level'; the sets are light and export" >&2; exit 2 ;;
+  nncf) requirements=tools/requirements-nncf.txt; pins="$pins $requirements"; sh tools/venv.sh export ;;
+  *) echo "venv.sh: no set '$level'; the sets are light, export and nncf" >&2; exit 2 ;;
 esac
 
-stamp=".venv/$level.$(cat tools/requirements*.txt | sha256sum | cut -c1-16)"
+stamp=".venv/$level.$(cat $pins | sha256sum | cut -c1-16)"
 [ -x .venv/bin/python ] && [ -e "$stamp" ] && exit 0
 
 [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv

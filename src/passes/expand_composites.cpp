@@ -9,15 +9,17 @@
 namespace hussar {
 namespace {
 
-// Matrix products read transposed operands directly.
-constexpr std::string_view kKept[] = {"com.microsoft.FusedMatMul"};
+// Matrix products read transposed operands directly. One that only scales is a MatMul, which more passes know.
+bool is_kept(const Node& node) {
+  constexpr const char* kFlags[] = {"transA", "transB", "transBatchA", "transBatchB"};
+  return node.op == "com.microsoft.FusedMatMul" &&
+         std::any_of(std::begin(kFlags), std::end(kFlags),
+                     [&](const char* flag) { return node.attributes.get_int(flag, 0) != 0; });
+}
 
 bool is_expandable(const Node& node) {
   const OpDef* op = find_op(node.op);
-  if (op == nullptr || op->expand == nullptr ||
-      std::find(std::begin(kKept), std::end(kKept), op->name) != std::end(kKept)) {
-    return false;
-  }
+  if (op == nullptr || op->expand == nullptr || is_kept(node)) return false;
   return std::all_of(node.inputs.begin(), node.inputs.end(),
                      [](const Value* value) { return value == nullptr || value->dtype != DType::kUndefined; });
 }

@@ -2,10 +2,14 @@
 //   QLinearConv(x, w, bias)  =>  QuantizeLinear(Conv(DequantizeLinear(x), DequantizeLinear(w), bias * scales))
 //   MatMulInteger(DynamicQuantizeLinear(x), w) -> Cast -> Mul(x_scale, w_scale)
 //                            =>  MatMul(hussar.DynamicFakeQuantize(x), DequantizeLinear(w))
+// Tables of bytes stay bytes:
+//   Gather(DequantizeLinear(table), indices)  =>  DequantizeLinear(Gather(table, indices))
 // Then every pass knows them, and quantize_products finds the integers again.
+#include <algorithm>
 #include <map>
 
 #include "passes/pass.h"
+#include "passes/support/fake_quantize.h"
 #include "passes/support/rewrite.h"
 
 namespace hussar {
@@ -28,6 +32,7 @@ class Lowering {
     if (node->op == "QLinearConv") return lower_linear(node, "Conv");
     if (node->op == "QLinearMatMul") return lower_linear(node, "MatMul");
     if (node->op == "ConvInteger") return lower_integer(node, "Conv");
+    if (node->op == "Gather") return gather_bytes(node);
     return node->op == "MatMulInteger" && lower_integer(node, "MatMul");
   }
 
@@ -73,6 +78,32 @@ class Lowering {
         add_operation(graph_, node->name, op, inputs, node->attributes, DType::kFloat32, node->output()->dims);
     replace_node(graph_, node, "QuantizeLinear", {product, node->inputs[6], node->inputs[7]});
     return true;
+  }
+
+  bool gather_bytes(Node* node) {
+    const Node* real = produced_by(node->inputs[0], "DequantizeLinear");
+    const auto params = real == nullptr ? std::nullopt : byte_params(*real);
+    // What is constant is folded, and costs nothing then.
+    if (!params || !real->inputs[0]->is_constant() || node->inputs[1]->is_constant()) return false;
+    Value* table = unsigned_bytes(real->inputs[0]);
+    Value* bytes = add_operation(graph_, node->name, "Gather", {table, node->inputs[1]}, node->attributes,
+                                 DType::kUInt8, node->output()->dims);
+    Value* scale = add_numbers(graph_, table->name, DType::kFloat32, {}, {static_cast<double>(params->scale)});
+    Value* zero_point = add_numbers(graph_, table->name, DType::kUInt8, {}, {static_cast<double>(params->zero_point)});
+    replace_node(graph_, node, "DequantizeLinear", {bytes, scale, zero_point});
+    return true;
+  }
+
+  // Constant signed bytes moved by 128, as kernels want them.
+  Value* unsigned_bytes(Value* bytes) {
+    if (bytes->dtype == DType::kUInt8) return bytes;
+    Value*& moved = moved_[bytes];
+    if (moved != nullptr) return moved;
+    Tensor result(DType::kUInt8, bytes->constant->shape());
+    const auto* from = bytes->constant->data<int8_t>();
+    std::transform(from, from + result.elements(), result.data<uint8_t>(),
+                   [](int8_t number) { return static_cast<uint8_t>(number + 128); });
+    return moved = graph_.add_constant(graph_.unique_name(bytes->name), std::move(result));
   }
 
   Value* real_bias(const Value* bias, double x_scale, const std::vector<double>& scales) {
@@ -146,6 +177,7 @@ class Lowering {
 
   Graph& graph_;
   std::map<const Node*, Value*> real_;
+  std::map<const Value*, Value*> moved_;
 };
 
 Result<int> run(PassContext& context) {

@@ -58,14 +58,21 @@ class Pairs {
       is_shared = is_shared || only_user(graph_, value) == nullptr;
       value = value->producer->inputs[0];
     }
-    const auto first = value->producer == nullptr ? std::nullopt : fake_quantize_params(*value->producer);
+    const auto first = value->producer == nullptr ? std::nullopt : params_of_values(*value->producer);
     if (first && same_params(*first, *params)) return bypass(graph_, node, node->inputs[0]);
-    if (value == node->inputs[0] || is_shared || only_user(graph_, value) == nullptr || is_multiplied(node->output()))
+    // Of a constant, such as a table of embeddings, only a part may be read.
+    if (value == node->inputs[0] || value->is_constant() || is_shared || only_user(graph_, value) == nullptr ||
+        is_multiplied(node->output()))
       return false;
     Node* move = only_user(graph_, value);
     if (move->op == "MaxPool" || !bypass(graph_, node, node->inputs[0])) return false;
     graph_.set_input(move, 0, add_fake_quantize(graph_, node->name, value, *params));
     return true;
+  }
+
+  // Of nodes whose results are bytes in disguise.
+  static std::optional<QuantParams> params_of_values(const Node& node) {
+    return node.op == "DequantizeLinear" ? byte_params(node) : fake_quantize_params(node);
   }
 
   Graph& graph_;

@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "tests/kernels/levels.h"
 
@@ -249,6 +250,60 @@ TEST(Program, OperandFormsPitchesAndAliasing) {
             float v = x * scale[c + column0] + bias[r + row0] - residual[(r + row0) * full_pitch + c + column0];
             v = std::fmax((v < 0 ? v * 0.25f : v) * x, -0.5f);
             ASSERT_NEAR(inplace[r * pitch + c], v, 1e-6f) << isa_name(isa) << ' ' << rows << 'x' << columns;
+          }
+        }
+      }
+    }
+  }
+}
+
+// What the program gives when every step is a program of its own.
+std::vector<float> step_by_step(Isa isa, const Program& program, const std::vector<float>& input) {
+  std::vector<float> registers[kProgramRegisters] = {input};
+  int last = 0;
+  for (int i = 0; i < program.step_count; ++i) {
+    ProgramStep step = program.steps[i];
+    ProgramOperand operand = {};
+    if (reads_b(step.op) && step.source == ProgramSource::kRegister) {
+      operand = {registers[step.b].data(), static_cast<int64_t>(input.size()), 1};
+      step.source = ProgramSource::kOperand;
+    }
+    step.b = step.a = 0;
+    last = std::exchange(step.dst, uint8_t{0});
+    registers[last] = run_contiguous(isa, one_step(step, 1), registers[program.steps[i].a], &operand);
+  }
+  return registers[last];
+}
+
+// The steps of a fake-quantization run as one.
+TEST(Program, RoundingStepsGiveTheirOwnBits) {
+  using enum ProgramOp;
+  const auto constant = ProgramSource::kConstant, other = ProgramSource::kRegister;
+  for (int change = 0; change < 5; ++change) {
+    Program program{};
+    auto add = [&](ProgramStep step) { program.steps[program.step_count++] = step; };
+    add({kMul, 1, 0, constant, 0, {}, 1.7f, 0});
+    add({kDiv, 2, 1, constant, 0, {}, 0.0123f, 0});
+    add({kRound, 2, 2, constant, 0, {}, 0, 0});
+    add({kClip, 2, 2, constant, 0, {}, -100, 155});
+    add({kMul, 2, 2, constant, 0, {}, 0.0123f, 0});
+    add({kAdd, 0, 2, other, 1, {}, 0, 0});
+    if (change == 1) program.steps[2].a = 1;                            // rounds another register
+    if (change == 2) program.steps[3].dst = 3, program.steps[4].a = 3;  // leaves the rounded number in register 2
+    if (change == 3) program.steps[4].source = other;                   // times a register
+    if (change == 4) program.step_count = 5;                            // ends with it
+    ASSERT_TRUE(is_valid(program));
+    for (Isa isa : available_levels()) {
+      for (size_t count : {1, 19, 1100}) {
+        std::vector<float> input = random_floats(static_cast<int64_t>(count), -2, 2);
+        if (count > 4) input[1] = kNan, input[2] = kInf, input[3] = -kInf;
+        const std::vector<float> output = run_contiguous(isa, program, input);
+        const std::vector<float> expected = step_by_step(isa, program, input);
+        for (size_t i = 0; i < count; ++i) {
+          if (std::isnan(expected[i])) {
+            ASSERT_TRUE(std::isnan(output[i])) << isa_name(isa) << ' ' << change;
+          } else {
+            ASSERT_EQ(output[i], expected[i]) << isa_name(isa) << ' ' << change << " at " << input[i];
           }
         }
       }

@@ -18,6 +18,7 @@ from single_operator import Case, main, random
 
 DOMAIN = "com.microsoft"
 X = (2, 5, 8)
+STEP = 1.05 / 255  # of the range of bytes: where a sum lies between two of them, either is right
 
 
 def case(name: str, op: str, inputs: str, shapes: dict, weights: dict | None = None, *, outputs: str = "y",
@@ -94,8 +95,80 @@ def multi_head_attentions() -> Iterator[Case]:
     yield case("multi-head attention with biases", op, "q,k,v,b", shapes, {"b": 24}, num_heads=2)
 
 
+def quantized(name: str, op: str, inputs: str, arrays: dict[str, np.ndarray], parameters: dict, **attributes) -> Case:
+    """`arrays`: bytes that change. `parameters`: constants; numbers are scales where they are floats, else zero points."""
+    kinds = {float: np.float32, int: np.uint8}
+    constants = {key: np.array(value, kinds.get(type(value), None)) for key, value in parameters.items()}
+    node = make_node(op, inputs.split(","), ["y"], domain=DOMAIN, **attributes)
+    return Case(name, [node], arrays, constants, tolerance=STEP)
+
+
+def bytes_of(name: str, *shape: int, dtype: type = np.uint8) -> np.ndarray:
+    limits = np.iinfo(dtype)
+    return random(name).integers(limits.min, limits.max + 1, shape, dtype)
+
+
+def quantized_elements() -> Iterator[Case]:
+    a, b = bytes_of("a", 2, 3, 8), bytes_of("b", 2, 3, 8)
+    two = {"as": 0.02, "az": 120, "bs": 0.03, "bz": 100, "ys": 0.05, "yz": 110}
+    for op in ("QLinearAdd", "QLinearMul"):
+        yield quantized(op, op, "a,as,az,b,bs,bz,ys,yz", {"a": a, "b": b}, two)
+        yield quantized(f"{op} broadcast", op, "a,as,az,b,bs,bz,ys,yz", {"a": a, "b": b[0, :1]}, two)
+        signed = {key: np.int8(value - 128) if isinstance(value, int) else value for key, value in two.items()}
+        yield quantized(f"{op} signed", op, "a,as,az,b,bs,bz,ys,yz", {"a": a.view(np.int8), "b": b.view(np.int8)}, signed)
+    one = {"as": 0.04, "az": 120, "ys": 0.03, "yz": 60}
+    yield quantized("QLinearSigmoid", "QLinearSigmoid", "a,as,az,ys,yz", {"a": a}, {**one, "ys": 1 / 256, "yz": 0})
+    yield quantized("QLinearLeakyRelu", "QLinearLeakyRelu", "a,as,az,ys,yz", {"a": a}, one, alpha=0.2)
+    soft = {**one, "ys": 1 / 256, "yz": 0}
+    for axis, opset in ((-1, 13), (1, 13), (1, 11), (2, 11)):
+        yield quantized(f"QLinearSoftmax {axis} {opset}", "QLinearSoftmax", "a,as,az,ys,yz", {"a": a}, soft, axis=axis,
+                        opset=opset)  # fmt: skip
+    yield quantized("QLinearConcat", "QLinearConcat", "ys,yz,a,as,az,b,bs,bz", {"a": a, "b": b}, two, axis=1)
+    condition = bytes_of("condition", 2, 3, 8) > 100
+    yield quantized("QLinearWhere", "QLinearWhere", "c,a,as,az,b,bs,bz,ys,yz", {"c": condition, "a": a, "b": b}, two)
+
+
+def quantized_pools() -> Iterator[Case]:
+    one, names = {"xs": 0.04, "xz": 120, "ys": 0.03, "yz": 128}, "x,xs,xz,ys,yz"
+    for last in (0, 1):
+        x = {"x": bytes_of("x", 2, 9, 7, 8) if last else bytes_of("x", 2, 8, 9, 7)}
+        more = {"channels_last": last}
+        yield quantized(f"QLinearGlobalAveragePool {last}", "QLinearGlobalAveragePool", names, x, {**one, "ys": 0.006}, **more)
+        yield quantized(f"QLinearAveragePool {last}", "QLinearAveragePool", names, x, one, kernel_shape=[3, 3],
+                        strides=[2, 2], pads=[1, 1, 1, 1], **more)  # fmt: skip
+
+
+def quantized_products() -> Iterator[Case]:
+    # ONNX Runtime saturates sums of two products with large weights on machines without VNNI.
+    a, w = bytes_of("a", 5, 16), bytes_of("w", 16, 12, dtype=np.int8) // 2
+    columns = {"ws": np.linspace(0.01, 0.03, 12, dtype=np.float32), "wz": np.zeros(12, np.int8)}
+    bias = random("bias").integers(-9000, 9000, 12, np.int32)
+    out = {"ys": 0.6, "yz": 128}
+    single = {"as": 0.02, "az": 120, "w": w, "ws": 0.02, "wz": np.int8(0), "c": bias}
+    gemm = "a,as,az,w,ws,wz,c,ys,yz"
+    yield quantized("QGemm", "QGemm", gemm, {"a": a}, {**single, **out})
+    yield quantized("QGemm per column", "QGemm", gemm, {"a": a}, {**single, **columns, **out})
+    turned = {"w": np.ascontiguousarray(w.T)}
+    yield quantized("QGemm turned", "QGemm", gemm, {"a": a}, {**single, **columns, **out, **turned}, transB=1, alpha=0.5)
+    yield quantized("QGemm real", "QGemm", "a,as,az,w,ws,wz,c", {"a": a}, {**single, **columns})
+    yield quantized("QGemm without a bias", "QGemm", "a,as,az,w,ws,wz,,ys,yz", {"a": a},
+                    {**{key: value for key, value in single.items() if key != "c"}, **out})  # fmt: skip
+    addend = random("addend").standard_normal(12).astype(np.float32)
+    x = {"x": random("x").standard_normal((2, 5, 16)).astype(np.float32)}
+    for name, more in (("", {"ws": 0.02, "wz": np.int8(0)}), (" per column", columns)):
+        yield quantized(f"DynamicQuantizeMatMul{name}", "DynamicQuantizeMatMul", "x,w,ws,wz,c", x,
+                        {"w": w, **more, "c": addend})  # fmt: skip
+        yield quantized(f"MatMulIntegerToFloat{name}", "MatMulIntegerToFloat", "a,w,as,ws,az,wz,c", {"a": a},
+                        {"w": w, "as": 0.02, "az": 120, **more, "c": addend})  # fmt: skip
+    yield quantized("DynamicQuantizeMatMul alone", "DynamicQuantizeMatMul", "x,w,ws", x, {"w": w, "ws": 0.02})
+    dynamic = make_node("DynamicQuantizeLinear", ["x"], ["a", "as", "az"])
+    product = make_node("MatMulIntegerToFloat", ["a", "w", "as", "ws", "az"], ["y"], domain=DOMAIN)
+    yield Case("MatMulIntegerToFloat dynamic", [dynamic, product], x, {"w": w, "ws": columns["ws"]}, tolerance=STEP)
+
+
 def cases() -> Iterator[Case]:
-    return itertools.chain(activations(), norms(), products(), attentions(), multi_head_attentions())
+    return itertools.chain(activations(), norms(), products(), attentions(), multi_head_attentions(),
+                           quantized_elements(), quantized_pools(), quantized_products())  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -207,6 +207,40 @@ TEST(PassLowerQuantized, QLinearOperators) {
   }
 }
 
+TEST(PassLowerQuantized, TablesStayBytes) {
+  for (DType bytes : {DType::kUInt8, DType::kInt8}) {
+    QuantizedCase test;
+    test.bytes = bytes;
+    const double zero = bytes == DType::kInt8 ? -20 : 83;
+    std::vector<double> q;
+    for (int i = 0; i < 50 * 8; ++i) q.push_back(i * 37 % 256 - (bytes == DType::kInt8 ? 128 : 0));
+    Value* rows = test.make("Gather", {test.dequantize(test.constant({50, 8}, q, bytes), 0.02, zero),
+                                       test.constant({3}, {7, 49, 0}, DType::kInt64)});
+    Value* indices = test.make("ArgMax", {test.input({3, 6})}, with({{"axis", int64_t{1}}, {"keepdims", int64_t{0}}}));
+    Value* more = test.make("Gather", {test.dequantize(test.constant({50, 8}, q, bytes), 0.02, zero), indices});
+    test.output(test.make("Tanh", {test.make("Add", {test.both(more, 0.02, zero), rows})}));
+    test.run_all();
+    // The rows have the pair's scale already.
+    EXPECT_EQ(test.count("hussar.FakeQuantize"), 0);
+    EXPECT_EQ(test.count("DequantizeLinear"), 1) << test.graph.to_string();
+    EXPECT_EQ(test.count("Gather"), 1);
+    for (const auto& node : test.graph.nodes()) {
+      if (node->op == "Gather") EXPECT_EQ(node->inputs[0]->dtype, DType::kUInt8);
+    }
+  }
+}
+
+TEST(PassRecogniseFakeQuantize, ReadsATableBeforeItRounds) {
+  QuantizedCase test;
+  Value* indices = test.make("ArgMax", {test.input({3, 6})}, with({{"axis", int64_t{1}}, {"keepdims", int64_t{0}}}));
+  Value* rows = test.make("Gather", {test.weights({50, 8}), indices});
+  test.output(test.make("Tanh", {test.both(rows, 0.02, 128)}));
+  test.run_all();
+  for (const auto& node : test.graph.nodes()) {
+    if (node->op == "Gather") EXPECT_EQ(node->inputs[0]->producer, nullptr) << test.graph.to_string();
+  }
+}
+
 // As ONNX Runtime's quantize_dynamic writes it.
 TEST(PassLowerQuantized, DynamicallyQuantizedProducts) {
   for (bool per_channel : {false, true}) {

@@ -139,6 +139,35 @@ constexpr StepTable make_table() {
 }
 constexpr StepTable kSteps = make_table();
 
+// Models that arrive quantized round nearly everywhere: the four steps of a fake-quantization are one here, with the
+// results of the four. In a tile of a product, steps cost more than their arithmetic.
+constexpr int kRoundingSteps = 4;
+
+bool rounds_at(const Program& program, int first) {
+  if (first + kRoundingSteps > program.step_count) return false;
+  const ProgramStep* const steps = program.steps + first;
+  constexpr ProgramOp kOps[kRoundingSteps] = {ProgramOp::kDiv, ProgramOp::kRound, ProgramOp::kClip, ProgramOp::kMul};
+  for (int i = 0; i < kRoundingSteps; ++i) {
+    const bool is_constant = !reads_b(kOps[i]) || steps[i].source == ProgramSource::kConstant;
+    if (steps[i].op != kOps[i] || !is_constant || steps[i].dst != steps[0].dst) return false;
+    if (i > 0 && steps[i].a != steps[0].dst) return false;
+  }
+  return true;
+}
+
+void run_rounding(const StepPiece& s, const ProgramStep* steps) {
+  const Vec divisor = set(steps[0].p0), low = set(steps[2].p0), high = set(steps[2].p1), factor = set(steps[3].p0);
+  for (int row = 0; row < s.rows; ++row) {
+    const float* a = s.a + row * s.a_pitch;
+    float* dst = s.dst + row * s.dst_pitch;
+    for (int column = 0; column < s.columns; column += kLanes) {
+      const int left = s.columns - column;
+      const Vec x = load_up_to(a + column, left);
+      store_up_to(dst + column, clamp(round(x / divisor), low, high) * factor, left);
+    }
+  }
+}
+
 struct Register {
   const float* data;
   int64_t pitch;
@@ -207,7 +236,8 @@ void run_piece(const Program& program, const ProgramOperand* operands, const Pro
   }
   for (int i = 0; i < program.step_count; ++i) {
     const ProgramStep& step = program.steps[i];
-    const bool last = i + 1 == program.step_count && bytes.output == nullptr;
+    const bool rounds = step.op == ProgramOp::kDiv && rounds_at(program, i);
+    const bool last = i + (rounds ? kRoundingSteps : 1) == program.step_count && bytes.output == nullptr;
     StepPiece piece;
     piece.a = registers[step.a].data;
     piece.a_pitch = registers[step.a].pitch;
@@ -215,6 +245,12 @@ void run_piece(const Program& program, const ProgramOperand* operands, const Pro
     piece.dst_pitch = last ? block.output_pitch : scratch_pitch;
     piece.rows = rows;
     piece.columns = columns;
+    if (rounds) {
+      run_rounding(piece, &step);
+      registers[step.dst] = {piece.dst, piece.dst_pitch};
+      i += kRoundingSteps - 1;
+      continue;
+    }
     piece.p0 = step.p0;
     piece.p1 = step.p1;
     piece.b = &step.p0;
