@@ -11,6 +11,7 @@
 #include "compile/judge_methods.h"
 #include "compile/optimize.h"
 #include "compile/product_samples.h"
+#include "compile/round_weights.h"
 #include "compile/smooth.h"
 #include "onnx/import.h"
 
@@ -70,7 +71,7 @@ Status Calibrating::open(const std::string& model_path) {
   auto plan = compile_graph(std::move(model.graph), compile_);
   if (!plan) return fail(plan.error().code, "{}: {}", model_path, plan.error().message);
   run_ = HUSSAR_TRY(CalibrationRun::create(std::make_shared<const Plan>(std::move(*plan))));
-  few_.emplace(run_->inputs());
+  few_.emplace(run_->inputs(), options_.rounding == Rounding::kAdaptive ? kRoundingSamples : CalibrationSamples::kMost);
   if (!options_.resume) return {};
   const Calibration& resume = *options_.resume;
   HUSSAR_CHECK(resume.model_hash == result_.model_hash, ErrorCode::kUsage,
@@ -187,16 +188,21 @@ Status Calibrating::judge(Calibration& calibration) {
   if (options_.progress) options_.progress("run few samples again");
   onnx::ImportedModel model = HUSSAR_TRY(onnx::import_file(model_path_));
   const Graph graph = HUSSAR_TRY(optimize_graph(std::move(model.graph), compile_));
-  const std::vector<DataRun> runs = few_->runs();
+  const std::vector<DataRun> runs = few_->runs(CalibrationSamples::kMost);
   ProductSampler sampler(graph, runs.size());
   Session& session = run_->stop_counting();
   for (const DataRun& run : runs) HUSSAR_TRY(sampler.run(session, run));
-  run_.reset();
-  few_.reset();
+  if (options_.rounding == Rounding::kNearest) run_.reset();
   if (options_.progress) options_.progress("ranges");
   judge_methods(sampler.products(), calibration);
   decide(calibration, options_.method);
   smooth(graph, sampler.products(), calibration);
+  calibration.products.clear();
+  calibration.rounding = options_.rounding;
+  if (options_.rounding == Rounding::kAdaptive) {
+    if (options_.progress) options_.progress("round weights");
+    HUSSAR_TRY(round_weights(graph, session, few_->runs(kRoundingSamples), calibration, options_.stage_progress));
+  }
   correct_biases(sampler.products(), calibration);
   return {};
 }

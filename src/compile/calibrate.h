@@ -21,6 +21,7 @@ struct CalibrateOptions {
   int threads = 0;
   int isa = -1;
   Method method = Method::kAuto;
+  Rounding rounding = Rounding::kNearest;
   CutOptions cut;
   int64_t fewest_samples = kFewestSamples;
   // An incomplete calibration of the same model and data: its samples are read again, but not run.

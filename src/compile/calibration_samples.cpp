@@ -34,7 +34,7 @@ DataRun joined(const std::vector<const DataRun*>& parts) {
 
 }  // namespace
 
-CalibrationSamples::CalibrationSamples(const std::vector<InputFacts>& inputs) {
+CalibrationSamples::CalibrationSamples(const std::vector<InputFacts>& inputs, int64_t most) : most_(most) {
   for (const InputFacts& input : inputs) {
     if (input.dims && !input.dims->empty() && (*input.dims)[0].is_constant())
       per_run_ = std::max<int64_t>(per_run_, (*input.dims)[0].value());
@@ -55,7 +55,7 @@ void CalibrationSamples::keep(DataRun sample) {
   kept_.emplace(hash, std::move(sample));
   // One run at least.
   const auto least = static_cast<size_t>(are_parts_ ? per_run_ : 1);
-  const auto most = std::max(static_cast<size_t>(kMost), least);
+  const auto most = std::max(static_cast<size_t>(most_), least);
   while (kept_.size() > least && (kept_.size() > most || bytes_ > kMostBytes)) {
     auto last = std::prev(kept_.end());
     bytes_ -= bytes_of(last->second);
@@ -63,10 +63,12 @@ void CalibrationSamples::keep(DataRun sample) {
   }
 }
 
-std::vector<DataRun> CalibrationSamples::runs() const {
+std::vector<DataRun> CalibrationSamples::runs(int64_t most) const {
   std::vector<DataRun> runs;
+  int64_t taken = 0;
   std::vector<const DataRun*> parts;
   for (const auto& [hash, sample] : kept_) {
+    if (++taken > std::max(most, are_parts_ ? per_run_ : 1)) break;
     parts.push_back(&sample);
     if (are_parts_ && static_cast<int64_t>(parts.size()) < per_run_) continue;
     runs.push_back(parts.size() == 1 ? sample : joined(parts));

@@ -14,16 +14,17 @@ class CalibrationSamples {
   static constexpr int64_t kMost = 32;
   static constexpr size_t kMostBytes = size_t(32) << 20;  // but for the first
 
-  explicit CalibrationSamples(const std::vector<InputFacts>& inputs);
+  explicit CalibrationSamples(const std::vector<InputFacts>& inputs, int64_t most = kMost);
   void offer(const DataRun& run);
-  // By hash. Where the model fixes how many samples it takes at a time, so many in a run; what does not fill one is
-  // left out.
-  std::vector<DataRun> runs() const;
+  // Of at most so many samples, by hash. Where the model fixes how many samples it takes at a time, so many in a run;
+  // what does not fill one is left out.
+  std::vector<DataRun> runs(int64_t most) const;
+  std::vector<DataRun> runs() const { return runs(most_); }
 
  private:
   void keep(DataRun sample);
 
-  int64_t per_run_ = 1;
+  int64_t per_run_ = 1, most_;
   size_t bytes_ = 0;
   bool are_parts_ = false;  // of runs with several samples
   std::multimap<uint64_t, DataRun> kept_;

@@ -55,13 +55,15 @@ void correct(const ProductSamples& product, const QuantParams& params, const std
     holder = Tensor(DType::kFloat32, {weights.channels * weights.elements});
     weights = scale_weights(weights, divisors, holder.data<float>());
   }
-  const Int8Weights quantized = quantize_weights(*product.node, weights);
+  Int8Weights quantized = quantize_weights(*product.node, weights);
   result.weights = quantized.fingerprint();
+  flip_roundings(*product.node, weights, result.flips, quantized);
   result.scale = params.scale;
   result.zero_point = params.zero_point;
-  const OutputError output(product, divisors);
+  const OutputError output(product, divisors, result.flips);
   if (product.count() == 0 || output.power() <= 0) return;
-  result.error = result.corrected_error = output.noise(params) / output.power();
+  result.nearest_error = result.error = result.corrected_error = output.noise(params) / output.power();
+  if (!result.flips.empty()) result.nearest_error = OutputError(product, divisors).noise(params) / output.power();
   const MeanErrors mean = mean_errors(product, params, divisors, weights, quantized);
   if (mean.rows[0] == 0 || mean.rows[1] == 0 || !std::isfinite(result.error)) return;
   const double rows = mean.rows[0] + mean.rows[1];
@@ -83,7 +85,6 @@ void correct(const ProductSamples& product, const QuantParams& params, const std
 }  // namespace
 
 void correct_biases(const std::vector<ProductSamples>& products, Calibration& calibration) {
-  calibration.products.clear();
   struct Work {
     const ProductSamples* product;
     ProductCalibration* result;

@@ -50,7 +50,8 @@ void quantize_row(const float* x, int64_t count, const QuantParams& params, floa
   for (; i < count; ++i) quantize_one(i);
 }
 
-OutputError::OutputError(const ProductSamples& samples, const std::vector<float>& divisors)
+OutputError::OutputError(const ProductSamples& samples, const std::vector<float>& divisors,
+                         const std::vector<uint8_t>& flips)
     : count_(samples.count()), row_size_(samples.row_size()), elements_(samples.elements), rows_(samples.rows.data()) {
   ProductWeights weights = *product_weights(*samples.node);
   Tensor holder;
@@ -61,7 +62,7 @@ OutputError::OutputError(const ProductSamples& samples, const std::vector<float>
     for (size_t i = 0; i < scaled_.size(); ++i) scaled_[i] = samples.rows[i] / divisors[i % divisors.size()];
     rows_ = scaled_.data();
   }
-  fill(samples, weights);
+  fill(samples, weights, flips);
   std::vector<float> sums(kMostChannels);
   for (const Block& block : blocks_) {
     for (int64_t row = 0; row < count_; ++row) {
@@ -75,8 +76,10 @@ OutputError::OutputError(const ProductSamples& samples, const std::vector<float>
   power_ /= static_cast<double>(std::max<int64_t>(count_, 1));
 }
 
-void OutputError::fill(const ProductSamples& samples, const ProductWeights& weights) {
-  const Int8Weights quantized = quantize_weights(*samples.node, weights);
+void OutputError::fill(const ProductSamples& samples, const ProductWeights& weights,
+                       const std::vector<uint8_t>& flips) {
+  Int8Weights quantized = quantize_weights(*samples.node, weights);
+  flip_roundings(*samples.node, weights, flips, quantized);
   const bool is_conv = samples.node->op == "Conv";
   const int64_t per_group = weights.channels / samples.groups, looked_at = std::min(kMostChannels, per_group);
   channels_ = samples.groups * looked_at;

@@ -12,8 +12,10 @@ namespace hussar {
 // same bits everywhere.
 class OutputError {
  public:
-  // With divisors, one per element of a row: x is divided and weights are multiplied by them.
-  explicit OutputError(const ProductSamples& samples, const std::vector<float>& divisors = {});
+  // With divisors, one per element of a row: x is divided and weights are multiplied by them. With flips:
+  // flip_roundings().
+  explicit OutputError(const ProductSamples& samples, const std::vector<float>& divisors = {},
+                       const std::vector<uint8_t>& flips = {});
 
   // The sum of the squared outputs in FP32, as a mean over the rows.
   double power() const { return power_; }
@@ -32,7 +34,7 @@ class OutputError {
     int64_t group, channels;
     std::vector<float> real, quantized;
   };
-  void fill(const ProductSamples& samples, const ProductWeights& weights);
+  void fill(const ProductSamples& samples, const ProductWeights& weights, const std::vector<uint8_t>& flips);
 
   int64_t count_, row_size_, elements_, channels_ = 0;
   std::vector<float> scaled_;  // rows, when there are divisors

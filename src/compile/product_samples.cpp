@@ -16,33 +16,33 @@ namespace {
 constexpr int64_t kMostRows = 512;
 constexpr int64_t kMostFloats = int64_t(64) << 10, kMostFloatsOfAll = int64_t(16) << 20;
 
-// Where a product's rows lie in a plain tensor.
+// Where a product's rows lie in what it reads.
 struct Rows {
   int64_t count = 0;
   ConvShape conv;                  // of convolutions
   std::vector<int64_t> positions;  // outputs of one sample along each axis
 };
 
-Result<Rows> rows_of(const ProductSamples& product, const Tensor& x) {
+Result<Rows> rows_of(const ProductSamples& product, const Shape& x) {
   Rows rows;
   if (product.node->op != "Conv") {
     rows.count = x.elements() / product.elements;
     return rows;
   }
   const Shape& weights = product.node->inputs[1]->constant->shape();
-  const Shape kernel = spatial_shape(weights), input = spatial_shape(x.shape());
+  const Shape kernel = spatial_shape(weights), input = spatial_shape(x);
   Window window = HUSSAR_TRY(read_window(*product.node, Ints(kernel.begin(), kernel.end())));
-  Shape y{x.shape()[0], weights[0]};
+  Shape y{x[0], weights[0]};
   for (size_t axis = 0; axis < window.rank(); ++axis) {
     y.push_back(HUSSAR_TRY(window_output(*product.node, window, axis, Dim(input[static_cast<int>(axis)]))).value());
   }
-  rows.conv = HUSSAR_TRY(conv_shape(*product.node, x.shape(), weights, y));
+  rows.conv = HUSSAR_TRY(conv_shape(*product.node, x, weights, y));
   rows.count = y[0] * y.elements(2, y.rank());
   return rows;
 }
 
-// What the output at `position` of a convolution reads, all channels.
-void copy_window(const ConvShape& conv, const float* x, int64_t position, float* row) {
+// What the output at `position` of a convolution reads, all channels, in either layout.
+void copy_window(const ConvShape& conv, const Operand& x, int64_t position, float* row) {
   const Window& window = conv.window;
   const int64_t plane = conv.input.elements(), outputs = conv.output.elements();
   const int64_t channels = conv.groups * conv.inputs;
@@ -54,7 +54,9 @@ void copy_window(const ConvShape& conv, const float* x, int64_t position, float*
     rest /= size;
     taps *= window.kernel[axis];
   }
-  const float* sample = x + position / outputs * channels * plane;
+  const bool is_plain = x.layout == Layout::kPlain;
+  const int64_t to_channel = is_plain ? plane : 1, to_pixel = is_plain ? 1 : x.pitch;
+  const float* sample = x.f32() + position / outputs * plane * (is_plain ? channels : x.pitch);
   for (int64_t tap = 0; tap < taps; ++tap) {
     int64_t left = tap, offset = 0, stride = 1;
     bool is_inside = true;
@@ -67,8 +69,13 @@ void copy_window(const ConvShape& conv, const float* x, int64_t position, float*
       stride *= size;
     }
     for (int64_t channel = 0; channel < channels; ++channel)
-      row[channel * taps + tap] = is_inside ? sample[channel * plane + offset] : 0;
+      row[channel * taps + tap] = is_inside ? sample[channel * to_channel + offset * to_pixel] : 0;
   }
+}
+
+// Who reads it writes nothing.
+Operand operand_of(const Tensor& tensor) {
+  return {tensor.dtype(), tensor.shape(), Layout::kPlain, 0, const_cast<std::byte*>(tensor.raw())};
 }
 
 const Value* counted_source(const Value* value) {
@@ -78,7 +85,8 @@ const Value* counted_source(const Value* value) {
 
 }  // namespace
 
-ProductSampler::ProductSampler(const Graph& graph, size_t runs) : runs_(runs) {
+std::vector<ProductSamples> sampled_products(const Graph& graph) {
+  std::vector<ProductSamples> products;
   for (const auto& node : graph.nodes()) {
     auto weights = product_weights(*node);
     if (!weights || weights->elements > kQuantizedDepth || counted_source(node->inputs[0])->is_constant()) continue;
@@ -87,11 +95,18 @@ ProductSampler::ProductSampler(const Graph& graph, size_t runs) : runs_(runs) {
     product.input = counted_source(node->inputs[0])->name;
     product.groups = node->op == "Conv" ? node->attributes.get_int("group", 1) : 1;
     product.elements = weights->elements;
-    by_input_.emplace(product.input, products_.size());
-    products_.push_back(std::move(product));
+    products.push_back(std::move(product));
   }
-  if (!products_.empty())
-    floats_each_ = std::min(kMostFloats, kMostFloatsOfAll / static_cast<int64_t>(products_.size()));
+  const auto count = std::max<int64_t>(static_cast<int64_t>(products.size()), 1);
+  const int64_t floats_each = std::min(kMostFloats, kMostFloatsOfAll / count);
+  for (ProductSamples& product : products)
+    product.most_rows = std::min(kMostRows, floats_each / std::max<int64_t>(product.row_size(), 1));
+  return products;
+}
+
+ProductSampler::ProductSampler(std::vector<ProductSamples> products, size_t runs)
+    : products_(std::move(products)), runs_(runs) {
+  for (size_t i = 0; i < products_.size(); ++i) by_input_.emplace(products_[i].input, i);
 }
 
 Status ProductSampler::run(Session& session, const DataRun& data) {
@@ -99,12 +114,12 @@ Status ProductSampler::run(Session& session, const DataRun& data) {
   half_ ^= 1;
   const PlanGraph& graph = session.plan().graph;
   for (size_t i = 0; i < data.inputs.size(); ++i)
-    take(data.inputs[i], graph.values[static_cast<size_t>(graph.inputs[i])].name);
+    take(operand_of(data.inputs[i]), graph.values[static_cast<size_t>(graph.inputs[i])].name);
   session.set_operand_observer([&](const PlanStep& step, std::span<const Operand> outputs, ThreadPool::Lease&) {
     for (size_t i = 0; i < outputs.size(); ++i) {
       if (step.outputs[i] < 0) continue;
       const std::string& name = graph.values[static_cast<size_t>(step.outputs[i])].name;
-      if (by_input_.count(name) > 0 && outputs[i].dtype == DType::kFloat32) take(to_plain(outputs[i]), name);
+      if (by_input_.count(name) > 0) take(outputs[i], name);
     }
   });
   auto outputs = session.run_in_order(data.inputs);
@@ -114,19 +129,26 @@ Status ProductSampler::run(Session& session, const DataRun& data) {
   return {};
 }
 
-void ProductSampler::take(const Tensor& x, const std::string& value) {
+void ProductSampler::take(const Operand& x, const std::string& value) {
   auto [begin, end] = by_input_.equal_range(value);
-  for (auto it = begin; it != end && x.dtype() == DType::kFloat32; ++it) take_rows(x, products_[it->second]);
+  for (auto it = begin; it != end && x.dtype == DType::kFloat32; ++it) {
+    ProductSamples& product = products_[it->second];
+    if (x.layout == Layout::kPlain || product.node->op == "Conv") {
+      take_rows(x, product);
+    } else {
+      const Tensor plain = to_plain(x);
+      take_rows(operand_of(plain), product);
+    }
+  }
 }
 
 // One row of each of so many equal stretches of all rows.
-void ProductSampler::take_rows(const Tensor& x, ProductSamples& product) {
-  auto rows = rows_of(product, x);
+void ProductSampler::take_rows(const Operand& x, ProductSamples& product) {
+  auto rows = rows_of(product, x.shape);
   if (!rows) failure_ = rows.error().message;
   if (!rows || rows->count <= 0) return;
   const auto runs = static_cast<int64_t>(runs_);
-  const int64_t most = std::min(kMostRows, floats_each_ / product.row_size());
-  const int64_t wanted = std::clamp<int64_t>(most / runs, 1, rows->count);
+  const int64_t wanted = std::clamp<int64_t>(product.most_rows / runs, 1, rows->count);
   const std::string& name = product.node->outputs[0]->name;
   const uint64_t seed = XXH3_64bits_withSeed(name.data(), name.size(), hash_);
   for (int64_t i = 0; i < wanted; ++i) {
@@ -136,9 +158,9 @@ void ProductSampler::take_rows(const Tensor& x, ProductSamples& product) {
     product.rows.resize(product.rows.size() + static_cast<size_t>(product.row_size()));
     float* row = product.rows.data() + product.rows.size() - product.row_size();
     if (product.node->op == "Conv")
-      copy_window(rows->conv, x.data<float>(), position, row);
+      copy_window(rows->conv, x, position, row);
     else
-      std::copy_n(x.data<float>() + position * product.elements, product.elements, row);
+      std::copy_n(x.f32() + position * product.elements, product.elements, row);
     product.halves.push_back(half_);
   }
 }

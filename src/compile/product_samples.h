@@ -19,6 +19,7 @@ struct ProductSamples {
   const Node* node = nullptr;
   std::string input;  // the value that is counted: not a copy of it in another layout
   int64_t groups = 1, elements = 0;
+  int64_t most_rows = 0;  // but at least one of each run
   std::vector<float> rows;
   std::vector<uint8_t> halves;  // of every row: to which half of the samples it belongs, 0 or 1
 
@@ -27,26 +28,28 @@ struct ProductSamples {
   const float* row(int64_t index) const { return rows.data() + index * row_size(); }
 };
 
-// Runs samples and picks rows: at most 512 of a product, at most 64 Ki floats of one and 16 Mi of all, but at least one
-// row of each run. Which ones follows from the hashes of the samples and the names of their outputs.
+// The products of the graph that a session's plan was frozen from, without rows yet: at most 512 of each, at most 64 Ki
+// floats of one and 16 Mi of all. Products that have no INT8 form are left out. The graph must outlive the samples.
+std::vector<ProductSamples> sampled_products(const Graph& graph);
+
+// Runs samples and picks rows. Which ones follows from the hashes of the samples and the names of their outputs.
 class ProductSampler {
  public:
-  // The graph that the session's plan was frozen from, which must outlive the samples. Products that have no INT8 form
-  // are left out.
-  ProductSampler(const Graph& graph, size_t runs);
+  ProductSampler(std::vector<ProductSamples> products, size_t runs);
+  ProductSampler(const Graph& graph, size_t runs) : ProductSampler(sampled_products(graph), runs) {}
 
   // Takes the session's observer.
   Status run(Session& session, const DataRun& data);
   const std::vector<ProductSamples>& products() const { return products_; }
+  std::vector<ProductSamples> take() { return std::move(products_); }
 
  private:
-  void take(const Tensor& x, const std::string& value);
-  void take_rows(const Tensor& x, ProductSamples& product);
+  void take(const Operand& x, const std::string& value);
+  void take_rows(const Operand& x, ProductSamples& product);
 
   std::vector<ProductSamples> products_;
   std::multimap<std::string, size_t> by_input_;
   size_t runs_;
-  int64_t floats_each_ = 0;
   uint64_t hash_ = 0;  // of the run
   uint8_t half_ = 1;
   std::string failure_;

@@ -6,9 +6,9 @@ std::shared_ptr<Quantization> quantization_of(const Calibration& calibration, Me
   auto quantization = std::make_shared<Quantization>();
   for (const auto& [name, params] : activation_params(calibration, method)) quantization->activations[name] = params;
   for (const auto& [name, product] : calibration.products) {
-    if (product.bias.empty()) continue;
+    if (product.bias.empty() && product.flips.empty()) continue;
     const QuantParams input{product.scale, product.zero_point, DType::kUInt8};
-    quantization->corrections[name] = {product.weights, input, product.bias};
+    quantization->corrections[name] = {product.weights, input, product.flips, product.bias};
   }
   for (const auto& [name, smoothing] : calibration.smoothings) {
     quantization->divisors[name] = smoothing.divisors;

@@ -29,6 +29,11 @@ ProductWeights scale_weights(const ProductWeights& weights, const std::vector<fl
 struct Int8Weights {
   Tensor numbers, scales;
 
+  // What weights.at(channel, element) became.
+  int8_t& number(bool is_conv, int64_t channel, int64_t element);
+  int8_t number(bool is_conv, int64_t channel, int64_t element) const {
+    return const_cast<Int8Weights*>(this)->number(is_conv, channel, element);
+  }
   // What stands for weights.at(channel, element).
   float real(bool is_conv, int64_t channel, int64_t element) const;
   // 16 hexadecimal digits.
@@ -40,5 +45,17 @@ Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, co
 inline Int8Weights quantize_weights(const Node& node, const ProductWeights& weights) {
   return quantize_weights(node, weights, weight_scales(weights));
 }
+
+// The integer on the other side of the weight, in units of the scale, than `nearest`; nothing else when there is none
+// from -127 to 127.
+int other_neighbour(float weight, int nearest);
+// How many bytes hold one bit per weight.
+inline size_t flip_bytes(const ProductWeights& weights) {
+  return static_cast<size_t>((weights.channels * weights.elements + 7) / 8);
+}
+// Takes the other neighbour for every weight whose bit (channel * elements + element, of each byte the lowest first) is
+// set. `flips` has flip_bytes() bytes, or none.
+void flip_roundings(const Node& node, const ProductWeights& weights, const std::vector<uint8_t>& flips,
+                    Int8Weights& quantized);
 
 }  // namespace hussar

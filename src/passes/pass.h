@@ -17,12 +17,13 @@
 
 namespace hussar {
 
-// What the bias of a product gains, per output channel, so that its outputs keep their means. Holds for these INT8
-// weights (Int8Weights::fingerprint) and this quantization of the input only.
-struct BiasCorrection {
+// What makes the outputs of a product more exact. Holds for these INT8 weights, each rounded to the nearest integer
+// (Int8Weights::fingerprint), and this quantization of the input only.
+struct ProductCorrection {
   std::string weights;
   QuantParams input;
-  std::vector<float> bias;
+  std::vector<uint8_t> flips;  // weights that are rounded the other way (flip_roundings); may be empty
+  std::vector<float> bias;     // what the bias gains, per output channel; may be empty
 };
 
 // What may become INT8.
@@ -33,7 +34,7 @@ struct Quantization {
   // What the plan tells about nodes that become INT8, by the name of one of theirs.
   std::map<std::string, std::string, std::less<>> notes;
 
-  std::map<std::string, BiasCorrection, std::less<>> corrections;  // by the name of the output
+  std::map<std::string, ProductCorrection, std::less<>> corrections;  // by the name of the output
   // By the name of a value that a normalization gives and products read: it is divided and their weights multiplied,
   // per element of the last axis. Then it is called as smoothed_name() says.
   std::map<std::string, std::vector<float>, std::less<>> divisors;

@@ -107,7 +107,8 @@ class Products {
   void replace(Node* node, const ProductWeights& weights, const Form& form) {
     const std::string name = node->inputs[1]->name;
     Int8Weights quantized = quantize_weights(*node, weights, form.scales);
-    const BiasCorrection* correction = correction_of(*node, quantized, form.bytes.params);
+    const ProductCorrection* correction = correction_of(*node, weights, quantized, form.bytes.params);
+    if (correction != nullptr) flip_roundings(*node, weights, correction->flips, quantized);
     Value* numbers = graph_.add_constant(graph_.unique_name(name), std::move(quantized.numbers));
     Value* factors = graph_.add_constant(graph_.unique_name(name + "_scale"), std::move(quantized.scales));
     const bool is_dynamic = form.bytes.dynamic != nullptr;
@@ -164,20 +165,24 @@ class Products {
   }
 
   // Null when none is known for what the product becomes.
-  const BiasCorrection* correction_of(const Node& node, const Int8Weights& quantized, const QuantParams& input) const {
+  const ProductCorrection* correction_of(const Node& node, const ProductWeights& weights, const Int8Weights& quantized,
+                                         const QuantParams& input) const {
     if (quantization_ == nullptr) return nullptr;
     auto it = quantization_->corrections.find(node.outputs[0]->name);
     if (it == quantization_->corrections.end()) return nullptr;
-    const BiasCorrection& correction = it->second;
-    const bool fits = correction.input.scale == input.scale && correction.input.zero_point == input.zero_point &&
-                      static_cast<int64_t>(correction.bias.size()) == quantized.scales.elements() &&
-                      correction.weights == quantized.fingerprint();
+    const ProductCorrection& correction = it->second;
+    const bool has_sizes =
+        (correction.bias.empty() || static_cast<int64_t>(correction.bias.size()) == weights.channels) &&
+        (correction.flips.empty() || correction.flips.size() == flip_bytes(weights));
+    const bool fits = has_sizes && correction.input.scale == input.scale &&
+                      correction.input.zero_point == input.zero_point && correction.weights == quantized.fingerprint();
     return fits ? &correction : nullptr;
   }
 
   // Others may use the constant: it stays as it is.
-  Value* corrected(Value* bias, const BiasCorrection* correction) {
-    if (correction == nullptr || (bias != nullptr && (!bias->is_constant() || bias->dtype != DType::kFloat32)))
+  Value* corrected(Value* bias, const ProductCorrection* correction) {
+    if (correction == nullptr || correction->bias.empty() ||
+        (bias != nullptr && (!bias->is_constant() || bias->dtype != DType::kFloat32)))
       return bias;
     Tensor sum(DType::kFloat32, {static_cast<int64_t>(correction->bias.size())});
     if (bias != nullptr && bias->constant->elements() != sum.elements()) return bias;

@@ -75,6 +75,15 @@ Method automatic_method(const TensorCalibration& tensor) {
   return best;
 }
 
+std::string_view rounding_name(Rounding rounding) { return rounding == Rounding::kNearest ? "nearest" : "adaptive"; }
+
+std::optional<Rounding> rounding_from_name(std::string_view name) {
+  for (Rounding rounding : {Rounding::kNearest, Rounding::kAdaptive}) {
+    if (rounding_name(rounding) == name) return rounding;
+  }
+  return std::nullopt;
+}
+
 void decide(Calibration& calibration, Method method) {
   calibration.method = method;
   std::vector<TensorCalibration*> counted;

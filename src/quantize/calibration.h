@@ -3,7 +3,9 @@
 // Tensors go by the names of the values of the graph that was run: those of the ONNX file, as a rule.
 #pragma once
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "graph/graph.h"
 #include "hussar/status.h"
@@ -31,10 +33,13 @@ struct ProductCalibration {
   std::string weights;
   float scale = 1;
   int32_t zero_point = 0;
+  // One bit per weight, for those that are not rounded to the nearest integer (flip_roundings). Empty: all are.
+  std::vector<uint8_t> flips;
   // The mean error of the output per channel, negated: what its bias gains. Empty: that would not help.
   std::vector<float> bias;
-  // Squared error of the output in parts of its power, without and with it.
-  double error = 0, corrected_error = 0;
+  // Squared error of the output in parts of its power: with all weights rounded to the nearest integer, with the flips,
+  // and with these and the bias.
+  double nearest_error = 0, error = 0, corrected_error = 0;
 };
 
 // Of what a normalization gives, divided per element of the last axis, the weights of the products that read it
@@ -47,6 +52,14 @@ struct Smoothing {
   double error = 0, smoothed_error = 0;
 };
 
+// How weights become integers.
+enum class Rounding {
+  kNearest,   // each for itself
+  kAdaptive,  // up or down, so that the outputs of the product are closest
+};
+std::string_view rounding_name(Rounding rounding);
+std::optional<Rounding> rounding_from_name(std::string_view name);
+
 struct Calibration {
   std::string model;       // file name, for messages
   std::string model_hash;  // model_fingerprint(); "" where the ranges come from elsewhere
@@ -54,6 +67,7 @@ struct Calibration {
   int64_t samples = 0;
   bool is_complete = true;  // false: it was cut off, and can be gone on with
   Method method = Method::kAuto;
+  Rounding rounding = Rounding::kNearest;
   std::map<std::string, TensorCalibration> tensors;
   std::map<std::string, ProductCalibration> products;  // by the name of the output
   std::map<std::string, Smoothing> smoothings;         // by the name of the value

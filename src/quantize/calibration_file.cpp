@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/base64.h"
 #include "base/error.h"
 #include "base/file.h"
 
@@ -65,6 +66,10 @@ json encode_product(const ProductCalibration& product) {
                  {"zero_point", product.zero_point},
                  {"error", product.error},
                  {"corrected_error", product.corrected_error}};
+  if (!product.flips.empty()) {
+    object["flips"] = encode_base64(product.flips);
+    object["nearest_error"] = product.nearest_error;
+  }
   if (!product.bias.empty()) object["bias"] = product.bias;
   return object;
 }
@@ -234,6 +239,13 @@ Result<ProductCalibration> decode_product(const json& object, const std::string&
   product.error = reader.error("error");
   product.corrected_error = reader.error("corrected_error");
   product.bias = reader.reals("bias", false);
+  product.nearest_error = product.error;
+  if (reader.find("flips", false) != nullptr) {
+    auto flips = decode_base64(reader.text("flips"));
+    if (flips) product.flips = std::move(*flips);
+    if (product.flips.empty()) reader.complain("flips", "is no base64 text");
+    product.nearest_error = reader.error("nearest_error");
+  }
   if (!reader.complaint().empty()) return damaged(name, reader.complaint());
   return product;
 }
@@ -282,6 +294,7 @@ std::string encode_calibration(const Calibration& calibration) {
   field("samples", calibration.samples);
   field("complete", calibration.is_complete);
   field("method", method_name(calibration.method));
+  if (calibration.rounding != Rounding::kNearest) field("rounding", rounding_name(calibration.rounding));
   // One line per entry: histograms are not for reading, but differences between files are.
   auto list = [&](const char* key, const auto& entries, auto&& encode, const char* end) {
     text += fmt::format(" \"{}\": {{", key);
@@ -319,6 +332,11 @@ Result<Calibration> decode_calibration(std::string_view text, const std::string&
   if (!reader.complaint().empty()) return damaged(name, reader.complaint());
   calibration.is_complete = complete->get<bool>();
   calibration.method = HUSSAR_TRY(read_method(reader, name));
+  if (reader.find("rounding", false) != nullptr) {
+    auto rounding = rounding_from_name(reader.text("rounding"));
+    if (!rounding) return damaged(name, "\"rounding\" is neither \"nearest\" nor \"adaptive\"");
+    calibration.rounding = *rounding;
+  }
   for (const auto& [tensor_name, tensor] : tensors->items()) {
     calibration.tensors[tensor_name] = HUSSAR_TRY(decode_tensor(tensor, tensor_name, name));
   }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import tiny_onnx
 from calibration import calibrate, network, samples, write_data
 from program import MODEL, USAGE, Program
@@ -55,6 +57,36 @@ def test_int8_refuses(hussar: Program) -> None:
     build(hussar)
     hussar("build", "net.plan", "-o", "again.plan", "--int8", "--calib-cache", "c.json", code=USAGE,
            says="needs the ONNX model")  # fmt: skip
+
+
+def test_int8_rounds_weights_for_the_outputs(hussar: Program) -> None:
+    """26 of 27 weights lie between two integers: each rounded for itself, all err to the same side."""
+    kernel = [1.0, *[0.4 / 127] * 26] * 4
+    weights = [tiny_onnx.tensor("w", [4, 3, 3, 3], kernel)]
+    nodes = [tiny_onnx.node("Conv", ["x", "w"], ["y"], "first")]
+    values = [tiny_onnx.value("x", ["batch", 3, 8, 8])], [tiny_onnx.value("y", ["batch", 4, 6, 6])]
+    hussar.model("net", tiny_onnx.model(nodes, *values, weights))
+    write_data(hussar, [[abs(value) + 3 for value in row] for row in samples(16)])
+    built = {}
+    for rounding in ("nearest", "adaptive"):
+        outcome = calibrate(hussar, "x.npy", f"{rounding}.json", "--rounding", rounding)
+        assert ("rounded for their outputs" in outcome.out) == (rounding == "adaptive"), outcome
+        (product,) = json.loads((hussar.folder / f"{rounding}.json").read_text())["products"].values()
+        assert ("flips" in product) == (rounding == "adaptive"), product
+        if rounding == "adaptive":
+            assert product["error"] < 0.5 * product["nearest_error"], product
+        build(hussar, "--int8", "--calib-cache", f"{rounding}.json", "--budget", "0", "--self-check", "off")
+        built[rounding] = (hussar.folder / "net.plan").read_bytes()
+    assert built["nearest"] != built["adaptive"]
+    flags = ("--int8", "--calib", "x.npy", "--calib-cache", "c.json", "--rounding", "adaptive", "--budget", "0")
+    build(hussar, *flags, "--self-check", "off")
+    assert (hussar.folder / "net.plan").read_bytes() == built["adaptive"]
+    assert (hussar.folder / "c.json").read_bytes() == (hussar.folder / "adaptive.json").read_bytes()
+    build(hussar, "--int8", "--calib-cache", "nearest.json", "--rounding", "adaptive", code=USAGE,
+          says="was made with --rounding nearest")  # fmt: skip
+    build(hussar, "--rounding", "adaptive", code=USAGE, says="go with --int8")
+    build(hussar, "--int8", "--calib", "x.npy", "--rounding", "random", code=USAGE, says="random")
+    calibrate(hussar, "adaptive.json", "n.json", "--rounding", "nearest", code=USAGE, says="--rounding goes with data")
 
 
 def test_int8_strict_holds_where_nothing_is_kept(hussar: Program) -> None:

@@ -350,9 +350,105 @@ TEST(Int8Accuracy, SkipLayerNormalizationIsSmoothedToo) {
             0.2 * calibration->smoothings.begin()->second.error);
 }
 
+// Rows of 64 elements that follow from 6 causes.
+Tensor correlated(const Shape& shape, uint32_t seed) {
+  const Tensor mix = drawn({6, 64}, 77, normal);
+  Tensor x = drawn(shape, seed, normal);
+  std::mt19937 random(seed + 1000);
+  for (int64_t row = 0; row < x.elements() / 64; ++row) {
+    float* to = x.data<float>() + row * 64;
+    for (int64_t i = 0; i < 64; ++i) to[i] *= 0.05F;
+    for (int64_t cause = 0; cause < 6; ++cause) {
+      const float strength = normal(random);
+      for (int64_t i = 0; i < 64; ++i) to[i] += strength * mix.data<float>()[cause * 64 + i];
+    }
+  }
+  return x;
+}
+
+CalibrateOptions rounded_by(Rounding rounding, Method method = Method::kAuto) {
+  CalibrateOptions options;
+  options.rounding = rounding;
+  options.method = method;
+  return options;
+}
+
+TEST(Int8Accuracy, AdaptiveRoundingBringsOutputsCloser) {
+  Case test(product());
+  // Nothing is clipped: that would be most of the error.
+  const std::vector<Tensor> data = {correlated({64, 16, 64}, 1)};
+  auto nearest = test.calibrated(data, rounded_by(Rounding::kNearest, Method::kMinMax));
+  auto calibration = test.calibrated(data, rounded_by(Rounding::kAdaptive, Method::kMinMax));
+  ASSERT_TRUE(nearest && calibration);
+  EXPECT_EQ(calibration->tensors["x"].range.high, nearest->tensors["x"].range.high);
+  const ProductCalibration& found = calibration->products.begin()->second;
+  EXPECT_EQ(found.flips.size(), 64U * 24 / 8);
+  EXPECT_LT(found.error, 0.9 * found.nearest_error);
+  EXPECT_TRUE(nearest->products.begin()->second.flips.empty());
+  const Tensor x = correlated({32, 16, 64}, 2), exact = test.run(x, nullptr)[0];
+  auto read = decode_calibration(encode_calibration(*calibration), "c.json");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->rounding, Rounding::kAdaptive);
+  EXPECT_EQ(encode_calibration(*read), encode_calibration(*calibration));
+  const Tensor rounded = test.run(x, &*read)[0];
+  EXPECT_GT(decibels(exact, rounded), decibels(exact, test.run(x, &*nearest)[0]) + 0.4);
+  // Of other weights, or too few: as if there were none.
+  Calibration plain = *calibration;
+  plain.products.clear();
+  const Tensor without = test.run(x, &plain)[0];
+  for (auto damage : {+[](ProductCalibration& product) { product.flips.pop_back(); },
+                      +[](ProductCalibration& product) { product.weights[0] ^= 1; },
+                      +[](ProductCalibration& product) { product.zero_point += 1; }}) {
+    Calibration stale = *calibration;
+    damage(stale.products.begin()->second);
+    EXPECT_EQ(mean_difference(test.run(x, &stale)[0], without), 0);
+  }
+}
+
+// Groups, and more samples than rows are looked for in; in any order and cut.
+TEST(Int8Accuracy, AdaptiveRoundingDependsOnTheDataAlone) {
+  Case test(convolutions());
+  std::vector<Tensor> tensors;
+  auto positive = [](std::mt19937& random) { return 1 + std::fabs(normal(random)); };
+  for (uint32_t i = 0; i < 140; ++i) tensors.push_back(drawn({1, 8, 6, 7}, i, positive));
+  CalibrateOptions options = rounded_by(Rounding::kAdaptive);
+  options.threads = 1;
+  auto whole = test.calibrated(tensors, options);
+  ASSERT_TRUE(whole) << whole.error().message;
+  EXPECT_EQ(whole->products.size(), 2U);
+  Tensor all(DType::kFloat32, {140, 8, 6, 7});
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    std::copy_n(tensors[i].data<float>(), tensors[i].elements(),
+                all.data<float>() + static_cast<int64_t>(tensors.size() - 1 - i) * tensors[i].elements());
+  }
+  auto reversed = test.calibrated({all}, rounded_by(Rounding::kAdaptive));
+  ASSERT_TRUE(reversed) << reversed.error().message;
+  EXPECT_EQ(encode_calibration(*reversed), encode_calibration(*whole));
+  for (const auto& [name, product] : whole->products) {
+    EXPECT_FALSE(product.flips.empty()) << name;
+    EXPECT_LE(product.error, product.nearest_error) << name;
+  }
+}
+
+TEST(Int8Accuracy, SmoothedWeightsAreRoundedAdaptively) {
+  Case test(with_outlier());
+  auto calibration = test.calibrated({correlated({40, 16, 64}, 1)}, rounded_by(Rounding::kAdaptive));
+  ASSERT_TRUE(calibration) << calibration.error().message;
+  ASSERT_EQ(calibration->smoothings.count("n"), 1U);
+  Calibration plain = *calibration;
+  for (auto& [name, product] : plain.products) {
+    EXPECT_FALSE(product.flips.empty()) << name;
+    product.flips.clear();
+    product.bias.clear();
+  }
+  const Tensor x = correlated({8, 16, 64}, 2);
+  const auto exact = test.run(x, nullptr), rounded = test.run(x, &*calibration), nearest = test.run(x, &plain);
+  for (size_t i : {0, 1}) EXPECT_GT(decibels(exact[i], rounded[i]), decibels(exact[i], nearest[i]) + 0.3) << i;
+}
+
 TEST(Int8Accuracy, DamagedFiguresAreRefused) {
   Case test(with_outlier());
-  auto calibration = test.calibrated({drawn({40, 16, 64}, 1, normal)});
+  auto calibration = test.calibrated({correlated({40, 16, 64}, 1)}, rounded_by(Rounding::kAdaptive));
   ASSERT_TRUE(calibration) << calibration.error().message;
   const std::string text = encode_calibration(*calibration);
   ASSERT_TRUE(decode_calibration(text, "c.json"));
@@ -377,6 +473,10 @@ TEST(Int8Accuracy, DamagedFiguresAreRefused) {
   names("\"divisors\":[", "\"divisors\":3,\"d\":[", "\"divisors\" is no list");
   names("\"bias\":[", "\"bias\":[1e99,", "\"bias\"");
   names("\"corrected_error\":", "\"corrected_error\":-", "\"corrected_error\"");
+  names("\"flips\":\"", "\"flips\":\"?", "\"flips\" is no base64 text");
+  names("\"flips\":\"", "\"flips\":\"\",\"f\":\"", "\"flips\" is no base64 text");
+  names("\"nearest_error\":", "\"nearest_error\":-", "\"nearest_error\"");
+  names("\"adaptive\"", "\"random\"", "neither \"nearest\" nor \"adaptive\"");
   names("\"products\": {", "\"products\": [], \"p\": {", "\"products\" is no object");
 }
 

@@ -25,6 +25,8 @@ void Int8Flags::declare(Command& command) {
                  "a calibration of this model (`hussar calibrate`); with --calib written when it is not there");
   command.option("--calib-method", "METHOD", method_,
                  "auto, entropy, minmax, mse, percentile, percentile99.9 or percentile99.999");
+  command.option("--rounding", rounding_, {"nearest", "adaptive"},
+                 "of weights to INT8, when the calibration is made; see `hussar calibrate --help`");
   command.option("--calib-batch", "N", batch_, "samples per calibration run; default 1");
   command.option("--preprocess", "WORDS", preprocess_, "how pictures become the input; see `hussar calibrate --help`");
   command.toggle("--strict", strict_, "with --int8: fails when a product stays in FP32");
@@ -32,8 +34,8 @@ void Int8Flags::declare(Command& command) {
 
 Status Int8Flags::check_usage() const {
   if (!int8_) {
-    HUSSAR_CHECK(data_.empty() && cache_.empty() && preprocess_.empty(), ErrorCode::kUsage,
-                 "--calib, --calib-cache and --preprocess go with --int8");
+    HUSSAR_CHECK(data_.empty() && cache_.empty() && preprocess_.empty() && rounding_.empty(), ErrorCode::kUsage,
+                 "--calib, --calib-cache, --preprocess and --rounding go with --int8");
     HUSSAR_CHECK(!strict_, ErrorCode::kUsage, "--strict goes with --int8");
     return {};
   }
@@ -84,6 +86,9 @@ Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOpt
   if (exists(cache_)) {
     calibration = HUSSAR_TRY(read_calibration(cache_));
     HUSSAR_TRY(check_is_of_model(calibration, model_fingerprint(imported.graph), cache_));
+    HUSSAR_CHECK(rounding_.empty() || rounding_ == rounding_name(calibration.rounding), ErrorCode::kUsage,
+                 "calibration '{}' was made with --rounding {}: leave the flag out, or make another calibration",
+                 cache_, rounding_name(calibration.rounding));
   } else {
     HUSSAR_CHECK(!data_.empty(), ErrorCode::kUsage, "there is no calibration '{}': --calib DATA makes it", cache_);
     if (!cache_.empty()) HUSSAR_TRY(check_can_write(cache_));
@@ -91,6 +96,7 @@ Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOpt
     calibrating.shapes = options.shapes;
     calibrating.threads = options.threads;
     calibrating.method = *method;
+    calibrating.rounding = rounding_from_name(rounding_).value_or(Rounding::kNearest);
     calibrating.cut.samples_per_run = batch_;
     calibrating.progress = [&](std::string_view stage) { progress.stage(stage); };
     calibrating.stage_progress = [&](double fraction) { progress.update(fraction); };

@@ -31,7 +31,7 @@ class Int8Flags {
   Result<std::unique_ptr<DataSource>> open_data(const std::vector<InputFacts>& inputs, const NamedShapes& shapes) const;
 
   bool int8_ = false, strict_ = false;
-  std::string data_, cache_, method_ = "auto", preprocess_;
+  std::string data_, cache_, method_ = "auto", rounding_, preprocess_;
   int batch_ = 1;
   Calibration calibration_;
 };

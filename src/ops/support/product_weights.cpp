@@ -70,10 +70,34 @@ Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, co
   return result;
 }
 
-float Int8Weights::real(bool is_conv, int64_t channel, int64_t element) const {
+int other_neighbour(float weight, int nearest) {
+  const auto rounded = static_cast<float>(nearest);
+  if (rounded == weight) return nearest;
+  const int other = rounded > weight ? nearest - 1 : nearest + 1;
+  return std::abs(other) > 127 ? nearest : other;
+}
+
+void flip_roundings(const Node& node, const ProductWeights& weights, const std::vector<uint8_t>& flips,
+                    Int8Weights& quantized) {
+  const bool is_conv = node.op == "Conv";
+  for (size_t bit = 0; bit < flips.size() * 8; ++bit) {
+    if ((flips[bit / 8] >> bit % 8 & 1) == 0) continue;
+    const auto at = static_cast<int64_t>(bit);
+    const int64_t channel = at / weights.elements, element = at % weights.elements;
+    if (channel >= weights.channels) return;
+    int8_t& number = quantized.number(is_conv, channel, element);
+    const float weight = weights.at(channel, element) / quantized.scales.data<float>()[channel];
+    number = static_cast<int8_t>(other_neighbour(weight, number));
+  }
+}
+
+int8_t& Int8Weights::number(bool is_conv, int64_t channel, int64_t element) {
   const int64_t channels = scales.elements(), elements = numbers.elements() / channels;
-  const int64_t at = is_conv ? channel * elements + element : element * channels + channel;
-  return static_cast<float>(numbers.data<int8_t>()[at]) * scales.data<float>()[channel];
+  return numbers.data<int8_t>()[is_conv ? channel * elements + element : element * channels + channel];
+}
+
+float Int8Weights::real(bool is_conv, int64_t channel, int64_t element) const {
+  return static_cast<float>(number(is_conv, channel, element)) * scales.data<float>()[channel];
 }
 
 std::string Int8Weights::fingerprint() const {

@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include <cmath>
 #include <map>
 
 #include "base/error.h"
@@ -21,7 +22,7 @@ namespace hussar::cli {
 namespace {
 
 struct Arguments {
-  std::string model, data, output, method = "auto", trt_cache, from_trt_cache, shapes, preprocess, html;
+  std::string model, data, output, method = "auto", rounding, trt_cache, from_trt_cache, shapes, preprocess, html;
   int batch = 1, fewest = static_cast<int>(kFewestSamples), threads = 0;
   SensitivityFlags sensitivity;
 };
@@ -44,6 +45,10 @@ void declare(Command& command, Arguments& arguments) {
     methods.emplace_back(method_name(method));
   }
   command.suggest("--calib-method", methods);
+  command.option(
+      "--rounding", arguments.rounding, {"nearest", "adaptive"},
+      "of weights to INT8: each for itself, or up or down so that the outputs on the data are closest, which "
+      "takes longer; default nearest");
   command.option("--preprocess", "WORDS", arguments.preprocess,
                  "how pictures become the input: 'resize=256 crop=224 scale=1/255 mean=0.485,0.456,0.406 "
                  "std=0.229,0.224,0.225 layout=nchw color=rgb' (or nhwc, bgr, gray)");
@@ -97,6 +102,7 @@ Result<Calibration> from_data(const Arguments& arguments, Method method, Calibra
   options.shapes = HUSSAR_TRY(parse_shapes(arguments.shapes));
   options.threads = arguments.threads;
   options.method = method;
+  options.rounding = rounding_from_name(arguments.rounding).value_or(Rounding::kNearest);
   options.cut.samples_per_run = arguments.batch;
   options.fewest_samples = arguments.fewest;
   options.resume = HUSSAR_TRY(unfinished(arguments.output));
@@ -127,6 +133,8 @@ Result<Calibration> make(const Arguments& arguments, Method method, CalibrateRep
   HUSSAR_CHECK(arguments.data.empty() != arguments.from_trt_cache.empty(), ErrorCode::kUsage,
                "--calib DATA is needed, or --from-trt-cache FILE instead");
   if (has_data(arguments)) return from_data(arguments, method, report);
+  HUSSAR_CHECK(arguments.rounding.empty(), ErrorCode::kUsage,
+               "--rounding goes with data: how weights are rounded is decided when they run");
   onnx::ImportedModel model = HUSSAR_TRY(onnx::import_file(arguments.model));
   if (!arguments.from_trt_cache.empty()) {
     Calibration calibration = HUSSAR_TRY(read_trt_cache(arguments.from_trt_cache));
@@ -163,6 +171,7 @@ Json to_json(const Arguments& arguments, const Calibration& calibration, const C
   }
   for (const std::string& warning : report.warnings) warnings.push(warning);
   json.set("model", arguments.model).set("output", arguments.output).set("method", method_name(calibration.method));
+  json.set("rounding", rounding_name(calibration.rounding));
   json.set("samples", calibration.samples).set("resumed_samples", report.resumed_samples);
   json.set("model_hash", calibration.model_hash).set("data_hash", calibration.data_hash);
   json.set("seconds", report.seconds).set("warnings", std::move(warnings)).set("tensors", std::move(tensors));
@@ -181,7 +190,19 @@ std::string describe_accuracy(const Calibration& calibration) {
   size_t corrected = 0;
   for (const auto& [name, product] : calibration.products) corrected += product.bias.empty() ? 0 : 1;
   text += fmt::format("; {} of {} biases corrected", corrected, calibration.products.size());
-  return text + fmt::format("; outliers of {} normalizations moved into weights\n", calibration.smoothings.size());
+  text += fmt::format("; outliers of {} normalizations moved into weights", calibration.smoothings.size());
+  if (calibration.rounding == Rounding::kAdaptive) {
+    double before = 0, after = 0;
+    size_t rounded = 0;
+    for (const auto& [name, product] : calibration.products) {
+      rounded += product.flips.empty() ? 0 : 1;
+      before += product.nearest_error;
+      after += product.error;
+    }
+    text += fmt::format("; weights of {} products rounded for their outputs, whose errors fall by {:.2f} dB", rounded,
+                        after > 0 ? 10 * std::log10(before / after) : 0);
+  }
+  return text + "\n";
 }
 
 std::string summary(const Arguments& arguments, const Calibration& calibration, const CalibrateReport& report) {
