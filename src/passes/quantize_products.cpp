@@ -69,7 +69,8 @@ class Products {
     auto weights = weights_of(*node);
     if (!weights) {
       const bool is_product = node->op == "com.microsoft.FusedMatMul" && node->inputs[1]->is_constant();
-      if (is_product && quantization_ != nullptr) node->note = "no INT8: it transposes its left operand, or scales";
+      if (is_product && quantization_ != nullptr)
+        node->note = "no INT8: its weights are no matrix, or it turns batches into rows";
       return false;
     }
     std::string reason;
