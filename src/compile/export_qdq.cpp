@@ -197,7 +197,10 @@ std::vector<float> Exporter::correction_of(const QdqProduct& product, const Form
   }
   if (quantize_weights(compiled, weights).fingerprint() != known.weights) return {};
   const auto begin = known.bias.begin() + *product.first_channel;
-  return {begin, begin + product.weights.channels};
+  std::vector<float> bias(begin, begin + product.weights.channels);
+  // What follows multiplies the bias, too.
+  for (size_t i = 0; i < product.factors.size(); ++i) bias[i] /= product.factors[i];
+  return bias;
 }
 
 std::string Exporter::unique(const std::string& prefix) {
@@ -298,7 +301,9 @@ bool Exporter::correct_bias(const QdqProduct& product, const std::vector<float>&
   const std::string prefix = std::string(product.name()) + "_bias";
   if (node.op == "Conv") return replace_bias(product.index, 2, node.input(2), bias, prefix);
   if (node.op == "Gemm") {
-    if (node.attributes.get_float("beta", 1.0F) != 1.0F) return false;
+    for (const char* name : {"alpha", "beta"}) {
+      if (node.attributes.get_float(name, 1.0F) != 1.0F) return false;
+    }
     return replace_bias(product.index, 2, node.input(2), bias, prefix);
   }
   // What is added to a product, and to nothing else.

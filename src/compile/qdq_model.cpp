@@ -1,6 +1,7 @@
 #include "compile/qdq_model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "base/error.h"
@@ -52,6 +53,36 @@ bool is_channel(const ProductWeights& whole, int64_t at, const ProductWeights& p
   return true;
 }
 
+// What the channel is multiplied by in `whole`; nullopt: it is another one.
+std::optional<float> factor_of(const ProductWeights& whole, const ProductWeights& part, int64_t channel) {
+  int64_t largest = 0;
+  for (int64_t i = 1; i < part.elements; ++i) {
+    if (std::fabs(part.at(channel, i)) > std::fabs(part.at(channel, largest))) largest = i;
+  }
+  const float extreme = part.at(channel, largest);
+  // Where nothing is summed up, nothing is corrected.
+  const bool is_empty = whole.at(channel, largest) == 0;
+  const float factor = is_empty ? 0 : whole.at(channel, largest) / extreme;
+  if (!is_empty && !std::isnormal(factor)) return std::nullopt;
+  const float tolerance = 1e-5F * std::fabs(factor * extreme);
+  for (int64_t i = 0; i < part.elements; ++i) {
+    if (!(std::fabs(whole.at(channel, i) - factor * part.at(channel, i)) <= tolerance)) return std::nullopt;
+  }
+  return is_empty ? 1 : factor;
+}
+
+// Of all channels; empty when they are others.
+std::vector<float> find_factors(const ProductWeights& whole, const ProductWeights& part) {
+  std::vector<float> factors;
+  if (whole.elements != part.elements || whole.channels != part.channels) return {};
+  for (int64_t channel = 0; channel < part.channels; ++channel) {
+    const auto factor = factor_of(whole, part, channel);
+    if (!factor) return {};
+    factors.push_back(*factor);
+  }
+  return factors;
+}
+
 // Where the channels of `part` lie side by side in `whole`.
 std::optional<int64_t> find_channels(const ProductWeights& whole, const ProductWeights& part) {
   if (whole.elements != part.elements) return std::nullopt;
@@ -79,10 +110,14 @@ void find_compiled(QdqModel& model) {
       candidate.is_named = candidate.is_named || names_part(candidate.node->name, product.name());
   }
   auto take = [](QdqProduct& product, const Candidate& candidate, bool is_merged) {
-    const auto first = find_channels(candidate.weights, product.weights);
+    auto first = find_channels(candidate.weights, product.weights);
+    std::vector<float> factors;
+    if (!first && !is_merged) factors = find_factors(candidate.weights, product.weights);
+    if (!factors.empty()) first = 0;
     if (!first && (is_merged || product.compiled != nullptr)) return;
     product.compiled = candidate.node;
     product.first_channel = first;
+    product.factors = std::move(factors);
   };
   for (QdqProduct& product : model.products) {
     for (const Candidate& candidate : candidates) {

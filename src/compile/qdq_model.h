@@ -25,6 +25,8 @@ struct QdqProduct {
   const Node* compiled = nullptr;
   // Where the channels begin among those of `compiled`; nullopt: its weights are others.
   std::optional<int64_t> first_channel;
+  // What those are multiplied by there: passes move the factors of what follows (BatchNormalization) into weights.
+  std::vector<float> factors;
 
   std::string_view name() const { return node->name; }
 };
