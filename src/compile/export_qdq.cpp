@@ -16,6 +16,8 @@
 namespace hussar {
 namespace {
 
+// The first versions of the format in which there is opset 13, and in which initializers need not be inputs, too.
+constexpr int64_t kIrOfOpset13 = 7, kIrOfInitializers = 4;
 constexpr uint64_t kMostBytes = (uint64_t{1} << 31) - 1;  // of a message of protobuf
 
 // How a product is quantized.
@@ -41,6 +43,7 @@ class Exporter {
     report_.opset_before = model_.opset;
     report_.opset = HUSSAR_TRY(opset_for_qdq(model_));
     if (report_.opset != model_.opset) edit_.opset = report_.opset;
+    edit_.least_ir_version = edit_.opset != 0 ? kIrOfOpset13 : kIrOfInitializers;
     HUSSAR_TRY(find_kept());
     names_ = HUSSAR_TRY(names_of(model_.proto.graph));
     find_smoothings();
@@ -419,10 +422,9 @@ Status check_paths(const std::string& model_path, const std::string& output_path
 
 }  // namespace
 
-Status check_can_export_qdq(const std::string& model_path, const NamedShapes& shapes, const std::string& output_path) {
+Status check_can_export_qdq(const std::string& model_path, const std::string& output_path) {
   HUSSAR_TRY(check_paths(model_path, output_path));
-  const QdqModel model = HUSSAR_TRY(open_qdq_model(model_path, shapes));
-  HUSSAR_TRY(opset_for_qdq(model));
+  HUSSAR_TRY(opset_for_qdq(HUSSAR_TRY(read_qdq_model(model_path))));
   return {};
 }
 

@@ -29,8 +29,8 @@ struct QdqReport {
   std::vector<std::pair<std::string, std::string>> left_out;
 };
 
-// Fails as export_qdq would for this model, whatever the calibration. For work that it comes after.
-Status check_can_export_qdq(const std::string& model_path, const NamedShapes& shapes, const std::string& output_path);
+// Fails as export_qdq would at once, whatever the calibration. For work that it comes after.
+Status check_can_export_qdq(const std::string& model_path, const std::string& output_path);
 
 // Writes the model at `model_path` to `output_path`. Only products whose input has a range change: what they read is
 // quantized, once for all of them; their weights are INT8, the same that hussar computes with. `calibration_name` is

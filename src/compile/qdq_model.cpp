@@ -139,7 +139,7 @@ const Value* counted_input(const Node& product) {
   return value;
 }
 
-static Result<QdqModel> open_unguarded(const std::string& path, const NamedShapes& shapes) {
+static Result<QdqModel> read_unguarded(const std::string& path) {
   QdqModel model;
   model.file = HUSSAR_TRY(MappedFile::open(path));
   model.proto = HUSSAR_TRY(onnx::parse_model(model.file->bytes()));
@@ -152,12 +152,17 @@ static Result<QdqModel> open_unguarded(const std::string& path, const NamedShape
                 "nothing to export; give the FP32 model that it was made from",
                 describe(*node));
   }
+  model.imported = std::move(imported.graph);
+  return model;
+}
+
+static Result<QdqModel> open_unguarded(const std::string& path, const NamedShapes& shapes) {
+  QdqModel model = HUSSAR_TRY(read_unguarded(path));
   CompileOptions options;
   options.shapes = shapes;
   // As in calibrations, where every convolution is a step of its own.
   options.disabled_passes = {"fuse_inverted_residual"};
-  model.compiled = HUSSAR_TRY(optimize_graph(imported.graph.clone(), options));
-  model.imported = std::move(imported.graph);
+  model.compiled = HUSSAR_TRY(optimize_graph(model.imported.clone(), options));
   HUSSAR_TRY(fix_shapes(model.imported, shapes));
   HUSSAR_TRY(fold_constants(model.imported));
   std::map<std::string_view, const Node*> producers;
@@ -179,10 +184,20 @@ static Result<QdqModel> open_unguarded(const std::string& path, const NamedShape
   return model;
 }
 
+// With the path before what is wrong, where it is not there yet.
+static Result<QdqModel> with_path(Result<QdqModel> model, const std::string& path) {
+  if (model) return model;
+  const std::string& message = model.error().message;
+  if (message.starts_with(path + ":") || message.find("'" + path + "'") != std::string::npos) return model;
+  return fail(model.error().code, "{}: {}", path, message);
+}
+
+Result<QdqModel> read_qdq_model(const std::string& path) {
+  return with_path(catching("read the model", [&] { return read_unguarded(path); }), path);
+}
+
 Result<QdqModel> open_qdq_model(const std::string& path, const NamedShapes& shapes) {
-  auto model = catching("read the model", [&] { return open_unguarded(path, shapes); });
-  if (!model) return fail(model.error().code, "{}: {}", path, model.error().message);
-  return model;
+  return with_path(catching("read the model", [&] { return open_unguarded(path, shapes); }), path);
 }
 
 }  // namespace hussar

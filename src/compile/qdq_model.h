@@ -40,7 +40,9 @@ struct QdqModel {
   std::vector<QdqProduct> products;  // in the order of the file
 };
 
-// Refuses models that are quantized already.
+// The model as it is, without products. Refuses those that are quantized already.
+Result<QdqModel> read_qdq_model(const std::string& path);
+// With its products and what hussar compiles.
 Result<QdqModel> open_qdq_model(const std::string& path, const NamedShapes& shapes);
 
 // The value that is counted for what `product` reads, of the graph that was compiled: not a copy in another layout.

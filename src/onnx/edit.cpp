@@ -10,8 +10,6 @@ namespace {
 constexpr uint32_t kIrVersion = 1, kGraph = 7, kOpset = 8;
 constexpr uint32_t kNode = 1, kInitializer = 5, kInput = 11, kValueInfo = 13;
 constexpr uint32_t kNodeInput = 1;
-// The first version of the format that has opset 13.
-constexpr int64_t kIrOfOpset13 = 7;
 
 // Walks the fields of a message; `take` gets each with its bytes, tag included.
 template <class Take>
@@ -49,8 +47,8 @@ class Editor {
         HUSSAR_CHECK(++graphs == 1, ErrorCode::kInvalidModel, "the file has several graphs; no tool writes that");
         return add_graph(field.bytes);
       }
-      if (edit_.opset != 0 && field.id == kIrVersion) {
-        add(WireWriter().integer(kIrVersion, std::max(field.integer(), kIrOfOpset13)).message());
+      if (field.id == kIrVersion && field.integer() < edit_.least_ir_version) {
+        add(WireWriter().integer(kIrVersion, edit_.least_ir_version).message());
         return {};
       }
       if (edit_.opset != 0 && field.id == kOpset) return add_opset(field.bytes);

@@ -27,7 +27,7 @@ Status QdqFlags::check(const std::string& model, const std::string& shapes) {
   options_.activations = activations_ == "int8" ? DType::kInt8 : DType::kUInt8;
   options_.shapes = HUSSAR_TRY(parse_shapes(shapes));
   options_.fp32_nodes = HUSSAR_TRY(parse_fp32_nodes(nodes_));
-  return check_can_export_qdq(model, options_.shapes, path_);
+  return check_can_export_qdq(model, path_);
 }
 
 Result<QdqReport> QdqFlags::run(const std::string& model, const Calibration& calibration,
