@@ -30,7 +30,7 @@ DATA_ERRORS = re.compile(r"^(\d+) of the failures are known errors of the data$"
 CTEST = re.compile(r"tests passed, (\d+) tests? failed out of (\d+)")
 CTEST_SKIPPED = re.compile(r"\*\*\*Skipped|\(Skipped\)$")
 # Of the unit tests, those whose subject is bytes from outside or memory: the ones that sanitizers can say more about.
-ADDRESS_TESTS = "^(Seeds/)?(BadInput|BadPlan|Hostile|Files|WireReader|Import|Plan|Session|Memory|Dim|Convert|Graph|Statistics|Calibrat)"
+ADDRESS_TESTS = "^(Seeds/)?(BadInput|BadPlan|Hostile|Files|Wire|EditModel|Import|Plan|Session|Memory|Dim|Convert|Graph|Statistics|Calibrat)"
 THREAD_TESTS = "^(Threads|ThreadPool)"
 # What their models consist of, and what the passes make of it: the other operators would only take time to compile.
 THREAD_OPERATORS = """add bias_add cast conv hussar_attention hussar_inverted_residual hussar_pointwise hussar_reformat
@@ -88,7 +88,8 @@ def all_stages(build: pathlib.Path, jobs: int) -> list[Stage]:
         Stage("command line", [[python, ROOT / "tests/cli/run.py"]], needs=ROOT / "tests/cli/run.py"),
         Stage("consumer", [[python, ROOT / "tests/consumer/run.py"]], needs=ROOT / "tests/consumer/run.py"),
         Stage("model tools", [[python, "-m", "unittest", "-q", models / "test_tools.py"]]),
-        Stage("operators", [[python, models / "contributed.py"], [python, models / "zero_size.py"], [python, models / "quantized.py"]]),
+        Stage("operators", [[python, models / "contributed.py"], [python, models / "zero_size.py"], [python, models / "quantized.py"],
+                            [python, models / "exported.py"]]),
         Stage("models", [[python, models / "run.py"]]),
         Stage(
             "address and undefined behaviour",

@@ -40,9 +40,20 @@ struct CalibrateOptions {
   std::function<void(std::string_view text)> warning;
 };
 
+struct QdqOptions {
+  std::string shapes;                   // those of the calibration
+  std::string activations = "uint8";    // with the ranges of the calibration; or "int8", symmetric around zero
+  std::vector<std::string> fp32_nodes;  // names of ONNX nodes that stay as they are
+};
+
 // The calibration cache, as it also went to write_cache().
 Result<std::string> calibrate(const std::string& model_path, Calibrator& calibrator,
                               const CalibrateOptions& options = {});
+
+// Writes the ONNX model with QuantizeLinear and DequantizeLinear before its products and with INT8 weights, for other
+// compilers. `cache` is a complete one of this model, or one of TensorRT. Gives how many products are quantized.
+Result<int64_t> export_qdq(const std::string& model_path, std::string_view cache, const std::string& output_path,
+                           const QdqOptions& options = {});
 
 }  // namespace api
 }  // namespace hussar

@@ -1,5 +1,7 @@
-// Public calibrate over the inner one.
+// Public calibrate and export_qdq over the inner ones.
 #include "compile/calibrate.h"
+
+#include "compile/export_qdq.h"
 
 #include "api/core.h"
 #include "base/error.h"
@@ -9,6 +11,7 @@
 
 namespace hussar::core {
 using CalibrateOptions = hussar::CalibrateOptions;
+using QdqOptions = hussar::QdqOptions;
 }  // namespace hussar::core
 
 #include "hussar/calibrate.h"
@@ -84,6 +87,21 @@ Result<std::string> calibrate(const std::string& model_path, Calibrator& calibra
     std::string cache = encode_calibration(calibration);
     HUSSAR_TRY(calibrator.write_cache(cache));
     return cache;
+  });
+}
+
+Result<int64_t> export_qdq(const std::string& model_path, std::string_view cache, const std::string& output_path,
+                           const QdqOptions& options) {
+  return core::guarded([&]() -> Result<int64_t> {
+    HUSSAR_CHECK(options.activations == "uint8" || options.activations == "int8", ErrorCode::kUsage,
+                 "activations are uint8 or int8, not '{}'", options.activations);
+    core::QdqOptions inner;
+    inner.shapes = HUSSAR_TRY(parse_shapes(options.shapes));
+    inner.activations = options.activations == "int8" ? DType::kInt8 : DType::kUInt8;
+    inner.fp32_nodes = options.fp32_nodes;
+    const Calibration calibration = HUSSAR_TRY(cache.substr(0, 4) == "TRT-" ? decode_trt_cache(cache, "the cache")
+                                                                            : decode_calibration(cache, "the cache"));
+    return HUSSAR_TRY(hussar::export_qdq(model_path, calibration, "the cache", output_path, inner)).quantized;
   });
 }
 

@@ -59,8 +59,7 @@ bool has_int8_steps(const PlanGraph& graph) {
   });
 }
 
-// Whether `part` is one of the names that are joined by '+', or several of them in a row.
-static bool names_part(std::string_view whole, std::string_view part) {
+bool names_part(std::string_view whole, std::string_view part) {
   for (size_t at = whole.find(part); at != std::string_view::npos; at = whole.find(part, at + 1)) {
     const size_t end = at + part.size();
     if ((at == 0 || whole[at - 1] == '+') && (end == whole.size() || whole[end] == '+')) return true;

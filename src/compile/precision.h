@@ -34,6 +34,9 @@ inline constexpr double kFp32Tolerance = 1e-3, kFp16Tolerance = 1e-2, kInt8Toler
 // are rounded where INT8 products are exact, and attention is less exact than in one step.
 inline constexpr double kQuantizedModelTolerance = 1e-1;
 
+// Whether `part` is one of the names of ONNX nodes that are joined by '+' in `whole`, or several of them in a row.
+bool names_part(std::string_view whole, std::string_view part);
+
 // Nodes that stay in FP32 whatever else is allowed: by the name of an ONNX node or of all that were fused into one step
 // ("conv1", "conv1+relu1"), or by the name of their first output.
 class KeptNodes {

@@ -1,4 +1,4 @@
-// A bounded, zero-copy reader of the protobuf wire format.
+// A bounded, zero-copy reader of the protobuf wire format, and a writer.
 //
 // Source: https://protobuf.dev/programming-guides/encoding/. Every length is checked against the bytes that are there,
 // so truncated or hostile input ends in an error, never in a read past the end.
@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace hussar::onnx {
@@ -81,6 +82,8 @@ class WireReader {
   }
 
   bool empty() const { return rest_.empty(); }
+  // What next() has not read yet: what it took from there are the bytes of a field, its tag included.
+  Bytes rest() const { return rest_; }
 
  private:
   bool stop() {
@@ -89,6 +92,41 @@ class WireReader {
   }
   Bytes rest_;
   bool failed_ = false;
+};
+
+// Appends the fields of one message.
+class WireWriter {
+ public:
+  WireWriter& integer(uint32_t id, int64_t value) {
+    tag(id, 0);
+    put(static_cast<uint64_t>(value));
+    return *this;
+  }
+  WireWriter& text(uint32_t id, std::string_view value) {
+    begin(id, value.size());
+    text_ += value;
+    return *this;
+  }
+  // The tag and the length of a length-delimited field, whose bytes come next.
+  WireWriter& begin(uint32_t id, uint64_t length) {
+    tag(id, 2);
+    put(length);
+    return *this;
+  }
+  // Fields as they stand elsewhere.
+  WireWriter& fields(Bytes bytes) {
+    text_ += as_text(bytes);
+    return *this;
+  }
+  const std::string& message() const { return text_; }
+
+ private:
+  void tag(uint32_t id, uint32_t wire_type) { put(uint64_t{id} << 3 | wire_type); }
+  void put(uint64_t value) {
+    for (; value >= 0x80; value >>= 7) text_ += static_cast<char>((value & 0x7F) | 0x80);
+    text_ += static_cast<char>(value);
+  }
+  std::string text_;
 };
 
 }  // namespace hussar::onnx

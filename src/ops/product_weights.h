@@ -21,6 +21,8 @@ struct ProductWeights {
 // nullopt: not a product of FP32 activations with constant, finite weights that has an INT8 form. Layouts are not
 // looked at.
 std::optional<ProductWeights> product_weights(const Node& node);
+// The same of a Gemm, which has no INT8 form before it becomes a MatMul. Its alpha is not looked at.
+std::optional<ProductWeights> gemm_weights(const Node& node);
 
 // The weights multiplied by one factor per element, in the same order in `result`, which has as many.
 ProductWeights scale_weights(const ProductWeights& weights, const std::vector<float>& factors, float* result);
@@ -41,6 +43,7 @@ struct Int8Weights {
 };
 // The scales that follow from the largest magnitude of each channel.
 std::vector<float> weight_scales(const ProductWeights& weights);
+int8_t quantize_weight(float weight, float scale);
 Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, const std::vector<float>& scales);
 inline Int8Weights quantize_weights(const Node& node, const ProductWeights& weights) {
   return quantize_weights(node, weights, weight_scales(weights));

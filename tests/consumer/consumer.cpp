@@ -76,6 +76,12 @@ static void check_calibration(const char* model) {
   again.cache = numbers.cache;
   auto same = hussar::calibrate(model, again);
   expect(same.has_value() && *same == numbers.cache && again.handed_out == 0, "a cache saves the run");
+  const std::string exported = std::string(model) + ".qdq.onnx";
+  auto products = hussar::export_qdq(model, numbers.cache, exported);
+  expect(!products && products.error().message.find("has no Conv, MatMul or Gemm") != std::string::npos, "export_qdq");
+  hussar::QdqOptions options_of_export;
+  options_of_export.activations = "int4";
+  expect(!hussar::export_qdq(model, numbers.cache, exported, options_of_export), "unknown activations");
   auto refused = hussar::calibrate(model, few);
   expect(!refused && refused.error().message.find("4 samples are too few") != std::string::npos, "too few samples");
   few.cache = numbers.cache;

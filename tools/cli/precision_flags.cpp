@@ -60,16 +60,23 @@ static Status read_nodes(const std::string& path, std::vector<std::string>& node
   return {};
 }
 
+Result<std::vector<std::string>> parse_fp32_nodes(const std::vector<std::string>& texts) {
+  std::vector<std::string> nodes;
+  for (const std::string& text : texts) {
+    if (text.starts_with('@'))
+      HUSSAR_TRY(read_nodes(text.substr(1), nodes));
+    else
+      nodes.push_back(HUSSAR_TRY(node_of(text, "--precision")));
+  }
+  return nodes;
+}
+
 Status PrecisionFlags::apply(CompileOptions& options, bool int8) const {
   HUSSAR_CHECK(fp16_ || int8 || nodes_.empty(), ErrorCode::kUsage,
                "--precision goes with --fp16 or --int8: everything is FP32 without them");
   options.fp16 = fp16_;
-  for (const std::string& text : nodes_) {
-    if (text[0] == '@')
-      HUSSAR_TRY(read_nodes(text.substr(1), options.fp32_nodes));
-    else
-      options.fp32_nodes.push_back(HUSSAR_TRY(node_of(text, "--precision")));
-  }
+  const std::vector<std::string> nodes = HUSSAR_TRY(parse_fp32_nodes(nodes_));
+  options.fp32_nodes.insert(options.fp32_nodes.end(), nodes.begin(), nodes.end());
   const int isa = options.isa >= 0 ? options.isa : static_cast<int>(cpu::active_isa());
   if (fp16_ && isa < static_cast<int>(cpu::Isa::kAvx512Fp16)) {
     warn(fmt::format(

@@ -9,6 +9,9 @@
 
 namespace hussar::cli {
 
+// The names in a list of NODE=fp32 and @FILE.
+Result<std::vector<std::string>> parse_fp32_nodes(const std::vector<std::string>& texts);
+
 class PrecisionFlags {
  public:
   void declare(Command& command);

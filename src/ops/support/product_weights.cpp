@@ -14,11 +14,17 @@ static bool is_finite(const Tensor& tensor) {
   return std::all_of(data, data + tensor.elements(), [](float x) { return std::isfinite(x); });
 }
 
-std::optional<ProductWeights> product_weights(const Node& node) {
+static bool has_real_weights(const Node& node) {
   const Value* x = node.input(0);
   const Value* w = node.input(1);
-  if (x == nullptr || w == nullptr || !w->is_constant() || x->dtype != DType::kFloat32) return std::nullopt;
-  if (w->dtype != DType::kFloat32 || w->constant->elements() == 0 || !is_finite(*w->constant)) return std::nullopt;
+  return x != nullptr && w != nullptr && w->is_constant() && x->dtype == DType::kFloat32 &&
+         w->dtype == DType::kFloat32 && w->constant->elements() > 0 && is_finite(*w->constant);
+}
+
+std::optional<ProductWeights> product_weights(const Node& node) {
+  if (!has_real_weights(node)) return std::nullopt;
+  const Value* x = node.inputs[0];
+  const Value* w = node.inputs[1];
   const Shape& shape = w->constant->shape();
   const auto* data = w->constant->data<float>();
   if (node.op == "Conv") {
@@ -30,6 +36,15 @@ std::optional<ProductWeights> product_weights(const Node& node) {
   for (const char* name : {"transA", "transBatchA", "transBatchB"}) plain = plain && attributes.get_int(name, 0) == 0;
   if (!plain || attributes.get_float("alpha", 1.0F) != 1.0F || shape.rank() != 2 || x->rank() < 1) return std::nullopt;
   if (attributes.get_int("transB", 0) != 0) return ProductWeights{data, shape[0], shape[1], shape[1], 1};
+  return ProductWeights{data, shape[1], shape[0], 1, shape[1]};
+}
+
+std::optional<ProductWeights> gemm_weights(const Node& node) {
+  if (node.op != "Gemm" || !has_real_weights(node)) return std::nullopt;
+  const Shape& shape = node.inputs[1]->constant->shape();
+  const auto* data = node.inputs[1]->constant->data<float>();
+  if (shape.rank() != 2) return std::nullopt;
+  if (node.attributes.get_int("transB", 0) != 0) return ProductWeights{data, shape[0], shape[1], shape[1], 1};
   return ProductWeights{data, shape[1], shape[0], 1, shape[1]};
 }
 
@@ -55,6 +70,10 @@ std::vector<float> weight_scales(const ProductWeights& weights) {
   return scales;
 }
 
+int8_t quantize_weight(float weight, float scale) {
+  return static_cast<int8_t>(std::clamp(std::nearbyint(weight / scale), -128.0F, 127.0F));
+}
+
 Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, const std::vector<float>& scales) {
   const bool is_conv = node.op == "Conv";
   const Shape shape = is_conv ? node.inputs[1]->constant->shape() : Shape{weights.elements, weights.channels};
@@ -63,8 +82,7 @@ Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, co
   for (int64_t channel = 0; channel < weights.channels; ++channel) {
     for (int64_t i = 0; i < weights.elements; ++i) {
       const int64_t at = is_conv ? channel * weights.elements + i : i * weights.channels + channel;
-      const float rounded = std::nearbyint(weights.at(channel, i) / scales[static_cast<size_t>(channel)]);
-      q[at] = static_cast<int8_t>(std::clamp(rounded, -128.0F, 127.0F));
+      q[at] = quantize_weight(weights.at(channel, i), scales[static_cast<size_t>(channel)]);
     }
   }
   return result;

@@ -14,6 +14,7 @@
 #include "tools/cli/calibration/source.h"
 #include "tools/cli/console.h"
 #include "tools/cli/page/page.h"
+#include "tools/cli/qdq_flags.h"
 #include "tools/cli/sensitivity_flags.h"
 #include "tools/cli/sensitivity_table.h"
 #include "tools/cli/verb.h"
@@ -25,6 +26,7 @@ struct Arguments {
   std::string model, data, output, method = "auto", rounding, trt_cache, from_trt_cache, shapes, preprocess, html;
   int batch = 1, fewest = static_cast<int>(kFewestSamples), threads = 0;
   SensitivityFlags sensitivity;
+  QdqFlags qdq;
 };
 
 void declare(Command& command, Arguments& arguments) {
@@ -63,6 +65,7 @@ void declare(Command& command, Arguments& arguments) {
   command.option("--html", "FILE", arguments.html,
                  "writes a page with the histograms, the ranges of all methods, and what --sensitivity found");
   arguments.sensitivity.declare(command);
+  arguments.qdq.declare(command);
 }
 
 bool is_regular(const std::string& path) {
@@ -244,6 +247,7 @@ Status work(Arguments& arguments, const Command& command) {
   if (!arguments.trt_cache.empty()) HUSSAR_TRY(check_can_write(arguments.trt_cache));
   if (!arguments.html.empty()) HUSSAR_TRY(check_can_write(arguments.html));
   HUSSAR_TRY(arguments.sensitivity.check_usage(has_data(arguments)));
+  HUSSAR_TRY(arguments.qdq.check(arguments.model, arguments.shapes));
   CalibrateReport report;
   Calibration calibration = HUSSAR_TRY(make(arguments, *method, report));
   HUSSAR_TRY(write_calibration(calibration, arguments.output));
@@ -256,6 +260,11 @@ Status work(Arguments& arguments, const Command& command) {
     sensitivity = HUSSAR_TRY(find_sensitivity(arguments, calibration));
     if (command.prints_text()) print_out("\n" + sensitivity_table(*sensitivity));
     json.set("sensitivity", hussar::cli::to_json(*sensitivity));
+  }
+  if (arguments.qdq.is_asked()) {
+    const QdqReport exported = HUSSAR_TRY(arguments.qdq.run(arguments.model, calibration, arguments.output));
+    if (command.prints_text()) print_out(arguments.qdq.summary(exported));
+    json.set("qdq", arguments.qdq.to_json(exported));
   }
   if (!arguments.html.empty()) HUSSAR_TRY(write_page(page_of(arguments, calibration, sensitivity), arguments.html));
   return command.report(std::move(json));
@@ -278,6 +287,7 @@ extern const Verb calibrate_verb = {
     "hussar calibrate model.onnx --calib 'cmd:python3 batches.py' -o calibration.json --trt-cache calibration.cache\n"
     "hussar calibrate model.onnx --calib x.npy -o calibration.json --sensitivity --labels y.npy --advice fp32.txt\n"
     "hussar calibrate model.onnx --calib calibration.json --calib-method entropy -o entropy.json\n"
+    "hussar calibrate model.onnx --calib calibration.json -o calibration.json --qdq quantized.onnx\n"
     "hussar calibrate model.onnx --from-trt-cache calibration.cache -o calibration.json",
     run};
 
