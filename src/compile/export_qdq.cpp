@@ -24,7 +24,8 @@ constexpr uint64_t kMostBytes = (uint64_t{1} << 31) - 1;  // of a message of pro
 struct Form {
   QuantParams input;
   const Smoothing* smoothing = nullptr;
-  std::vector<float> bias;  // what its bias gains; may be empty
+  // What the calibration found for it, where that holds here, too.
+  const ProductCalibration* known = nullptr;
 };
 
 class Exporter {
@@ -72,7 +73,7 @@ class Exporter {
   bool can_smooth(const Value& value) const;
   std::optional<Form> form_of(const QdqProduct& product, std::string& reason) const;
   const Range* range_of(const QdqProduct& product) const;
-  std::vector<float> correction_of(const QdqProduct& product, const Form& form) const;
+  const ProductCalibration* known_of(const QdqProduct& product, const Form& form) const;
 
   // ---- changes
   void quantize(const QdqProduct& product, const Form& form);
@@ -103,7 +104,7 @@ class Exporter {
   std::set<std::string_view> names_;
   std::set<std::string> new_names_;
   std::map<std::tuple<std::string, float, int32_t>, std::string> inputs_;
-  std::map<std::tuple<std::string, int64_t, const Smoothing*>, std::string> weights_;
+  std::map<std::tuple<std::string, int64_t, const Smoothing*, const ProductCalibration*>, std::string> weights_;
 };
 
 Status Exporter::find_kept() {
@@ -178,32 +179,28 @@ std::optional<Form> Exporter::form_of(const QdqProduct& product, std::string& re
     return std::nullopt;
   }
   form.input = params_of(*range, options_.activations);
-  form.bias = correction_of(product, form);
+  form.known = known_of(product, form);
   return form;
 }
 
-// Corrections are those of what hussar multiplies: they hold where that is the same.
-std::vector<float> Exporter::correction_of(const QdqProduct& product, const Form& form) const {
-  if (!product.first_channel || form.input.dtype != DType::kUInt8) return {};
+// Corrections and roundings are those of what hussar multiplies: they hold where that is the same.
+const ProductCalibration* Exporter::known_of(const QdqProduct& product, const Form& form) const {
+  if (!product.first_channel || form.input.dtype != DType::kUInt8) return nullptr;
   const Node& compiled = *product.compiled;
   auto it = calibration_.products.find(compiled.outputs[0]->name);
-  if (it == calibration_.products.end() || it->second.bias.empty()) return {};
+  if (it == calibration_.products.end()) return nullptr;
   const ProductCalibration& known = it->second;
   ProductWeights weights = *product_weights(compiled);
-  if (known.scale != form.input.scale || known.zero_point != form.input.zero_point ||
-      static_cast<int64_t>(known.bias.size()) != weights.channels)
-    return {};
+  const bool fits = known.scale == form.input.scale && known.zero_point == form.input.zero_point &&
+                    (known.bias.empty() || static_cast<int64_t>(known.bias.size()) == weights.channels) &&
+                    (known.flips.empty() || known.flips.size() == flip_bytes(weights));
+  if (!fits) return nullptr;
   Tensor holder;
   if (form.smoothing != nullptr) {
     holder = Tensor(DType::kFloat32, compiled.inputs[1]->constant->shape());
     weights = scale_weights(weights, form.smoothing->divisors, holder.data<float>());
   }
-  if (quantize_weights(compiled, weights).fingerprint() != known.weights) return {};
-  const auto begin = known.bias.begin() + *product.first_channel;
-  std::vector<float> bias(begin, begin + product.weights.channels);
-  // What follows multiplies the bias, too.
-  for (size_t i = 0; i < product.factors.size(); ++i) bias[i] /= product.factors[i];
-  return bias;
+  return quantize_weights(compiled, weights).fingerprint() == known.weights ? &known : nullptr;
 }
 
 std::string Exporter::unique(const std::string& prefix) {
@@ -232,7 +229,13 @@ void Exporter::quantize(const QdqProduct& product, const Form& form) {
   const std::string weights = quantized_weights(product, form);
   inputs_of(product.index)[0] = input;
   inputs_of(product.index)[1] = weights;
-  if (!form.bias.empty() && correct_bias(product, form.bias)) ++report_.corrected_biases;
+  if (form.known != nullptr && !form.known->bias.empty()) {
+    const auto begin = form.known->bias.begin() + *product.first_channel;
+    std::vector<float> bias(begin, begin + product.weights.channels);
+    // What follows multiplies the bias, too.
+    for (size_t i = 0; i < product.factors.size(); ++i) bias[i] /= product.factors[i];
+    if (correct_bias(product, bias)) ++report_.corrected_biases;
+  }
   ++report_.quantized;
 }
 
@@ -257,7 +260,8 @@ std::string Exporter::quantized_input(size_t reader, const std::string& x, const
 
 std::string Exporter::quantized_weights(const QdqProduct& product, const Form& form) {
   const std::string w(model_.proto.graph.nodes[product.index].inputs[1]);
-  std::string& result = weights_[{w, product.axis, form.smoothing}];
+  const bool has_flips = form.known != nullptr && !form.known->flips.empty();
+  std::string& result = weights_[{w, product.axis, form.smoothing, has_flips ? form.known : nullptr}];
   if (!result.empty()) return result;
   const Shape& shape = product.node->inputs[1]->constant->shape();
   ProductWeights weights = product.weights;
@@ -270,8 +274,12 @@ std::string Exporter::quantized_weights(const QdqProduct& product, const Form& f
   Tensor numbers(DType::kInt8, shape);
   for (int64_t channel = 0; channel < weights.channels; ++channel) {
     for (int64_t i = 0; i < weights.elements; ++i) {
+      const float weight = weights.at(channel, i), scale = scales[static_cast<size_t>(channel)];
+      const int8_t nearest = quantize_weight(weight, scale);
+      const auto bit = static_cast<size_t>((product.first_channel.value_or(0) + channel) * weights.elements + i);
+      const bool is_flipped = has_flips && (form.known->flips[bit / 8] >> bit % 8 & 1) != 0;
       numbers.data<int8_t>()[channel * weights.channel_stride + i * weights.element_stride] =
-          quantize_weight(weights.at(channel, i), scales[static_cast<size_t>(channel)]);
+          is_flipped ? static_cast<int8_t>(other_neighbour(weight / scale, nearest)) : nearest;
     }
   }
   const Shape channels{weights.channels};

@@ -70,7 +70,7 @@ class ExportQdq : public ::testing::Test {
       const auto quantized = quantize_weights(compiled, *product_weights(compiled));
       const auto params = params_of(calibration.tensors.at(counted_input(compiled)->name).range, DType::kUInt8);
       ProductCalibration& entry = calibration.products[compiled.outputs[0]->name];
-      entry = {quantized.fingerprint(), params.scale, params.zero_point, {}, 2, 1};
+      entry = {quantized.fingerprint(), params.scale, params.zero_point, {}, {}, 2, 2, 1};
       for (int64_t i = 1; i <= quantized.scales.elements(); ++i) entry.bias.push_back(static_cast<float>(i));
     }
   }
@@ -120,6 +120,26 @@ TEST_F(ExportQdq, CorrectsBiases) {
   ASSERT_TRUE(exported) << exported.error().message;
   EXPECT_EQ(exported->report.corrected_biases, 0);
   EXPECT_EQ(exported->producer_of("b")->input(2), nullptr);
+}
+
+// Weights that the calibration rounds to their other neighbour are rounded so in the file.
+TEST_F(ExportQdq, RoundsAsTheCalibration) {
+  ASSERT_TRUE(write_file_atomically(folder_.file("m.onnx"), {with_biases().bytes()}));
+  Calibration calibration = ranges({"x", "a2", "b", "flat", "c", "e"});
+  correct(calibration, folder_.file("m.onnx"), "c");
+  auto numbers_of = [&](const Calibration& used) {
+    auto exported = export_model(with_biases(), used);
+    EXPECT_TRUE(exported) << exported.error().message;
+    return exported->producer_of("c")->input(1)->producer->input(0)->constant->clone();
+  };
+  const Tensor nearest = numbers_of(calibration);
+  ASSERT_EQ(nearest.shape(), Shape({4, 8}));
+  for (auto& [output, product] : calibration.products) product.flips = {0, 0x05, 0, 0x80};
+  const Tensor flipped = numbers_of(calibration);
+  for (int i = 0; i < 32; ++i) {
+    const bool is_flipped = i == 8 || i == 10 || i == 31;
+    EXPECT_EQ(std::abs(flipped.data<int8_t>()[i] - nearest.data<int8_t>()[i]), is_flipped ? 1 : 0) << i;
+  }
 }
 
 // The correction is one of what comes behind the normalization, which multiplies by 3 / sqrt(2 + e) and -2 / sqrt(4 +
