@@ -235,21 +235,31 @@ TEST(Int8, TiesAreDivided) {
   }
 }
 
-// Fake-quantized before a residual or more.
+// Fake-quantized before a bias, a residual or more.
 TEST(Int8, FakeQuantizedSums) {
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < 60; ++i) {
     const int64_t rows = pick(1, 20), n = pick(1, 70);
     KernelCase test = product_case("matmul_int8", "hussar.QuantizedMatMul", random_bytes({rows, 33}, Layout::kPlain, 0),
                                    {33, n}, 33, n);
     QuantParams params;
     params.scale = 0.03F;
     params.zero_point = static_cast<int32_t>(pick(0, 255));
-    for (int s = 0; s < kFakeQuantizeSteps; ++s) add_step(test, fake_quantize_step(params, s));
+    auto round = [&] {
+      for (int s = 0; s < kFakeQuantizeSteps; ++s) add_step(test, fake_quantize_step(params, s));
+    };
+    round();
     test.attributes.set("operand_scale", 0.02F);
     test.attributes.set("operand_zero_point", pick(0, 255));
-    const int64_t form = pick(0, 3);
+    const int64_t form = pick(0, 5);
+    if (form >= 4) {
+      add_full_operand(test, DType::kFloat32, {n}, Layout::kPlain, 0);
+      params.scale = 0.07F;
+      round();
+    }
     if (form == 1) add_full_operand(test, DType::kUInt8, {rows, n}, Layout::kPlain, 0);
-    if (form >= 2) add_full_operand(test, DType::kFloat32, {rows, n}, Layout::kPlain, 0);
+    const bool adds_reals = form == 2 || form == 3 || form == 5;
+    if (adds_reals) add_full_operand(test, DType::kFloat32, {rows, n}, Layout::kPlain, 0);
+    if (form == 5) round();
     if (form != 0) add_step(test, step(form == 3 ? ProgramOp::kAbs : ProgramOp::kRelu));
     if (pick(0, 1) == 1) test.attributes.set("y_scale", 0.05F);
     expect_kernel_agrees(test);

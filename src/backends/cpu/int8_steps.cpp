@@ -54,8 +54,20 @@ double int8_cost(const Problem& problem, double rows, int64_t k, int64_t filters
   return (flops / rate + gathered + finished) / problem.target.threads + weights / problem.target.threads + 1;
 }
 
-// A program that fake-quantizes first, and is simple enough otherwise, needs no interpreter.
+// Takes an addition to every column off the front of the program, which the end of a tile does then.
+static void take_bias(int program_inputs, Program& program, EpilogueState& state) {
+  const ProgramStep step = program.steps[0];
+  const bool adds =
+      step.op == ProgramOp::kAdd && step.source == ProgramSource::kOperand && step.dst == 0 && step.a == 0;
+  if (!adds || program.step_count < 2 || state.row_strides[step.b] != 0 || state.column_strides[step.b] != 1) return;
+  state.bias = program_inputs + step.b;
+  std::copy(program.steps + 1, program.steps + program.step_count, program.steps);
+  program.steps[--program.step_count] = {};
+}
+
+// A program that fake-quantizes first, and is simple enough otherwise, needs no interpreter; others need less of it.
 static Status prepare_program(const Prepare& prepare, Int8State& state) {
+  state.rest = {};
   const auto first = prepare.step.program ? fake_quantize_at(*prepare.step.program, 0) : std::nullopt;
   if (first) {
     PlanStep rest;
@@ -65,11 +77,12 @@ static Status prepare_program(const Prepare& prepare, Int8State& state) {
     erase_fake_quantize(*rest.program, 0);
     HUSSAR_TRY(prepare_epilogue({rest, prepare.inputs, prepare.outputs, prepare.threads, prepare.state}, -1,
                                 state.epilogue, true, true));
-    if (!state.epilogue.runs_program) {
-      state.args.quantize_scale = first->scale;
-      state.args.quantize_zero_point = first->zero_point;
-      return {};
-    }
+    state.args.quantize_scale = first->scale;
+    state.args.quantize_zero_point = first->zero_point;
+    if (!state.epilogue.runs_program) return {};
+    state.rest = *rest.program;
+    take_bias(rest.program_inputs, state.rest, state.epilogue);
+    return {};
   }
   return prepare_epilogue(prepare, -1, state.epilogue, true, true);
 }
@@ -138,6 +151,7 @@ Status run_int8_step(const Run& run, Int8Function function) {
     args.input_zero_point = *run.inputs[5].as<const uint8_t>();
   }
   args.conv.epilogue = make_epilogue(run, state.epilogue, operands);
+  if (state.rest.step_count > 0) args.conv.epilogue.program = &state.rest;
   const int32_t residual = state.epilogue.residual;
   if (residual >= 0 && run.inputs[static_cast<size_t>(residual)].dtype == DType::kUInt8) {
     args.residual = run.inputs[static_cast<size_t>(residual)].as<const uint8_t>();

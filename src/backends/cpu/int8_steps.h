@@ -10,6 +10,8 @@ struct Int8State {
   EpilogueState epilogue;
   int32_t bias;  // the input, or -1
   bool dynamic;  // scale and zero point of x are the inputs 4 and 5
+  // The program without what the end of a tile does before it; no steps: the step's own program.
+  Program rest;
   int shares;
   int64_t scratch_per_share;
 };
