@@ -57,6 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--probe-training", type=int, default=5_000, help="pictures that the linear classifier is fitted on")
     parser.add_argument("--samples", type=int, default=200, help="calibration inputs")
     parser.add_argument("--calib-method", default="auto")
+    parser.add_argument("--rounding", choices=("nearest", "adaptive"), default="nearest")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/int8_accuracy.json")
     parser.add_argument("--update-docs", action="store_true", help="write the table into docs/benchmarks.md")
@@ -309,7 +310,8 @@ def run_task(name: str, arguments: argparse.Namespace, folder: pathlib.Path) -> 
         np.savez(data / f"{index:04}.npz", **sample)
     shapes = {key: list(array.shape) for key, array in task.questions[0].items()}
     answers, row = {}, {"task": name, "title": task.title, "plan_bytes": {}, "precision_counts": {}}
-    for kind, flags in (("fp32", []), ("int8", ["--int8", "--calib", str(data), "--calib-method", arguments.calib_method])):
+    int8 = ["--int8", "--calib", str(data), "--calib-method", arguments.calib_method, "--rounding", arguments.rounding]
+    for kind, flags in (("fp32", []), ("int8", int8)):
         plan, report = folder / f"{kind}.plan", folder / f"{kind}.json"
         hussar_cli.build(task.model, plan, shapes=shapes, threads=arguments.threads,
                          more=[*flags, "--budget", "0", "--self-check", "off", "--json", str(report)])  # fmt: skip
@@ -327,7 +329,7 @@ def markdown(report: dict) -> str:
     facts, settings = report["machine"], report["settings"]
     lines = [
         f"{facts['cpu']}, {facts['date']}, commit {facts['commit']}; {settings['samples']} calibration inputs, "
-        f"method {settings['calib_method']}; the probe is fitted on {settings['probe_training']} pictures.",
+        f"method {settings['calib_method']}, rounding {settings['rounding']}; the probe is fitted on {settings['probe_training']} pictures.",
         "",
         "| model | metric | questions | FP32 | INT8 | drop, points | 95 % interval | plan |",
         "|---|---|---|---|---|---|---|---|",
@@ -344,7 +346,8 @@ def markdown(report: dict) -> str:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    settings = {key: getattr(arguments, key) for key in ("most", "probe_training", "samples", "calib_method", "threads")}
+    names = ("most", "probe_training", "samples", "calib_method", "rounding", "threads")
+    settings = {key: getattr(arguments, key) for key in names}
     report = {"schema_version": 1, "machine": machine.facts(), "settings": settings, "tasks": []}
     for name in arguments.tasks.split(","):
         with tempfile.TemporaryDirectory(prefix="hussar-accuracy-") as folder:
