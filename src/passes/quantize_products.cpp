@@ -167,7 +167,7 @@ class Products {
   // Null when none is known for what the product becomes.
   const BiasCorrection* correction_of(const Node& node, const Int8Weights& quantized, const QuantParams& input) const {
     if (quantization_ == nullptr) return nullptr;
-    auto it = quantization_->corrections.find(node.outputs[0]->name);
+    auto it = quantization_->corrections.find(Quantization::name_before(node.outputs[0]->name));
     if (it == quantization_->corrections.end()) return nullptr;
     const BiasCorrection& correction = it->second;
     const bool fits = correction.input.scale == input.scale && correction.input.zero_point == input.zero_point &&

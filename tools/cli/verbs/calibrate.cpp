@@ -181,7 +181,7 @@ std::string describe_accuracy(const Calibration& calibration) {
   size_t corrected = 0;
   for (const auto& [name, product] : calibration.products) corrected += product.bias.empty() ? 0 : 1;
   text += fmt::format("; {} of {} biases corrected", corrected, calibration.products.size());
-  return text + fmt::format("; outliers of {} normalizations moved into weights\n", calibration.smoothings.size());
+  return text + fmt::format("; {} tensors divided per channel\n", calibration.smoothings.size());
 }
 
 std::string summary(const Arguments& arguments, const Calibration& calibration, const CalibrateReport& report) {
