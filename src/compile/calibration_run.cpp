@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <set>
 
 #include "base/error.h"
 #include "runtime/graph_run.h"
@@ -27,7 +28,11 @@ bool is_product(const PlanGraph& graph, const PlanStep& step) {
          graph.values[static_cast<size_t>(step.inputs[1])].storage == Storage::kConstant;
 }
 
-bool is_normalization(const PlanStep& step) { return step.op == "LayerNormalization" || step.op == "RMSNormalization"; }
+// Along the last axis, or in channels-last along axis 1.
+bool has_channels(const PlanValue& value) {
+  if (!value.dims || value.dims->empty()) return false;
+  return (value.layout == Layout::kPlain ? value.dims->back() : (*value.dims)[1]).is_constant();
+}
 
 bool is_copy(const PlanStep& step) { return step.op == "hussar.Reformat"; }
 
@@ -143,6 +148,13 @@ void CalibrationRun::find_values() {
     }
     return value;
   };
+  // What products alone read may be divided per channel.
+  std::set<int32_t> others_read(graph.outputs.begin(), graph.outputs.end());
+  for (const PlanStep& step : graph.steps) {
+    const size_t first = is_product(graph, step) ? 1 : 0;
+    if (step.inputs.size() > first)
+      others_read.insert(step.inputs.begin() + static_cast<std::ptrdiff_t>(first), step.inputs.end());
+  }
   auto want = [&](int32_t value) {
     const int32_t source = source_of(value);
     const PlanValue& entry = graph.values[static_cast<size_t>(source)];
@@ -153,8 +165,7 @@ void CalibrationRun::find_values() {
     auto it = producers.find(source);
     if (it == producers.end()) return;
     observed.step = it->second->name;
-    if (is_normalization(*it->second) && entry.dims && !entry.dims->empty() && entry.dims->back().is_constant())
-      observed.channels.resize(observed.shares.size());
+    if (others_read.count(source) == 0 && has_channels(entry)) observed.channels.resize(observed.shares.size());
   };
   for (int32_t input : graph.inputs) want(input);
   for (const PlanStep& step : graph.steps) {
@@ -181,9 +192,10 @@ void CalibrationRun::count(const Operand& operand, Observed& observed, ThreadPoo
   auto count_share = [&](int share) {
     const int64_t begin = elements * share / shares, end = elements * (share + 1) / shares;
     add_elements(operand, begin, end, observed.shares[static_cast<size_t>(share)]);
-    if (observed.channels.empty() || operand.layout != Layout::kPlain) return;
+    const int64_t channels = operand.shape[operand.layout == Layout::kPlain ? operand.shape.rank() - 1 : 1];
+    if (observed.channels.empty() || (operand.layout != Layout::kPlain && operand.pitch != channels)) return;
     observed.channels[static_cast<size_t>(share)].add({operand.f32() + begin, static_cast<size_t>(end - begin)}, begin,
-                                                      operand.shape[operand.shape.rank() - 1]);
+                                                      channels);
   };
   if (shares == 1)
     count_share(0);

@@ -29,7 +29,7 @@ class CalibrationRun {
   Status run(const DataRun& data);
   // All that was counted, by value name.
   std::map<std::string, Statistics> statistics() const;
-  // Per channel along the last axis, of what normalizations give, by value name.
+  // Per channel, of what products alone read, by value name.
   std::map<std::string, ChannelRange> channel_ranges() const;
   // For runs that are not counted; no run that is can follow.
   Session& stop_counting();
@@ -43,7 +43,7 @@ class CalibrationRun {
   // One value that is counted. Shares of it are counted by several threads.
   struct Observed {
     std::vector<Statistics> shares;
-    std::vector<ChannelRange> channels;  // of the same shares; empty unless a normalization makes the value
+    std::vector<ChannelRange> channels;  // of the same shares; empty unless products alone read the value
     std::string step;                    // that makes it
     std::vector<std::string> names;      // of the value, and of copies of it in other layouts
     uint64_t not_finite() const;

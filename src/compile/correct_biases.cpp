@@ -4,6 +4,7 @@
 
 #include "base/thread_pool.h"
 #include "compile/output_error.h"
+#include "passes/support/smoothable.h"
 
 namespace hussar {
 namespace {
@@ -47,8 +48,9 @@ MeanErrors mean_errors(const ProductSamples& product, const QuantParams& params,
   return mean;
 }
 
-void correct(const ProductSamples& product, const QuantParams& params, const std::vector<float>& divisors,
+void correct(const ProductSamples& product, const QuantParams& params, const std::vector<float>& channels,
              ProductCalibration& result) {
+  const std::vector<float> divisors = per_row_element(*product.node, channels);
   ProductWeights weights = *product_weights(*product.node);
   Tensor holder;
   if (!divisors.empty()) {

@@ -79,7 +79,12 @@ class Measuring {
 
 Status Measuring::open(const std::string& model_path, const std::shared_ptr<const Quantization>& quantization) {
   onnx::ImportedModel model = HUSSAR_TRY(onnx::import_file(model_path));
-  graph_ = HUSSAR_TRY(optimize_graph(model.graph.clone(), compile_));
+  // What is divided per channel is so in either graph, so that the weights fit both.
+  auto divided = std::make_shared<Quantization>();
+  divided->divisors = quantization->divisors;
+  CompileOptions in_float = compile_;
+  in_float.quantization = divided;
+  graph_ = HUSSAR_TRY(optimize_graph(model.graph.clone(), in_float));
   CompileOptions in_int8 = compile_;
   in_int8.quantization = quantization;
   products_ = quantized_products(graph_, HUSSAR_TRY(optimize_graph(std::move(model.graph), in_int8)));

@@ -21,7 +21,8 @@ using Products = std::vector<const ProductSamples*>;
 class Errors {
  public:
   Errors(const Products& products, const std::vector<float>& divisors) {
-    for (const ProductSamples* product : products) errors_.emplace_back(*product, divisors);
+    for (const ProductSamples* product : products)
+      errors_.emplace_back(*product, per_row_element(*product->node, divisors));
   }
   double at(const Range& range) const {
     const QuantParams params = params_of(range, DType::kUInt8);
@@ -34,13 +35,18 @@ class Errors {
   std::vector<OutputError> errors_;
 };
 
-std::vector<float> largest_weights(const Products& products) {
-  std::vector<float> largest(static_cast<size_t>(products[0]->elements));
+std::vector<float> largest_weights(const Products& products, size_t channels) {
+  std::vector<float> largest(channels);
   for (const ProductSamples* product : products) {
     const ProductWeights weights = *product_weights(*product->node);
+    const int64_t taps = product->row_size() / static_cast<int64_t>(channels);
+    const int64_t per_group = weights.channels / product->groups;
     for (int64_t channel = 0; channel < weights.channels; ++channel) {
-      for (size_t i = 0; i < largest.size(); ++i)
-        largest[i] = std::max(largest[i], std::fabs(weights.at(channel, static_cast<int64_t>(i))));
+      const int64_t first = channel / per_group * product->elements;
+      for (int64_t i = 0; i < weights.elements; ++i) {
+        float& most = largest[static_cast<size_t>((first + i) / taps)];
+        most = std::max(most, std::fabs(weights.at(channel, i)));
+      }
     }
   }
   return largest;
@@ -76,7 +82,7 @@ Range divided_range(const TensorCalibration& tensor, const std::vector<float>& d
 }
 
 Smoothing best_smoothing(const Products& products, const TensorCalibration& tensor) {
-  const std::vector<float> weights = largest_weights(products);
+  const std::vector<float> weights = largest_weights(products, tensor.channel_min.size());
   Smoothing best;
   best.error = Errors(products, {}).at(tensor.range);
   best.smoothed_error = std::numeric_limits<double>::infinity();
@@ -122,10 +128,9 @@ void smooth(const Graph& graph, const std::vector<ProductSamples>& products, Cal
   std::vector<Work> work;
   for (const auto& [value, list] : readers) {
     auto it = calibration.tensors.find(value->name);
-    const bool is_known = it != calibration.tensors.end() && is_smoothable(graph, *value) &&
-                          static_cast<int64_t>(it->second.channel_min.size()) == list[0]->elements &&
-                          list.size() == value->users.size();
-    if (is_known) work.push_back({value->name, &list, {}});
+    if (it == calibration.tensors.end() || list.size() != value->users.size()) continue;
+    const int64_t channels = smoothable_channels(graph, *value);
+    if (channels > 0 && channels == std::ssize(it->second.channel_min)) work.push_back({value->name, &list, {}});
   }
   ThreadPool& pool = ThreadPool::shared();
   ThreadPool::Lease lease(pool, pool.cores());

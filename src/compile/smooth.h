@@ -1,4 +1,4 @@
-// smooth: whether outlier channels of what normalizations give had better lie in the weights.
+// smooth: whether what products read had better be divided per channel.
 #pragma once
 #include <vector>
 

@@ -24,7 +24,8 @@ std::optional<ProductWeights> product_weights(const Node& node);
 // The same of a Gemm, which has no INT8 form before it becomes a MatMul. Its alpha is not looked at.
 std::optional<ProductWeights> gemm_weights(const Node& node);
 
-// The weights multiplied by one factor per element, in the same order in `result`, which has as many.
+// The weights multiplied by one factor per element of a row that the product reads ([group][element]), in the same
+// order in `result`, which has as many.
 ProductWeights scale_weights(const ProductWeights& weights, const std::vector<float>& factors, float* result);
 
 // Symmetric, one scale per channel. Conv keeps the shape of its filter; the right side of a product becomes k x n.

@@ -35,10 +35,14 @@ struct Quantization {
   std::map<std::string, std::string, std::less<>> notes;
 
   std::map<std::string, ProductCorrection, std::less<>> corrections;  // by the name of the output
-  // By the name of a value that a normalization gives and products read: it is divided and their weights multiplied,
-  // per element of the last axis. Then it is called as smoothed_name() says.
+  // By the name of a value that products read (passes/support/smoothable.h): it is divided and their weights
+  // multiplied, per channel. Then it is called as smoothed_name() says.
   std::map<std::string, std::vector<float>, std::less<>> divisors;
   static std::string smoothed_name(std::string_view value) { return std::string(value) + "_smoothed"; }
+  // What the value was called before.
+  static std::string_view name_before(std::string_view value) {
+    return value.ends_with("_smoothed") ? value.substr(0, value.size() - std::string_view("_smoothed").size()) : value;
+  }
 
   const QuantParams* find(std::string_view value) const {
     auto it = activations.find(value);

@@ -169,7 +169,7 @@ class Products {
   const ProductCorrection* correction_of(const Node& node, const ProductWeights& weights, const Int8Weights& quantized,
                                          const QuantParams& input) const {
     if (quantization_ == nullptr) return nullptr;
-    auto it = quantization_->corrections.find(node.outputs[0]->name);
+    auto it = quantization_->corrections.find(Quantization::name_before(node.outputs[0]->name));
     if (it == quantization_->corrections.end()) return nullptr;
     const ProductCorrection& correction = it->second;
     const bool has_sizes =

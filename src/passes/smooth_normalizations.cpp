@@ -2,9 +2,6 @@
 // own:
 //   MatMul(LayerNormalization(x, scale, bias), w)  =>  MatMul(LayerNormalization(x, scale / d, bias / d), d * w)
 // The divisors are PassContext::quantization's. Constants that others use stay as they are.
-#include <algorithm>
-
-#include "ops/product_weights.h"
 #include "passes/pass.h"
 #include "passes/support/smoothable.h"
 
@@ -17,13 +14,6 @@ Value* divided(Graph& graph, const Value& vector, const std::vector<float>& divi
   return graph.add_constant(graph.unique_name(vector.name), std::move(result));
 }
 
-void multiply_weights(Graph& graph, Node* product, const std::vector<float>& factors) {
-  const ProductWeights weights = *product_weights(*product);
-  Tensor result(DType::kFloat32, product->inputs[1]->constant->shape());
-  scale_weights(weights, factors, result.data<float>());
-  graph.set_input(product, 1, graph.add_constant(graph.unique_name(product->inputs[1]->name), std::move(result)));
-}
-
 Result<int> run(PassContext& context) {
   if (context.quantization == nullptr || context.quantization->divisors.empty()) return 0;
   Graph& graph = context.graph;
@@ -32,20 +22,13 @@ Result<int> run(PassContext& context) {
     Value* value = norm->output();
     if (value == nullptr) continue;
     auto it = context.quantization->divisors.find(value->name);
-    if (it == context.quantization->divisors.end() || !is_smoothable(graph, *value)) continue;
+    if (it == context.quantization->divisors.end() || !is_normalization(*norm)) continue;
     const std::vector<float>& divisors = it->second;
-    if (!value->dims->back().is(static_cast<int64_t>(divisors.size()))) continue;
-    const std::string name = Quantization::smoothed_name(value->name);
-    const bool is_taken = std::any_of(graph.values().begin(), graph.values().end(),
-                                      [&](const auto& other) { return other->name == name; });
-    if (is_taken) continue;
+    if (smoothable_channels(graph, *value) != std::ssize(divisors) || !multiply_products(graph, value, divisors))
+      continue;
     for (size_t i = 1; i <= 2; ++i) {
       if (norm->input(i) != nullptr) graph.set_input(norm, i, divided(graph, *norm->inputs[i], divisors));
     }
-    const std::vector<Node*> products = value->users;
-    for (Node* product : products) multiply_weights(graph, product, divisors);
-    // The calibration knows the range of the divided value by this name.
-    value->name = name;
     ++rewrites;
   }
   return rewrites;

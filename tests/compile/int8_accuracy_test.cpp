@@ -446,6 +446,71 @@ TEST(Int8Accuracy, SmoothedWeightsAreRoundedAdaptively) {
   for (size_t i : {0, 1}) EXPECT_GT(decibels(exact[i], rounded[i]), decibels(exact[i], nearest[i]) + 0.3) << i;
 }
 
+// A convolution whose channels differ by three orders of magnitude, behind an activation.
+Message with_uneven_channels(const std::vector<Message>& activation, const std::vector<Message>& outputs = {}) {
+  std::vector<Message> nodes = {node("Conv", {"x", "w"}, {"c"})};
+  nodes.insert(nodes.end(), activation.begin(), activation.end());
+  nodes.push_back(
+      node("Conv", {"a", "v"}, {"y"}, {attribute("group", int64_t{32}), attribute("pads", Ints{1, 1, 1, 1})}));
+  Tensor values = drawn({32, 16, 1, 1}, 5, normal);
+  for (int64_t i = 0; i < values.elements(); ++i)
+    values.data<float>()[i] *= std::exp2(static_cast<float>(i / 16 % 11)) / 64;
+  std::vector<Message> all = {any_shape("y")};
+  all.insert(all.end(), outputs.begin(), outputs.end());
+  return model(graph({nodes,
+                      {value("x", {"N", 16, 6, 6})},
+                      all,
+                      {tensor_of("w", DType::kFloat32, {32, 16, 1, 1},
+                                 std::vector<float>(values.data<float>(), values.data<float>() + values.elements())),
+                       weights("v", {32, 1, 3, 3}, 6), tensor_of("f", DType::kFloat32, {}, std::vector<float>{0.7F}),
+                       tensor_of("t", DType::kFloat32, {}, std::vector<float>{-0.1F})}}));
+}
+
+// Of the channels one by one.
+double mean_decibels(const Tensor& exact, const Tensor& other) {
+  double sum = 0;
+  const int64_t channels = exact.shape()[1], plane = exact.shape().elements(2, exact.shape().rank());
+  for (int64_t channel = 0; channel < channels; ++channel) {
+    double signal = 0, noise = 0;
+    for (int64_t i = 0; i < exact.shape()[0] * plane; ++i) {
+      const int64_t at = (i / plane * channels + channel) * plane + i % plane;
+      const double a = exact.data<float>()[at], b = other.data<float>()[at];
+      signal += a * a;
+      noise += (a - b) * (a - b);
+    }
+    sum += 10 * std::log10(signal / noise);
+  }
+  return sum / static_cast<double>(channels);
+}
+
+TEST(Int8Accuracy, ChannelsBetweenConvolutionsGetScalesOfTheirOwn) {
+  const std::vector<std::vector<Message>> activations = {
+      {node("Relu", {"c"}, {"a"})},
+      {node("Identity", {"c"}, {"a"})},
+      {node("HardSwish", {"c"}, {"h"}), node("Mul", {"h", "f"}, {"m"}), node("Add", {"m", "t"}, {"a"})},
+      {node("Sigmoid", {"c"}, {"g"}), node("Mul", {"c", "g"}, {"a"})}};
+  for (const auto& activation : activations) {
+    Case test(with_uneven_channels(activation));
+    auto calibration = test.calibrated({drawn({40, 16, 6, 6}, 1, normal)});
+    ASSERT_TRUE(calibration) << calibration.error().message;
+    ASSERT_EQ(calibration->smoothings.size(), 1U);
+    EXPECT_EQ(calibration->smoothings.begin()->second.divisors.size(), 32U);
+    Calibration plain = *calibration;
+    plain.smoothings.clear();
+    const Tensor x = drawn({8, 16, 6, 6}, 2, normal);
+    const Tensor exact = test.run(x, nullptr)[0], smoothed = test.run(x, &*calibration)[0];
+    EXPECT_GT(mean_decibels(exact, smoothed), mean_decibels(exact, test.run(x, &plain)[0]) + 8);
+    EXPECT_LT(decibels(exact, smoothed), 70) << "not in INT8";
+  }
+}
+
+TEST(Int8Accuracy, ChannelsThatOthersReadStay) {
+  Case test(with_uneven_channels({node("Relu", {"c"}, {"a"}), node("Softmax", {"a"}, {"s"})}, {any_shape("s")}));
+  auto calibration = test.calibrated({drawn({40, 16, 6, 6}, 1, normal)});
+  ASSERT_TRUE(calibration) << calibration.error().message;
+  EXPECT_TRUE(calibration->smoothings.empty());
+}
+
 TEST(Int8Accuracy, DamagedFiguresAreRefused) {
   Case test(with_outlier());
   auto calibration = test.calibrated({correlated({40, 16, 64}, 1)}, rounded_by(Rounding::kAdaptive));

@@ -38,13 +38,25 @@ void add_byte_operand(KernelCase& test, const Shape& output, Layout layout, int6
   add_full_operand(test, DType::kUInt8, shape, is_full || kept == 3 ? layout : Layout::kPlain, is_full ? gap : 0);
 }
 
-// Bytes or real numbers out; nothing, a residual of either kind with bounds, or a program of several steps.
+// One number per column.
+void add_column_operand(KernelCase& test, ProgramOp op, const Shape& output, Layout layout) {
+  Ints dims(layout == Layout::kChannelsLast ? static_cast<size_t>(output.rank() - 1) : 1, 1);
+  dims[0] = output[layout == Layout::kChannelsLast ? 1 : output.rank() - 1];
+  test.inputs.push_back({random_tensor(DType::kFloat32, Shape(std::span(dims))), true});
+  ProgramStep next = add_operand(test.program ? test.program->operand_count : 0);
+  next.op = op;
+  add_step(test, next);
+  ++test.program->operand_count;
+}
+
+// Bytes or real numbers out; nothing, bounds and a factor per column, a residual of either kind with bounds, or a
+// program of several steps.
 void add_epilogue(KernelCase& test, const Shape& output, Layout layout, int64_t gap) {
   if (pick(0, 1) == 1) {
     test.attributes.set("y_scale", 0.05F);
     test.attributes.set("y_zero_point", pick(0, 255));
   }
-  switch (pick(0, 5)) {
+  switch (pick(0, 6)) {
     case 0: return;
     case 1: return add_step(test, step(ProgramOp::kRelu));
     case 2: add_full_operand(test, DType::kFloat32, output, layout, gap); return add_step(test, step(ProgramOp::kRelu));
@@ -58,6 +70,9 @@ void add_epilogue(KernelCase& test, const Shape& output, Layout layout, int64_t 
       test.attributes.set("operand_zero_point", pick(0, 255));
       add_step(test, step(ProgramOp::kAbs));
       return add_byte_operand(test, output, layout, gap);
+    case 5:
+      if (pick(0, 1) == 1) add_step(test, clip(-3, 6));
+      return add_column_operand(test, ProgramOp::kMul, output, layout);
     default:
       // Nothing that a level may compute in another way.
       add_full_operand(test, DType::kFloat32, output, layout, gap);
@@ -262,6 +277,21 @@ TEST(Int8, FakeQuantizedSums) {
     if (form == 5) round();
     if (form != 0) add_step(test, step(form == 3 ? ProgramOp::kAbs : ProgramOp::kRelu));
     if (pick(0, 1) == 1) test.attributes.set("y_scale", 0.05F);
+    expect_kernel_agrees(test);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+TEST(Int8, HardSwishWithNumbersPerColumn) {
+  for (int i = 0; i < 30; ++i) {
+    const Shape output = {pick(2, 20), pick(2, 70)};
+    KernelCase test = product_case("matmul_int8", "hussar.QuantizedMatMul",
+                                   random_bytes({output[0], 33}, Layout::kPlain, 0), {33, output[1]}, 33, output[1]);
+    add_step(test, step(ProgramOp::kHardSwish));
+    add_column_operand(test, ProgramOp::kMul, output, Layout::kPlain);
+    if (pick(0, 1) == 1) add_column_operand(test, ProgramOp::kAdd, output, Layout::kPlain);
+    if (pick(0, 3) == 0) add_step(test, step(ProgramOp::kRelu));
+    test.tolerance = 1e-5;  // levels without a multiply-add round twice
     expect_kernel_agrees(test);
     if (testing::Test::HasFatalFailure()) return;
   }

@@ -35,20 +35,36 @@ bool narrow(const ProgramStep& step, EpilogueState& state) {
   return true;
 }
 
+bool is_at(const Program& program, int position, ProgramOp op) {
+  return position < program.step_count && is_plain(program.steps[position]) && program.steps[position].op == op;
+}
+
 // A hard-swish and what is multiplied with and added to it; the position behind them.
 int take_hard_swish(const Program& program, int next, EpilogueState& state) {
-  auto is_at = [&](int position, ProgramOp op) {
-    return position < program.step_count && is_plain(program.steps[position]) && program.steps[position].op == op;
-  };
   auto is_constant_at = [&](int position, ProgramOp op) {
-    return is_at(position, op) && program.steps[position].source == ProgramSource::kConstant;
+    return is_at(program, position, op) && program.steps[position].source == ProgramSource::kConstant;
   };
-  if (!is_at(next, ProgramOp::kHardSwish)) return next;
+  if (!is_at(program, next, ProgramOp::kHardSwish)) return next;
   state.hard_swish = true;
   ++next;
   if (is_constant_at(next, ProgramOp::kMul)) state.scale = program.steps[next++].p0;
   if (is_constant_at(next, ProgramOp::kAdd)) state.shift = program.steps[next++].p0;
   return next;
+}
+
+// One number per column that is multiplied, and behind a hard-swish another one that is added then.
+int take_factors(const PlanStep& step, const Cover* covers, int next, EpilogueState& state) {
+  const Program& program = *step.program;
+  auto operand_at = [&](int position, ProgramOp op) -> int32_t {
+    if (!is_at(program, position, op) || program.steps[position].source != ProgramSource::kOperand) return -1;
+    const uint8_t operand = program.steps[position].b;
+    return covers[operand] == Cover::kColumn ? step.program_inputs + operand : -1;
+  };
+  if (state.scale != 1 || state.shift != 0) return next;
+  state.scales = operand_at(next, ProgramOp::kMul);
+  if (state.scales >= 0) ++next;
+  if (state.scales >= 0 && state.hard_swish) state.shifts = operand_at(next, ProgramOp::kAdd);
+  return state.shifts >= 0 ? next + 1 : next;
 }
 
 }  // namespace
@@ -99,10 +115,11 @@ Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueStat
   state.residual = added(Cover::kFull);
   while (next < program.step_count && is_plain(program.steps[next]) && narrow(program.steps[next], state)) ++next;
   if (knows_hard_swish) next = take_hard_swish(program, next, state);
+  if (knows_bytes) next = take_factors(step, covers, next, state);
   if (next < program.step_count) {
     state.bias = bias_input;
     state.hard_swish = false;
-    state.residual = -1;
+    state.residual = state.scales = state.shifts = -1;
     state.low = -INFINITY;
     state.high = INFINITY;
     state.runs_program = true;
@@ -123,6 +140,8 @@ Epilogue make_epilogue(const Run& run, const EpilogueState& state, ProgramOperan
   epilogue.hard_swish = state.hard_swish;
   epilogue.scale = state.scale;
   epilogue.shift = state.shift;
+  if (state.scales >= 0) epilogue.scales = run.inputs[static_cast<size_t>(state.scales)].f32();
+  if (state.shifts >= 0) epilogue.shifts = run.inputs[static_cast<size_t>(state.shifts)].f32();
   if (!state.runs_program) return epilogue;
   epilogue.program = &*run.step.program;
   epilogue.operands = operands;

@@ -13,7 +13,9 @@ struct EpilogueState {
   float low = -INFINITY, high = INFINITY;
   bool hard_swish = false;
   float scale = 1, shift = 0;  // of the hard-swish
-  bool runs_program = false;   // the rest does not fit the fast path: run the whole program
+  // Instead of them, or of 1 and 0 without a hard-swish: per-column operands.
+  int32_t scales = -1, shifts = -1;
+  bool runs_program = false;  // the rest does not fit the fast path: run the whole program
   int64_t row_strides[kProgramOperands] = {};
   uint8_t column_strides[kProgramOperands] = {};
 };
@@ -23,7 +25,8 @@ struct EpilogueState {
 bool fit_product(const Operand& x, const Operand& y, DType weights);
 
 // bias_input: an input of the step that is a bias of its own (Conv's third), or -1. knows_hard_swish: the kernel heeds
-// Epilogue::hard_swish, which stays false otherwise. knows_bytes: operands may be uint8.
+// Epilogue::hard_swish, which stays false otherwise. knows_bytes: operands may be uint8, and the kernel heeds
+// Epilogue::scales and shifts.
 Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueState& state, bool knows_hard_swish = false,
                         bool knows_bytes = false);
 

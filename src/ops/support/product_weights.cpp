@@ -49,11 +49,11 @@ std::optional<ProductWeights> gemm_weights(const Node& node) {
 }
 
 ProductWeights scale_weights(const ProductWeights& weights, const std::vector<float>& factors, float* result) {
+  const int64_t per_group = weights.channels * weights.elements / std::ssize(factors);
   for (int64_t channel = 0; channel < weights.channels; ++channel) {
-    for (int64_t i = 0; i < weights.elements; ++i) {
-      result[channel * weights.channel_stride + i * weights.element_stride] =
-          weights.at(channel, i) * factors[static_cast<size_t>(i)];
-    }
+    const float* const own = factors.data() + channel / per_group * weights.elements;
+    for (int64_t i = 0; i < weights.elements; ++i)
+      result[channel * weights.channel_stride + i * weights.element_stride] = weights.at(channel, i) * own[i];
   }
   ProductWeights scaled = weights;
   scaled.data = result;

@@ -193,7 +193,7 @@ std::string describe_accuracy(const Calibration& calibration) {
   size_t corrected = 0;
   for (const auto& [name, product] : calibration.products) corrected += product.bias.empty() ? 0 : 1;
   text += fmt::format("; {} of {} biases corrected", corrected, calibration.products.size());
-  text += fmt::format("; outliers of {} normalizations moved into weights", calibration.smoothings.size());
+  text += fmt::format("; {} tensors divided per channel", calibration.smoothings.size());
   if (calibration.rounding == Rounding::kAdaptive) {
     double before = 0, after = 0;
     size_t rounded = 0;

@@ -140,20 +140,22 @@ struct TileTarget {
   int64_t pitch;
 };
 
+// What follows the bounds.
+enum class Activation : uint8_t { kNone, kHardSwish, kFactors };
+
 // The end of a tile, but for a program: what a column needs stays in registers. kRare: also what only few products
 // have, a bias of the epilogue, a residual of real numbers, sums that are fake-quantized, and bounds that NaN passes on
 // its way to a lower byte.
-template <bool kRare, bool kResidual, bool kSwish, bool kBytes>
+template <bool kRare, bool kResidual, Activation kActivation, bool kBytes>
 void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSums& tile, const TileTarget& target) {
   const Epilogue& epilogue = args.conv.epilogue;
   const ToBytes to_bytes(args.output_scale, args.output_zero_point);
-  constexpr bool kOneBound = kBytes && !kSwish && !kRare;
+  constexpr bool kOneBound = kBytes && kActivation == Activation::kNone && !kRare;
   const auto bound = [&](float y) {
     if (!kOneBound) return y;
     return y < to_bytes.least ? to_bytes.least : y > to_bytes.most ? to_bytes.most : y;
   };
   const Vec low = set(bound(epilogue.low)), high = set(bound(epilogue.high));
-  const Vec swish_scale = set(epilogue.scale), swish_shift = set(epilogue.shift);
   const Vec residual_scale = set(args.residual_scale), quantize_scale = set(args.quantize_scale);
   const Vec quantize_low = set(static_cast<float>(-args.quantize_zero_point));
   const Vec quantize_high = set(static_cast<float>(255 - args.quantize_zero_point));
@@ -171,6 +173,8 @@ void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSu
     float* reals = kBytes ? nullptr : target.reals + c;
     const IVec correction = load_ints(facts.corrections + c);
     const Vec scale = load(facts.scales + c), bias = load(facts.bias + c);
+    const Vec factor = epilogue.scales ? load_up_to(epilogue.scales + column, left) : set(epilogue.scale);
+    const Vec shift = epilogue.shifts ? load_up_to(epilogue.shifts + column, left) : set(epilogue.shift);
     for (int r = 0; r < rows; ++r, sums += width) {
       Vec y = fma_once(to_float(load_ints(sums) - correction), scale, bias);
       if constexpr (kRare) {
@@ -185,7 +189,8 @@ void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSu
         residual += residual_pitch;
       }
       y = kOneBound ? min_second(high, max_second(y, low)) : clamp(y, low, high);
-      if constexpr (kSwish) y = hard_swish(y, swish_scale, swish_shift);
+      if constexpr (kActivation == Activation::kHardSwish) y = hard_swish(y, factor, shift);
+      if constexpr (kActivation == Activation::kFactors) y = y * factor;
       if constexpr (kOneBound) {
         to_bytes.store_bounded(bytes, y, left);
       } else if constexpr (kBytes) {
@@ -202,13 +207,15 @@ void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSu
   }
 }
 using FinishColumns = void (*)(const Int8Args&, const Int8Columns&, const TileSums&, const TileTarget&);
-// [residual][swish][bytes]
+template <bool kRare, bool kResidual, bool kBytes>
+constexpr FinishColumns kByActivation[] = {finish_columns<kRare, kResidual, Activation::kNone, kBytes>,
+                                           finish_columns<kRare, kResidual, Activation::kHardSwish, kBytes>,
+                                           finish_columns<kRare, kResidual, Activation::kFactors, kBytes>};
+// [residual][bytes][activation]
 template <bool kRare>
-constexpr FinishColumns kFinishColumns[2][2][2] = {
-    {{finish_columns<kRare, false, false, false>, finish_columns<kRare, false, false, true>},
-     {finish_columns<kRare, false, true, false>, finish_columns<kRare, false, true, true>}},
-    {{finish_columns<kRare, true, false, false>, finish_columns<kRare, true, false, true>},
-     {finish_columns<kRare, true, true, false>, finish_columns<kRare, true, true, true>}}};
+constexpr const FinishColumns* kFinishColumns[2][2] = {
+    {kByActivation<kRare, false, false>, kByActivation<kRare, false, true>},
+    {kByActivation<kRare, true, false>, kByActivation<kRare, true, true>}};
 
 // Ends the tile, and runs the program over it.
 inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, const TileSums& tile) {
@@ -222,7 +229,11 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
       epilogue.residual != nullptr || epilogue.bias != nullptr || args.quantize_scale != 0 ||
       (target.bytes != nullptr && epilogue.low > ToBytes(args.output_scale, args.output_zero_point).least);
   const auto& table = is_rare ? kFinishColumns<true> : kFinishColumns<false>;
-  table[args.residual != nullptr][epilogue.hard_swish][target.bytes != nullptr](args, facts, tile, target);
+  const Activation activation = epilogue.hard_swish          ? Activation::kHardSwish
+                                : epilogue.scales != nullptr ? Activation::kFactors
+                                                             : Activation::kNone;
+  const FinishColumns* const functions = table[args.residual != nullptr][target.bytes != nullptr];
+  functions[static_cast<size_t>(activation)](args, facts, tile, target);
   if (!has_program) return;
   ProgramOperand operands[kProgramOperands];
   ByteForms forms;

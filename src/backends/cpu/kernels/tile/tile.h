@@ -21,7 +21,8 @@ namespace hussar::cpu {
 
 // y = min(max(sum + bias[column] + residual[row][column], low), high), then hard_swish(y) * scale + shift if wanted,
 // then the program on y if there is one. NaN stays NaN. Rows and columns of residual and operands count over the whole
-// output (see each function).
+// output (see each function). INT8 kernels have one scale and shift per column where `scales` is not null, without a
+// hard-swish too.
 struct Epilogue {
   const float* bias = nullptr;
   const float* residual = nullptr;  // may be the output itself, with the same pitch
@@ -33,6 +34,8 @@ struct Epilogue {
   bool hard_swish = false;
   float scale = 1;
   float shift = 0;
+  const float* scales = nullptr;
+  const float* shifts = nullptr;
 };
 
 // C[i] (m x n) = epilogue(A[i] (m x k) x B[i] (k x n)) for i < batch. The epilogue's row is i * m + row.
