@@ -128,7 +128,9 @@ Status Exporter::find_kept() {
 
 // All that read the value must be quantized: their weights are multiplied.
 bool Exporter::can_smooth(const Value& value) const {
-  if (!is_smoothable(model_.imported, value) || producers_.count(value.name) == 0) return false;
+  // Other divisions need a factor of their own behind an activation: a change of the graph.
+  const bool is_normal = value.producer != nullptr && is_normalization(*value.producer);
+  if (!is_normal || smoothable_channels(model_.imported, value) == 0 || producers_.count(value.name) == 0) return false;
   const onnx::NodeProto& norm = model_.proto.graph.nodes[producers_.at(value.name)];
   if (norm.inputs.size() < 2 || norm.outputs[0] != value.name) return false;
   return std::all_of(value.users.begin(), value.users.end(), [&](const Node* user) {
