@@ -195,6 +195,20 @@ TEST(Int8, OneAndThreeDimensions) {
               attributes({{"pads", Ints{1, 0, 1, 1, 1, 2}}, {"strides", Ints{1, 2, 1}}}), 2);
 }
 
+// Of one pixel, a factor per channel has as many elements as the output, in another layout.
+TEST(Int8, FactorsOfASinglePixel) {
+  for (bool to_bytes : {false, true}) {
+    KernelCase test = product_case("conv_int8", "hussar.QuantizedConv",
+                                   random_bytes({1, 24, 1, 1}, Layout::kChannelsLast, 0), {40, 24, 1, 1}, 24, 40);
+    test.attributes.set("kernel_shape", Ints{1, 1});
+    if (to_bytes) test.attributes.set("y_scale", 0.05F);
+    test.output_layout = Layout::kChannelsLast;
+    add_step(test, step(ProgramOp::kRelu));
+    add_column_operand(test, ProgramOp::kMul, Shape({1, 40, 1, 1}), Layout::kChannelsLast);
+    expect_kernel_agrees(test);
+  }
+}
+
 void expect_matmul(int64_t rows, int64_t k, int64_t n) {
   KernelCase test =
       product_case("matmul_int8", "hussar.QuantizedMatMul", random_bytes({rows, k}, Layout::kPlain, 0), {k, n}, k, n);

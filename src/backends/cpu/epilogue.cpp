@@ -9,8 +9,17 @@
 namespace hussar::cpu {
 namespace {
 
-Cover cover(const Operand& output, const Operand& operand) {
-  return cover_of<int64_t>(output.shape.dims(), operand.shape.dims(), output.layout);
+// The operand's cover, or kOther where its layout does not fit. Over a single row layouts are the same: what covers it
+// in another layout is one number per column.
+template <class D>
+Cover fitting_cover(std::span<const D> output, Layout layout, std::span<const D> operand, Layout operand_layout) {
+  const Cover cover = cover_of<D>(output, operand, layout);
+  if (cover != Cover::kFull || operand_layout == layout) return cover;
+  const size_t column = layout == Layout::kChannelsLast && output.size() >= 2 ? 1 : output.size() - 1;
+  for (size_t axis = 0; axis < output.size(); ++axis) {
+    if (axis != column && !(output[axis] == D(1))) return Cover::kOther;
+  }
+  return Cover::kColumn;
 }
 
 // Steps that work on register 0 only can be peeled off the front.
@@ -53,12 +62,15 @@ int take_hard_swish(const Program& program, int next, EpilogueState& state) {
 }
 
 // One number per column that is multiplied, and behind a hard-swish another one that is added then.
-int take_factors(const PlanStep& step, const Cover* covers, int next, EpilogueState& state) {
+int take_factors(const Prepare& prepare, const Cover* covers, int next, EpilogueState& state) {
+  const PlanStep& step = prepare.step;
   const Program& program = *step.program;
   auto operand_at = [&](int position, ProgramOp op) -> int32_t {
     if (!is_at(program, position, op) || program.steps[position].source != ProgramSource::kOperand) return -1;
     const uint8_t operand = program.steps[position].b;
-    return covers[operand] == Cover::kColumn ? step.program_inputs + operand : -1;
+    const int32_t input = step.program_inputs + operand;
+    const bool is_float = prepare.inputs[static_cast<size_t>(input)].dtype == DType::kFloat32;
+    return is_float && covers[operand] == Cover::kColumn ? input : -1;
   };
   if (state.scale != 1 || state.shift != 0) return next;
   state.scales = operand_at(next, ProgramOp::kMul);
@@ -86,11 +98,10 @@ Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueStat
   Cover covers[kProgramOperands];
   for (int i = 0; i < program.operand_count; ++i) {
     const Operand& operand = prepare.inputs[static_cast<size_t>(step.program_inputs + i)];
-    covers[i] = cover(output, operand);
-    bool same_layout = covers[i] != Cover::kFull || operand.layout == output.layout;
+    covers[i] = fitting_cover<int64_t>(output.shape.dims(), output.layout, operand.shape.dims(), operand.layout);
     const bool bytes = knows_bytes && operand.dtype == DType::kUInt8;
-    HUSSAR_CHECK(covers[i] != Cover::kOther && same_layout && (bytes || operand.dtype == DType::kFloat32),
-                 ErrorCode::kUsage, "step '{}': fused operand {} of shape {} does not fit the output {}", step.name, i,
+    HUSSAR_CHECK(covers[i] != Cover::kOther && (bytes || operand.dtype == DType::kFloat32), ErrorCode::kUsage,
+                 "step '{}': fused operand {} of shape {} does not fit the output {}", step.name, i,
                  operand.shape.to_string(), output.shape.to_string());
     int64_t columns = output.shape.rank() == 0 ? 1 : output.shape[output.shape.rank() - 1];
     int64_t pitch = output.layout == Layout::kChannelsLast ? operand.pitch : columns;
@@ -115,7 +126,7 @@ Status prepare_epilogue(const Prepare& prepare, int32_t bias_input, EpilogueStat
   state.residual = added(Cover::kFull);
   while (next < program.step_count && is_plain(program.steps[next]) && narrow(program.steps[next], state)) ++next;
   if (knows_hard_swish) next = take_hard_swish(program, next, state);
-  if (knows_bytes) next = take_factors(step, covers, next, state);
+  if (knows_bytes) next = take_factors(prepare, covers, next, state);
   if (next < program.step_count) {
     state.bias = bias_input;
     state.hard_swish = false;
@@ -163,9 +174,8 @@ Refusal check_epilogue(const Problem& problem, bool knows_bytes) {
     if (operand == nullptr || !operand->dims) return "fused operand";
     const bool bytes = knows_bytes && operand->dtype == DType::kUInt8;
     if (!bytes && operand->dtype != DType::kFloat32) return "fused operand";
-    Cover found = cover_of<Dim>(*output.dims, *operand->dims, output.layout);
-    if (found == Cover::kOther) return "fused operand needs general broadcasting";
-    if (found == Cover::kFull && operand->layout != output.layout) return "fused operand in another layout";
+    const Cover found = fitting_cover<Dim>(*output.dims, output.layout, *operand->dims, operand->layout);
+    if (found == Cover::kOther) return "fused operand in another layout, or of general broadcasting";
   }
   return std::nullopt;
 }
