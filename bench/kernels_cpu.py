@@ -73,31 +73,32 @@ def ladder(problem: str, arguments: argparse.Namespace) -> dict:
             if key not in seen:
                 seen.add(key)
                 label = "reference" if is_reference else f"{rival['kernel']}, {level}"
-                rungs.append({"rung": label, "us": rival["us"], "least_us": rival["least_us"]})
+                rungs.append({"rung": label, "us": rival["us"], "least_us": rival["least_us"], "roofline_us": entry["roofline_us"]})
     rungs.sort(key=lambda rung: -rung["us"])
     # Rungs that another one of a lower level beats are left out of the climb, not of the JSON.
     both = measure(problem, levels()[-1], arguments.threads, arguments.seconds)
     best = min((rival for rival in both["rivals"] if rival["us"]), key=lambda rival: rival["us"])
-    rungs.append({"rung": f"{best['kernel']}, {arguments.threads} threads", "us": best["us"], "least_us": best["least_us"]})
-    return {"problem": both["problem"], "flops": both["flops"], "bytes": both["bytes"], "rungs": rungs,
-            "roofline_us": entry["roofline_us"], "roofline_us_threads": both["roofline_us"], "peaks": both["peaks"]}  # fmt: skip
+    if arguments.threads > 1:
+        rungs.append({"rung": f"{best['kernel']}, {arguments.threads} threads", "us": best["us"],
+                      "least_us": best["least_us"], "roofline_us": both["roofline_us"]})  # fmt: skip
+    return {"problem": both["problem"], "flops": both["flops"], "bytes": both["bytes"], "rungs": rungs, "peaks": both["peaks"]}
 
 
 def markdown(report: dict) -> str:
     facts = report["machine"]
     lines = [f"Measured {facts['date']} at commit {facts['commit']} on {facts['cpu']} ({facts['cpu_family_model']}). "
-             "Medians in microseconds, one thread unless said; the roofline is of FP32 multiply-adds in vector registers, "
-             "so an algorithm that multiplies less can exceed 100 %."]  # fmt: skip
+             "Medians in microseconds, one thread unless said; the roofline is of the level's own multiply-adds, for "
+             "INT8 kernels of those of bytes, else of FP32 in vector registers: an algorithm that multiplies less, or a "
+             "matrix unit, can exceed 100 %."]  # fmt: skip
     for family, problems in report["families"].items():
         lines += ["", f"**{family}**", "", "| problem | rung | us | gain | GFLOP/s | GB/s | of the roofline |", "|---|---|---|---|---|---|---|"]
         for name, entry in problems.items():
             before = None
             for rung in entry["rungs"]:
-                roof = entry["roofline_us_threads" if "threads" in rung["rung"] else "roofline_us"]
                 gain = f"{before / rung['us']:.2f}x" if before else ""
                 lines.append(f"| {name if before is None else ''} | {rung['rung']} | {rung['us']:.4g} | {gain} "
                              f"| {entry['flops'] / rung['us'] / 1e3:.3g} | {entry['bytes'] / rung['us'] / 1e3:.3g} "
-                             f"| {100 * roof / rung['us']:.0f} % |")  # fmt: skip
+                             f"| {100 * rung['roofline_us'] / rung['us']:.0f} % |")  # fmt: skip
                 before = rung["us"]
     return "\n".join(lines)
 
