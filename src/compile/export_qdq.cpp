@@ -20,6 +20,11 @@ namespace {
 constexpr int64_t kIrOfOpset13 = 7, kIrOfInitializers = 4;
 constexpr uint64_t kMostBytes = (uint64_t{1} << 31) - 1;  // of a message of protobuf
 
+// The divisors of a row of what the product reads.
+std::vector<float> divisors_of(const Node& product, const Smoothing& smoothing) {
+  return product.op == "Conv" ? per_row_element(product, smoothing.divisors) : smoothing.divisors;
+}
+
 // How a product is quantized.
 struct Form {
   QuantParams input;
@@ -71,6 +76,7 @@ class Exporter {
   bool is_kept(const QdqProduct& product) const { return kept_.count(&product) > 0; }
   void find_smoothings();
   bool can_smooth(const Value& value) const;
+  bool can_divide(const Value& value, const Smoothing& smoothing) const;
   std::optional<Form> form_of(const QdqProduct& product, std::string& reason) const;
   const Range* range_of(const QdqProduct& product) const;
   const ProductCalibration* known_of(const QdqProduct& product, const Form& form) const;
@@ -78,6 +84,7 @@ class Exporter {
   // ---- changes
   void quantize(const QdqProduct& product, const Form& form);
   std::string quantized_input(size_t reader, const std::string& x, const QuantParams& params);
+  std::string divided_input(size_t reader, const Value& x, const Smoothing& smoothing);
   std::string quantized_weights(const QdqProduct& product, const Form& form);
   void smooth_normalization(const Value& value, const Smoothing& smoothing);
   bool correct_bias(const QdqProduct& product, const std::vector<float>& bias);
@@ -101,6 +108,7 @@ class Exporter {
   std::map<const Node*, const QdqProduct*> products_;
   std::set<const QdqProduct*> kept_;
   std::map<std::string_view, const Smoothing*> smoothings_;
+  std::map<std::string_view, std::string> divided_;  // by the value: what it is called where it is divided
   std::set<std::string_view> names_;
   std::set<std::string> new_names_;
   std::map<std::tuple<std::string, float, int32_t>, std::string> inputs_;
@@ -128,7 +136,6 @@ Status Exporter::find_kept() {
 
 // All that read the value must be quantized: their weights are multiplied.
 bool Exporter::can_smooth(const Value& value) const {
-  // Other divisions need a factor of their own behind an activation: a change of the graph.
   const bool is_normal = value.producer != nullptr && is_normalization(*value.producer);
   if (!is_normal || smoothable_channels(model_.imported, value) == 0 || producers_.count(value.name) == 0) return false;
   const onnx::NodeProto& norm = model_.proto.graph.nodes[producers_.at(value.name)];
@@ -139,17 +146,32 @@ bool Exporter::can_smooth(const Value& value) const {
   });
 }
 
+// By a node of its own, for those that read it as images.
+bool Exporter::can_divide(const Value& value, const Smoothing& smoothing) const {
+  const bool is_normal = value.producer != nullptr && is_normalization(*value.producer);
+  if (is_normal || !value.dims || value.rank() < 3) return false;
+  if (!(*value.dims)[1].is(static_cast<int64_t>(smoothing.divisors.size()))) return false;
+  return std::all_of(value.users.begin(), value.users.end(), [&](const Node* user) {
+    return products_.count(user) == 0 || (user->op == "Conv" && user->inputs[0] == &value);
+  });
+}
+
 void Exporter::find_smoothings() {
   for (const auto& [name, smoothing] : calibration_.smoothings) {
     auto it = values_.find(name);
-    const bool fits = it != values_.end() && can_smooth(*it->second) &&
-                      it->second->dims->back().is(static_cast<int64_t>(smoothing.divisors.size()));
-    if (!fits) {
+    const Value* value = it == values_.end() ? nullptr : it->second;
+    const bool folds = value != nullptr && can_smooth(*value) &&
+                       value->dims->back().is(static_cast<int64_t>(smoothing.divisors.size()));
+    if (!folds && (value == nullptr || !can_divide(*value, smoothing))) {
       ++report_.smoothings_left_out;
       continue;
     }
     smoothings_[name] = &smoothing;
-    smooth_normalization(*it->second, smoothing);
+    if (folds) {
+      smooth_normalization(*value, smoothing);
+    } else {
+      divided_[name];
+    }
     ++report_.smoothed;
   }
 }
@@ -200,7 +222,7 @@ const ProductCalibration* Exporter::known_of(const QdqProduct& product, const Fo
   Tensor holder;
   if (form.smoothing != nullptr) {
     holder = Tensor(DType::kFloat32, compiled.inputs[1]->constant->shape());
-    weights = scale_weights(weights, form.smoothing->divisors, holder.data<float>());
+    weights = scale_weights(weights, divisors_of(compiled, *form.smoothing), holder.data<float>());
   }
   return quantize_weights(compiled, weights).fingerprint() == known.weights ? &known : nullptr;
 }
@@ -226,7 +248,10 @@ std::vector<std::string>& Exporter::inputs_of(size_t node) {
 }
 
 void Exporter::quantize(const QdqProduct& product, const Form& form) {
-  const std::string x(model_.proto.graph.nodes[product.index].inputs[0]);
+  std::string x(model_.proto.graph.nodes[product.index].inputs[0]);
+  if (form.smoothing != nullptr && divided_.count(x) > 0) {
+    x = divided_input(product.index, *product.node->inputs[0], *form.smoothing);
+  }
   const std::string input = quantized_input(product.index, x, form.input);
   const std::string weights = quantized_weights(product, form);
   inputs_of(product.index)[0] = input;
@@ -239,6 +264,20 @@ void Exporter::quantize(const QdqProduct& product, const Form& form) {
     if (correct_bias(product, bias)) ++report_.corrected_biases;
   }
   ++report_.quantized;
+}
+
+// x divided per channel, before the first of those that read it so.
+std::string Exporter::divided_input(size_t reader, const Value& x, const Smoothing& smoothing) {
+  std::string& result = divided_.at(x.name);
+  if (!result.empty()) return result;
+  Shape shape{static_cast<int64_t>(smoothing.divisors.size())};
+  for (int axis = 2; axis < x.rank(); ++axis) shape.push_back(1);
+  Tensor factors(DType::kFloat32, shape);
+  for (size_t i = 0; i < smoothing.divisors.size(); ++i) factors.data<float>()[i] = 1 / smoothing.divisors[i];
+  const std::string name = add_initializer(x.name + "_factors", factors);
+  result = unique(x.name + "_divided");
+  edit_.nodes_before[reader].push_back(onnx::encode_node("Mul", unique(x.name + "_Mul"), {x.name, name}, {result}));
+  return result;
 }
 
 // x as bytes and back, before the first of those that read it so.
@@ -270,7 +309,7 @@ std::string Exporter::quantized_weights(const QdqProduct& product, const Form& f
   Tensor holder;
   if (form.smoothing != nullptr) {
     holder = Tensor(DType::kFloat32, shape);
-    weights = scale_weights(weights, form.smoothing->divisors, holder.data<float>());
+    weights = scale_weights(weights, divisors_of(*product.node, *form.smoothing), holder.data<float>());
   }
   const std::vector<float> scales = weight_scales(weights);
   Tensor numbers(DType::kInt8, shape);
@@ -368,8 +407,11 @@ Status Exporter::drop_unused() {
     }
     lost.insert(node.inputs.begin(), node.inputs.end());
   }
-  // What was quantized has a new reader.
-  for (const auto& [key, dequantized] : inputs_) ++uses[*names_.find(std::get<0>(key))];
+  // What was quantized or divided has a new reader.
+  for (const auto& [key, dequantized] : inputs_) {
+    if (auto name = names_.find(std::get<0>(key)); name != names_.end()) ++uses[*name];
+  }
+  for (const auto& [name, divided] : divided_) uses[name] += divided.empty() ? 0 : 1;
   std::vector<std::string_view> work(lost.begin(), lost.end());
   while (!work.empty()) {
     const std::string_view name = work.back();

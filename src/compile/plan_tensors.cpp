@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "passes/pass.h"
 #include "runtime/graph_run.h"
 #include "tensor/convert.h"
 
@@ -49,6 +50,33 @@ std::optional<QuantParams> conversion(const Plan& plan, const PlanStep& step) {
                      static_cast<int32_t>(step.attributes.get_int("y_zero_point", 0)), DType::kUInt8};
 }
 
+// What smooth_products divides the step's output by: its factor stands where the program had p0, or 1. Empty: nothing.
+std::vector<float> divisors_of(const Plan& plan, const PlanStep& step) {
+  if (!step.program) return {};
+  for (int i = step.program->step_count; i-- > 0;) {
+    const ProgramStep& entry = step.program->steps[i];
+    if (entry.op != ProgramOp::kMul || entry.source != ProgramSource::kOperand) continue;
+    const int32_t index = step.inputs[static_cast<size_t>(step.program_inputs + entry.b)];
+    const PlanValue& value = plan.graph.values[static_cast<size_t>(index)];
+    const bool is_factor = value.storage == Storage::kConstant && value.dtype == DType::kFloat32 && value.dims &&
+                           value.name.find("_factors") != std::string::npos;
+    if (!is_factor || entry.p0 == 0) return {};
+    int64_t channels = 1;
+    for (const Dim& dim : *value.dims) channels *= dim.is_constant() ? dim.value() : 0;
+    std::vector<float> divisors(static_cast<size_t>(channels));
+    std::memcpy(divisors.data(), plan.constants.data() + value.constant_offset, divisors.size() * sizeof(float));
+    for (float& divisor : divisors) divisor = entry.p0 / divisor;
+    return divisors;
+  }
+  return {};
+}
+
+// "x" of "x_smoothed"; "" of other names.
+std::string undivided_name(const std::string& name) {
+  const std::string_view before = Quantization::name_before(name);
+  return before.size() == name.size() ? "" : std::string(before);
+}
+
 // Its output holds elements of its first input, which mean what they did.
 bool keeps_meaning(const PlanStep& step) {
   static constexpr std::string_view kMovers[] = {
@@ -79,6 +107,17 @@ std::vector<PlanTensor> plan_tensors(const Plan& plan) {
       const std::string name = real_name(tensor.names[0]);
       if (tensor.params && !name.empty()) tensor.names.push_back(name);
     }
+    const std::string undivided = undivided_name(tensor.names.back());
+    if (!undivided.empty()) {
+      const auto& dims = graph.values[static_cast<size_t>(output)].dims;
+      std::vector<float> divisors = divisors_of(plan, step);
+      const bool fits =
+          dims && dims->size() >= 2 && !divisors.empty() && (*dims)[1].is(static_cast<int64_t>(divisors.size()));
+      if (fits) {
+        tensor.divisors = std::move(divisors);
+        tensor.names.push_back(undivided);
+      }
+    }
     if (step.inputs.empty() || step.inputs[0] < 0) continue;
     if (keeps_meaning(step)) {
       for (int32_t moved : step.outputs) {
@@ -89,6 +128,7 @@ std::vector<PlanTensor> plan_tensors(const Plan& plan) {
     if (!is_copy(step)) continue;
     const PlanTensor& source = tensors[static_cast<size_t>(step.inputs[0])];
     append(tensor.names, source.names);
+    tensor.divisors = source.divisors;
     if (step.op == "hussar.Reformat") tensor.params = source.params;
   }
   // The public name of an output is that of the copy in rows.
@@ -104,14 +144,24 @@ std::vector<PlanTensor> plan_tensors(const Plan& plan) {
   return tensors;
 }
 
+// The divisor of element i of a plain tensor of this shape.
+static float divisor_at(const PlanTensor& meaning, const Shape& shape, int64_t i) {
+  if (meaning.divisors.empty()) return 1;
+  const int64_t plane = shape.elements(2, shape.rank());
+  return meaning.divisors[static_cast<size_t>(i / plane % shape[1])];
+}
+
 Tensor real_numbers(const Operand& operand, const PlanTensor& meaning) {
   Tensor plain = to_plain(operand);
-  if (!meaning.params) return plain;
+  if (!meaning.params && meaning.divisors.empty()) return plain;
   Tensor numbers(DType::kFloat32, operand.shape);
-  const auto* from = plain.data<uint8_t>();
-  std::transform(from, from + plain.elements(), numbers.data<float>(), [&](uint8_t byte) {
-    return static_cast<float>(int32_t{byte} - meaning.params->zero_point) * meaning.params->scale;
-  });
+  float* to = numbers.data<float>();
+  for (int64_t i = 0; i < plain.elements(); ++i) {
+    to[i] = meaning.params ? static_cast<float>(int32_t{plain.data<uint8_t>()[i]} - meaning.params->zero_point) *
+                                 meaning.params->scale
+                           : plain.data<float>()[i];
+    to[i] *= divisor_at(meaning, operand.shape, i);
+  }
   return numbers;
 }
 
@@ -121,6 +171,7 @@ void store_real_numbers(const Tensor& numbers, const PlanTensor& meaning, const 
   std::vector<float> values(static_cast<size_t>(count));
   if (count == 0) return;
   load_elements<float>(numbers, 0, count, values.data());
+  for (int64_t i = 0; i < count; ++i) values[static_cast<size_t>(i)] /= divisor_at(meaning, operand.shape, i);
   if (meaning.params) {
     const QuantParams& params = *meaning.params;
     for (int64_t i = 0; i < count; ++i) {

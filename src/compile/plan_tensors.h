@@ -16,6 +16,8 @@ struct PlanTensor {
   std::vector<std::string> names;
   // Of bytes: what they stand for.
   std::optional<QuantParams> params;
+  // What the model's value is divided by here, per channel (axis 1); empty: nothing.
+  std::vector<float> divisors;
 };
 
 // One per value of the main graph.

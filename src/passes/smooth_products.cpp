@@ -45,7 +45,8 @@ class Ending {
            second.source == ProgramSource::kConstant && second.a == first.dst && second.dst == first.dst;
   }
 
-  // The constant of the step becomes one number per channel, divided.
+  // The constant of the step becomes one number per channel, divided. It stays where it was, too: who compares tensors
+  // (compile/plan_tensors.cpp) finds the divisors by it.
   void turn(ProgramStep& step) {
     const Value& output = *node_->output();
     const auto channels = static_cast<int64_t>(divisors_.size());
@@ -58,7 +59,6 @@ class Ending {
     operand->users.push_back(node_);
     step.source = ProgramSource::kOperand;
     step.b = node_->program->operand_count++;
-    step.p0 = 0;
   }
 
   Graph& graph_;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 
 import tiny_onnx
@@ -70,7 +71,8 @@ def test_qdq_quantizes_products_and_nothing_else(hussar: Program) -> None:
     assert model.endswith(unknown) and report["bytes"] == len(model)
     graph, before = graph_of(hussar), graph_of(hussar, "net.onnx")
     expected = ["QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "Conv", "Relu"]
-    assert [op for op, _, _ in nodes(graph)] == [*expected, *expected[:4]], nodes(graph)
+    assert [op for op, _, _ in nodes(graph)] == [*expected, "Mul", *expected[:4]], nodes(graph)
+    assert nodes(graph)[5] == ("Mul", ["b", "b_factors"], ["b_divided"]), "divided per channel, as hussar does"
     assert every(graph, 11) == every(before, 11) and every(graph, 12) == every(before, 12)
     assert every(before, 1)[1] in every(graph, 1), "the Relu is the same byte for byte"
     quantize, dequantize, _, conv = nodes(graph)[:4]
@@ -128,7 +130,8 @@ def test_qdq_with_signed_activations(hussar: Program) -> None:
     data = hussar("calibrate", "net.onnx", "--calib", "c.json", "-o", "c.json", "--json").json
     ranges = {entry["name"]: entry for entry in data["tensors"]}
     tensors = initializers(graph_of(hussar))
-    for name in ("x", "b"):
+    ranges["b_divided"] = json.loads((hussar.folder / "c.json").read_text())["smoothings"]["b"]
+    for name in ("x", "b_divided"):
         assert every(tensors[f"{name}_zero_point"], 2) == [3] and every(tensors[f"{name}_zero_point"], 9) == [b"\0"]
         wanted = max(-ranges[name]["low"], ranges[name]["high"]) / 127
         assert abs(struct.unpack("<f", every(tensors[f"{name}_scale"], 9)[0])[0] / wanted - 1) < 1e-5

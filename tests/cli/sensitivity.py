@@ -13,7 +13,8 @@ BAD = "third"
 
 def planted() -> bytes:
     """Four 1 x 1 convolutions over float [batch, 3, 8, 8], then ten classes. What `third` reads has a channel that is 40
-    times as large as the others and hardly counts, so that bytes have few steps left for what does count."""
+    times as large as the others and hardly counts, so that bytes have few steps left for what does count. Between products it
+    would be divided; behind a pooling it is not."""
     numbers = random.Random(5)
     nodes, weights = [], []
 
@@ -25,7 +26,9 @@ def planted() -> bytes:
 
     convolution("first", "x", "a", [8, 3, 1, 1])
     convolution("second", "a", "b", [8, 8, 1, 1], lambda n, c: 40.0 if n == 5 else 1.0)
-    convolution("third", "b", "c", [8, 8, 1, 1], lambda n, c: 1e-4 if c == 5 else 1.0)
+    kernel = tiny_onnx.attribute_ints("kernel_shape", [1, 1])
+    nodes.append(tiny_onnx.node("MaxPool", ["b"], ["pooled_b"], "pool_b", [kernel]))
+    convolution("third", "pooled_b", "c", [8, 8, 1, 1], lambda n, c: 1e-4 if c == 5 else 1.0)
     convolution("fourth", "c", "d", [10, 8, 1, 1])
     nodes.append(tiny_onnx.node("GlobalAveragePool", ["d"], ["pooled"], "pool"))
     nodes.append(tiny_onnx.node("Flatten", ["pooled"], ["y"], "flatten"))

@@ -42,6 +42,10 @@ def attribute_int(name: str, number: int) -> bytes:
     return block(1, name) + integer(3, number) + integer(20, 2)
 
 
+def attribute_ints(name: str, numbers: list[int]) -> bytes:
+    return block(1, name) + b"".join(integer(8, number) for number in numbers) + integer(20, 7)
+
+
 def node(op: str, inputs: list[str], outputs: list[str], name: str = "", attributes: list[bytes] = ()) -> bytes:
     out = b"".join(block(1, text) for text in inputs) + b"".join(block(2, text) for text in outputs)
     return out + block(3, name or op.lower()) + block(4, op) + b"".join(block(5, entry) for entry in attributes)

@@ -41,7 +41,7 @@ std::string QdqFlags::summary(const QdqReport& report) const {
       report.quantized, report.quantized + static_cast<int64_t>(report.left_out.size()), report.inputs, activations_);
   text += fmt::format("; {} biases corrected", report.corrected_biases);
   if (report.smoothed + report.smoothings_left_out > 0) {
-    text += fmt::format("; outliers of {} of {} normalizations moved into weights", report.smoothed,
+    text += fmt::format("; {} of {} tensors divided per channel", report.smoothed,
                         report.smoothed + report.smoothings_left_out);
   }
   if (report.opset != report.opset_before)

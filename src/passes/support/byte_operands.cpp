@@ -2,10 +2,11 @@
 
 #include <algorithm>
 
+#include "ops/op_def.h"
+
 namespace hussar {
 namespace {
 
-constexpr std::string_view kPointwise = "hussar.Pointwise";
 constexpr std::string_view kAverage = "GlobalAveragePool";
 
 void set_scale(Node* node, std::string_view what, const QuantParams& params) {
