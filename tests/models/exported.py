@@ -13,11 +13,12 @@ import json
 import pathlib
 import subprocess
 import sys
-import tempfile
 
 import numpy as np
 import onnx
 import onnxruntime
+
+import named_checks
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Products in the file, and in the plan, where queries, keys and values are one.
@@ -111,16 +112,7 @@ def check(model: str, activations: str, folder: pathlib.Path) -> str:
 
 def main() -> int:
     names = [f"{model} {activations}" for model in PRODUCTS for activations in LEAST_SQNR]
-    wanted = sys.argv[1:] or names
-    failed = 0
-    for name in wanted:
-        with tempfile.TemporaryDirectory() as folder:
-            wrong = check(*name.split(" "), pathlib.Path(folder))
-        if wrong:
-            failed += 1
-            print(f"FAILED {name}: {wrong}", flush=True)
-    print(f"{len(wanted) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    return named_checks.run(names, lambda name, folder: check(*name.split(" "), folder))
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ import json
 import pathlib
 import subprocess
 import sys
-import tempfile
 
 import numpy as np
 import onnx
 import onnxruntime
+
+import named_checks
 from onnxruntime import quantization
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -97,17 +98,7 @@ def check(model: str, form: str, folder: pathlib.Path) -> str:
 
 def main() -> int:
     names = [f"{model} {form}" for model in PRODUCTS for form in FORMS]
-    wanted = sys.argv[1:] or names
-    failed = 0
-    for name in wanted:
-        model, form = name.split(" ", 1)
-        with tempfile.TemporaryDirectory() as folder:
-            wrong = check(model, form, pathlib.Path(folder))
-        if wrong:
-            failed += 1
-            print(f"FAILED {name}: {wrong}", flush=True)
-    print(f"{len(wanted) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    return named_checks.run(names, lambda name, folder: check(*name.split(" ", 1), folder))
 
 
 if __name__ == "__main__":
