@@ -8,7 +8,7 @@ CPP_FILES = $(shell git ls-files '*.cpp' '*.h')
 
 .DEFAULT_GOAL := all
 .PHONY: sanitize all help configure deps-build deps-test install-deps venv venv-export venv-test demo test quick \
-        conformance fuzz bench bench-kernels bench-system format check clean build-ahead
+        conformance fuzz bench bench-kernels bench-system format check clean build-ahead program
 
 all: configure ## build the hussar program and its libraries (Release) into build/
 	@cmake --build $(BUILD) -j $(JOBS)
@@ -16,9 +16,9 @@ all: configure ## build the hussar program and its libraries (Release) into buil
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-demo: venv configure ## Fashion-MNIST from FP32 to INT8 on labelled pictures; then PP-OCR beside ONNX Runtime
+demo: configure ## Fashion-MNIST from FP32 to INT8 on labelled pictures; then PP-OCR beside ONNX Runtime
 	@tools/install_deps.sh build demo
-	@cmake --build $(BUILD) -j $(JOBS)
+	@$(MAKE) --no-print-directory -j2 venv program
 	@$(PYTHON) demo/classify.py
 	@$(PYTHON) demo/ocr.py
 
@@ -72,6 +72,8 @@ configure: deps-build
 # While Python packages are fetched; tests/run_all.py builds again and reports errors.
 build-ahead: configure
 	@cmake --build $(BUILD) -j $(JOBS) --target all tests >/dev/null 2>&1 || true
+program: configure
+	@cmake --build $(BUILD) -j $(JOBS)
 deps-build:
 	@tools/install_deps.sh build
 deps-test:

@@ -96,7 +96,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--samples", type=int, default=500, help="calibration pictures")
     parser.add_argument("--rounds", type=int, default=7, help="of the interleaved timing")
-    parser.add_argument("--reference-seconds", type=float, default=10,
+    parser.add_argument("--reference-seconds", type=float, default=5,
                         help="that the reference path answers pictures of a model in one run; 0: until it has answered all")  # fmt: skip
     parser.add_argument("--fresh", action="store_true", help="use nothing that an earlier run has kept")
     parser.add_argument("--json", type=pathlib.Path, default=WORK / "fashion_mnist.json")

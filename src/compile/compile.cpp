@@ -173,6 +173,7 @@ static Target target_of(const CompileOptions& options) {
   target.isa = options.isa >= 0 ? options.isa : static_cast<int>(cpu::active_isa());
   target.threads = options.threads > 0 ? options.threads : usable_cores();
   if (options.fp16) target.no_fp16 = {};
+  if (!options.sparsity) target.no_sparsity = "--sparsity off";
   return target;
 }
 

@@ -28,8 +28,9 @@ struct CompileOptions {
   // With tuning: products for which INT8 is measured to be slower stay as they are. Else all become INT8.
   bool chooses_int8 = true;
   // ---- how fast
-  int threads = 0;  // 0: one per core that this process may use
-  int isa = -1;     // cpu::Isa as an integer; -1: the best of this machine
+  bool sparsity = true;  // kernels for 2:4 weights are rivals of the dense ones
+  int threads = 0;       // 0: one per core that this process may use
+  int isa = -1;          // cpu::Isa as an integer; -1: the best of this machine
   // Rivals are measured for at most so long, in all stages together; 0: the predicted times decide. Only when this
   // machine can run the plan.
   double tune_seconds = 0;

@@ -45,13 +45,6 @@ std::optional<Dims> dims_before(const std::optional<Dims>& after, const Order& o
   return before;
 }
 
-// The list of per-axis values that belongs to x, from the one that belongs to Transpose(x, order).
-Ints list_before(const Ints& after, const Order& order) {
-  Ints before(after.size());
-  for (size_t i = 0; i < order.size(); ++i) before[static_cast<size_t>(order[i])] = after[i];
-  return before;
-}
-
 Tensor transposed(const Tensor& tensor, const Order& order) {
   Shape shape;
   Ints own = row_major_strides(tensor.shape()), strides;

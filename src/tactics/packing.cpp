@@ -1,4 +1,5 @@
 // Replacing weights by packed ones, and back. Inference still needs the shape that they had: the node remembers it.
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -15,6 +16,39 @@ void Packing::replace(size_t index, Tensor tensor) {
   Value* packed = graph.add_constant(graph.unique_name(old != nullptr ? old->name : node.name), std::move(tensor));
   graph.set_input(&node, index, packed);
   if (old != nullptr && graph.use_count(old) == 0) std::swap(old->name, packed->name);
+}
+
+WeightForm weight_form(const Node& node) {
+  if (node.op == "Conv" || node.op == "hussar.QuantizedConv") return WeightForm::kFilter;
+  return node.attributes.get_int("transB", 0) != 0 ? WeightForm::kTransposed : WeightForm::kMatrix;
+}
+
+bool has_weight_form(const Node& node) {
+  constexpr std::string_view kProducts[] = {"Conv", "MatMul", "com.microsoft.FusedMatMul", "hussar.QuantizedConv",
+                                            "hussar.QuantizedMatMul"};
+  if (std::find(std::begin(kProducts), std::end(kProducts), node.op) == std::end(kProducts)) return false;
+  const Value* weights = node.input(1);
+  if (weights == nullptr || !weights->is_constant()) return false;
+  const int rank = weights->constant->shape().rank();
+  return weight_form(node) == WeightForm::kFilter ? rank > 2 : rank == 2;
+}
+
+template <class Number>
+static int64_t shared_columns_of(const Node& node) {
+  const Tensor& weights = *node.inputs[1]->constant;
+  const auto view = view_weights(weights.data<Number>(), weights.shape(), weight_form(node));
+  if (view.k % 4 != 0) return 0;
+  const int64_t panels = find_shared_mask(view).panels;
+  return panels > 0 ? panels * kPanelOfMask : is_two_of_four(view) ? 1 : 0;
+}
+
+int64_t shared_columns(const Node& node) {
+  if (!has_weight_form(node)) return 0;
+  switch (node.inputs[1]->dtype) {
+    case DType::kFloat32: return shared_columns_of<float>(node);
+    case DType::kInt8: return shared_columns_of<int8_t>(node);
+    default: return 0;
+  }
 }
 
 std::vector<float> decode_floats(const Tensor& packed) {

@@ -6,6 +6,7 @@
 #include "ops/infer.h"
 #include "ops/op_def.h"
 #include "tactics/problem_grammar.h"
+#include "tactics/tactic.h"
 #include "tensor/convert.h"
 #include "tensor/program_text.h"
 
@@ -95,7 +96,8 @@ struct Spelled {
   DType dtype = DType::kFloat32;
   std::optional<Layout> layout;
   bool is_constant = false;
-  std::string_view elements;  // "1,2"
+  std::string_view elements;   // "1,2"
+  int64_t shared_columns = 0;  // of 2:4x64: 64; of 2:4: 1
 };
 
 std::optional<Shape> parse_dims(std::string_view text) {
@@ -107,6 +109,13 @@ std::optional<Shape> parse_dims(std::string_view text) {
     shape.push_back(*dim);
   }
   return shape;
+}
+
+// The columns that share a mask, from "4x64" or "4"; 0: it is no such thing.
+int64_t parse_sharing(std::string_view text) {
+  if (text == "4") return 1;
+  const auto columns = text.starts_with("4x") ? to_number<int64_t>(text.substr(2)) : std::nullopt;
+  return columns && *columns > 0 ? *columns : 0;
 }
 
 Result<Spelled> parse_value(std::string_view word, std::string_view text) {
@@ -126,12 +135,15 @@ Result<Spelled> parse_value(std::string_view word, std::string_view text) {
       value.layout = Layout::kPlain;
     else if (parts[i] == "const")
       value.is_constant = true;
+    else if (parts[i] == "2" && i + 1 < parts.size() && parse_sharing(parts[i + 1]) > 0)
+      value.shared_columns = parse_sharing(parts[++i]);
     else if (DType dtype = dtype_from_name(parts[i]); dtype != DType::kUndefined)
       value.dtype = dtype;
     else
       known = false;
   }
-  HUSSAR_CHECK(known, ErrorCode::kUsage, "problem: '{}' is not DIMS[:DTYPE][:nhwc|:nchw][:const][:{{1,2}}]", word);
+  HUSSAR_CHECK(known, ErrorCode::kUsage, "problem: '{}' is not DIMS[:DTYPE][:nhwc|:nchw][:const][:2:4x64][:{{1,2}}]",
+               word);
   return value;
 }
 
@@ -151,6 +163,23 @@ Result<Tensor> make_constant(const Spelled& value, uint32_t seed) {
     for (int64_t i = 0; i < tensor.elements(); ++i) tensor.data<int8_t>()[i] = static_cast<int8_t>(engine() >> 8);
   }
   return tensor;
+}
+
+// Leaves two of every four weights, the same in all columns of a block.
+template <class Number>
+void thin_out(const MatrixView<Number>& weights, int64_t columns) {
+  std::minstd_rand engine(1);
+  for (int64_t first = 0; first < weights.n; first += columns) {
+    for (int64_t k = 0; k < weights.k; k += 4) {
+      const int64_t one = engine() % 4, other = (one + 1 + engine() % 3) % 4;
+      for (int64_t row : {one, other}) {
+        if (k + row >= weights.k) continue;
+        for (int64_t column = first; column < std::min(first + columns, weights.n); ++column) {
+          weights.row(k + row)[column * weights.column_stride] = Number{};
+        }
+      }
+    }
+  }
 }
 
 class Reader {
@@ -247,6 +276,7 @@ class Reader {
       if (inputs_[i]) value = HUSSAR_TRY(add_input(graph, "x" + std::to_string(i), *inputs_[i]));
     }
     Node* node = problem.node = graph.add_node(std::string(op_), std::string(op_), inputs, {}, attributes_);
+    HUSSAR_TRY(make_sparse(*node));
     HUSSAR_TRY(read_program(*node));
     HUSSAR_TRY(add_outputs(graph, *node));
     return problem;
@@ -265,6 +295,22 @@ class Reader {
     converted->layout = Layout::kChannelsLast;
     graph.add_node("hussar.Reformat", name, {input}, {converted});
     return converted;
+  }
+
+  Status make_sparse(Node& node) const {
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      if (!inputs_[i] || inputs_[i]->shared_columns == 0) continue;
+      const DType dtype = inputs_[i]->dtype;
+      HUSSAR_CHECK(i == 1 && has_weight_form(node) && (dtype == DType::kFloat32 || dtype == DType::kInt8),
+                   ErrorCode::kUsage, "problem: only constant float32 or int8 weights of products are 2:4");
+      Tensor& weights = *node.inputs[1]->constant;
+      if (dtype == DType::kInt8) {
+        thin_out(view_weights(weights.data<int8_t>(), weights.shape(), weight_form(node)), inputs_[i]->shared_columns);
+      } else {
+        thin_out(view_weights(weights.data<float>(), weights.shape(), weight_form(node)), inputs_[i]->shared_columns);
+      }
+    }
+    return {};
   }
 
   Status read_program(Node& node) {

@@ -5,9 +5,9 @@
 //     kernel_shape=3,3 pads=1,1,1,1 fuse=relu
 //
 //   OP             the operator's name; reading ignores case
-//   xI= yI=        input and output I: DIMS[:DTYPE][:nhwc|:nchw][:const][:{1,2,3}]; omitted inputs are left out. DIMS
-//   is
-//                  1x64x56x56, "scalar" or "?"; braces give the elements of a small constant.
+//   xI= yI=        input and output I: DIMS[:DTYPE][:nhwc|:nchw][:const][:2:4x64][:{1,2,3}]; omitted inputs are left
+//                  out. DIMS is 1x64x56x56, "scalar" or "?"; braces give the elements of a small constant; weights may
+//                  be 2:4, with masks that 64 output channels share or, without "x64", with their own.
 //   NAME=VALUE     an attribute: 3  0.5  "word"  1,2  (a list of one ends with a comma: 3,)
 //   fuse=STEPS     the fused program, steps separated by semicolons: relu;clip(0,6);add(x3);r1=sigmoid;mul(r1).
 //                  A step takes register 0 unless it names another one first; xI is input I of the node.

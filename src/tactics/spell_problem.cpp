@@ -3,6 +3,7 @@
 
 #include "ops/op_def.h"
 #include "tactics/problem_grammar.h"
+#include "tactics/tactic.h"
 #include "tensor/convert.h"
 #include "tensor/program_text.h"
 
@@ -56,11 +57,22 @@ std::string spell_value(const Node& node, const Value& value) {
 
 }  // namespace
 
+// What the kernels for sparse weights go by.
+static std::string spell_sparsity(const Node& node) {
+  // Small constants are spelled out.
+  const bool is_spelled =
+      node.input(1) != nullptr && node.input(1)->is_constant() && node.inputs[1]->constant->elements() <= 16;
+  const int64_t columns = is_spelled ? 0 : shared_columns(node);
+  return columns == 0 ? "" : columns == 1 ? ":2:4" : fmt::format(":2:4x{}", columns);
+}
+
 std::string spell_problem(const Node& node) {
   std::string text = node.op;
   auto operands = [&](char prefix, const std::vector<Value*>& values) {
     for (size_t i = 0; i < values.size(); ++i) {
-      if (values[i] != nullptr) text += fmt::format(" {}{}={}", prefix, i, spell_value(node, *values[i]));
+      if (values[i] == nullptr) continue;
+      text += fmt::format(" {}{}={}", prefix, i, spell_value(node, *values[i]));
+      if (prefix == 'x' && i == 1) text += spell_sparsity(node);
     }
   };
   operands('x', node.inputs);

@@ -8,6 +8,7 @@
 
 #include "graph/graph.h"
 #include "hussar/status.h"
+#include "tensor/shared_mask.h"
 
 namespace hussar {
 
@@ -16,6 +17,8 @@ struct Target {
   int threads = 1;
   // Why tactics may not compute in FP16, as they will say; empty: they may.
   std::string_view no_fp16 = "needs --fp16";
+  // Why tactics may not make use of sparse weights; empty: they may.
+  std::string_view no_sparsity = {};
 };
 
 // The work that one node of the scheduled graph asks for.
@@ -34,6 +37,12 @@ struct Problem {
   // "conv x=1x3x224x224:f32:nhwc w=... strides=2,2 fuse=relu": the problem grammar.
   std::string to_string() const;
 };
+
+// Whether input 1 is the constant weights of a product or convolution, not packed; then how they lie.
+bool has_weight_form(const Node& node);
+WeightForm weight_form(const Node& node);
+// The widest blocks of 16, 32, 64 or 128 columns that share 2:4 masks; 1: every column has its own; 0: not 2:4.
+int64_t shared_columns(const Node& node);
 
 // nullopt: can do it. Otherwise why not, in a few words ("dilation", "needs constant weights").
 using Refusal = std::optional<std::string>;

@@ -4,144 +4,34 @@
 #include <cmath>
 
 #include "tensor/fake_quantize.h"
-#include "tests/kernels/kernel_case.h"
+#include "tests/kernels/int8_case.h"
 
 namespace hussar {
 namespace {
-
-ProgramStep step(ProgramOp op) { return {op, 0, 0, ProgramSource::kConstant, 0, {}, 0, 0}; }
-ProgramStep add_operand(uint8_t index) { return {ProgramOp::kAdd, 0, 0, ProgramSource::kOperand, index, {}, 0, 0}; }
-ProgramStep clip(float low, float high) { return {ProgramOp::kClip, 0, 0, ProgramSource::kConstant, 0, {}, low, high}; }
-
-void add_step(KernelCase& test, ProgramStep next) {
-  if (!test.program) test.program = Program{};
-  test.program_inputs = 4;
-  test.program->steps[test.program->step_count++] = next;
-}
-
-void add_full_operand(KernelCase& test, DType dtype, const Shape& shape, Layout layout, int64_t gap) {
-  test.inputs.push_back({random_tensor(dtype, shape, dtype == DType::kUInt8 ? 0 : -2, dtype == DType::kUInt8 ? 255 : 2),
-                         false, layout, gap});
-  add_step(test, add_operand(test.program ? test.program->operand_count : 0));
-  ++test.program->operand_count;
-}
-
-// One byte per element, column or row of the output, or one for all.
-void add_byte_operand(KernelCase& test, const Shape& output, Layout layout, int64_t gap) {
-  Shape shape = output;
-  const int64_t kept = pick(0, 3);
-  for (int axis = 0; axis < shape.rank(); ++axis) {
-    const bool is_column = layout == Layout::kChannelsLast ? axis == 1 : axis + 1 == shape.rank();
-    if (kept == 1 || (kept == 2 && !is_column) || (kept == 3 && is_column)) shape[axis] = 1;
-  }
-  const bool is_full = shape == output;
-  add_full_operand(test, DType::kUInt8, shape, is_full || kept == 3 ? layout : Layout::kPlain, is_full ? gap : 0);
-}
-
-// One number per column.
-void add_column_operand(KernelCase& test, ProgramOp op, const Shape& output, Layout layout) {
-  Ints dims(layout == Layout::kChannelsLast ? static_cast<size_t>(output.rank() - 1) : 1, 1);
-  dims[0] = output[layout == Layout::kChannelsLast ? 1 : output.rank() - 1];
-  test.inputs.push_back({random_tensor(DType::kFloat32, Shape(std::span(dims))), true});
-  ProgramStep next = add_operand(test.program ? test.program->operand_count : 0);
-  next.op = op;
-  add_step(test, next);
-  ++test.program->operand_count;
-}
-
-// Bytes or real numbers out; nothing, bounds and a factor per column, a residual of either kind with bounds, or a
-// program of several steps.
-void add_epilogue(KernelCase& test, const Shape& output, Layout layout, int64_t gap) {
-  if (pick(0, 1) == 1) {
-    test.attributes.set("y_scale", 0.05F);
-    test.attributes.set("y_zero_point", pick(0, 255));
-  }
-  switch (pick(0, 6)) {
-    case 0: return;
-    case 1: return add_step(test, step(ProgramOp::kRelu));
-    case 2: add_full_operand(test, DType::kFloat32, output, layout, gap); return add_step(test, step(ProgramOp::kRelu));
-    case 3:
-      test.attributes.set("operand_scale", 0.03F);
-      test.attributes.set("operand_zero_point", pick(0, 255));
-      add_full_operand(test, DType::kUInt8, output, layout, gap);
-      return add_step(test, clip(-3, 6));
-    case 4:
-      test.attributes.set("operand_scale", 0.03F);
-      test.attributes.set("operand_zero_point", pick(0, 255));
-      add_step(test, step(ProgramOp::kAbs));
-      return add_byte_operand(test, output, layout, gap);
-    case 5:
-      if (pick(0, 1) == 1) add_step(test, clip(-3, 6));
-      return add_column_operand(test, ProgramOp::kMul, output, layout);
-    default:
-      // Nothing that a level may compute in another way.
-      add_full_operand(test, DType::kFloat32, output, layout, gap);
-      add_step(test, step(ProgramOp::kAbs));
-      add_step(test, step(ProgramOp::kSqrt));
-  }
-}
-
-KernelCase product_case(const char* kernel, const char* op, Argument x, const Shape& weights, int64_t k,
-                        int64_t filters) {
-  KernelCase test{.kernel = kernel, .op = op, .inputs = {}};
-  test.inputs.push_back(std::move(x));
-  test.inputs.push_back({random_tensor(DType::kInt8, weights, -128, 127), true});
-  // Sums of random bytes have a deviation of about 10,000 times the root of k.
-  const double scale = 1 / std::sqrt(static_cast<double>(k)) / 1e4;
-  test.inputs.push_back({random_tensor(DType::kFloat32, {filters}, scale / 2, scale), true});
-  test.inputs.push_back(pick(0, 1) == 1 ? Argument{random_tensor(DType::kFloat32, {filters}), true} : Argument{});
-  test.attributes.set("x_scale", 1.5F);
-  test.attributes.set("x_zero_point", pick(0, 255));
-  return test;
-}
-
-Argument random_bytes(const Shape& shape, Layout layout, int64_t gap) {
-  return {random_tensor(DType::kUInt8, shape, 0, 255), false, layout, gap};
-}
-
-void expect_conv(const char* kernel, const Shape& input, const Shape& filter, const Attributes& extra, int64_t gap) {
-  const int64_t k = filter.elements(1, filter.rank());
-  KernelCase test = product_case(kernel, "hussar.QuantizedConv", random_bytes(input, Layout::kChannelsLast, gap),
-                                 filter, k, filter[0]);
-  for (const auto& [name, value] : extra.all()) test.attributes.set(name, value);
-  test.output_layout = Layout::kChannelsLast;
-  test.output_gap = gap;
-  Shape output = {input[0], filter[0]};
-  Ints one(static_cast<size_t>(input.rank() - 2), 1);
-  const Ints strides = extra.get_ints("strides", one), dilations = extra.get_ints("dilations", one);
-  const Ints pads = extra.get_ints("pads", Ints(one.size() * 2, 0));
-  for (size_t axis = 0; axis < one.size(); ++axis) {
-    const int at = static_cast<int>(axis) + 2;
-    const int64_t extent = (filter[at] - 1) * dilations[axis] + 1;
-    output.push_back((input[at] + pads[axis] + pads[axis + one.size()] - extent) / strides[axis] + 1);
-  }
-  add_epilogue(test, output, Layout::kChannelsLast, gap);
-  expect_kernel_agrees(test);
-}
 
 TEST(Int8, DepthwiseConvolutions) {
   for (int i = 0; i < 100; ++i) {
     const int64_t channels = pick(1, 150), kernel_y = pick(1, 7), kernel_x = pick(1, 7), stride = pick(1, 2);
     const int64_t dilation = pick(1, 2);
     const int64_t height = pick((kernel_y - 1) * dilation + 1, 16), width = pick((kernel_x - 1) * dilation + 1, 24);
-    expect_conv("conv_depthwise_int8", {pick(1, 2), channels, height, width}, {channels, 1, kernel_y, kernel_x},
-                attributes({{"group", channels},
-                            {"strides", Ints{stride, pick(1, 2)}},
-                            {"dilations", Ints{dilation, dilation}},
-                            {"pads", Ints{pick(0, 3), pick(0, 3), pick(0, 3), pick(0, 3)}}}),
-                pick(0, 1) * 3);
+    expect_int8_conv("conv_depthwise_int8", {pick(1, 2), channels, height, width}, {channels, 1, kernel_y, kernel_x},
+                     attributes({{"group", channels},
+                                 {"strides", Ints{stride, pick(1, 2)}},
+                                 {"dilations", Ints{dilation, dilation}},
+                                 {"pads", Ints{pick(0, 3), pick(0, 3), pick(0, 3), pick(0, 3)}}}),
+                     pick(0, 1) * 3);
     if (testing::Test::HasFatalFailure()) return;
   }
   for (int i = 0; i < 40; ++i) {
     const int64_t channels = pick(1, 80), taps = pick(0, 1) == 0 ? 3 : 5, pad = pick(0, 2);
-    expect_conv(
+    expect_int8_conv(
         "conv_depthwise_int8", {1, channels, pick(taps, 9), pick(taps, 150)}, {channels, 1, taps, taps},
         attributes(
             {{"group", channels}, {"strides", Ints{pick(1, 2), pick(1, 2)}}, {"pads", Ints{pad, pad, pad, pad}}}),
         pick(0, 1) * 3);
     if (testing::Test::HasFatalFailure()) return;
   }
-  expect_conv("conv_depthwise_int8", {2, 40, 31}, {40, 1, 5}, attributes({{"group", int64_t{40}}}), 0);
+  expect_int8_conv("conv_depthwise_int8", {2, 40, 31}, {40, 1, 5}, attributes({{"group", int64_t{40}}}), 0);
 }
 
 TEST(Int8, RandomConvolutions) {
@@ -149,13 +39,13 @@ TEST(Int8, RandomConvolutions) {
     const int64_t groups = pick(0, 3) == 0 ? pick(2, 3) : 1, channels = pick(1, 70), filters = pick(1, 100);
     const int64_t kernel_y = pick(1, 4), kernel_x = pick(1, 4), stride = pick(1, 3), dilation = pick(1, 2);
     const int64_t height = pick((kernel_y - 1) * dilation + 1, 14), width = pick((kernel_x - 1) * dilation + 1, 14);
-    expect_conv("conv_int8", {pick(1, 2), groups * channels, height, width},
-                {groups * filters, channels, kernel_y, kernel_x},
-                attributes({{"group", groups},
-                            {"strides", Ints{stride, pick(1, 3) == 1 ? 1 : stride}},
-                            {"dilations", Ints{dilation, dilation}},
-                            {"pads", Ints{pick(0, 2), pick(0, 2), pick(0, 2), pick(2, 4)}}}),
-                pick(0, 1) * 3);
+    expect_int8_conv("conv_int8", {pick(1, 2), groups * channels, height, width},
+                     {groups * filters, channels, kernel_y, kernel_x},
+                     attributes({{"group", groups},
+                                 {"strides", Ints{stride, pick(1, 3) == 1 ? 1 : stride}},
+                                 {"dilations", Ints{dilation, dilation}},
+                                 {"pads", Ints{pick(0, 2), pick(0, 2), pick(0, 2), pick(2, 4)}}}),
+                     pick(0, 1) * 3);
     if (testing::Test::HasFatalFailure()) return;
   }
 }
@@ -166,33 +56,33 @@ TEST(Int8, RowsThatAreNotGathered) {
     const int64_t kernel_x = pick(1, 5), kernel_y = pick(1, 4), groups = pick(0, 3) == 0 ? 2 : 1;
     const int64_t channels = pick(0, 1) == 0 ? 16 * pick(1, 12) : pick(7, 150);
     const int64_t filters = pick(1, 80), height = pick(kernel_y, 20), width = pick(kernel_x, 50);
-    expect_conv("conv_int8", {pick(1, 3), groups * channels, height, width},
-                {groups * filters, channels, kernel_y, kernel_x},
-                attributes({{"group", groups},
-                            {"strides", Ints{pick(1, 2), pick(1, 2)}},
-                            {"pads", Ints{pick(0, 2), pick(0, 2), pick(0, 2), pick(0, 4)}}}),
-                pick(0, 1) * 3);
+    expect_int8_conv("conv_int8", {pick(1, 3), groups * channels, height, width},
+                     {groups * filters, channels, kernel_y, kernel_x},
+                     attributes({{"group", groups},
+                                 {"strides", Ints{pick(1, 2), pick(1, 2)}},
+                                 {"pads", Ints{pick(0, 2), pick(0, 2), pick(0, 2), pick(0, 4)}}}),
+                     pick(0, 1) * 3);
     if (testing::Test::HasFatalFailure()) return;
   }
   // More lines than fit at a time.
-  expect_conv("conv_int8", {1, 64, 70, 60}, {20, 64, 3, 3}, attributes({{"pads", Ints{1, 1, 1, 1}}}), 0);
-  expect_conv("conv_int8", {2, 40, 90, 80}, {20, 40, 3, 3}, attributes({{"strides", Ints{2, 2}}}), 0);
+  expect_int8_conv("conv_int8", {1, 64, 70, 60}, {20, 64, 3, 3}, attributes({{"pads", Ints{1, 1, 1, 1}}}), 0);
+  expect_int8_conv("conv_int8", {2, 40, 90, 80}, {20, 40, 3, 3}, attributes({{"strides", Ints{2, 2}}}), 0);
 }
 
 // Channels in whole chunks and not, lines that are gathered at once and one at a time.
 TEST(Int8, FormsOfRows) {
   for (int64_t channels : {1, 3, 4, 63, 64, 65, 128, 192, 320}) {
-    expect_conv("conv_int8", {1, channels, 7, 9}, {40, channels, 3, 3}, attributes({{"pads", Ints{1, 1, 1, 1}}}),
-                channels % 2 * 5);
-    expect_conv("conv_int8", {2, channels, 5, 7}, {33, channels, 1, 1}, {}, 0);
+    expect_int8_conv("conv_int8", {1, channels, 7, 9}, {40, channels, 3, 3}, attributes({{"pads", Ints{1, 1, 1, 1}}}),
+                     channels % 2 * 5);
+    expect_int8_conv("conv_int8", {2, channels, 5, 7}, {33, channels, 1, 1}, {}, 0);
     if (testing::Test::HasFatalFailure()) return;
   }
 }
 
 TEST(Int8, OneAndThreeDimensions) {
-  expect_conv("conv_int8", {2, 33, 57}, {40, 33, 5}, attributes({{"pads", Ints{2, 2}}}), 0);
-  expect_conv("conv_int8", {1, 10, 5, 6, 7}, {35, 10, 3, 2, 3},
-              attributes({{"pads", Ints{1, 0, 1, 1, 1, 2}}, {"strides", Ints{1, 2, 1}}}), 2);
+  expect_int8_conv("conv_int8", {2, 33, 57}, {40, 33, 5}, attributes({{"pads", Ints{2, 2}}}), 0);
+  expect_int8_conv("conv_int8", {1, 10, 5, 6, 7}, {35, 10, 3, 2, 3},
+                   attributes({{"pads", Ints{1, 0, 1, 1, 1, 2}}, {"strides", Ints{1, 2, 1}}}), 2);
 }
 
 // Of one pixel, a factor per channel has as many elements as the output, in another layout.
@@ -209,18 +99,11 @@ TEST(Int8, FactorsOfASinglePixel) {
   }
 }
 
-void expect_matmul(int64_t rows, int64_t k, int64_t n) {
-  KernelCase test =
-      product_case("matmul_int8", "hussar.QuantizedMatMul", random_bytes({rows, k}, Layout::kPlain, 0), {k, n}, k, n);
-  add_epilogue(test, {rows, n}, Layout::kPlain, 0);
-  expect_kernel_agrees(test);
-}
-
 // Every number of rows of a tile, with every number of panels.
 TEST(Int8, EveryTile) {
   for (int64_t rows = 1; rows <= 36; ++rows) {
     for (int64_t n : {20, 64, 130}) {
-      expect_matmul(rows, 67, n);
+      expect_int8_matmul("matmul_int8", rows, 67, n);
       if (testing::Test::HasFatalFailure()) return;
     }
   }
@@ -229,7 +112,7 @@ TEST(Int8, EveryTile) {
 TEST(Int8, RandomProducts) {
   for (int i = 0; i < 80; ++i) {
     const int64_t k = pick(0, 2) == 0 ? 64 * pick(1, 5) + pick(-2, 2) : pick(1, 300);
-    expect_matmul(pick(1, 70), k, pick(1, 200));
+    expect_int8_matmul("matmul_int8", pick(1, 70), k, pick(1, 200));
     if (testing::Test::HasFatalFailure()) return;
   }
 }

@@ -15,6 +15,8 @@ void PrecisionFlags::declare(Command& command) {
   command.option("--precision", "NODE=fp32", nodes_,
                  "with --fp16 or --int8: this ONNX node stays in FP32; repeatable; @FILE has one a line, as `hussar "
                  "calibrate --advice` writes them");
+  command.option("--sparsity", sparsity_, {"auto", "off"},
+                 "whether weights that are 2:4 make use of it where that is measured to be faster (auto)");
 }
 
 // The name in NODE=fp32. Names of nodes may contain anything.
@@ -75,6 +77,7 @@ Status PrecisionFlags::apply(CompileOptions& options, bool int8) const {
   HUSSAR_CHECK(fp16_ || int8 || nodes_.empty(), ErrorCode::kUsage,
                "--precision goes with --fp16 or --int8: everything is FP32 without them");
   options.fp16 = fp16_;
+  options.sparsity = sparsity_ != "off";
   const std::vector<std::string> nodes = HUSSAR_TRY(parse_fp32_nodes(nodes_));
   options.fp32_nodes.insert(options.fp32_nodes.end(), nodes.begin(), nodes.end());
   const int isa = options.isa >= 0 ? options.isa : static_cast<int>(cpu::active_isa());

@@ -1,4 +1,4 @@
-// The flags that allow precisions below the model's own: --fp16 and --precision.
+// The flags that allow kernels which not every user wants: --fp16 and --precision, --sparsity.
 #pragma once
 #include <string>
 #include <vector>
@@ -22,6 +22,7 @@ class PrecisionFlags {
 
  private:
   bool fp16_ = false;
+  std::string sparsity_ = "auto";
   std::vector<std::string> nodes_;
 };
 

@@ -112,20 +112,37 @@ Status unpack_filter(Packing& packing, Status (*pack)(Packing&), Decode decode, 
   return unpack_permuted(packing, HUSSAR_TRY(recall_filter_shape(packing)), pack, decode, probe_bits);
 }
 
-std::vector<float> filter_by_taps(const Tensor& filter) {
-  const Shape& shape = filter.shape();
+// visit(place in ONNX's order, place by taps) for every element of a filter.
+template <class Visit>
+static void for_filter_places(const Shape& shape, Visit visit) {
   const int64_t channels = shape[1], taps = shape.elements(2, shape.rank());
-  std::vector<float> sorted(static_cast<size_t>(filter.elements()));
-  const float* from = filter.data<float>();
   for (int64_t f = 0; f < shape[0]; ++f) {
     for (int64_t c = 0; c < channels; ++c) {
-      for (int64_t t = 0; t < taps; ++t) {
-        sorted[static_cast<size_t>((f * taps + t) * channels + c)] = from[(f * channels + c) * taps + t];
-      }
+      for (int64_t t = 0; t < taps; ++t) visit((f * channels + c) * taps + t, (f * taps + t) * channels + c);
     }
   }
+}
+
+template <class Number>
+std::vector<Number> filter_by_taps(const Tensor& filter) {
+  std::vector<Number> sorted(static_cast<size_t>(filter.elements()));
+  const Number* const from = filter.data<Number>();
+  for_filter_places(filter.shape(),
+                    [&](int64_t onnx, int64_t by_taps) { sorted[static_cast<size_t>(by_taps)] = from[onnx]; });
   return sorted;
 }
+template std::vector<float> filter_by_taps(const Tensor& filter);
+template std::vector<int8_t> filter_by_taps(const Tensor& filter);
+
+template <class Number>
+Tensor filter_from_taps(const std::vector<Number>& sorted, DType dtype, const Shape& shape) {
+  Tensor filter(dtype, shape);
+  auto* const to = filter.data<Number>();
+  for_filter_places(shape, [&](int64_t onnx, int64_t by_taps) { to[onnx] = sorted[static_cast<size_t>(by_taps)]; });
+  return filter;
+}
+template Tensor filter_from_taps(const std::vector<float>& sorted, DType dtype, const Shape& shape);
+template Tensor filter_from_taps(const std::vector<int8_t>& sorted, DType dtype, const Shape& shape);
 
 int32_t bias_input(const Prepare& prepare) {
   bool own = prepare.inputs.size() > 2 && (!prepare.step.program || prepare.step.program_inputs > 2);

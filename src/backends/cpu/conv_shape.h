@@ -40,8 +40,13 @@ Result<Shape> recall_filter_shape(Packing& packing);
 // Undoes a `pack` that permutes an FP32 filter. probe_bits: see unpack_permuted.
 Status unpack_filter(Packing& packing, Status (*pack)(Packing&), Decode decode = decode_floats, int probe_bits = 16);
 
-// An FP32 filter in ONNX's order (filter, channel, tap) as (filter, tap, channel): there k is contiguous.
-std::vector<float> filter_by_taps(const Tensor& filter);
+// A filter in ONNX's order (filter, channel, tap) as (filter, tap, channel): there k is contiguous. For float and
+// int8_t.
+template <class Number>
+std::vector<Number> filter_by_taps(const Tensor& filter);
+// The inverse.
+template <class Number>
+Tensor filter_from_taps(const std::vector<Number>& sorted, DType dtype, const Shape& shape);
 
 // Which input of the step is the convolution's own bias: 2, or -1 when it has none.
 int32_t bias_input(const Prepare& prepare);

@@ -4,6 +4,7 @@
 
 #include "backends/cpu/conv_shape.h"
 #include "backends/cpu/int8_packing.h"
+#include "backends/cpu/sparse_packing.h"
 #include "base/error.h"
 #include "tensor/dynamic_quantize.h"
 #include "tensor/fake_quantize.h"
@@ -14,6 +15,12 @@ Int8Function int8_product(Isa isa) {
   if (isa >= Isa::kAmx) return amx::run_int8_product;
   if (isa >= Isa::kAvx512 && has_avx512_vnni()) return avx512vnni::run_int8_product;
   return select_int8_table(isa).product;
+}
+
+Int8Function int8_sparse(Isa isa) {
+  if (isa >= Isa::kAmx) return amx::run_int8_sparse;
+  if (isa >= Isa::kAvx512 && has_avx512_vnni()) return avx512vnni::run_int8_sparse;
+  return select_int8_table(isa).sparse;
 }
 
 Int8Function int8_depthwise(Isa isa) {
@@ -38,6 +45,19 @@ Refusal check_int8(const Problem& problem, int64_t k, int64_t filters) {
   }
   if (!scales->is_constant() || scales->constant->elements() != filters) return "needs constant scales";
   return check_epilogue(problem, true);
+}
+
+Refusal check_int8_matrix(const Problem& problem) {
+  if (problem.node.op != "hussar.QuantizedMatMul") return "op";
+  if (problem.dtype(0) != DType::kUInt8 || problem.dtype(1) != DType::kInt8) return "dtype";
+  if (!problem.is_constant(1) || problem.input(1)->constant->shape().rank() != 2) return "needs a constant matrix";
+  const Shape& b = problem.input(1)->constant->shape();
+  if (b.elements() == 0) return "empty";
+  for (const Value* value : {problem.input(0), problem.output()}) {
+    if (value->layout != Layout::kPlain) return "layout is not plain";
+    if (value->rank() < 1) return "unknown rank";
+  }
+  return check_int8(problem, b[0], b[1]);
 }
 
 double int8_cost(const Problem& problem, double rows, int64_t k, int64_t filters, int64_t groups) {
@@ -120,11 +140,9 @@ Status prepare_int8_epilogue(Prepare& prepare, int64_t k, Int8State& state) {
   return {};
 }
 
-Status prepare_int8_product(Prepare& prepare, Int8State& state) {
+// The partition, of windows or pixels whose sums run over k.
+static void cut_product(Prepare& prepare, int64_t k, int64_t scratch_bytes, Int8State& state) {
   const ConvArgs& conv = state.args.conv;
-  const int64_t k = conv.kernel[0] * conv.kernel[1] * conv.kernel[2] * conv.channels;
-  HUSSAR_TRY(prepare_int8_epilogue(prepare, k, state));
-  HUSSAR_TRY(check_packed_weights(prepare, {conv.groups, int8_panel_count(conv.filters), int8_panel_bytes(k)}));
   const double filters = static_cast<double>(conv.groups * conv.filters);
   const double pixels = static_cast<double>(conv.batch * conv.out[0] * conv.out[1] * conv.out[2]);
   // A share costs the same to start, and computes two times as fast as in FP32 at least.
@@ -133,8 +151,32 @@ Status prepare_int8_product(Prepare& prepare, Int8State& state) {
   // Windows are gathered again for every share; single pixels are not, so a thread on a busy core can be relieved.
   const bool is_pointwise = conv.kernel[0] * conv.kernel[1] * conv.kernel[2] == 1;
   if (state.shares > 1 && is_pointwise && products > 1e8) state.shares *= 2;
-  state.scratch_per_share = int8_scratch_bytes(k);
+  state.scratch_per_share = scratch_bytes;
   prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares);
+}
+
+static int64_t depth_of(const ConvArgs& conv) {
+  return conv.kernel[0] * conv.kernel[1] * conv.kernel[2] * conv.channels;
+}
+
+Status prepare_int8_product(Prepare& prepare, Int8State& state) {
+  const ConvArgs& conv = state.args.conv;
+  const int64_t k = depth_of(conv);
+  HUSSAR_TRY(prepare_int8_epilogue(prepare, k, state));
+  HUSSAR_TRY(check_packed_weights(prepare, {conv.groups, int8_panel_count(conv.filters), int8_panel_bytes(k)}));
+  cut_product(prepare, k, int8_scratch_bytes(k), state);
+  return {};
+}
+
+Status prepare_int8_sparse(Prepare& prepare, Int8State& state) {
+  const ConvArgs& conv = state.args.conv;
+  const int64_t k = depth_of(conv), panels = prepare.step.attributes.get_int(kSharedPanels, 0);
+  HUSSAR_TRY(prepare_int8_epilogue(prepare, k, state));
+  const bool fits = is_shared_panels(panels) && conv.groups == 1 && k % kSparseGroup == 0 &&
+                    prepare.inputs[1].shape.elements() == int8_sparse_bytes(k, conv.filters, panels);
+  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed sparse weights", prepare.step.name);
+  state.args.shared_panels = panels;
+  cut_product(prepare, k, int8_sparse_scratch_bytes(k), state);
   return {};
 }
 
@@ -176,5 +218,6 @@ Status run_int8_step(const Run& run, Int8Function function) {
 }
 
 Status run_int8_product(const Run& run) { return run_int8_step(run, int8_product(usable_isa(run.isa))); }
+Status run_int8_sparse(const Run& run) { return run_int8_step(run, int8_sparse(usable_isa(run.isa))); }
 
 }  // namespace hussar::cpu

@@ -20,6 +20,9 @@ struct Int8State {
 // for sums over k.
 Refusal check_int8(const Problem& problem, int64_t k, int64_t filters);
 
+// The same for a product with a constant matrix, and everything before it.
+Refusal check_int8_matrix(const Problem& problem);
+
 // Predicted microseconds of `rows` x k x filters in each of `groups` groups.
 double int8_cost(const Problem& problem, double rows, int64_t k, int64_t filters, int64_t groups);
 
@@ -27,7 +30,12 @@ double int8_cost(const Problem& problem, double rows, int64_t k, int64_t filters
 Status prepare_int8_epilogue(Prepare& prepare, int64_t k, Int8State& state);
 // The same for the tiles, with the partition; checks the size of the weights too.
 Status prepare_int8_product(Prepare& prepare, Int8State& state);
+Status prepare_int8_sparse(Prepare& prepare, Int8State& state);
 Status run_int8_step(const Run& run, Int8Function function);
 Status run_int8_product(const Run& run);
+Status run_int8_sparse(const Run& run);
+
+// For sparse_share (sparse_steps.h).
+inline constexpr double kInt8Gather = 0.3;
 
 }  // namespace hussar::cpu

@@ -71,7 +71,6 @@ void declare(Command& command, Arguments& arguments) {
                    "FP16 (--fp16) and INT8 (--int8) are the precisions below the model's own that plans compute in");
   }
   command.refuse("--fallback", "a plan holds its weights in one precision");
-  command.refuse("--sparsity", "it does not make use of sparse weights yet");
   command.option("--budget", "TIME", arguments.budget,
                  "measures rival kernels inside the model for at most so long (60s, 2m); default 10s; 0: the predicted "
                  "times decide, the same everywhere");

@@ -44,7 +44,7 @@ Status pack(Packing& packing) {
   const int64_t filters = filter.shape()[0] / groups, channels = filter.shape()[1];
   const int64_t taps = filter.shape().elements(2, filter.shape().rank());
   remember_kernel_shape(packing.node, filter.shape());
-  const std::vector<float> sorted = filter_by_taps(filter);
+  const std::vector<float> sorted = filter_by_taps<float>(filter);
   const int64_t elements = matrix_weight_elements(taps, channels, filters);
   Tensor packed(DType::kBFloat16, {groups * elements});
   auto* out = packed.data<uint16_t>();

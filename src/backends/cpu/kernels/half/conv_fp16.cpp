@@ -33,7 +33,7 @@ Status pack(Packing& packing) {
   const int64_t groups = packing.node.attributes.get_int("group", 1);
   const int64_t filters = filter.shape()[0] / groups, k = filter.shape().elements(1, filter.shape().rank());
   remember_kernel_shape(packing.node, filter.shape());
-  const std::vector<float> sorted = filter_by_taps(filter);
+  const std::vector<float> sorted = filter_by_taps<float>(filter);
   const int64_t elements = half_weight_elements(k, filters);
   Tensor packed(DType::kFloat16, {groups * elements});
   for (int64_t group = 0; group < groups; ++group) {

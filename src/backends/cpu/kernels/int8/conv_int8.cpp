@@ -25,29 +25,13 @@ double cost(const Problem& problem) {
   return int8_cost(problem, rows, filter.elements(1, filter.rank()), filter[0] / groups, groups);
 }
 
-// The filter as (filter, tap, channel): there k is contiguous.
-std::vector<int8_t> sort_by_taps(const int8_t* filter, const Shape& shape, bool back) {
-  const int64_t channels = shape[1], taps = shape.elements(2, shape.rank());
-  std::vector<int8_t> sorted(static_cast<size_t>(shape.elements()));
-  for (int64_t f = 0; f < shape[0]; ++f) {
-    for (int64_t c = 0; c < channels; ++c) {
-      for (int64_t t = 0; t < taps; ++t) {
-        const auto onnx = static_cast<size_t>((f * channels + c) * taps + t);
-        const auto by_taps = static_cast<size_t>((f * taps + t) * channels + c);
-        sorted[back ? onnx : by_taps] = filter[back ? by_taps : onnx];
-      }
-    }
-  }
-  return sorted;
-}
-
 Status pack(Packing& packing) {
   const Tensor filter = *packing.node.inputs[1]->constant;
   const Shape& shape = filter.shape();
   const int64_t groups = packing.node.attributes.get_int("group", 1);
   const int64_t filters = shape[0] / groups, k = shape.elements(1, shape.rank());
   remember_kernel_shape(packing.node, shape);
-  const std::vector<int8_t> sorted = sort_by_taps(filter.data<int8_t>(), shape, false);
+  const std::vector<int8_t> sorted = filter_by_taps<int8_t>(filter);
   Tensor packed(DType::kInt8, {groups * int8_weight_bytes(k, filters)});
   for (int64_t group = 0; group < groups; ++group) {
     pack_int8_weights(sorted.data() + group * filters * k, k, filters, 1, k,
@@ -71,10 +55,7 @@ Status unpack(Packing& packing) {
     unpack_int8_weights(packed.data<int8_t>() + group * int8_weight_bytes(k, filters), k, filters, 1, k,
                         sorted.data() + group * filters * k);
   }
-  const std::vector<int8_t> filter = sort_by_taps(sorted.data(), shape, true);
-  Tensor unpacked(DType::kInt8, shape);
-  std::copy(filter.begin(), filter.end(), unpacked.data<int8_t>());
-  packing.replace(1, std::move(unpacked));
+  packing.replace(1, filter_from_taps(sorted, DType::kInt8, shape));
   return {};
 }
 

@@ -132,6 +132,7 @@ struct TileSums {
   int rows;
   int64_t column;
   int columns;
+  int first_fact = 0;  // of the columns: the place of the first in Int8Columns
 };
 // The first of them goes to `reals` or to `bytes`, the others are `pitch` apart from row to row.
 struct TileTarget {
@@ -171,8 +172,8 @@ void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSu
     const int64_t residual_pitch = args.residual_pitch;
     uint8_t* bytes = kBytes ? target.bytes + c : nullptr;
     float* reals = kBytes ? nullptr : target.reals + c;
-    const IVec correction = load_ints(facts.corrections + c);
-    const Vec scale = load(facts.scales + c), bias = load(facts.bias + c);
+    const IVec correction = load_ints(facts.corrections + tile.first_fact + c);
+    const Vec scale = load(facts.scales + tile.first_fact + c), bias = load(facts.bias + tile.first_fact + c);
     const Vec factor = epilogue.scales ? load_up_to(epilogue.scales + column, left) : set(epilogue.scale);
     const Vec shift = epilogue.shifts ? load_up_to(epilogue.shifts + column, left) : set(epilogue.shift);
     for (int r = 0; r < rows; ++r, sums += width) {

@@ -2,7 +2,7 @@
 // where windows or pixels are wide enough, A is not gathered: windows are read from lines with their padding, as rows
 // that overlap, and rows of one pixel from the input itself.
 #include "backends/cpu/kernels/amx/matrix_unit.h"
-#include "backends/cpu/kernels/int8/int8_driver.h"
+#include "backends/cpu/kernels/int8/sparse_driver.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 namespace {
@@ -329,6 +329,12 @@ void run_int8_product(const Int8Args& args, Share share, void* scratch) {
       }
     }
   }
+  release_tiles();
+}
+
+void run_int8_sparse(const Int8Args& args, Share share, void* scratch) {
+  configure_tiles();
+  run_sparse_share<MatrixTiles>(args, share, scratch);
   release_tiles();
 }
 

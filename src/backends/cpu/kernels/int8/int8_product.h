@@ -21,6 +21,7 @@ struct Int8Args {
   float input_scale = 1;
   int32_t input_zero_point = 0;
   const int8_t* weights = nullptr;
+  int64_t shared_panels = 0;             // sparse weights: panels of a block (sparse_packing.h)
   const float* weight_scales = nullptr;  // one per output channel
   const float* bias = nullptr;           // one per output channel; may be null
   // Where quantize_scale is not 0: the sum with its bias becomes a byte and a real number again before the epilogue.
@@ -40,11 +41,13 @@ struct Int8Args {
   int32_t output_zero_point = 0;
 };
 
-// Executes one share of a static partition. Scratch is int8_scratch_bytes(k) bytes aligned to 64, k = taps * channels.
+// Executes one share of a static partition. Scratch is int8_scratch_bytes(k) bytes aligned to 64, k = taps * channels;
+// int8_sparse_scratch_bytes(k) where weights are sparse.
 using Int8Function = void (*)(const Int8Args& args, Share share, void* scratch);
 
 struct Int8Table {
   Int8Function product;
+  Int8Function sparse;  // the product with sparse weights, in one group
   // Convolution of one channel and one filter per group and at most two dimensions; weights by pack_int8_depthwise,
   // scratch is int8_depthwise_scratch_bytes(groups) bytes.
   Int8Function depthwise;
@@ -53,14 +56,17 @@ HUSSAR_DECLARE_PER_ISA(Int8Table, int8_table)
 
 namespace avx512vnni {
 void run_int8_product(const Int8Args& args, Share share, void* scratch);
+void run_int8_sparse(const Int8Args& args, Share share, void* scratch);
 void run_int8_depthwise(const Int8Args& args, Share share, void* scratch);
 }  // namespace avx512vnni
 namespace amx {
 void run_int8_product(const Int8Args& args, Share share, void* scratch);
+void run_int8_sparse(const Int8Args& args, Share share, void* scratch);
 }  // namespace amx
 
 // The functions for a level on this machine.
 Int8Function int8_product(Isa isa);
+Int8Function int8_sparse(Isa isa);
 Int8Function int8_depthwise(Isa isa);
 
 }  // namespace hussar::cpu

@@ -1,5 +1,5 @@
 // INT8 products by vpdpbusd: four products of bytes are added to each 32-bit sum.
-#include "backends/cpu/kernels/int8/int8_driver.h"
+#include "backends/cpu/kernels/int8/sparse_driver.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 namespace {
@@ -73,6 +73,9 @@ struct VnniTiles {
 
 void run_int8_product(const Int8Args& args, Share share, void* scratch) {
   run_int8_share<VnniTiles>(args, share, scratch);
+}
+void run_int8_sparse(const Int8Args& args, Share share, void* scratch) {
+  run_sparse_share<VnniTiles>(args, share, scratch);
 }
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

@@ -9,19 +9,6 @@ namespace {
 
 using namespace cpu;
 
-Refusal supports(const Problem& problem) {
-  if (problem.node.op != "hussar.QuantizedMatMul") return "op";
-  if (problem.dtype(0) != DType::kUInt8 || problem.dtype(1) != DType::kInt8) return "dtype";
-  if (!problem.is_constant(1) || problem.input(1)->constant->shape().rank() != 2) return "needs a constant matrix";
-  const Shape& b = problem.input(1)->constant->shape();
-  if (b.elements() == 0) return "empty";
-  for (const Value* value : {problem.input(0), problem.output()}) {
-    if (value->layout != Layout::kPlain) return "layout is not plain";
-    if (value->rank() < 1) return "unknown rank";
-  }
-  return check_int8(problem, b[0], b[1]);
-}
-
 double cost(const Problem& problem) {
   const Shape& b = problem.input(1)->constant->shape();
   return int8_cost(problem, Problem::elements(problem.output()) / static_cast<double>(b[1]), b[0], b[1], 1);
@@ -70,6 +57,6 @@ extern const Kernel matmul_int8_kernel = {.name = "matmul_int8",
                                           .prepare = prepare,
                                           .run = run_int8_product};
 extern const Tactic matmul_int8_tactic = {
-    .kernel = "matmul_int8", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
+    .kernel = "matmul_int8", .supports = check_int8_matrix, .cost = cost, .pack = pack, .unpack = unpack};
 
 }  // namespace hussar

@@ -1,0 +1,150 @@
+// The walk of an INT8 product whose weights are sparse with masks that blocks of columns share (sparse_packing.h): for
+// every block the kept bytes of a tile's rows are gathered once, and the tiles of the dense product do the rest.
+// Internal to kernels/int8, for files compiled per level only.
+#pragma once
+#include "backends/cpu/kernels/int8/int8_driver.h"
+#include "backends/cpu/sparse_packing.h"
+
+namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
+
+// Rows of A: chunk c of row r at data + c * chunk_bytes + r * row_bytes.
+struct ByteRows {
+  const uint8_t* data;
+  int64_t chunk_bytes, row_bytes;
+};
+
+// ---- keeping bytes: `pair` makes 64 of two chunks, `lonely` 32 of one, from their part of the index ----------------
+
+template <class Element>
+struct Keep {
+  static void pair(const uint8_t* first, const uint8_t* second, const uint8_t* index, Element* out) {
+    for (int i = 0; i < 64; ++i) out[i] = (i % 16 < 8 ? first : second)[i / 16 * 16 + (index[i] & 15)];
+  }
+  static void lonely(const uint8_t* chunk, const uint8_t* index, Element* out) {
+    for (int i = 0; i < 32; ++i) out[i] = chunk[i / 8 * 16 + (index[i / 8 * 16 + i % 8] & 15)];
+  }
+};
+
+#if defined(__AVX512BW__)
+template <>
+struct Keep<uint8_t> {
+  static HUSSAR_INLINE void pair(const uint8_t* first, const uint8_t* second, const uint8_t* index, uint8_t* out) {
+    const __m512i places = _mm512_loadu_si512(index);
+    const __m512i kept = _mm512_shuffle_epi8(_mm512_loadu_si512(first), places);
+    constexpr __mmask64 kSecond = 0xff00ff00ff00ff00;
+    _mm512_storeu_si512(out, _mm512_mask_shuffle_epi8(kept, kSecond, _mm512_loadu_si512(second), places));
+  }
+  static HUSSAR_INLINE void lonely(const uint8_t* chunk, const uint8_t* index, uint8_t* out) {
+    const __m512i kept = _mm512_shuffle_epi8(_mm512_loadu_si512(chunk), _mm512_loadu_si512(index));
+    const __m512i in_order = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 0, 2, 4, 6), kept);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_castsi512_si256(in_order));
+  }
+};
+#endif
+
+#if defined(__AVX2__)
+template <>
+struct Keep<uint16_t> {
+  static HUSSAR_INLINE __m256i load(const uint8_t* bytes) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
+  }
+  static HUSSAR_INLINE void widen(__m128i bytes, uint16_t* out) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_cvtepu8_epi16(bytes));
+  }
+  static HUSSAR_INLINE void pair(const uint8_t* first, const uint8_t* second, const uint8_t* index, uint16_t* out) {
+    for (int i = 0; i < 64; i += 32) {
+      const __m256i places = load(index + i);
+      const __m256i kept = _mm256_blend_epi16(_mm256_shuffle_epi8(load(first + i), places),
+                                              _mm256_shuffle_epi8(load(second + i), places), 0xf0);
+      widen(_mm256_castsi256_si128(kept), out + i);
+      widen(_mm256_extracti128_si256(kept, 1), out + i + 16);
+    }
+  }
+  static HUSSAR_INLINE void lonely(const uint8_t* chunk, const uint8_t* index, uint16_t* out) {
+    for (int i = 0; i < 64; i += 32) {
+      const __m256i kept = _mm256_shuffle_epi8(load(chunk + i), load(index + i));
+      widen(_mm256_castsi256_si128(_mm256_permute4x64_epi64(kept, 0x08)), out + i / 2);
+    }
+  }
+};
+#endif
+
+// The kept bytes of `count` rows as [ceil(depth / 64)][count][64], what the dense tiles take.
+template <class Element>
+void keep_rows(const ByteRows& rows, int count, const uint8_t* index, int64_t k, Element* out) {
+  const int64_t tail = int8_sparse_tail(k), chunks = (k + kInt8Chunk - 1) / kInt8Chunk;
+  const uint8_t* chunk = rows.data;
+  for (int64_t c = 0; c + 1 < chunks; c += 2, chunk += 2 * rows.chunk_bytes, index += 64) {
+    for (int r = 0; r < count; ++r, out += kInt8Chunk) {
+      const uint8_t* const bytes = chunk + r * rows.row_bytes;
+      Keep<Element>::pair(bytes, bytes + rows.chunk_bytes, index, out);
+    }
+  }
+  for (int r = 0; tail > 0 && r < count; ++r, out += kInt8Chunk) {
+    Keep<Element>::lonely(chunk + r * rows.row_bytes, index, out);
+  }
+}
+
+// Rows x blocks of the product. rows_at(row, count, a): where the rows of a tile lie, which the walk has packed to a.
+template <class Tiles, class Pack, class RowsAt>
+void run_sparse_tiles(const Int8Args& args, int64_t k, Range rows, Range blocks, Pack pack, RowsAt rows_at,
+                      uint8_t* packed, typename Tiles::Element* kept) {
+  const int64_t shared = args.shared_panels, filters = args.conv.filters;
+  const int64_t depth = int8_sparse_depth(k), panel_bytes = int8_panel_bytes(depth);
+  alignas(64) int32_t sums[kInt8TileSums];
+  Int8Columns facts;
+  const auto one = [](int) { return 1; };
+  walk_tiles(rows, blocks, Tiles::kRows, kInt8BlockBytes, int8_depth(k), pack, packed, one,
+             [&](int64_t block, int, int64_t, auto& each) {
+               const int8_t* const index = args.weights + block * int8_sparse_block_bytes(k, shared);
+               const int8_t* const panels = index + int8_sparse_index_bytes(k);
+               const int64_t first = block * shared * kInt8Columns, left = filters - first;
+               const int columns = static_cast<int>(left < shared * kInt8Columns ? left : shared * kInt8Columns);
+               const int count = static_cast<int>(int8_panel_count(columns));
+               read_columns(args, panels + int8_depth(depth) * kInt8Columns, panel_bytes, count, first, columns, facts);
+               each([&](int64_t, const uint8_t* a, int64_t row, int tile_rows) {
+                 keep_rows(rows_at(row, tile_rows, a), tile_rows, reinterpret_cast<const uint8_t*>(index), k, kept);
+                 int step = Tiles::most_panels(tile_rows);
+                 for (int panel = 0; panel < count; panel += step) {
+                   while (step > count - panel) step /= 2;
+                   Tiles::multiply(kept, tile_rows, panels + panel * panel_bytes, step, depth, sums);
+                   const int column = panel * static_cast<int>(kInt8Columns), width = step * 16;
+                   finish_int8_tile(args, facts,
+                                    {sums, width, row, tile_rows, first + column,
+                                     columns - column < width ? columns - column : width, column});
+                 }
+               });
+             });
+}
+
+template <class Tiles>
+void run_sparse_share(const Int8Args& args, Share share, void* scratch) {
+  const ConvArgs& conv = args.conv;
+  const int64_t k = conv.kernel[0] * conv.kernel[1] * conv.kernel[2] * conv.channels;
+  const int64_t rows = conv.batch * conv.out[0] * conv.out[1] * conv.out[2];
+  const Work work = share_of_work(1, rows, sparse_blocks(conv.filters, args.shared_panels), share, {});
+  auto* const kept = static_cast<typename Tiles::Element*>(scratch);
+  uint8_t* const lines = reinterpret_cast<uint8_t*>(kept + kInt8RowsLimit * int8_depth(int8_sparse_depth(k)));
+  uint8_t* const packed = lines + all_int8_lines(k);
+  const auto packed_rows = [](int64_t, int count, const uint8_t* a) {
+    return ByteRows{a, count * kInt8Chunk, kInt8Chunk};
+  };
+  if (is_pointwise(conv) && k % kInt8Chunk == 0) {
+    run_sparse_tiles<Tiles>(
+        args, k, work.rows, work.panels, [](int64_t, int, uint8_t*) {},
+        [&](int64_t row, int, const uint8_t*) {
+          return ByteRows{args.input + row * conv.input_pitch, kInt8Chunk, conv.input_pitch};
+        },
+        packed, kept);
+  } else if (is_pointwise(conv)) {
+    run_sparse_tiles<Tiles>(args, k, work.rows, work.panels, PackInt8Rows<uint8_t>{args.input, conv.input_pitch, k},
+                            packed_rows, packed, kept);
+  } else {
+    const Int8Form<uint8_t> form = {static_cast<uint8_t>(args.input_zero_point)};
+    run_sparse_tiles<Tiles>(args, k, work.rows, work.panels,
+                            WindowPacker<Int8Form<uint8_t>>{&conv, args.input, k, lines, form}, packed_rows, packed,
+                            kept);
+  }
+}
+
+}  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

@@ -1,0 +1,81 @@
+// One step of a register tile and its end. Internal to kernels/tile, for files compiled per level only.
+#pragma once
+#include "backends/cpu/kernels/tile/tile_kernels.h"
+#include "backends/cpu/simd/math.h"
+
+namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
+
+// One k: the smaller of the two operand sets is held in registers, the other passes through one.
+template <int kRows, int kVecs>
+HUSSAR_INLINE void multiply_add(const float* a, const float* b, int64_t panel_stride, TileVec (&sum)[kRows][kVecs]) {
+  if constexpr (kRows < kVecs) {
+    TileVec row[kRows];
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) row[r] = tile_set(a[r * kTileChunk]);
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) {
+      const TileVec column = tile_load(b + (v / kVecsPerPanel) * panel_stride + (v % kVecsPerPanel) * kTileLanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) sum[r][v] = fma(row[r], column, sum[r][v]);
+    }
+  } else {
+    TileVec column[kVecs];
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) {
+      column[v] = tile_load(b + (v / kVecsPerPanel) * panel_stride + (v % kVecsPerPanel) * kTileLanes);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const TileVec row = tile_set(a[r * kTileChunk]);
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) sum[r][v] = fma(row, column[v], sum[r][v]);
+    }
+  }
+}
+
+template <int kRows, int kVecs>
+HUSSAR_INLINE void store_tile(TileVec (&sum)[kRows][kVecs], const TileOutput& out) {
+  if (out.columns != kVecs * kTileLanes) {
+    alignas(64) float tile[kRows * kVecs * kTileLanes];
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) store(tile + (r * kVecs + v) * kTileLanes, sum[r][v]);
+    }
+    return store_rows(tile, kRows, kVecs * kTileLanes, out);
+  }
+  if (out.residual != nullptr) {
+    const float* residual = out.residual;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) sum[r][v] = sum[r][v] + tile_load(residual + v * kTileLanes);
+      residual += out.residual_pitch;
+    }
+  }
+  const TileVec low = tile_set(out.low), high = tile_set(out.high);
+  float* c = out.c;
+  if (out.hard_swish) {
+    const TileVec scale = tile_set(out.scale), shift = tile_set(out.shift);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) {
+        const TileVec y = min_second(high, max_second(low, sum[r][v]));
+        const TileVec gate = fma(y, tile_set(1.0f / 6.0f), tile_set(0.5f));
+        const TileVec swish = y * min_second(tile_set(1.0f), max_second(tile_set(0.0f), gate));
+        store(c + v * kTileLanes, fma(swish, scale, shift));
+      }
+      c += out.c_pitch;
+    }
+    return;
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) store(c + v * kTileLanes, min_second(high, max_second(low, sum[r][v])));
+    c += out.c_pitch;
+  }
+}
+
+}  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

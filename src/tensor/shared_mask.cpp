@@ -1,0 +1,92 @@
+#include "tensor/shared_mask.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace hussar {
+namespace {
+
+constexpr int64_t kGroup = 4;
+
+int64_t panels_of(int64_t columns) { return (columns + kPanelOfMask - 1) / kPanelOfMask; }
+int64_t blocks_of(int64_t columns, int64_t panels) { return (panels_of(columns) + panels - 1) / panels; }
+
+bool fits(uint8_t nonzero) { return std::popcount(nonzero) <= 2; }
+
+// Two places for four bits of which at most two are set.
+uint8_t places_of(uint8_t nonzero) {
+  int places[2], count = 0;
+  for (int place = 0; place < kGroup; ++place) {
+    if ((nonzero >> place & 1) != 0) places[count++] = place;
+  }
+  for (int place = 0; count < 2; ++place) {
+    if ((nonzero >> place & 1) == 0) places[count++] = place;
+  }
+  if (places[0] > places[1]) std::swap(places[0], places[1]);
+  return static_cast<uint8_t>(places[0] | places[1] << 2);
+}
+
+// Bit i of element (panel, group): whether weight i of the group is not zero in some column. Empty: not two of four.
+template <class Number>
+std::vector<uint8_t> nonzeros(const MatrixView<const Number>& weights) {
+  const int64_t groups = weights.k / kGroup, panels = panels_of(weights.n);
+  std::vector<uint8_t> found(static_cast<size_t>(panels * groups));
+  for (int64_t panel = 0; panel < panels; ++panel) {
+    const int64_t first = panel * kPanelOfMask, end = std::min(first + kPanelOfMask, weights.n);
+    for (int64_t row = 0; row < weights.k; ++row) {
+      uint8_t& group = found[static_cast<size_t>(panel * groups + row / kGroup)];
+      const Number* const numbers = weights.row(row);
+      for (int64_t column = first; column < end; ++column) {
+        if (numbers[column * weights.column_stride] != Number{}) {
+          group = static_cast<uint8_t>(group | 1 << row % kGroup);
+          break;
+        }
+      }
+      if (!fits(group)) return {};
+    }
+  }
+  return found;
+}
+
+template <class Number>
+SharedMask find_mask(const MatrixView<const Number>& weights) {
+  std::vector<uint8_t> found = nonzeros(weights);
+  if (found.empty()) return {};
+  const int64_t groups = weights.k / kGroup;
+  SharedMask mask;
+  for (mask.panels = 1; mask.panels < kMostSharedPanels; mask.panels *= 2) {
+    const int64_t blocks = blocks_of(weights.n, mask.panels), wider = blocks_of(weights.n, mask.panels * 2);
+    std::vector<uint8_t> joined(static_cast<size_t>(wider * groups));
+    for (int64_t i = 0; i < blocks * groups; ++i) {
+      joined[static_cast<size_t>(i / groups / 2 * groups + i % groups)] |= found[static_cast<size_t>(i)];
+    }
+    if (!std::all_of(joined.begin(), joined.end(), fits)) break;
+    found = std::move(joined);
+  }
+  std::transform(found.begin(), found.end(), found.begin(), places_of);
+  mask.places = std::move(found);
+  return mask;
+}
+
+template <class Number>
+bool has_two_of_four(const MatrixView<const Number>& weights) {
+  for (int64_t group = 0; group < weights.k; group += kGroup) {
+    for (int64_t column = 0; column < weights.n; ++column) {
+      int nonzero = 0;
+      for (int64_t i = group; i < group + kGroup; ++i) {
+        nonzero += weights.row(i)[column * weights.column_stride] != Number{} ? 1 : 0;
+      }
+      if (nonzero > 2) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+SharedMask find_shared_mask(const MatrixView<const float>& weights) { return find_mask(weights); }
+SharedMask find_shared_mask(const MatrixView<const int8_t>& weights) { return find_mask(weights); }
+bool is_two_of_four(const MatrixView<const float>& weights) { return has_two_of_four(weights); }
+bool is_two_of_four(const MatrixView<const int8_t>& weights) { return has_two_of_four(weights); }
+
+}  // namespace hussar
