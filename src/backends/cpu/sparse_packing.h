@@ -39,9 +39,9 @@ constexpr int64_t int8_sparse_bytes(int64_t k, int64_t n, int64_t panels) {
   return sparse_blocks(n, panels) * int8_sparse_index_bytes(k) +
          sparse_panels(n) * int8_panel_bytes(int8_sparse_depth(k));
 }
-// Scratch of one share, with room for the kept bytes of a tile.
+// Scratch of one share, with room for the kept bytes of two tiles.
 constexpr int64_t int8_sparse_scratch_bytes(int64_t k) {
-  return int8_scratch_bytes(k) + kInt8RowsLimit * int8_depth(k) * 2;
+  return int8_scratch_bytes(k) + 2 * kInt8RowsLimit * int8_depth(int8_sparse_depth(k)) * 2;
 }
 
 // ---- FP32 ----------------------------------------------------------------------------------------------------------

@@ -266,8 +266,13 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
 
 // ---- the walk ------------------------------------------------------------------------------------------------------
 
-// Tiles: Element, kRows, most_panels(rows), and multiply(a, rows, b, panels, k, sums), which writes sums
-// [rows][panels * 16].
+// For every 64 of k that a tile multiplies, what else is to be done meanwhile.
+struct NothingElse {
+  HUSSAR_INLINE void operator()(int64_t) const {}
+};
+
+// Tiles: Element, kRows, most_panels(rows), and multiply(a, rows, b, panels, k, sums, meanwhile), which writes sums
+// [rows][panels * 16] and calls meanwhile(chunk) once for every 64 of k.
 template <class Tiles, class Pack>
 void run_int8_tiles(const Int8Args& args, int64_t group, int64_t k, Range rows, Range panels, Pack pack,
                     typename Tiles::Element* scratch) {
@@ -285,7 +290,7 @@ void run_int8_tiles(const Int8Args& args, int64_t group, int64_t k, Range rows, 
                read_columns(args, weight_panels + int8_depth(k) * kInt8Columns, int8_panel_bytes(k), step, column,
                             columns, facts);
                each([&](int64_t, const Element* a, int64_t row, int count) {
-                 Tiles::multiply(a, count, weight_panels, step, k, sums);
+                 Tiles::multiply(a, count, weight_panels, step, k, sums, NothingElse{});
                  finish_int8_tile(args, facts, {sums, width, row, count, column, columns});
                });
              });

@@ -16,8 +16,9 @@ struct Chunk {
 };
 
 // chunk_at(i): chunk i of the rows.
-template <int kRowTiles, int kPanels, class ChunkAt>
-void multiply_tiles(ChunkAt chunk_at, int64_t chunks, const int8_t* b, int64_t panel_bytes, int32_t* sums) {
+template <int kRowTiles, int kPanels, class ChunkAt, class Meanwhile>
+void multiply_tiles(ChunkAt chunk_at, int64_t chunks, const int8_t* b, int64_t panel_bytes, int32_t* sums,
+                    const Meanwhile& meanwhile) {
   zero_tiles<kRowTiles, kPanels>();
   for (int64_t i = 0; i < chunks; ++i, b += kInt8Chunk * kInt8Columns) {
     const Chunk chunk = chunk_at(i);
@@ -31,6 +32,7 @@ void multiply_tiles(ChunkAt chunk_at, int64_t chunks, const int8_t* b, int64_t p
       multiply_add_bytes<1, 4, 7>();
       if constexpr (kRowTiles > 1) multiply_add_bytes<3, 5, 7>();
     }
+    meanwhile(i);
   }
   constexpr int64_t kPitch = kPanels * 16;
   store_tile_to<0>(sums, kPitch * 4);
@@ -39,16 +41,14 @@ void multiply_tiles(ChunkAt chunk_at, int64_t chunks, const int8_t* b, int64_t p
   if constexpr (kRowTiles > 1 && kPanels > 1) store_tile_to<3>(sums + 16 * kPitch + 16, kPitch * 4);
 }
 
-template <class ChunkAt>
-void multiply_rows(ChunkAt chunk_at, int64_t rows, int64_t k, const int8_t* b, int panels, int32_t* sums) {
+template <class ChunkAt, class Meanwhile = NothingElse>
+void multiply_rows(ChunkAt chunk_at, int64_t rows, int64_t k, const int8_t* b, int panels, int32_t* sums,
+                   const Meanwhile& meanwhile = {}) {
   const int64_t chunks = int8_depth(k) / kInt8Chunk, panel_bytes = int8_panel_bytes(k);
-  if (rows > 16) {
-    (panels > 1 ? multiply_tiles<2, 2, ChunkAt> : multiply_tiles<2, 1, ChunkAt>)(chunk_at, chunks, b, panel_bytes,
-                                                                                 sums);
-  } else {
-    (panels > 1 ? multiply_tiles<1, 2, ChunkAt> : multiply_tiles<1, 1, ChunkAt>)(chunk_at, chunks, b, panel_bytes,
-                                                                                 sums);
-  }
+  const auto multiply =
+      rows > 16 ? (panels > 1 ? multiply_tiles<2, 2, ChunkAt, Meanwhile> : multiply_tiles<2, 1, ChunkAt, Meanwhile>)
+                : (panels > 1 ? multiply_tiles<1, 2, ChunkAt, Meanwhile> : multiply_tiles<1, 1, ChunkAt, Meanwhile>);
+  multiply(chunk_at, chunks, b, panel_bytes, sums, meanwhile);
 }
 
 // Gathered as [chunk][row][64].
@@ -62,8 +62,10 @@ struct MatrixTiles {
   using Element = uint8_t;
   static constexpr int kRows = kTileRows;
   static constexpr int most_panels(int) { return 2; }
-  static void multiply(const uint8_t* a, int rows, const int8_t* b, int panels, int64_t k, int32_t* sums) {
-    multiply_rows(GatheredChunks{a, rows}, rows, k, b, panels, sums);
+  template <class Meanwhile>
+  static void multiply(const uint8_t* a, int rows, const int8_t* b, int panels, int64_t k, int32_t* sums,
+                       const Meanwhile& meanwhile) {
+    multiply_rows(GatheredChunks{a, rows}, rows, k, b, panels, sums, meanwhile);
   }
 };
 

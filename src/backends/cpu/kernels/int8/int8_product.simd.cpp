@@ -59,7 +59,10 @@ struct Int8Tiles {
       multiply_block<kCount, 2>(a, chunk_elements, b + 32, k, sums + 8, kInt8Columns);
     }
   }
-  static void multiply(const uint16_t* a, int rows, const int8_t* b, int, int64_t k, int32_t* sums) {
+  template <class Meanwhile>
+  static void multiply(const uint16_t* a, int rows, const int8_t* b, int, int64_t k, int32_t* sums,
+                       const Meanwhile& meanwhile) {
+    for (int64_t chunk = 0; chunk * kInt8Chunk < k; ++chunk) meanwhile(chunk);
     const int64_t chunk_elements = rows * kInt8Chunk;
     switch (rows) {
       case 1: return multiply_rows<1>(a, chunk_elements, b, k, sums);
@@ -79,7 +82,10 @@ struct Int8Tiles {
   static constexpr int kRows = 4;
   static constexpr int most_panels(int) { return 1; }
 
-  static void multiply(const uint8_t* a, int rows, const int8_t* b, int, int64_t k, int32_t* sums) {
+  template <class Meanwhile>
+  static void multiply(const uint8_t* a, int rows, const int8_t* b, int, int64_t k, int32_t* sums,
+                       const Meanwhile& meanwhile) {
+    for (int64_t chunk = 0; chunk * kInt8Chunk < k; ++chunk) meanwhile(chunk);
     for (int r = 0; r < rows; ++r) {
       int32_t* const sum = sums + r * kInt8Columns;
       for (int column = 0; column < kInt8Columns; ++column) sum[column] = 0;

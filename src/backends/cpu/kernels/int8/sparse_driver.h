@@ -69,29 +69,82 @@ struct Keep<uint16_t> {
 };
 #endif
 
-// The kept bytes of `count` rows as [ceil(depth / 64)][count][64], what the dense tiles take.
+// The kept bytes of `count` rows, to go to out as [ceil(depth / 64)][count][64], what the dense tiles take. Chunk by
+// chunk of what is kept, so that a tile can be multiplied meanwhile.
 template <class Element>
-void keep_rows(const ByteRows& rows, int count, const uint8_t* index, int64_t k, Element* out) {
-  const int64_t tail = int8_sparse_tail(k), chunks = (k + kInt8Chunk - 1) / kInt8Chunk;
-  const uint8_t* chunk = rows.data;
-  for (int64_t c = 0; c + 1 < chunks; c += 2, chunk += 2 * rows.chunk_bytes, index += 64) {
-    for (int r = 0; r < count; ++r, out += kInt8Chunk) {
-      const uint8_t* const bytes = chunk + r * rows.row_bytes;
-      Keep<Element>::pair(bytes, bytes + rows.chunk_bytes, index, out);
+struct KeptRows {
+  ByteRows rows;
+  int count;
+  const uint8_t* index;
+  int64_t k;
+  Element* out;
+
+  int64_t chunks() const { return (k + 2 * kInt8Chunk - 1) / (2 * kInt8Chunk); }
+  HUSSAR_INLINE void keep(int64_t chunk, int begin, int end) const {
+    const uint8_t* const first = rows.data + 2 * chunk * rows.chunk_bytes;
+    Element* to = out + (chunk * count + begin) * kInt8Chunk;
+    const uint8_t* const places = index + chunk * kInt8Chunk;
+    if (2 * chunk * kInt8Chunk + int8_sparse_tail(k) == k && int8_sparse_tail(k) > 0) {
+      for (int r = begin; r < end; ++r, to += kInt8Chunk) Keep<Element>::lonely(first + r * rows.row_bytes, places, to);
+      return;
+    }
+    for (int r = begin; r < end; ++r, to += kInt8Chunk) {
+      const uint8_t* const bytes = first + r * rows.row_bytes;
+      Keep<Element>::pair(bytes, bytes + rows.chunk_bytes, places, to);
     }
   }
-  for (int r = 0; tail > 0 && r < count; ++r, out += kInt8Chunk) {
-    Keep<Element>::lonely(chunk + r * rows.row_bytes, index, out);
+  void keep_all() const {
+    for (int64_t chunk = 0; chunk < chunks(); ++chunk) keep(chunk, 0, count);
   }
-}
+};
+
+// A part of them, for the chunks of one multiplication: called once for every chunk.
+template <class Element>
+struct KeepMeanwhile {
+  const KeptRows<Element>* kept;  // may be null
+  int begin, end;
+  HUSSAR_INLINE void operator()(int64_t chunk) const {
+    if (kept != nullptr) kept->keep(chunk, begin, end);
+  }
+};
+
+// The tiles of one block of columns.
+template <class Tiles>
+struct SparseBlock {
+  using Element = typename Tiles::Element;
+  const Int8Args& args;
+  const Int8Columns& facts;
+  const int8_t* panels;
+  int64_t depth, first;  // the first column
+  int columns;
+
+  // Multiplies the rows that `kept` holds, and keeps those of `next`, if any, meanwhile.
+  void run(const KeptRows<Element>& kept, int64_t row, const KeptRows<Element>* next) const {
+    alignas(64) int32_t sums[kInt8TileSums];
+    const int64_t panel_bytes = int8_panel_bytes(depth);
+    const int count = static_cast<int>(int8_panel_count(columns));
+    int step = Tiles::most_panels(kept.count);
+    while (step > count) step /= 2;
+    const int next_rows = next != nullptr ? next->count : 0;
+    for (int panel = 0; panel < count; panel += step) {
+      while (step > count - panel) step /= 2;
+      const KeepMeanwhile<Element> meanwhile = {next, next_rows * panel / count, next_rows * (panel + step) / count};
+      Tiles::multiply(kept.out, kept.count, panels + panel * panel_bytes, step, depth, sums, meanwhile);
+      const int column = panel * static_cast<int>(kInt8Columns), width = step * static_cast<int>(kInt8Columns);
+      finish_int8_tile(
+          args, facts,
+          {sums, width, row, kept.count, first + column, columns - column < width ? columns - column : width, column});
+    }
+  }
+};
 
 // Rows x blocks of the product. rows_at(row, count, a): where the rows of a tile lie, which the walk has packed to a.
+// kept: room for two tiles.
 template <class Tiles, class Pack, class RowsAt>
 void run_sparse_tiles(const Int8Args& args, int64_t k, Range rows, Range blocks, Pack pack, RowsAt rows_at,
                       uint8_t* packed, typename Tiles::Element* kept) {
-  const int64_t shared = args.shared_panels, filters = args.conv.filters;
-  const int64_t depth = int8_sparse_depth(k), panel_bytes = int8_panel_bytes(depth);
-  alignas(64) int32_t sums[kInt8TileSums];
+  using Element = typename Tiles::Element;
+  const int64_t shared = args.shared_panels, filters = args.conv.filters, depth = int8_sparse_depth(k);
   Int8Columns facts;
   const auto one = [](int) { return 1; };
   walk_tiles(rows, blocks, Tiles::kRows, kInt8BlockBytes, int8_depth(k), pack, packed, one,
@@ -100,20 +153,24 @@ void run_sparse_tiles(const Int8Args& args, int64_t k, Range rows, Range blocks,
                const int8_t* const panels = index + int8_sparse_index_bytes(k);
                const int64_t first = block * shared * kInt8Columns, left = filters - first;
                const int columns = static_cast<int>(left < shared * kInt8Columns ? left : shared * kInt8Columns);
-               const int count = static_cast<int>(int8_panel_count(columns));
-               read_columns(args, panels + int8_depth(depth) * kInt8Columns, panel_bytes, count, first, columns, facts);
-               each([&](int64_t, const uint8_t* a, int64_t row, int tile_rows) {
-                 keep_rows(rows_at(row, tile_rows, a), tile_rows, reinterpret_cast<const uint8_t*>(index), k, kept);
-                 int step = Tiles::most_panels(tile_rows);
-                 for (int panel = 0; panel < count; panel += step) {
-                   while (step > count - panel) step /= 2;
-                   Tiles::multiply(kept, tile_rows, panels + panel * panel_bytes, step, depth, sums);
-                   const int column = panel * static_cast<int>(kInt8Columns), width = step * 16;
-                   finish_int8_tile(args, facts,
-                                    {sums, width, row, tile_rows, first + column,
-                                     columns - column < width ? columns - column : width, column});
+               read_columns(args, panels + int8_depth(depth) * kInt8Columns, int8_panel_bytes(depth),
+                            static_cast<int>(int8_panel_count(columns)), first, columns, facts);
+               const SparseBlock<Tiles> tiles = {args, facts, panels, depth, first, columns};
+               // One tile behind the walk: the next one is known then.
+               KeptRows<Element> here{};
+               int64_t here_row = 0;
+               each([&](int64_t i, const uint8_t* a, int64_t row, int count) {
+                 const KeptRows<Element> next = {rows_at(row, count, a), count, reinterpret_cast<const uint8_t*>(index),
+                                                 k, kept + i % 2 * Tiles::kRows * int8_depth(depth)};
+                 if (i == 0) {
+                   next.keep_all();
+                 } else {
+                   tiles.run(here, here_row, &next);
                  }
+                 here = next;
+                 here_row = row;
                });
+               tiles.run(here, here_row, nullptr);
              });
 }
 
@@ -124,7 +181,7 @@ void run_sparse_share(const Int8Args& args, Share share, void* scratch) {
   const int64_t rows = conv.batch * conv.out[0] * conv.out[1] * conv.out[2];
   const Work work = share_of_work(1, rows, sparse_blocks(conv.filters, args.shared_panels), share, {});
   auto* const kept = static_cast<typename Tiles::Element*>(scratch);
-  uint8_t* const lines = reinterpret_cast<uint8_t*>(kept + kInt8RowsLimit * int8_depth(int8_sparse_depth(k)));
+  uint8_t* const lines = reinterpret_cast<uint8_t*>(kept + 2 * kInt8RowsLimit * int8_depth(int8_sparse_depth(k)));
   uint8_t* const packed = lines + all_int8_lines(k);
   const auto packed_rows = [](int64_t, int count, const uint8_t* a) {
     return ByteRows{a, count * kInt8Chunk, kInt8Chunk};

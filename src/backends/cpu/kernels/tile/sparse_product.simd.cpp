@@ -28,8 +28,10 @@ void sparse_tile(const SparseTile& in, const TileOutput& out) {
   const float* a = in.a;
   const float* b = in.b;
   const uint8_t* index = in.index;
+  const float* ahead = out.ahead;
   int64_t depth = in.depth;
   for (; depth >= 8; depth -= 8, index += 8, a += kRows * kTileChunk) {
+    for (int i = 0; i < out.ahead_lines; ++i, ahead += 16) __builtin_prefetch(ahead, 0, 2);
 #pragma GCC unroll 2
     for (int i = 0; i < 8; ++i, b += kPanelColumns) multiply_add(a + (index[i] & 15), b, in.panel_stride, sum);
   }
@@ -69,15 +71,21 @@ void run_blocks(const Product& product, Range rows, Range panels, int64_t shared
   // Powers of two both, so that no tile lies in two blocks.
   const auto widest = [&](int tile) { return max_panels(tile) < shared ? max_panels(tile) : static_cast<int>(shared); };
   walk_tiles(rows, panels, tile_rows, kBlockFloats / cut.block_divisor, row_floats, pack, scratch, widest,
-             [&](int64_t panel, int step, int64_t, auto& each) {
+             [&](int64_t panel, int step, int64_t count, auto& each) {
                const float* const block = product.b + panel / shared * float_sparse_block_floats(product.k, shared);
                const float* const first = block + float_sparse_index_bytes(product.k) / 4;
                SparseTile tile = {nullptr, reinterpret_cast<const uint8_t*>(block),
                                   first + panel % shared * depth * kPanelColumns, depth * kPanelColumns, depth};
-               each([&](int64_t, const float* a, int64_t row, int count) {
-                 emit_tile(product, row, count, panel, step, {}, [&](const TileOutput& out) {
+               // What lies behind these panels comes next: the tiles bring it to the cache, in equal parts.
+               const bool is_last = panel + step >= panels.end;
+               const int part = static_cast<int>((step * 8 + count - 1) / count);
+               each([&](int64_t index, const float* a, int64_t row, int rows_here) {
+                 const int64_t done = index * part;
+                 const Ahead ahead = {tile.b + (step * depth + done * (depth / 8)) * kPanelColumns,
+                                      is_last || done >= step * 8 ? 0 : part};
+                 emit_tile(product, row, rows_here, panel, step, ahead, [&](const TileOutput& out) {
                    tile.a = a;
-                   kKernels.of[count][__builtin_ctz(static_cast<unsigned>(step))](tile, out);
+                   kKernels.of[rows_here][__builtin_ctz(static_cast<unsigned>(step))](tile, out);
                  });
                });
              });
