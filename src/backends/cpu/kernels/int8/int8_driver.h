@@ -1,6 +1,8 @@
 // The walk over blocks, panels and tiles of an INT8 product, and the end of a tile, for every level. Internal to
 // kernels/int8, for files compiled per level only.
 #pragma once
+#include <xmmintrin.h>
+
 #include "backends/cpu/int8_packing.h"
 #include "backends/cpu/kernels/int8/int8_product.h"
 #include "backends/cpu/kernels/int8/to_bytes.h"
@@ -266,13 +268,28 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
 
 // ---- the walk ------------------------------------------------------------------------------------------------------
 
-// For every 64 of k that a tile multiplies, what else is to be done meanwhile.
+// What else is to be done while a tile is multiplied, a part of it for every 64 of k: here nothing.
 struct NothingElse {
   HUSSAR_INLINE void operator()(int64_t) const {}
 };
 
-// Tiles: Element, kRows, most_panels(rows), and multiply(a, rows, b, panels, k, sums, meanwhile), which writes sums
-// [rows][panels * 16] and calls meanwhile(chunk) once for every 64 of k.
+// Brings the weights that come next to the L2 cache.
+struct FetchAhead {
+  const int8_t* from;
+  int lines;  // per 64 of k
+  HUSSAR_INLINE void operator()(int64_t chunk) const {
+    for (int i = 0; i < lines; ++i) _mm_prefetch(from + (chunk * lines + i) * 64, _MM_HINT_T1);
+  }
+  // Part `index` of `count` of what lies behind `weights`, `bytes` of it, by tiles of so many chunks.
+  static FetchAhead part(const int8_t* weights, int64_t bytes, int64_t index, int64_t count, int64_t chunks) {
+    const int64_t lines = (bytes / 64 + count * chunks - 1) / (count * chunks), done = index * chunks * lines * 64;
+    return {weights + done, done < bytes ? static_cast<int>(lines) : 0};
+  }
+};
+
+// Tiles: Element, kRows, kMeanwhile (whether work beside the multiplication is hidden by it), most_panels(rows), and
+// multiply(a, rows, b, panels, k, sums, meanwhile), which writes sums [rows][panels * 16] and calls meanwhile(chunk)
+// once for every 64 of k.
 template <class Tiles, class Pack>
 void run_int8_tiles(const Int8Args& args, int64_t group, int64_t k, Range rows, Range panels, Pack pack,
                     typename Tiles::Element* scratch) {
@@ -282,15 +299,22 @@ void run_int8_tiles(const Int8Args& args, int64_t group, int64_t k, Range rows, 
   alignas(64) int32_t sums[kInt8TileSums];
   Int8Columns facts;
   walk_tiles(rows, panels, Tiles::kRows, block, int8_depth(k), pack, scratch, Tiles::most_panels,
-             [&](int64_t panel, int step, int64_t, auto& each) {
+             [&](int64_t panel, int step, int64_t count_of_tiles, auto& each) {
                const int8_t* const weight_panels = weights + panel * int8_panel_bytes(k);
                const int64_t first = panel * kInt8Columns, width = step * kInt8Columns;
                const int64_t column = group * filters + first;
                const int columns = static_cast<int>(filters - first < width ? filters - first : width);
                read_columns(args, weight_panels + int8_depth(k) * kInt8Columns, int8_panel_bytes(k), step, column,
                             columns, facts);
-               each([&](int64_t, const Element* a, int64_t row, int count) {
-                 Tiles::multiply(a, count, weight_panels, step, k, sums, NothingElse{});
+               const int64_t bytes = step * int8_panel_bytes(k), rest = panels.end - panel - step;
+               each([&](int64_t index, const Element* a, int64_t row, int count) {
+                 if constexpr (Tiles::kMeanwhile) {
+                   const auto fetch = FetchAhead::part(weight_panels + bytes, rest > 0 ? bytes : 0, index,
+                                                       count_of_tiles, int8_depth(k) / kInt8Chunk);
+                   Tiles::multiply(a, count, weight_panels, step, k, sums, fetch);
+                 } else {
+                   Tiles::multiply(a, count, weight_panels, step, k, sums, NothingElse{});
+                 }
                  finish_int8_tile(args, facts, {sums, width, row, count, column, columns});
                });
              });

@@ -61,6 +61,7 @@ struct GatheredChunks {
 struct MatrixTiles {
   using Element = uint8_t;
   static constexpr int kRows = kTileRows;
+  static constexpr bool kMeanwhile = true, kKeepsMeanwhile = true;
   static constexpr int most_panels(int) { return 2; }
   template <class Meanwhile>
   static void multiply(const uint8_t* a, int rows, const int8_t* b, int panels, int64_t k, int32_t* sums,
@@ -98,6 +99,7 @@ void for_panel_pairs(const Int8Args& args, int64_t group, int64_t k, Range panel
 // A window is kernel[1] segments, each kernel[2] neighbouring pixels of a line. Most chunks of k lie in one segment.
 constexpr int64_t kShortestSegment = 32;
 constexpr int kMostChunks = 256;
+constexpr int64_t kShortestLine = 24;
 // So many chunks at most lie in several segments; there is room for them behind the plane.
 constexpr int64_t kMostSegments = 32;
 
@@ -119,6 +121,8 @@ Plane plane_of(const ConvArgs& conv, int64_t k) {
   const bool overlaps = conv.kernel[1] * conv.kernel[2] > conv.stride[1] * conv.stride[2];
   if (!plain || !overlaps) return {};
   const bool is_dense = conv.stride[1] == 1 && conv.stride[2] == 1;
+  // The tiles of a run that is a line have few rows where the line has few pixels.
+  if (!is_dense && conv.out[2] < kShortestLine) return {};
   const int64_t width = (conv.out[2] - 1) * conv.stride[2] + conv.kernel[2];
   // The last tile and the last chunk read further than there are windows.
   const int64_t pixels = (kInt8BlockBytes - kInt8Chunk) / conv.channels - kTileRows * conv.stride[2] - conv.kernel[2];

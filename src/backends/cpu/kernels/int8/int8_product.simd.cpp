@@ -48,6 +48,7 @@ void multiply_block(const uint16_t* a, int64_t chunk_elements, const int8_t* b, 
 struct Int8Tiles {
   using Element = uint16_t;
   static constexpr int kRows = 6;
+  static constexpr bool kMeanwhile = false, kKeepsMeanwhile = false;
   static constexpr int most_panels(int) { return 1; }
 
   template <int kCount>
@@ -80,6 +81,7 @@ struct Int8Tiles {
 struct Int8Tiles {
   using Element = uint8_t;
   static constexpr int kRows = 4;
+  static constexpr bool kMeanwhile = false, kKeepsMeanwhile = false;
   static constexpr int most_panels(int) { return 1; }
 
   template <class Meanwhile>

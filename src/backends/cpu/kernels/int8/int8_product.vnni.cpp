@@ -69,6 +69,8 @@ constexpr MultiplyTable<Meanwhile> kMultiply = make_table<Meanwhile>();
 struct VnniTiles {
   using Element = uint8_t;
   static constexpr int kRows = kTileRowsVnni;
+  // The shuffles that keep bytes take the ports of the multiplications.
+  static constexpr bool kMeanwhile = true, kKeepsMeanwhile = false;
   static constexpr int most_panels(int rows) { return most_tile_panels(rows); }
   template <class Meanwhile>
   static void multiply(const uint8_t* a, int rows, const int8_t* b, int panels, int64_t k, int32_t* sums,

@@ -69,8 +69,7 @@ struct Keep<uint16_t> {
 };
 #endif
 
-// The kept bytes of `count` rows, to go to out as [ceil(depth / 64)][count][64], what the dense tiles take. Chunk by
-// chunk of what is kept, so that a tile can be multiplied meanwhile.
+// The kept bytes of `count` rows, to go to out as [ceil(depth / 64)][count][64], what the dense tiles take.
 template <class Element>
 struct KeptRows {
   ByteRows rows;
@@ -80,6 +79,7 @@ struct KeptRows {
   Element* out;
 
   int64_t chunks() const { return (k + 2 * kInt8Chunk - 1) / (2 * kInt8Chunk); }
+  // Rows [begin, end) of 64 kept bytes.
   HUSSAR_INLINE void keep(int64_t chunk, int begin, int end) const {
     const uint8_t* const first = rows.data + 2 * chunk * rows.chunk_bytes;
     Element* to = out + (chunk * count + begin) * kInt8Chunk;
@@ -96,15 +96,31 @@ struct KeptRows {
   void keep_all() const {
     for (int64_t chunk = 0; chunk < chunks(); ++chunk) keep(chunk, 0, count);
   }
+  // Brings what keep() will read to the L1 cache.
+  HUSSAR_INLINE void fetch(int64_t chunk, int begin, int end) const {
+    const uint8_t* const first = rows.data + 2 * chunk * rows.chunk_bytes;
+    for (int r = begin; r < end; ++r) {
+      const auto* const bytes = reinterpret_cast<const char*>(first + r * rows.row_bytes);
+      _mm_prefetch(bytes, _MM_HINT_T0);
+      _mm_prefetch(bytes + rows.chunk_bytes, _MM_HINT_T0);
+    }
+  }
 };
 
-// A part of them, for the chunks of one multiplication: called once for every chunk.
-template <class Element>
-struct KeepMeanwhile {
-  const KeptRows<Element>* kept;  // may be null
-  int begin, end;
+// Beside the multiplication of a tile: what the next one needs.
+template <class Tiles>
+struct SparseMeanwhile {
+  const KeptRows<typename Tiles::Element>* next;  // may be null
+  int begin, end;                                 // of its rows, for this multiplication
+  FetchAhead weights;
   HUSSAR_INLINE void operator()(int64_t chunk) const {
-    if (kept != nullptr) kept->keep(chunk, begin, end);
+    weights(chunk);
+    if (next == nullptr) return;
+    if constexpr (Tiles::kKeepsMeanwhile) {
+      next->keep(chunk, begin, end);
+    } else {
+      next->fetch(chunk, begin, end);
+    }
   }
 };
 
@@ -117,23 +133,32 @@ struct SparseBlock {
   const int8_t* panels;
   int64_t depth, first;  // the first column
   int columns;
+  int64_t tiles, next_bytes;  // row tiles, and bytes of the block that lies behind this one
 
-  // Multiplies the rows that `kept` holds, and keeps those of `next`, if any, meanwhile.
-  void run(const KeptRows<Element>& kept, int64_t row, const KeptRows<Element>* next) const {
+  // Multiplies the rows that `kept` holds, of tile `index`, and does for `next`, if any, what can be done meanwhile.
+  void run(const KeptRows<Element>& kept, int64_t index, int64_t row, const KeptRows<Element>* next) const {
     alignas(64) int32_t sums[kInt8TileSums];
-    const int64_t panel_bytes = int8_panel_bytes(depth);
+    const int64_t panel_bytes = int8_panel_bytes(depth), chunks = int8_depth(depth) / kInt8Chunk;
     const int count = static_cast<int>(int8_panel_count(columns));
-    int step = Tiles::most_panels(kept.count);
-    while (step > count) step /= 2;
+    const int widest = Tiles::most_panels(kept.count), steps = (count + widest - 1) / widest;
     const int next_rows = next != nullptr ? next->count : 0;
+    int step = widest;
     for (int panel = 0; panel < count; panel += step) {
       while (step > count - panel) step /= 2;
-      const KeepMeanwhile<Element> meanwhile = {next, next_rows * panel / count, next_rows * (panel + step) / count};
-      Tiles::multiply(kept.out, kept.count, panels + panel * panel_bytes, step, depth, sums, meanwhile);
+      const int8_t* const weights = panels + panel * panel_bytes;
+      if constexpr (Tiles::kMeanwhile) {
+        const SparseMeanwhile<Tiles> meanwhile = {
+            next, next_rows * panel / count, next_rows * (panel + step) / count,
+            FetchAhead::part(panels + count * panel_bytes, next_bytes, index * steps + panel / widest, tiles * steps,
+                             chunks)};
+        Tiles::multiply(kept.out, kept.count, weights, step, depth, sums, meanwhile);
+      } else {
+        Tiles::multiply(kept.out, kept.count, weights, step, depth, sums, NothingElse{});
+      }
       const int column = panel * static_cast<int>(kInt8Columns), width = step * static_cast<int>(kInt8Columns);
-      finish_int8_tile(
-          args, facts,
-          {sums, width, row, kept.count, first + column, columns - column < width ? columns - column : width, column});
+      const int left = columns - column;
+      finish_int8_tile(args, facts,
+                       {sums, width, row, kept.count, first + column, left < width ? left : width, column});
     }
   }
 };
@@ -145,32 +170,31 @@ void run_sparse_tiles(const Int8Args& args, int64_t k, Range rows, Range blocks,
                       uint8_t* packed, typename Tiles::Element* kept) {
   using Element = typename Tiles::Element;
   const int64_t shared = args.shared_panels, filters = args.conv.filters, depth = int8_sparse_depth(k);
+  const int64_t block_bytes = int8_sparse_block_bytes(k, shared);
   Int8Columns facts;
   const auto one = [](int) { return 1; };
   walk_tiles(rows, blocks, Tiles::kRows, kInt8BlockBytes, int8_depth(k), pack, packed, one,
-             [&](int64_t block, int, int64_t, auto& each) {
-               const int8_t* const index = args.weights + block * int8_sparse_block_bytes(k, shared);
+             [&](int64_t block, int, int64_t tile_count, auto& each) {
+               const int8_t* const index = args.weights + block * block_bytes;
                const int8_t* const panels = index + int8_sparse_index_bytes(k);
                const int64_t first = block * shared * kInt8Columns, left = filters - first;
                const int columns = static_cast<int>(left < shared * kInt8Columns ? left : shared * kInt8Columns);
                read_columns(args, panels + int8_depth(depth) * kInt8Columns, int8_panel_bytes(depth),
                             static_cast<int>(int8_panel_count(columns)), first, columns, facts);
-               const SparseBlock<Tiles> tiles = {args, facts, panels, depth, first, columns};
+               const SparseBlock<Tiles> tiles = {args,  facts,   panels,     depth,
+                                                 first, columns, tile_count, block + 1 < blocks.end ? block_bytes : 0};
                // One tile behind the walk: the next one is known then.
                KeptRows<Element> here{};
                int64_t here_row = 0;
                each([&](int64_t i, const uint8_t* a, int64_t row, int count) {
                  const KeptRows<Element> next = {rows_at(row, count, a), count, reinterpret_cast<const uint8_t*>(index),
                                                  k, kept + i % 2 * Tiles::kRows * int8_depth(depth)};
-                 if (i == 0) {
-                   next.keep_all();
-                 } else {
-                   tiles.run(here, here_row, &next);
-                 }
+                 if (i > 0) tiles.run(here, i - 1, here_row, &next);
+                 if (i == 0 || !Tiles::kKeepsMeanwhile) next.keep_all();
                  here = next;
                  here_row = row;
                });
-               tiles.run(here, here_row, nullptr);
+               tiles.run(here, tile_count - 1, here_row, nullptr);
              });
 }
 
