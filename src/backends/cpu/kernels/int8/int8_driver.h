@@ -109,6 +109,7 @@ struct Int8Columns {
   alignas(64) int32_t corrections[kInt8TileColumns];  // x_zero_point times the sum of the column's weights
   alignas(64) float scales[kInt8TileColumns];
   alignas(64) float bias[kInt8TileColumns];
+  float largest = 0;  // no magnitude of a finished sum is larger, but for NaN
 };
 
 // `sums` are those of the weights of the first 16 columns, the next ones sum_stride bytes further. `column` counts over
@@ -125,6 +126,14 @@ inline void read_columns(const Int8Args& args, const int8_t* first_sums, int64_t
     out.scales[i] = exists ? args.input_scale * args.weight_scales[column + i] : 0.0f;
     out.bias[i] = exists && args.bias != nullptr ? args.bias[column + i] : 0.0f;
   }
+  Vec largest = set(0.0f);
+  for (int i = 0; i < panels * static_cast<int>(kInt8Columns); i += kLanes) {
+    largest = max_second(fma(abs(load(out.scales + i)), set(0x1p31f), abs(load(out.bias + i))), largest);
+  }
+  alignas(64) float lanes[kLanes];
+  store(lanes, largest);
+  out.largest = 0;
+  for (float lane : lanes) out.largest = lane > out.largest ? lane : out.largest;
 }
 
 // Where the columns [column, column + columns) of the output rows [row, row + rows) come from: sums [rows][width].
@@ -209,6 +218,63 @@ void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSu
     }
   }
 }
+#if defined(__AVX512F__)
+
+// The same of whole rows of kVecs * 16 columns where nothing comes between the sums and the bytes: packing saturates,
+// so there are no bounds, and a row is one store.
+template <int kVecs>
+void finish_rows(const Int8Args& args, const Int8Columns& facts, const TileSums& tile, const TileTarget& target) {
+  static_assert(kVecs == 2 || kVecs == 4);
+  const ToBytes to_bytes(args.output_scale, args.output_zero_point);
+  IVec correction[kVecs];
+  Vec scale[kVecs], bias[kVecs];
+  for (int v = 0; v < kVecs; ++v) {
+    correction[v] = load_ints(facts.corrections + tile.first_fact + v * kLanes);
+    scale[v] = load(facts.scales + tile.first_fact + v * kLanes);
+    bias[v] = load(facts.bias + tile.first_fact + v * kLanes);
+  }
+  const __m512i zero_point = _mm512_set1_epi16(static_cast<int16_t>(args.output_zero_point));
+  // Of four columns each: from [16 bytes of the vectors side by side] to [vector].
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const int32_t* sums = tile.sums;
+  uint8_t* bytes = target.bytes;
+  const int rows = tile.rows;
+  const int64_t width = tile.width, pitch = target.pitch;
+  for (int r = 0; r < rows; ++r, sums += width, bytes += pitch) {
+    __m512i whole[kVecs];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecs; ++v) {
+      const IVec sum = load_ints(sums + v * kLanes) - correction[v];
+      whole[v] = to_bytes.to_integers(fma_once(to_float(sum), scale[v], bias[v])).v;
+    }
+    const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(whole[0], whole[1]), zero_point);
+    const __m512i high =
+        kVecs == 2 ? low : _mm512_adds_epi16(_mm512_packs_epi32(whole[kVecs - 2], whole[kVecs - 1]), zero_point);
+    const __m512i row = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
+    if constexpr (kVecs == 2) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes), _mm512_castsi512_si256(row));
+    } else {
+      _mm512_storeu_si512(bytes, row);
+    }
+  }
+}
+
+// Whether finish_rows gives the same: the bounds are those of the bytes, and quotients are integers of 32 bits.
+inline bool packs_rows(const Int8Args& args, const Int8Columns& facts, const TileSums& tile) {
+  const ToBytes to_bytes(args.output_scale, args.output_zero_point);
+  const Epilogue& epilogue = args.conv.epilogue;
+  return (tile.columns == 2 * kLanes || tile.columns == 4 * kLanes) && epilogue.low <= to_bytes.least &&
+         epilogue.high >= to_bytes.most && facts.largest < args.output_scale * 0x1p30f;
+}
+
+#else
+
+inline bool packs_rows(const Int8Args&, const Int8Columns&, const TileSums&) { return false; }
+template <int kVecs>
+void finish_rows(const Int8Args&, const Int8Columns&, const TileSums&, const TileTarget&) {}
+
+#endif
+
 using FinishColumns = void (*)(const Int8Args&, const Int8Columns&, const TileSums&, const TileTarget&);
 template <bool kRare, bool kResidual, bool kBytes>
 constexpr FinishColumns kByActivation[] = {finish_columns<kRare, kResidual, Activation::kNone, kBytes>,
@@ -235,6 +301,10 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
   const Activation activation = epilogue.hard_swish          ? Activation::kHardSwish
                                 : epilogue.scales != nullptr ? Activation::kFactors
                                                              : Activation::kNone;
+  const bool is_plain = !is_rare && args.residual == nullptr && activation == Activation::kNone;
+  if (target.bytes != nullptr && is_plain && packs_rows(args, facts, tile)) {
+    return (tile.columns == 2 * kLanes ? finish_rows<2> : finish_rows<4>)(args, facts, tile, target);
+  }
   const FinishColumns* const functions = table[args.residual != nullptr][target.bytes != nullptr];
   functions[static_cast<size_t>(activation)](args, facts, tile, target);
   if (!has_program) return;

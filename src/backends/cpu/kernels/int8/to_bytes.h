@@ -22,10 +22,14 @@ class ToBytes {
   }
   // y is between least and most.
   HUSSAR_INLINE void store_bounded(uint8_t* out, Vec y, int left) const {
+    store_bytes_up_to(out, to_integers(y) + zero_point_, left);
+  }
+  // round(y / scale), whose magnitude is below 2^31; the least integer for NaN.
+  HUSSAR_INLINE IVec to_integers(Vec y) const {
     Vec q = y * reciprocal_;
     q = fma_once(less_product(y, q, scale_), reciprocal_, q);
     q = fma_once(less_product(y, q, scale_), reciprocal_, q);
-    store_bytes_up_to(out, to_int(q) + zero_point_, left);
+    return to_int(q);
   }
 
   const float least, most;
