@@ -10,11 +10,12 @@
 namespace hussar {
 
 // Output channels that want the same columns come into one block. `scores` [n][k] as of importance() in prune_layer.h.
-std::vector<int32_t> cluster_rows(const float* scores, int64_t n, int64_t k, const Pattern& pattern);
+std::vector<int32_t> cluster_rows(const float* scores, int64_t n, int64_t k, const SparsityPattern& pattern);
 
 // Input channels, k / taps of them: columns are (tap, channel), and every tap has the same order. k / taps must be a
 // multiple of 4.
-std::vector<int32_t> permute_channels(const float* scores, int64_t n, int64_t k, int64_t taps, const Pattern& pattern);
+std::vector<int32_t> permute_channels(const float* scores, int64_t n, int64_t k, int64_t taps,
+                                      const SparsityPattern& pattern);
 
 // The order of k columns that an order of channels means.
 std::vector<int32_t> column_order(const std::vector<int32_t>& channels, int64_t taps);

@@ -22,7 +22,7 @@ Result<PruneMethod> parse_prune_method(std::string_view text);  // magnitude, wa
 std::string_view spell(PruneMethod method);
 
 struct PruneOptions {
-  Pattern pattern;
+  SparsityPattern pattern;
   PruneMethod method = PruneMethod::kSparseGpt;
   // Kept weights become those whose outputs are nearest to the wanted ones. Without it those of magnitude and wanda
   // stay as they were.
