@@ -9,7 +9,7 @@
 set -eu
 
 build="cmake ninja-build g++ libcli11-dev nlohmann-json3-dev libfmt-dev libexpected-dev libxxhash-dev libstb-dev
-       python3 python3-venv fonts-dejavu-core ca-certificates"
+       libeigen3-dev python3 python3-venv fonts-dejavu-core ca-certificates"
 test="libgtest-dev clang-format-14"
 fuzz="clang-14 libclang-rt-14-dev llvm-14"
 bench="libbenchmark-dev"

@@ -14,26 +14,11 @@ using CalibrateOptions = hussar::CalibrateOptions;
 using QdqOptions = hussar::QdqOptions;
 }  // namespace hussar::core
 
-#include "hussar/calibrate.h"
+#include "api/callback_source.h"
 
 namespace hussar {
 inline namespace api {
 namespace {
-
-class CallbackSource : public DataSource {
- public:
-  explicit CallbackSource(Calibrator& calibrator) : calibrator_(calibrator) {}
-  Result<bool> next(DataBatch& batch) override {
-    std::vector<NamedTensor> inputs;
-    if (!HUSSAR_TRY(calibrator_.next_batch(inputs))) return false;
-    batch.tensors.clear();
-    for (const NamedTensor& input : inputs) batch.tensors.emplace_back(std::string(input.name), input.tensor);
-    return true;
-  }
-
- private:
-  Calibrator& calibrator_;
-};
 
 // What is to be done: return a cache that is complete, go on with one that is not, or begin.
 struct Start {

@@ -34,7 +34,8 @@ DataRun joined(const std::vector<const DataRun*>& parts) {
 
 }  // namespace
 
-CalibrationSamples::CalibrationSamples(const std::vector<InputFacts>& inputs, int64_t most) : most_(most) {
+CalibrationSamples::CalibrationSamples(const std::vector<InputFacts>& inputs, int64_t most, size_t most_bytes)
+    : most_(most), most_bytes_(most_bytes) {
   for (const InputFacts& input : inputs) {
     if (input.dims && !input.dims->empty() && (*input.dims)[0].is_constant())
       per_run_ = std::max<int64_t>(per_run_, (*input.dims)[0].value());
@@ -56,7 +57,7 @@ void CalibrationSamples::keep(DataRun sample) {
   // One run at least.
   const auto least = static_cast<size_t>(are_parts_ ? per_run_ : 1);
   const auto most = std::max(static_cast<size_t>(most_), least);
-  while (kept_.size() > least && (kept_.size() > most || bytes_ > kMostBytes)) {
+  while (kept_.size() > least && (kept_.size() > most || bytes_ > most_bytes_)) {
     auto last = std::prev(kept_.end());
     bytes_ -= bytes_of(last->second);
     kept_.erase(last);

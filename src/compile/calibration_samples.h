@@ -14,7 +14,8 @@ class CalibrationSamples {
   static constexpr int64_t kMost = 32;
   static constexpr size_t kMostBytes = size_t(32) << 20;  // but for the first
 
-  explicit CalibrationSamples(const std::vector<InputFacts>& inputs, int64_t most = kMost);
+  explicit CalibrationSamples(const std::vector<InputFacts>& inputs, int64_t most = kMost,
+                              size_t most_bytes = kMostBytes);
   void offer(const DataRun& run);
   // Of at most so many samples, by hash. Where the model fixes how many samples it takes at a time, so many in a run;
   // what does not fill one is left out.
@@ -25,7 +26,7 @@ class CalibrationSamples {
   void keep(DataRun sample);
 
   int64_t per_run_ = 1, most_;
-  size_t bytes_ = 0;
+  size_t bytes_ = 0, most_bytes_;
   bool are_parts_ = false;  // of runs with several samples
   std::multimap<uint64_t, DataRun> kept_;
 };

@@ -2,7 +2,6 @@
 #include "compile/export_qdq.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
 #include <tuple>
 
@@ -10,6 +9,7 @@
 #include "base/memory.h"
 #include "compile/precision.h"
 #include "compile/qdq_model.h"
+#include "compile/write_edited.h"
 #include "onnx/edit.h"
 #include "passes/support/smoothable.h"
 
@@ -18,7 +18,6 @@ namespace {
 
 // The first versions of the format in which there is opset 13, and in which initializers need not be inputs, too.
 constexpr int64_t kIrOfOpset13 = 7, kIrOfInitializers = 4;
-constexpr uint64_t kMostBytes = (uint64_t{1} << 31) - 1;  // of a message of protobuf
 
 // The divisors of a row of what the product reads.
 std::vector<float> divisors_of(const Node& product, const Smoothing& smoothing) {
@@ -66,7 +65,7 @@ class Exporter {
                      : fmt::format("; '{}': {}", report_.left_out[0].first, report_.left_out[0].second));
     report_.inputs = static_cast<int64_t>(inputs_.size());
     HUSSAR_TRY(drop_unused());
-    HUSSAR_TRY(write(model_path, output_path));
+    report_.bytes = HUSSAR_TRY(write_edited(model_.proto, model_.file->bytes(), edit_, model_path, output_path));
     return std::move(report_);
   }
 
@@ -91,8 +90,6 @@ class Exporter {
   bool replace_bias(size_t node, size_t input, const Value* old, const std::vector<float>& bias,
                     const std::string& name);
   Status drop_unused();
-  Status write(const std::string& model_path, const std::string& output_path);
-  Status check_external(const std::string& model_path, const std::string& output_path) const;
 
   std::vector<std::string>& inputs_of(size_t node);
   std::string add_initializer(const std::string& prefix, const Tensor& tensor);
@@ -436,46 +433,10 @@ Status Exporter::drop_unused() {
   return {};
 }
 
-// References to other files are relative to the model's folder.
-Status Exporter::check_external(const std::string& model_path, const std::string& output_path) const {
-  namespace fs = std::filesystem;
-  auto folder = [](const std::string& path) {
-    const fs::path parent = fs::path(path).parent_path();
-    return parent.empty() ? fs::path(".") : parent;
-  };
-  std::error_code error;
-  if (fs::equivalent(folder(model_path), folder(output_path), error)) return {};
-  for (const onnx::TensorProto& initializer : model_.proto.graph.initializers) {
-    const bool is_dropped = edit_.dropped_values.count(initializer.name) > 0;
-    HUSSAR_CHECK(is_dropped || initializer.data_location != 1, ErrorCode::kUsage,
-                 "'{}' would not find tensor '{}', which lies in a file beside the model: write it into the folder of "
-                 "'{}'",
-                 output_path, initializer.name, model_path);
-  }
-  return {};
-}
-
-Status Exporter::write(const std::string& model_path, const std::string& output_path) {
-  HUSSAR_TRY(check_external(model_path, output_path));
-  const onnx::EditedModel edited = HUSSAR_TRY(onnx::edit_model(model_.file->bytes(), edit_));
-  report_.bytes = edited.size();
-  HUSSAR_CHECK(report_.bytes <= kMostBytes, ErrorCode::kUsage,
-               "{}: {} bytes are more than an ONNX file can have; store the weights of the model as external data",
-               output_path, report_.bytes);
-  return write_file_atomically(output_path, edited.pieces);
-}
-
-Status check_paths(const std::string& model_path, const std::string& output_path) {
-  std::error_code error;
-  HUSSAR_CHECK(!std::filesystem::equivalent(model_path, output_path, error), ErrorCode::kUsage,
-               "'{}' is the model itself; give the quantized one another name", output_path);
-  return check_can_write(output_path);
-}
-
 }  // namespace
 
 Status check_can_export_qdq(const std::string& model_path, const std::string& output_path) {
-  HUSSAR_TRY(check_paths(model_path, output_path));
+  HUSSAR_TRY(check_output_path(model_path, output_path));
   HUSSAR_TRY(opset_for_qdq(HUSSAR_TRY(read_qdq_model(model_path))));
   return {};
 }
@@ -483,7 +444,7 @@ Status check_can_export_qdq(const std::string& model_path, const std::string& ou
 Result<QdqReport> export_qdq(const std::string& model_path, const Calibration& calibration,
                              const std::string& calibration_name, const std::string& output_path,
                              const QdqOptions& options) {
-  HUSSAR_TRY(check_paths(model_path, output_path));
+  HUSSAR_TRY(check_output_path(model_path, output_path));
   const QdqModel model = HUSSAR_TRY(open_qdq_model(model_path, options.shapes));
   HUSSAR_TRY(check_is_of_model(calibration, model.fingerprint, calibration_name));
   return catching("export the model",

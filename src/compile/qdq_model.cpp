@@ -14,28 +14,6 @@
 namespace hussar {
 namespace {
 
-const Node* quantized_node(const Graph& graph) {
-  for (const auto& node : graph.nodes()) {
-    for (const char* part : {"QuantizeLinear", "DequantizeLinear", "QLinear", "MatMulInteger", "ConvInteger"}) {
-      if (node->op.find(part) != std::string::npos) return node.get();
-    }
-    for (const Body& body : node->bodies) {
-      if (const Node* found = quantized_node(*body.graph)) return found;
-    }
-  }
-  return nullptr;
-}
-
-// Weights that the model computes become constants; everything else stays as the file has it.
-Status fold_constants(Graph& graph) {
-  PipelineOptions options;
-  for (std::string_view pass : pipeline_order()) {
-    if (pass != "fold_constants") options.disabled.emplace_back(pass);
-  }
-  HUSSAR_TRY(run_pipeline(graph, options));
-  return {};
-}
-
 std::optional<QdqProduct> product_of(const Node& node) {
   const auto weights = node.op == "Gemm" ? gemm_weights(node) : product_weights(node);
   if (!weights || node.inputs[0]->is_constant()) return std::nullopt;
@@ -132,6 +110,27 @@ void find_compiled(QdqModel& model) {
 }
 
 }  // namespace
+
+const Node* quantized_node(const Graph& graph) {
+  for (const auto& node : graph.nodes()) {
+    for (const char* part : {"QuantizeLinear", "DequantizeLinear", "QLinear", "MatMulInteger", "ConvInteger"}) {
+      if (node->op.find(part) != std::string::npos) return node.get();
+    }
+    for (const Body& body : node->bodies) {
+      if (const Node* found = quantized_node(*body.graph)) return found;
+    }
+  }
+  return nullptr;
+}
+
+Status fold_constants(Graph& graph) {
+  PipelineOptions options;
+  for (std::string_view pass : pipeline_order()) {
+    if (pass != "fold_constants") options.disabled.emplace_back(pass);
+  }
+  HUSSAR_TRY(run_pipeline(graph, options));
+  return {};
+}
 
 const Value* counted_input(const Node& product) {
   const Value* value = product.inputs[0];

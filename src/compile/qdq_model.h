@@ -45,6 +45,11 @@ Result<QdqModel> read_qdq_model(const std::string& path);
 // With its products and what hussar compiles.
 Result<QdqModel> open_qdq_model(const std::string& path, const NamedShapes& shapes);
 
+// A node that computes with integers that a quantizer made, in bodies, too; null: there is none.
+const Node* quantized_node(const Graph& graph);
+// Weights that the model computes become constants; everything else stays as the file has it.
+Status fold_constants(Graph& graph);
+
 // The value that is counted for what `product` reads, of the graph that was compiled: not a copy in another layout.
 const Value* counted_input(const Node& product);
 

@@ -93,9 +93,14 @@ class Editor {
     HUSSAR_TRY(each_field(graph, [&](const Field& field, Bytes whole) -> Status {
       if (field.id == kNode) return add_node(node++, field.bytes, whole);
       const bool is_named = field.id == kInitializer || field.id == kInput || field.id == kValueInfo;
-      if (is_named && !edit_.dropped_values.empty()) {
+      if (is_named && !(edit_.dropped_values.empty() && edit_.replaced_initializers.empty())) {
         const auto name = HUSSAR_TRY(name_in(field.bytes, field.id == kInitializer ? 8 : 1));
         if (edit_.dropped_values.count(name) > 0) return {};
+        const auto replaced = edit_.replaced_initializers.find(name);
+        if (field.id == kInitializer && replaced != edit_.replaced_initializers.end()) {
+          add_message(kInitializer, replaced->second);
+          return {};
+        }
       }
       result_.pieces.push_back(whole);
       return {};

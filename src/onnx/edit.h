@@ -21,9 +21,10 @@ struct ModelEdit {
   std::set<size_t> dropped_nodes;
   // Initializers, also where they are listed as inputs, and what is said of values.
   std::set<std::string, std::less<>> dropped_values;
-  std::vector<std::string> initializers;  // TensorProtos that are added
-  int64_t opset = 0;                      // of ONNX's own operators; 0: as it is
-  int64_t least_ir_version = 0;           // of the format; a later one stays
+  std::map<std::string, std::string, std::less<>> replaced_initializers;  // by name: the TensorProto that comes instead
+  std::vector<std::string> initializers;                                  // TensorProtos that are added
+  int64_t opset = 0;                                                      // of ONNX's own operators; 0: as it is
+  int64_t least_ir_version = 0;                                           // of the format; a later one stays
 };
 
 // The file in pieces, which view the model, the edit, and what is held here.

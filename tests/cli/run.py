@@ -22,6 +22,7 @@ import general  # noqa: E402
 import int8  # noqa: E402
 import pages  # noqa: E402
 import precision  # noqa: E402
+import prune  # noqa: E402
 import qdq  # noqa: E402
 import sensitivity  # noqa: E402
 import verbs  # noqa: E402
@@ -33,7 +34,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def all_tests() -> dict:
     """Functions named test_* of the test modules, by name."""
     tests = {}
-    for module in (general, verbs, precision, calibration, int8, qdq, sensitivity, pages, bad_input):
+    for module in (general, verbs, precision, calibration, int8, qdq, sensitivity, pages, prune, bad_input):
         for name, function in vars(module).items():
             if name.startswith("test_"):
                 tests[name.removeprefix("test_")] = function

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <random>
 
 #include "onnx/proto.h"
@@ -100,9 +101,26 @@ TEST(EditModel, ChangesWhatIsNamedAlone) {
   EXPECT_EQ(model->graph.initializers[0].raw.size(), 8U);
 }
 
+// Where it stood, also where it is listed as an input.
+TEST(EditModel, ReplacesInitializersWhereTheyStand) {
+  ModelEdit edit;
+  edit.replaced_initializers["w"] =
+      encode_tensor("w", Tensor::from<float>(DType::kFloat32, {2}, std::vector<float>{5, 6}));
+  const std::string text = edited(strange_model(), edit), before = strange_model().str();
+  EXPECT_EQ(text.size(), before.size());
+  auto model = parse_model(std::as_bytes(std::span(text)));
+  ASSERT_TRUE(model) << model.error().message;
+  ASSERT_EQ(model->graph.inputs.size(), 2U);
+  ASSERT_EQ(model->graph.initializers.size(), 1U);
+  float value = 0;
+  std::memcpy(&value, model->graph.initializers[0].raw.data(), sizeof(value));
+  EXPECT_EQ(value, 5);
+}
+
 TEST(EditModel, RandomBytesEndInAnAnswer) {
   ModelEdit edit;
-  edit.dropped_values = {"w"};
+  edit.dropped_values = {"v"};
+  edit.replaced_initializers["w"] = "";
   edit.inputs[0] = {"x"};
   edit.opset = 13;
   std::mt19937 random(7);

@@ -15,6 +15,7 @@ TABLE: dict[str, set[str]] = {
     "ops": {"graph", "tensor", "base"},
     "onnx": {"ops", "graph", "tensor", "base"},
     "quantize": {"ops", "graph", "tensor", "base"},
+    "sparsify": {"ops", "graph", "tensor", "base"},
     "tactics": {"ops", "graph", "tensor", "base"},
     "passes": {"tactics/tactic.h", "tactics/choose.h", "ops", "graph", "tensor", "base"},
     "plan": {"tensor", "base"},
@@ -23,13 +24,13 @@ TABLE: dict[str, set[str]] = {
     # ops and graph: the reference evaluators are the tactic of last resort, so they run in the runtime too. tactics:
     # what a kernel takes is asked again when a plan is opened.
     "runtime": {"plan", "tactics/tactic.h", "ops", "graph", "tensor", "base"},
-    "compile": {"onnx", "passes", "quantize", "tactics", "ops", "graph", "backends/cpu", "plan", "runtime", "tensor",
-                "base"},
+    "compile": {"onnx", "passes", "quantize", "sparsify", "tactics", "ops", "graph", "backends/cpu", "plan", "runtime",
+                "tensor", "base"},
     # The public surface: its implementation connects all rooms, its headers (include/hussar) include only each other.
-    "api": {"compile", "onnx", "passes", "quantize", "runtime", "plan", "ops", "graph", "backends/cpu", "tactics",
-            "tensor", "base"},
-    "tools/cli": {"api", "compile", "onnx", "passes", "quantize", "runtime", "plan", "tactics", "ops", "graph",
-                  "backends/cpu", "tensor", "base"},
+    "api": {"compile", "onnx", "passes", "quantize", "sparsify", "runtime", "plan", "ops", "graph", "backends/cpu",
+            "tactics", "tensor", "base"},
+    "tools/cli": {"api", "compile", "onnx", "passes", "quantize", "sparsify", "runtime", "plan", "tactics", "ops",
+                  "graph", "backends/cpu", "tensor", "base"},
 }  # fmt: skip
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)

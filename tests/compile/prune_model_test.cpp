@@ -1,0 +1,325 @@
+// prune_model: which products are pruned and why others are not, what the file becomes, and what data bring.
+#include "compile/prune_model.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+
+#include "base/file.h"
+#include "compile/compile.h"
+#include "onnx/import.h"
+#include "runtime/session.h"
+#include "sparsify/pattern.h"
+#include "tests/support/folder.h"
+#include "tests/support/prune_network.h"
+
+namespace hussar {
+namespace {
+
+using namespace tests;
+
+class Samples : public DataSource {
+ public:
+  Samples(int64_t count, Shape shape) : count_(count), shape_(shape) {}
+  Result<bool> next(DataBatch& batch) override {
+    if (is_done_) return false;
+    is_done_ = true;
+    Shape shape{count_};
+    for (int64_t dim : shape_) shape.push_back(dim);
+    const std::vector<float> values = normal(static_cast<size_t>(shape.elements()), 77);
+    batch.tensors = {{"x", Tensor::from<float>(DType::kFloat32, shape, values)}};
+    return true;
+  }
+
+ private:
+  int64_t count_;
+  Shape shape_;
+  bool is_done_ = false;
+};
+
+ModelPruneOptions options_of(PruneMethod method, int64_t shared_rows = 1) {
+  ModelPruneOptions options;
+  options.layer.method = method;
+  options.layer.pattern.shared_rows = shared_rows;
+  return options;
+}
+
+class PruneModel : public ::testing::Test {
+ protected:
+  void save(const Message& message) { ASSERT_TRUE(write_file_atomically(file("m.onnx"), {message.bytes()})); }
+  std::string file(const std::string& name) const { return folder_.file(name); }
+
+  Result<ModelPruneReport> prune(const ModelPruneOptions& options, int64_t samples = 0) {
+    Samples source(samples, {4, 6, 6});
+    return prune_model(file("m.onnx"), samples > 0 ? &source : nullptr, file("p.onnx"), options);
+  }
+
+  // What a file computes of one sample.
+  std::vector<float> run(const std::string& name, const Tensor& x) {
+    auto plan = compile_file(file(name), {});
+    EXPECT_TRUE(plan) << plan.error().message;
+    auto session = Session::create(std::make_shared<const Plan>(std::move(*plan)));
+    const std::vector<Tensor> inputs = {x};
+    auto outputs = (*session)->run_in_order(inputs);
+    EXPECT_TRUE(outputs) << outputs.error().message;
+    const auto* data = (*outputs)[0].data<float>();
+    return {data, data + (*outputs)[0].elements()};
+  }
+
+  std::map<std::string, Tensor> constants(const std::string& name) {
+    std::map<std::string, Tensor> tensors;
+    model_ = *onnx::import_file(file(name));
+    for (const auto& value : model_.graph.values()) {
+      if (value->is_constant()) tensors[value->name] = *value->constant;
+    }
+    return tensors;
+  }
+
+  Folder folder_;
+  onnx::ImportedModel model_;
+};
+
+const ModelPruneLayer& layer_of(const ModelPruneReport& report, const std::string& node) {
+  for (const ModelPruneLayer& layer : report.layers) {
+    if (layer.node == node) return layer;
+  }
+  ADD_FAILURE() << "no layer " << node;
+  return report.layers[0];
+}
+
+// As [n][k]: k = (tap, channel) of a convolution; rows = true: the file has one output channel after another.
+std::vector<float> matrix(const Tensor& w, bool rows = true) {
+  const Shape& shape = w.shape();
+  const int64_t n = shape[rows ? 0 : 1], channels = shape[rows ? 1 : 0], taps = shape.elements(2, shape.rank());
+  std::vector<float> values;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      for (int64_t c = 0; c < channels; ++c)
+        values.push_back(w.data<float>()[rows ? (i * channels + c) * taps + tap : c * n + i]);
+    }
+  }
+  return values;
+}
+
+TEST_F(PruneModel, ByMagnitudeOnlyWeightsChange) {
+  save(network());
+  auto report = prune(options_of(PruneMethod::kMagnitude));
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(layer_of(*report, "stem").reason, "first product");
+  EXPECT_EQ(layer_of(*report, "head").reason, "last product");
+  auto before = constants("m.onnx"), after = constants("p.onnx");
+  ASSERT_EQ(before.size(), after.size());
+  for (const char* name : {"w1", "b2", "b4", "b5", "w6"}) {
+    EXPECT_EQ(std::memcmp(before[name].raw(), after[name].raw(), before[name].bytes()), 0) << name;
+  }
+  for (const auto& [name, rows] :
+       {std::pair("w2", true), std::pair("w3", true), std::pair("w4", true), std::pair("w5", false)}) {
+    const std::vector<float> dense = matrix(before[name], rows), sparse = matrix(after[name], rows);
+    const int64_t n = before[name].shape()[rows ? 0 : 1];
+    EXPECT_TRUE(find_pattern(sparse.data(), n, std::ssize(sparse) / n).is_legal) << name;
+    int64_t kept = 0;
+    for (size_t i = 0; i < dense.size(); ++i) {
+      EXPECT_TRUE(sparse[i] == dense[i] || (sparse[i] == 0 && !std::signbit(sparse[i]))) << name;
+      kept += sparse[i] != 0 ? 1 : 0;
+    }
+    EXPECT_EQ(kept * 2, std::ssize(dense)) << name;
+  }
+  EXPECT_LT(report->output_error, 0);
+  EXPECT_EQ(folder_.names(), (std::vector<std::string>{"m.onnx", "p.onnx"}));
+}
+
+TEST_F(PruneModel, ChannelsShareMasks) {
+  save(network());
+  auto report = prune(options_of(PruneMethod::kSparseGpt, 32), 160);
+  ASSERT_TRUE(report) << report.error().message;
+  auto after = constants("p.onnx");
+  EXPECT_EQ(find_pattern(matrix(after["w2"]).data(), 64, 576).shared_rows % 32, 0);
+  EXPECT_EQ(find_pattern(matrix(after["w5"], false).data(), 64, 128).shared_rows % 32, 0);
+}
+
+// The report's error is that of the file, on the samples that were held out: both forms of the walk are the files.
+TEST_F(PruneModel, ReportsTheErrorOfTheFile) {
+  save(network());
+  const auto options = options_of(PruneMethod::kSparseGpt);
+  auto report = prune(options, 160);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(report->samples, 140);
+  EXPECT_EQ(report->held_out, 20);
+  double signal = 0, noise = 0;
+  Samples source(160, {4, 6, 6});
+  DataBatch batch;
+  ASSERT_TRUE(*source.next(batch));
+  const Tensor& all = batch.tensors[0].second;
+  // All samples, not those held out alone: close enough to tell that it is the same network.
+  const std::vector<float> dense = run("m.onnx", all), sparse = run("p.onnx", all);
+  for (size_t i = 0; i < dense.size(); ++i) {
+    signal += dense[i] * dense[i];
+    noise += (dense[i] - sparse[i]) * (dense[i] - sparse[i]);
+  }
+  EXPECT_NEAR(std::sqrt(noise / signal) / report->output_error, 1, 0.25);
+}
+
+TEST_F(PruneModel, DataBringMoreThanMagnitude) {
+  save(network());
+  auto keep = options_of(PruneMethod::kMagnitude);
+  keep.layer.refit = false;
+  auto magnitude = prune(keep, 160);
+  ASSERT_TRUE(magnitude) << magnitude.error().message;
+  for (PruneMethod method : {PruneMethod::kWanda, PruneMethod::kSparseGpt, PruneMethod::kObc}) {
+    auto report = prune(options_of(method), 160);
+    ASSERT_TRUE(report) << report.error().message;
+    EXPECT_LT(report->output_error, 0.8 * magnitude->output_error) << spell(method);
+    for (const char* node : {"wide", "point", "gemm", "product"}) {
+      const ModelPruneLayer& layer = layer_of(*report, node);
+      EXPECT_TRUE(layer.is_pruned) << node;
+      EXPECT_GT(layer.error, 0) << node;
+      EXPECT_LE(layer.error, layer.error_before_refit * 1.01) << node;
+      EXPECT_TRUE(layer.corrects_bias) << node;
+    }
+  }
+  // A convolution without a bias got one, others in place; the rest of the nodes is as it was.
+  auto after = constants("p.onnx");
+  EXPECT_EQ(after.count("point_bias_pruned"), 1U);
+  EXPECT_NE(after["b5"].data<float>()[0], normal(64, 8)[0]);
+}
+
+TEST_F(PruneModel, SameDataSameFile) {
+  save(network());
+  auto bytes = [&](int threads) {
+    auto options = options_of(PruneMethod::kSparseGpt, 64);
+    options.layer.threads = threads;
+    auto report = prune(options, 100);
+    EXPECT_TRUE(report) << report.error().message;
+    auto mapped = *MappedFile::open(file("p.onnx"));
+    return std::string(reinterpret_cast<const char*>(mapped->bytes().data()), mapped->bytes().size());
+  };
+  EXPECT_EQ(bytes(1), bytes(2));
+}
+
+TEST_F(PruneModel, Budget) {
+  save(network());
+  auto options = options_of(PruneMethod::kSparseGpt);
+  auto all = prune(options, 160);
+  ASSERT_TRUE(all) << all.error().message;
+  options.budget = 0.7 * all->output_error;
+  options.step = 0.25;
+  auto report = prune(options, 160);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_LE(report->output_error, options.budget);
+  EXPECT_FALSE(report->stages.back().is_within);
+  int pruned = 0, dense = 0;
+  for (const char* node : {"wide", "point", "gemm", "product"}) {
+    const ModelPruneLayer& layer = layer_of(*report, node);
+    pruned += layer.is_pruned ? 1 : 0;
+    dense += layer.reason == "the budget is used up" ? 1 : 0;
+  }
+  EXPECT_GT(pruned, 0);
+  EXPECT_EQ(pruned + dense, 4);
+  // All of it is within a large one; nothing within a tiny one.
+  options.budget = 1;
+  report = prune(options, 160);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(report->stages.size(), 1U);
+  std::filesystem::remove(file("p.onnx"));
+  options.budget = 1e-6;
+  report = prune(options, 160);
+  ASSERT_FALSE(report);
+  EXPECT_EQ(report.error().code, ErrorCode::kAccuracy);
+  EXPECT_EQ(folder_.names(), std::vector<std::string>{"m.onnx"});
+}
+
+TEST_F(PruneModel, SaysWhyNot) {
+  std::vector<float> broken = normal(64 * 64, 1);
+  broken[100] = NAN;
+  const std::vector<Message> groups = {attribute("group", 2)}, depthwise = {attribute("group", 64)};
+  save(model(graph(
+      {{named("stem", "Conv", {"x", "w1"}, {"a"}), named("groups", "Conv", {"a", "wg"}, {"b"}, groups),
+        named("depth", "Conv", {"b", "wd"}, {"c"}, depthwise), named("odd", "Conv", {"c", "wo"}, {"d"}),
+        named("odd2", "Conv", {"d", "wp"}, {"e"}), named("nan", "Conv", {"e", "wn"}, {"f"}),
+        named("twin1", "Conv", {"f", "wt"}, {"g"}), named("twin2", "Conv", {"g", "wt"}, {"h"}),
+        named("small", "Conv", {"h", "ws"}, {"i"}), named("flat", "Flatten", {"i"}, {"j"}, {attribute("axis", 2)}),
+        named("dynamic", "MatMul", {"j", "j2"}, {"k"}), named("t", "Transpose", {"j"}, {"j2"}),
+        named("cast", "Identity", {"wc0"}, {"wc"}), named("computed", "MatMul", {"k", "wc"}, {"l"}),
+        named("held", "MatMul", {"l", "wh"}, {"m"}), named("last", "MatMul", {"m", "wl"}, {"y"})},
+       {value("x", {1, 4, 2, 2})},
+       {any_shape("y")},
+       {weights("w1", {64, 4, 1, 1}, 1), weights("wg", {64, 32, 1, 1}, 2), weights("wd", {64, 1, 1, 1}, 3),
+        weights("wo", {66, 64, 1, 1}, 4), weights("wp", {64, 66, 1, 1}, 5),
+        tensor_of("wn", DType::kFloat32, {64, 64, 1, 1}, broken), weights("wt", {64, 64, 1, 1}, 6),
+        weights("ws", {32, 64, 1, 1}, 7), weights("wc0", {32, 64}, 8), weights("wh", {64, 64}, 9),
+        weights("wl", {64, 64}, 10)}})));
+  auto report = list_prunable(file("m.onnx"), {});
+  ASSERT_TRUE(report) << report.error().message;
+  const std::pair<const char*, const char*> expected[] = {{"stem", "first product"},
+                                                          {"groups", "grouped convolution (2 groups)"},
+                                                          {"depth", "depthwise"},
+                                                          {"odd2", "66 input channels are no multiple of 4"},
+                                                          {"nan", "NaN"},
+                                                          {"twin1", "shared with 'twin2'"},
+                                                          {"twin2", "shared with 'twin1'"},
+                                                          {"small", "32 output channels"},
+                                                          {"dynamic", "not constant"},
+                                                          {"computed", "computed by other nodes"},
+                                                          {"last", "last product"}};
+  for (const auto& [node, reason] : expected)
+    EXPECT_NE(layer_of(*report, node).reason.find(reason), std::string::npos)
+        << node << ": " << layer_of(*report, node).reason;
+  EXPECT_EQ(layer_of(*report, "odd").reason, "");
+}
+
+TEST_F(PruneModel, NamesChoose) {
+  save(network());
+  auto options = options_of(PruneMethod::kMagnitude);
+  options.only = {"head", "g"};  // a node, and the output of one
+  auto report = prune(options);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_TRUE(layer_of(*report, "head").is_pruned);
+  EXPECT_TRUE(layer_of(*report, "gemm").is_pruned);
+  EXPECT_EQ(layer_of(*report, "wide").reason, "not among --layers");
+  options.only.clear();
+  options.skip = {"wide"};
+  report = prune(options);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(layer_of(*report, "wide").reason, "--skip");
+  options.skip = {"nobody"};
+  report = prune(options);
+  ASSERT_FALSE(report);
+  EXPECT_NE(report.error().message.find("--skip names 'nobody'"), std::string::npos) << report.error().message;
+}
+
+TEST_F(PruneModel, TooFewData) {
+  save(network());
+  auto report = prune(options_of(PruneMethod::kSparseGpt), 7);
+  ASSERT_FALSE(report);
+  EXPECT_NE(report.error().message.find("7 samples are too few"), std::string::npos) << report.error().message;
+  // Enough rows for convolutions, but not for products of one row per sample.
+  report = prune(options_of(PruneMethod::kSparseGpt), 40);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_TRUE(layer_of(*report, "wide").is_pruned);
+  EXPECT_FALSE(layer_of(*report, "gemm").is_pruned);
+  EXPECT_NE(layer_of(*report, "gemm").reason.find("too few data: 35 rows for k = 64"), std::string::npos)
+      << layer_of(*report, "gemm").reason;
+}
+
+// Inputs that are always 0 are damped, not divided by.
+TEST_F(PruneModel, DeadInputs) {
+  std::vector<float> first = normal(64 * 4, 1);
+  std::fill(first.begin(), first.begin() + 32 * 4, 0.0F);
+  save(model(graph({{named("stem", "Conv", {"x", "w1"}, {"a"}), named("r", "Relu", {"a"}, {"b"}),
+                     named("middle", "Conv", {"b", "w2"}, {"c"}), named("last", "Conv", {"c", "w3"}, {"y"})},
+                    {value("x", {1, 4, 6, 6})},
+                    {any_shape("y")},
+                    {tensor_of("w1", DType::kFloat32, {64, 4, 1, 1}, first), weights("w2", {64, 64, 1, 1}, 2),
+                     weights("w3", {8, 64, 1, 1}, 3)}})));
+  auto report = prune(options_of(PruneMethod::kSparseGpt), 32);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_TRUE(std::isfinite(report->output_error));
+  for (const auto& [name, tensor] : constants("p.onnx")) {
+    for (int64_t i = 0; i < tensor.elements(); ++i) ASSERT_TRUE(std::isfinite(tensor.data<float>()[i])) << name;
+  }
+}
+
+}  // namespace
+}  // namespace hussar
