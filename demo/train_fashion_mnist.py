@@ -26,6 +26,8 @@ import sys
 import time
 from dataclasses import dataclass
 
+import numpy as np
+
 START = time.perf_counter()
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -87,8 +89,9 @@ def parse_arguments() -> argparse.Namespace:
 class Batches:
     """Augmented batches of the training pictures, made on the device: shifted, mirrored, and partly erased."""
 
-    def __init__(self, folder: pathlib.Path, device: str, batch: int, seed: int) -> None:
-        pictures, labels = fashion_mnist.read("train", folder)
+    def __init__(self, folder: pathlib.Path, device: str, batch: int, seed: int, limit: int | None = None) -> None:
+        """limit: how many of the pictures take part; None: all."""
+        pictures, labels = (array[:limit] for array in fashion_mnist.read("train", folder))
         normalised = torch.from_numpy(fashion_mnist.normalise(pictures)).to(device)
         black = -fashion_mnist.MEAN / fashion_mnist.STD
         self.pictures = torch.nn.functional.pad(normalised[:, 0], [PADDING] * 4, value=black)
@@ -139,16 +142,8 @@ class Trainer:
         self.model = model.to(batches.device, memory_format=layout).train()
         self.batches, self.layout = batches, layout
         self.on_gpu = batches.device.startswith("cuda")
-        matrices = [parameter for name, parameter in model.named_parameters() if decays(name, parameter)]
-        others = [parameter for name, parameter in model.named_parameters() if not decays(name, parameter)]
-        groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}]
-        scale = batches.batch / USUAL_BATCH
-        if recipe.optimizer == "sgd":
-            self.rate = recipe.rate * scale
-            self.optimizer = torch.optim.SGD(groups, lr=self.rate, momentum=0.9, nesterov=True)
-        else:
-            self.rate = recipe.rate * scale**0.5
-            self.optimizer = torch.optim.AdamW(groups, lr=self.rate, betas=(0.9, 0.98))
+        self.rate = highest_rate(recipe, batches.batch)
+        self.optimizer = make_optimizer(model, recipe, self.rate)
 
     def advance(self, progress: float) -> torch.Tensor:
         """progress: 0 at the first step, 1 at the end; decides the learning rate. Returns the loss."""
@@ -169,6 +164,20 @@ class Trainer:
     def wait(self) -> None:
         if self.on_gpu:
             torch.cuda.synchronize()
+
+
+def highest_rate(recipe: Recipe, batch: int) -> float:
+    scale = batch / USUAL_BATCH
+    return recipe.rate * (scale if recipe.optimizer == "sgd" else scale**0.5)
+
+
+def make_optimizer(model, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
+    matrices = [parameter for name, parameter in model.named_parameters() if decays(name, parameter)]
+    others = [parameter for name, parameter in model.named_parameters() if not decays(name, parameter)]
+    groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))
 
 
 def decays(name: str, parameter: torch.Tensor) -> bool:
@@ -239,16 +248,20 @@ def train(name: str, batches: Batches, seconds: float, epochs: float | None, see
 
 
 @torch.no_grad()
-def accuracy(model, part: str, folder: pathlib.Path, device: str) -> float:
-    """Percent of the part's pictures whose largest logit is the label's, in FP32."""
-    pictures, labels = fashion_mnist.read(part, folder)
-    right = 0
+def answers(model, pictures: np.ndarray, device: str) -> np.ndarray:
+    """The class of each picture (N, 28, 28), computed in FP32."""
     count = 1000 if device.startswith("cuda") else 100
-    for begin in range(0, len(labels), count):
+    found = []
+    for begin in range(0, len(pictures), count):
         x = torch.from_numpy(fashion_mnist.normalise(pictures[begin : begin + count])).to(device)
-        found = model(x).argmax(1).cpu().numpy()
-        right += int((found == labels[begin : begin + count]).sum())
-    return 100 * right / len(labels)
+        found.append(model(x).argmax(1).cpu().numpy())
+    return np.concatenate(found)
+
+
+def accuracy(model, part: str, folder: pathlib.Path, device: str) -> float:
+    """Percent of the part's pictures whose largest logit is the label's."""
+    pictures, labels = fashion_mnist.read(part, folder)
+    return 100 * float((answers(model, pictures, device) == labels).mean())
 
 
 def export(model, target: pathlib.Path) -> dict:

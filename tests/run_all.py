@@ -88,6 +88,7 @@ def all_stages(build: pathlib.Path, jobs: int) -> list[Stage]:
         Stage("command line", [[python, ROOT / "tests/cli/run.py"]], needs=ROOT / "tests/cli/run.py"),
         Stage("consumer", [[python, ROOT / "tests/consumer/run.py"]], needs=ROOT / "tests/consumer/run.py"),
         Stage("model tools", [[python, "-m", "unittest", "-q", models / "test_tools.py"]]),
+        Stage("training", [[python, ROOT / "tests/python/run.py"]]),
         Stage("operators", [[python, models / "contributed.py"], [python, models / "zero_size.py"], [python, models / "quantized.py"],
                             [python, models / "exported.py"]]),
         Stage("models", [[python, models / "run.py"]]),
