@@ -51,6 +51,7 @@ TITLES = {
 }
 MOST_DROP = 1.0  # points of top-1
 PICTURES = 10_000
+PRUNING = 2048  # unlabelled pictures for the weights that `hussar prune` keeps
 BLOCK = 4  # pictures that a worker takes at a time
 SHAPES = {"x": [1, 1, fashion_mnist.SIZE, fashion_mnist.SIZE]}
 
@@ -61,6 +62,7 @@ class Row:
     flags: tuple[str, ...]
     precision: str = ""  # of the steps that the row is about
     calibrated: bool = False
+    weights: str = ""  # "fine-tuned": 2:4x64, from demo/models; "one shot": 2:4, by `hussar prune`
 
 
 ROWS = {
@@ -69,6 +71,8 @@ ROWS = {
     "fp16": Row("FP16", ("--fp16",), "float16"),
     "int8": Row("INT8 where faster", ("--int8",), "int8", calibrated=True),
     "all_int8": Row("INT8 everywhere", ("--int8", "--budget", "0"), "int8", calibrated=True),
+    "fine_tuned": Row("INT8 + 2:4x64, fine-tuned", ("--int8",), "int8", calibrated=True, weights="fine-tuned"),
+    "one_shot": Row("INT8 + 2:4, one shot", ("--int8",), "int8", calibrated=True, weights="one shot"),
 }
 
 LEGEND = """
@@ -77,6 +81,8 @@ LEGEND = """
   FP16                 hussar build MODEL.onnx --fp16{fp16}
   INT8 where faster    hussar build MODEL.onnx --int8 --calib data.npz      ({samples} held-out training pictures)
   INT8 everywhere      the same with --budget 0: nothing is measured, all that has a known range is INT8
+  2:4x64, fine-tuned   of every four weights two are zero, the same for 64 output channels; trained on (demo/train_sparse.py)
+  2:4, one shot        hussar prune MODEL.onnx -o PRUNED.onnx --data pictures.npz   ({pruning} training pictures, no labels)
 
   plan MB     size of the plan file
   peak MB     peak memory of a process that does nothing but load and run the plan (hussar bench)
@@ -159,20 +165,34 @@ class Study:
         self.plans: dict[str, pathlib.Path] = {}
         self.answers: dict[str, np.ndarray] = {}
 
+    def model_of(self, row: Row) -> pathlib.Path:
+        dense = MODELS[self.name]
+        if row.weights == "fine-tuned":
+            return dense.with_name(f"{self.name}_2of4x64.onnx")
+        if row.weights != "one shot":
+            return dense
+        pruned = WORK / f"{self.name}_one_shot_{digest(dense.read_bytes(), self.common.encode())}.onnx"
+        if self.arguments.fresh or not pruned.exists():
+            command = [hussar_cli.program(), "prune", dense, "-o", pruned, "--data", WORK / "pruning.npz"]
+            outcome = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+            if outcome.returncode != 0:
+                raise RuntimeError(f"hussar prune ended with status {outcome.returncode}: {outcome.stderr.strip()}")
+        return pruned
+
     def build(self, kind: str) -> Kept:
         row, arguments = ROWS[kind], self.arguments
-        more = list(row.flags)
+        more, model = list(row.flags), self.model_of(row)
         if row.calibrated:
             # The data go through the command line as a user's would; the second row finds the first one's statistics.
-            more += ["--calib", str(WORK / "calibration.npz"), "--calib-cache", str(WORK / f"{self.name}_ranges.json")]
-        key = digest(MODELS[self.name].read_bytes(), " ".join(more).encode(), self.common.encode())
+            more += ["--calib", str(WORK / "calibration.npz"), "--calib-cache", str(WORK / f"{model.stem}_ranges.json")]
+        key = digest(model.read_bytes(), " ".join(more).encode(), self.common.encode())
         kept = Kept(self.name, kind, key, arguments.fresh)
         record = kept.read_record()
         known = record is not None
         if record is None:
             kept.answers.unlink(missing_ok=True)
             report = WORK / "build.json"
-            seconds = hussar_cli.build(MODELS[self.name], kept.plan, shapes=SHAPES, threads=arguments.threads,
+            seconds = hussar_cli.build(model, kept.plan, shapes=SHAPES, threads=arguments.threads,
                                        more=[*more, "--json", str(report)])  # fmt: skip
             counts = json.loads(report.read_text())["precision_counts"]
             record = {"plan": digest(kept.plan.read_bytes()), "precision_counts": counts, "build_seconds": seconds}
@@ -319,7 +339,7 @@ def print_table(report: dict) -> None:
 def print_legend(report: dict) -> None:
     settings = report["settings"]
     fp16 = "" if settings["computes_in_fp16"] else "   (this CPU has no AVX512-FP16: all of it stays FP32)"
-    print(LEGEND.format(fp16=fp16, samples=settings["samples"], threads=settings["threads"]))
+    print(LEGEND.format(fp16=fp16, samples=settings["samples"], threads=settings["threads"], pruning=PRUNING))
     rows = [row for model in report["models"] for row in model["rows"].values()]
     if any(row["answers_from"] == "fp32" for row in rows if row["title"] != ROWS["fp32"].title):
         print("  =           no step in lower precision here: the answers of FP32 fused stand for this row")
@@ -349,18 +369,20 @@ def read_data(arguments: argparse.Namespace) -> dict[str, np.ndarray]:
     pictures, labels = fashion_mnist.read("test", arguments.data)
     held_out, _ = fashion_mnist.read("held_out", arguments.data)
     calibration = fashion_mnist.normalise(held_out[: arguments.samples])
-    return {"pictures": fashion_mnist.normalise(pictures), "labels": labels, "calibration": calibration}
+    pruning = fashion_mnist.normalise(held_out[-PRUNING:])
+    return {"pictures": fashion_mnist.normalise(pictures), "labels": labels, "calibration": calibration, "pruning": pruning}
 
 
 def run(arguments: argparse.Namespace) -> int:
     WORK.mkdir(parents=True, exist_ok=True)
     data = read_data(arguments)
-    np.savez(WORK / "calibration.npz", x=data["calibration"])
+    for name in ("calibration", "pruning"):
+        np.savez(WORK / f"{name}.npz", x=data[name])
     programs = [path.read_bytes() for path in (hussar_cli.program(), hussar_ctypes.default_library())]
     facts = machine.facts()
     settings = {key: getattr(arguments, key) for key in ("threads", "samples", "rounds", "reference_seconds")}
     settings["computes_in_fp16"] = hussar_cli.computes_in_fp16()
-    arrays = [data[name].tobytes() for name in ("pictures", "labels", "calibration")]
+    arrays = [data[name].tobytes() for name in ("pictures", "labels", "calibration", "pruning")]
     limits = f"{arguments.threads} {facts['cpu']} {facts['features']} {os.environ.get('HUSSAR_ISA')}"
     common = digest(*programs, *arrays, limits.encode())
     for path in WORK.glob("*_ranges.json"):
