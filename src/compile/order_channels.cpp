@@ -64,12 +64,12 @@ std::vector<float> scores_of(const PrunableModel& model, size_t index, const Mea
   return scores;
 }
 
-double kept(const std::vector<float>& scores, int64_t n, int64_t k, const Pattern& pattern) {
+double kept(const std::vector<float>& scores, int64_t n, int64_t k, const SparsityPattern& pattern) {
   return kept_part(scores.data(), masks_of_scores(scores.data(), n, k, pattern));
 }
 
 // What a layer keeps more when its rows or columns are reordered.
-double gain(const std::vector<float>& scores, const PrunableLayer& layer, const Pattern& pattern,
+double gain(const std::vector<float>& scores, const PrunableLayer& layer, const SparsityPattern& pattern,
             const std::vector<int32_t>& columns, const std::vector<int32_t>& rows) {
   const std::vector<float> reordered = reorder(scores.data(), layer.n, layer.k(), columns, rows);
   return kept(reordered, layer.n, layer.k(), pattern) - kept(scores, layer.n, layer.k(), pattern);
@@ -82,7 +82,7 @@ Result<int64_t> order_channels(PrunableModel& model, const std::vector<size_t>& 
   MeanSquares squares;
   if (data != nullptr) squares = HUSSAR_TRY(mean_squares(model, layers, *data, options.threads));
   const std::set<size_t> pruned(layers.begin(), layers.end());
-  const Pattern& pattern = options.pattern;
+  const SparsityPattern& pattern = options.pattern;
   int64_t reordered = 0;
   for (const ChannelLink& link : find_channel_links(model)) {
     const PrunableLayer& producer = model.layers[link.producer];
