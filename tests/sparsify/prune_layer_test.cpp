@@ -126,6 +126,21 @@ TEST(PruneLayer, GradientsComeToWhatTheEquationsGive) {
   }
 }
 
+TEST(PruneLayer, GradientsOfDeadInputsNeedNoDamping) {
+  LayerProblem problem(5, 16, 60, 16);
+  for (int64_t row = 0; row < problem.rows; ++row) problem.x[static_cast<size_t>(row * problem.k + 6)] = 0;
+  const LayerMoments moments = problem.moments();
+  const MatrixProduct product = plain_product();
+  const Layer layer{problem.n, problem.k, problem.weights.data(), &moments, &product, 0};
+  Masks masks(SparsityPattern{2}, problem.n, problem.k);
+  std::fill(masks.kept.begin(), masks.kept.end(), uint8_t(0b0110));
+  std::vector<float> weights = problem.weights;
+  apply_masks(masks, weights.data());
+  const double before = problem.error(weights);
+  refit_by_gradients(layer, masks, 0, weights.data());
+  EXPECT_LT(problem.error(weights), before);
+}
+
 TEST(PruneLayer, BetterMethodsAreNoWorse) {
   for (int64_t shared : {1, 16}) {
     double errors[4] = {}, unfitted[4] = {};
