@@ -118,8 +118,13 @@ TEST(PruneLayer, GradientsComeToWhatTheEquationsGive) {
     ASSERT_TRUE(refit_exactly(layer, masks, damping, exact.data()));
     apply_masks(masks, found.data());
     const double before = problem.error(found), best = problem.error(exact);
+    std::vector<float> alone = found;
     refit_by_gradients(layer, masks, damping, found.data());
     const double after = problem.error(found);
+    const MatrixProduct one_product = plain_product(1);
+    const Layer one{problem.n, problem.k, problem.weights.data(), &moments, &one_product, 1};
+    refit_by_gradients(one, masks, damping, alone.data());
+    EXPECT_EQ(alone, found) << "threads";
     EXPECT_LT(best, 0.8 * before);
     EXPECT_LT(after - best, 0.02 * (before - best));
     EXPECT_TRUE(find_pattern(found.data(), problem.n, problem.k).is_legal);
