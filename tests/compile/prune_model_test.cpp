@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <span>
 
 #include "base/file.h"
 #include "compile/compile.h"
@@ -309,6 +310,54 @@ TEST_F(PruneModel, TooFewData) {
   EXPECT_NE(layer_of(*report, "gemm").reason.find("too few data: 35 rows, 128 are the least for k = 64; give 4 times"),
             std::string::npos)
       << layer_of(*report, "gemm").reason;
+}
+
+// Weights in a Constant become an initializer of that name; a bias that two nodes share stays as it is for the other
+// one.
+TEST_F(PruneModel, ConstantsAndSharedBiases) {
+  const Message held =
+      named("held", "Constant", {}, {"w2"}, {tensor_attribute("value", weights("w2", {64, 64, 1, 1}, 2))});
+  save(model(graph({{held, named("stem", "Conv", {"x", "w1", "b"}, {"a"}), named("r", "Relu", {"a"}, {"a2"}),
+                     named("middle", "Conv", {"a2", "w2", "b"}, {"c"}), named("last", "Conv", {"c", "w3"}, {"y"})},
+                    {value("x", {"N", 4, 6, 6})},
+                    {any_shape("y")},
+                    {weights("w1", {64, 4, 1, 1}, 1), tensor_of("b", DType::kFloat32, {64}, normal(64, 4)),
+                     weights("w3", {8, 64, 1, 1}, 3)}})));
+  auto report = prune(options_of(PruneMethod::kSparseGpt), 40);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_TRUE(layer_of(*report, "middle").is_pruned);
+  auto after = constants("p.onnx");
+  EXPECT_TRUE(find_pattern(matrix(after["w2"]).data(), 64, 64).is_legal);
+  EXPECT_EQ(after["b"].data<float>()[0], normal(64, 4)[0]);
+  ASSERT_EQ(after.count("b_pruned"), 1U);
+  for (const auto& node : model_.graph.nodes()) EXPECT_NE(node->op, "Constant");
+  for (const auto& node : model_.graph.nodes()) {
+    if (node->name == "middle") EXPECT_EQ(node->inputs[2]->name, "b_pruned");
+    if (node->name == "stem") EXPECT_EQ(node->inputs[2]->name, "b");
+  }
+}
+
+// What is pruned comes into the file; what stays outside is only found from the same folder.
+TEST_F(PruneModel, ExternalData) {
+  const std::vector<float> stem = normal(64 * 4, 1), middle = normal(64 * 64, 2);
+  ASSERT_TRUE(write_file_atomically(file("w1.bin"), {std::as_bytes(std::span(stem))}));
+  ASSERT_TRUE(write_file_atomically(file("w2.bin"), {std::as_bytes(std::span(middle))}));
+  save(model(graph({{named("stem", "Conv", {"x", "w1"}, {"a"}), named("middle", "Conv", {"a", "w2"}, {"c"}),
+                     named("last", "Conv", {"c", "w3"}, {"y"})},
+                    {value("x", {1, 4, 6, 6})},
+                    {any_shape("y")},
+                    {external("w1", {64, 4, 1, 1}, "w1.bin"), external("w2", {64, 64, 1, 1}, "w2.bin"),
+                     weights("w3", {8, 64, 1, 1}, 3)}})));
+  auto report = prune(options_of(PruneMethod::kMagnitude));
+  ASSERT_TRUE(report) << report.error().message;
+  std::filesystem::remove(file("w2.bin"));
+  EXPECT_TRUE(find_pattern(matrix(constants("p.onnx")["w2"]).data(), 64, 64).is_legal);
+  ASSERT_TRUE(write_file_atomically(file("w2.bin"), {std::as_bytes(std::span(middle))}));
+  const Folder other;
+  report = prune_model(file("m.onnx"), nullptr, other.file("p.onnx"), options_of(PruneMethod::kMagnitude));
+  ASSERT_FALSE(report);
+  EXPECT_NE(report.error().message.find("would not find tensor 'w1'"), std::string::npos) << report.error().message;
+  EXPECT_TRUE(other.names().empty());
 }
 
 // Inputs that are always 0 are damped, not divided by.
