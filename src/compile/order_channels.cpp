@@ -64,16 +64,60 @@ std::vector<float> scores_of(const PrunableModel& model, size_t index, const Mea
   return scores;
 }
 
-double kept(const std::vector<float>& scores, int64_t n, int64_t k, const SparsityPattern& pattern) {
-  return kept_part(scores.data(), masks_of_scores(scores.data(), n, k, pattern));
-}
+// Finds the order for one chain: rows of the producer come into blocks that want the same columns, then channels move
+// within these for the consumers.
+class ChainOrder {
+ public:
+  ChainOrder(const PrunableModel& model, const std::set<size_t>& pruned, const MeanSquares& squares,
+             const SparsityPattern& pattern)
+      : model_(model), pruned_(pruned), squares_(squares), pattern_(pattern) {}
 
-// What a layer keeps more when its rows or columns are reordered.
-double gain(const std::vector<float>& scores, const PrunableLayer& layer, const SparsityPattern& pattern,
-            const std::vector<int32_t>& columns, const std::vector<int32_t>& rows) {
-  const std::vector<float> reordered = reorder(scores.data(), layer.n, layer.k(), columns, rows);
-  return kept(reordered, layer.n, layer.k(), pattern) - kept(scores, layer.n, layer.k(), pattern);
-}
+  // Empty: none that keeps more.
+  std::vector<int32_t> find(const ChannelLink& link) {
+    const PrunableLayer& producer = model_.layers[link.producer];
+    const bool has_blocks =
+        pattern_.shared_rows > 1 && pattern_.shared_rows < producer.n && pruned_.count(link.producer) > 0;
+    std::vector<int32_t> order;
+    if (has_blocks) {
+      const std::vector<float> scores = scores_of(model_, link.producer, squares_);
+      order = cluster_rows(scores.data(), producer.n, producer.k(), pattern_);
+      if (kept(reorder(scores.data(), producer.n, producer.k(), {}, order), producer) <= kept(scores, producer))
+        order = {};
+    }
+    if (has_blocks && pattern_.shared_rows % kGroupColumns != 0) return order;
+    // One consumer decides for all: the one with the most weights.
+    const PrunableLayer* consumer = nullptr;
+    size_t chosen = 0;
+    for (size_t index : link.consumers) {
+      const PrunableLayer& candidate = model_.layers[index];
+      if (pruned_.count(index) == 0) continue;
+      if (consumer == nullptr || candidate.n * candidate.k() > consumer->n * consumer->k()) {
+        consumer = &candidate;
+        chosen = index;
+      }
+    }
+    if (consumer == nullptr) return order;
+    std::vector<float> scores = scores_of(model_, chosen, squares_);
+    if (!order.empty())
+      scores = reorder(scores.data(), consumer->n, consumer->k(), column_order(order, consumer->taps), {});
+    const std::vector<int32_t> second = permute_channels(scores.data(), consumer->n, consumer->k(), consumer->taps,
+                                                         pattern_, has_blocks ? pattern_.shared_rows : 0);
+    const std::vector<float> moved =
+        reorder(scores.data(), consumer->n, consumer->k(), column_order(second, consumer->taps), {});
+    if (kept(moved, *consumer) <= kept(scores, *consumer)) return order;
+    return order.empty() ? second : compose(order, second);
+  }
+
+ private:
+  double kept(const std::vector<float>& scores, const PrunableLayer& layer) const {
+    return kept_part(scores.data(), masks_of_scores(scores.data(), layer.n, layer.k(), pattern_));
+  }
+
+  const PrunableModel& model_;
+  const std::set<size_t>& pruned_;
+  const MeanSquares& squares_;
+  const SparsityPattern& pattern_;
+};
 
 }  // namespace
 
@@ -82,32 +126,9 @@ Result<int64_t> order_channels(PrunableModel& model, const std::vector<size_t>& 
   MeanSquares squares;
   if (data != nullptr) squares = HUSSAR_TRY(mean_squares(model, layers, *data, options.threads));
   const std::set<size_t> pruned(layers.begin(), layers.end());
-  const SparsityPattern& pattern = options.pattern;
   int64_t reordered = 0;
   for (const ChannelLink& link : find_channel_links(model)) {
-    const PrunableLayer& producer = model.layers[link.producer];
-    std::vector<int32_t> best;
-    double most = 0;
-    auto offer = [&](std::vector<int32_t> order, double gained) {
-      if (gained > most) {
-        most = gained;
-        best = std::move(order);
-      }
-    };
-    if (pattern.shared_rows > 1 && pattern.shared_rows < producer.n && pruned.count(link.producer) > 0) {
-      const std::vector<float> scores = scores_of(model, link.producer, squares);
-      std::vector<int32_t> rows = cluster_rows(scores.data(), producer.n, producer.k(), pattern);
-      const double gained = gain(scores, producer, pattern, {}, rows);
-      offer(std::move(rows), gained);
-    }
-    for (size_t index : link.consumers) {
-      const PrunableLayer& consumer = model.layers[index];
-      if (pruned.count(index) == 0) continue;
-      const std::vector<float> scores = scores_of(model, index, squares);
-      std::vector<int32_t> channels = permute_channels(scores.data(), consumer.n, consumer.k(), consumer.taps, pattern);
-      const double gained = gain(scores, consumer, pattern, column_order(channels, consumer.taps), {});
-      offer(std::move(channels), gained);
-    }
+    const std::vector<int32_t> best = ChainOrder(model, pruned, squares, options.pattern).find(link);
     if (best.empty()) continue;
     reorder_channels(model, link, best);
     // What the consumers read comes in the new order.

@@ -55,8 +55,8 @@ Result<PruneData> read_prune_samples(const std::string& model_path, DataSource& 
   }
   PruneData data;
   std::vector<DataRun> runs = samples.runs();
+  for (const DataRun& run : runs) HUSSAR_TRY(check_shapes(runs[0], run, inputs));
   for (size_t i = 0; i < runs.size(); ++i) {
-    HUSSAR_TRY(check_shapes(runs[0], runs[i], inputs));
     (i % kHeldOutEvery == kHeldOutEvery - 1 ? data.held_out : data.runs).push_back(std::move(runs[i]));
   }
   if (data.held_out.empty() && data.runs.size() > 1) {

@@ -18,6 +18,8 @@
 namespace hussar {
 namespace {
 
+// With fewer rows least squares would fit the samples and nothing else.
+constexpr int64_t kFewestRowsPerColumn = 2;
 // Rows that are read together.
 constexpr int64_t kRowsTogether = 512;
 
@@ -180,12 +182,13 @@ class DataPruning {
     const PrunableLayer& layer = model_.layers[group.layers[0]];
     const LayerRows rows = HUSSAR_TRY(LayerRows::create(layer, walk_.before(0).shape()));
     const std::vector<Position> chosen = positions(layer, rows.count());
-    if (std::ssize(chosen) < layer.k()) {
-      const int64_t factor = (layer.k() + std::ssize(chosen) - 1) / std::ssize(chosen);
+    const int64_t fewest = kFewestRowsPerColumn * layer.k();
+    if (std::ssize(chosen) < fewest) {
+      const int64_t factor = (fewest + std::ssize(chosen) - 1) / std::ssize(chosen);
       for (size_t index : group.layers) {
         result_.refused.emplace_back(
-            index, fmt::format("too few data: {} rows for k = {}; give {} times as many samples", chosen.size(),
-                               layer.k(), factor));
+            index, fmt::format("too few data: {} rows, {} are the least for k = {}; give {} times as many samples",
+                               chosen.size(), fewest, layer.k(), factor));
       }
       return {};
     }
@@ -197,7 +200,9 @@ class DataPruning {
       const PrunableLayer& own = model_.layers[group.layers[i]];
       LayerMoments moments = part_of(all, first, own.n);
       first += own.n;
-      const auto place = find_bias(model_, own);
+      // Weights that stay as they were give outputs of less variance. Biases alone would pull these to their means,
+      // layer after layer, until nothing else is left.
+      const auto place = options_.refit ? find_bias(model_, own) : std::nullopt;
       if (place) centre(moments);
       LayerChange change =
           change_of(own, group.layers[i], HUSSAR_TRY(prune_one(own, group.weights[i], &moments, options_)));

@@ -136,45 +136,52 @@ class Clusters {
   std::vector<float> columns_;  // [k][n]
 };
 
-// Channels in groups of 4. scores [channel][count]: what every tap and block of rows would keep of it.
+// Channels in groups of 4, and groups in blocks between which nothing is exchanged. scores [channel][count]: what every
+// tap and block of rows would keep of it.
 class Groups {
  public:
-  Groups(std::vector<float> scores, int64_t channels, int64_t count)
-      : scores_(std::move(scores)), channels_(channels), count_(count), order_(identity(channels)) {}
+  Groups(std::vector<float> scores, int64_t channels, int64_t count, int64_t within)
+      : scores_(std::move(scores)), channels_(channels), within_(within), count_(count), order_(identity(channels)) {}
 
   const std::vector<int32_t>& order() const { return order_; }
 
-  // Two strong and two weak ones in every group, if that keeps more than the order that was there.
+  // Two strong and two weak ones in every group, where that keeps more than the order that was there.
   void deal() {
     std::vector<double> sums;
     for (int64_t i = 0; i < channels_; ++i)
       sums.push_back(std::accumulate(of(static_cast<int32_t>(i)), of(static_cast<int32_t>(i)) + count_, 0.0));
-    std::vector<int32_t> sorted = identity(channels_), dealt;
-    std::stable_sort(sorted.begin(), sorted.end(),
-                     [&](int32_t a, int32_t b) { return sums[static_cast<size_t>(a)] > sums[static_cast<size_t>(b)]; });
-    const int64_t groups = channels_ / kGroupColumns;
-    for (int64_t group = 0; group < groups; ++group) {
-      for (int64_t place : {group, 2 * groups - 1 - group, 2 * groups + group, 4 * groups - 1 - group})
-        dealt.push_back(sorted[static_cast<size_t>(place)]);
+    for (int64_t first = 0; first < channels_; first += within_) {
+      const int64_t size = std::min(within_, channels_ - first), groups = size / kGroupColumns;
+      int32_t* old = order_.data() + first;
+      std::vector<int32_t> sorted(old, old + size), dealt;
+      std::stable_sort(sorted.begin(), sorted.end(), [&](int32_t a, int32_t b) {
+        return sums[static_cast<size_t>(a)] > sums[static_cast<size_t>(b)];
+      });
+      for (int64_t group = 0; group < groups; ++group) {
+        for (int64_t place : {group, 2 * groups - 1 - group, 2 * groups + group, 4 * groups - 1 - group})
+          dealt.push_back(sorted[static_cast<size_t>(place)]);
+      }
+      if (kept(dealt.data(), size) > kept(old, size)) std::copy(dealt.begin(), dealt.end(), old);
     }
-    if (kept(dealt) > kept(order_)) order_ = dealt;
   }
 
   // Every group meets others, and they exchange channels while both together keep more. `most`: scores to look at.
   void exchange(double most) {
-    const int64_t groups = channels_ / kGroupColumns, players = groups + groups % 2;
-    if (groups < 2) return;
-    const double round_cost = static_cast<double>(players / 2 * 2 * kGroupColumns * kGroupColumns * count_);
+    const int64_t groups = channels_ / kGroupColumns, own = within_ / kGroupColumns, players = own + own % 2;
+    if (own < 2) return;
+    const int64_t pairs = players / 2 * ((groups + own - 1) / own);
+    const double round_cost = static_cast<double>(pairs * 2 * kGroupColumns * kGroupColumns * count_);
     const auto rounds = static_cast<int64_t>(std::max(1.0, most / round_cost));
     int64_t quiet = 0;
     for (int64_t round = 0; round < rounds && quiet < players - 1; ++round) {
-      std::vector<uint8_t> changed(static_cast<size_t>(players / 2));
-      run_shares(0, players / 2, [&](int64_t pair) {
+      std::vector<uint8_t> changed(static_cast<size_t>(pairs));
+      run_shares(0, pairs, [&](int64_t index) {
         // The circle of a tournament: the last stands still, the others move on by one each round.
-        const int64_t moving = players - 1;
+        const int64_t pair = index % (players / 2), first = index / (players / 2) * own, moving = players - 1;
         const int64_t a = (round + pair) % moving;
         const int64_t b = pair == 0 ? moving : (round + moving - pair) % moving;
-        if (std::max(a, b) < groups) changed[static_cast<size_t>(pair)] = meet(a, b);
+        if (std::max(a, b) < std::min(own, groups - first))
+          changed[static_cast<size_t>(index)] = meet(first + a, first + b);
       });
       const bool any = std::find(changed.begin(), changed.end(), uint8_t(1)) != changed.end();
       quiet = any ? 0 : quiet + 1;
@@ -186,9 +193,9 @@ class Groups {
   double kept_by(const int32_t* channels) const {
     return kSparsifyLoops.sum_best_two(of(channels[0]), of(channels[1]), of(channels[2]), of(channels[3]), count_);
   }
-  double kept(const std::vector<int32_t>& order) const {
+  double kept(const int32_t* channels, int64_t count) const {
     double sum = 0;
-    for (int64_t i = 0; i < channels_; i += kGroupColumns) sum += kept_by(order.data() + i);
+    for (int64_t i = 0; i < count; i += kGroupColumns) sum += kept_by(channels + i);
     return sum;
   }
 
@@ -214,7 +221,7 @@ class Groups {
   }
 
   std::vector<float> scores_;
-  int64_t channels_, count_;
+  int64_t channels_, within_, count_;
   std::vector<int32_t> order_;
 };
 
@@ -248,7 +255,7 @@ std::vector<int32_t> cluster_rows(const float* scores, int64_t n, int64_t k, con
 }
 
 std::vector<int32_t> permute_channels(const float* scores, int64_t n, int64_t k, int64_t taps,
-                                      const SparsityPattern& pattern) {
+                                      const SparsityPattern& pattern, int64_t within) {
   const int64_t channels = k / taps, blocks = Masks(pattern, n, k).blocks();
   const std::vector<float> sums = block_sums(scores, n, k, pattern);
   // [tap][channel][block] becomes [channel][tap][block].
@@ -258,10 +265,16 @@ std::vector<int32_t> permute_channels(const float* scores, int64_t n, int64_t k,
       std::copy_n(sums.data() + (tap * channels + channel) * blocks, blocks,
                   turned.data() + (channel * taps + tap) * blocks);
   }
-  Groups groups(std::move(turned), channels, taps * blocks);
+  Groups groups(std::move(turned), channels, taps * blocks, within > 0 ? std::min(within, channels) : channels);
   groups.deal();
   groups.exchange(kMostScores);
   return groups.order();
+}
+
+std::vector<int32_t> compose(const std::vector<int32_t>& first, const std::vector<int32_t>& second) {
+  std::vector<int32_t> order;
+  for (int32_t place : second) order.push_back(first[static_cast<size_t>(place)]);
+  return order;
 }
 
 std::vector<int32_t> column_order(const std::vector<int32_t>& channels, int64_t taps) {

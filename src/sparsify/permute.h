@@ -13,9 +13,13 @@ namespace hussar {
 std::vector<int32_t> cluster_rows(const float* scores, int64_t n, int64_t k, const SparsityPattern& pattern);
 
 // Input channels, k / taps of them: columns are (tap, channel), and every tap has the same order. k / taps must be a
-// multiple of 4.
+// multiple of 4. within: channels stay in their block of so many consecutive ones, a multiple of 4; 0: they may go
+// anywhere. Where the channels are clustered rows of the layer before, its blocks stay what they are.
 std::vector<int32_t> permute_channels(const float* scores, int64_t n, int64_t k, int64_t taps,
-                                      const SparsityPattern& pattern);
+                                      const SparsityPattern& pattern, int64_t within = 0);
+
+// The order that a second one makes of a first.
+std::vector<int32_t> compose(const std::vector<int32_t>& first, const std::vector<int32_t>& second);
 
 // The order of k columns that an order of channels means.
 std::vector<int32_t> column_order(const std::vector<int32_t>& channels, int64_t taps);

@@ -133,13 +133,13 @@ class Pruning {
     options_.product({k, k, k, factor_.data(), k, factor_.data(), k, inverse.data(), k});
     result_.masks = obc_masks(layer_, options_.pattern, damping_, inverse.data(), dense.data());
     result_.weights = dense;
-    // What is left then is what the removals, one after another, would have made of it.
-    return fit(damping_);
+    // What the removals, one after another, make of the weights left is what the equations of their masks give.
+    return fit(damping_, options_.refit ? kMostExact / 8 : kMostExact);
   }
 
-  // The best weights under the masks.
-  Status fit(double damping) {
-    if (refit_cost(result_.masks) > kMostExact) {
+  // The best weights under the masks, solved for exactly where that takes at most so many multiply-adds.
+  Status fit(double damping, double most_exact) {
+    if (refit_cost(result_.masks) > most_exact) {
       apply_masks(result_.masks, result_.weights.data());
       refit_by_gradients(layer_, result_.masks, damping, result_.weights.data());
       return {};
@@ -156,7 +156,7 @@ class Pruning {
   Status refit() {
     const double damping = options_.refit_damping * mean_power_;
     if (options_.swaps) swap(damping);
-    return fit(damping);
+    return fit(damping, kMostExact);
   }
 
   void swap(double damping) {

@@ -12,7 +12,7 @@ namespace {
 // Rows of the weights that one share works on.
 constexpr int64_t kShareRows = 64;
 // The first step that lowers the objective by no more than this part of what all did is the last.
-constexpr double kEnough = 1e-3;
+constexpr double kEnough = 3e-4;
 
 // One conjugate gradient method for every row of the weights, preconditioned by the diagonal. Matrices are [k][n].
 class Gradients {
@@ -60,19 +60,27 @@ class Gradients {
     (*layer_.product)({k, n, k, layer_.h(), k, of.data(), n, image_.data(), n});
   }
 
-  float diagonal(int64_t i) const { return layer_.h()[i * layer_.k + i] + damping_; }
+  // 0 for an input that is always 0 where nothing damps.
+  float inverse_diagonal(int64_t i) const {
+    const float diagonal = layer_.h()[i * layer_.k + i] + damping_;
+    return diagonal > 0 ? 1 / diagonal : 0;
+  }
 
   // Of column i of the weights: 1 for the rows that keep it, else 0.
   void fill_kept(Rows rows, int64_t i, float* kept) const {
-    for (int64_t row = 0; row < rows.count; ++row)
-      kept[row] = masks_.keeps((rows.first + row) / masks_.pattern.shared_rows, i) ? 1.0F : 0.0F;
+    const int64_t shared = masks_.pattern.shared_rows;
+    int64_t block = rows.first / shared;
+    for (int64_t row = 0, end = (block + 1) * shared - rows.first; row < rows.count; end += shared, ++block) {
+      const float is_kept = masks_.keeps(block, i) ? 1.0F : 0.0F;
+      for (; row < std::min(end, rows.count); ++row) kept[row] = is_kept;
+    }
   }
 
   void begin(Rows rows) {
     float kept[kShareRows];
     for (int64_t i = 0; i < layer_.k; ++i) {
       fill_kept(rows, i, kept);
-      const float part = 1 / diagonal(i);
+      const float part = inverse_diagonal(i);
       for (int64_t row = 0; row < rows.count; ++row) {
         const auto at = static_cast<size_t>(i * layer_.n + rows.first + row);
         const auto wanted = static_cast<float>(layer_.wanted(rows.first + row, i, damping_));
@@ -101,7 +109,7 @@ class Gradients {
     for (int64_t i = 0; i < k; ++i) {
       fill_kept(rows, i, kept);
       const int64_t at = i * n + rows.first;
-      const float *direction = direction_.data() + at, *image = image_.data() + at, part = 1 / diagonal(i);
+      const float *direction = direction_.data() + at, *image = image_.data() + at, part = inverse_diagonal(i);
       float *values = values_.data() + at, *rest = rest_.data() + at;
       for (int64_t row = 0; row < rows.count; ++row) {
         values[row] += step[row] * direction[row];
@@ -115,7 +123,7 @@ class Gradients {
     }
     for (int64_t i = 0; i < k; ++i) {
       float* direction = direction_.data() + i * n + rows.first;
-      const float *rest = rest_.data() + i * n + rows.first, part = 1 / diagonal(i);
+      const float *rest = rest_.data() + i * n + rows.first, part = inverse_diagonal(i);
       for (int64_t row = 0; row < rows.count; ++row) direction[row] = rest[row] * part + turn[row] * direction[row];
     }
   }

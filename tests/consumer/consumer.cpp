@@ -2,6 +2,7 @@
 #include <hussar/calibrate.h>
 #include <hussar/compile.h>
 #include <hussar/plan.h>
+#include <hussar/prune.h>
 #include <hussar/session.h>
 #include <hussar/version.h>
 
@@ -92,6 +93,19 @@ static void check_calibration(const char* model) {
   expect(!hussar::calibrate(model, numbers, options), "an unknown method");
 }
 
+static void check_pruning(const char* model) {
+  const std::string pruned = std::string(model) + ".pruned.onnx";
+  Numbers numbers(3);
+  auto report = hussar::prune(model, &numbers, pruned);
+  expect(!report && report.error().message.find("has no Conv, MatMul or Gemm") != std::string::npos, "prune");
+  hussar::PruneOptions options;
+  options.method = "wanda";
+  report = hussar::prune(model, nullptr, pruned, options);
+  expect(!report && report.error().message.find("needs data") != std::string::npos, "no data");
+  options.pattern = "1:4";
+  expect(!hussar::prune(model, nullptr, pruned, options), "an unknown pattern");
+}
+
 int main(int count, char** words) {
   if (count != 3) return 2;
   hussar::CompileOptions options;
@@ -117,6 +131,7 @@ int main(int count, char** words) {
   check_run(*session, 1);
   check_run(*session, 5);
   check_calibration(words[1]);
+  check_pruning(words[1]);
 
   hussar::Tensor wrong(hussar::DType::kFloat32, {1, 5});
   auto refused = session->run({{"x", wrong}});

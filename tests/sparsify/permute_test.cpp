@@ -80,6 +80,16 @@ TEST(Permute, ChannelsKeepMore) {
   }
 }
 
+TEST(Permute, ChannelsStayInTheirBlocks) {
+  const int64_t n = 32, channels = 56, within = 16;
+  const std::vector<float> scores = mixed_scores(n, channels, 2, 6);
+  const std::vector<int32_t> order = permute_channels(scores.data(), n, channels, 1, {1}, within);
+  ASSERT_TRUE(is_permutation(order, channels));
+  for (size_t i = 0; i < order.size(); ++i) EXPECT_EQ(order[i] / within, static_cast<int64_t>(i) / within);
+  EXPECT_GT(kept(reorder(scores.data(), n, channels, order, {}), n, channels, {1}),
+            kept(scores, n, channels, {1}) + 0.01);
+}
+
 TEST(Permute, FourChannelsAreOneGroup) {
   const std::vector<float> scores = mixed_scores(3, 4, 2, 4);
   EXPECT_TRUE(is_permutation(permute_channels(scores.data(), 3, 4, 1, {1}), 4));
@@ -91,6 +101,8 @@ TEST(Permute, OrdersAreUndone) {
   const std::vector<float> turned = reorder(values.data(), 1, 4, order, {});
   EXPECT_EQ(turned, (std::vector<float>{12, 10, 13, 11}));
   EXPECT_EQ(reorder(turned.data(), 1, 4, inverse_order(order), {}), values);
+  const std::vector<int32_t> other = {1, 3, 0, 2};
+  EXPECT_EQ(reorder(turned.data(), 1, 4, other, {}), reorder(values.data(), 1, 4, compose(order, other), {}));
 }
 
 TEST(Permute, MomentsFollowTheWeights) {

@@ -118,12 +118,32 @@ TEST(PruneLayer, GradientsComeToWhatTheEquationsGive) {
     ASSERT_TRUE(refit_exactly(layer, masks, damping, exact.data()));
     apply_masks(masks, found.data());
     const double before = problem.error(found), best = problem.error(exact);
+    std::vector<float> alone = found;
     refit_by_gradients(layer, masks, damping, found.data());
     const double after = problem.error(found);
+    const MatrixProduct one_product = plain_product(1);
+    const Layer one{problem.n, problem.k, problem.weights.data(), &moments, &one_product, 1};
+    refit_by_gradients(one, masks, damping, alone.data());
+    EXPECT_EQ(alone, found) << "threads";
     EXPECT_LT(best, 0.8 * before);
     EXPECT_LT(after - best, 0.02 * (before - best));
     EXPECT_TRUE(find_pattern(found.data(), problem.n, problem.k).is_legal);
   }
+}
+
+TEST(PruneLayer, GradientsOfDeadInputsNeedNoDamping) {
+  LayerProblem problem(5, 16, 60, 16);
+  for (int64_t row = 0; row < problem.rows; ++row) problem.x[static_cast<size_t>(row * problem.k + 6)] = 0;
+  const LayerMoments moments = problem.moments();
+  const MatrixProduct product = plain_product();
+  const Layer layer{problem.n, problem.k, problem.weights.data(), &moments, &product, 0};
+  Masks masks(SparsityPattern{2}, problem.n, problem.k);
+  std::fill(masks.kept.begin(), masks.kept.end(), uint8_t(0b0110));
+  std::vector<float> weights = problem.weights;
+  apply_masks(masks, weights.data());
+  const double before = problem.error(weights);
+  refit_by_gradients(layer, masks, 0, weights.data());
+  EXPECT_LT(problem.error(weights), before);
 }
 
 TEST(PruneLayer, BetterMethodsAreNoWorse) {
