@@ -62,7 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, default=6)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--batch", type=int, help="default: 512 on a GPU, 128 on a CPU")
-    parser.add_argument("--limit", type=int, help="train on this many pictures only")
+    parser.add_argument("--limit", type=int, help="train on, and ask about, at most so many pictures: a try")
     parser.add_argument("--retrain", action="store_true", help="train dense networks, one per seed, instead of reading them")
     parser.add_argument("--dense-epochs", type=float, help="of --retrain (default: as many as the committed networks had)")
     arguments = parser.parse_args()
@@ -194,7 +194,7 @@ def run(arguments: argparse.Namespace) -> None:
     torch.backends.cudnn.allow_tf32 = False  # steps are in bfloat16 anyway; accuracy is stated for FP32
     device = arguments.device
     batches = dense_training.Batches(arguments.data, device, arguments.batch, arguments.seeds[0], arguments.limit)
-    test = fashion_mnist.read("test", arguments.data)
+    test = tuple(array[: arguments.limit] for array in fashion_mnist.read("test", arguments.data))
     settings = {key: getattr(arguments, key) for key in ("epochs", "batch", "limit", "least", "retrain", "dense_epochs")}
     report = {
         "schema_version": 1, "data": "dataset-fashion-mnist", "pictures": len(test[1]), "pattern": str(arguments.pattern),
