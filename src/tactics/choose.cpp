@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 
 #include "tactics/problem_grammar.h"
@@ -168,6 +169,36 @@ std::string describe(const Choice& choice) {
     text += (text.empty() ? "" : "\n") + line;
   }
   return text;
+}
+
+// Takes ", WORD NUMBER us" off the end of a line.
+static std::optional<double> take_time(std::string_view word, std::string_view& line) {
+  const size_t at = line.rfind(fmt::format(", {} ", word));
+  if (at == std::string_view::npos || !line.ends_with(" us")) return std::nullopt;
+  const std::string number(line.substr(at + word.size() + 3));
+  line = line.substr(0, at);
+  return std::strtod(number.c_str(), nullptr);
+}
+
+std::vector<RivalLine> read_description(std::string_view text) {
+  std::vector<RivalLine> lines;
+  while (!text.empty()) {
+    std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    const size_t colon = line.find(": ");
+    if (colon == std::string_view::npos) continue;
+    RivalLine rival;
+    rival.name = line.substr(0, colon);
+    line.remove_prefix(colon + 2);
+    rival.is_refused = line.starts_with("refused, ");
+    if (!rival.is_refused) {
+      rival.predicted = take_time("predicted", line);
+      rival.measured = take_time("measured", line);
+    }
+    rival.verdict = line;
+    lines.push_back(std::move(rival));
+  }
+  return lines;
 }
 
 }  // namespace hussar

@@ -46,4 +46,12 @@ std::vector<size_t> configurations_of(const Choice& choice, size_t most);
 // One line per rival: "conv_tile: chosen, measured 120.0 us, predicted 118.3 us", "conv_depthwise: refused, groups"
 std::string describe(const Choice& choice);
 
+// A line of that.
+struct RivalLine {
+  std::string name, verdict;  // "conv_tile/1"; "chosen", "slower", "refused, groups"
+  bool is_refused = false;
+  std::optional<double> measured, predicted;
+};
+std::vector<RivalLine> read_description(std::string_view text);
+
 }  // namespace hussar

@@ -7,6 +7,7 @@
 
 #include "backends/cpu/kernels/tile/sparse_product.h"
 #include "backends/cpu/sparse_weights.h"
+#include "tactics/tactic.h"
 #include "tests/kernels/int8_case.h"
 
 namespace hussar {
@@ -111,9 +112,14 @@ TEST(Sparse, Int8Products) {
 TEST(Sparse, DenseWeightsAreRefused) {
   KernelCase test = product_case("matmul_int8_sparse", "hussar.QuantizedMatMul",
                                  random_bytes({3, 64}, Layout::kPlain, 0), {64, 64}, 64, 64);
-  EXPECT_EQ(refusal_of(test), "weights are not 2:4 with shared masks");
+  EXPECT_EQ(refusal_of(test), kNotTwoOfFour);
   make_sparse(view_weights(test.inputs[1].tensor.data<int8_t>(), {64, 64}, WeightForm::kMatrix), 64);
   EXPECT_EQ(refusal_of(test), std::nullopt);
+  // A mask for every column.
+  test = product_case("matmul_int8_sparse", "hussar.QuantizedMatMul", random_bytes({3, 64}, Layout::kPlain, 0),
+                      {64, 64}, 64, 64);
+  make_sparse(view_weights(test.inputs[1].tensor.data<int8_t>(), {64, 64}, WeightForm::kMatrix), 1);
+  EXPECT_EQ(refusal_of(test), "weights are 2:4, but no 16 output channels share masks");
 }
 
 // ---- FP32 ----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@
 #include "tools/cli/build_report.h"
 #include "tools/cli/console.h"
 #include "tools/cli/inspection.h"
+#include "tools/cli/sparsity_table.h"
 
 namespace hussar::cli {
 namespace {
@@ -157,9 +158,12 @@ Status inspect_plan(const std::string& path, const InspectOptions& options, cons
     return tl::unexpected(plan.error());
   }
   MemoryFacts memory = memory_facts(*plan, options.shapes);
+  int dense_weights = 0;
+  const std::vector<SparseRegion> sparse = sparse_regions((*plan)->graph, dense_weights);
   if (command.prints_text()) {
     print_out(plan_text(**plan, memory));
     if (options.verify) print_out("verified: the checksums of all sections fit\n");
+    if (const std::string text = sparsity_text(sparse, dense_weights); !text.empty()) print_out("\n" + text);
     if (options.regions) print_out("\n" + regions_text((*plan)->graph, ""));
   }
   Json json = Json::object(), meta = Json::object(), arena = Json::object();
@@ -171,6 +175,7 @@ Status inspect_plan(const std::string& path, const InspectOptions& options, cons
   json.set("constants_bytes", (*plan)->constants.size())
       .set("memory", std::move(arena))
       .set("verified", options.verify);
+  json.set("sparsity", sparsity_json(sparse, dense_weights));
   json.set("precision_counts", precision_counts((*plan)->graph)).set("regions", regions_json((*plan)->graph));
   return command.report(std::move(json));
 }

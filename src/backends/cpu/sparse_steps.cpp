@@ -50,8 +50,11 @@ Refusal check_sparse(const Problem& problem) {
   if (problem.node.attributes.get_int("group", 1) != 1) return "groups";
   const int64_t k = depth_of(problem.input(1)->constant->shape(), weight_form(problem.node));
   if (k % kSparseGroup != 0) return "k is no multiple of 4";
-  if (mask_of(problem.node).panels == 0) return "weights are not 2:4 with shared masks";
-  return std::nullopt;
+  switch (shared_columns(problem.node)) {
+    case 0: return kNotTwoOfFour;
+    case 1: return "weights are 2:4, but no 16 output channels share masks";
+    default: return std::nullopt;
+  }
 }
 
 double sparse_share(const Problem& problem, double gather) {
