@@ -25,6 +25,7 @@ import precision  # noqa: E402
 import prune  # noqa: E402
 import qdq  # noqa: E402
 import sensitivity  # noqa: E402
+import sparsity  # noqa: E402
 import verbs  # noqa: E402
 from program import Program  # noqa: E402
 
@@ -34,7 +35,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def all_tests() -> dict:
     """Functions named test_* of the test modules, by name."""
     tests = {}
-    for module in (general, verbs, precision, calibration, int8, qdq, sensitivity, pages, prune, bad_input):
+    for module in (general, verbs, precision, calibration, int8, qdq, sensitivity, pages, prune, sparsity, bad_input):
         for name, function in vars(module).items():
             if name.startswith("test_"):
                 tests[name.removeprefix("test_")] = function

@@ -9,7 +9,7 @@ build=build-fuzz
 
 cmake -G Ninja -S . -B $build --log-level=WARNING -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" \
   -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14 -DHUSSAR_BUILD_FUZZERS=ON \
-  -DHUSSAR_SANITIZE=fuzzer-no-link,address,undefined >/dev/null
+  -DHUSSAR_UNITY=ON -DHUSSAR_SANITIZE=fuzzer-no-link,address,undefined >/dev/null
 cmake --build $build -j "$jobs" --target fuzz_onnx fuzz_plan >$build/build.log 2>&1 || { cat $build/build.log; exit 1; }
 
 mkdir -p $build/findings $build/corpus/onnx $build/corpus/plan

@@ -52,6 +52,25 @@ TEST(Choose, SaysWhoWasSlower) {
   EXPECT_EQ(line_of(report, first).rfind(first + ": slower", 0), 0U) << report;
 }
 
+TEST(Choose, WhatItSaysIsReadBack) {
+  Contest contest(kContested);
+  const std::string &first = contest.order[0], &second = contest.order[1];
+  const std::string report = contest.report({{first, 100.5}, {second, 120}});
+  const std::vector<RivalLine> lines = read_description(report);
+  ASSERT_EQ(static_cast<long>(lines.size()), std::count(report.begin(), report.end(), '\n') + 1);
+  int refused = 0, chosen = 0;
+  for (const RivalLine& line : lines) {
+    refused += line.is_refused ? 1 : 0;
+    EXPECT_NE(line.is_refused, line.predicted.has_value()) << line.name;
+    if (line.verdict != "chosen") continue;
+    ++chosen;
+    EXPECT_EQ(line.name, first);
+    EXPECT_EQ(line.measured, 100.5);
+  }
+  EXPECT_EQ(chosen, 1);
+  EXPECT_GE(refused, 2);
+}
+
 TEST(Choose, SaysWhoWasTooCloseToWin) {
   Contest contest(kContested);
   ASSERT_GE(contest.order.size(), 2U);

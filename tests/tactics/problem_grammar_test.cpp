@@ -36,6 +36,19 @@ TEST(ProblemGrammar, SpelledInFullIsReadBack) {
   expect_same_spelling("Einsum x0=2x3:float32 x1=3x4:float32 y0=2x4:float32 equation=\"ab,bc -> ac\"");
 }
 
+TEST(ProblemGrammar, SparseWeightsAreReadBack) {
+  for (const char* pattern : {"2:4", "2:4x16", "2:4x32", "2:4x64", "2:4x128"}) {
+    expect_same_spelling("MatMul x0=5x64:float32 x1=64x256:float32:const:" + std::string(pattern) + " y0=5x256:float32");
+    expect_same_spelling("Conv x0=1x8x9x9:float32:nhwc x1=256x8x3x3:float32:const:" + std::string(pattern) +
+                         " y0=1x256x7x7:float32:nhwc kernel_shape=3,3");
+  }
+  for (const char* text : {"MatMul x0=5x64 x1=64x256:const:2:5x64", "MatMul x0=5x64 x1=64x256:const:2:4x0",
+                           "MatMul x0=5x64 x1=64x256:const:2", "MatMul x0=5x64:2:4 x1=64x256:const",
+                           "Add x0=64 x1=64:const:2:4x64"}) {
+    EXPECT_FALSE(parse_problem(text).has_value()) << text;
+  }
+}
+
 TEST(ProblemGrammar, ProblemsOfTheBenchmarks) {
   int problems = 0;
   for (const auto& file : std::filesystem::directory_iterator(HUSSAR_TESTS "/../bench/problems")) {

@@ -1,0 +1,46 @@
+"""2:4 weights in plans: what is chosen, what inspect says of it, and --sparsity off."""
+
+from __future__ import annotations
+
+from program import USAGE, Program
+from prune import network
+
+
+def regions(hussar: Program, plan: str) -> dict[str, dict]:
+    found = hussar("inspect", plan, "--json").json["sparsity"]["regions"]
+    return {region["name"]: region for region in found}
+
+
+def middle(found: dict[str, dict]) -> dict:
+    return next(region for name, region in found.items() if name.startswith("middle"))
+
+
+def test_sparse_weights_in_plans(hussar: Program) -> None:
+    hussar.model("net", network())
+    hussar("prune", "net.onnx", "-o", "p.onnx", "--pattern", "2:4x64")
+    build = ("build", "p.onnx", "-o", "p.plan", "--shapes", "x:1x4x4x4", "--target", "cpu:avx2", "--budget", "0")
+    hussar(*build)
+    region = middle(regions(hussar, "p.plan"))
+    assert region["chosen"].startswith("conv_sparse") and region["is_sparse"] and region["bytes_saved"] > 7000, region
+    assert region["reason"] == "predicted to be faster" and region["sparse_us"] < region["dense_us"], region
+    out = hussar("inspect", "p.plan").out
+    assert "2:4 weights" in out and "conv_sparse" in out and "weights are not 2:4" in out, out
+    hussar("compare", "p.onnx", "p.plan")
+    # To another machine's kernels and back: the packed weights are unpacked.
+    hussar("build", "p.plan", "-o", "q.plan", "--target", "cpu:scalar", "--budget", "0")
+    hussar("compare", "p.onnx", "q.plan")
+
+    hussar(*build, "--sparsity", "off")
+    off = middle(regions(hussar, "p.plan"))
+    assert not off["is_sparse"] and off["reason"] == "--sparsity off", off
+    hussar("build", "p.onnx", "-o", "p.plan", "--sparsity", "maybe", code=USAGE, says="--sparsity")
+
+
+def test_masks_that_are_not_shared(hussar: Program) -> None:
+    hussar.model("net", network())
+    hussar("prune", "net.onnx", "-o", "p.onnx", "--pattern", "2:4")
+    hussar("build", "p.onnx", "-o", "p.plan", "--budget", "0")
+    region = middle(regions(hussar, "p.plan"))
+    assert region["reason"] == "weights are 2:4, but no 16 output channels share masks", region
+    # Nothing to tell where no weights have a sparse form.
+    assert "2:4 weights" not in hussar("inspect", "p.plan").out
