@@ -44,3 +44,16 @@ def test_masks_that_are_not_shared(hussar: Program) -> None:
     assert region["reason"] == "weights are 2:4, but no 16 output channels share masks", region
     # Nothing to tell where no weights have a sparse form.
     assert "2:4 weights" not in hussar("inspect", "p.plan").out
+
+
+def test_forced_sparsity_is_marked(hussar: Program) -> None:
+    hussar.model("net", network())
+    before = hussar.files()
+    outcome = hussar("build", "net.onnx", "-o", "f.plan", "--sparsity", "force", "--target", "cpu:avx2", "--budget", "0")
+    assert "results mean nothing" in outcome.err and "1 of 3 products" in outcome.err, outcome.err
+    data = hussar("inspect", "f.plan", "--json").json
+    assert data["meta"]["sparsity"].startswith("forced") and data["meta"]["model"] == "net.onnx", data["meta"]
+    assert middle(regions(hussar, "f.plan"))["is_sparse"]
+    assert set(hussar.files()) == {*before, "f.plan"}
+    hussar("build", "f.plan", "-o", "g.plan", "--sparsity", "force", code=USAGE, says="is a plan")
+    hussar("bench", "net.onnx", "--sparsity", "force", code=USAGE, says="--sparsity")

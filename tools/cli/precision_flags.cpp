@@ -7,7 +7,7 @@
 
 namespace hussar::cli {
 
-void PrecisionFlags::declare(Command& command) {
+void PrecisionFlags::declare(Command& command, bool forces) {
   command.toggle(
       "--fp16", fp16_,
       "allows steps to multiply in FP16 where that is faster (CPUs with AVX512-FP16); activations, norms and "
@@ -15,8 +15,13 @@ void PrecisionFlags::declare(Command& command) {
   command.option("--precision", "NODE=fp32", nodes_,
                  "with --fp16 or --int8: this ONNX node stays in FP32; repeatable; @FILE has one a line, as `hussar "
                  "calibrate --advice` writes them");
-  command.option("--sparsity", sparsity_, {"auto", "off"},
-                 "whether weights that are 2:4 make use of it where that is measured to be faster (auto)");
+  std::vector<std::string> choices = {"auto", "off"};
+  std::string help = "whether weights that are 2:4 make use of it where that is measured to be faster (auto)";
+  if (forces) {
+    choices.emplace_back("force");
+    help += "; force overwrites the weights by 2:4x64 ones, to see what could be gained: the results mean nothing";
+  }
+  command.option("--sparsity", sparsity_, choices, help);
 }
 
 // The name in NODE=fp32. Names of nodes may contain anything.

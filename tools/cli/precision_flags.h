@@ -14,11 +14,13 @@ Result<std::vector<std::string>> parse_fp32_nodes(const std::vector<std::string>
 
 class PrecisionFlags {
  public:
-  void declare(Command& command);
+  // forces: --sparsity force is offered, which is up to the verb.
+  void declare(Command& command, bool forces = false);
   // Into the options, whose target is settled. Notes where no kernel of the target can make use of what is allowed.
   // int8: that is allowed too, so that --precision has a meaning without --fp16.
   Status apply(CompileOptions& options, bool int8 = false) const;
   bool fp16() const { return fp16_; }
+  bool forces_sparsity() const { return sparsity_ == "force"; }
 
  private:
   bool fp16_ = false;

@@ -14,6 +14,7 @@
 #include "compile/timing_file.h"
 #include "tools/cli/build_report.h"
 #include "tools/cli/console.h"
+#include "tools/cli/forced_sparsity.h"
 #include "tools/cli/int8_flags.h"
 #include "tools/cli/page/page.h"
 #include "tools/cli/precision_flags.h"
@@ -64,7 +65,7 @@ void declare(Command& command, Arguments& arguments) {
   command.toggle("--verify-passes", arguments.verify_passes,
                  "evaluates the model after each pass that changes it, by (slow) reference code");
   command.toggle("-v,--verbose", arguments.verbose, "prints what each pass did and how long it took");
-  arguments.precision.declare(command);
+  arguments.precision.declare(command, true);
   arguments.int8.declare(command);
   for (const char* flag : {"--bf16", "--fp8"}) {
     command.refuse(flag,
@@ -163,6 +164,9 @@ Status work(Arguments& arguments, const Command& command) {
       if (dumped) dumped = write_dump(arguments.dump, ++dumps, pass, graph);
     };
   }
+  ForcedSparsity forced;
+  if (arguments.precision.forces_sparsity())
+    HUSSAR_TRY(forced.apply(arguments.model, arguments.output, options.shapes));
   HUSSAR_TRY(arguments.int8.apply(arguments.model, progress, options));
   CompileReport compile;
   SelfCheckReport checked;
@@ -174,6 +178,7 @@ Status work(Arguments& arguments, const Command& command) {
     plan->meta["shapes_opt"] = arguments.optimum;
     plan->meta["shapes_max"] = arguments.maximum;
   }
+  forced.mark(*plan);
   progress.stage("write");
   HUSSAR_TRY(timings.save());
   HUSSAR_TRY(write_plan(*plan, arguments.output));
