@@ -95,6 +95,16 @@ class Fractions(unittest.TestCase):
         more = Pattern().choose(scores, 2 / 3, mask)
         self.assertEqual(more[0].nonzero().flatten().tolist(), [6, 7, 10, 11])
 
+    def test_an_earlier_mask_stays_when_the_scores_change(self):
+        for spelling in ("2:4", "2:4x8"):
+            pattern = Pattern.parse(spelling)
+            before = pattern.choose(random((20, 16)).square(), 0.5)
+            for fraction in (0.5, 0.2, 0.8):
+                after = pattern.choose(random((20, 16), seed=1).square(), fraction, before)
+                decided = to_groups(before).any(-1)
+                self.assertTrue(torch.equal(to_groups(after)[decided], to_groups(before)[decided]))
+                self.assertEqual(bool((to_groups(after).any(-1) & ~decided).any()), fraction > 0.5)
+
     def test_none(self):
         self.assertFalse(bool(Pattern().choose(torch.ones(4, 4), 0.0).any()))
 

@@ -40,6 +40,7 @@ WRONG = {
     "modifiers: [{type: sparsity}, {type: learning_rate, rate: .nan}]": ("modifiers[1].rate: '.nan'", "above 0"),
     "modifiers: [{type: sparsity}, {type: learning_rate, rate: 1e-3}]": ("modifiers[1].end_epoch: cosine needs", "write the epoch"),
     "modifiers: [{type: sparsity}, {type: distillation}, {type: distillation}]": ("distillation is there 2 times", "keep one"),
+    "modifiers:\n  - type: sparsity\n    parts: 2\n    parts: 3": ("parts: written 2 times from line 2", "keep one"),
     "modifiers: [": ("not YAML", "correct that place"),
 }  # fmt: skip
 

@@ -33,7 +33,7 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 class Distiller:
     """teacher: the dense model, which is put into evaluation and no longer trained; a copy made before the Sparsifier.
-    student: the model in training, perhaps in DistributedDataParallel. settings: None for a loss that is the task's alone.
+    student: the model in training, wrapped or not. settings: None for a loss that is the task's alone.
     """
 
     def __init__(self, teacher: nn.Module, student: nn.Module, settings: Distillation | None) -> None:

@@ -25,8 +25,11 @@ class Candidate:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself, where it is in DistributedDataParallel."""
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+    """The model itself, where torch.compile or DistributedDataParallel has wrapped it."""
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        return unwrapped(model.module)
+    inner = getattr(model, "_orig_mod", None)
+    return model if inner is None else unwrapped(inner)
 
 
 def layers_of(model: nn.Module) -> dict[str, nn.Module]:

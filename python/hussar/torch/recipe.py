@@ -279,9 +279,18 @@ def parse(text: str, path: pathlib.Path) -> Any:
         import yaml
     except ImportError:
         raise RecipeError("PyYAML is not installed; install it, or write the recipe as JSON in a .json file") from None
+
+    # All values as text: YAML's own types would make 124 of 2:4 (base 60) and text of 1e-3.
+    class Loader(yaml.BaseLoader):
+        def construct_mapping(self, node, deep=False):
+            keys = [key.value for key, _ in node.value]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise RecipeError(f"{key}: written {keys.count(key)} times from line {node.start_mark.line + 1} on; keep one")
+            return super().construct_mapping(node, deep)
+
     try:
-        # All values as text: YAML's own types would make 124 of 2:4 (base 60) and text of 1e-3.
-        return yaml.load(text, Loader=yaml.BaseLoader)
+        return yaml.load(text, Loader=Loader)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
 

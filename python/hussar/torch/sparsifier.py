@@ -137,7 +137,7 @@ def as_recipe(recipe: Recipe | Sparsity | str) -> Recipe:
 class Sparsifier:
     """Obeys a recipe: call `step` after every optimizer step, and `finalize` in the end.
 
-    model: may be wrapped in DistributedDataParallel. recipe: a Recipe, a Sparsity, or a pattern such as "2:4x64".
+    model: torch.compile or DistributedDataParallel may have wrapped it. recipe: a Recipe, a Sparsity, or a pattern such as "2:4x64".
     steps_per_epoch: how many calls of `step` make an epoch. optimizer: whose rate a learning_rate modifier sets.
     calibration: batches for `score: activations`: tensors, tuples or dictionaries that `model` takes.
 
