@@ -6,7 +6,7 @@
 
 Pruning sees unlabelled training pictures that no model was trained on, never the test pictures. "magnitude, as it is"
 keeps weights and biases as they were; with all other methods they are fitted to the outputs of the dense network. Drops
-are in points of top-1 with paired 95 % intervals; flips are pictures that get another class than from the dense network.
+are in points of top-1 against the dense network in FP32, with paired 95 % intervals; INT8 is of everything.
 
 Writes bench/results/prune_accuracy.json (--json names another); --update-docs writes the table into docs/benchmarks.md.
 Exit status: 0; 1 when Hussar fails; 2 when models or data are missing.
@@ -43,6 +43,7 @@ METHODS = {
     "obc": ("obc", ["--method", "obc"]),
 }
 TOGETHER = 100  # pictures in one run
+CALIBRATION = 500  # pictures for INT8
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -53,6 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--flags", default="", help="further flags of hussar prune, separated by blanks")
     parser.add_argument("--samples", type=int, default=2048, help="unlabelled pictures")
     parser.add_argument("--data", type=pathlib.Path, default=fashion_mnist.FOLDER, help="folder of Fashion-MNIST")
+    parser.add_argument("--fine-tuned", type=pathlib.Path, help="judge NAME_seedS.onnx of this folder (demo/train_sparse.py) instead")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/prune_accuracy.json")
     parser.add_argument("--update-docs", action="store_true", help="write the table into docs/benchmarks.md")
@@ -73,9 +75,11 @@ def prune(model: pathlib.Path, pruned: pathlib.Path, data: pathlib.Path, flags: 
     return json.loads(outcome.stdout)
 
 
-def classes(model: pathlib.Path, pictures: np.ndarray, plan: pathlib.Path, threads: int) -> np.ndarray:
+def classes(model: pathlib.Path, pictures: np.ndarray, plan: pathlib.Path, threads: int, calibration: pathlib.Path | None = None) -> np.ndarray:
+    """Of every picture. calibration: pictures for INT8, of everything."""
+    int8 = ["--int8", "--calib", str(calibration)] if calibration else []
     hussar_cli.build(model, plan, shapes={"x": [TOGETHER, *pictures.shape[1:]]}, threads=threads,
-                     more=["--budget", "0", "--self-check", "off"])  # fmt: skip
+                     more=["--budget", "0", "--self-check", "off", *int8])  # fmt: skip
     engine = engines.open_engine("hussar", plan, {"x": pictures[:TOGETHER]}, threads)
     answers = []
     for first in range(0, len(pictures), TOGETHER):
@@ -85,35 +89,60 @@ def classes(model: pathlib.Path, pictures: np.ndarray, plan: pathlib.Path, threa
     return np.concatenate(answers)
 
 
+class Judge:
+    """The dense network of one model, and what others lose against it."""
+
+    def __init__(self, name: str, arguments: argparse.Namespace, folder: pathlib.Path) -> None:
+        self.name, self.arguments, self.folder = name, arguments, folder
+        self.model = ROOT / f"demo/models/{name}.onnx"
+        if not self.model.exists():
+            raise packages.Unavailable(f"{self.model} does not exist")
+        held_out, _ = fashion_mnist.read("held_out", arguments.data)
+        test, self.labels = fashion_mnist.read("test", arguments.data)
+        self.data, self.calibration = folder / "x.npy", folder / "calibration.npy"
+        np.save(self.data, fashion_mnist.normalise(held_out[: arguments.samples]))
+        np.save(self.calibration, fashion_mnist.normalise(held_out[:CALIBRATION]))
+        self.pictures = fashion_mnist.normalise(test)
+        self.dense = classes(self.model, self.pictures, folder / "dense.plan", arguments.threads)
+
+    def row(self, pruned: pathlib.Path, pattern: str, method: str) -> dict:
+        row = {"model": self.name, "pattern": pattern, "method": method, "dense": self.top1(self.dense)}
+        for kind, calibration in (("pruned", None), ("int8", self.calibration)):
+            plan = self.folder / "pruned.plan"
+            answers = classes(pruned, self.pictures, plan, self.arguments.threads, calibration)
+            row[kind] = {"top1": self.top1(answers), **paired.compare(self.labels, self.dense, answers).to_json()}
+        return row
+
+    def top1(self, answers: np.ndarray) -> float:
+        return 100 * float((answers == self.labels).mean())
+
+
 def run_model(name: str, arguments: argparse.Namespace, folder: pathlib.Path) -> list[dict]:
-    model = ROOT / f"demo/models/{name}.onnx"
-    if not model.exists():
-        raise packages.Unavailable(f"{model} does not exist")
-    held_out, _ = fashion_mnist.read("held_out", arguments.data)
-    test, labels = fashion_mnist.read("test", arguments.data)
-    data = folder / "x.npy"
-    np.save(data, fashion_mnist.normalise(held_out[: arguments.samples]))
-    pictures = fashion_mnist.normalise(test)
-    dense = classes(model, pictures, folder / "dense.plan", arguments.threads)
+    judge = Judge(name, arguments, folder)
     rows = []
+    if arguments.fine_tuned:
+        for path in sorted(arguments.fine_tuned.glob(f"{name}_seed*.onnx")):
+            rows.append(judge.row(path, "2:4x64", f"fine-tuned, {path.stem.split('_')[-1]}"))
+            say(rows[-1])
+        return rows
     for pattern in arguments.patterns.split(","):
         for method in arguments.methods.split(","):
             pruned = folder / "pruned.onnx"
             flags = ["--pattern", pattern, "--samples", str(arguments.samples), *METHODS[method][1], *arguments.flags.split()]
-            report = prune(model, pruned, data, [*flags, "--threads", str(arguments.threads)])
-            answers = classes(pruned, pictures, folder / "pruned.plan", arguments.threads)
+            report = prune(judge.model, pruned, judge.data, [*flags, "--threads", str(arguments.threads)])
             layers = [layer for layer in report["layers"] if layer["eligible"]]
-            rows.append({
-                "model": name, "pattern": pattern, "method": method, "dense": 100 * float((dense == labels).mean()),
-                "pruned": 100 * float((answers == labels).mean()), **paired.compare(labels, dense, answers).to_json(),
+            rows.append(judge.row(pruned, pattern, METHODS[method][0]) | {
                 "layers": len(layers), "products": len(report["layers"]),
                 "flops_part": sum(layer["flops_part"] for layer in layers), "output_error": report["output_error"],
                 "worst_layer_error": max(layer["error"] for layer in layers), "seconds": report["seconds"],
             })  # fmt: skip
-            print(f"{name} {pattern} {method}: {rows[-1]['pruned']:.2f} of {rows[-1]['dense']:.2f}, "
-                  f"outputs differ by {100 * report['output_error']:.1f} %, {report['seconds']:.1f} s",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            say(rows[-1])
     return rows
+
+
+def say(row: dict) -> None:
+    print(f"{row['model']} {row['pattern']} {row['method']}: {row['pruned']['top1']:.2f}, in INT8 {row['int8']['top1']:.2f}, "
+          f"of {row['dense']:.2f}", file=sys.stderr, flush=True)  # fmt: skip
 
 
 def markdown(report: dict) -> str:
@@ -122,15 +151,19 @@ def markdown(report: dict) -> str:
         f"{facts['cpu']}, {facts['date']}, commit {facts['commit']}; {settings['samples']} unlabelled pictures"
         + (f", flags {settings['flags']}." if settings["flags"] else "."),
         "",
-        "| model | pattern | method | dense top-1 % | pruned | drop, points | 95 % interval | flips | pruned products | FLOP | outputs differ by | s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| model | pattern | method | dense top-1 % | pruned | drop | 95 % interval | pruned, INT8 | drop | 95 % interval | pruned products | FLOP | outputs differ by | s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in report["rows"]:
-        low, high = row["interval_points"]
-        cells = [MODELS[row["model"]], row["pattern"], METHODS[row["method"]][0], f"{row['dense']:.2f}", f"{row['pruned']:.2f}",
-                 f"{row['drop_points']:.2f}", f"{low:.2f} to {high:.2f}", str(row["flips"]),
-                 f"{row['layers']} of {row['products']}", f"{row['flops_part']:.0%}", f"{row['output_error']:.1%}",
-                 f"{row['seconds']:.0f}"]  # fmt: skip
+        cells = [MODELS[row["model"]], row["pattern"], row["method"], f"{row['dense']:.2f}"]
+        for kind in ("pruned", "int8"):
+            low, high = row[kind]["interval_points"]
+            cells += [f"{row[kind]['top1']:.2f}", f"{row[kind]['drop_points']:.2f}", f"{low:.2f} to {high:.2f}"]
+        if "layers" in row:
+            cells += [f"{row['layers']} of {row['products']}", f"{row['flops_part']:.0%}", f"{row['output_error']:.1%}",
+                      f"{row['seconds']:.0f}"]  # fmt: skip
+        else:
+            cells += ["-"] * 4
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -145,7 +178,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
     print(markdown(report))
     if arguments.update_docs:
-        report_section.update("prune_accuracy", "bench/prune_accuracy.py", "2:4 sparsity", markdown(report))
+        name = "prune_fine_tuned" if arguments.fine_tuned else "prune_accuracy"
+        report_section.update(name, "bench/prune_accuracy.py", "2:4 sparsity", markdown(report))
     return 0
 
 
