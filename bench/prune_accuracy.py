@@ -5,7 +5,7 @@
     bench/prune_accuracy.py --models vit --patterns 2:4x64 --methods sparsegpt,obc --flags=--swaps
 
 Pruning sees unlabelled training pictures that no model was trained on, never the test pictures. "magnitude, as it is"
-keeps the weights that magnitude keeps; with all other methods they are fitted to the outputs of the dense network. Drops
+keeps weights and biases as they were; with all other methods they are fitted to the outputs of the dense network. Drops
 are in points of top-1 with paired 95 % intervals; flips are pictures that get another class than from the dense network.
 
 Writes bench/results/prune_accuracy.json (--json names another); --update-docs writes the table into docs/benchmarks.md.

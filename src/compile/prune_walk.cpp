@@ -200,7 +200,9 @@ class DataPruning {
       const PrunableLayer& own = model_.layers[group.layers[i]];
       LayerMoments moments = part_of(all, first, own.n);
       first += own.n;
-      const auto place = find_bias(model_, own);
+      // Weights that stay as they were give outputs of less variance. Biases alone would pull these to their means,
+      // layer after layer, until nothing else is left.
+      const auto place = options_.refit ? find_bias(model_, own) : std::nullopt;
       if (place) centre(moments);
       LayerChange change =
           change_of(own, group.layers[i], HUSSAR_TRY(prune_one(own, group.weights[i], &moments, options_)));

@@ -170,6 +170,9 @@ TEST_F(PruneModel, DataBringMoreThanMagnitude) {
   keep.layer.refit = false;
   auto magnitude = prune(keep, 340);
   ASSERT_TRUE(magnitude) << magnitude.error().message;
+  // Without a fit biases stay, as data would pull outputs of less variance to their means.
+  EXPECT_FALSE(layer_of(*magnitude, "wide").corrects_bias);
+  EXPECT_EQ(constants("p.onnx")["b2"].data<float>()[0], normal(64, 3)[0]);
   for (PruneMethod method : {PruneMethod::kWanda, PruneMethod::kSparseGpt}) {
     auto report = prune(options_of(method), 340);
     ASSERT_TRUE(report) << report.error().message;

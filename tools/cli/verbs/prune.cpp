@@ -49,7 +49,8 @@ void declare(Command& command, Arguments& arguments) {
                  "default 10%");
   command.toggle("--swaps", arguments.swaps,
                  "lets kept and dropped weights change places while that lowers the error (k up to 1024; slower)");
-  command.toggle("--keep-weights", arguments.keep_weights, "kept weights are not fitted to the dense outputs");
+  command.toggle("--keep-weights", arguments.keep_weights,
+                 "kept weights are not fitted to the dense outputs; biases stay, too");
   command.toggle("--reorder", arguments.reorder,
                  "puts channels that no other node reads into an order under which the pattern keeps more");
   command.toggle("--dry-run", arguments.dry_run, "lists the products and which of them can be pruned; writes nothing");
