@@ -258,7 +258,14 @@ std::vector<float> importance(const float* weights, int64_t n, int64_t k, const 
   std::vector<float> powers(static_cast<size_t>(k), 1.0F);
   for (int64_t i = 0; i < k && moments != nullptr; ++i)
     powers[static_cast<size_t>(i)] = moments->h[static_cast<size_t>(i * k + i)] / static_cast<float>(moments->rows);
-  for (size_t i = 0; i < scores.size(); ++i) scores[i] = weights[i] * weights[i] * powers[i % powers.size()];
+  // Squares of such weights are no floats.
+  float largest = 0;
+  for (size_t i = 0; i < scores.size(); ++i) largest = std::max(largest, std::abs(weights[i]));
+  const float unit = largest > 1e12F || (largest > 0 && largest < 1e-12F) ? largest : 1.0F;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    const float weight = weights[i] / unit;
+    scores[i] = weight * weight * powers[i % powers.size()];
+  }
   return scores;
 }
 

@@ -63,7 +63,8 @@ struct PrunedLayer {
 Result<PrunedLayer> prune_layer(const float* weights, int64_t n, int64_t k, const LayerMoments* moments,
                                 const PruneOptions& options);
 
-// How much each weight matters by itself: its square, times the mean square of its input where there are moments.
+// How much each weight matters by itself, beside the others: its square, times the mean square of its input where there
+// are moments.
 std::vector<float> importance(const float* weights, int64_t n, int64_t k, const LayerMoments* moments);
 
 }  // namespace hussar

@@ -71,6 +71,20 @@ TEST(PruneLayer, WeightsOfMagnitudeStayWithoutRefit) {
   EXPECT_TRUE(layer->bias_change.empty());
 }
 
+TEST(PruneLayer, WeightsMayBeVeryLargeOrSmall) {
+  const LayerProblem problem(6, 16, 30);
+  const PruneOptions options = options_of(PruneMethod::kMagnitude, 2);
+  const std::vector<uint8_t> masks = prune_layer(problem.weights.data(), 6, 16, nullptr, options)->masks.kept;
+  for (float scale : {1e-30F, 1e30F}) {
+    std::vector<float> weights = problem.weights;
+    for (float& weight : weights) weight *= scale;
+    auto layer = prune_layer(weights.data(), 6, 16, nullptr, options);
+    ASSERT_TRUE(layer);
+    EXPECT_EQ(layer->masks.kept, masks);
+    EXPECT_GT(layer->kept_energy, 0.5);
+  }
+}
+
 // The gradient of what a refit lowers, at one weight.
 double gradient(const LayerProblem& problem, const LayerMoments& moments, const PrunedLayer& layer, double damping,
                 int64_t row, int64_t column) {
