@@ -41,6 +41,7 @@ METHODS = {
     "wanda": ("wanda", ["--method", "wanda"]),
     "sparsegpt": ("sparsegpt", ["--method", "sparsegpt"]),
     "obc": ("obc", ["--method", "obc"]),
+    "sparsegpt_reordered": ("sparsegpt, channels reordered", ["--method", "sparsegpt", "--reorder"]),
 }
 TOGETHER = 100  # pictures in one run
 
