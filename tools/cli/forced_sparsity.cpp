@@ -18,22 +18,27 @@ ForcedSparsity::~ForcedSparsity() {
   if (!path_.empty()) std::remove(path_.c_str());
 }
 
-Status ForcedSparsity::apply(std::string& model, const std::string& output, const NamedShapes& shapes) {
+Status ForcedSparsity::apply(std::string& model, const std::string& output, ModelPruneOptions options) {
   HUSSAR_CHECK(!is_plan_file(model), ErrorCode::kUsage,
-               "'{}' is a plan: --sparsity force overwrites the weights of an ONNX model", model);
-  ModelPruneOptions options;
-  options.shapes = shapes;
-  options.layer.pattern.shared_rows = kForcedColumns;
+               "'{}' is a plan: weights can be overwritten in an ONNX model only", model);
   options.layer.method = PruneMethod::kMagnitude;
   path_ = fmt::format("{}.{}.forced.onnx", output, ::getpid());
   const ModelPruneReport report = HUSSAR_TRY(prune_model(model, nullptr, path_, options));
   const auto pruned =
       std::count_if(report.layers.begin(), report.layers.end(), [](const auto& layer) { return layer.is_pruned; });
-  what_ = fmt::format("forced: the weights of {} of {} products were overwritten by 2:4x{} ones; results mean nothing",
-                      pruned, report.layers.size(), kForcedColumns);
-  warn("--sparsity " + what_);
+  what_ = fmt::format("forced: the weights of {} of {} products were overwritten by {} ones; results mean nothing",
+                      pruned, report.layers.size(), spell(options.layer.pattern));
   original_ = model.substr(model.rfind('/') + 1);
   model = path_;
+  return {};
+}
+
+Status ForcedSparsity::force(std::string& model, const std::string& output, const NamedShapes& shapes) {
+  ModelPruneOptions options;
+  options.shapes = shapes;
+  options.layer.pattern.shared_rows = kForcedColumns;
+  HUSSAR_TRY(apply(model, output, options));
+  warn("--sparsity " + what_);
   return {};
 }
 

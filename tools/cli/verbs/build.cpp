@@ -166,7 +166,7 @@ Status work(Arguments& arguments, const Command& command) {
   }
   ForcedSparsity forced;
   if (arguments.precision.forces_sparsity())
-    HUSSAR_TRY(forced.apply(arguments.model, arguments.output, options.shapes));
+    HUSSAR_TRY(forced.force(arguments.model, arguments.output, options.shapes));
   HUSSAR_TRY(arguments.int8.apply(arguments.model, progress, options));
   CompileReport compile;
   SelfCheckReport checked;

@@ -8,13 +8,14 @@
 #include "tools/cli/calibration/source.h"
 #include "tools/cli/console.h"
 #include "tools/cli/prune_table.h"
+#include "tools/cli/sparse_gains.h"
 #include "tools/cli/verb.h"
 
 namespace hussar::cli {
 namespace {
 
 struct Arguments {
-  std::string model, output, data, pattern = "2:4", method, preprocess, shapes, step, budget;
+  std::string model, output, data, pattern = "2:4", method, preprocess, shapes, step, budget, measure = kUsualBudget;
   std::vector<std::string> layers, skip;
   int samples = static_cast<int>(kUsualPruneSamples), fewest = static_cast<int>(kFewestPruneSamples), threads = 0;
   bool dry_run = false, swaps = false, keep_weights = false, reorder = false;
@@ -49,10 +50,14 @@ void declare(Command& command, Arguments& arguments) {
                  "default 10%");
   command.toggle("--swaps", arguments.swaps,
                  "lets kept and dropped weights change places while that lowers the error (k up to 1024; slower)");
-  command.toggle("--keep-weights", arguments.keep_weights, "kept weights are not fitted to the dense outputs; biases stay, too");
+  command.toggle("--keep-weights", arguments.keep_weights,
+                 "kept weights are not fitted to the dense outputs; biases stay, too");
   command.toggle("--reorder", arguments.reorder,
                  "puts channels that no other node reads into an order under which the pattern keeps more");
-  command.toggle("--dry-run", arguments.dry_run, "lists the products and which of them can be pruned; writes nothing");
+  command.toggle("--dry-run", arguments.dry_run,
+                 "lists the products, which of them can be pruned, and what kernels could gain; writes nothing");
+  command.option("--budget", "TIME", arguments.measure,
+                 "with --dry-run: kernels are measured for at most so long; default 10s, 0: times as predicted");
   command.option("--threads", "N", arguments.threads, "default: one per core that this process may use");
 }
 
@@ -143,8 +148,17 @@ Status run(Command& command) {
   const ModelPruneReport report =
       HUSSAR_TRY(arguments.dry_run ? list_prunable(arguments.model, options) : prune(arguments, options));
   for (const std::string& warning : report.warnings) warn(warning);
-  if (command.prints_text()) print_out(prune_table(report, arguments.dry_run) + summary(arguments, options, report));
+  std::vector<SparseRegion> gains;
+  if (arguments.dry_run) {
+    const double seconds = HUSSAR_TRY(parse_duration(arguments.measure));
+    gains = HUSSAR_TRY(measure_sparse_gains(arguments.model, options, seconds));
+  }
+  if (command.prints_text()) {
+    print_out(prune_table(report, arguments.dry_run) + summary(arguments, options, report));
+    if (arguments.dry_run) print_out("\n" + gains_text(gains));
+  }
   Json json = Json::object();
+  if (arguments.dry_run) json.set("gains", sparsity_json(gains, 0));
   json.set("model", arguments.model).set("output", arguments.dry_run ? Json() : Json(arguments.output));
   json.set("pattern", spell(options.layer.pattern)).set("method", spell(options.layer.method));
   return command.report(std::move(json.append_fields(to_json(report))));
