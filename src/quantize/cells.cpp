@@ -63,7 +63,7 @@ double Cells::clipped(size_t from, size_t to, double edge) const {
   return std::max(0.0, second - 2 * edge * first + edge * edge * count);
 }
 
-double Cells::squared_error(double step, double low, double high) const {
+double Cells::squared_error(double step, double low, double high, double enough) const {
   if (cells_.empty()) return 0;
   auto first = std::partition_point(cells_.begin(), cells_.end(), [&](const Cell& it) { return it.end <= low; });
   auto last = std::partition_point(first, cells_.end(), [&](const Cell& it) { return it.begin < high; });
@@ -71,7 +71,7 @@ double Cells::squared_error(double step, double low, double high) const {
   double error = clipped(0, index(first), low) + clipped(index(last), cells_.size(), high);
   const double inverse = 1 / step;
   double edge = 0, edge_integral = 0;
-  for (auto it = first; it != last; ++it) {
+  for (auto it = first; it != last && error < enough; ++it) {
     double begin = std::max(it->begin, low), end = std::min(it->end, high), width = it->width();
     if (width <= 0) {
       double rest = it->begin * inverse - nearest(it->begin * inverse);
@@ -90,10 +90,25 @@ double Cells::squared_error(double step, double low, double high) const {
   return error;
 }
 
-double Cells::squared_error(const QuantParams& params) const {
+double Cells::clipping_error(double low, double high) const {
+  if (cells_.empty()) return 0;
+  auto first = std::partition_point(cells_.begin(), cells_.end(), [&](const Cell& it) { return it.end <= low; });
+  auto last = std::partition_point(first, cells_.end(), [&](const Cell& it) { return it.begin < high; });
+  auto index = [&](auto it) { return static_cast<size_t>(it - cells_.begin()); };
+  double error = clipped(0, index(first), low) + clipped(index(last), cells_.size(), high);
+  if (first == last) return error;
+  // What sticks out of the cells at the edges.
+  const Cell &lowest = *first, &highest = *(last - 1);
+  if (lowest.begin < low) error += lowest.count / lowest.width() * std::pow(low - lowest.begin, 3) / 3;
+  if (highest.end > high) error += highest.count / highest.width() * std::pow(highest.end - high, 3) / 3;
+  return error;
+}
+
+double Cells::squared_error(const QuantParams& params, double enough) const {
   const Limits limits = limits_of(params.dtype);
   const double step = params.scale;
-  return squared_error(step, (limits.least - params.zero_point) * step, (limits.greatest - params.zero_point) * step);
+  return squared_error(step, (limits.least - params.zero_point) * step, (limits.greatest - params.zero_point) * step,
+                       enough);
 }
 
 }  // namespace hussar
