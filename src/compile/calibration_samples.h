@@ -16,6 +16,8 @@ class CalibrationSamples {
 
   explicit CalibrationSamples(const std::vector<InputFacts>& inputs, int64_t most = kMost);
   void offer(const DataRun& run);
+  // How many runs there will be if there are enough samples, all of them runs of their own and as large as this one.
+  static size_t expected_runs(const DataRun& run);
   // Of at most so many samples, by hash. Where the model fixes how many samples it takes at a time, so many in a run;
   // what does not fill one is left out.
   std::vector<DataRun> runs(int64_t most) const;
