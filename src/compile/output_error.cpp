@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 namespace hussar {
 namespace {
@@ -15,7 +16,7 @@ constexpr int64_t kRows = 2, kRowsOfOne = 8;
 // the same bits.
 #define HUSSAR_INLINE __attribute__((always_inline)) inline
 
-using Vector = float __attribute__((vector_size(32), aligned(4)));
+using Vector = float __attribute__((vector_size(32), aligned(4), may_alias));
 
 // sums[row][channel] = sum over elements of x[row][element] * weights[element][channel]
 template <int64_t kVectors, int64_t kCount>
@@ -191,15 +192,16 @@ void OutputError::fill(const ProductSamples& samples, const std::vector<float>& 
 }
 
 double OutputError::noise(const QuantParams& params) const {
-  std::vector<float> x(static_cast<size_t>(count_ * row_size_)), sums(static_cast<size_t>(count_ * kMostChannels));
-  quantize_row(rows_, count_ * row_size_, params, x.data());
+  const auto x = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count_ * row_size_));
+  const auto sums = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count_ * kMostChannels));
+  quantize_row(rows_, count_ * row_size_, params, x.get());
   double noise = 0;
   const float* expected = outputs_.data();
   for (const Block& block : blocks_) {
-    kLoops.multiply(x.data() + block.group * elements_, row_size_, count_, elements_, block.quantized.data(),
-                    block.width, sums.data());
+    kLoops.multiply(x.get() + block.group * elements_, row_size_, count_, elements_, block.quantized.data(),
+                    block.width, sums.get());
     for (int64_t row = 0; row < count_; ++row, expected += block.channels) {
-      const float* own = sums.data() + row * block.width;
+      const float* own = sums.get() + row * block.width;
       for (int64_t channel = 0; channel < block.channels; ++channel) {
         const double error = double(own[channel]) - expected[channel];
         noise += error * error;

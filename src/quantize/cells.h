@@ -39,6 +39,7 @@ class Cells {
   double clipped(size_t from, size_t to, double edge) const;
 
   std::vector<Cell> cells_;
+  std::vector<double> begins_, ends_, densities_;  // of the cells
   std::vector<Sums> sums_;
 };
 

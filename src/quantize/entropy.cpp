@@ -75,7 +75,9 @@ double divergence(const Prefix& prefix, size_t last) {
   double here[kLevels], shares[kLevels];
   for (int level = 0; level < kLevels; ++level) {
     // Bins whose middle lies before the level's end; the last level takes what is left.
-    auto end = static_cast<size_t>(std::ceil((level + 1) * width - 0.5));
+    const double edge = (level + 1) * width - 0.5;
+    auto end = static_cast<size_t>(edge);
+    end += static_cast<double>(end) < edge ? 1 : 0;
     if (level == kLevels - 1 || end > last) end = last + 1;
     here[level] = 0;
     shares[level] = 1;
