@@ -1,4 +1,4 @@
-// CalibrationSamples: the few samples that stand for all of them, run once more when the ranges are known.
+// CalibrationSamples: the few samples that stand for all of them when ranges are judged.
 #pragma once
 #include <map>
 #include <vector>
