@@ -35,6 +35,9 @@ struct CalibrateOptions {
   int threads = 0;     // 0: one per core
   // "auto", "entropy", "minmax", "mse", "percentile" (99.99 %), "percentile99.9", "percentile99.999"
   std::string method = "auto";
+  // Of weights to INT8: "nearest", each for itself, or "adaptive", up or down so that the outputs on the data are
+  // closest, which takes longer.
+  std::string rounding = "nearest";
   int fewest_samples = 8;
   // Told what the user should know: suspicious preprocessing, few samples.
   std::function<void(std::string_view text)> warning;

@@ -51,10 +51,13 @@ Result<std::string> calibrate(const std::string& model_path, Calibrator& calibra
     auto method = method_from_name(options.method);
     HUSSAR_CHECK(method, ErrorCode::kUsage, "there is no calibration method '{}'; there are {}", options.method,
                  all_method_names());
+    auto rounding = rounding_from_name(options.rounding);
+    HUSSAR_CHECK(rounding, ErrorCode::kUsage, "weights are rounded nearest or adaptive, not '{}'", options.rounding);
     core::CalibrateOptions inner;
     inner.shapes = HUSSAR_TRY(parse_shapes(options.shapes));
     inner.threads = options.threads;
     inner.method = *method;
+    inner.rounding = *rounding;
     inner.fewest_samples = options.fewest_samples;
     inner.cut.samples_per_run = std::max(0, calibrator.batch_size());
     inner.save = [&](const Calibration& calibration) {

@@ -1,6 +1,8 @@
 // Aligned memory.
 #include "base/memory.h"
 
+#include <malloc.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,5 +28,31 @@ std::byte* allocate_aligned(size_t bytes) {
 }
 
 void FreeAligned::operator()(std::byte* memory) const { std::free(memory); }
+
+GrowingPages::~GrowingPages() {
+  if (data_ != nullptr) ::munmap(data_, capacity_);
+}
+
+void GrowingPages::resize(size_t bytes) {
+  if (bytes > physical_memory()) throw std::bad_alloc();
+  if (bytes > capacity_) {
+    constexpr size_t kLeast = size_t(1) << 16;
+    const size_t pages = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+    const size_t capacity = (std::max({bytes, 2 * capacity_, kLeast}) + pages - 1) / pages * pages;
+    void* memory = data_ == nullptr
+                       ? ::mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                       : ::mremap(data_, capacity_, capacity, MREMAP_MAYMOVE);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    data_ = static_cast<std::byte*>(memory);
+    capacity_ = capacity;
+  }
+  size_ = bytes;
+}
+
+void trim_heap() {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
+}
 
 }  // namespace hussar

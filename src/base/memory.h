@@ -21,6 +21,26 @@ struct FreeAligned {
 };
 using AlignedMemory = std::unique_ptr<std::byte, FreeAligned>;
 
+// Memory of whole pages that grows without being copied. What has not been written takes none.
+class GrowingPages {
+ public:
+  GrowingPages() = default;
+  ~GrowingPages();
+  GrowingPages(const GrowingPages&) = delete;
+  GrowingPages& operator=(const GrowingPages&) = delete;
+  // What is new is zero. The data may move. Throws std::bad_alloc as allocate_aligned does.
+  void resize(size_t bytes);
+  std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t size_ = 0, capacity_ = 0;
+};
+
+// Gives memory that was freed, but that the allocator keeps, back to the system: after work that took much of it.
+void trim_heap();
+
 // Calls a function that returns a Result and turns what it throws into an Error. For the outermost functions of the
 // library: inside, only the standard library throws, when memory runs out.
 template <class Function>

@@ -1,9 +1,11 @@
 // The pass over the data.
 #include "compile/calibrate.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "compile/calibration_run.h"
 #include "compile/calibration_samples.h"
@@ -24,6 +26,11 @@ double seconds_since(Clock::time_point begin) { return std::chrono::duration<dou
 
 std::string spell(uint64_t hash) { return fmt::format("{:016x}", hash); }
 
+std::string folder_of(const std::string& path) {
+  const size_t end = path.rfind('/');
+  return end == std::string::npos ? "." : path.substr(0, end + 1);
+}
+
 class Calibrating {
  public:
   Calibrating(DataSource& data, const CalibrateOptions& options, CalibrateReport& report)
@@ -36,7 +43,10 @@ class Calibrating {
   Result<Calibration> finish();
 
  private:
-  Status take(const DataRun& run);
+  Result<bool> is_counted(const DataRun& run);
+  RunRows* place_for_rows(const DataRun& run, std::map<uint64_t, RunRows>& rows);
+  Status take(const std::vector<DataRun>& runs, const std::function<void()>& meanwhile);
+  Status sample_products(const std::vector<DataRun>& runs);
   Status judge(Calibration& calibration);
   Calibration snapshot(bool is_complete) const;
   Status save_now_and_then();
@@ -46,10 +56,13 @@ class Calibrating {
   const CalibrateOptions& options_;
   CalibrateReport& report_;
   Calibration result_;
-  std::string model_path_;
-  CompileOptions compile_;
+  Graph graph_;  // that the run's plan was frozen from, with its weights
   std::unique_ptr<CalibrationRun> run_;
   std::optional<CalibrationSamples> few_;
+  std::optional<ProductSampler> sampler_;
+  // Of the samples with the least hashes so far, as many as the sampler expects.
+  std::map<uint64_t, RunRows> rows_;
+  size_t expected_runs_ = 0;
   int64_t samples_ = 0, to_skip_ = 0;
   uint64_t hash_ = 0;
   bool is_broken_ = false;  // a run failed, so nobody knows how much of it was counted
@@ -58,18 +71,27 @@ class Calibrating {
 
 Status Calibrating::open(const std::string& model_path) {
   if (options_.progress) options_.progress("import");
-  onnx::ImportedModel model = HUSSAR_TRY(onnx::import_file(model_path));
+  auto file = HUSSAR_TRY(MappedFile::open(model_path));
+  auto imported = onnx::import_bytes(file->bytes(), file, folder_of(model_path));
+  if (!imported) return fail(imported.error().code, "{}: {}", model_path, imported.error().message);
+  onnx::ImportedModel model = std::move(*imported);
   result_.model = model_path.substr(model_path.rfind('/') + 1);
   result_.model_hash = model_fingerprint(model.graph);
-  model_path_ = model_path;
-  compile_.shapes = options_.shapes;
-  compile_.threads = options_.threads;
-  compile_.isa = options_.isa;
+  CompileOptions compile;
+  compile.shapes = options_.shapes;
+  compile.threads = options_.threads;
+  compile.isa = options_.isa;
   // Every convolution must be a step of its own, whose input can be seen.
-  compile_.disabled_passes = {"fuse_inverted_residual"};
+  compile.disabled_passes = {"fuse_inverted_residual"};
   if (options_.progress) options_.progress("compile");
-  auto plan = compile_graph(std::move(model.graph), compile_);
+  auto graph = optimize_graph(std::move(model.graph), compile);
+  if (!graph) return fail(graph.error().code, "{}: {}", model_path, graph.error().message);
+  graph_ = std::move(*graph);
+  drop_pages(file->bytes());
+  auto plan = freeze_graph(graph_.clone(), compile);
   if (!plan) return fail(plan.error().code, "{}: {}", model_path, plan.error().message);
+  drop_pages(file->bytes());
+  trim_heap();
   run_ = HUSSAR_TRY(CalibrationRun::create(std::make_shared<const Plan>(std::move(*plan))));
   few_.emplace(run_->inputs(), options_.rounding == Rounding::kAdaptive ? kRoundingSamples : CalibrationSamples::kMost);
   if (!options_.resume) return {};
@@ -83,7 +105,8 @@ Status Calibrating::open(const std::string& model_path) {
   return {};
 }
 
-Status Calibrating::take(const DataRun& run) {
+// Not those that a calibration that was cut off has counted.
+Result<bool> Calibrating::is_counted(const DataRun& run) {
   hash_ += run.hash;
   samples_ += run.samples;
   few_->offer(run);
@@ -91,14 +114,38 @@ Status Calibrating::take(const DataRun& run) {
     bool is_last = samples_ == to_skip_;
     HUSSAR_CHECK(!is_last || spell(hash_) == options_.resume->data_hash, ErrorCode::kUsage,
                  "the calibration that was cut off had seen other data; delete it to begin anew");
-    return {};
+    return false;
   }
   HUSSAR_CHECK(samples_ - run.samples >= to_skip_, ErrorCode::kUsage,
                "the calibration that was cut off had run other batches; delete it to begin anew");
-  Status status = run_->run(run);
-  if (status) return save_now_and_then();
+  return true;
+}
+
+// Null where others are the few samples that are judged by.
+RunRows* Calibrating::place_for_rows(const DataRun& run, std::map<uint64_t, RunRows>& rows) {
+  if (run.samples != 1) return nullptr;
+  if (!sampler_) {
+    expected_runs_ = CalibrationSamples::expected_runs(run);
+    sampler_.emplace(graph_, expected_runs_);
+  }
+  const bool is_late = rows_.size() >= expected_runs_ && run.hash >= std::prev(rows_.end())->first;
+  return is_late ? nullptr : &rows[run.hash];
+}
+
+Status Calibrating::take(const std::vector<DataRun>& runs, const std::function<void()>& meanwhile) {
+  std::vector<CalibrationRun::Task> tasks;
+  std::map<uint64_t, RunRows> rows;
   is_broken_ = true;
-  return status;
+  for (const DataRun& run : runs) {
+    // Equal samples have equal rows.
+    if (HUSSAR_TRY(is_counted(run)))
+      tasks.push_back({&run, rows.count(run.hash) > 0 ? nullptr : place_for_rows(run, rows)});
+  }
+  HUSSAR_TRY(run_->run(tasks, sampler_ ? &*sampler_ : nullptr, meanwhile));
+  is_broken_ = false;
+  rows_.merge(rows);
+  while (rows_.size() > expected_runs_) rows_.erase(std::prev(rows_.end()));
+  return tasks.empty() ? Status() : save_now_and_then();
 }
 
 Error Calibrating::keep(Error error) {
@@ -109,22 +156,24 @@ Error Calibrating::keep(Error error) {
 
 Status Calibrating::run() {
   if (options_.progress) options_.progress("run");
-  DataBatch batch;
-  double begin = 0;
-  for (int64_t number = 0; HUSSAR_TRY(data_.next(batch)); ++number) {
-    if (batch.where.empty()) batch.where = fmt::format("batch {}", number);
-    const double end = data_.fraction();
-    BatchCutter cutter = HUSSAR_TRY(BatchCutter::create(run_->inputs(), batch, options_.cut));
-    while (auto run = HUSSAR_TRY(cutter.next())) {
-      HUSSAR_TRY(take(*run));
-      if (options_.stage_progress && end >= 0) {
-        options_.stage_progress(begin + (end - begin) * cutter.fraction());
-      }
-    }
-    report_.left_out_samples += cutter.left_out();
-    begin = end;
-    batch = {};
+  RunReader reader(data_, run_->inputs(), options_.cut);
+  RunGroup group = reader.next(run_->enough());
+  while (!group.runs.empty()) {
+    RunGroup next;
+    const bool ends = group.error.has_value();
+    HUSSAR_TRY(take(group.runs, [&] {
+      Status status = catching("read the data", [&]() -> Status {
+        if (!ends) next = reader.next(run_->enough());
+        return {};
+      });
+      if (!status) next.error = std::move(status.error());
+    }));
+    if (options_.stage_progress && group.fraction >= 0) options_.stage_progress(group.fraction);
+    if (ends) break;
+    group = std::move(next);
   }
+  report_.left_out_samples = reader.left_out();
+  if (group.error) return tl::unexpected(std::move(*group.error));
   return {};
 }
 
@@ -182,28 +231,42 @@ void Calibrating::warn_about_data(const Calibration& calibration) {
                   constant, ranges));
 }
 
-// Runs few samples once more, now that the ranges of all methods are known. The plan's weights may be packed, so they
-// come from the model again; the plan goes when it has run.
-Status Calibrating::judge(Calibration& calibration) {
+// Joins the rows of these runs. Where they were not picked on the way, since the samples are fewer or larger than the
+// first one let expect, or were counted by a calibration that was cut off, they run once more.
+Status Calibrating::sample_products(const std::vector<DataRun>& runs) {
+  const bool are_known =
+      sampler_ && runs.size() == expected_runs_ &&
+      std::all_of(runs.begin(), runs.end(), [&](const DataRun& run) { return rows_.count(run.hash) > 0; });
+  if (are_known) {
+    for (const DataRun& run : runs) sampler_->append(rows_.at(run.hash));
+    rows_.clear();
+    return {};
+  }
+  rows_.clear();
   if (options_.progress) options_.progress("run few samples again");
-  onnx::ImportedModel model = HUSSAR_TRY(onnx::import_file(model_path_));
-  const Graph graph = HUSSAR_TRY(optimize_graph(std::move(model.graph), compile_));
-  const std::vector<DataRun> runs = few_->runs(CalibrationSamples::kMost);
-  ProductSampler sampler(graph, runs.size());
-  Session& session = run_->stop_counting();
-  for (const DataRun& run : runs) HUSSAR_TRY(sampler.run(session, run));
+  sampler_.emplace(graph_, runs.size());
+  Session* session = HUSSAR_TRY(run_->stop_counting());
+  for (const DataRun& run : runs) HUSSAR_TRY(sampler_->run(*session, run));
+  return {};
+}
+
+// Decides, now that the ranges of all methods are known. The plan goes when nothing runs any more.
+Status Calibrating::judge(Calibration& calibration) {
+  HUSSAR_TRY(sample_products(few_->runs(CalibrationSamples::kMost)));
+  const std::vector<ProductSamples> products = sampler_->take();
   if (options_.rounding == Rounding::kNearest) run_.reset();
   if (options_.progress) options_.progress("ranges");
-  judge_methods(sampler.products(), calibration);
+  judge_methods(products, calibration);
   decide(calibration, options_.method);
-  smooth(graph, sampler.products(), calibration);
+  smooth(graph_, products, calibration);
   calibration.products.clear();
   calibration.rounding = options_.rounding;
   if (options_.rounding == Rounding::kAdaptive) {
     if (options_.progress) options_.progress("round weights");
-    HUSSAR_TRY(round_weights(graph, session, few_->runs(kRoundingSamples), calibration, options_.stage_progress));
+    Session* session = HUSSAR_TRY(run_->stop_counting());
+    HUSSAR_TRY(round_weights(graph_, *session, few_->runs(kRoundingSamples), calibration, options_.stage_progress));
   }
-  correct_biases(sampler.products(), calibration);
+  correct_biases(products, calibration);
   return {};
 }
 

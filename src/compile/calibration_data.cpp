@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "tensor/convert.h"
+#include "tensor/finite.h"
 
 namespace hussar {
 namespace {
@@ -65,6 +66,8 @@ Tensor rows_of(const Tensor& tensor, int64_t first, int64_t count) {
 
 Status check_finite(const InputFacts& input, const Tensor& tensor, const std::string& where) {
   if (!is_floating(tensor.dtype())) return {};
+  if (tensor.dtype() == DType::kFloat32 && are_finite({tensor.data<float>(), static_cast<size_t>(tensor.elements())}))
+    return {};
   constexpr int64_t kChunk = 1024;
   float values[kChunk];
   for (int64_t first = 0; first < tensor.elements(); first += kChunk) {
@@ -92,15 +95,14 @@ uint64_t hash_of(const std::vector<Tensor>& inputs, int64_t samples) {
   return sum;
 }
 
-// Drops whole pages of a file mapping; they come back from the file if they are read again.
-void drop_pages(const std::byte* begin, size_t bytes) {
+}  // namespace
+
+void drop_pages(std::span<const std::byte> mapped) {
   constexpr uintptr_t kPage = 4096;
-  uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + kPage - 1) / kPage * kPage;
-  uintptr_t last = (reinterpret_cast<uintptr_t>(begin) + bytes) / kPage * kPage;
+  const auto begin = reinterpret_cast<uintptr_t>(mapped.data());
+  const uintptr_t first = (begin + kPage - 1) / kPage * kPage, last = (begin + mapped.size()) / kPage * kPage;
   if (last > first) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
-
-}  // namespace
 
 std::vector<DataRun> single_samples(const DataRun& run) {
   std::vector<DataRun> singles(static_cast<size_t>(run.samples));
@@ -164,7 +166,7 @@ Result<std::optional<DataRun>> BatchCutter::next() {
       run.inputs.push_back(rows_of(tensor, next_, run.samples));
       const size_t bytes = run.inputs.back().bytes();
       if (batch_->is_mapped)
-        drop_pages(tensor.raw() + bytes / static_cast<size_t>(run.samples) * static_cast<size_t>(next_), bytes);
+        drop_pages({tensor.raw() + bytes / static_cast<size_t>(run.samples) * static_cast<size_t>(next_), bytes});
     }
   } else {
     for (const Tensor& tensor : tensors_) run.inputs.push_back(tensor.clone());
@@ -173,6 +175,38 @@ Result<std::optional<DataRun>> BatchCutter::next() {
   for (size_t i = 0; i < inputs_->size(); ++i) HUSSAR_TRY(check_finite((*inputs_)[i], run.inputs[i], run.where));
   run.hash = hash_of(run.inputs, run.samples);
   return std::optional<DataRun>(std::move(run));
+}
+
+Result<std::optional<DataRun>> RunReader::next_run() {
+  for (;;) {
+    if (cutter_) {
+      if (auto run = HUSSAR_TRY(cutter_->next())) return run;
+      left_out_ += cutter_->left_out();
+      begin_ = end_;
+      cutter_.reset();
+    }
+    batch_ = {};
+    is_done_ = is_done_ || !HUSSAR_TRY(data_.next(batch_));
+    if (is_done_) return std::optional<DataRun>();
+    if (batch_.where.empty()) batch_.where = fmt::format("batch {}", batches_);
+    ++batches_;
+    end_ = data_.fraction();
+    cutter_ = HUSSAR_TRY(BatchCutter::create(inputs_, batch_, options_));
+  }
+}
+
+RunGroup RunReader::next(size_t most) {
+  constexpr size_t kMostBytes = size_t(16) << 20;
+  RunGroup group;
+  for (size_t bytes = 0; group.runs.size() < most && bytes < kMostBytes;) {
+    auto run = next_run();
+    if (!run) group.error = std::move(run.error());
+    if (!run || !*run) break;
+    for (const Tensor& input : (*run)->inputs) bytes += input.bytes();
+    group.runs.push_back(std::move(**run));
+  }
+  if (cutter_ && end_ >= 0) group.fraction = begin_ + (end_ - begin_) * cutter_->fraction();
+  return group;
 }
 
 }  // namespace hussar

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,6 +38,9 @@ struct DataRun {
   uint64_t hash = 0;  // the sum of the hashes of its samples: the same for any order and any cut
 };
 
+// Drops whole pages of a file mapping from memory; they come back from the file if they are read again.
+void drop_pages(std::span<const std::byte> mapped);
+
 // A run of several samples as runs of one.
 std::vector<DataRun> single_samples(const DataRun& run);
 
@@ -67,6 +71,37 @@ class BatchCutter {
   std::vector<Tensor> tensors_;  // in the order of the inputs, with their ranks
   bool is_cut_ = false;          // rows are samples; else the batch is one sample as it is
   int64_t rows_ = 1, per_run_ = 1, next_ = 0, left_out_ = 0;
+};
+
+// Some runs of the data, in order.
+struct RunGroup {
+  std::vector<DataRun> runs;
+  double fraction = -1;        // of the data has been handed out with them; negative: nobody knows
+  std::optional<Error> error;  // why there are no more
+};
+
+// All data as runs.
+class RunReader {
+ public:
+  // The source and the inputs must outlive the reader.
+  RunReader(DataSource& data, const std::vector<InputFacts>& inputs, const CutOptions& options)
+      : data_(data), inputs_(inputs), options_(options) {}
+  // The next runs, `most` of them or as many as have 16 MB. None and no error: there are no more.
+  RunGroup next(size_t most);
+  // As BatchCutter::left_out(), of all batches so far.
+  int64_t left_out() const { return left_out_; }
+
+ private:
+  Result<std::optional<DataRun>> next_run();
+
+  DataSource& data_;
+  const std::vector<InputFacts>& inputs_;
+  CutOptions options_;
+  DataBatch batch_;
+  std::optional<BatchCutter> cutter_;  // of the batch
+  double begin_ = 0, end_ = 0;         // which part of the data the batch is
+  int64_t batches_ = 0, left_out_ = 0;
+  bool is_done_ = false;  // a source is not asked again when it had no more
 };
 
 }  // namespace hussar

@@ -6,8 +6,10 @@
 #include <cstring>
 #include <limits>
 #include <set>
+#include <thread>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "runtime/graph_run.h"
 #include "tensor/convert.h"
 
@@ -18,6 +20,10 @@ namespace {
 constexpr int64_t kWorthAThread = 16384;
 // Each of them has a histogram of every tensor.
 constexpr int kMostShares = 16;
+// Of all arenas but the first.
+constexpr size_t kMostArenaBytes = size_t(64) << 20;
+// Few enough elements to be in the cache when they are looked at for the second time.
+constexpr int64_t kChunk = 65536;
 // Of outputs that are compared from run to run.
 constexpr int64_t kMostCompared = 65536;
 
@@ -81,55 +87,61 @@ bool are_saturated_alike(const std::vector<float>& a, const std::vector<float>& 
 
 }  // namespace
 
-void ChannelRange::add(std::span<const float> values, int64_t first, int64_t channels) {
-  if (min.empty()) {
-    min.assign(static_cast<size_t>(channels), std::numeric_limits<float>::infinity());
-    max.assign(static_cast<size_t>(channels), -std::numeric_limits<float>::infinity());
-  }
-  for (size_t at = 0; at < values.size();) {
-    const auto channel = (static_cast<size_t>(first) + at) % min.size();
-    const size_t count = std::min(min.size() - channel, values.size() - at);
-    for (size_t i = 0; i < count; ++i) {
-      // -0 becomes 0.
-      const float value = values[at + i] + 0.0F;
-      min[channel + i] = std::min(min[channel + i], value);
-      max[channel + i] = std::max(max[channel + i], value);
-    }
-    at += count;
-  }
-}
-
-void ChannelRange::merge(const ChannelRange& other) {
-  if (min.empty()) *this = other;
-  // Those of a model that does not fix the number of channels may differ.
-  const size_t count = std::min(min.size(), other.min.size());
-  for (size_t i = 0; i < count; ++i) {
-    min[i] = std::min(min[i], other.min[i]);
-    max[i] = std::max(max[i], other.max[i]);
-  }
-}
-
-uint64_t CalibrationRun::Observed::not_finite() const {
+uint64_t CalibrationRun::Observed::not_finite(const Worker& worker) const {
   uint64_t found = 0;
-  for (const Statistics& share : shares) found += share.nans() + share.infinities();
+  for (size_t i = worker.first_share; i < worker.first_share + worker.shares; ++i)
+    found += shares[i].nans() + shares[i].infinities();
   return found;
 }
 
 Result<std::unique_ptr<CalibrationRun>> CalibrationRun::create(std::shared_ptr<const Plan> plan) {
   auto run = std::make_unique<CalibrationRun>();
   run->plan_ = plan;
+  // Its arena says how many of them there may be.
   run->session_ = HUSSAR_TRY(Session::create(plan));
+  run->threads_ = run->session_->threads();
   run->inputs_ = input_facts(plan->graph);
   run->outputs_.resize(plan->graph.outputs.size());
   run->find_values();
-  run->session_->set_operand_observer(
-      [state = run.get()](const PlanStep& step, std::span<const Operand> outputs, ThreadPool::Lease& pool) {
-        for (size_t i = 0; i < outputs.size(); ++i) {
-          auto it = state->observed_.find(step.outputs[i]);
-          if (it != state->observed_.end()) state->count(outputs[i], it->second, pool);
-        }
-      });
   return run;
+}
+
+Status CalibrationRun::add_worker(int threads, size_t shares) {
+  auto worker = std::make_unique<Worker>();
+  SessionOptions options;
+  options.threads = threads;
+  worker->session = HUSSAR_TRY(Session::create(plan_, options));
+  worker->first_share = workers_.size() * shares;
+  worker->shares = shares;
+  worker->session->set_operand_observer(
+      [this, state = worker.get()](const PlanStep& step, std::span<const Operand> outputs, ThreadPool::Lease& pool) {
+        see(step, outputs, *state, pool);
+      });
+  free_.push_back(worker.get());
+  workers_.push_back(std::move(worker));
+  return {};
+}
+
+// As many workers with a thread each as there is memory for, unless they would leave most threads idle.
+Status CalibrationRun::start(const DataRun& first) {
+  std::vector<Shape> shapes;
+  for (const Tensor& input : first.inputs) shapes.push_back(input.shape());
+  Status status = session_->prepare(shapes);
+  if (!status) return fail(status.error().code, "{}: {}", first.where, status.error().message);
+  const size_t more = kMostArenaBytes / std::max<size_t>(session_->arena_bytes(), 1);
+  session_.reset();
+  const int most = std::min(threads_, kMostShares);
+  const int count = static_cast<int>(std::min<size_t>(more + 1, static_cast<size_t>(most)));
+  const bool is_single = 2 * count < threads_;
+  const auto shares = static_cast<size_t>(is_single ? most : 1);
+  for (int i = 0; i < (is_single ? 1 : count); ++i) HUSSAR_TRY(add_worker(is_single ? threads_ : 1, shares));
+  for (auto& [value, observed] : observed_) {
+    observed.shares.resize(shares * workers_.size());
+    if (observed.has_channels) observed.channels.resize(observed.shares.size());
+  }
+  // Now, as the sessions' own leases will soon ask for more threads than there are.
+  if (workers_.size() > 1) lease_.emplace(ThreadPool::shared(), count, true);
+  return {};
 }
 
 void CalibrationRun::find_values() {
@@ -160,12 +172,11 @@ void CalibrationRun::find_values() {
     const PlanValue& entry = graph.values[static_cast<size_t>(source)];
     if (!is_floating(entry.dtype) || entry.storage == Storage::kConstant) return;
     Observed& observed = observed_[source];
-    observed.shares.resize(static_cast<size_t>(std::min(session_->threads(), kMostShares)));
     observed.names = {entry.name};
     auto it = producers.find(source);
     if (it == producers.end()) return;
     observed.step = it->second->name;
-    if (others_read.count(source) == 0 && has_channels(entry)) observed.channels.resize(observed.shares.size());
+    observed.has_channels = others_read.count(source) == 0 && has_channels(entry);
   };
   for (int32_t input : graph.inputs) want(input);
   for (const PlanStep& step : graph.steps) {
@@ -180,52 +191,125 @@ void CalibrationRun::find_values() {
   }
 }
 
-void CalibrationRun::count(const Operand& operand, Observed& observed, ThreadPool::Lease& pool) {
+void CalibrationRun::see(const PlanStep& step, std::span<const Operand> outputs, const Worker& worker,
+                         ThreadPool::Lease& pool) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const int32_t value = step.outputs[i];
+    if (value < 0) continue;
+    auto it = observed_.find(value);
+    if (it != observed_.end()) count(outputs[i], it->second, worker, pool);
+    if (worker.task->rows != nullptr) {
+      const std::string& name = plan_->graph.values[static_cast<size_t>(value)].name;
+      worker.sampler->pick(outputs[i], name, worker.task->data->hash, *worker.task->rows);
+    }
+  }
+}
+
+void CalibrationRun::count(const Operand& operand, Observed& observed, const Worker& worker, ThreadPool::Lease& pool) {
   const int64_t elements = operand.shape.elements();
   if (operand.dtype != DType::kFloat32) {
     Tensor plain = to_plain(operand);
-    observed.shares[0].add(as_floats(plain, elements));
+    observed.shares[worker.first_share].add(as_floats(plain, elements));
     return;
   }
-  const auto most = static_cast<int64_t>(observed.shares.size());
-  const auto shares = static_cast<int>(std::clamp<int64_t>(elements / kWorthAThread, 1, most));
-  auto count_share = [&](int share) {
-    const int64_t begin = elements * share / shares, end = elements * (share + 1) / shares;
-    add_elements(operand, begin, end, observed.shares[static_cast<size_t>(share)]);
-    const int64_t channels = operand.shape[operand.layout == Layout::kPlain ? operand.shape.rank() - 1 : 1];
-    if (observed.channels.empty() || (operand.layout != Layout::kPlain && operand.pitch != channels)) return;
-    observed.channels[static_cast<size_t>(share)].add({operand.f32() + begin, static_cast<size_t>(end - begin)}, begin,
-                                                      channels);
-  };
-  if (shares == 1)
-    count_share(0);
-  else
-    pool.run(shares, count_share);
+  const int64_t channels = operand.shape[operand.layout == Layout::kPlain ? operand.shape.rank() - 1 : 1];
+  const bool has_channels =
+      !observed.channels.empty() && (operand.layout == Layout::kPlain || operand.pitch == channels);
+  const auto shares =
+      static_cast<int>(std::clamp<int64_t>(elements / kWorthAThread, 1, static_cast<int64_t>(worker.shares)));
+  pool.run(shares, [&](int number) {
+    const size_t share = worker.first_share + static_cast<size_t>(number);
+    const int64_t last = elements * (number + 1) / shares;
+    for (int64_t begin = elements * number / shares, end = 0; begin < last; begin = end) {
+      end = std::min(begin + kChunk, last);
+      add_elements(operand, begin, end, observed.shares[share]);
+      if (has_channels)
+        observed.channels[share].add({operand.f32() + begin, static_cast<size_t>(end - begin)}, begin, channels);
+    }
+  });
 }
 
-Status CalibrationRun::run(const DataRun& data) {
+Status CalibrationRun::run(Worker& worker, const Task& task, const ProductSampler* sampler) {
+  const DataRun& data = *task.data;
+  worker.task = &task;
+  worker.sampler = sampler;
   for (size_t i = 0; i < data.inputs.size(); ++i) {
     auto it = observed_.find(plan_->graph.inputs[i]);
-    if (it != observed_.end()) it->second.shares[0].add(as_floats(data.inputs[i], data.inputs[i].elements()));
+    if (it == observed_.end()) continue;
+    const Tensor& input = data.inputs[i];
+    Statistics& share = it->second.shares[worker.first_share];
+    if (input.dtype() == DType::kFloat32)
+      share.add({input.data<float>(), static_cast<size_t>(input.elements())});
+    else
+      share.add(as_floats(input, input.elements()));
   }
-  auto outputs = session_->run_in_order(data.inputs);
+  if (task.rows != nullptr) sampler->pick(plan_->graph, data, *task.rows);
+  auto outputs = worker.session->run_in_order(data.inputs);
   if (!outputs) return fail(outputs.error().code, "{}: {}", data.where, outputs.error().message);
   for (const auto& [value, observed] : observed_) {
-    HUSSAR_CHECK(observed.not_finite() == 0, ErrorCode::kRunFailed,
+    const uint64_t found = observed.not_finite(worker);
+    HUSSAR_CHECK(found == 0, ErrorCode::kRunFailed,
                  "{}: {} elements of tensor '{}' (made by '{}') are NaN or infinite; leave this sample out, or look at "
                  "the model with `hussar run --check-finite`",
-                 data.where, observed.not_finite(), observed.names[0], observed.step);
+                 data.where, found, observed.names[0], observed.step);
   }
-  inputs_vary_ = inputs_vary_ || (runs_ > 0 && data.hash != first_hash_);
-  first_hash_ = runs_ == 0 ? data.hash : first_hash_;
+  HUSSAR_CHECK(task.rows == nullptr || task.rows->failure.empty(), ErrorCode::kRunFailed, "{}: {}", data.where,
+               task.rows->failure);
+  std::lock_guard lock(mutex_);
   compare_outputs(*outputs);
-  ++runs_;
   return {};
 }
 
-Session& CalibrationRun::stop_counting() {
-  session_->set_operand_observer(nullptr);
-  return *session_;
+Status CalibrationRun::run(std::span<const Task> tasks, const ProductSampler* sampler,
+                           const std::function<void()>& meanwhile) {
+  if (workers_.empty() && !tasks.empty()) HUSSAR_TRY(start(*tasks[0].data));
+  for (const Task& task : tasks) {
+    inputs_vary_ = inputs_vary_ || (runs_ > 0 && task.data->hash != first_hash_);
+    first_hash_ = runs_++ == 0 ? task.data->hash : first_hash_;
+  }
+  // The others are compared with what the first gives.
+  if (!has_run_ && !tasks.empty()) {
+    HUSSAR_TRY(run(*workers_[0], tasks[0], sampler));
+    has_run_ = true;
+    tasks = tasks.subspan(1);
+  }
+  std::vector<Status> results(tasks.size());
+  auto run_task = [&](size_t index) {
+    Worker* worker = nullptr;
+    {
+      std::lock_guard lock(mutex_);
+      worker = free_.back();
+      free_.pop_back();
+    }
+    results[index] = catching("calibrate", [&] { return run(*worker, tasks[index], sampler); });
+    std::lock_guard lock(mutex_);
+    free_.push_back(worker);
+  };
+  bool waits = meanwhile != nullptr;
+  // Index 0 is for this thread, which has it first unless another one is early.
+  const auto caller = std::this_thread::get_id();
+  auto run_index = [&](int index) {
+    if (index > 0) return run_task(static_cast<size_t>(index - 1));
+    if (!waits || std::this_thread::get_id() != caller) return;
+    waits = false;
+    meanwhile();
+  };
+  const auto count = static_cast<int>(tasks.size()) + 1;
+  if (lease_) lease_->run(count, run_index);
+  for (int index = 1; !lease_ && index < count; ++index) run_index(index);
+  if (waits) meanwhile();
+  for (Status& status : results) {
+    if (!status) return status;
+  }
+  return {};
+}
+
+Result<Session*> CalibrationRun::stop_counting() {
+  lease_.reset();
+  free_.clear();
+  workers_.clear();
+  session_ = HUSSAR_TRY(Session::create(plan_));
+  return session_.get();
 }
 
 void CalibrationRun::compare_outputs(std::span<const Tensor> outputs) {
@@ -238,7 +322,7 @@ void CalibrationRun::compare_outputs(std::span<const Tensor> outputs) {
       continue;
     }
     std::vector<float> values = as_floats(outputs[i], kMostCompared);
-    if (runs_ == 0) {
+    if (!has_run_) {
       seen.first = std::move(values);
       continue;
     }

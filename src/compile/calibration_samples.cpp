@@ -48,6 +48,10 @@ void CalibrationSamples::offer(const DataRun& run) {
   for (DataRun& sample : single_samples(run)) keep(std::move(sample));
 }
 
+size_t CalibrationSamples::expected_runs(const DataRun& run) {
+  return std::clamp<size_t>(kMostBytes / std::max<size_t>(bytes_of(run), 1), 1, kMost);
+}
+
 // What is kept is a prefix of all samples in the order of their hashes, as long as the bounds allow; more samples only
 // make it shorter, so none that was dropped would be in it later.
 void CalibrationSamples::keep(DataRun sample) {

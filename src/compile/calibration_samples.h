@@ -1,4 +1,4 @@
-// CalibrationSamples: the few samples that stand for all of them, run once more when the ranges are known.
+// CalibrationSamples: the few samples that stand for all of them when ranges are judged.
 #pragma once
 #include <map>
 #include <vector>
@@ -17,6 +17,8 @@ class CalibrationSamples {
   explicit CalibrationSamples(const std::vector<InputFacts>& inputs, int64_t most = kMost,
                               size_t most_bytes = kMostBytes);
   void offer(const DataRun& run);
+  // How many runs there will be if there are enough samples, all of them runs of their own and as large as this one.
+  static size_t expected_runs(const DataRun& run);
   // Of at most so many samples, by hash. Where the model fixes how many samples it takes at a time, so many in a run;
   // what does not fill one is left out.
   std::vector<DataRun> runs(int64_t most) const;

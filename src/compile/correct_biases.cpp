@@ -34,13 +34,16 @@ MeanErrors mean_errors(const ProductSamples& product, const QuantParams& params,
   }
   const bool is_conv = product.node->op == "Conv";
   const int64_t per_group = weights.channels / product.groups;
+  const int64_t to_channel = is_conv ? product.elements : 1, to_element = is_conv ? 1 : weights.channels;
   for (size_t half = 0; half < 2 && mean.rows[half] > 0; ++half) {
     for (int64_t channel = 0; channel < weights.channels; ++channel) {
       const auto first = static_cast<size_t>(channel / per_group * product.elements);
+      const int8_t* number = quantized.numbers.data<int8_t>() + channel * to_channel;
+      const float scale = quantized.scales.data<float>()[channel];
       double error = 0;
-      for (int64_t i = 0; i < product.elements; ++i) {
+      for (int64_t i = 0; i < product.elements; ++i, number += to_element) {
         const size_t at = first + static_cast<size_t>(i);
-        error += rounded[half][at] * quantized.real(is_conv, channel, i) - real[half][at] * weights.at(channel, i);
+        error += rounded[half][at] * (static_cast<float>(*number) * scale) - real[half][at] * weights.at(channel, i);
       }
       mean.errors[half].push_back(error / mean.rows[half]);
     }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "ops/op_def.h"
 #include "plan/kernel.h"
 #include "tactics/choose.h"
@@ -21,17 +22,20 @@ class ConstantSection {
   uint64_t add(const Tensor& tensor) {
     auto key = std::pair(tensor.raw(), tensor.bytes());
     if (auto it = offsets_.find(key); it != offsets_.end()) return it->second;
-    uint64_t offset = (bytes_->size() + 63) / 64 * 64;
-    bytes_->resize(offset + tensor.bytes());
-    if (tensor.bytes() > 0) std::memcpy(bytes_->data() + offset, tensor.raw(), tensor.bytes());
-    offsets_[key] = offset;
     kept_.push_back(tensor);  // so that no later tensor can have the same address
+    return offsets_[key] = append(tensor);
+  }
+  // Bytes that nobody else has.
+  uint64_t append(const Tensor& tensor) {
+    const uint64_t offset = (pages_->size() + 63) / 64 * 64;
+    pages_->resize(offset + tensor.bytes());
+    if (tensor.bytes() > 0) std::memcpy(pages_->data() + offset, tensor.raw(), tensor.bytes());
     return offset;
   }
-  std::shared_ptr<std::vector<std::byte>> bytes() const { return bytes_; }
+  std::shared_ptr<const GrowingPages> pages() const { return pages_; }
 
  private:
-  std::shared_ptr<std::vector<std::byte>> bytes_ = std::make_shared<std::vector<std::byte>>();
+  std::shared_ptr<GrowingPages> pages_ = std::make_shared<GrowingPages>();
   std::map<std::pair<const std::byte*, size_t>, uint64_t> offsets_;
   std::vector<Tensor> kept_;
 };
@@ -61,8 +65,7 @@ class Freezer {
       }
       if (rival != nullptr && rival->tactic->pack != nullptr) {
         choice_flops_[node] = flops_per_output(*node);
-        Packing packing(graph, *node);
-        HUSSAR_TRY(rival->tactic->pack(packing));
+        HUSSAR_TRY(pack(graph, *node, *rival->tactic));
       }
       choices[node] = std::move(choice);
     }
@@ -82,6 +85,23 @@ class Freezer {
         }
       }
     }
+  }
+
+  // Stores at once what the tactic makes, and drops that and what it was made of: large weights need not be in memory
+  // three times.
+  Status pack(Graph& graph, Node& node, const Tactic& tactic) {
+    const std::vector<Value*> before = node.inputs;
+    Packing packing(graph, node);
+    HUSSAR_TRY(tactic.pack(packing));
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      Value* value = node.inputs[i];
+      Value* old = i < before.size() ? before[i] : nullptr;
+      if (value == nullptr || value == old || !value->is_constant()) continue;
+      stored_[value] = constants_.append(*value->constant);
+      *value->constant = Tensor();
+      if (old != nullptr && old->is_constant() && graph.use_count(old) == 0) *old->constant = Tensor();
+    }
+    return {};
   }
 
   // True when the shape is known as soon as the inputs are.
@@ -146,7 +166,8 @@ class Freezer {
     entry.layout = value->layout;
     if (value->is_constant()) {
       entry.storage = Storage::kConstant;
-      entry.constant_offset = constants_.add(*value->constant);
+      auto stored = stored_.find(value);
+      entry.constant_offset = stored != stored_.end() ? stored->second : constants_.add(*value->constant);
     } else if (!is_bound(*value)) {
       entry.storage = Storage::kHeap;
     }
@@ -252,6 +273,7 @@ class Freezer {
   ConstantSection& constants_;
   PlanGraph plan_;
   std::unordered_map<const Value*, int32_t> index_;
+  std::unordered_map<const Value*, uint64_t> stored_;  // constants whose bytes are in the section already
   std::set<std::string> input_symbols_;
   std::unordered_map<const Node*, double> choice_flops_;  // of nodes that are packed
 };
@@ -263,9 +285,9 @@ Result<Plan> freeze(Graph& graph, const Target& target, const Chooser& choose) {
   Freezer freezer(target, choose, constants);
   Plan plan;
   plan.graph = HUSSAR_TRY(freezer.run(graph));
-  auto bytes = constants.bytes();
-  plan.constants = *bytes;
-  plan.owner = bytes;
+  auto pages = constants.pages();
+  plan.constants = {pages->data(), pages->size()};
+  plan.owner = pages;
   return plan;
 }
 

@@ -20,8 +20,7 @@ struct Reading {
 // Of all elements counted.
 double clipping(const Cells& cells, const QuantParams& params, uint64_t elements) {
   const double low = -params.zero_point * double(params.scale), high = (255 - params.zero_point) * double(params.scale);
-  // With steps so fine that nothing is rounded.
-  return cells.squared_error(params.scale / 4096, low, high) / static_cast<double>(elements);
+  return cells.clipping_error(low, high) / static_cast<double>(elements);
 }
 
 void judge(const Statistics& statistics, Reading& reading) {

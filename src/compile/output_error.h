@@ -13,9 +13,9 @@ namespace hussar {
 class OutputError {
  public:
   // With divisors, one per element of a row: x is divided and weights are multiplied by them. With flips:
-  // flip_roundings().
+  // flip_roundings(). The outputs in FP32 are those of `undivided`, of the same product, where there is one.
   explicit OutputError(const ProductSamples& samples, const std::vector<float>& divisors = {},
-                       const std::vector<uint8_t>& flips = {});
+                       const std::vector<uint8_t>& flips = {}, const OutputError* undivided = nullptr);
 
   // The sum of the squared outputs in FP32, as a mean over the rows.
   double power() const { return power_; }
@@ -29,12 +29,12 @@ class OutputError {
   double gain() const { return gain_; }
 
  private:
-  // The weights of some channels of one group as [element][channel].
+  // The weights of some channels of one group as [element][channel], filled up with zeros to the width.
   struct Block {
-    int64_t group, channels;
+    int64_t group, channels, width;
     std::vector<float> real, quantized;
   };
-  void fill(const ProductSamples& samples, const ProductWeights& weights, const std::vector<uint8_t>& flips);
+  void fill(const ProductSamples& samples, const std::vector<float>& divisors, const std::vector<uint8_t>& flips);
 
   int64_t count_, row_size_, elements_, channels_ = 0;
   std::vector<float> scaled_;  // rows, when there are divisors

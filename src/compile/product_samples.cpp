@@ -109,60 +109,74 @@ ProductSampler::ProductSampler(std::vector<ProductSamples> products, size_t runs
   for (size_t i = 0; i < products_.size(); ++i) by_input_.emplace(products_[i].input, i);
 }
 
-Status ProductSampler::run(Session& session, const DataRun& data) {
-  hash_ = data.hash;
-  half_ ^= 1;
-  const PlanGraph& graph = session.plan().graph;
+void ProductSampler::pick(const PlanGraph& graph, const DataRun& data, RunRows& rows) const {
   for (size_t i = 0; i < data.inputs.size(); ++i)
-    take(operand_of(data.inputs[i]), graph.values[static_cast<size_t>(graph.inputs[i])].name);
-  session.set_operand_observer([&](const PlanStep& step, std::span<const Operand> outputs, ThreadPool::Lease&) {
-    for (size_t i = 0; i < outputs.size(); ++i) {
-      if (step.outputs[i] < 0) continue;
-      const std::string& name = graph.values[static_cast<size_t>(step.outputs[i])].name;
-      if (by_input_.count(name) > 0) take(outputs[i], name);
-    }
-  });
-  auto outputs = session.run_in_order(data.inputs);
-  session.set_operand_observer(nullptr);
-  if (!outputs) return fail(outputs.error().code, "{}: {}", data.where, outputs.error().message);
-  HUSSAR_CHECK(failure_.empty(), ErrorCode::kRunFailed, "{}: {}", data.where, failure_);
-  return {};
+    pick(operand_of(data.inputs[i]), graph.values[static_cast<size_t>(graph.inputs[i])].name, data.hash, rows);
 }
 
-void ProductSampler::take(const Operand& x, const std::string& value) {
+void ProductSampler::pick(const Operand& x, const std::string& value, uint64_t hash, RunRows& rows) const {
   auto [begin, end] = by_input_.equal_range(value);
   for (auto it = begin; it != end && x.dtype == DType::kFloat32; ++it) {
-    ProductSamples& product = products_[it->second];
-    if (x.layout == Layout::kPlain || product.node->op == "Conv") {
-      take_rows(x, product);
+    if (x.layout == Layout::kPlain || products_[it->second].node->op == "Conv") {
+      pick_rows(x, it->second, hash, rows);
     } else {
       const Tensor plain = to_plain(x);
-      take_rows(operand_of(plain), product);
+      pick_rows(operand_of(plain), it->second, hash, rows);
     }
   }
 }
 
 // One row of each of so many equal stretches of all rows.
-void ProductSampler::take_rows(const Operand& x, ProductSamples& product) {
+void ProductSampler::pick_rows(const Operand& x, size_t product_index, uint64_t hash, RunRows& result) const {
+  const ProductSamples& product = products_[product_index];
+  result.of.resize(products_.size());
+  std::vector<float>& picked = result.of[product_index];
   auto rows = rows_of(product, x.shape);
-  if (!rows) failure_ = rows.error().message;
+  if (!rows) result.failure = rows.error().message;
   if (!rows || rows->count <= 0) return;
   const auto runs = static_cast<int64_t>(runs_);
   const int64_t wanted = std::clamp<int64_t>(product.most_rows / runs, 1, rows->count);
   const std::string& name = product.node->outputs[0]->name;
-  const uint64_t seed = XXH3_64bits_withSeed(name.data(), name.size(), hash_);
+  const uint64_t seed = XXH3_64bits_withSeed(name.data(), name.size(), hash);
+  const size_t before = picked.size();
+  picked.resize(before + static_cast<size_t>(wanted * product.row_size()));
   for (int64_t i = 0; i < wanted; ++i) {
     const int64_t first = rows->count * i / wanted, next = rows->count * (i + 1) / wanted;
     const uint64_t random = XXH3_64bits_withSeed(&i, sizeof(i), seed);
     const int64_t position = first + static_cast<int64_t>(random % static_cast<uint64_t>(next - first));
-    product.rows.resize(product.rows.size() + static_cast<size_t>(product.row_size()));
-    float* row = product.rows.data() + product.rows.size() - product.row_size();
+    float* row = picked.data() + before + i * product.row_size();
     if (product.node->op == "Conv")
       copy_window(rows->conv, x, position, row);
     else
       std::copy_n(x.f32() + position * product.elements, product.elements, row);
-    product.halves.push_back(half_);
   }
+}
+
+void ProductSampler::append(const RunRows& rows) {
+  half_ ^= 1;
+  for (size_t i = 0; i < rows.of.size(); ++i) {
+    ProductSamples& product = products_[i];
+    product.rows.insert(product.rows.end(), rows.of[i].begin(), rows.of[i].end());
+    product.halves.resize(product.rows.size() / static_cast<size_t>(product.row_size()), half_);
+  }
+}
+
+Status ProductSampler::run(Session& session, const DataRun& data) {
+  const PlanGraph& graph = session.plan().graph;
+  RunRows rows;
+  pick(graph, data, rows);
+  session.set_operand_observer([&](const PlanStep& step, std::span<const Operand> outputs, ThreadPool::Lease&) {
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      if (step.outputs[i] >= 0)
+        pick(outputs[i], graph.values[static_cast<size_t>(step.outputs[i])].name, data.hash, rows);
+    }
+  });
+  auto outputs = session.run_in_order(data.inputs);
+  session.set_operand_observer(nullptr);
+  if (!outputs) return fail(outputs.error().code, "{}: {}", data.where, outputs.error().message);
+  HUSSAR_CHECK(rows.failure.empty(), ErrorCode::kRunFailed, "{}: {}", data.where, rows.failure);
+  append(rows);
+  return {};
 }
 
 }  // namespace hussar

@@ -32,27 +32,36 @@ struct ProductSamples {
 // floats of one and 16 Mi of all. Products that have no INT8 form are left out. The graph must outlive the samples.
 std::vector<ProductSamples> sampled_products(const Graph& graph);
 
-// Runs samples and picks rows. Which ones follows from the hashes of the samples and the names of their outputs.
+// What the products read in one run: rows of each of them.
+struct RunRows {
+  std::vector<std::vector<float>> of;  // the products in their order
+  std::string failure;
+};
+
+// Picks rows of so many runs. Which ones follows from the hashes of the samples and the names of their outputs.
 class ProductSampler {
  public:
   ProductSampler(std::vector<ProductSamples> products, size_t runs);
   ProductSampler(const Graph& graph, size_t runs) : ProductSampler(sampled_products(graph), runs) {}
 
-  // Takes the session's observer.
+  // From a run of others: its inputs, and every value that a step gives. Several runs may do so at a time.
+  void pick(const PlanGraph& graph, const DataRun& data, RunRows& rows) const;
+  void pick(const Operand& x, const std::string& value, uint64_t hash, RunRows& rows) const;
+  // The rows of the next run.
+  void append(const RunRows& rows);
+
+  // All of these. Takes the session's observer.
   Status run(Session& session, const DataRun& data);
   const std::vector<ProductSamples>& products() const { return products_; }
   std::vector<ProductSamples> take() { return std::move(products_); }
 
  private:
-  void take(const Operand& x, const std::string& value);
-  void take_rows(const Operand& x, ProductSamples& product);
+  void pick_rows(const Operand& x, size_t product, uint64_t hash, RunRows& rows) const;
 
   std::vector<ProductSamples> products_;
   std::multimap<std::string, size_t> by_input_;
   size_t runs_;
-  uint64_t hash_ = 0;  // of the run
   uint8_t half_ = 1;
-  std::string failure_;
 };
 
 }  // namespace hussar

@@ -20,9 +20,14 @@ using Products = std::vector<const ProductSamples*>;
 // Over all products that read the value: their squared errors in parts of their power.
 class Errors {
  public:
-  Errors(const Products& products, const std::vector<float>& divisors) {
-    for (const ProductSamples* product : products)
-      errors_.emplace_back(*product, per_row_element(*product->node, divisors));
+  explicit Errors(const Products& products) {
+    for (const ProductSamples* product : products) errors_.emplace_back(*product);
+  }
+  Errors(const Products& products, const std::vector<float>& divisors, const Errors& undivided) {
+    for (size_t i = 0; i < products.size(); ++i) {
+      errors_.emplace_back(*products[i], per_row_element(*products[i]->node, divisors), std::vector<uint8_t>(),
+                           &undivided.errors_[i]);
+    }
   }
   double at(const Range& range) const {
     const QuantParams params = params_of(range, DType::kUInt8);
@@ -84,12 +89,13 @@ Range divided_range(const TensorCalibration& tensor, const std::vector<float>& d
 Smoothing best_smoothing(const Products& products, const TensorCalibration& tensor) {
   const std::vector<float> weights = largest_weights(products, tensor.channel_min.size());
   Smoothing best;
-  best.error = Errors(products, {}).at(tensor.range);
+  const Errors undivided(products);
+  best.error = undivided.at(tensor.range);
   best.smoothed_error = std::numeric_limits<double>::infinity();
   for (int tenths = 0; tenths <= 10; ++tenths) {
     std::vector<float> divisors = divisors_for(tenths / 10.0, tensor, weights);
     const Range range = divided_range(tensor, divisors);
-    const double error = Errors(products, divisors).at(range);
+    const double error = Errors(products, divisors, undivided).at(range);
     if (!(error < best.smoothed_error)) continue;
     best.smoothed_error = error;
     best.alpha = tenths / 10.0;
@@ -97,7 +103,7 @@ Smoothing best_smoothing(const Products& products, const TensorCalibration& tens
     best.divisors = std::move(divisors);
   }
   // Clipping may pay all the same.
-  const Errors errors(products, best.divisors);
+  const Errors errors(products, best.divisors, undivided);
   const Range whole = best.range;
   for (int quarter = 1; quarter <= 4; ++quarter) {
     Range range = whole;

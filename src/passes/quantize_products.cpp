@@ -9,6 +9,7 @@
 
 #include "ops/product_weights.h"
 #include "passes/pass.h"
+#include "passes/support/byte_operands.h"
 #include "passes/support/fake_quantize.h"
 #include "passes/support/rewrite.h"
 #include "passes/support/weight_grid.h"
@@ -113,7 +114,7 @@ class Products {
     Value* numbers = graph_.add_constant(graph_.unique_name(name), std::move(quantized.numbers));
     Value* factors = graph_.add_constant(graph_.unique_name(name + "_scale"), std::move(quantized.scales));
     const bool is_dynamic = form.bytes.dynamic != nullptr;
-    Value* bias = corrected(bias_of(node, weights.channels), correction);
+    Value* bias = bias_of(node, weights.channels);
     std::vector<Value*> inputs = {is_dynamic ? nullptr : bytes_of(form.bytes), numbers, factors, bias};
     if (is_dynamic) {
       const std::vector<Value*>& dynamic = dynamic_bytes_of(form.bytes.dynamic);
@@ -131,6 +132,8 @@ class Products {
       attributes.set("x_scale", form.bytes.params.scale);
       attributes.set("x_zero_point", int64_t{form.bytes.params.zero_point});
     }
+    if (correction != nullptr && !correction->bias.empty())
+      attributes.set(kCorrectionAttribute, std::string(Quantization::name_before(node->outputs[0]->name)));
     const bool is_conv = node->op == "Conv";
     Node* product = replace_node(graph_, node, is_conv ? "hussar.QuantizedConv" : "hussar.QuantizedMatMul", inputs,
                                  std::move(attributes));
@@ -178,20 +181,6 @@ class Products {
     const bool fits = has_sizes && correction.input.scale == input.scale &&
                       correction.input.zero_point == input.zero_point && correction.weights == quantized.fingerprint();
     return fits ? &correction : nullptr;
-  }
-
-  // Others may use the constant: it stays as it is.
-  Value* corrected(Value* bias, const ProductCorrection* correction) {
-    if (correction == nullptr || correction->bias.empty() ||
-        (bias != nullptr && (!bias->is_constant() || bias->dtype != DType::kFloat32)))
-      return bias;
-    Tensor sum(DType::kFloat32, {static_cast<int64_t>(correction->bias.size())});
-    if (bias != nullptr && bias->constant->elements() != sum.elements()) return bias;
-    for (int64_t i = 0; i < sum.elements(); ++i) {
-      sum.data<float>()[i] =
-          correction->bias[static_cast<size_t>(i)] + (bias != nullptr ? bias->constant->data<float>()[i] : 0);
-    }
-    return graph_.add_constant(graph_.unique_name(bias != nullptr ? bias->name : "bias"), std::move(sum));
   }
 
   // The convolution's own bias, or what the product's program adds first to every column.

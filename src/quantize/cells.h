@@ -1,5 +1,6 @@
 // Cells: a histogram prepared for questions about errors.
 #pragma once
+#include <limits>
 #include <vector>
 
 #include "quantize/statistics.h"
@@ -14,14 +15,17 @@ class Cells {
   explicit Cells(const Statistics& statistics);
 
   // The sum of squared errors when elements are rounded to multiples of `step` within [low, high], both of which are
-  // multiples, and clipped to it.
-  double squared_error(double step, double low, double high) const;
-  double squared_error(const QuantParams& params) const;
+  // multiples, and clipped to it. From `enough` on it may be any number that is not less.
+  double squared_error(double step, double low, double high, double enough = kAll) const;
+  double squared_error(const QuantParams& params, double enough = kAll) const;
+  // What clipping to [low, high] alone makes.
+  double clipping_error(double low, double high) const;
   // Sum of squares.
   double power() const;
   bool empty() const { return cells_.empty(); }
 
  private:
+  static constexpr double kAll = std::numeric_limits<double>::infinity();
   struct Cell {
     double begin, end, count;
     double width() const { return end - begin; }
@@ -35,6 +39,7 @@ class Cells {
   double clipped(size_t from, size_t to, double edge) const;
 
   std::vector<Cell> cells_;
+  std::vector<double> begins_, ends_, densities_;  // of the cells
   std::vector<Sums> sums_;
 };
 

@@ -82,7 +82,7 @@ template <class RangeAt>
 double search(const Cells& cells, DType dtype, RangeAt&& range_at) {
   double least = std::numeric_limits<double>::infinity(), best = 1;
   auto look_at = [&](double factor) {
-    double error = cells.squared_error(params_of(as_range(range_at(factor)), dtype));
+    double error = cells.squared_error(params_of(as_range(range_at(factor)), dtype), least);
     // The wider range unless clipping pays.
     if (error < least) {
       least = error;

@@ -1,93 +1,115 @@
-// Counting elements, about one per nanosecond.
+// Counting elements: one look for their range and bins, then one addition for each that is not zero.
 #include "quantize/statistics.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
+
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 namespace hussar {
 namespace {
 
 constexpr int kBins = Statistics::kBins;
-// Elements that are looked at twice, first for their range: few enough to be in the L1 cache the second time.
+// Elements whose bins are found before they are counted: few enough for both to be in the L1 cache.
 constexpr size_t kBlock = 1024;
-// Equal neighbours, as zeros after a ReLU are, would wait for each other's count in one table.
-constexpr int kTables = 4;
-constexpr size_t kWorthTables = 16384;
+// Equal neighbours would wait for each other's count in one table.
+constexpr size_t kTables = 4;
+// From one table to the next. Bins at the same place of two pages would look like the same memory to some processors.
+constexpr size_t kTable = size_t(2) * kBins + 80;
+constexpr size_t kWorthTables = 8192;
 // No table overflows before it is collected.
 constexpr size_t kMostPerTable = size_t(1) << 30;
 
-// The two loops that see every element, once for all x86-64 and once for those with AVX2.
-#define HUSSAR_INLINE __attribute__((always_inline)) inline
-
-// The extremes of the bit patterns: as signed integers those of floats without a sign bit are in order, as unsigned
-// ones those with it are, too, by magnitude. Integers because compilers vectorise their reductions.
-struct BitRange {
-  int32_t least_signed = std::numeric_limits<int32_t>::max(), greatest_signed = std::numeric_limits<int32_t>::min();
-  uint32_t least = std::numeric_limits<uint32_t>::max(), greatest = 0;
-
-  bool has_positive() const { return greatest_signed >= 0; }
-  bool has_negative() const { return least_signed < 0; }
-  bool all_finite() const {
-    return (!has_positive() || greatest_signed < 0x7f800000) && (!has_negative() || greatest < 0xff800000U);
-  }
-  static float as_float(uint32_t bits) {
-    float value;
-    std::memcpy(&value, &bits, sizeof(value));
-    return value + 0.0F;  // -0 becomes 0
-  }
-  float min() const { return as_float(has_negative() ? greatest : static_cast<uint32_t>(least_signed)); }
-  float max() const { return as_float(has_positive() ? static_cast<uint32_t>(greatest_signed) : least); }
+// What a block is like.
+struct Look {
+  float min = std::numeric_limits<float>::infinity(), max = -min;  // anything when not all elements are finite
+  // The bit pattern of the largest magnitude. Those of magnitudes are in order, infinity and NaN last.
+  int32_t magnitude = 0;
+  size_t bins = 0;  // found: of all elements but zeros
 };
+constexpr int32_t kInfinity = 0x7f800000;
 
-HUSSAR_INLINE BitRange range_of(const float* values, size_t count) {
-  BitRange range;
-  for (size_t i = 0; i < count; ++i) {
-    int32_t bits;
-    std::memcpy(&bits, values + i, sizeof(bits));
-    range.least_signed = std::min(range.least_signed, bits);
-    range.greatest_signed = std::max(range.greatest_signed, bits);
-    range.least = std::min(range.least, static_cast<uint32_t>(bits));
-    range.greatest = std::max(range.greatest, static_cast<uint32_t>(bits));
-  }
-  return range;
+// Vectors write whole registers beyond the last bin.
+constexpr size_t kSlack = 8;
+
+// The bin of an element that the bins hold, any bin for others.
+inline void look_at(float value, float scale, int32_t* bins, Look& look) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  const auto magnitude = static_cast<int32_t>(bits & 0x7fffffffU);
+  look.magnitude = std::max(look.magnitude, magnitude);
+  look.min = std::min(look.min, value);
+  look.max = std::max(look.max, value);
+  const float place = std::fabs(value) * scale;
+  const int32_t bin = place < static_cast<float>(kBins) ? static_cast<int32_t>(place) : 0;
+  bins[look.bins] = bin | static_cast<int32_t>((bits >> 31) * kBins);
+  look.bins += magnitude != 0 ? 1 : 0;
 }
 
-// The bin of every element, zeros in bin 0 of the positive side; gives the number of zeros.
-HUSSAR_INLINE uint32_t indices_of(const float* values, size_t count, float scale, int32_t* indices) {
-  uint32_t zeros = 0;
-  for (size_t i = 0; i < count; ++i) {
-    float value = values[i];
-    int32_t side = value < 0 ? kBins : 0;
-    indices[i] = static_cast<int32_t>(std::fabs(value) * scale) + side;
-    zeros += value == 0 ? 1 : 0;
-  }
-  return zeros;
-}
-
-struct Loops {
-  BitRange (*range)(const float*, size_t);
-  uint32_t (*indices)(const float*, size_t, float, int32_t*);
-};
-
-BitRange range_anywhere(const float* values, size_t count) { return range_of(values, count); }
-uint32_t indices_anywhere(const float* values, size_t count, float scale, int32_t* indices) {
-  return indices_of(values, count, scale, indices);
+Look look_anywhere(const float* values, size_t count, float scale, int32_t* bins) {
+  Look look;
+  for (size_t i = 0; i < count; ++i) look_at(values[i], scale, bins, look);
+  return look;
 }
 
 #ifdef __x86_64__
-__attribute__((target("avx2"))) BitRange range_avx2(const float* values, size_t count) {
-  return range_of(values, count);
+// By mask: which elements of eight come first when those that are not in the mask go.
+constexpr std::array<uint64_t, 256> kKept = [] {
+  std::array<uint64_t, 256> kept{};
+  for (uint64_t mask = 0; mask < 256; ++mask) {
+    int shift = 0;
+    for (uint64_t i = 0; i < 8; ++i) {
+      if ((mask >> i & 1) == 0) continue;
+      kept[mask] |= i << shift;
+      shift += 8;
+    }
+  }
+  return kept;
+}();
+
+__attribute__((target("avx2"))) Look look_avx2(const float* values, size_t count, float scale, int32_t* bins) {
+  Look look;
+  const __m256i no_sign = _mm256_set1_epi32(0x7fffffff), side = _mm256_set1_epi32(kBins), zero = _mm256_setzero_si256();
+  const __m256 scales = _mm256_set1_ps(scale);
+  __m256 min = _mm256_set1_ps(look.min), max = _mm256_set1_ps(look.max);
+  __m256i greatest = zero;
+  size_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const __m256 value = _mm256_loadu_ps(values + i);
+    const __m256i bits = _mm256_castps_si256(value), magnitude = _mm256_and_si256(bits, no_sign);
+    greatest = _mm256_max_epi32(greatest, magnitude);
+    min = _mm256_min_ps(value, min);
+    max = _mm256_max_ps(value, max);
+    const __m256i place = _mm256_cvttps_epi32(_mm256_mul_ps(_mm256_castsi256_ps(magnitude), scales));
+    const __m256i bin = _mm256_or_si256(place, _mm256_and_si256(_mm256_srli_epi32(bits, 20), side));
+    const auto mask =
+        static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(magnitude, zero))));
+    const __m128i kept = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kKept.data() + mask));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(bins + look.bins),
+                        _mm256_permutevar8x32_epi32(bin, _mm256_cvtepu8_epi32(kept)));
+    look.bins += static_cast<size_t>(__builtin_popcount(mask));
+  }
+  alignas(32) float mins[8], maxs[8];
+  alignas(32) int32_t magnitudes[8];
+  _mm256_store_ps(mins, min);
+  _mm256_store_ps(maxs, max);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(magnitudes), greatest);
+  look.min = *std::min_element(mins, mins + 8);
+  look.max = *std::max_element(maxs, maxs + 8);
+  look.magnitude = *std::max_element(magnitudes, magnitudes + 8);
+  for (; i < count; ++i) look_at(values[i], scale, bins, look);
+  return look;
 }
-__attribute__((target("avx2"))) uint32_t indices_avx2(const float* values, size_t count, float scale,
-                                                      int32_t* indices) {
-  return indices_of(values, count, scale, indices);
-}
-bool has_avx2() { return __builtin_cpu_supports("avx2") != 0; }
-const Loops kLoops = has_avx2() ? Loops{range_avx2, indices_avx2} : Loops{range_anywhere, indices_anywhere};
+
+bool has_avx2() { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("popcnt") != 0; }
+const auto kLook = has_avx2() ? look_avx2 : look_anywhere;
 #else
-const Loops kLoops = {range_anywhere, indices_anywhere};
+const auto kLook = look_anywhere;
 #endif
 
 // The exponent of bins that hold `magnitude`.
@@ -115,18 +137,28 @@ std::span<const uint64_t> Statistics::negative() const { return std::span(counts
 
 void Statistics::add(std::span<const float> values) {
   for (; values.size() > kMostPerTable; values = values.subspan(kMostPerTable)) add(values.first(kMostPerTable));
-  Tables tables(values.size() >= kWorthTables ? 2 * kBins * kTables : 0);
-  for (size_t at = 0; at < values.size(); at += kBlock) {
-    auto block = values.subspan(at, std::min(kBlock, values.size() - at));
-    BitRange range = kLoops.range(block.data(), block.size());
-    if (range.all_finite()) {
-      widen(range.min(), range.max(), tables);
-      add_block(block, tables);
-    } else {
-      add_damaged(block, tables);
-    }
-  }
+  // All zeros whenever nobody counts.
+  static thread_local Tables kept(kTable * kTables);
+  Tables none, &tables = values.size() >= kWorthTables ? kept : none;
+  for (size_t at = 0; at < values.size(); at += kBlock)
+    add_block(values.subspan(at, std::min(kBlock, values.size() - at)), tables);
   collect(tables);
+}
+
+void Statistics::add_block(std::span<const float> block, Tables& tables) {
+  int32_t bins[kBlock + kSlack];
+  auto find_bins = [&] { return kLook(block.data(), block.size(), std::ldexp(1.0F, -exponent_), bins); };
+  Look look = find_bins();
+  if (look.magnitude >= kInfinity) return add_damaged(block, tables);
+  // -0 becomes 0.
+  if (widen(look.min + 0.0F, look.max + 0.0F, tables)) look = find_bins();
+  elements_ += block.size();
+  zeros_ += block.size() - look.bins;
+  size_t i = 0;
+  for (; !tables.empty() && i + kTables <= look.bins; i += kTables) {
+    for (size_t k = 0; k < kTables; ++k) ++tables[k * kTable + static_cast<size_t>(bins[i + k])];
+  }
+  for (; i < look.bins; ++i) ++counts_[static_cast<size_t>(bins[i])];
 }
 
 void Statistics::add_damaged(std::span<const float> block, Tables& tables) {
@@ -137,23 +169,22 @@ void Statistics::add_damaged(std::span<const float> block, Tables& tables) {
     if (std::isfinite(value)) finite.push_back(value);
   }
   elements_ += block.size() - finite.size();
-  if (finite.empty()) return;
-  BitRange range = kLoops.range(finite.data(), finite.size());
-  widen(range.min(), range.max(), tables);
-  add_block(finite, tables);
+  if (!finite.empty()) add_block(finite, tables);
 }
 
-void Statistics::widen(float least, float greatest, Tables& tables) {
+// Gives whether the bins are others now.
+bool Statistics::widen(float least, float greatest, Tables& tables) {
   const bool is_first = finite() == 0;
-  if (!is_first && least >= min_ && greatest <= max_) return;
+  if (!is_first && least >= min_ && greatest <= max_) return false;
+  collect(tables);
   min_ = is_first ? least : std::min(min_, least);
   max_ = is_first ? greatest : std::max(max_, greatest);
-  float magnitude = std::max(std::fabs(least), std::fabs(greatest));
-  if (magnitude == 0) return;
-  int exponent = exponent_for(magnitude);
-  if (!counts_.empty() && exponent <= exponent_) return;
-  collect(tables);
+  const float magnitude = std::max(std::fabs(least), std::fabs(greatest));
+  if (magnitude == 0) return false;
+  const int exponent = exponent_for(magnitude);
+  if (!counts_.empty() && exponent <= exponent_) return false;
   grow(exponent);
+  return true;
 }
 
 void Statistics::grow(int exponent) {
@@ -173,29 +204,17 @@ void Statistics::grow(int exponent) {
   exponent_ = exponent;
 }
 
-// All finite and within the bins.
-void Statistics::add_block(std::span<const float> block, Tables& tables) {
-  elements_ += block.size();
-  if (counts_.empty()) {
-    zeros_ += block.size();
-    return;
-  }
-  int32_t indices[kBlock];
-  uint64_t zeros = kLoops.indices(block.data(), block.size(), std::ldexp(1.0F, -exponent_), indices);
-  size_t i = 0;
-  for (; !tables.empty() && i + kTables <= block.size(); i += kTables) {
-    for (size_t k = 0; k < kTables; ++k) ++tables[k * 2 * kBins + static_cast<size_t>(indices[i + k])];
-  }
-  for (; i < block.size(); ++i) ++counts_[static_cast<size_t>(indices[i])];
-  zeros_ += zeros;
-  // Wraps while the zeros are still in the tables.
-  counts_[0] -= zeros;
-}
-
 void Statistics::collect(Tables& tables) {
-  if (counts_.empty()) return;
-  for (size_t i = 0; i < tables.size(); ++i) counts_[i % (2 * kBins)] += tables[i];
-  std::fill(tables.begin(), tables.end(), 0);
+  if (counts_.empty() || tables.empty()) return;
+  const int tops[] = {bin_of(max_, exponent_), bin_of(-min_, exponent_)};
+  for (size_t side = 0; side < 2; ++side) {
+    uint64_t* counts = counts_.data() + side * kBins;
+    uint32_t* table = tables.data() + side * kBins;
+    const auto used = static_cast<size_t>(tops[side] + 1);
+    for (size_t i = 0; i < used; ++i)
+      counts[i] += uint64_t(table[i]) + table[kTable + i] + table[2 * kTable + i] + table[3 * kTable + i];
+    for (size_t k = 0; k < kTables; ++k) std::fill_n(table + k * kTable, used, 0U);
+  }
 }
 
 void Statistics::merge(const Statistics& other) {

@@ -51,7 +51,7 @@ class Statistics {
   using Tables = std::vector<uint32_t>;
   void add_block(std::span<const float> block, Tables& tables);
   void add_damaged(std::span<const float> block, Tables& tables);
-  void widen(float least, float greatest, Tables& tables);
+  bool widen(float least, float greatest, Tables& tables);
   void grow(int exponent);
   void collect(Tables& tables);
 

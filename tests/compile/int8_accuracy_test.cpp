@@ -285,6 +285,36 @@ TEST(Int8Accuracy, CorrectedBiasesRestoreTheMean) {
   EXPECT_EQ(mean_difference(test.run(x, &*calibration)[0], test.run(x, &plain)[0]), 0);
 }
 
+// What a product reads and what it gives are concatenated: their bytes have one scale, which is not the one that the
+// product asked for.
+TEST(Int8Accuracy, BiasesAreNotCorrectedForAScaleThatWasGivenUp) {
+  auto small = [](std::mt19937& random) { return 0.45F * normal(random); };
+  Case test(model(graph({{node("Conv", {"x", "w"}, {"y"}), node("Conv", {"y", "v"}, {"p"}),
+                          node("Concat", {"y", "p"}, {"c"}, {attribute("axis", 1)}), node("Conv", {"c", "u"}, {"z"})},
+                         {value("x", {"N", 8, 9, 9})},
+                         {any_shape("z")},
+                         {weights("w", {8, 8, 1, 1}, 5, small), weights("v", {8, 8, 1, 1}, 6, small),
+                          weights("u", {8, 16, 1, 1}, 7, small)}})));
+  CalibrateOptions options;
+  options.method = Method::kMinMax;
+  auto calibration = test.calibrated({drawn({40, 8, 9, 9}, 1, normal)}, options);
+  ASSERT_TRUE(calibration) << calibration.error().message;
+  ASSERT_EQ(calibration->products.count("p"), 1U);
+  const Range part = calibration->tensors["y"].range, whole = calibration->tensors["c"].range;
+  ASSERT_GT(whole.high - whole.low, 1.01F * (part.high - part.low));
+  ASSERT_LT(whole.high - whole.low, 1.9F * (part.high - part.low));
+  const Tensor x = drawn({4, 8, 9, 9}, 2, normal);
+  auto shift = [&] {
+    Calibration plain = *calibration, shifted = *calibration;
+    plain.products["p"].bias.clear();
+    shifted.products["p"].bias.assign(8, 1000.0F);
+    return mean_difference(test.run(x, &shifted)[0], test.run(x, &plain)[0]);
+  };
+  EXPECT_EQ(shift(), 0);
+  calibration->tensors["c"].range = part;
+  EXPECT_NE(shift(), 0);
+}
+
 // One channel of a LayerNormalization is 40 times as large as the others. Its scale and the weights have other users.
 Message with_outlier(const char* norm_output = "n", const std::vector<Message>& outputs = {}) {
   std::vector<float> scale(64, 1.0F);

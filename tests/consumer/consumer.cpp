@@ -89,6 +89,14 @@ static void check_calibration(const char* model) {
   few.cache.replace(few.cache.find("model_hash") + 14, 4, "beef");
   refused = hussar::calibrate(model, few);
   expect(!refused && refused.error().message.find("another model") != std::string::npos, "a stale cache");
+  Numbers rounded(3);
+  options.rounding = "adaptive";
+  auto adaptive = hussar::calibrate(model, rounded, options);
+  expect(adaptive.has_value() && adaptive->find("\"rounding\": \"adaptive\"") != std::string::npos,
+         "adaptive rounding");
+  options.rounding = "magic";
+  expect(!hussar::calibrate(model, rounded, options), "an unknown rounding");
+  options.rounding = "nearest";
   options.method = "magic";
   expect(!hussar::calibrate(model, numbers, options), "an unknown method");
 }

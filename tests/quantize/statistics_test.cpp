@@ -73,6 +73,30 @@ TEST(Statistics, DoNotDependOnOrderOrSplit) {
   }
 }
 
+// As the header says it, one element after another.
+TEST(Statistics, CountEveryElementOnceWhateverTheLength) {
+  for (size_t count : {1, 7, 8, 9, 31, 1023, 1024, 1025, 8191, 8192, 30011}) {
+    std::vector<float> values = mixed(count, static_cast<uint32_t>(count));
+    if (count > 4) values[count / 2] = -0.0F;
+    const Statistics statistics = of(values);
+    std::vector<uint64_t> positive(Statistics::kBins), negative(Statistics::kBins);
+    uint64_t zeros = 0;
+    for (float value : values) {
+      const auto bin = static_cast<size_t>(std::ldexp(std::fabs(value), -statistics.exponent()));
+      if (value == 0)
+        ++zeros;
+      else
+        ++(value > 0 ? positive : negative)[bin];
+    }
+    EXPECT_EQ(statistics.zeros(), zeros) << count;
+    EXPECT_EQ(statistics.min(), *std::min_element(values.begin(), values.end())) << count;
+    EXPECT_EQ(statistics.max(), *std::max_element(values.begin(), values.end())) << count;
+    if (zeros == count) continue;
+    EXPECT_TRUE(std::equal(positive.begin(), positive.end(), statistics.positive().begin())) << count;
+    EXPECT_TRUE(std::equal(negative.begin(), negative.end(), statistics.negative().begin())) << count;
+  }
+}
+
 TEST(Statistics, MergeInEitherDirection) {
   Statistics small = of(std::vector<float>{0.5F, 0.0F}), large = of(std::vector<float>{-1000.0F}), none;
   Statistics a = small, b = large;

@@ -7,18 +7,16 @@
 #include <algorithm>
 #include <cmath>
 
-namespace hussar {
+#include "tensor/finite.h"
 
-static bool is_finite(const Tensor& tensor) {
-  const auto* data = tensor.data<float>();
-  return std::all_of(data, data + tensor.elements(), [](float x) { return std::isfinite(x); });
-}
+namespace hussar {
 
 static bool has_real_weights(const Node& node) {
   const Value* x = node.input(0);
   const Value* w = node.input(1);
   return x != nullptr && w != nullptr && w->is_constant() && x->dtype == DType::kFloat32 &&
-         w->dtype == DType::kFloat32 && w->constant->elements() > 0 && is_finite(*w->constant);
+         w->dtype == DType::kFloat32 && w->constant->elements() > 0 &&
+         are_finite({w->constant->data<float>(), static_cast<size_t>(w->constant->elements())});
 }
 
 std::optional<ProductWeights> product_weights(const Node& node) {
@@ -71,7 +69,9 @@ std::vector<float> weight_scales(const ProductWeights& weights) {
 }
 
 int8_t quantize_weight(float weight, float scale) {
-  return static_cast<int8_t>(std::clamp(std::nearbyint(weight / scale), -128.0F, 127.0F));
+  // Adding this rounds to an integer, ties to even, where std::nearbyint would be a call.
+  constexpr float kMagic = 12582912.0F;  // 1.5 * 2^23
+  return static_cast<int8_t>((std::clamp(weight / scale, -128.0F, 127.0F) + kMagic) - kMagic);
 }
 
 Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, const std::vector<float>& scales) {

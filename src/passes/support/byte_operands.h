@@ -5,6 +5,10 @@
 
 namespace hussar {
 
+// Of an INT8 product: the name of its correction (PassContext::quantization), until the pass correct_biases knows the
+// scale that its bytes have in the end.
+inline constexpr std::string_view kCorrectionAttribute = "hussar_correction";
+
 // Kernels divide by the scale of their output with its reciprocal, which must leave room in the exponents.
 bool can_divide_by(const QuantParams& params);
 bool is_int8_product(const Node& node);
