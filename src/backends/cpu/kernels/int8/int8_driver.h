@@ -24,28 +24,7 @@ struct Int8Form {
   using Element = Number;
   uint8_t zero = 0;
 
-  static HUSSAR_INLINE void convert(Number* dst, const uint8_t* source, int64_t count) {
-    if constexpr (sizeof(Number) == 1) {
-#if defined(__AVX512F__)
-      // Most counts are small: a call would cost more than the bytes.
-      for (int64_t i = 0; i < count; i += 64) {
-        const __mmask64 rest = count - i < 64 ? (uint64_t{1} << (count - i)) - 1 : ~uint64_t{0};
-        _mm512_mask_storeu_epi8(dst + i, rest, _mm512_maskz_loadu_epi8(rest, source + i));
-      }
-#else
-      memcpy(dst, source, static_cast<size_t>(count));
-#endif
-    } else {
-      int64_t i = 0;
-#if defined(__AVX2__)
-      for (; i + 16 <= count; i += 16) {
-        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i), _mm256_cvtepu8_epi16(bytes));
-      }
-#endif
-      for (; i < count; ++i) dst[i] = source[i];
-    }
-  }
+  static HUSSAR_INLINE void convert(Number* dst, const uint8_t* source, int64_t count) { copy_as(dst, source, count); }
   static void fill(Number* dst, Number value, int64_t count) {
     for (int64_t i = 0; i < count; ++i) dst[i] = value;
   }
@@ -265,8 +244,8 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
 
 // ---- the walk ------------------------------------------------------------------------------------------------------
 
-// Tiles: Element, kRows, most_panels(rows), and multiply(a, rows, b, panels, k, sums), which writes sums
-// [rows][panels * 16].
+// Tiles: Element, kRows, most_panels(rows), and multiply(a, rows, b, panel_bytes, panels, k, sums), which writes sums
+// [rows][panels * 16]; panels of b are panel_bytes apart.
 template <class Tiles, class Pack>
 void run_int8_tiles(const Int8Args& args, int64_t group, int64_t k, Range rows, Range panels, Pack pack,
                     typename Tiles::Element* scratch) {
@@ -284,7 +263,7 @@ void run_int8_tiles(const Int8Args& args, int64_t group, int64_t k, Range rows, 
                read_columns(args, weight_panels + int8_depth(k) * kInt8Columns, int8_panel_bytes(k), step, column,
                             columns, facts);
                each([&](int64_t, const Element* a, int64_t row, int count) {
-                 Tiles::multiply(a, count, weight_panels, step, k, sums);
+                 Tiles::multiply(a, count, weight_panels, int8_panel_bytes(k), step, k, sums);
                  finish_int8_tile(args, facts, {sums, width, row, count, column, columns});
                });
              });
