@@ -160,10 +160,10 @@ void CalibrationRun::find_values() {
     }
     return value;
   };
-  // What products alone read may be divided per channel.
+  // What products alone read may be divided per channel, and so may queries, keys and values.
   std::set<int32_t> others_read(graph.outputs.begin(), graph.outputs.end());
   for (const PlanStep& step : graph.steps) {
-    const size_t first = is_product(graph, step) ? 1 : 0;
+    const size_t first = is_product(graph, step) ? 1 : step.op == "hussar.Attention" ? 3 : 0;
     if (step.inputs.size() > first)
       others_read.insert(step.inputs.begin() + static_cast<std::ptrdiff_t>(first), step.inputs.end());
   }

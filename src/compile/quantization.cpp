@@ -5,6 +5,9 @@ namespace hussar {
 std::shared_ptr<Quantization> quantization_of(const Calibration& calibration, Method method) {
   auto quantization = std::make_shared<Quantization>();
   for (const auto& [name, params] : activation_params(calibration, method)) quantization->activations[name] = params;
+  for (const auto& [name, tensor] : calibration.tensors) {
+    if (!tensor.channel_min.empty()) quantization->channels[name] = {tensor.channel_min, tensor.channel_max};
+  }
   for (const auto& [name, product] : calibration.products) {
     if (product.bias.empty() && product.flips.empty()) continue;
     const QuantParams input{product.scale, product.zero_point, DType::kUInt8};

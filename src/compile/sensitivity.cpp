@@ -47,7 +47,7 @@ class Measuring {
     compile_.threads = options.threads;
     compile_.isa = options.isa;
     // Every product is a step of its own, whose input no other step has a part in.
-    compile_.disabled_passes = {"fuse_inverted_residual", "store_bytes", "slice_channels"};
+    compile_.disabled_passes = {"fuse_inverted_residual", "quantize_attention", "store_bytes", "slice_channels"};
   }
 
   Status open(const std::string& model_path, const std::shared_ptr<const Quantization>& quantization);

@@ -9,6 +9,7 @@
 // without is [B][length][width], where head h begins at column <q|k|v>_offset + h * dim: so one tensor may hold q, k
 // and v side by side. k_transposed=1: k is [B][kv_heads][head_dim][K].
 #include "ops/arguments.h"
+#include "ops/attention_mask.h"
 #include "ops/evaluate.h"
 #include "ops/op_def.h"
 
@@ -80,21 +81,6 @@ Result<std::optional<Lengths>> check_operand(const InferContext& context, const 
   return std::optional<Lengths>(Lengths{(*dims)[0], (*dims)[!head_major ? 1 : transposed ? 3 : 2]});
 }
 
-// That the mask, if there is one, can be broadcast to [batch][heads][queries][keys].
-Status check_mask(const InferContext& context, const Dims& scores) {
-  if (!context.has(3)) return {};
-  if (context.dtype(3) != DType::kFloat32) return context.fail("the mask must be float32");
-  const Dims* mask = context.dims(3);
-  bool fits = mask == nullptr || mask->size() <= 4;
-  for (size_t i = 0; fits && mask != nullptr && i < mask->size(); ++i) {
-    const Dim& have = (*mask)[i];
-    const Dim& want = scores[i + 4 - mask->size()];
-    fits = have.is(1) || !have.is_constant() || !want.is_constant() || have == want;
-  }
-  if (!fits) return context.fail("a mask of shape {} does not fit {}", to_string(*mask), to_string(scores));
-  return {};
-}
-
 Status infer(InferContext& context) {
   Form form = form_of(context.attributes);
   auto is_count = [](int64_t number) { return number > 0 && number <= kMostColumns; };
@@ -109,7 +95,7 @@ Status infer(InferContext& context) {
   if (q && k) HUSSAR_TRY(same_dim(context, batch, k->batch));
   if (q && v) HUSSAR_TRY(same_dim(context, batch, v->batch));
   if (k && v) keys = HUSSAR_TRY(same_dim(context, k->length, v->length));
-  HUSSAR_TRY(check_mask(context, {batch, Dim(form.heads), queries, keys}));
+  HUSSAR_TRY(check_attention_mask(context, 3, {batch, Dim(form.heads), queries, keys}));
   if (form.is_head_major(kOut)) {
     context.set(0, DType::kFloat32, {batch, Dim(form.heads), queries, Dim(form.v_head_dim)});
   } else {

@@ -26,9 +26,15 @@ struct ProductCorrection {
   std::vector<float> bias;     // what the bias gains, per output channel; may be empty
 };
 
+// The least and the greatest element of each channel of a value.
+struct ChannelBounds {
+  std::vector<float> low, high;
+};
+
 // What may become INT8.
 struct Quantization {
   std::map<std::string, QuantParams, std::less<>> activations;  // by the name of the value
+  std::map<std::string, ChannelBounds, std::less<>> channels;   // the same; of what attention reads
   // Names of ONNX nodes that stay as they are, and why.
   std::map<std::string, std::string, std::less<>> float_nodes;
   // What the plan tells about nodes that become INT8, by the name of one of theirs.

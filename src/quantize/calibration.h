@@ -21,7 +21,7 @@ struct TensorCalibration {
   // By method of range: the squared error of what the products that read the tensor give, in parts of their power, on a
   // few samples. Empty when no product with an INT8 form reads it.
   std::map<Method, double> output_errors;
-  // Of what products alone read, along axis 1 of channels-last and along the last axis else; else empty.
+  // Of what products and attention alone read, along axis 1 of channels-last and along the last axis else; else empty.
   std::vector<float> channel_min, channel_max;
 };
 // What kAuto is for the tensor: the method of least output error, kMse where that is not known.

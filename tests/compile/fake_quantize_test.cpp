@@ -45,7 +45,7 @@ class FakeQuantize : public testing::Test {
  protected:
   void SetUp() override {
     options_.threads = 1;
-    options_.disabled_passes = {"fuse_inverted_residual", "store_bytes", "slice_channels"};
+    options_.disabled_passes = {"fuse_inverted_residual", "quantize_attention", "store_bytes", "slice_channels"};
     in_float_ = optimized();
     for (const auto& value : in_float_.values()) quantization_.activations[value->name] = {0.02F, 100, DType::kUInt8};
     options_.quantization = std::make_shared<const Quantization>(quantization_);

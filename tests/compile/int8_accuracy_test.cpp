@@ -64,13 +64,21 @@ struct Case {
     Batches batches(std::move(tensors), most);
     return calibrate(path(), batches, options);
   }
-  // The outputs, in FP32 without a calibration.
-  std::vector<Tensor> run(const Tensor& x, const Calibration* calibration) {
+  // In FP32 without a calibration; `kept` stays in FP32.
+  std::shared_ptr<const Plan> plan(const Calibration* calibration, const std::string& kept = "") {
     CompileOptions options;
-    if (calibration != nullptr) options.quantization = quantization_of(*calibration, calibration->method);
+    if (calibration != nullptr) {
+      auto quantization = quantization_of(*calibration, calibration->method);
+      if (!kept.empty()) quantization->float_nodes[kept] = "asked for";
+      options.quantization = quantization;
+    }
     auto plan = build(std::as_bytes(std::span(bytes)), options);
     EXPECT_TRUE(plan) << plan.error().message;
-    auto session = Session::create(*plan);
+    return *plan;
+  }
+  // The outputs.
+  std::vector<Tensor> run(const Tensor& x, const Calibration* calibration, const std::string& kept = "") {
+    auto session = Session::create(plan(calibration, kept));
     auto outputs = (*session)->run_in_order({&x, 1});
     EXPECT_TRUE(outputs) << outputs.error().message;
     std::vector<Tensor> copies;
@@ -573,6 +581,119 @@ TEST(Int8Accuracy, DamagedFiguresAreRefused) {
   names("\"nearest_error\":", "\"nearest_error\":-", "\"nearest_error\"");
   names("\"adaptive\"", "\"random\"", "neither \"nearest\" nor \"adaptive\"");
   names("\"products\": {", "\"products\": [], \"p\": {", "\"products\" is no object");
+}
+
+// Self-attention of 4 heads between a projection to q, k and v and another product.
+Message attention(const std::vector<float>& biases, int64_t unidirectional = 0) {
+  return model(
+      graph({{node("Attention", {"x", "w", "b"}, {"a"},
+                   {attribute("num_heads", int64_t{4}), attribute("unidirectional", unidirectional)}, "com.microsoft"),
+              node("MatMul", {"a", "v"}, {"y"})},
+             {value("x", {"N", 16, 64})},
+             {any_shape("y")},
+             {weights("w", {64, 192}, 3, [](std::mt19937& random) { return 0.1F * normal(random); }),
+              tensor_of("b", DType::kFloat32, {192}, biases), weights("v", {64, 24}, 4)}}));
+}
+
+const PlanStep* step_of(const Plan& plan, std::string_view op) {
+  for (const PlanStep& step : plan.graph.steps) {
+    if (step.op == op) return &step;
+  }
+  return nullptr;
+}
+
+TEST(Int8Accuracy, AttentionOfProductsRunsOnBytes) {
+  for (int64_t unidirectional : {0, 1}) {
+    Case test(attention(std::vector<float>(192, 0.1F), unidirectional));
+    auto calibration = test.calibrated({drawn({40, 16, 64}, 1, normal)});
+    ASSERT_TRUE(calibration) << calibration.error().message;
+    // Through the file: what it keeps must be enough.
+    auto read = decode_calibration(encode_calibration(*calibration), "c.json");
+    ASSERT_TRUE(read) << read.error().message;
+    const auto plan = test.plan(&*read);
+    const PlanStep* step = step_of(*plan, "hussar.QuantizedAttention");
+    ASSERT_NE(step, nullptr);
+    EXPECT_EQ(step->kernel, "attention_int8");
+    // The last product reads the bytes that attention writes.
+    EXPECT_TRUE(step->attributes.has("y_scale"));
+    const Tensor x = drawn({8, 16, 64}, 2, normal), exact = test.run(x, nullptr)[0];
+    const std::string kept = step->name;
+    const auto float_plan = test.plan(&*read, kept);
+    const PlanStep* float_step = step_of(*float_plan, "hussar.Attention");
+    ASSERT_NE(float_step, nullptr);
+    EXPECT_NE(float_step->report.find("no INT8: asked for"), std::string::npos) << float_step->report;
+    const double with = decibels(exact, test.run(x, &*read)[0]),
+                 without = decibels(exact, test.run(x, &*read, kept)[0]);
+    // Queries, keys and values are rounded once more, and in so small a model nothing else is that coarse.
+    EXPECT_GT(with, 32);
+    EXPECT_GT(with, without - 6);
+  }
+}
+
+// What all keys have in common changes no probability, and takes none of their range.
+TEST(Int8Accuracy, KeysLoseTheirMiddle) {
+  std::vector<float> biases(192, 0.0F);
+  for (size_t i = 64; i < 128; i += 5) biases[i] = 60;
+  Case test(attention(biases)), plain(attention(std::vector<float>(192, 0.0F)));
+  const std::vector<Tensor> data = {drawn({40, 16, 64}, 1, normal)};
+  auto calibration = test.calibrated(data), plain_calibration = plain.calibrated(data);
+  ASSERT_TRUE(calibration && plain_calibration);
+  const Tensor x = drawn({8, 16, 64}, 2, normal);
+  const double shifted = decibels(plain.run(x, nullptr)[0], test.run(x, &*calibration)[0]);
+  EXPECT_GT(shifted, decibels(plain.run(x, nullptr)[0], plain.run(x, &*plain_calibration)[0]) - 1);
+}
+
+// Queries that are the keys cannot have other units than these.
+TEST(Int8Accuracy, AttentionWithinOneTensorStaysInFp32) {
+  Case test(model(
+      graph({{node("MatMul", {"x", "w"}, {"h"}),
+              node("MultiHeadAttention", {"h", "h", "h"}, {"a"}, {attribute("num_heads", int64_t{4})}, "com.microsoft"),
+              node("MatMul", {"a", "v"}, {"y"})},
+             {value("x", {"N", 16, 64})},
+             {any_shape("y")},
+             {weights("w", {64, 64}, 3), weights("v", {64, 24}, 4)}})));
+  auto calibration = test.calibrated({drawn({40, 16, 64}, 1, normal)});
+  ASSERT_TRUE(calibration) << calibration.error().message;
+  const auto plan = test.plan(&*calibration);
+  const PlanStep* step = step_of(*plan, "hussar.Attention");
+  ASSERT_NE(step, nullptr);
+  EXPECT_NE(step->report.find("share columns"), std::string::npos) << step->report;
+}
+
+TEST(Int8Accuracy, TuningDecidesAboutAttention) {
+  Case test(attention(std::vector<float>(192, 0.1F)));
+  auto calibration = test.calibrated({drawn({40, 16, 64}, 1, normal)});
+  ASSERT_TRUE(calibration);
+  CompileOptions options;
+  options.threads = 1;
+  options.tune_seconds = 0.3;
+  options.quantization = quantization_of(*calibration, calibration->method);
+  CompileReport report;
+  auto plan = compile_file(test.path(), options, &report);
+  ASSERT_TRUE(plan) << plan.error().message;
+  const std::string name = step_of(*test.plan(nullptr), "hussar.Attention")->name;
+  const auto& choices = report.int8.choices;
+  // Together with its projections, which are the same ONNX node.
+  const auto choice = std::find_if(choices.begin(), choices.end(),
+                                   [&](const auto& it) { return it.name.find(name) != std::string::npos; });
+  ASSERT_NE(choice, choices.end());
+  EXPECT_GT(choice->float_microseconds, 0);
+  if (step_of(*plan, "hussar.QuantizedAttention") != nullptr) EXPECT_TRUE(choice->int8);
+}
+
+TEST(Int8Accuracy, AttentionOfUnknownRangesStaysInFp32) {
+  Case test(attention(std::vector<float>(192, 0.1F)));
+  auto calibration = test.calibrated({drawn({40, 16, 64}, 1, normal)});
+  ASSERT_TRUE(calibration);
+  for (auto& [name, tensor] : calibration->tensors) {
+    if (tensor.channel_min.size() != 192) continue;
+    tensor.channel_min.pop_back();
+    tensor.channel_max.pop_back();
+  }
+  const auto plan = test.plan(&*calibration);
+  const PlanStep* step = step_of(*plan, "hussar.Attention");
+  ASSERT_NE(step, nullptr);
+  EXPECT_NE(step->report.find("nothing is known of the ranges"), std::string::npos) << step->report;
 }
 
 }  // namespace

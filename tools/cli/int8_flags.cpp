@@ -29,7 +29,7 @@ void Int8Flags::declare(Command& command) {
                  "of weights to INT8, when the calibration is made; see `hussar calibrate --help`");
   command.option("--calib-batch", "N", batch_, "samples per calibration run; default 1");
   command.option("--preprocess", "WORDS", preprocess_, "how pictures become the input; see `hussar calibrate --help`");
-  command.toggle("--strict", strict_, "with --int8: fails when a product stays in FP32");
+  command.toggle("--strict", strict_, "with --int8: fails when a product or attention stays in FP32");
 }
 
 Status Int8Flags::check_usage() const {
@@ -121,9 +121,8 @@ Status Int8Flags::check_strict(const CompileReport& report) const {
     if (choice.int8) continue;
     if (++count <= 10) names += (names.empty() ? "" : ", ") + choice.name;
   }
-  HUSSAR_CHECK(count == 0, ErrorCode::kAccuracy,
-               "--strict: {} products are slower in INT8 and would stay in FP32: {}{}", count, names,
-               count > 10 ? ", ..." : "");
+  HUSSAR_CHECK(count == 0, ErrorCode::kAccuracy, "--strict: {} steps are slower in INT8 and would stay in FP32: {}{}",
+               count, names, count > 10 ? ", ..." : "");
   return {};
 }
 

@@ -23,7 +23,7 @@ class Int8Flags {
   Result<std::vector<Tensor>> first_sample(const std::string& model, const NamedShapes& shapes) const;
   // What apply() decided the ranges by.
   const Calibration& calibration() const { return calibration_; }
-  // After the build: fails with --strict when a product that has an INT8 form stayed in FP32.
+  // After the build: fails with --strict when what has an INT8 form stayed in FP32.
   Status check_strict(const CompileReport& report) const;
 
  private:

@@ -27,8 +27,9 @@ bool is_int8_product(const Node& node) {
 }
 
 bool can_write_bytes(const Node& node) {
-  return (is_int8_product(node) || node.op == kPointwise || node.op == "hussar.GlobalAverageBytes") &&
-         !node.attributes.has("y_scale");
+  const bool can_round = is_int8_product(node) || node.op == kPointwise || node.op == "hussar.GlobalAverageBytes" ||
+                         node.op == "hussar.QuantizedAttention";
+  return can_round && !node.attributes.has("y_scale");
 }
 
 void set_byte_output(Node* node, const QuantParams& params) { set_scale(node, "y", params); }

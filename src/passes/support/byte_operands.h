@@ -12,7 +12,7 @@ inline constexpr std::string_view kCorrectionAttribute = "hussar_correction";
 // Kernels divide by the scale of their output with its reciprocal, which must leave room in the exponents.
 bool can_divide_by(const QuantParams& params);
 bool is_int8_product(const Node& node);
-// Whether the node can write its result as bytes: INT8 products and elementwise programs.
+// Whether the node can write its result as bytes: INT8 products and attention, elementwise programs, averages.
 bool can_write_bytes(const Node& node);
 void set_byte_output(Node* node, const QuantParams& params);
 // Whether the node can read the value as bytes, beside what an INT8 product multiplies: what products add, and

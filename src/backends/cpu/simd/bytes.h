@@ -27,6 +27,19 @@ HUSSAR_INLINE IVec load_bytes(const uint8_t* p) { return {*p}; }
 HUSSAR_INLINE void store_bytes(uint8_t* p, IVec a) { *p = static_cast<uint8_t>(a.v); }
 #endif
 
+// Of numbers from 0 to 255.
+HUSSAR_INLINE void store_as(uint8_t* p, IVec a) { store_bytes(p, a); }
+HUSSAR_INLINE void store_as(uint16_t* p, IVec a) {
+#if defined(__AVX512F__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(a.v));
+#elif defined(__AVX2__)
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(a.v), _mm256_extracti128_si256(a.v, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), words);
+#else
+  *p = static_cast<uint16_t>(a.v);
+#endif
+}
+
 // The first min(n, kLanes).
 #if defined(__AVX512F__)
 HUSSAR_INLINE __mmask16 first_bytes(int n) { return static_cast<__mmask16>(n >= kLanes ? 0xffff : (1 << n) - 1); }
@@ -50,6 +63,31 @@ HUSSAR_INLINE void store_bytes_up_to(uint8_t* p, IVec a, int n) {
   memcpy(p, whole, static_cast<size_t>(n));
 }
 #endif
+
+// Bytes as Number: bytes or 16-bit numbers.
+template <class Number>
+HUSSAR_INLINE void copy_as(Number* dst, const uint8_t* source, int64_t count) {
+  if constexpr (sizeof(Number) == 1) {
+#if defined(__AVX512F__)
+    // Most counts are small: a call would cost more than the bytes.
+    for (int64_t i = 0; i < count; i += 64) {
+      const __mmask64 rest = count - i < 64 ? (uint64_t{1} << (count - i)) - 1 : ~uint64_t{0};
+      _mm512_mask_storeu_epi8(dst + i, rest, _mm512_maskz_loadu_epi8(rest, source + i));
+    }
+#else
+    memcpy(dst, source, static_cast<size_t>(count));
+#endif
+  } else {
+    int64_t i = 0;
+#if defined(__AVX2__)
+    for (; i + 16 <= count; i += 16) {
+      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i), _mm256_cvtepu8_epi16(bytes));
+    }
+#endif
+    for (; i < count; ++i) dst[i] = source[i];
+  }
+}
 
 // ---- whole vectors of bytes ----------------------------------------------------------------------------------------
 

@@ -1,10 +1,9 @@
 // The walk over blocks, panels and tiles of an INT8 product, and the end of a tile, for every level. Internal to
 // kernels/int8, for files compiled per level only.
 #pragma once
-#include <xmmintrin.h>
-
 #include "backends/cpu/int8_packing.h"
 #include "backends/cpu/kernels/int8/int8_product.h"
+#include "backends/cpu/kernels/int8/meanwhile.h"
 #include "backends/cpu/kernels/int8/to_bytes.h"
 #include "backends/cpu/kernels/pointwise/byte_program.h"
 #include "backends/cpu/kernels/tile/tile_core.h"
@@ -26,28 +25,7 @@ struct Int8Form {
   using Element = Number;
   uint8_t zero = 0;
 
-  static HUSSAR_INLINE void convert(Number* dst, const uint8_t* source, int64_t count) {
-    if constexpr (sizeof(Number) == 1) {
-#if defined(__AVX512F__)
-      // Most counts are small: a call would cost more than the bytes.
-      for (int64_t i = 0; i < count; i += 64) {
-        const __mmask64 rest = count - i < 64 ? (uint64_t{1} << (count - i)) - 1 : ~uint64_t{0};
-        _mm512_mask_storeu_epi8(dst + i, rest, _mm512_maskz_loadu_epi8(rest, source + i));
-      }
-#else
-      memcpy(dst, source, static_cast<size_t>(count));
-#endif
-    } else {
-      int64_t i = 0;
-#if defined(__AVX2__)
-      for (; i + 16 <= count; i += 16) {
-        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i), _mm256_cvtepu8_epi16(bytes));
-      }
-#endif
-      for (; i < count; ++i) dst[i] = source[i];
-    }
-  }
+  static HUSSAR_INLINE void convert(Number* dst, const uint8_t* source, int64_t count) { copy_as(dst, source, count); }
   static void fill(Number* dst, Number value, int64_t count) {
     for (int64_t i = 0; i < count; ++i) dst[i] = value;
   }
@@ -338,28 +316,9 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
 
 // ---- the walk ------------------------------------------------------------------------------------------------------
 
-// What else is to be done while a tile is multiplied, a part of it for every 64 of k: here nothing.
-struct NothingElse {
-  HUSSAR_INLINE void operator()(int64_t) const {}
-};
-
-// Brings the weights that come next to the L2 cache.
-struct FetchAhead {
-  const int8_t* from;
-  int lines;  // per 64 of k
-  HUSSAR_INLINE void operator()(int64_t chunk) const {
-    for (int i = 0; i < lines; ++i) _mm_prefetch(from + (chunk * lines + i) * 64, _MM_HINT_T1);
-  }
-  // Part `index` of `count` of what lies behind `weights`, `bytes` of it, by tiles of so many chunks.
-  static FetchAhead part(const int8_t* weights, int64_t bytes, int64_t index, int64_t count, int64_t chunks) {
-    const int64_t lines = (bytes / 64 + count * chunks - 1) / (count * chunks), done = index * chunks * lines * 64;
-    return {weights + done, done < bytes ? static_cast<int>(lines) : 0};
-  }
-};
-
 // Tiles: Element, kRows, kMeanwhile (whether work beside the multiplication is hidden by it), most_panels(rows), and
-// multiply(a, rows, b, panels, k, sums, meanwhile), which writes sums [rows][panels * 16] and calls meanwhile(chunk)
-// once for every 64 of k.
+// multiply(a, rows, b, panel_bytes, panels, k, sums, meanwhile), which writes sums [rows][panels * 16] and calls
+// meanwhile(chunk) once for every 64 of k; panels of b are panel_bytes apart.
 template <class Tiles, class Pack>
 void run_int8_tiles(const Int8Args& args, int64_t group, int64_t k, Range rows, Range panels, Pack pack,
                     typename Tiles::Element* scratch) {
@@ -381,9 +340,9 @@ void run_int8_tiles(const Int8Args& args, int64_t group, int64_t k, Range rows, 
                  if constexpr (Tiles::kMeanwhile) {
                    const auto fetch = FetchAhead::part(weight_panels + bytes, rest > 0 ? bytes : 0, index,
                                                        count_of_tiles, int8_depth(k) / kInt8Chunk);
-                   Tiles::multiply(a, count, weight_panels, step, k, sums, fetch);
+                   Tiles::multiply(a, count, weight_panels, int8_panel_bytes(k), step, k, sums, fetch);
                  } else {
-                   Tiles::multiply(a, count, weight_panels, step, k, sums, NothingElse{});
+                   Tiles::multiply(a, count, weight_panels, int8_panel_bytes(k), step, k, sums);
                  }
                  finish_int8_tile(args, facts, {sums, width, row, count, column, columns});
                });

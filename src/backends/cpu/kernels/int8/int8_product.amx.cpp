@@ -1,74 +1,11 @@
 // INT8 products on the matrix unit: tiles of 16 rows and 16 columns, 64 of k at once. A tile's rows may lie apart, so
 // where windows or pixels are wide enough, A is not gathered: windows are read from lines with their padding, as rows
 // that overlap, and rows of one pixel from the input itself.
-#include "backends/cpu/kernels/amx/matrix_unit.h"
+#include "backends/cpu/kernels/int8/int8_tiles_amx.h"
 #include "backends/cpu/kernels/int8/sparse_driver.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 namespace {
-
-constexpr int kTileRows = 32;
-
-// 64 of k of several rows of A.
-struct Chunk {
-  const uint8_t* data;
-  int64_t row_bytes;  // from a row to the next
-};
-
-// chunk_at(i): chunk i of the rows.
-template <int kRowTiles, int kPanels, class ChunkAt, class Meanwhile>
-void multiply_tiles(ChunkAt chunk_at, int64_t chunks, const int8_t* b, int64_t panel_bytes, int32_t* sums,
-                    const Meanwhile& meanwhile) {
-  zero_tiles<kRowTiles, kPanels>();
-  for (int64_t i = 0; i < chunks; ++i, b += kInt8Chunk * kInt8Columns) {
-    const Chunk chunk = chunk_at(i);
-    load_tile<4>(chunk.data, chunk.row_bytes);
-    if constexpr (kRowTiles > 1) load_tile<5>(chunk.data + 16 * chunk.row_bytes, chunk.row_bytes);
-    load_tile<6>(b, kInt8Chunk);
-    multiply_add_bytes<0, 4, 6>();
-    if constexpr (kRowTiles > 1) multiply_add_bytes<2, 5, 6>();
-    if constexpr (kPanels > 1) {
-      load_tile<7>(b + panel_bytes, kInt8Chunk);
-      multiply_add_bytes<1, 4, 7>();
-      if constexpr (kRowTiles > 1) multiply_add_bytes<3, 5, 7>();
-    }
-    meanwhile(i);
-  }
-  constexpr int64_t kPitch = kPanels * 16;
-  store_tile_to<0>(sums, kPitch * 4);
-  if constexpr (kPanels > 1) store_tile_to<1>(sums + 16, kPitch * 4);
-  if constexpr (kRowTiles > 1) store_tile_to<2>(sums + 16 * kPitch, kPitch * 4);
-  if constexpr (kRowTiles > 1 && kPanels > 1) store_tile_to<3>(sums + 16 * kPitch + 16, kPitch * 4);
-}
-
-template <class ChunkAt, class Meanwhile = NothingElse>
-void multiply_rows(ChunkAt chunk_at, int64_t rows, int64_t k, const int8_t* b, int panels, int32_t* sums,
-                   const Meanwhile& meanwhile = {}) {
-  const int64_t chunks = int8_depth(k) / kInt8Chunk, panel_bytes = int8_panel_bytes(k);
-  const auto multiply =
-      rows > 16 ? (panels > 1 ? multiply_tiles<2, 2, ChunkAt, Meanwhile> : multiply_tiles<2, 1, ChunkAt, Meanwhile>)
-                : (panels > 1 ? multiply_tiles<1, 2, ChunkAt, Meanwhile> : multiply_tiles<1, 1, ChunkAt, Meanwhile>);
-  multiply(chunk_at, chunks, b, panel_bytes, sums, meanwhile);
-}
-
-// Gathered as [chunk][row][64].
-struct GatheredChunks {
-  const uint8_t* a;
-  int64_t rows;
-  Chunk operator()(int64_t i) const { return {a + i * rows * kInt8Chunk, kInt8Chunk}; }
-};
-
-struct MatrixTiles {
-  using Element = uint8_t;
-  static constexpr int kRows = kTileRows;
-  static constexpr bool kMeanwhile = true, kKeepsMeanwhile = true;
-  static constexpr int most_panels(int) { return 2; }
-  template <class Meanwhile>
-  static void multiply(const uint8_t* a, int rows, const int8_t* b, int panels, int64_t k, int32_t* sums,
-                       const Meanwhile& meanwhile) {
-    multiply_rows(GatheredChunks{a, rows}, rows, k, b, panels, sums, meanwhile);
-  }
-};
 
 // The columns of some panels of one group, for the end of a tile.
 struct PanelPair {
@@ -125,7 +62,8 @@ Plane plane_of(const ConvArgs& conv, int64_t k) {
   if (!is_dense && conv.out[2] < kShortestLine) return {};
   const int64_t width = (conv.out[2] - 1) * conv.stride[2] + conv.kernel[2];
   // The last tile and the last chunk read further than there are windows.
-  const int64_t pixels = (kInt8BlockBytes - kInt8Chunk) / conv.channels - kTileRows * conv.stride[2] - conv.kernel[2];
+  const int64_t pixels =
+      (kInt8BlockBytes - kInt8Chunk) / conv.channels - kMatrixTileRows * conv.stride[2] - conv.kernel[2];
   const int64_t lines =
       pixels / width - conv.kernel[1] < 0 ? 0 : (pixels / width - conv.kernel[1]) / conv.stride[1] + 1;
   return {width,
@@ -173,11 +111,11 @@ struct WindowChunks {
   const ChunkMap* map;
   const uint8_t* window;
   int64_t row_bytes;
-  const uint8_t* copies;  // [copied chunk][kTileRows][64]
+  const uint8_t* copies;  // [copied chunk][kMatrixTileRows][64]
   mutable int64_t copied = 0;
   Chunk operator()(int64_t i) const {
     if (map->offsets[i] >= 0) return {window + map->offsets[i], row_bytes};
-    return {copies + copied++ * kTileRows * kInt8Chunk, kInt8Chunk};
+    return {copies + copied++ * kMatrixTileRows * kInt8Chunk, kInt8Chunk};
   }
 };
 
@@ -221,9 +159,9 @@ struct WindowRun {
 
 void multiply_run(const Int8Args& args, int64_t k, const Plane& plane, const ChunkMap& map, const WindowRun& run,
                   const PanelPair& pair, const Int8Columns& facts, uint8_t* copies) {
-  alignas(64) int32_t sums[kTileRows * 2 * kInt8Columns];
-  for (int64_t p = run.begin; p < run.end; p += kTileRows) {
-    const int64_t count = run.end - p < kTileRows ? run.end - p : kTileRows;
+  alignas(64) int32_t sums[kMatrixTileRows * 2 * kInt8Columns];
+  for (int64_t p = run.begin; p < run.end; p += kMatrixTileRows) {
+    const int64_t count = run.end - p < kMatrixTileRows ? run.end - p : kMatrixTileRows;
     const uint8_t* const window = run.data + p * plane.row_bytes;
     uint8_t* out = copies;
     for (int i = 0; i < map.chunks && map.copies > 0; ++i) {
@@ -232,9 +170,10 @@ void multiply_run(const Int8Args& args, int64_t k, const Plane& plane, const Chu
       for (int64_t r = 0; r < count; ++r) {
         copy_pieces(plane, window + r * plane.row_bytes, begin, end, out + r * kInt8Chunk);
       }
-      out += kTileRows * kInt8Chunk;
+      out += kMatrixTileRows * kInt8Chunk;
     }
-    multiply_rows(WindowChunks{&map, window, plane.row_bytes, copies}, count, k, pair.weights, pair.panels, sums);
+    multiply_rows(WindowChunks{&map, window, plane.row_bytes, copies}, count, k, pair.weights, int8_panel_bytes(k),
+                  pair.panels, sums);
     finish_windows(args, facts, pair, sums, p, count, plane.width, run.origin);
   }
 }
@@ -273,39 +212,41 @@ void run_windows(const Int8Args& args, int64_t group, int64_t k, const Work& wor
 // Whole tiles, cut between shares: a tile of few rows costs as much as a full one.
 Work share_of_tiles(const ConvArgs& conv, int64_t rows, Share share) {
   const int64_t panels = int8_panel_count(conv.filters);
-  const Work tiles = share_of_work(conv.groups, (rows + kTileRows - 1) / kTileRows, (panels + 1) / 2, share, {});
+  const Work tiles =
+      share_of_work(conv.groups, (rows + kMatrixTileRows - 1) / kMatrixTileRows, (panels + 1) / 2, share, {});
   const auto scale = [](Range range, int64_t size, int64_t most) -> Range {
     return {range.begin * size, range.end * size < most ? range.end * size : most};
   };
-  return {tiles.items, scale(tiles.rows, kTileRows, rows), scale(tiles.panels, 2, panels)};
+  return {tiles.items, scale(tiles.rows, kMatrixTileRows, rows), scale(tiles.panels, 2, panels)};
 }
 
 void run_pixels(const Int8Args& args, int64_t group, int64_t k, const Work& work, uint8_t* scratch) {
   const ConvArgs& conv = args.conv;
   const uint8_t* const input = args.input + group * conv.channels;
   const int64_t all_rows = conv.batch * conv.out[0] * conv.out[1] * conv.out[2];
-  const int64_t fit = kInt8BlockBytes / k / kTileRows * kTileRows, block = fit > kTileRows ? fit : kTileRows;
+  const int64_t fit = kInt8BlockBytes / k / kMatrixTileRows * kMatrixTileRows,
+                block = fit > kMatrixTileRows ? fit : kMatrixTileRows;
   const PackInt8Rows<uint8_t> pack{input, conv.input_pitch, k};
-  alignas(64) int32_t sums[kTileRows * 2 * kInt8Columns];
+  alignas(64) int32_t sums[kMatrixTileRows * 2 * kInt8Columns];
   for (int64_t begin = work.rows.begin; begin < work.rows.end; begin += block) {
     const int64_t end = begin + block < work.rows.end ? begin + block : work.rows.end;
     // A tile of fewer rows is read whole, which may be too far.
-    const int64_t last = begin + (end - begin - 1) / kTileRows * kTileRows;
-    const bool copies_last = last + kTileRows > all_rows;
+    const int64_t last = begin + (end - begin - 1) / kMatrixTileRows * kMatrixTileRows;
+    const bool copies_last = last + kMatrixTileRows > all_rows;
     const auto rest = static_cast<int>(end - last);
     if (copies_last) pack(last, rest, scratch);
     for_panel_pairs(args, group, k, work.panels, [&](const PanelPair& pair, const Int8Columns& facts) {
-      for (int64_t row = begin; row < end; row += kTileRows) {
-        const int count = row == last ? rest : kTileRows;
+      for (int64_t row = begin; row < end; row += kMatrixTileRows) {
+        const int count = row == last ? rest : kMatrixTileRows;
         if (row == last && copies_last) {
-          multiply_rows(GatheredChunks{scratch, rest}, count, k, pair.weights, pair.panels, sums);
+          multiply_rows(GatheredChunks{scratch, rest}, count, k, pair.weights, int8_panel_bytes(k), pair.panels, sums);
         } else {
           const Chunk whole = {input + row * conv.input_pitch, conv.input_pitch};
           multiply_rows(
               [=](int64_t i) {
                 return Chunk{whole.data + i * kInt8Chunk, whole.row_bytes};
               },
-              count, k, pair.weights, pair.panels, sums);
+              count, k, pair.weights, int8_panel_bytes(k), pair.panels, sums);
         }
         finish_int8_tile(args, facts, {sums, pair.panels * kInt8Columns, row, count, pair.column, pair.columns});
       }

@@ -151,9 +151,9 @@ struct SparseBlock {
             next, next_rows * panel / count, next_rows * (panel + step) / count,
             FetchAhead::part(panels + count * panel_bytes, next_bytes, index * steps + panel / widest, tiles * steps,
                              chunks)};
-        Tiles::multiply(kept.out, kept.count, weights, step, depth, sums, meanwhile);
+        Tiles::multiply(kept.out, kept.count, weights, panel_bytes, step, depth, sums, meanwhile);
       } else {
-        Tiles::multiply(kept.out, kept.count, weights, step, depth, sums, NothingElse{});
+        Tiles::multiply(kept.out, kept.count, weights, panel_bytes, step, depth, sums);
       }
       const int column = panel * static_cast<int>(kInt8Columns), width = step * static_cast<int>(kInt8Columns);
       const int left = columns - column;

@@ -1,0 +1,19 @@
+#include "ops/attention_mask.h"
+
+namespace hussar {
+
+Status check_attention_mask(const InferContext& context, size_t input, const Dims& scores) {
+  if (!context.has(input)) return {};
+  if (context.dtype(input) != DType::kFloat32) return context.fail("the mask must be float32");
+  const Dims* mask = context.dims(input);
+  bool fits = mask == nullptr || mask->size() <= 4;
+  for (size_t i = 0; fits && mask != nullptr && i < mask->size(); ++i) {
+    const Dim& have = (*mask)[i];
+    const Dim& want = scores[i + 4 - mask->size()];
+    fits = have.is(1) || !have.is_constant() || !want.is_constant() || have == want;
+  }
+  if (!fits) return context.fail("a mask of shape {} does not fit {}", to_string(*mask), to_string(scores));
+  return {};
+}
+
+}  // namespace hussar
