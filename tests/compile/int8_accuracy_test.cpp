@@ -681,6 +681,26 @@ TEST(Int8Accuracy, TuningDecidesAboutAttention) {
   if (step_of(*plan, "hussar.QuantizedAttention") != nullptr) EXPECT_TRUE(choice->int8);
 }
 
+// With other shapes passes number what they name otherwise.
+TEST(Int8Accuracy, AttentionIsFoundByNamesOfOtherNumbers) {
+  Case test(attention(std::vector<float>(192, 0.1F)));
+  auto calibration = test.calibrated({drawn({40, 16, 64}, 1, normal)});
+  ASSERT_TRUE(calibration);
+  std::string name;
+  for (const auto& [key, tensor] : calibration->tensors) {
+    if (tensor.channel_min.size() == 192) name = key;
+  }
+  ASSERT_NE(name.rfind('~'), std::string::npos) << name;
+  const TensorCalibration ranges = calibration->tensors.at(name);
+  calibration->tensors.erase(name);
+  const std::string stem = name.substr(0, name.rfind('~'));
+  calibration->tensors[stem + "~4711"] = ranges;
+  EXPECT_NE(step_of(*test.plan(&*calibration), "hussar.QuantizedAttention"), nullptr);
+  // Two of that name: nobody knows which.
+  calibration->tensors[stem + "~4712"] = ranges;
+  EXPECT_EQ(step_of(*test.plan(&*calibration), "hussar.QuantizedAttention"), nullptr);
+}
+
 TEST(Int8Accuracy, AttentionOfUnknownRangesStaysInFp32) {
   Case test(attention(std::vector<float>(192, 0.1F)));
   auto calibration = test.calibrated({drawn({40, 16, 64}, 1, normal)});
