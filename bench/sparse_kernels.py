@@ -93,8 +93,8 @@ def table(rows: list[dict], threads: int) -> str:
     lines.append("")
     for (dtype, level, columns), members in groups.items():
         ratios = statistics.median(row["ratio"] for row in members), statistics.median(r["least_ratio"] for r in members)
-        lines.append(f"Median of {dtype} on {level}, 2:4x{columns}, {threads} thread{'s' if threads > 1 else ''}: "
-                     f"{ratios[0]:.2f}, of the least times {ratios[1]:.2f}.  ")  # fmt: skip
+        lines.append(f"- Median of {dtype} on {level}, 2:4x{columns}, {threads} thread{'s' if threads > 1 else ''}: "
+                     f"{ratios[0]:.2f}, of the least times {ratios[1]:.2f}.")  # fmt: skip
     return "\n".join(lines)
 
 
