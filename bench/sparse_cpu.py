@@ -47,9 +47,9 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def prune(model: pathlib.Path, output: pathlib.Path, pattern: str) -> dict:
-    command = [str(hussar_cli.program()), "prune", str(model), "-o", str(output), "--pattern", pattern, "--json"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def prune(model: pathlib.Path, output: pathlib.Path, pattern: str) -> None:
+    command = [str(hussar_cli.program()), "prune", str(model), "-o", str(output), "--pattern", pattern]
+    subprocess.run(command, check=True, capture_output=True, text=True)
 
 
 def sparse_steps(report: dict) -> int:
@@ -66,8 +66,8 @@ def measure(name: str, arguments: argparse.Namespace, folder: pathlib.Path) -> d
     for index in range(arguments.samples):
         np.savez(folder / "data" / f"{index:03}.npz", **modelzoo.make_inputs(rows, seed=100 + index))
     sparse = folder / "sparse.onnx"
-    report = prune(prepared.path, sparse, arguments.pattern)
-    row = {"model": name, "weights": prepared.model.weights, "prune": report, "engines": {}}
+    prune(prepared.path, sparse, arguments.pattern)
+    row = {"model": name, "weights": prepared.model.weights, "engines": {}}
     opened = {}
     for kind in (*COLUMNS, "all_int8", "sparse_all_int8"):
         model = sparse if kind.startswith("sparse") else prepared.path
