@@ -171,8 +171,10 @@ class Study:
             return dense.with_name(f"{self.name}_2of4x64.onnx")
         if row.weights != "one shot":
             return dense
-        pruned = WORK / f"{self.name}_one_shot_{digest(dense.read_bytes(), self.common.encode())}.onnx"
+        pruned = WORK / f"{self.name}_pruned_{digest(dense.read_bytes(), self.common.encode())}.onnx"
         if self.arguments.fresh or not pruned.exists():
+            for path in WORK.glob(f"{self.name}_pruned_*"):
+                path.unlink()
             command = [hussar_cli.program(), "prune", dense, "-o", pruned, "--data", WORK / "pruning.npz"]
             outcome = subprocess.run([str(word) for word in command], capture_output=True, text=True)
             if outcome.returncode != 0:
