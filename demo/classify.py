@@ -72,7 +72,7 @@ ROWS = {
     "int8": Row("INT8 where faster", ("--int8",), "int8", calibrated=True),
     "all_int8": Row("INT8 everywhere", ("--int8", "--budget", "0"), "int8", calibrated=True),
     "fine_tuned": Row("INT8 + 2:4x64, fine-tuned", ("--int8",), "int8", calibrated=True, weights="fine-tuned"),
-    "one_shot": Row("INT8 + 2:4, one shot", ("--int8",), "int8", calibrated=True, weights="one shot"),
+    "one_shot": Row("INT8 + 2:4, one shot", ("--int8", "--budget", "0"), "int8", calibrated=True, weights="one shot"),
 }
 
 LEGEND = """
@@ -215,7 +215,7 @@ class Study:
         """The answers of a plan: those kept, and the missing ones."""
         pictures, row = self.data["pictures"], self.rows[kind]
         row["answers_from"] = kind
-        if ROWS[kind].precision and not row["low_steps"]:
+        if ROWS[kind].precision and not ROWS[kind].weights and not row["low_steps"]:
             row["answers_from"], row["answers_kept"] = "fp32", self.rows["fp32"]["answers_kept"]
             self.answers[kind] = self.answers["fp32"]
             return
