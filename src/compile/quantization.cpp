@@ -1,25 +1,12 @@
 #include "compile/quantization.h"
 
-#include <set>
-
-#include "passes/support/value_names.h"
-
 namespace hussar {
 
 std::shared_ptr<Quantization> quantization_of(const Calibration& calibration, Method method) {
   auto quantization = std::make_shared<Quantization>();
   for (const auto& [name, params] : activation_params(calibration, method)) quantization->activations[name] = params;
-  // What passes named has another number where shapes are fixed: it is found without, if only one is called so.
-  std::set<std::string> seen;
   for (const auto& [name, tensor] : calibration.tensors) {
-    if (tensor.channel_min.empty()) continue;
-    const std::string numberless = name_without_number(name, tensor.channel_min.size());
-    if (!numberless.empty() && seen.insert(numberless).second) {
-      quantization->channels[numberless] = {tensor.channel_min, tensor.channel_max};
-    } else {
-      quantization->channels.erase(numberless);
-    }
-    quantization->channels[name] = {tensor.channel_min, tensor.channel_max};
+    if (!tensor.channel_min.empty()) quantization->channels[name] = {tensor.channel_min, tensor.channel_max};
   }
   for (const auto& [name, product] : calibration.products) {
     if (product.bias.empty() && product.flips.empty()) continue;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -32,7 +33,7 @@ Graph* Node::body(std::string_view body_name) const {
 Graph Graph::clone() const {
   Graph copy;
   copy.name = name;
-  copy.next_name_ = next_name_;
+  copy.last_number_ = last_number_;
   std::unordered_map<const Value*, Value*> value_of;
   for (const auto& value : values_) {
     auto duplicate = std::make_unique<Value>(*value);
@@ -64,8 +65,19 @@ Graph Graph::clone() const {
   return copy;
 }
 
+// Keeps `unique_name` from giving out a name that a model brought.
+void Graph::note_number(std::string_view value_name) {
+  const size_t tilde = value_name.rfind('~');
+  if (tilde == std::string_view::npos) return;
+  int32_t number = 0;  // greater ones are never reached
+  std::from_chars(value_name.data() + tilde + 1, value_name.data() + value_name.size(), number);
+  int64_t& last = last_number_[std::string(value_name.substr(0, tilde))];
+  last = std::max<int64_t>(last, number);
+}
+
 Value* Graph::add_value(std::string value_name, DType dtype, std::optional<Dims> dims) {
   auto value = std::make_unique<Value>();
+  note_number(value_name);
   value->name = std::move(value_name);
   value->dtype = dtype;
   value->dims = std::move(dims);
@@ -275,7 +287,9 @@ bool Graph::is_live(const Node* node) const {
   return std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) { return entry.get() == node; });
 }
 
-std::string Graph::unique_name(std::string_view prefix) { return fmt::format("{}~{}", prefix, ++next_name_); }
+std::string Graph::unique_name(std::string_view prefix) {
+  return fmt::format("{}~{}", prefix, ++last_number_[std::string(prefix)]);
+}
 
 std::string describe(const Value& value) {
   return fmt::format("{}:{}[{}]", value.name, dtype_name(value.dtype), value.dims ? to_string(*value.dims) : "?");

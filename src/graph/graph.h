@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "hussar/status.h"
@@ -101,14 +102,17 @@ class Graph {
   // The nodes of now, safe to iterate while the graph is being changed (check `is_live`).
   std::vector<Node*> snapshot() const;
   bool is_live(const Node* node) const;
-  // "prefix", "prefix_1", ...: a value name that is not taken.
+  // "prefix~1", "prefix~2", ...: a value name that is not taken. Numbers count per prefix, so that a name does not depend
+  // on what happens elsewhere in the graph: ranges are found by names.
   std::string unique_name(std::string_view prefix);
   std::string to_string() const;
 
  private:
+  void note_number(std::string_view value_name);
+
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::unique_ptr<Value>> values_;
-  int64_t next_name_ = 0;
+  std::unordered_map<std::string, int64_t> last_number_;  // of names "prefix~N"
 };
 
 // "x:float32[1x3xH]" for messages.

@@ -11,7 +11,6 @@
 #include "passes/pass.h"
 #include "passes/support/byte_operands.h"
 #include "passes/support/rewrite.h"
-#include "passes/support/value_names.h"
 
 namespace hussar {
 namespace {
@@ -144,8 +143,7 @@ class Attention {
     if (!is_alone || !is_simple) return "its queries, keys or values are more than a product with a bias";
     const int64_t width = product->inputs[2]->constant->elements();
     const auto& channels = quantization_.channels;
-    auto it = channels.find(value->name);
-    if (it == channels.end()) it = channels.find(name_without_number(value->name, static_cast<size_t>(width)));
+    const auto it = channels.find(value->name);
     const bool is_known = it != channels.end() && std::ssize(it->second.low) == width &&
                           std::ssize(it->second.high) == width && end <= width;
     if (!is_known) return "nothing is known of the ranges of its columns";

@@ -92,6 +92,20 @@ TEST(Graph, SweepKeepsInputsAndWhatIsUsed) {
   expect_linked(chain.graph);
 }
 
+TEST(Graph, UniqueNamesCountPerPrefix) {
+  Graph graph;
+  EXPECT_EQ(graph.unique_name("a"), "a~1");
+  EXPECT_EQ(graph.unique_name("b"), "b~1");
+  graph.add_value("a~7");
+  graph.add_value("b~9223372036854775807");
+  graph.add_value("b~");
+  graph.add_value("~");
+  EXPECT_EQ(graph.clone().unique_name("a"), "a~8");
+  EXPECT_EQ(graph.unique_name("a"), "a~8");
+  EXPECT_EQ(graph.unique_name("b"), "b~2");
+  EXPECT_EQ(graph.unique_name("a~7"), "a~7~1");
+}
+
 TEST(Graph, SetInputUpdatesUsers) {
   Chain chain;
   chain.graph.set_input(chain.second, 2, chain.x);

@@ -1,6 +1,7 @@
 // hussar prune: an ONNX model becomes the same one with 2:4 sparse weights.
 #include "compile/prune_model.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/error.h"
@@ -149,13 +150,15 @@ Status run(Command& command) {
       HUSSAR_TRY(arguments.dry_run ? list_prunable(arguments.model, options) : prune(arguments, options));
   for (const std::string& warning : report.warnings) warn(warning);
   std::vector<SparseRegion> gains;
-  if (arguments.dry_run) {
+  const bool shows_gains = arguments.dry_run && std::any_of(report.layers.begin(), report.layers.end(),
+                                                            [](const auto& layer) { return layer.is_pruned; });
+  if (shows_gains) {
     const double seconds = HUSSAR_TRY(parse_duration(arguments.measure));
     gains = HUSSAR_TRY(measure_sparse_gains(arguments.model, options, seconds));
   }
   if (command.prints_text()) {
     print_out(prune_table(report, arguments.dry_run) + summary(arguments, options, report));
-    if (arguments.dry_run) print_out("\n" + gains_text(gains));
+    if (shows_gains) print_out("\n" + gains_text(gains));
   }
   Json json = Json::object();
   if (arguments.dry_run) json.set("gains", sparsity_json(gains, 0));

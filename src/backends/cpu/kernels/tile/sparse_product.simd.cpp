@@ -39,28 +39,12 @@ void sparse_tile(const SparseTile& in, const TileOutput& out) {
   store_tile(sum, out);
 }
 
-using SparseKernel = void (*)(const SparseTile& in, const TileOutput& out);
-constexpr int kPanelSizes = 4;  // 1, 2, 4, 8
-
-struct SparseKernels {
-  SparseKernel of[kTileRows + 1][kPanelSizes];
+struct SparseTiles {
+  using Kernel = void (*)(const SparseTile& in, const TileOutput& out);
+  template <int kRows, int kPanels>
+  static constexpr Kernel kernel = sparse_tile<kRows, kPanels>;
 };
-
-template <int kRows, int kLog>
-constexpr void fill(SparseKernels& kernels) {
-  if constexpr ((1 << kLog) <= max_panels(kRows)) {
-    kernels.of[kRows][kLog] = sparse_tile<kRows, 1 << kLog>;
-    fill<kRows, kLog + 1>(kernels);
-  } else if constexpr (kRows < kTileRows) {
-    fill<kRows + 1, 0>(kernels);
-  }
-}
-constexpr SparseKernels make_kernels() {
-  SparseKernels kernels{};
-  fill<1, 0>(kernels);
-  return kernels;
-}
-constexpr SparseKernels kKernels = make_kernels();
+constexpr auto kKernels = make_tile_table<SparseTiles>();
 
 template <class Pack>
 void run_blocks(const Product& product, Range rows, Range panels, int64_t shared, const WorkCut& cut, Pack pack,
@@ -85,7 +69,7 @@ void run_blocks(const Product& product, Range rows, Range panels, int64_t shared
                                       is_last || done >= step * 8 ? 0 : part};
                  emit_tile(product, row, rows_here, panel, step, ahead, [&](const TileOutput& out) {
                    tile.a = a;
-                   kKernels.of[rows_here][__builtin_ctz(static_cast<unsigned>(step))](tile, out);
+                   kKernels(rows_here, step)(tile, out);
                  });
                });
              });

@@ -78,4 +78,29 @@ HUSSAR_INLINE void store_tile(TileVec (&sum)[kRows][kVecs], const TileOutput& ou
   }
 }
 
+// The kernels of a family for every number of rows and panels: Family::kernel<rows, panels>, of the type Family::Kernel.
+constexpr int kPanelSizes = 4;  // 1, 2, 4, 8
+template <class Family>
+struct TileTableOf {
+  typename Family::Kernel of[kTileRows + 1][kPanelSizes];
+  typename Family::Kernel operator()(int rows, int panels) const {
+    return of[rows][__builtin_ctz(static_cast<unsigned>(panels))];
+  }
+};
+template <class Family, int kRows, int kLog>
+constexpr void fill_table(TileTableOf<Family>& table) {
+  if constexpr ((1 << kLog) <= max_panels(kRows)) {
+    table.of[kRows][kLog] = Family::template kernel<kRows, 1 << kLog>;
+    fill_table<Family, kRows, kLog + 1>(table);
+  } else if constexpr (kRows < kTileRows) {
+    fill_table<Family, kRows + 1, 0>(table);
+  }
+}
+template <class Family>
+constexpr TileTableOf<Family> make_tile_table() {
+  TileTableOf<Family> table{};
+  fill_table<Family, 1, 0>(table);
+  return table;
+}
+
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE

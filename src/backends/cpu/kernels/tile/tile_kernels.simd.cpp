@@ -81,28 +81,12 @@ LineKernel line_kernel_of(int panels) {
   return nullptr;
 }
 
-constexpr int kPanelSizes = 4;  // 1, 2, 4, 8
-
-struct Kernels {
-  TileKernel of[kTileRows + 1][kPanelSizes];
+struct DenseTiles {
+  using Kernel = TileKernel;
+  template <int kRows, int kPanels>
+  static constexpr Kernel kernel = tile<kRows, kPanels>;
 };
-
-template <int kRows, int kLog>
-constexpr void fill(Kernels& kernels) {
-  if constexpr ((1 << kLog) <= max_panels(kRows)) {
-    kernels.of[kRows][kLog] = tile<kRows, 1 << kLog>;
-    fill<kRows, kLog + 1>(kernels);
-  } else if constexpr (kRows < kTileRows) {
-    fill<kRows + 1, 0>(kernels);
-  }
-}
-
-constexpr Kernels make_kernels() {
-  Kernels kernels{};
-  fill<1, 0>(kernels);
-  return kernels;
-}
-constexpr Kernels kKernels = make_kernels();
+constexpr auto kKernels = make_tile_table<DenseTiles>();
 
 #if defined(__AVX512F__)
 
@@ -135,7 +119,7 @@ TileKernel tile_kernel(int rows, int panels, int columns) {
   if (panels <= 2 && columns <= panels * 16 - kHalfLanes) return kHalfKernels.of[rows][panels - 1];
 #endif
   (void)columns;
-  return kKernels.of[rows][__builtin_ctz(panels)];
+  return kKernels(rows, panels);
 }
 
 LineKernel line_kernel(int64_t step, int panels) {
