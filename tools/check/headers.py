@@ -1,9 +1,13 @@
-"""Every header compiles on its own, and the public C header also as C."""
+"""Every header compiles on its own, and the public C header also as C.
+
+A header that its own source file includes first is proven by the build: it is not compiled again here.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
 import os
+import re
 import shutil
 import subprocess
 
@@ -21,11 +25,19 @@ def compile_alone(path, compiler: str) -> str | None:
     return f"{path}: does not compile on its own ({language}): {first}"
 
 
+def opens_its_source(header) -> bool:
+    source = header.with_suffix(".cpp")
+    if not (ROOT / source).exists():
+        return False
+    first = re.search(r'^#include [<"](.*)[>"]', read(source), re.MULTILINE)
+    return first is not None and str(header).endswith(first[1])
+
+
 def check() -> list[str]:
     if shutil.which("g++") is None:
         return ["g++ is not installed (tools/install_deps.sh build installs it)"]
     headers = [path for path in cpp_files() if path.suffix == ".h"]
-    jobs = [(path, "g++") for path in headers]
+    jobs = [(path, "g++") for path in headers if not opens_its_source(path)]
     jobs += [(path, "gcc") for path in headers if path.parts[0] == "include" and 'extern "C"' in read(path)]
     problems = [f"{path}: no #pragma once or include guard" for path in headers
                 if "#pragma once" not in read(path) and "#ifndef" not in read(path)]  # fmt: skip
