@@ -2,7 +2,7 @@
 """What `hussar prune` costs the demo's trained networks: dense beside pruned, on the test pictures of Fashion-MNIST.
 
     bench/prune_accuracy.py                                           # all models, patterns and methods of the table
-    bench/prune_accuracy.py --models vit --patterns 2:4x64 --methods sparsegpt,obc --flags=--swaps
+    bench/prune_accuracy.py --models vit --patterns 2:4x64 --methods sparsegpt,obc --flags=--no-swaps
 
 Pruning sees unlabelled training pictures that no model was trained on, never the test pictures. "magnitude, as it is"
 keeps weights and biases as they were; with all other methods they are fitted to the outputs of the dense network. Drops
@@ -15,6 +15,7 @@ Exit status: 0; 1 when Hussar fails; 2 when models or data are missing.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import pathlib
 import subprocess
@@ -53,6 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--methods", default="magnitude_kept,sparsegpt", help=f"comma-separated, of {', '.join(METHODS)}")
     parser.add_argument("--flags", default="", help="further flags of hussar prune, separated by blanks")
     parser.add_argument("--samples", type=int, default=2048, help="unlabelled pictures")
+    parser.add_argument("--draws", type=int, default=1, help="everything so many times, each with other unlabelled pictures")
     parser.add_argument("--data", type=pathlib.Path, default=fashion_mnist.FOLDER, help="folder of Fashion-MNIST")
     parser.add_argument("--fine-tuned", type=pathlib.Path, help="judge NAME_seedS.onnx of this folder (demo/train_sparse.py) instead")
     parser.add_argument("--threads", type=int, default=2)
@@ -97,13 +99,18 @@ class Judge:
         self.model = ROOT / f"demo/models/{name}.onnx"
         if not self.model.exists():
             raise packages.Unavailable(f"{self.model} does not exist")
-        held_out, _ = fashion_mnist.read("held_out", arguments.data)
+        self.held_out, _ = fashion_mnist.read("held_out", arguments.data)
         test, self.labels = fashion_mnist.read("test", arguments.data)
         self.data, self.calibration = folder / "x.npy", folder / "calibration.npy"
-        np.save(self.data, fashion_mnist.normalise(held_out[: arguments.samples]))
-        np.save(self.calibration, fashion_mnist.normalise(held_out[:CALIBRATION]))
+        self.draw(0)
         self.pictures = fashion_mnist.normalise(test)
         self.dense = classes(self.model, self.pictures, folder / "dense.plan", arguments.threads)
+
+    def draw(self, seed: int) -> None:
+        """Other unlabelled pictures."""
+        chosen = np.random.default_rng(seed).permutation(len(self.held_out))[: self.arguments.samples]
+        np.save(self.data, fashion_mnist.normalise(self.held_out[chosen]))
+        np.save(self.calibration, fashion_mnist.normalise(self.held_out[chosen[:CALIBRATION]]))
 
     def row(self, pruned: pathlib.Path, pattern: str, method: str) -> dict:
         row = {"model": self.name, "pattern": pattern, "method": method, "dense": self.top1(self.dense)}
@@ -125,19 +132,23 @@ def run_model(name: str, arguments: argparse.Namespace, folder: pathlib.Path) ->
             rows.append(judge.row(path, "2:4x64", f"fine-tuned, {path.stem.split('_')[-1]}"))
             say(rows[-1])
         return rows
-    for pattern in arguments.patterns.split(","):
-        for method in arguments.methods.split(","):
-            pruned = folder / "pruned.onnx"
-            flags = ["--pattern", pattern, "--samples", str(arguments.samples), *METHODS[method][1], *arguments.flags.split()]
-            report = prune(judge.model, pruned, judge.data, [*flags, "--threads", str(arguments.threads)])
-            layers = [layer for layer in report["layers"] if layer["eligible"]]
-            rows.append(judge.row(pruned, pattern, METHODS[method][0]) | {
-                "layers": len(layers), "products": len(report["layers"]),
-                "flops_part": sum(layer["flops_part"] for layer in layers), "output_error": report["output_error"],
-                "worst_layer_error": max(layer["error"] for layer in layers), "seconds": report["seconds"],
-            })  # fmt: skip
-            say(rows[-1])
+    for draw, pattern, method in itertools.product(range(arguments.draws), arguments.patterns.split(","), arguments.methods.split(",")):
+        judge.draw(draw)
+        rows.append(one_shot(judge, pattern, method) | {"draw": draw})
+        say(rows[-1])
     return rows
+
+
+def one_shot(judge: Judge, pattern: str, method: str) -> dict:
+    arguments, pruned = judge.arguments, judge.folder / "pruned.onnx"
+    flags = ["--pattern", pattern, "--samples", str(arguments.samples), *METHODS[method][1], *arguments.flags.split()]
+    report = prune(judge.model, pruned, judge.data, [*flags, "--threads", str(arguments.threads)])
+    layers = [layer for layer in report["layers"] if layer["eligible"]]
+    return judge.row(pruned, pattern, METHODS[method][0]) | {
+        "layers": len(layers), "products": len(report["layers"]),
+        "flops_part": sum(layer["flops_part"] for layer in layers), "output_error": report["output_error"],
+        "worst_layer_error": max(layer["error"] for layer in layers), "seconds": report["seconds"],
+    }  # fmt: skip
 
 
 def say(row: dict) -> None:
@@ -155,7 +166,8 @@ def markdown(report: dict) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in report["rows"]:
-        cells = [MODELS[row["model"]], row["pattern"], row["method"], f"{row['dense']:.2f}"]
+        method = row["method"] + (f", draw {row['draw']}" if settings["draws"] > 1 else "")
+        cells = [MODELS[row["model"]], row["pattern"], method, f"{row['dense']:.2f}"]
         for kind in ("pruned", "int8"):
             low, high = row[kind]["interval_points"]
             cells += [f"{row[kind]['top1']:.2f}", f"{row[kind]['drop_points']:.2f}", f"{low:.2f} to {high:.2f}"]
@@ -169,7 +181,7 @@ def markdown(report: dict) -> str:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    settings = {key: getattr(arguments, key) for key in ("samples", "threads", "flags")}
+    settings = {key: getattr(arguments, key) for key in ("samples", "draws", "threads", "flags")}
     report = {"schema_version": 1, "machine": machine.facts(), "settings": settings, "rows": []}
     for name in arguments.models.split(","):
         with tempfile.TemporaryDirectory(prefix="hussar-prune-") as folder:

@@ -19,6 +19,7 @@ Result<ModelPruneOptions> inner_options(const PruneOptions& options, bool has_da
   inner.layer.pattern = HUSSAR_TRY(parse_pattern(options.pattern));
   const std::string usual = has_data ? "sparsegpt" : "magnitude";
   inner.layer.method = HUSSAR_TRY(parse_prune_method(options.method.empty() ? usual : options.method));
+  inner.layer.swaps = inner.reorder = has_data;
   inner.layer.threads = options.threads;
   inner.most_samples = options.samples;
   inner.fewest_samples = options.fewest_samples;

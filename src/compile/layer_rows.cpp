@@ -59,4 +59,10 @@ void LayerRows::read(const float* input, int64_t row, float* numbers) const {
   }
 }
 
+void LayerRows::read_outputs(const float* outputs, int64_t row, int64_t n, float* numbers) const {
+  const int64_t plane = is_conv_ ? conv_.output.elements() : 1;
+  const float* first = outputs + row / plane * plane * n + row % plane;
+  for (int64_t channel = 0; channel < n; ++channel) numbers[channel] = first[channel * plane];
+}
+
 }  // namespace hussar

@@ -16,6 +16,8 @@ class LayerRows {
   int64_t count() const { return count_; }
   // k numbers, (tap, channel); zeros where a window reaches into the padding.
   void read(const float* input, int64_t row, float* numbers) const;
+  // Of a tensor in the shape of the product's outputs: the n numbers where the sums of this row go.
+  void read_outputs(const float* outputs, int64_t row, int64_t n, float* numbers) const;
 
  private:
   int64_t count_ = 0, channels_ = 0, taps_ = 1;

@@ -251,6 +251,20 @@ std::optional<BiasPlace> find_bias(const PrunableModel& model, const PrunableLay
   return std::nullopt;
 }
 
+const Value* value_beside(const PrunableModel& model, const PrunableLayer& layer) {
+  const Value* sum = layer.node->outputs[0];
+  const auto shape = sum->static_shape();
+  for (;;) {
+    if (!shape || model.graph.use_count(sum) != 1 || sum->users.empty()) return nullptr;
+    const Node& add = *sum->users[0];
+    const Value* other = add.inputs[add.inputs[0] == sum ? 1 : 0];
+    if (add.op != "Add" || other == sum) return nullptr;
+    if (!other->is_constant()) return other->static_shape() == shape ? other : nullptr;
+    sum = add.outputs[0];
+    if (sum->static_shape() != shape) return nullptr;
+  }
+}
+
 Tensor changed_bias(const BiasPlace& place, const std::vector<float>& change) {
   Tensor bias = place.old != nullptr ? place.old->constant->clone()
                                      : Tensor(DType::kFloat32, {static_cast<int64_t>(change.size())});

@@ -62,6 +62,9 @@ struct BiasPlace {
 };
 // nullopt: there is none, and none can be added.
 std::optional<BiasPlace> find_bias(const PrunableModel& model, const PrunableLayer& layer);
+// What else is added to the outputs of a product and its bias, where branches of the model meet: a value of the
+// outputs' shape. nullptr: nothing, or the product is not all of its branch's end.
+const Value* value_beside(const PrunableModel& model, const PrunableLayer& layer);
 // The constant that the place gets.
 Tensor changed_bias(const BiasPlace& place, const std::vector<float>& change);
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <span>
 
 #include "base/error.h"
 #include "base/thread_pool.h"
@@ -153,11 +154,38 @@ class DataPruning {
         });
       }
       dense.run(before.data(), count, wanted.data());
+      if (options_.refit && !walk_.are_alike())
+        make_up(group, rows, {&positions[first], static_cast<size_t>(count)}, wanted);
       builder.add(walk_.are_alike() ? before.data() : after.data(), k, wanted.data(), group.n, count);
     }
     auto moments = builder.take();
     if (!moments) return fail(moments.error().code, "node '{}': {}", layer.name(), moments.error().message);
     return moments;
+  }
+
+  // Where a product is the end of a branch, what the other branch lost is wanted of it, too: errors do not add up along
+  // the residual stream.
+  void make_up(const RowGroup& group, const LayerRows& rows, std::span<const Position> positions,
+               std::vector<float>& wanted) const {
+    int64_t first = 0;
+    for (size_t index : group.layers) {
+      const PrunableLayer& layer = model_.layers[index];
+      const Value* beside = find_bias(model_, layer) ? value_beside(model_, layer) : nullptr;
+      std::vector<float> before(static_cast<size_t>(layer.n)), after(before.size());
+      for (size_t i = 0; i < positions.size() && beside != nullptr; ++i) {
+        const Tensor* was = walk_.value(0, positions[i].run, beside->name);
+        const Tensor* is = walk_.value(1, positions[i].run, beside->name);
+        if (was == nullptr || is == nullptr) break;
+        rows.read_outputs(was->data<float>(), positions[i].row, layer.n, before.data());
+        rows.read_outputs(is->data<float>(), positions[i].row, layer.n, after.data());
+        float* row = wanted.data() + static_cast<int64_t>(i) * group.n + first;
+        for (int64_t channel = 0; channel < layer.n; ++channel) {
+          const auto at = static_cast<size_t>(channel);
+          row[channel] += before[at] - after[at];
+        }
+      }
+      first += layer.n;
+    }
   }
 
   // Those of the `n` output channels from `first` on.

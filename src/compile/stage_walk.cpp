@@ -143,6 +143,12 @@ Graph StageWalk::part(const Graph& graph, size_t end) const {
   return result;
 }
 
+const Tensor* StageWalk::value(int form, size_t run, const std::string& name) const {
+  const Values& values = values_[static_cast<size_t>(form)][run];
+  const auto it = values.find(name);
+  return it != values.end() ? &it->second : nullptr;
+}
+
 void StageWalk::set_constant(const Node* node, size_t input, Tensor tensor) {
   Graph& graph = forms_[1];
   Node* changed = graph.nodes()[index_.at(node)].get();

@@ -31,6 +31,9 @@ class StageWalk {
   // What they read.
   const Tensor& before(size_t run) const { return values_[0][run].at(input_); }
   const Tensor& after(size_t run) const { return values_[1][run].at(input_); }
+  // Any value that both forms have and that later nodes read: form 0 as it is, 1 as it becomes. nullptr: not (yet)
+  // made.
+  const Tensor* value(int form, size_t run, const std::string& name) const;
   // Whether nothing has been changed so far: both are the same tensors.
   bool are_alike() const { return !is_changed_; }
   // In the form that the model becomes.

@@ -196,6 +196,37 @@ TEST_F(PruneModel, DataBringMoreThanMagnitude) {
   EXPECT_EQ(after["b5"].data<float>()[0], normal(64, 8)[0]);
 }
 
+// What a branch lost, the end of the next one makes good; negated twice, it is no end of a branch.
+TEST_F(PruneModel, ErrorsDoNotAddUpAlongShortcuts) {
+  auto error_of = [&](const std::string& end, const Names& sum) {
+    std::vector<Message> nodes = {named("stem", "Conv", {"x", "w1", "b0"}, {"a1"}, pads()),
+                                  named("bend", "Relu", {"a1"}, {"a"}),
+                                  named("first", "Conv", {"a", "w2", "b2"}, {"b1"}, pads()),
+                                  named("relu", "Relu", {"b1"}, {"b"}),
+                                  named("sum1", "Add", {"a", "b"}, {"c"}),
+                                  named("bend2", "Relu", {"c"}, {"c2"}),
+                                  named("second", "Conv", {"c2", "w3", "b3"}, {end}, pads()),
+                                  named("neg1", "Neg", {"raw"}, {"negative"}),
+                                  named("neg2", "Neg", {"negative"}, {"e"}),
+                                  named("sum2", "Add", sum, {"y"})};
+    if (end != "raw") nodes.erase(nodes.begin() + 7, nodes.begin() + 9);
+    save(model(graph({nodes,
+                      {value("x", {"N", 4, 6, 6})},
+                      {any_shape("y")},
+                      {weights("w1", {64, 4, 3, 3}, 1), tensor_of("b0", DType::kFloat32, {64}, normal(64, 2)),
+                       weights("w2", {64, 64, 3, 3}, 3), tensor_of("b2", DType::kFloat32, {64}, normal(64, 4)),
+                       weights("w3", {64, 64, 3, 3}, 5), tensor_of("b3", DType::kFloat32, {64}, normal(64, 6))}})));
+    auto options = options_of(PruneMethod::kSparseGpt, 64);
+    options.only = {"first", "second"};
+    auto report = prune(options, 340);
+    EXPECT_TRUE(report) << report.error().message;
+    return report ? report->output_error : -1;
+  };
+  const double apart = error_of("raw", {"e", "c"});
+  EXPECT_LT(error_of("d", {"d", "c"}), 0.99 * apart);
+  EXPECT_LT(error_of("d", {"c", "d"}), 0.99 * apart);
+}
+
 TEST_F(PruneModel, SameDataSameFile) {
   save(network());
   auto bytes = [&](int threads) {

@@ -19,7 +19,7 @@ struct Arguments {
   std::string model, output, data, pattern = "2:4", method, preprocess, shapes, step, budget, measure = kUsualBudget;
   std::vector<std::string> layers, skip;
   int samples = static_cast<int>(kUsualPruneSamples), fewest = static_cast<int>(kFewestPruneSamples), threads = 0;
-  bool dry_run = false, swaps = false, keep_weights = false, reorder = false;
+  bool dry_run = false, no_swaps = false, keep_weights = false, int8_grid = false, no_reorder = false;
 };
 
 void declare(Command& command, Arguments& arguments) {
@@ -49,12 +49,17 @@ void declare(Command& command, Arguments& arguments) {
   command.option("--step", "PART", arguments.step,
                  "with --max-error: so many of the products more in each stage, those with the least errors first; "
                  "default 10%");
-  command.toggle("--swaps", arguments.swaps,
-                 "lets kept and dropped weights change places while that lowers the error (k up to 1024; slower)");
+  command.toggle(
+      "--no-swaps", arguments.no_swaps,
+      "with data, kept and dropped weights change places while that lowers the error (k up to 1024): not so");
   command.toggle("--keep-weights", arguments.keep_weights,
                  "kept weights are not fitted to the dense outputs; biases stay, too");
-  command.toggle("--reorder", arguments.reorder,
-                 "puts channels that no other node reads into an order under which the pattern keeps more");
+  command.toggle("--int8-grid", arguments.int8_grid,
+                 "kept weights become multiples of one scale per output channel, as INT8 has them; weights behind one "
+                 "make good what its rounding did");
+  command.toggle("--no-reorder", arguments.no_reorder,
+                 "with data, channels that no other node reads are put into an order under which the pattern keeps "
+                 "more: not so");
   command.toggle("--dry-run", arguments.dry_run,
                  "lists the products, which of them can be pruned, and what kernels could gain; writes nothing");
   command.option("--budget", "TIME", arguments.measure,
@@ -84,8 +89,10 @@ Result<ModelPruneOptions> options_of(const Arguments& arguments) {
                                                        : "sparsegpt";
   options.layer.method = HUSSAR_TRY(parse_prune_method(method));
   options.layer.refit = !arguments.keep_weights;
-  options.layer.swaps = arguments.swaps;
-  options.reorder = arguments.reorder;
+  const bool is_fitted = !arguments.data.empty() && !arguments.keep_weights;
+  options.layer.swaps = is_fitted && !arguments.no_swaps;
+  options.layer.int8_grid = arguments.int8_grid;
+  options.reorder = is_fitted && !arguments.no_reorder;
   options.layer.threads = arguments.threads;
   HUSSAR_CHECK(arguments.samples >= 1 && arguments.fewest >= 1 && arguments.threads >= 0, ErrorCode::kUsage,
                "--samples and --min-samples start at 1, --threads at 0");
@@ -135,7 +142,7 @@ std::string summary(const Arguments& arguments, const ModelPruneOptions& options
     text += fmt::format("outputs on {} held-out samples differ by {:.2f} % of their norm ({} samples used)\n",
                         report.held_out, 100 * report.output_error, report.samples);
   }
-  if (arguments.reorder) text += fmt::format("channels between products reordered in {} places\n", report.reordered);
+  if (options.reorder) text += fmt::format("channels between products reordered in {} places\n", report.reordered);
   return text;
 }
 
