@@ -58,12 +58,4 @@ double kept_part(const float* scores, const Masks& masks);
 // Weights that are not kept become +0.0.
 void apply_masks(const Masks& masks, float* weights);
 
-// What pattern weights have.
-struct FoundPattern {
-  bool is_legal = false;         // at most two of every four are not 0
-  int64_t shared_rows = 0;       // the largest C such that the weights fit 2:4xC; n where one mask serves all rows
-  int64_t row = -1, group = -1;  // the first group that is not legal
-};
-FoundPattern find_pattern(const float* weights, int64_t n, int64_t k);
-
 }  // namespace hussar

@@ -1,10 +1,12 @@
-// Patterns: their spelling, their masks, and what is found in weights that come from elsewhere.
+// Patterns: their spelling and their masks.
 #include "sparsify/pattern.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <random>
+
+#include "tests/support/fits_pattern.h"
 
 namespace hussar {
 namespace {
@@ -47,9 +49,7 @@ TEST(SparsityPattern, MasksKeepTwoOfFourAndAreShared) {
         EXPECT_EQ(rows, n);
         for (uint8_t mask : masks.kept) EXPECT_EQ(__builtin_popcount(mask), 2);
         apply_masks(masks, weights.data());
-        const FoundPattern found = find_pattern(weights.data(), n, k);
-        EXPECT_TRUE(found.is_legal);
-        EXPECT_GE(found.shared_rows, std::min(shared, n));
+        EXPECT_TRUE(tests::fits_pattern(weights.data(), n, k, shared));
       }
     }
   }
@@ -74,56 +74,6 @@ TEST(SparsityPattern, DroppedWeightsArePositiveZeros) {
   EXPECT_EQ(weights, (std::vector<float>{0, 0, -3, -4}));
   EXPECT_FALSE(std::signbit(weights[0]));
   EXPECT_FALSE(std::signbit(weights[1]));
-}
-
-TEST(SparsityPattern, IsFoundInWeights) {
-  // Rows 0 to 3 share a mask, and so do 4 to 7; row 8 needs another.
-  std::vector<float> weights;
-  for (int row = 0; row < 9; ++row) {
-    const int kept = row == 8 ? 1 : row / 4;
-    for (int i = 0; i < 4; ++i) weights.push_back(kept == 0 ? (i < 2 ? 1.0F : -0.0F) : (i >= 2 ? 2.0F : 0.0F));
-  }
-  FoundPattern found = find_pattern(weights.data(), 9, 4);
-  EXPECT_TRUE(found.is_legal);
-  EXPECT_EQ(found.shared_rows, 4);
-  weights[8 * 4 + 0] = weights[8 * 4 + 1] = 5;
-  weights[8 * 4 + 2] = weights[8 * 4 + 3] = 0;
-  EXPECT_EQ(find_pattern(weights.data(), 9, 4).shared_rows, 4);
-  weights[6 * 4 + 0] = 7;
-  found = find_pattern(weights.data(), 9, 4);
-  EXPECT_FALSE(found.is_legal);
-  EXPECT_EQ(found.row, 6);
-  EXPECT_EQ(found.group, 0);
-  const std::vector<float> zeros(64);
-  EXPECT_EQ(find_pattern(zeros.data(), 8, 8).shared_rows, 8);
-}
-
-TEST(SparsityPattern, LargestBlockIsThatOfATrial) {
-  std::mt19937 random(3);
-  for (int trial = 0; trial < 50; ++trial) {
-    const int64_t n = 1 + static_cast<int64_t>(random() % 20), shared = 1 + static_cast<int64_t>(random() % 6), k = 8;
-    std::vector<float> weights = random_scores(n * k, random());
-    apply_masks(masks_of_scores(random_scores(n * k, random()).data(), n, k, {shared}), weights.data());
-    for (float& weight : weights) weight = random() % 3 == 0 ? 0 : weight;
-    int64_t largest = 0;
-    for (int64_t rows = 1; rows <= n; ++rows) {
-      bool fits = true;
-      for (int64_t first = 0; first < n; first += rows) {
-        for (int64_t group = 0; group < k / 4; ++group) {
-          int used = 0;
-          for (int64_t i = 0; i < 4; ++i) {
-            bool any = false;
-            for (int64_t row = first; row < std::min(first + rows, n); ++row)
-              any |= weights[static_cast<size_t>(row * k + group * 4 + i)] != 0;
-            used += any;
-          }
-          fits &= used <= 2;
-        }
-      }
-      if (fits) largest = rows;
-    }
-    EXPECT_EQ(find_pattern(weights.data(), n, k).shared_rows, largest);
-  }
 }
 
 }  // namespace

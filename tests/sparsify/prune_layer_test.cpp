@@ -10,6 +10,7 @@
 #include "sparsify/refit.h"
 #include "sparsify/swap.h"
 #include "tests/sparsify/problems.h"
+#include "tests/support/fits_pattern.h"
 
 namespace hussar {
 namespace {
@@ -40,9 +41,7 @@ TEST(PruneLayer, EveryMethodKeepsThePatternAndTellsItsError) {
           PruneOptions options = options_of(method, shared);
           options.int8_grid = int8_grid;
           const PrunedLayer layer = pruned(problem, moments, options);
-          const FoundPattern found = find_pattern(layer.weights.data(), n, k);
-          EXPECT_TRUE(found.is_legal);
-          EXPECT_GE(found.shared_rows, std::min(shared, n));
+          EXPECT_TRUE(tests::fits_pattern(layer.weights.data(), n, k, shared));
           for (float weight : layer.weights) EXPECT_FALSE(weight == 0 && std::signbit(weight));
           for (uint8_t mask : layer.masks.kept) EXPECT_EQ(__builtin_popcount(mask), 2);
           EXPECT_NEAR(layer.error, problem.error(layer.weights), 1e-4);
@@ -141,7 +140,7 @@ TEST(PruneLayer, GradientsComeToWhatTheEquationsGive) {
     EXPECT_EQ(alone, found) << "threads";
     EXPECT_LT(best, 0.8 * before);
     EXPECT_LT(after - best, 0.02 * (before - best));
-    EXPECT_TRUE(find_pattern(found.data(), problem.n, problem.k).is_legal);
+    EXPECT_TRUE(tests::fits_pattern(found.data(), problem.n, problem.k));
   }
 }
 
