@@ -5,6 +5,7 @@
 #include <cstring>
 #include <thread>
 
+#include "compile/calibration_run.h"
 #include "tests/support/pipeline.h"
 #include "tests/support/small_models.h"
 
@@ -65,6 +66,27 @@ void expect_right_in_threads(const Message& model, int callers, int rounds) {
 TEST(Threads, ConvolutionSessionsShareAPlan) { expect_right_in_threads(conv_model(), 4, 25); }
 TEST(Threads, DenseSessionsShareAPlan) { expect_right_in_threads(dense_model(), 4, 50); }
 TEST(Threads, ControlFlowSessionsShareAPlan) { expect_right_in_threads(control_model(), 4, 25); }
+
+// Samples are counted by several threads at a time, to the same counts as one after another.
+TEST(Threads, CalibrationCountsInThreads) {
+  CompileOptions options;
+  options.threads = 4;
+  auto plan = build(conv_model().bytes(), options);
+  ASSERT_TRUE(plan) << plan.error().message;
+  std::vector<DataRun> samples;
+  for (uint32_t seed = 0; seed < 24; ++seed)
+    samples.push_back({*make_inputs(**plan, seed, 3 + seed % 3, 1 << 20), 1, "sample", seed});
+  auto together = CalibrationRun::create(*plan), apart = CalibrationRun::create(*plan);
+  ASSERT_TRUE(together && apart);
+  std::vector<CalibrationRun::Task> tasks;
+  for (const DataRun& sample : samples) {
+    tasks.push_back({&sample});
+    ASSERT_TRUE((*apart)->run(sample));
+  }
+  ASSERT_TRUE((*together)->run(tasks));
+  EXPECT_GT((*together)->statistics().size(), 1U);
+  EXPECT_EQ((*together)->statistics(), (*apart)->statistics());
+}
 
 TEST(Threads, ModelsCompileAtTheSameTime) {
   std::atomic<int> failed{0};
