@@ -2,7 +2,7 @@
 // storage, shape, operand, attribute, operator or kernel changed. They may be refused or run, but never touch foreign
 // memory.
 //
-// HUSSAR_MUTATIONS (default 2400) is the number of random forgeries over all seeds; HUSSAR_FORGERY=SEED:NUMBER repeats
+// HUSSAR_FORGERIES (default 2400) is the number of random forgeries over all seeds; HUSSAR_FORGERY=SEED:NUMBER repeats
 // one of them, HUSSAR_FORGERY=SEED:EDIT the single edit of that name. SEED_reference: the plan of reference evaluators.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -114,7 +114,7 @@ TEST_P(BadPlanForged, EverySingleEdit) {
 
 // Edits that a plan survives alone come further together than any others.
 TEST_P(BadPlanForged, RandomEdits) {
-  const char* wanted = std::getenv("HUSSAR_MUTATIONS");
+  const char* wanted = std::getenv("HUSSAR_FORGERIES");
   int total = wanted != nullptr ? std::atoi(wanted) : 2400;
   auto count = static_cast<size_t>(total) / seed_names().size() + 1;
   std::vector<const Edit*> harmless;
