@@ -8,7 +8,7 @@ CPP_FILES = $(shell git ls-files '*.cpp' '*.h')
 
 .DEFAULT_GOAL := all
 .PHONY: sanitize all help configure deps-build deps-test install-deps venv venv-export venv-test demo test quick \
-        conformance fuzz bench bench-kernels bench-system format check clean build-ahead program
+        conformance fuzz bench bench-kernels bench-layers bench-system format check clean build-ahead program
 
 all: configure ## build the hussar program and its libraries (Release) into build/
 	@cmake --build $(BUILD) -j $(JOBS)
@@ -54,6 +54,10 @@ bench-system: venv configure ## threads, idleness and memory
 	@cmake --build $(BUILD) -j $(JOBS) --target all region_probe memory_probe
 	@$(PYTHON) bench/system_cpu.py
 	@$(PYTHON) bench/system_memory.py
+
+bench-layers: venv-export configure ## where the time of models goes, by kernels and layers
+	@cmake --build $(BUILD) -j $(JOBS)
+	@$(PYTHON) bench/where_time_goes.py
 
 format: deps-test ## format the C++ files
 	@clang-format-14 -i $(CPP_FILES)

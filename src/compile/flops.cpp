@@ -1,11 +1,13 @@
-// Counting arithmetic through OpDef::flops.
+// Counting arithmetic through OpDef::flops, and bytes.
 #include "compile/flops.h"
 
+#include <algorithm>
 #include <deque>
 #include <numeric>
 
 #include "ops/op_def.h"
 #include "plan/kernel.h"
+#include "tactics/tactic.h"
 
 namespace hussar {
 namespace {
@@ -58,20 +60,49 @@ static std::vector<Value> bind_values(const PlanGraph& graph, const std::vector<
   return values;
 }
 
+// A plan's step as a node that knows shapes and dtypes.
+static Node node_of(const PlanStep& step, std::vector<Value>& values) {
+  Node node;
+  node.op = step.op;
+  node.attributes = step.attributes;
+  for (int32_t input : step.inputs) node.inputs.push_back(input < 0 ? nullptr : &values[input]);
+  for (int32_t output : step.outputs) node.outputs.push_back(output < 0 ? nullptr : &values[output]);
+  return node;
+}
+
+static double bytes_of(const Value* value) {
+  auto shape = value == nullptr ? std::nullopt : value->static_shape();
+  return shape ? static_cast<double>(shape->elements()) * static_cast<double>(dtype_size(value->dtype)) : 0;
+}
+
+// What 2:4 weights have less than dense ones: of every four along k two stay, and four bits name them, once for all
+// columns that share a mask.
+static double sparse_saving(const Node& node) {
+  const int64_t shared = shared_columns(node);
+  if (shared == 0) return 0;
+  const Shape& shape = node.inputs[1]->constant->shape();
+  const int64_t columns = shape[weight_form(node) == WeightForm::kMatrix ? 1 : 0];
+  const double groups = static_cast<double>(shape.elements()) / 4;  // of all columns
+  const double masks = groups / static_cast<double>(columns) * static_cast<double>((columns + shared - 1) / shared);
+  return groups * 2 * static_cast<double>(dtype_size(node.inputs[1]->dtype)) - masks / 2;
+}
+
+double node_bytes(const Node& node) {
+  double written = 0, read = 0;
+  for (const Value* output : node.outputs) written += bytes_of(output);
+  for (auto input = node.inputs.begin(); input != node.inputs.end(); ++input) {
+    if (std::find(node.inputs.begin(), input, *input) == input) read += bytes_of(*input);
+  }
+  // They take a part of what they are given.
+  if (node.op.starts_with("Gather") || node.op == "Slice") read = std::min(read, written);
+  return read + written - sparse_saving(node);
+}
+
 std::vector<double> step_bytes(const PlanGraph& graph, const std::vector<Shape>& input_shapes) {
-  const std::vector<Value> values = bind_values(graph, input_shapes);
-  auto bytes_of = [&](int32_t index) {
-    auto shape = index < 0 ? std::nullopt : values[index].static_shape();
-    return shape ? static_cast<double>(shape->elements()) * static_cast<double>(dtype_size(values[index].dtype)) : 0;
-  };
+  std::vector<Value> values = bind_values(graph, input_shapes);
   std::vector<double> bytes;
   for (const PlanStep& step : graph.steps) {
-    double written = 0, read = 0;
-    for (int32_t output : step.outputs) written += bytes_of(output);
-    for (int32_t input : step.inputs) read += bytes_of(input);
-    // They take a part of what they are given.
-    if (step.op.starts_with("Gather") || step.op == "Slice") read = std::min(read, written);
-    bytes.push_back(step.kernel == "view" ? 0 : read + written);
+    bytes.push_back(step.kernel == "view" ? 0 : node_bytes(node_of(step, values)));
   }
   return bytes;
 }
@@ -80,11 +111,7 @@ std::vector<double> step_flops(const PlanGraph& graph, const std::vector<Shape>&
   std::vector<Value> values = bind_values(graph, input_shapes);
   std::vector<double> flops;
   for (const PlanStep& step : graph.steps) {
-    Node node;
-    node.op = step.op;
-    node.attributes = step.attributes;
-    for (int32_t input : step.inputs) node.inputs.push_back(input < 0 ? nullptr : &values[input]);
-    for (int32_t output : step.outputs) node.outputs.push_back(output < 0 ? nullptr : &values[output]);
+    const Node node = node_of(step, values);
     const Value* output = node.output();
     auto shape = output != nullptr ? output->static_shape() : std::nullopt;
     if (step.kernel == "view")

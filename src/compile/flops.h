@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "graph/graph.h"
 #include "hussar/status.h"
 #include "plan/plan.h"
 #include "tensor/dim.h"
@@ -16,7 +17,10 @@ std::map<std::string, int64_t, std::less<>> bind_symbols(const PlanGraph& graph,
 // Floating-point operations per step of the main graph, a multiply-add counted as two; 0 where a shape is known only
 // at run time.
 std::vector<double> step_flops(const PlanGraph& graph, const std::vector<Shape>& input_shapes);
-// The bytes of each step's inputs and outputs, read or written once; packed weights as they are stored. 0 for views.
+// The bytes of a node's inputs and outputs, each read or written once; of sparse weights that are not packed the kept
+// values and their places. Values of unknown shape count nothing.
+double node_bytes(const Node& node);
+// The same of each step, packed weights as they are stored. 0 for views.
 std::vector<double> step_bytes(const PlanGraph& graph, const std::vector<Shape>& input_shapes);
 
 // A rough guess of the seconds that each step takes on this machine, from the kernels that the plan chose.

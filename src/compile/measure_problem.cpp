@@ -103,7 +103,7 @@ static Result<ProblemTimes> measure(const std::string& text, const Target& targe
   reference.push_back(HUSSAR_TRY(make_runner(problem, target, choice, kReference)));
   const Runner& first = runners.empty() ? reference[0] : runners[0];
   times.flops = step_flops(first.session->plan().graph, shapes)[first.step];
-  times.bytes = step_bytes(first.session->plan().graph, shapes)[first.step];
+  times.bytes = node_bytes(*problem.node);
   const Kernel* kernel = find_kernel(first.session->plan().graph.steps[first.step].kernel);
   if (kernel != nullptr) times.multiplies_in = kernel->multiplies_in;
   HUSSAR_TRY(measure(reference, inputs, 0));

@@ -20,7 +20,9 @@ struct ProblemTime {
 struct ProblemTimes {
   std::string problem;  // as it was understood, spelled in full
   double flops = 0;
-  double bytes = 0;  // of all inputs and outputs, constants as they are stored for the first rival
+  // Of all inputs and outputs as the problem states them. Not as a rival packs its weights: then whoever makes them
+  // larger would seem to be nearer to the roofline, and shares could not be compared.
+  double bytes = 0;
   DType multiplies_in = DType::kUndefined;  // Kernel::multiplies_in of the first rival
   std::vector<ProblemTime> rivals;
 };

@@ -84,7 +84,7 @@ class Layouts {
     return value != nullptr && !value->is_constant() && value->rank() == node.outputs[0]->rank();
   }
 
-  // Follows its inputs when the largest one is channels-last already.
+  // Follows as soon as one of its inputs is channels-last, whatever the size of the others.
   bool wants_channels_last(const Node& node) const {
     int rank = node.outputs.empty() || node.outputs[0] == nullptr ? -1 : node.outputs[0]->rank();
     if (!follows(node, rank)) return false;

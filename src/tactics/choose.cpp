@@ -148,8 +148,14 @@ static std::string why_not(const Rival& rival, const Rival* chosen, double best)
     if (ahead && !is_usual(rival)) return fmt::format("ahead by less than {:.0f} %", 100 * (1 - kClearConfiguration));
     return ahead ? fmt::format("within {:.0f} % of the predicted winner", 100 * (1 - kClearWin)) : "slower";
   }
-  if (!chosen->measured) return rival.predicted > chosen->predicted ? "slower" : "predicted as fast";
-  if (rival.predicted <= best * kPredictionFactor || best <= 0) return "not measured";
+  if (rival.predicted <= best * kConfigurationFactor && !is_usual(rival)) {
+    // Predictions do not tell configurations apart well enough to choose one.
+    if (!chosen->measured) return "not measured: taken only when measured to be faster";
+    const bool is_kin = rival.tactic == chosen->tactic && rival.threads == chosen->threads;
+    return is_kin ? "not measured" : "not measured: its kernel lost";
+  }
+  if (is_usual(rival) && !chosen->measured) return rival.predicted > chosen->predicted ? "slower" : "predicted as fast";
+  if ((is_usual(rival) && rival.predicted <= best * kPredictionFactor) || best <= 0) return "not measured";
   return fmt::format("not measured: predicted {:.1f} times the best", rival.predicted / best);
 }
 
@@ -157,7 +163,6 @@ std::string describe(const Choice& choice) {
   std::string text = choice.chosen < 0 ? "reference: no kernel takes it" : "";
   const double best = least_predicted(choice);
   for (const Rival& rival : choice.rivals) {
-    if (!is_usual(rival) && !rival.measured) continue;  // not worth a line
     std::string line = rival.name(choice.target) + ": ";
     if (rival.refusal) {
       line += "refused, " + *rival.refusal;

@@ -373,3 +373,47 @@ def test_inspect_plan(hussar: Program) -> None:
     assert "layer/softmax" not in hussar("inspect", plan, "--brief").out
     fused = [region["fused"] for region in hussar("inspect", hussar.plan("chain"), "--json").json["regions"]]
     assert any("relu" in program for program in fused), fused
+
+
+def image_model() -> bytes:
+    """x[1,64,48,48] -> Conv 1x1 -> Cast to float16: a product with room for several cuts between two conversions."""
+    nodes = [
+        tiny_onnx.node("Conv", ["x", "w"], ["a"], "product"),
+        tiny_onnx.node("Cast", ["a"], ["y"], "half", [tiny_onnx.attribute_int("to", 10)]),
+    ]
+    weights = [tiny_onnx.tensor("w", [96, 64, 1, 1], [((i * 37) % 101 - 50) / 500 for i in range(96 * 64)])]
+    outputs = [tiny_onnx.value("y", [1, 96, 48, 48], 10)]
+    return tiny_onnx.model(nodes, [tiny_onnx.value("x", [1, 64, 48, 48])], outputs, weights)
+
+
+def test_inspect_shows_every_rival(hussar: Program) -> None:
+    build = ("build", hussar.model("image", image_model()), "-o", "m.plan", "--threads", "2", "--budget")
+    reasons = {}
+    for budget in ("0", "5s"):
+        hussar(*build, budget, "--target", "cpu:scalar")
+        region = next(row for row in hussar("inspect", "m.plan", "--json").json["regions"] if row["op"] == "Conv")
+        lines = dict(line.split(": ", 1) for line in region["report"].splitlines())
+        cuts = {name: line for name, line in lines.items() if name.startswith("conv_tile:")}
+        assert len(cuts) >= 2 and all(", predicted " in line for line in cuts.values()), region["report"]
+        reasons[budget] = cuts
+        assert all(f"{name}: {line}" in hussar("inspect", "m.plan").out for name, line in cuts.items())
+    assert all(line.startswith("not measured: ") for line in reasons["0"].values()), reasons
+    assert any("measured to be faster" in line for line in reasons["0"].values()), reasons
+    assert any(", measured " in line for line in reasons["5s"].values()), reasons
+
+
+def test_conversions_are_counted(hussar: Program) -> None:
+    hussar("build", hussar.model("image", image_model()), "-o", "m.plan", "--budget", "0")
+    found = hussar("inspect", "m.plan", "--json").json["conversions"]
+    ops = [row["op"] for row in hussar("inspect", "m.plan", "--json").json["regions"]]
+    assert found["layout"]["steps"] == ops.count("hussar.Reformat") >= 1 and found["precision"]["steps"] == 1, (found, ops)
+    assert 0 < found["layout"]["share"] < 1 and found["layout"]["us"] < found["all_steps_us"], found
+    assert "of layout" in hussar("inspect", "m.plan").out
+    bench = ("bench", "m.plan", "--iterations", "3", "--per-layer")
+    measured = hussar(*bench, "--json").json["conversions"]
+    assert measured["layout"]["steps"] == found["layout"]["steps"] and measured["precision"]["us"] > 0, measured
+    assert "conversions: " in hussar(*bench).out
+    hussar("build", hussar.model(), "-o", "m.plan", "--budget", "0")
+    found = hussar("inspect", "m.plan", "--json").json["conversions"]
+    assert found["layout"] == {"steps": 0, "views": 0, "us": 0, "share": 0} == found["precision"], found
+    assert "none of layout; none of precision" in hussar("inspect", "m.plan").out

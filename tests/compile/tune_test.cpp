@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <tuple>
 
+#include "backends/cpu/cpu_identity.h"
 #include "backends/cpu/isa.h"
 #include "compile/compile.h"
 #include "compile/measure_problem.h"
@@ -119,6 +121,51 @@ TEST(Tune, AnotherVersionOrThreadCountIsMeasuredAgain) {
     options.threads = threads;
     ASSERT_TRUE(compile_bytes(contested_model(), options, &report));
     EXPECT_GE(report.tuning.measured, 1) << threads;
+  }
+}
+
+std::string with_all(std::string text, const std::string& from, const std::string& to) {
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
+  return text;
+}
+
+// Every part of an entry's key counts: with another one it is neither used nor kept from being measured again.
+TEST(Tune, EntriesOfOtherProcessorsLevelsAndKernelsAreNotFound) {
+  TimingCache cache;
+  CompileOptions options;
+  options.threads = 1;
+  options.isa = static_cast<int>(cpu::Isa::kScalar);
+  options.timings = &cache;
+  options.tune_seconds = 0.01;
+  ASSERT_TRUE(compile_bytes(contested_model(), options));
+  const std::string text = cache.to_string(), identity = cpu::cpu_identity();
+  const size_t space = identity.find(' ');
+  const std::string processor = identity.substr(0, space), caches = identity.substr(space);
+  const std::tuple<const char*, std::string, std::string, bool> changes[] = {
+      {"nothing", "", "", true},
+      {"the processor", processor + ' ', "AuthenticOther/6/1/1 ", false},
+      {"the stepping", processor + ' ', processor + "1 ", false},
+      {"the caches", caches + ' ', " 48K/2048K/999K ", false},
+      {"the level", " scalar threads=", " avx2 threads=", false},
+      {"the threads", " threads=1\t", " threads=2\t", false},
+      {"the kernel's version", "@", "@9", false},
+      {"the problem", "x0=1x32x16x16", "x0=1x32x17x16", false}};
+  for (const auto& [what, from, to, is_found] : changes) {
+    const std::string changed = from.empty() ? text : with_all(text, from, to);
+    EXPECT_EQ(changed == text, is_found) << what << " is not in " << text;
+    for (double seconds : {0.0, 0.01}) {
+      TimingCache other;
+      ASSERT_TRUE(other.merge(changed));
+      options.timings = &other;
+      options.tune_seconds = seconds;
+      CompileReport report;
+      auto plan = compile_bytes(contested_model(), options, &report);
+      ASSERT_TRUE(plan.has_value()) << plan.error().message;
+      const bool is_measured = step_of(*plan, "Conv")->report.find(", measured ") != std::string::npos;
+      EXPECT_EQ(is_measured, is_found || seconds > 0) << what << '\n' << step_of(*plan, "Conv")->report;
+      EXPECT_EQ(report.tuning.measured > 0, !is_found && seconds > 0) << what;
+    }
   }
 }
 
@@ -250,6 +297,24 @@ TEST(Tune, ProblemsAreTimedByText) {
   EXPECT_GE(measured, 3);
   EXPECT_EQ(times->rivals.back().name, "reference");
   EXPECT_EQ(choices, 1);
+}
+
+// The bytes of a problem are its own, however large the kernels that can do it make its weights.
+TEST(Tune, BytesOfAProblemAreThoseThatItStates) {
+  const std::pair<const char*, double> cases[] = {
+      {"conv x=1x64x5x5 w=64x1x3x3 b=64 pads=1,1,1,1 group=64", 4.0 * 64 * (25 + 25 + 9 + 1)},
+      {"matmul m=3 n=20 k=64", 4.0 * (3 * 64 + 64 * 20 + 3 * 20)},
+      // Of 64 x 64 weights half stay, and four bits per 16 x 64 of them name them.
+      {"conv x=1x64x5x5 w=64x64x1x1:const:2:4x64", 4.0 * (64 * 25 * 2 + 64 * 32) + 16 * 0.5},
+      {"MatMul x0=5x64 x1=64x7:const:2:4", 4.0 * (5 * 64 + 5 * 7 + 32 * 7) + 16 * 7 * 0.5},
+      {"hussar.QuantizedMatMul x0=5x64:uint8 x1=64x32:int8:const x2=32:const x_scale=0.05 x_zero_point=128",
+       5 * 64 + 64 * 32 + 4 * 32 + 4 * 5 * 32},
+      {"Add x0=8x9 x1=9", 4.0 * (8 * 9 * 2 + 9)}};
+  for (const auto& [text, bytes] : cases) {
+    auto times = measure_problem(text, Target{static_cast<int>(cpu::active_isa()), 1}, 0);
+    ASSERT_TRUE(times.has_value()) << times.error().message;
+    EXPECT_EQ(times->bytes, bytes) << text;
+  }
 }
 
 TEST(Tune, TransposedProductsAreCounted) {

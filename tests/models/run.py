@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Builds every available real model with the `hussar` program, runs the plan, and compares with ONNX Runtime.
 
-A case passes when max |a - b| / (max b - min b) <= 1e-3 on every output and no argmax differs beyond a tie. Every
+A case passes when max |a - b| / (max b - min b) <= 1e-3 on every output and no argmax differs beyond a tie; with fixed
+shapes the arena must also be within 5 % of what is alive at once (from 64 KB on). Every
 model is built for its fixed benchmark shape, the same with all passes switched off, and, when the model has further
 shapes to offer, once for a range of shapes with one run per shape. Plans run in processes of their own, so that a crash
 is one failed case.
@@ -17,6 +18,7 @@ Models whose package (or PyTorch) is absent are skipped with that reason. Prints
 from __future__ import annotations
 
 import argparse
+import json
 import pathlib
 import subprocess
 import sys
@@ -34,6 +36,7 @@ import modelzoo  # noqa: E402
 from modelzoo import agreement  # noqa: E402
 
 RUN_LIMIT_SECONDS = 120
+ARENA_BAR, SMALL_ARENA = 1.05, 1 << 16
 
 
 class CaseFailed(Exception):
@@ -76,6 +79,14 @@ def run_plan(plan: pathlib.Path, feeds: dict[str, np.ndarray], folder: pathlib.P
         return [stored[name] for name in stored.files]
 
 
+def arena_ratio(plan: pathlib.Path) -> float:
+    """The arena by its lower bound; 1 where it is too small to matter."""
+    command = [str(hussar_cli.program()), "inspect", str(plan), "--brief", "--json"]
+    memory = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["memory"]
+    bound = memory["arena_lower_bound_bytes"]
+    return memory["arena_bytes"] / bound if bound >= SMALL_ARENA else 1
+
+
 class ModelTest:
     """The cases of one model."""
 
@@ -109,6 +120,9 @@ class ModelTest:
 
     def fixed(self) -> str:
         plan = self.build("fixed.plan", shapes=self.shapes)
+        ratio = arena_ratio(plan)
+        if ratio > ARENA_BAR:
+            raise CaseFailed(f"the arena is {ratio:.3f} of what is alive at once")
         return f"{self.compare(plan, None)}, plan {plan.stat().st_size / 1e6:.1f} MB"
 
     def without_passes(self) -> str:

@@ -21,10 +21,13 @@ import classify  # noqa: E402
 import engines  # noqa: E402
 import hussar_cli  # noqa: E402
 import int8_accuracy  # noqa: E402
+import kernels_cpu  # noqa: E402
 import modelzoo  # noqa: E402
 import paired  # noqa: E402
+import peers_table  # noqa: E402
 import reading  # noqa: E402
 import run_all  # noqa: E402
+import where_time_goes  # noqa: E402
 from modelzoo import agreement, fashion_mnist, pasted  # noqa: E402
 
 
@@ -311,6 +314,40 @@ class Interleaving(unittest.TestCase):
         self.assertEqual({name: len(values) for name, values in samples.items()}, {"a": 9, "b": 9})
         # two calls to size the burst, then per round one untimed and three timed
         self.assertEqual(counters["a"].calls, 2 + 3 * 4)
+
+
+class BenchTables(unittest.TestCase):
+    def test_the_ratio_to_openvino_is_to_its_fastest_acceptable_setting(self):
+        def row(own: float, f32: tuple, default: tuple) -> dict:
+            entries = {name: {"latency_ms": {"median": ms}, "agreement": {"acceptable": ok}}
+                       for name, (ms, ok) in (("openvino_f32", f32), ("openvino", default))}  # fmt: skip
+            return {"engines": {"hussar": {"latency_ms": {"median": own}}, **entries}}
+
+        self.assertEqual(peers_table.openvino_ratio(row(6, (12, True), (10, True))), 0.6)
+        self.assertEqual(peers_table.openvino_ratio(row(6, (12, True), (3, False))), 0.5)
+        self.assertIsNone(peers_table.openvino_ratio(row(6, (12, False), (3, False))))
+        self.assertIsNone(peers_table.openvino_ratio({"engines": {"hussar": {}, "openvino": {"error": "no"}}}))
+
+    def test_ladders_say_whose_roofline_it_is(self):
+        def report(version: int, rooflines: tuple) -> dict:
+            rungs = [{"rung": str(i), "roofline_us": roof} for i, roof in enumerate(rooflines)]
+            return {"schema_version": version, "families": {"f": {"p": {"rungs": rungs}}}}
+
+        self.assertIn("each rung's own level and threads", kernels_cpu.roofline_text(report(2, (5, 5))))
+        self.assertIn("of each rung's own level (", kernels_cpu.roofline_text(report(1, (5, 6))))
+        self.assertIn("of the highest level for every rung", kernels_cpu.roofline_text(report(1, (5, 5))))
+
+    def test_time_is_summed_by_family(self):
+        def layer(op: str, kernel: str, us: float, share: float) -> dict:
+            return {"op": op, "kernel": kernel, "us": us, "roofline_share": share, "flops": 1e6, "bytes": 1e5}
+
+        layers = [layer("Conv", "conv_winograd4", 10, 1.5), layer("Conv", "conv_tile", 30, 0.5), layer("Reshape", "view", 0, 0),
+                  layer("Conv", "conv_fp16", 10, 1), layer("hussar.Reformat", "transpose", 5, 0.2), layer("Odd", "odd", 1, 0)]  # fmt: skip
+        found = where_time_goes.families({"layers": layers})
+        self.assertEqual([entry["family"] for entry in found], ["convolutions, direct", "convolutions, Winograd", "conversions", "odd"])
+        self.assertEqual((found[0]["steps"], found[0]["us"], found[0]["roof_us"]), (2, 40, 25))
+        text = where_time_goes.family_table([{"model": "m", "weights": "random", "layers": layers}])
+        self.assertTrue(text[2].startswith("| m* | all | 5 | 0.056 | 100.0 % |"), text[2])
 
 
 class WorkAhead(unittest.TestCase):

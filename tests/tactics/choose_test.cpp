@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "backends/cpu/isa.h"
 #include "tactics/problem_grammar.h"
@@ -142,8 +143,9 @@ TEST(Choose, ConfigurationsWinOnlyWhenMeasured) {
   EXPECT_EQ(names[0].rfind("matmul_tile:", 0), 0U) << names[0];
   const Choice choice = choose(contest.problem);
   EXPECT_EQ(choice.rival()->configuration, "");
-  EXPECT_EQ(describe(choice).find(':' + names[0].substr(names[0].find(':') + 1)), std::string::npos)
-      << describe(choice);
+  for (const std::string& name : names) {
+    EXPECT_EQ(line_of(describe(choice), name).rfind(name + ": not measured: ", 0), 0U) << describe(choice);
+  }
   for (const std::string& name : contest.order) EXPECT_EQ(name.find(':'), std::string::npos) << name;
   const std::string usual = contest.order[0];
   std::string report = contest.report({{usual, 100}, {names[0], 96}});
@@ -153,6 +155,26 @@ TEST(Choose, ConfigurationsWinOnlyWhenMeasured) {
   EXPECT_EQ(line_of(report, names[0]).rfind(names[0] + ": ahead by less than 3 %", 0), 0U) << report;
   report = contest.report({{names[0], 1}});
   EXPECT_EQ(line_of(report, usual).rfind(usual + ": chosen", 0), 0U) << report;
+}
+
+TEST(Choose, SaysWhyConfigurationsWereNotMeasured) {
+  Contest contest("conv x=1x64x30x30 w=64x64x3x3 pads=1,1,1,1");
+  const Choice choice = choose(contest.problem);
+  const std::string by_prediction = describe(choice), kernel(choice.tactic()->kernel);
+  const std::string tuned = contest.report({{contest.order[0], 100}, {contest.order[1], 90}});
+  const std::vector<RivalLine> lines = read_description(by_prediction);
+  ASSERT_EQ(lines.size(), choice.rivals.size());
+  std::set<std::string> reasons;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (choice.rivals[i].configuration.empty()) continue;
+    const bool is_far = lines[i].verdict.find(" times the best") != std::string::npos;
+    EXPECT_TRUE(is_far || lines[i].verdict == "not measured: taken only when measured to be faster") << by_prediction;
+    EXPECT_TRUE(lines[i].predicted.has_value()) << by_prediction;
+    reasons.insert(read_description(tuned)[i].verdict);
+  }
+  // Of what could have been measured, only the winner's are.
+  EXPECT_EQ(reasons.count("not measured: taken only when measured to be faster"), 0U) << tuned;
+  EXPECT_GE(reasons.size(), 1U) << tuned;
 }
 
 // What is chosen by luck among many must not be: it counts how far it is ahead of its own kernel's usual way.

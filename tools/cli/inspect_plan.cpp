@@ -12,6 +12,7 @@
 #include "tensor/program_text.h"
 #include "tools/cli/build_report.h"
 #include "tools/cli/console.h"
+#include "tools/cli/conversion_text.h"
 #include "tools/cli/inspection.h"
 #include "tools/cli/sparsity_table.h"
 
@@ -127,6 +128,7 @@ std::string plan_text(const Plan& plan, const MemoryFacts& memory) {
   list("input", plan.graph.inputs);
   list("output", plan.graph.outputs);
   table.add({"steps", fmt::format("{} ({} by reference code)", plan.graph.steps.size(), reference_steps(plan.graph))});
+  table.add({"conversions", conversions_text(expected_conversions(plan.graph), "the expected time")});
   table.add({"values", storage_counts(plan.graph)});
   table.add({"constants", format_bytes(static_cast<double>(plan.constants.size()))});
   table.add(
@@ -176,6 +178,7 @@ Status inspect_plan(const std::string& path, const InspectOptions& options, cons
       .set("memory", std::move(arena))
       .set("verified", options.verify);
   json.set("sparsity", sparsity_json(sparse, dense_weights));
+  json.set("conversions", to_json(expected_conversions((*plan)->graph)));
   json.set("precision_counts", precision_counts((*plan)->graph)).set("regions", regions_json((*plan)->graph));
   return command.report(std::move(json));
 }

@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "compile/flops.h"
+#include "tools/cli/conversion_text.h"
 #include "tools/cli/machine.h"
 
 namespace hussar::cli {
@@ -79,7 +80,8 @@ Result<std::vector<LayerTime>> measure_layers(Session& session, const std::vecto
                     0,
                     flops[i],
                     bytes[i],
-                    kernel != nullptr ? kernel->multiplies_in : DType::kUndefined};
+                    kernel != nullptr ? kernel->multiplies_in : DType::kUndefined,
+                    conversion_of(graph, step)};
     if (!step.outputs.empty() && step.outputs[0] >= 0) {
       layer.shape = measured_shape(graph.values[step.outputs[0]], symbols);
     }
@@ -88,6 +90,12 @@ Result<std::vector<LayerTime>> measure_layers(Session& session, const std::vecto
   }
   for (LayerTime& layer : layers) layer.share = total > 0 ? layer.microseconds / total : 0;
   return layers;
+}
+
+Conversions measured_conversions(const std::vector<LayerTime>& layers) {
+  Conversions conversions;
+  for (const LayerTime& layer : layers) conversions.add(layer.conversion, layer.kernel == "view", layer.microseconds);
+  return conversions;
 }
 
 static double gigaflops(const LayerTime& layer) {
@@ -117,7 +125,8 @@ std::string to_text(const std::vector<LayerTime>& layers, const cpu::Peaks& peak
   }
   table.add({"all steps", "", "", "", fmt::format("{:.1f}", total), "100.0 %", rate(flops, total), rate(bytes, total),
              percent(total > 0 ? roof / total : 0)});
-  return table.to_string() + fmt::format("peaks of {} threads: {}\n", peaks.threads, peaks_text(peaks));
+  return table.to_string() + "conversions: " + conversions_text(measured_conversions(layers), "the time") + "\n" +
+         fmt::format("peaks of {} threads: {}\n", peaks.threads, peaks_text(peaks));
 }
 
 Json to_json(const std::vector<LayerTime>& layers, const cpu::Peaks& peaks) {

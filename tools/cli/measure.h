@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "backends/cpu/peaks.h"
+#include "compile/conversions.h"
 #include "hussar/status.h"
 #include "tools/cli/console.h"
 #include "tools/cli/statistics.h"
@@ -34,8 +35,10 @@ struct LayerTime {
   double flops = 0;                         // 0: unknown
   double bytes = 0;                         // of all inputs and outputs
   DType multiplies_in = DType::kUndefined;  // Kernel::multiplies_in
+  Conversion conversion = Conversion::kNone;
 };
 Result<std::vector<LayerTime>> measure_layers(Session& session, const std::vector<Tensor>& inputs, int runs);
+Conversions measured_conversions(const std::vector<LayerTime>& layers);
 // With the share of the roofline: the time that the peaks allow, divided by the time taken.
 std::string to_text(const std::vector<LayerTime>& layers, const cpu::Peaks& peaks);
 Json to_json(const std::vector<LayerTime>& layers, const cpu::Peaks& peaks);

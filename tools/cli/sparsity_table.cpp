@@ -45,7 +45,8 @@ bool read_region(const PlanGraph& graph, const PlanStep& step, SparseRegion& reg
       refused = true;
       region.reason = rival.verdict.substr(std::string_view("refused, ").size());
     }
-    if (rival.is_refused) continue;
+    // Configurations ("conv_tile:six_rows") are rivals only when measured.
+    if (rival.is_refused || (!rival.measured && rival.name.find(':') != std::string::npos)) continue;
     double& best = is_sparse ? region.sparse : region.dense;
     if (best == 0 || time_of(rival) < best) best = time_of(rival);
     if (is_sparse && (region.is_sparse || !refused)) region.reason = rival.verdict;

@@ -5,6 +5,7 @@
 #include "tools/cli/bench_problem.h"
 #include "tools/cli/build_report.h"
 #include "tools/cli/console.h"
+#include "tools/cli/conversion_text.h"
 #include "tools/cli/inputs.h"
 #include "tools/cli/machine.h"
 #include "tools/cli/measure.h"
@@ -139,6 +140,7 @@ Status work(const Arguments& arguments, const Command& command) {
     auto layers = HUSSAR_TRY(measure_layers(*subject.session(), inputs, runs));
     cpu::Peaks peaks = cpu::measure_peaks(cpu::active_isa(), subject.session()->threads());
     json.set("layers", to_json(layers, peaks)).set("peaks", cli::to_json(peaks));
+    json.set("conversions", cli::to_json(measured_conversions(layers)));
     text += to_text(layers, peaks);
   }
   progress.finish();
