@@ -102,8 +102,8 @@ class Graph {
   // The nodes of now, safe to iterate while the graph is being changed (check `is_live`).
   std::vector<Node*> snapshot() const;
   bool is_live(const Node* node) const;
-  // "prefix~1", "prefix~2", ...: a value name that is not taken. Numbers count per prefix, so that a name does not depend
-  // on what happens elsewhere in the graph: ranges are found by names.
+  // "prefix~1", "prefix~2", ...: a value name that is not taken. Numbers count per prefix, so that a name does not
+  // depend on what happens elsewhere in the graph: ranges are found by names.
   std::string unique_name(std::string_view prefix);
   std::string to_string() const;
 

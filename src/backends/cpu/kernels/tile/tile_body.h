@@ -78,7 +78,8 @@ HUSSAR_INLINE void store_tile(TileVec (&sum)[kRows][kVecs], const TileOutput& ou
   }
 }
 
-// The kernels of a family for every number of rows and panels: Family::kernel<rows, panels>, of the type Family::Kernel.
+// The kernels of a family for every number of rows and panels: Family::kernel<rows, panels>, of the type
+// Family::Kernel.
 constexpr int kPanelSizes = 4;  // 1, 2, 4, 8
 template <class Family>
 struct TileTableOf {
