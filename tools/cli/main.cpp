@@ -35,7 +35,7 @@ std::string general_help() {
       "  hussar bench model.plan\n"
       "  hussar compare model.onnx model.plan\n\n"
       "Exit codes: 0 ok, 1 failed at run time, 2 usage, 3 model invalid or unsupported, 4 accuracy check failed,\n"
-      "5 budget missed, 6 device unavailable, 7 plan incompatible, 130 interrupted, 143 terminated.\n";
+      "6 device unavailable, 7 plan incompatible, 130 interrupted, 143 terminated.\n";
   return text;
 }
 
