@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "hussar/version.h"
 #include "tools/cli/console.h"
+#include "tools/cli/refusal_list.h"
 #include "tools/cli/verb.h"
 
 namespace hussar::cli {
@@ -109,6 +110,6 @@ int main(int count, char** words) {
   Status written = cli::finish_output();
   Status status = result ? written : Status(tl::unexpected(result.error()));
   if (status) return 0;
-  cli::print_error(verb, status.error().message);
+  cli::print_error(verb, cli::shortened(status.error().message));
   return static_cast<int>(status.error().code);
 }
