@@ -38,7 +38,7 @@ std::string shortened(const std::string& message) {
   if (things.size() <= kMostShown) return message;
   std::string text = message.substr(0, message.find(kIndent));
   for (size_t i = 0; i < kMostShown; ++i) text.append(kIndent).append(things[i]);
-  return text + fmt::format("{}... and {} more (all of them with --json)", kIndent, things.size() - kMostShown);
+  return text + fmt::format("{}... and {} more", kIndent, things.size() - kMostShown);
 }
 
 }  // namespace hussar::cli
