@@ -16,7 +16,6 @@ enum class ErrorCode : int {
   kUsage = 2,              // the caller's arguments: unknown name, wrong shape or dtype
   kInvalidModel = 3,       // the ONNX model is malformed or uses something unsupported
   kAccuracy = 4,           // an accuracy check failed
-  kBudget = 5,             // a latency or size budget was missed
   kDeviceUnavailable = 6,  // the requested device is not there
   kPlanIncompatible = 7,   // the plan is damaged, foreign, or of another version
   kInterrupted = 130,

@@ -1,85 +1,15 @@
 // Einsum: sums of products by an equation such as "bij,bjk->bik". A label names a dimension; labels that the output
 // lacks are summed over; "..." stands for dimensions that broadcast. Without "->" the output has the dimensions of
 // "..." and then every label that occurs once, in alphabetical order.
-#include <cctype>
 #include <map>
 
 #include "ops/arguments.h"
 #include "ops/arithmetic.h"
+#include "ops/einsum.h"
 #include "ops/op_def.h"
 
 namespace hussar {
 namespace {
-
-// Labels are letters; the dimensions of an ellipsis are numbered 0, 1, ... from the right.
-using Labels = std::vector<int>;
-
-struct Equation {
-  std::vector<Labels> inputs;
-  Labels output;
-};
-
-// Splits one term into labels. An ellipsis takes `ellipsis` dimensions.
-std::optional<Labels> parse_term(std::string_view term, int ellipsis, bool& has_ellipsis) {
-  Labels labels;
-  for (size_t i = 0; i < term.size(); ++i) {
-    if (std::isalpha(static_cast<unsigned char>(term[i])) != 0) {
-      labels.push_back(term[i]);
-      continue;
-    }
-    if (term.substr(i, 3) != "..." || has_ellipsis || ellipsis < 0) return std::nullopt;
-    has_ellipsis = true;
-    for (int k = ellipsis - 1; k >= 0; --k) labels.push_back(k);
-    i += 2;
-  }
-  return labels;
-}
-
-Labels implicit_output(const std::vector<Labels>& inputs, int ellipsis) {
-  std::map<int, int> uses;
-  for (const Labels& labels : inputs) {
-    for (int label : labels) ++uses[label];
-  }
-  Labels output;
-  for (int k = ellipsis - 1; k >= 0; --k) output.push_back(k);
-  for (auto [label, count] : uses) {
-    if (label >= kMaxRank && count == 1) output.push_back(label);
-  }
-  return output;
-}
-
-// nullopt: the equation is malformed or does not fit the ranks.
-std::optional<Equation> parse(std::string text, const std::vector<int>& ranks) {
-  std::erase(text, ' ');
-  size_t arrow = text.find("->");
-  std::string_view left = std::string_view(text).substr(0, arrow);
-  Equation equation;
-  int widest = 0;
-  for (size_t begin = 0; begin <= left.size();) {
-    size_t end = std::min(left.find(',', begin), left.size());
-    std::string_view term = left.substr(begin, end - begin);
-    if (equation.inputs.size() >= ranks.size()) return std::nullopt;
-    int rank = ranks[equation.inputs.size()];
-    bool dotted = term.find("...") != std::string_view::npos;
-    int ellipsis = dotted ? rank - static_cast<int>(term.size()) + 3 : 0;
-    bool seen = false;
-    auto labels = parse_term(term, ellipsis, seen);
-    if (!labels || static_cast<int>(labels->size()) != rank) return std::nullopt;
-    widest = std::max(widest, ellipsis);
-    equation.inputs.push_back(std::move(*labels));
-    begin = end + 1;
-  }
-  if (equation.inputs.size() != ranks.size()) return std::nullopt;
-  if (arrow == std::string::npos) {
-    equation.output = implicit_output(equation.inputs, widest);
-    return equation;
-  }
-  bool seen = false;
-  auto labels = parse_term(std::string_view(text).substr(arrow + 2), widest, seen);
-  if (!labels) return std::nullopt;
-  equation.output = std::move(*labels);
-  return equation;
-}
 
 // The dimension of every label; dimensions of 1 in an ellipsis broadcast.
 Result<std::map<int, Dim>> label_dims(const InferContext& context, const Equation& equation) {
@@ -106,7 +36,7 @@ Status infer(InferContext& context) {
     ranks.push_back(context.rank(i));
   }
   std::string text = context.attributes.get_string("equation", "");
-  auto equation = parse(text, ranks);
+  auto equation = parse_equation(text, ranks);
   if (!equation) return context.fail("the equation '{}' is malformed or does not fit the inputs", text);
   auto dims = HUSSAR_TRY(label_dims(context, *equation));
   if (dims.size() > kMaxRank) return context.fail("the equation has more than {} labels", kMaxRank);
@@ -127,7 +57,7 @@ Status infer(InferContext& context) {
 Status evaluate(EvalContext& context) {
   std::vector<int> ranks;
   for (size_t i = 0; i < context.input_count(); ++i) ranks.push_back(context.shape(i).rank());
-  auto equation = parse(context.attributes.get_string("equation", ""), ranks);
+  auto equation = parse_equation(context.attributes.get_string("equation", ""), ranks);
   if (!equation) return context.fail("malformed equation");
   // The loop: the output's labels outside, those that are summed over inside.
   std::map<int, int64_t> length;

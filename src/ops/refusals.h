@@ -18,8 +18,8 @@ struct Refusals {
   // Those after the first `kept` were none.
   void forget_after(size_t kept);
 };
-// The first lines of what may be a long list from a hostile file, each on a line of its own and cut when it is long.
-// `count` is how many there are.
+// The lines of what may be a long list from a hostile file: the first 1000 of `count`, each indented on a line of its
+// own and cut when it is long.
 std::string list_lines(const std::vector<std::string>& lines, size_t count);
 
 // infer_graph that also says which nodes failed.

@@ -22,12 +22,20 @@ Pattern mean_of(const std::string& name, const Pattern& x) {
   return named(name, op("ReduceMean", {x, constant(name + "_axes")}, is_trailing_mean));
 }
 
-// numerator / sqrt(variance + epsilon), in the ways it is written.
-Pattern normalised(const Pattern& numerator, const Pattern& variance) {
-  Pattern deviation = op("Sqrt", {sum({variance, number("epsilon")})});
-  Pattern half_power = op("Pow", {sum({variance, number("epsilon")}), 0.5});
+// sqrt(variance + epsilon) and its inverse, in the ways they are written.
+Pattern deviation_of(const Pattern& variance) { return op("Sqrt", {sum({variance, number("epsilon")})}); }
+
+Pattern inverse_deviation(const Pattern& variance) {
+  Pattern deviation = deviation_of(variance);
   Pattern inverse_power = op("Pow", {sum({variance, number("epsilon")}), -0.5});
-  Pattern inverse = either({op("Reciprocal", {deviation}), op("Div", {1.0, deviation}), inverse_power});
+  return either({op("Reciprocal", {deviation}), op("Div", {1.0, deviation}), inverse_power});
+}
+
+// numerator / sqrt(variance + epsilon).
+Pattern normalised(const Pattern& numerator, const Pattern& variance) {
+  Pattern deviation = deviation_of(variance);
+  Pattern half_power = op("Pow", {sum({variance, number("epsilon")}), 0.5});
+  Pattern inverse = inverse_deviation(variance);
   return either({op("Div", {numerator, deviation}), op("Div", {numerator, half_power}), product({numerator, inverse}),
                  product({numerator, inverse, constant("scale")})});
 }
@@ -52,6 +60,22 @@ const Pattern& layer_norm_by_squares() {
 const Pattern& rms_norm() {
   static const Pattern x = any("x");
   static const Pattern pattern = normalised(x, mean_of("variance", product({x, x})));
+  return pattern;
+}
+
+// As TensorFlow's batch_normalization writes it: x * m + (bias - mean * m) with m = scale / sqrt(variance + epsilon).
+const Pattern& layer_norm_by_factor() {
+  static const Pattern x = any("x");
+  static const Pattern mean = mean_of("mean", x);
+  static const Pattern centred = either({op("Sub", {x, mean}), op("Sub", {mean, x})});
+  static const Pattern variance = mean_of("variance", product({centred, centred}));
+  static const Pattern inverse = inverse_deviation(variance);
+  // Read twice, so no product may see through it.
+  static const Pattern factor = either({op("Mul", {inverse, constant("scale")}), inverse});
+  static const Pattern scaled = op("Mul", {x, factor}), scaled_mean = op("Mul", {mean, factor});
+  static const Pattern pattern =
+      either({op("Add", {scaled, either({op("Sub", {constant("bias"), scaled_mean}), op("Neg", {scaled_mean})})}),
+              op("Sub", {scaled, scaled_mean})});
   return pattern;
 }
 
@@ -91,12 +115,15 @@ bool recognise(Graph& graph, Node* node, const Pattern& pattern, const char* op_
   if (!shape || !is_floating(x->dtype) || found->number("epsilon") < 0) return false;
   std::optional<std::vector<double>> scale(std::in_place, static_cast<size_t>(shape->elements()), 1.0);
   if (found->values.count("scale") != 0) scale = spread((*found)["scale"], *shape, x->rank());
+  std::optional<std::vector<double>> bias;
+  if (found->values.count("bias") != 0 && !(bias = spread((*found)["bias"], *shape, x->rank()))) return false;
   if (!scale) return false;
   Attributes attributes;
   attributes.set("axis", axes[0] - x->rank());
   attributes.set("epsilon", static_cast<float>(found->number("epsilon")));
-  Value* scale_value = add_numbers(graph, node->name + "/scale", x->dtype, *shape, *scale);
-  replace_node(graph, node, op_name, {x, scale_value}, attributes);
+  std::vector<Value*> inputs = {x, add_numbers(graph, node->name + "/scale", x->dtype, *shape, *scale)};
+  if (bias) inputs.push_back(add_numbers(graph, node->name + "/bias", x->dtype, *shape, *bias));
+  replace_node(graph, node, op_name, std::move(inputs), attributes);
   return true;
 }
 
@@ -133,6 +160,8 @@ Result<int> run(PassContext& context) {
   Graph& graph = context.graph;
   return rewrite_each(graph, [&](Node* node) {
     if (absorb(graph, node)) return true;
+    if (node->op == "Add" || node->op == "Sub")
+      return recognise(graph, node, layer_norm_by_factor(), "LayerNormalization");
     if (node->op != "Div" && node->op != "Mul") return false;
     return recognise(graph, node, layer_norm(), "LayerNormalization") ||
            recognise(graph, node, layer_norm_by_squares(), "LayerNormalization") ||

@@ -7,26 +7,6 @@
 namespace hussar {
 namespace {
 
-// The second input of a Reshape from `from` to `to` with allowzero = 0; nullopt when integers cannot say it.
-std::optional<Ints> reshape_target(const Dims& from, const Dims& to) {
-  Ints target;
-  bool has_rest = false;
-  for (size_t i = 0; i < to.size(); ++i) {
-    if (to[i].is_constant()) {
-      if (to[i].value() <= 0) return std::nullopt;
-      target.push_back(to[i].value());
-    } else if (i < from.size() && from[i] == to[i]) {
-      target.push_back(0);
-    } else if (!has_rest) {
-      target.push_back(-1);
-      has_rest = true;
-    } else {
-      return std::nullopt;
-    }
-  }
-  return target;
-}
-
 bool is_view(const Node* node) {
   return node != nullptr && !node->program &&
          (node->op == "Reshape" || node->op == "Squeeze" || node->op == "Unsqueeze" || node->op == "Flatten");

@@ -48,6 +48,31 @@ Status GraphRun::run_step(size_t index, ThreadPool::Lease& pool) {
   return step.kernel->run(run);
 }
 
+// Positions, sizes, axes and factors are few.
+bool GraphRun::is_read(int32_t value) const {
+  constexpr size_t kMostBytes = 4096;
+  const PlanValue& entry = graph_.values[value];
+  return entry.layout == Layout::kPlain && entry.storage != Storage::kConstant &&
+         static_cast<size_t>(slots_[value].shape.elements()) * dtype_size(entry.dtype) <= kMostBytes;
+}
+
+void GraphRun::note_inputs(const PlanStep& plan_step) {
+  noted_.clear();
+  auto note = [&](const void* data, size_t bytes) {
+    const auto* begin = static_cast<const std::byte*>(data);
+    noted_.insert(noted_.end(), begin, begin + bytes);
+  };
+  for (int32_t input : plan_step.inputs) {
+    if (input < 0 || graph_.values[input].storage == Storage::kConstant) continue;
+    const Shape& shape = slots_[input].shape;
+    const int rank = shape.rank();
+    note(&rank, sizeof(rank));
+    for (int64_t dim : shape) note(&dim, sizeof(dim));
+    const auto bytes = static_cast<size_t>(shape.elements()) * dtype_size(graph_.values[input].dtype);
+    if (is_read(input) && bytes > 0) note(slots_[input].data, bytes);
+  }
+}
+
 Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
   std::vector<Tensor> tensors;
   std::vector<ValueInfo> infos = input_infos(step, plan_step, true, tensors);
@@ -85,7 +110,14 @@ Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
 }
 
 Status GraphRun::run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool) {
-  HUSSAR_TRY(infer_outputs(step, plan_step));
+  // Inference allocates, and its inputs are mostly those of the last run.
+  note_inputs(plan_step);
+  if (!step.is_inferred || noted_ != step.seen) {
+    step.is_inferred = false;
+    HUSSAR_TRY(infer_outputs(step, plan_step));
+    step.seen.assign(noted_.begin(), noted_.end());
+    step.is_inferred = true;
+  }
   point_operands(step, plan_step);
   size_t scratch_bytes = 0;
   if (step.kernel->prepare != nullptr) {

@@ -243,6 +243,7 @@ Status GraphRun::prepare_steps() {
   scratch_bytes_ = 0;
   for (size_t i = 0; i < steps_.size(); ++i) {
     StepRun& step = steps_[i];
+    step.is_inferred = false;
     if (!step.is_static || step.is_view) continue;
     HUSSAR_TRY(check_overlap(graph_.steps[i]));
     step.reads_shape = !HUSSAR_TRY(check_shapes(step, graph_.steps[i]));
@@ -297,8 +298,9 @@ std::vector<ValueInfo> GraphRun::input_infos(const StepRun& step, const PlanStep
   tensors.resize(plan_step.inputs.size());
   for (size_t i = 0; i < infos.size(); ++i) {
     if (plan_step.inputs[i] < 0) continue;
-    const PlanValue& value = graph_.values[plan_step.inputs[i]];
-    const Slot& slot = slots_[plan_step.inputs[i]];
+    const int32_t input = plan_step.inputs[i];
+    const PlanValue& value = graph_.values[input];
+    const Slot& slot = slots_[input];
     infos[i].dtype = value.dtype;
     infos[i].dims = Dims(slot.shape.begin(), slot.shape.end());
     const Ints* unpacked =
@@ -307,7 +309,7 @@ std::vector<ValueInfo> GraphRun::input_infos(const StepRun& step, const PlanStep
       // Packed elements may be of another type than the weights were: what is not int8 was float32.
       if (infos[i].dtype != DType::kInt8) infos[i].dtype = DType::kFloat32;
       infos[i].dims = Dims(unpacked->begin(), unpacked->end());
-    } else if (value.layout == Layout::kPlain && (in_run || value.storage == Storage::kConstant)) {
+    } else if (value.layout == Layout::kPlain && (value.storage == Storage::kConstant || (in_run && is_read(input)))) {
       tensors[i] = Tensor::view(value.dtype, slot.shape, slot.data);
       infos[i].constant = &tensors[i];
     }

@@ -69,6 +69,8 @@ class GraphRun {
     bool is_view = false;      // nothing to do: the output is an alias of the input
     bool reads_shape = false;  // static, but its data have a say in the shape: checked in every run
     bool is_settled = false;   // depends on shapes only: done by the first run after binding
+    bool is_inferred = false;  // in a run, with inputs of which inference reads what `seen` holds
+    std::vector<std::byte> seen;
     std::map<std::string, std::unique_ptr<GraphRun>, std::less<>> bodies;
   };
 
@@ -91,6 +93,9 @@ class GraphRun {
   Status run_step(size_t index, ThreadPool::Lease& pool);
   Status run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool);
   Status run_reference(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool);
+  // Whether inference in a run may read the elements of the value.
+  bool is_read(int32_t value) const;
+  void note_inputs(const PlanStep& plan_step);
   Status infer_outputs(StepRun& step, const PlanStep& plan_step);
   void observe(const PlanStep& plan_step, const StepObserver& observer) const;
   std::string describe_inputs() const;
@@ -110,6 +115,7 @@ class GraphRun {
   GrowingBuffer arena_, states_, scratch_;
   size_t arena_bytes_ = 0, scratch_bytes_ = 0;
   std::vector<Tensor> outputs_;
+  std::vector<std::byte> noted_;  // what inference could read of the inputs of the step that is running
 };
 
 // A dense plain tensor with the contents of an operand of any layout.

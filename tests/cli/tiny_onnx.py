@@ -116,6 +116,17 @@ def unsupported() -> bytes:
     return model(nodes, [value("x", [1])], [value("y", [1])])
 
 
+def many_unsupported(count: int = 70) -> bytes:
+    """More than an error message shows."""
+    nodes = [node("NoSuchOperator", ["x"], [f"y{i}"], f"bad/{i}") for i in range(count)]
+    return model(nodes, [value("x", [1])], [value(f"y{i}", [1]) for i in range(count)])
+
+
+def many_malformed(count: int = 70) -> bytes:
+    nodes = [node("Softmax", ["x"], [f"y{i}"], f"bad/{i}", [attribute_int("axis", 7)]) for i in range(count)]
+    return model(nodes, [value("x", [1])], [value(f"y{i}", [1]) for i in range(count)])
+
+
 def malformed() -> bytes:
     """Operators that exist, on an axis that does not; and one that does not."""
     axis = [attribute_int("axis", 7)]

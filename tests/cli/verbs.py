@@ -214,6 +214,19 @@ def test_build_lists_everything_unsupported(hussar: Program) -> None:
     assert "bad/one" in outcome.err and "bad/two" in outcome.err and "m.plan" not in hussar.files()
 
 
+def test_json_lists_more_than_the_message_shows(hussar: Program) -> None:
+    for name in ("many_unsupported", "many_malformed"):
+        model = hussar.model(name)
+        outcome = hussar("build", model, "-o", "m.plan", "--json", code=MODEL, says="... and 20 more")
+        details = outcome.json["error"]["details"]
+        assert len(details) == 70 and all(f"'bad/{i}'" in line for i, line in enumerate(details)), details
+        assert "'bad/69'" not in outcome.err, outcome
+        assert hussar("inspect", model, "--json", code=MODEL).json["problems"] == details
+    one = hussar("build", hussar.model("unsupported"), "-o", "m.plan", "--json", code=MODEL).json["error"]["details"]
+    assert [("bad/one" in line, "bad/two" in line) for line in one] == [(True, False), (False, True)], one
+    assert hussar("inspect", hussar.model(), "--json").json["problems"] == []
+
+
 # ---- run -----------------------------------------------------------------------------------------------------------
 
 

@@ -63,6 +63,51 @@ TEST(PassRecogniseLayerNorm, MeanOfSquares) {
   EXPECT_EQ(test.graph.nodes().size(), 1U);
 }
 
+// TensorFlow's batch_normalization, by the bits of `form`: what is squared how, the inverse, the order of operands.
+Value* batch_normalization(GraphCase& test, int form, Value* scale, Value* bias) {
+  auto bit = [&](int place) { return (form >> place & 1) != 0; };
+  auto either_way = [&](const char* op, Value* a, Value* b) {
+    return bit(3) ? test.make(op, {b, a}) : test.make(op, {a, b});
+  };
+  Value* x = test.graph.inputs[0];
+  Value* m = mean(test, x);
+  Value* difference = bit(0) ? test.make("Sub", {m, x}) : test.make("Sub", {x, m});
+  Value* square = bit(1) ? test.make("Pow", {difference, test.number(2)}) : test.make("Mul", {difference, difference});
+  Value* root = test.make("Sqrt", {either_way("Add", mean(test, square), test.number(1e-3))});
+  Value* factor = bit(2) ? test.make("Div", {test.number(1), root}) : test.make("Reciprocal", {root});
+  if (scale != nullptr) factor = either_way("Mul", factor, scale);
+  Value* moved = either_way("Mul", m, factor);
+  Value* rest = bias == nullptr ? test.make("Neg", {moved}) : test.make("Sub", {bias, moved});
+  return either_way("Add", either_way("Mul", x, factor), rest);
+}
+
+TEST(PassRecogniseLayerNorm, FactorAndRest) {
+  for (int form = 0; form < 16; ++form) {
+    for (bool has_scale : {false, true}) {
+      for (bool has_bias : {false, true}) {
+        GraphCase test;
+        test.input(kDims);
+        test.output(batch_normalization(test, form, has_scale ? test.weights({8}) : nullptr,
+                                        has_bias ? test.weights({1, 1, 8}) : nullptr));
+        EXPECT_EQ(test.run("recognise_layer_norm"), 1) << form;
+        EXPECT_EQ(test.count("LayerNormalization"), 1) << form;
+        EXPECT_EQ(test.graph.nodes().size(), 1U) << form;
+      }
+    }
+  }
+}
+
+TEST(PassRecogniseLayerNorm, FactorAndRestOfAnotherShape) {
+  for (bool is_scale : {false, true}) {
+    GraphCase test;
+    test.input({2, 8, 8});
+    Value* other = test.weights({8, 1});
+    Value* fitting = test.weights({8});
+    test.output(batch_normalization(test, 0, is_scale ? other : fitting, is_scale ? fitting : other));
+    EXPECT_EQ(test.run("recognise_layer_norm"), 0);
+  }
+}
+
 TEST(PassRecogniseLayerNorm, RootMeanSquare) {
   for (int form = 0; form < 3; ++form) {
     GraphCase test;

@@ -1,5 +1,7 @@
-// Passes that drop or move what costs nothing to drop: neutral arithmetic, reshapes, expansions, padding, repetition.
+// Passes that drop or move what costs nothing to drop: training, unused outputs, neutral arithmetic, reshapes,
+// expansions, padding, repetition.
 #include <limits>
+#include <memory>
 
 #include "tests/passes/pass_case.h"
 
@@ -7,6 +9,111 @@ namespace hussar {
 namespace {
 
 const Dim kBatch = Dim::symbol("b"), kLength = Dim::symbol("n");
+
+TEST(PassDropTraining, DropoutAndIdentity) {
+  GraphCase test;
+  Value* x = test.input({kBatch, 4});
+  Value* y = test.make("Dropout", {test.make("Relu", {x}), test.number(0.5)});
+  y = test.make("Identity", {test.make("Dropout", {y, test.number(0.5), test.number(0, DType::kBool)})});
+  test.output(test.make("Exp", {y}));
+  EXPECT_EQ(test.run("drop_training"), 3);
+  EXPECT_EQ(test.graph.nodes().size(), 2U);
+}
+
+TEST(PassDropTraining, KeepsMasksAndNames) {
+  GraphCase test;
+  Value* x = test.input({kBatch, 4});
+  std::vector<Value*> both = test.make_many("Dropout", {x}, 2);
+  test.output(test.make("Exp", {both[0]}));
+  test.output(both[1]);
+  test.output(test.make("Identity", {x}));
+  EXPECT_EQ(test.run("drop_training"), 0);
+  EXPECT_EQ(test.graph.nodes().size(), 3U);
+}
+
+TEST(PassDropNoOps, OneOfEach) {
+  GraphCase test;
+  Value* x = test.input({2, 4});
+  Value* y = test.make("Cast", {test.make("Relu", {x})}, with({{"to", static_cast<int64_t>(DType::kFloat32)}}));
+  y = test.make("Expand", {test.transpose(test.reshape(y, {2, 4}), {0, 1}), test.integers({2, 4})});
+  y = test.make("Concat", {test.make("Sum", {y})}, with({{"axis", int64_t{1}}}));
+  y = test.make("Slice", {test.make("Pad", {y, test.integers({0, 0, 0, 0})}), test.integers({0}), test.integers({4}),
+                          test.integers({1})});
+  test.output(test.make("Exp", {y}));
+  EXPECT_EQ(test.run("drop_no_ops"), 8);
+  EXPECT_EQ(test.graph.nodes().size(), 2U);
+}
+
+TEST(PassDropNoOps, KeepsWhatDoesSomething) {
+  GraphCase test;
+  Value* x = test.input({4, 4});
+  test.output(test.transpose(x, {1, 0}));
+  test.output(test.make("Cast", {x}, with({{"to", static_cast<int64_t>(DType::kFloat64)}})));
+  test.output(
+      test.make("Slice", {x, test.integers({3}), test.integers({-5}), test.integers({0}), test.integers({-1})}));
+  EXPECT_EQ(test.run("drop_no_ops"), 0);
+  EXPECT_EQ(test.graph.nodes().size(), 3U);
+}
+
+// If with Relu in one branch and two operators in the other; the branches read x.
+Value* conditional(GraphCase& test, Value* condition, Value* x) {
+  Value* y = test.make("If", {condition, x, x}, with({{"then_inputs", int64_t{1}}}));
+  for (bool is_then : {true, false}) {
+    auto body = std::make_unique<Graph>();
+    Value* in = body->add_value("in", DType::kFloat32, *x->dims);
+    Value* out = body->add_value("out");
+    Value* between = is_then ? in : body->add_value("between");
+    if (!is_then) body->add_node("Neg", "neg", {in}, {between});
+    body->add_node("Relu", "relu", {between}, {out});
+    body->inputs = {in};
+    body->outputs = {out};
+    y->producer->bodies.push_back({is_then ? "then_branch" : "else_branch", std::move(body)});
+  }
+  return y;
+}
+
+TEST(PassInlineConstantIf, TheTakenBranch) {
+  for (bool taken : {false, true}) {
+    GraphCase test;
+    Value* x = test.input({kBatch, 4});
+    test.output(test.make("Exp", {conditional(test, test.number(taken ? 1 : 0, DType::kBool), x)}));
+    EXPECT_EQ(test.run("inline_constant_if"), 1);
+    EXPECT_EQ(test.count("If"), 0);
+    EXPECT_EQ(test.graph.nodes().size(), taken ? 2U : 3U);
+  }
+}
+
+TEST(PassInlineConstantIf, KeepsComputedConditions) {
+  GraphCase test;
+  Value* condition = test.input({}, DType::kBool);
+  Value* x = test.input({2, 4});
+  test.output(conditional(test, condition, x));
+  EXPECT_EQ(test.run("inline_constant_if"), 0);
+  EXPECT_EQ(test.count("If"), 1);
+}
+
+size_t outputs_of(const GraphCase& test, std::string_view op) {
+  size_t count = 0;
+  for (const auto& node : test.graph.nodes()) {
+    for (const Value* output : node->outputs) count += node->op == op && output != nullptr ? 1 : 0;
+  }
+  return count;
+}
+
+TEST(PassDropUnusedOutputs, OptionalOnes) {
+  GraphCase test;
+  Value* x = test.input({1, 2, 6, 6});
+  Attributes pool = with({{"kernel_shape", Ints{2, 2}}});
+  test.output(test.make_many("MaxPool", {x}, 2, pool)[0]);
+  test.output(test.make_many("LayerNormalization", {x, test.weights({6})}, 3)[2]);
+  test.output(test.make_many("Split", {x}, 2, with({{"axis", int64_t{1}}}))[0]);
+  test.graph.nodes()[2]->attributes.set("num_outputs", int64_t{2});
+  EXPECT_EQ(test.run("drop_unused_outputs"), 2);
+  EXPECT_EQ(outputs_of(test, "MaxPool"), 1U);
+  EXPECT_EQ(outputs_of(test, "LayerNormalization"), 2U);
+  EXPECT_EQ(outputs_of(test, "Split"), 2U);
+  EXPECT_EQ(test.graph.nodes().size(), 3U);
+}
 
 TEST(PassDropNeutral, OnesAndZeros) {
   GraphCase test;

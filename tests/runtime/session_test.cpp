@@ -181,6 +181,17 @@ Message grid_model() {
                       {tensor_of("one", DType::kInt64, {}, one), tensor_of("zero", DType::kInt64, {}, zero)}}));
 }
 
+// x [2, C], n -> the first n columns of x: how many is known while running only.
+Message columns_model() {
+  std::vector<int64_t> zero = {0}, one = {1};
+  return model(graph({{node("Slice", {"x", "zero", "n", "one"}, {"part"}), node("Relu", {"part"}, {"y"})},
+                      {value("x", {2, "C"}), value("n", {1}, DType::kInt64)},
+                      {any_shape("y")},
+                      {tensor_of("one", DType::kInt64, {1}, one), tensor_of("zero", DType::kInt64, {1}, zero)}}));
+}
+
+Tensor count_of(int64_t count) { return Tensor::from<int64_t>(DType::kInt64, {1}, std::vector<int64_t>{count}); }
+
 void expect_no_allocation(const Message& model, const std::vector<NamedTensor>& inputs, int threads) {
   auto session = session_of(model, threads);
   ASSERT_TRUE(session->run(inputs));
@@ -199,6 +210,20 @@ TEST(Session, RunAllocatesNothing) {
     expect_no_allocation(dense_model(), {{"x", x}}, threads);
     expect_no_allocation(conv_model(), {{"x", image}}, threads);
     expect_no_allocation(grid_model(), {{"x", filled({2, 5}, 1)}}, threads);
+    expect_no_allocation(columns_model(), {{"x", filled({2, 5}, 1)}, {"n", count_of(3)}}, threads);
+  }
+}
+
+TEST(Session, SizesThatDependOnDataFollowThem) {
+  auto session = session_of(columns_model());
+  for (auto [columns, count] :
+       std::vector<std::pair<int64_t, int64_t>>{{9, 3}, {9, 3}, {9, 7}, {9, 2}, {4, 2}, {9, 2}}) {
+    for (float value : {1.0F, 2.0F}) {
+      auto outputs = session->run_in_order(std::vector<Tensor>{filled({2, columns}, value), count_of(count)});
+      ASSERT_TRUE(outputs) << outputs.error().message;
+      ASSERT_EQ((*outputs)[0].shape(), (Shape{2, count}));
+      for (int64_t i = 0; i < 2 * count; ++i) ASSERT_EQ((*outputs)[0].data<float>()[i], value);
+    }
   }
 }
 

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "hussar/version.h"
 #include "tools/cli/console.h"
+#include "tools/cli/refusal_list.h"
 #include "tools/cli/verb.h"
 
 namespace hussar::cli {
@@ -198,7 +199,8 @@ Status Command::report(Json body) const {
 void Command::report_error(const Error& error) const {
   if (has_reported_) return;
   Json fields = Json::object();
-  fields.set("code", static_cast<int>(error.code)).set("message", error.message);
+  fields.set("code", static_cast<int>(error.code)).set("message", shortened(error.message));
+  if (error.code == ErrorCode::kInvalidModel) fields.set("details", listed_things(error.message));
   // The first failure is the one that the program ends with.
   (void)report(Json::object().set("error", std::move(fields))).has_value();
 }

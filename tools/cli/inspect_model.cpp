@@ -14,6 +14,7 @@
 #include "tensor/convert.h"
 #include "tools/cli/console.h"
 #include "tools/cli/inspection.h"
+#include "tools/cli/refusal_list.h"
 
 namespace hussar::cli {
 namespace {
@@ -182,7 +183,8 @@ Status inspect_model(const std::string& path, const InspectOptions& options, con
   json.set("weights", std::move(weight))
       .set("ops", ops_json(counts))
       .set("supported", is_supported)
-      .set("problem", problem);
+      .set("problem", shortened(problem))
+      .set("problems", is_supported ? Json::array() : listed_things(problem));
   HUSSAR_TRY(command.report(std::move(json)));
   if (problem.rfind(path, 0) != 0) problem = path + ": " + problem;
   HUSSAR_CHECK(is_supported, ErrorCode::kInvalidModel, "{}", problem);

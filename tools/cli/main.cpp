@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "hussar/version.h"
 #include "tools/cli/console.h"
+#include "tools/cli/refusal_list.h"
 #include "tools/cli/verb.h"
 
 namespace hussar::cli {
@@ -35,7 +36,7 @@ std::string general_help() {
       "  hussar bench model.plan\n"
       "  hussar compare model.onnx model.plan\n\n"
       "Exit codes: 0 ok, 1 failed at run time, 2 usage, 3 model invalid or unsupported, 4 accuracy check failed,\n"
-      "5 budget missed, 6 device unavailable, 7 plan incompatible, 130 interrupted, 143 terminated.\n";
+      "6 device unavailable, 7 plan incompatible, 130 interrupted, 143 terminated.\n";
   return text;
 }
 
@@ -109,6 +110,6 @@ int main(int count, char** words) {
   Status written = cli::finish_output();
   Status status = result ? written : Status(tl::unexpected(result.error()));
   if (status) return 0;
-  cli::print_error(verb, status.error().message);
+  cli::print_error(verb, cli::shortened(status.error().message));
   return static_cast<int>(status.error().code);
 }

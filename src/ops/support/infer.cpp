@@ -17,7 +17,7 @@ namespace {
 // Shape arithmetic happens on tiny tensors; following larger ones as expressions would only cost time.
 constexpr int64_t kMaxTrackedElements = 256;
 // Of a long list of refusals.
-constexpr size_t kMaxShownRefusals = 50, kMaxCountedRefusals = 1000, kMaxShownCharacters = 500;
+constexpr size_t kMaxRefusals = 1000, kMaxShownCharacters = 500;
 
 bool is_trackable(const Tensor& tensor) {
   bool integral = tensor.dtype() == DType::kInt64 || tensor.dtype() == DType::kInt32 || tensor.dtype() == DType::kBool;
@@ -136,7 +136,7 @@ Result<std::vector<ValueInfo>> InferContext::infer_body(std::string_view name, s
 
 void Refusals::add(const Node& node, std::string message) {
   ops.push_back(node.op);
-  if (++count <= kMaxShownRefusals) messages.push_back(std::move(message));
+  if (++count <= kMaxRefusals) messages.push_back(std::move(message));
 }
 
 void Refusals::forget_after(size_t kept) {
@@ -147,9 +147,11 @@ void Refusals::forget_after(size_t kept) {
 
 std::string list_lines(const std::vector<std::string>& lines, size_t count) {
   std::string list;
-  size_t shown = std::min(lines.size(), kMaxShownRefusals);
+  size_t shown = std::min(lines.size(), kMaxRefusals);
   for (size_t i = 0; i < shown; ++i) {
-    list += "\n  " + lines[i].substr(0, kMaxShownCharacters);
+    std::string line = lines[i].substr(0, kMaxShownCharacters);
+    std::replace(line.begin(), line.end(), '\n', ' ');
+    list += "\n  " + line;
     if (lines[i].size() > kMaxShownCharacters) list += "...";
   }
   if (count > shown) list += fmt::format("\n  ... and {} more", count - shown);
@@ -273,7 +275,7 @@ class GraphInference {
         if (first) first = std::move(status);
       }
       unknown_.insert(node->outputs.begin(), node->outputs.end());
-      if (stopped_ || refusals.count >= kMaxCountedRefusals) break;
+      if (stopped_ || refusals.count >= kMaxRefusals) break;
     }
     return first;
   }

@@ -17,6 +17,7 @@ constexpr std::string_view kOrder[] = {
     "expand_composites",        // everything below sees single operators
     "drop_unused_outputs",      // kernels refuse what nobody needs
     "lower_quantized",          // before weights are folded: theirs become plain constants
+    "lower_einsum",             // before weights are folded, which it reshapes, and before attention
     "fold_constants",           // weights that exporters compute (transposes, casts, shapes) become plain constants
     "recognise_fake_quantize",  // before the patterns, which see through it
     "drop_no_ops",              // needs the shapes that folding has made known

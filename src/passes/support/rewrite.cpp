@@ -165,4 +165,23 @@ int64_t static_dim(const Value* value, int axis) {
   return dim.is_constant() ? dim.value() : -1;
 }
 
+std::optional<Ints> reshape_target(const Dims& from, const Dims& to) {
+  Ints target;
+  bool has_rest = false;
+  for (size_t i = 0; i < to.size(); ++i) {
+    if (to[i].is_constant()) {
+      if (to[i].value() <= 0) return std::nullopt;
+      target.push_back(to[i].value());
+    } else if (i < from.size() && from[i] == to[i]) {
+      target.push_back(0);
+    } else if (!has_rest) {
+      target.push_back(-1);
+      has_rest = true;
+    } else {
+      return std::nullopt;
+    }
+  }
+  return target;
+}
+
 }  // namespace hussar

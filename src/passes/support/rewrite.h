@@ -56,5 +56,7 @@ std::optional<int> axis_of(const Node& node, int64_t otherwise);
 bool same_dims(const Value* a, const Value* b);
 // The dimension as an integer; -1 when it is not known.
 int64_t static_dim(const Value* value, int axis);
+// The second input of a Reshape from `from` to `to` with allowzero = 0; nullopt when integers cannot say it.
+std::optional<Ints> reshape_target(const Dims& from, const Dims& to);
 
 }  // namespace hussar
