@@ -133,6 +133,42 @@ TEST(SparseColumns, FloatKernelAgreesWithTheReference) {
   }
 }
 
+// ---- INT8 ----------------------------------------------------------------------------------------------------------
+
+ChangeWeights two_of_four() {
+  return [](Tensor& b) { make_sparse(view_weights(b.data<int8_t>(), b.shape(), WeightForm::kMatrix), 1); };
+}
+
+TEST(SparseColumns, Int8Products) {
+  for (int64_t rows = 1; rows <= 4; ++rows) {
+    for (int64_t k : {4, 8, 12, 28, 32, 36, 64, 100, 128}) {
+      for (int64_t n : {1, 16, 31, 64, 131, 200}) {
+        expect_int8_matmul("matmul_int8_sparse_columns", rows, k, n, two_of_four());
+        if (testing::Test::HasFatalFailure()) return;
+      }
+    }
+  }
+  for (int i = 0; i < 20; ++i) {
+    expect_int8_matmul("matmul_int8_sparse_columns", pick(1, 4), 4 * pick(1, 700), pick(1, 200), two_of_four());
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+// All that is largest: nothing saturates on the way.
+TEST(SparseColumns, Int8SumsAreExact) {
+  for (int64_t rows : {1, 4}) {
+    for (int8_t weight : {int8_t{-128}, int8_t{127}}) {
+      KernelCase test = product_case("matmul_int8_sparse_columns", "hussar.QuantizedMatMul",
+                                     random_bytes({rows, 4096}, Layout::kPlain, 0), {4096, 40}, 4096, 40);
+      std::fill_n(test.inputs[0].tensor.data<uint8_t>(), test.inputs[0].tensor.elements(), uint8_t{255});
+      std::fill_n(test.inputs[1].tensor.data<int8_t>(), test.inputs[1].tensor.elements(), weight);
+      two_of_four()(test.inputs[1].tensor);
+      expect_kernel_agrees(test);
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
 TEST(SparseColumns, WhatIsRefused) {
   KernelCase test{.kernel = "matmul_sparse_columns", .op = "MatMul", .inputs = {}};
   test.inputs.push_back({random_tensor(DType::kFloat32, {4, 64})});
@@ -142,6 +178,11 @@ TEST(SparseColumns, WhatIsRefused) {
   EXPECT_EQ(refusal_of(test), std::nullopt);
   test.inputs[0].tensor = random_tensor(DType::kFloat32, {5, 64});
   EXPECT_EQ(refusal_of(test), "more than 4 rows");
+  test = product_case("matmul_int8_sparse_columns", "hussar.QuantizedMatMul", random_bytes({2, 64}, Layout::kPlain, 0),
+                      {64, 64}, 64, 64);
+  EXPECT_EQ(refusal_of(test), kNotTwoOfFour);
+  two_of_four()(test.inputs[1].tensor);
+  EXPECT_EQ(refusal_of(test), std::nullopt);
 }
 
 }  // namespace
