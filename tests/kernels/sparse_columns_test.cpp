@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "backends/cpu/column_steps.h"
 #include "backends/cpu/column_weights.h"
 #include "backends/cpu/kernels/tile/sparse_columns.h"
 #include "tests/kernels/int8_case.h"
@@ -47,6 +48,26 @@ TEST(SparseColumns, FormsTakeWhatTheyPromise) {
   // FP32: 17 of 32 bits; INT8: 5 of 8, and the sums.
   EXPECT_EQ(float_column_floats(4096, 4096) * 32, int64_t{4096} * 4096 * 17);
   EXPECT_EQ(int8_column_bytes(4096, 4096) * 8, int64_t{4096} * (4096 * 5 + 32));
+}
+
+TEST(SparseColumns, WeightsOfAnotherSizeAreRefused) {
+  Graph graph;
+  Tensor weights = random_tensor(DType::kFloat32, {64, 48});
+  make_sparse(view_weights(weights.data<float>(), weights.shape(), WeightForm::kMatrix), 1);
+  Node* node = graph.add_node("MatMul", "n", {graph.add_value("x"), graph.add_constant("w", weights)},
+                              {graph.add_value("y", DType::kFloat32, Dims{1, 48})});
+  Packing packing(graph, *node);
+  ASSERT_TRUE(pack_sparse_columns(packing));
+  constexpr int64_t kHuge = int64_t{1} << 62;
+  for (auto [k, n] : {std::pair{int64_t{64}, int64_t{49}}, {60, 48}, {66, 48}, {kHuge, 4}, {4, kHuge}, {-64, -48}}) {
+    node->attributes.set("hussar_k", k);
+    node->attributes.set("hussar_n", n);
+    EXPECT_FALSE(unpack_sparse_columns(packing)) << k << " x " << n;
+  }
+  node->attributes.set("hussar_k", int64_t{64});
+  node->attributes.set("hussar_n", int64_t{48});
+  ASSERT_TRUE(unpack_sparse_columns(packing));
+  EXPECT_EQ(std::memcmp(node->inputs[1]->constant->raw(), weights.raw(), weights.bytes()), 0);
 }
 
 // ---- FP32 ----------------------------------------------------------------------------------------------------------
