@@ -37,7 +37,8 @@ std::string gains_text(const std::vector<SparseRegion>& regions) {
     is_measured = is_measured || region.is_measured;
   }
   if (dense <= 0) {
-    return "no kernel for sparse weights takes any of them: masks must be shared by 16 output channels, or rows be few\n";
+    return "no kernel for sparse weights takes any of them: masks must be shared by 16 output channels, or rows be "
+           "few\n";
   }
   return table.to_string() +
          fmt::format("these products: {:.0f} us dense, {:.0f} us with the faster kernel of each, {}\n", dense, best,

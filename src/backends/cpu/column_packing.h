@@ -15,6 +15,10 @@ constexpr int64_t column_panels(int64_t n) { return (n + kColumnColumns - 1) / k
 constexpr int64_t column_chunks(int64_t k) { return (k + kColumnChunk - 1) / kColumnChunk; }
 constexpr int64_t kColumnCodeBytes = kColumnColumns * 4;  // of a chunk
 
+// A panel is one stream of memory, which alone is not fetched fast enough: kernels that read one panel at a time fetch
+// what lies so many bytes ahead, also beyond the panel.
+constexpr int64_t kColumnAhead = 2560;
+
 // FP32: rows of 16 kept weights, two for every four k, in ascending order. Code i of a chunk: bits 2 i and 2 i + 1.
 constexpr int64_t float_column_panel(int64_t k) { return (column_chunks(k) + k / 2) * kColumnColumns; }
 constexpr int64_t float_column_floats(int64_t k, int64_t n) { return column_panels(n) * float_column_panel(k); }

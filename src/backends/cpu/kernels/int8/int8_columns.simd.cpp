@@ -49,6 +49,7 @@ struct HalfBytes {
 #pragma GCC unroll 1
         for (int step = 0; step < steps; ++step) {
           weights += kColumnStepBytes;
+          __builtin_prefetch(weights + kColumnAhead);
 #pragma GCC unroll 2
           for (int v = 0; v < kVecs; ++v) {
             const __m256i kept = load(weights + v * 32);

@@ -58,6 +58,7 @@ void multiply(const Panels& in, const float* bias, float* sums) {
       for (int r = 0; r < kRows; ++r) row[r] = four(a + r * in.a_pitch);
 #pragma GCC unroll 2
       for (int kept = 0; kept < 2; ++kept, b += kColumnColumns) {
+        if constexpr (kPanels == 1) __builtin_prefetch(b + kColumnAhead / 4);
 #pragma GCC unroll 16
         for (int v = 0; v < kVecs; ++v) {
           const Vec weight = load(b + place(v));
