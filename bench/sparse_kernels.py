@@ -4,8 +4,9 @@
     bench/sparse_kernels.py                                   # every level of this machine from AVX2 up
     bench/sparse_kernels.py --levels avx512 --columns 16,32,64 --update-docs
 
-Every problem of bench/problems/sparse.txt has weights whose masks are shared by 64 output channels (--columns: by other
-numbers), which dense kernels multiply like any others. `hussar bench --problem` times all kernels of a problem in
+Problems of bench/problems/sparse.txt have weights whose masks are shared by 64 output channels (--columns: by other
+numbers) or, where they have few rows, a mask in every channel; dense kernels multiply them like any others.
+`hussar bench --problem` times all kernels of a problem in
 turns; every round is a process of its own. The ratio is that of the fastest dense kernel (Winograd included) to the
 fastest sparse one, the median over the rounds, and that of their least times. Writes JSON and, with --update-docs, the
 table in docs/benchmarks.md.
@@ -93,7 +94,8 @@ def table(rows: list[dict], threads: int) -> str:
     lines.append("")
     for (dtype, level, columns), members in groups.items():
         ratios = statistics.median(row["ratio"] for row in members), statistics.median(r["least_ratio"] for r in members)
-        lines.append(f"- Median of {dtype} on {level}, 2:4x{columns}, {threads} thread{'s' if threads > 1 else ''}: "
+        pattern = f"2:4x{columns}" if columns > 1 else "2:4"
+        lines.append(f"- Median of {dtype} on {level}, {pattern}, {threads} thread{'s' if threads > 1 else ''}: "
                      f"{ratios[0]:.2f}, of the least times {ratios[1]:.2f}.")  # fmt: skip
     return "\n".join(lines)
 
@@ -107,9 +109,9 @@ def main() -> None:
     lines = [line.split(": ", 1) for line in PROBLEMS.read_text().splitlines() if line and not line.startswith("#")]
     rows = []
     for level in levels(arguments.levels):
-        for columns in arguments.columns.split(","):
+        for columns in [*arguments.columns.split(","), "1"]:
             for name, problem in lines:
-                if arguments.only in name:
+                if arguments.only in name and (":2:4x64" in problem) == (columns != "1"):
                     rows.append(row_of(name, problem, level, columns, arguments))
                     print(f"{name}, {level}, 2:4x{columns}: {rows[-1]['ratio']:.2f}", file=sys.stderr)
     result = {"machine": machine.facts(), "threads": arguments.threads, "rounds": arguments.rounds, "rows": rows}

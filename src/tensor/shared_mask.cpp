@@ -13,19 +13,6 @@ int64_t blocks_of(int64_t columns, int64_t panels) { return (panels_of(columns) 
 
 bool fits(uint8_t nonzero) { return std::popcount(nonzero) <= 2; }
 
-// Two places for four bits of which at most two are set.
-uint8_t places_of(uint8_t nonzero) {
-  int places[2], count = 0;
-  for (int place = 0; place < kGroup; ++place) {
-    if ((nonzero >> place & 1) != 0) places[count++] = place;
-  }
-  for (int place = 0; count < 2; ++place) {
-    if ((nonzero >> place & 1) == 0) places[count++] = place;
-  }
-  if (places[0] > places[1]) std::swap(places[0], places[1]);
-  return static_cast<uint8_t>(places[0] | places[1] << 2);
-}
-
 // Bit i of element (panel, group): whether weight i of the group is not zero in some column. Empty: not two of four.
 template <class Number>
 std::vector<uint8_t> nonzeros(const MatrixView<const Number>& weights) {
@@ -63,7 +50,7 @@ SharedMask find_mask(const MatrixView<const Number>& weights) {
     if (!std::all_of(joined.begin(), joined.end(), fits)) break;
     found = std::move(joined);
   }
-  std::transform(found.begin(), found.end(), found.begin(), places_of);
+  std::transform(found.begin(), found.end(), found.begin(), kept_places);
   mask.places = std::move(found);
   return mask;
 }
@@ -83,6 +70,18 @@ bool has_two_of_four(const MatrixView<const Number>& weights) {
 }
 
 }  // namespace
+
+uint8_t kept_places(uint8_t nonzero) {
+  int places[2], count = 0;
+  for (int place = 0; place < kGroup; ++place) {
+    if ((nonzero >> place & 1) != 0) places[count++] = place;
+  }
+  for (int place = 0; count < 2; ++place) {
+    if ((nonzero >> place & 1) == 0) places[count++] = place;
+  }
+  if (places[0] > places[1]) std::swap(places[0], places[1]);
+  return static_cast<uint8_t>(places[0] | places[1] << 2);
+}
 
 SharedMask find_shared_mask(const MatrixView<const float>& weights) { return find_mask(weights); }
 SharedMask find_shared_mask(const MatrixView<const int8_t>& weights) { return find_mask(weights); }

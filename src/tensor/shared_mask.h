@@ -27,13 +27,16 @@ MatrixView<Number> view_weights(Number* data, const Shape& shape, WeightForm for
   return {data, shape[1] * taps, shape[0], taps, shape[1] * taps, shape[1], 1};
 }
 
+// Of a group of four of which the bits tell what is not zero, at most two: the lower kept place in bits 0 and 1, the
+// higher in bits 2 and 3. Where fewer than two are not zero, zeros are kept.
+uint8_t kept_places(uint8_t nonzero);
+
 constexpr int64_t kPanelOfMask = 16;  // blocks are made of panels of so many columns
 constexpr int64_t kMostSharedPanels = 8;
 
 struct SharedMask {
   int64_t panels = 0;  // of a block: 1, 2, 4 or 8; 0: no mask is shared by 16 columns
-  // Of every block and group of four: the lower kept place in bits 0 and 1, the higher in bits 2 and 3. Where fewer
-  // than two are not zero, zeros are kept. [blocks][k / 4]
+  // Of every block and group of four: kept_places. [blocks][k / 4]
   std::vector<uint8_t> places;
 };
 // The widest blocks that the weights allow. k must be a multiple of 4.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tiny_onnx
 from program import USAGE, Program
-from prune import network
+from prune import network, numbers
 
 
 def regions(hussar: Program, plan: str) -> dict[str, dict]:
@@ -44,6 +45,30 @@ def test_masks_that_are_not_shared(hussar: Program) -> None:
     assert region["reason"] == "weights are 2:4, but no 16 output channels share masks", region
     # Nothing to tell where no weights have a sparse form.
     assert "2:4 weights" not in hussar("inspect", "p.plan").out
+
+
+def test_masks_of_single_channels_and_few_rows(hussar: Program) -> None:
+    weights = numbers(256 * 512, 5)
+    for group in range(0, 256, 4):
+        for column in range(512):
+            for place in (column % 4, (column + 1 + column // 4 % 3) % 4):
+                weights[(group + place) * 512 + column] = 0.0
+    weights = [tiny_onnx.tensor("w", [256, 512], weights)]
+    nodes = [tiny_onnx.node("MatMul", ["x", "w"], ["y"], "product")]
+    values = [tiny_onnx.value("x", ["rows", 256])], [tiny_onnx.value("y", ["rows", 512])]
+    hussar.model("fc", tiny_onnx.model(nodes, *values, weights))
+    build = ("build", "fc.onnx", "-o", "fc.plan", "--target", "cpu:avx2", "--budget", "0")
+    hussar(*build, "--shapes", "x:1x256")
+    region = regions(hussar, "fc.plan")["product"]
+    assert region["chosen"].startswith("matmul_sparse_columns") and region["bytes_saved"] > 240_000, region
+    assert region["reason"] == "predicted to be faster" and region["sparse_us"] < region["dense_us"], region
+    hussar("compare", "fc.onnx", "fc.plan")
+    # To another machine's kernels and back: the packed weights are unpacked.
+    hussar("build", "fc.plan", "-o", "q.plan", "--target", "cpu:scalar", "--budget", "0", "--sparsity", "off")
+    hussar("compare", "fc.onnx", "q.plan")
+    hussar(*build, "--shapes", "x:5x256")
+    region = regions(hussar, "fc.plan")["product"]
+    assert region["reason"] == "weights are 2:4, but no 16 output channels share masks", region
 
 
 def test_forced_sparsity_is_marked(hussar: Program) -> None:

@@ -36,7 +36,10 @@ std::string gains_text(const std::vector<SparseRegion>& regions) {
     best += region.is_sparse ? region.sparse : region.dense;
     is_measured = is_measured || region.is_measured;
   }
-  if (dense <= 0) return "no kernel for sparse weights takes any of them: masks must be shared by 16 output channels\n";
+  if (dense <= 0) {
+    return "no kernel for sparse weights takes any of them: masks must be shared by 16 output channels, or rows be "
+           "few\n";
+  }
   return table.to_string() +
          fmt::format("these products: {:.0f} us dense, {:.0f} us with the faster kernel of each, {}\n", dense, best,
                      is_measured ? "measured" : "predicted");

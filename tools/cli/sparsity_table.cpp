@@ -30,10 +30,12 @@ double bytes_saved(const PlanGraph& graph, const PlanStep& step) {
   return (k * n - stored) * static_cast<double>(dtype_size(weights.dtype));
 }
 
-// Whether the step asked for a kernel for sparse weights.
+// Whether the step asked for a kernel for sparse weights. Those for other masks or more rows refuse what one takes, so
+// their reasons count where all do: the first, but what the weights are not comes before what a kernel cannot.
 bool read_region(const PlanGraph& graph, const PlanStep& step, SparseRegion& region) {
   region.name = step.name;
-  bool asked = false, refused = false;
+  bool asked = false;
+  std::string refusal;
   for (const RivalLine& rival : read_description(step.report)) {
     const bool is_sparse = is_sparse_kernel(rival.name);
     if (rival.verdict == "chosen") {
@@ -42,16 +44,18 @@ bool read_region(const PlanGraph& graph, const PlanStep& step, SparseRegion& reg
     }
     asked = asked || is_sparse;
     if (is_sparse && rival.is_refused) {
-      refused = true;
-      region.reason = rival.verdict.substr(std::string_view("refused, ").size());
+      const std::string why = rival.verdict.substr(std::string_view("refused, ").size());
+      if (refusal.empty() || why == kNotTwoOfFour) refusal = why;
     }
     // Configurations ("conv_tile:six_rows") are rivals only when measured.
     if (rival.is_refused || (!rival.measured && rival.name.find(':') != std::string::npos)) continue;
     double& best = is_sparse ? region.sparse : region.dense;
-    if (best == 0 || time_of(rival) < best) best = time_of(rival);
-    if (is_sparse && (region.is_sparse || !refused)) region.reason = rival.verdict;
+    const bool is_best = best == 0 || time_of(rival) < best;
+    if (is_best) best = time_of(rival);
+    if (is_sparse && is_best) region.reason = rival.verdict;
     region.is_measured = region.is_measured || (is_sparse && rival.measured);
   }
+  if (region.reason.empty()) region.reason = refusal;
   if (region.is_sparse) {
     region.reason = region.is_measured ? "faster" : "predicted to be faster";
     region.bytes_saved = bytes_saved(graph, step);
