@@ -680,7 +680,9 @@ TEST(Int8Accuracy, TuningDecidesAboutAttention) {
                                    [&](const auto& it) { return it.name.find(name) != std::string::npos; });
   ASSERT_NE(choice, choices.end());
   EXPECT_GT(choice->float_microseconds, 0);
-  if (step_of(*plan, "hussar.QuantizedAttention") != nullptr) EXPECT_TRUE(choice->int8);
+  if (step_of(*plan, "hussar.QuantizedAttention") != nullptr) {
+    EXPECT_TRUE(choice->int8);
+  }
 }
 
 // With fixed shapes passes make fewer values, but those that they make have the same names.

@@ -367,8 +367,12 @@ TEST_F(PruneModel, ConstantsAndSharedBiases) {
   ASSERT_EQ(after.count("b_pruned"), 1U);
   for (const auto& node : model_.graph.nodes()) EXPECT_NE(node->op, "Constant");
   for (const auto& node : model_.graph.nodes()) {
-    if (node->name == "middle") EXPECT_EQ(node->inputs[2]->name, "b_pruned");
-    if (node->name == "stem") EXPECT_EQ(node->inputs[2]->name, "b");
+    if (node->name == "middle") {
+      EXPECT_EQ(node->inputs[2]->name, "b_pruned");
+    }
+    if (node->name == "stem") {
+      EXPECT_EQ(node->inputs[2]->name, "b");
+    }
   }
 }
 

@@ -34,7 +34,9 @@ void expect_linked(const Graph& graph) {
       EXPECT_NE(std::find(value->users.begin(), value->users.end(), node.get()), value->users.end());
     }
     for (const Value* value : node->outputs) {
-      if (value != nullptr) EXPECT_EQ(value->producer, node.get());
+      if (value != nullptr) {
+        EXPECT_EQ(value->producer, node.get());
+      }
     }
   }
   for (const auto& value : graph.values()) EXPECT_EQ(value->users.size(), uses[value.get()]) << value->name;

@@ -20,8 +20,8 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "demo", "bench", "tes
 import classify  # noqa: E402
 import engines  # noqa: E402
 import hussar_cli  # noqa: E402
-import int8_accuracy  # noqa: E402
 import kernels_cpu  # noqa: E402
+import labelled_tasks  # noqa: E402
 import modelzoo  # noqa: E402
 import paired  # noqa: E402
 import peers_table  # noqa: E402
@@ -280,25 +280,25 @@ class Classify(unittest.TestCase):
 
 class TaskMetrics(unittest.TestCase):
     def test_equal_values_share_their_rank(self):
-        self.assertEqual(int8_accuracy.ranks(np.array([5.0, 1.0, 5.0, 9.0])).tolist(), [1.5, 0, 1.5, 3])
-        self.assertAlmostEqual(int8_accuracy.spearman(np.array([1.0, 2, 3]), np.array([10.0, 100, 1000])), 1)
-        self.assertAlmostEqual(int8_accuracy.spearman(np.array([1.0, 2, 3]), np.array([3.0, 2, 1])), -1)
+        self.assertEqual(labelled_tasks.ranks(np.array([5.0, 1.0, 5.0, 9.0])).tolist(), [1.5, 0, 1.5, 3])
+        self.assertAlmostEqual(labelled_tasks.spearman(np.array([1.0, 2, 3]), np.array([10.0, 100, 1000])), 1)
+        self.assertAlmostEqual(labelled_tasks.spearman(np.array([1.0, 2, 3]), np.array([3.0, 2, 1])), -1)
 
     def test_edit_distance_counts_letters(self):
         for first, second, wanted in (("", "abc", 3), ("kitten", "sitting", 3), ("plan", "plan", 0), ("plan", "pan", 1)):
-            self.assertEqual(int8_accuracy.edit_distance(first, second), wanted)
+            self.assertEqual(labelled_tasks.edit_distance(first, second), wanted)
 
     def test_probe_separates_what_is_separable(self):
         labels = np.arange(200) % 10
         features = np.eye(10)[labels] + np.random.default_rng(1).normal(0, 0.1, (200, 10))
-        probe = int8_accuracy.LinearProbe()
+        probe = labelled_tasks.LinearProbe()
         probe.fit(features, labels)
         self.assertEqual(probe.classes(list(features)).tolist(), labels.tolist())
 
     def test_lines_repeat_and_have_the_shape_of_the_input(self):
-        texts, inputs = int8_accuracy.render_lines(3, np.random.default_rng(1))
-        self.assertEqual(texts, int8_accuracy.render_lines(3, np.random.default_rng(1))[0])
-        self.assertEqual(inputs[0]["x"].shape, (1, 3, reading.LINE_HEIGHT, int8_accuracy.LINE_WIDTH))
+        texts, inputs = labelled_tasks.render_lines(3, np.random.default_rng(1))
+        self.assertEqual(texts, labelled_tasks.render_lines(3, np.random.default_rng(1))[0])
+        self.assertEqual(inputs[0]["x"].shape, (1, 3, reading.LINE_HEIGHT, labelled_tasks.LINE_WIDTH))
 
 
 class Interleaving(unittest.TestCase):

@@ -225,7 +225,9 @@ TEST(PassLowerQuantized, TablesStayBytes) {
     EXPECT_EQ(test.count("DequantizeLinear"), 1) << test.graph.to_string();
     EXPECT_EQ(test.count("Gather"), 1);
     for (const auto& node : test.graph.nodes()) {
-      if (node->op == "Gather") EXPECT_EQ(node->inputs[0]->dtype, DType::kUInt8);
+      if (node->op == "Gather") {
+        EXPECT_EQ(node->inputs[0]->dtype, DType::kUInt8);
+      }
     }
   }
 }
@@ -237,7 +239,9 @@ TEST(PassRecogniseFakeQuantize, ReadsATableBeforeItRounds) {
   test.output(test.make("Tanh", {test.both(rows, 0.02, 128)}));
   test.run_all();
   for (const auto& node : test.graph.nodes()) {
-    if (node->op == "Gather") EXPECT_EQ(node->inputs[0]->producer, nullptr) << test.graph.to_string();
+    if (node->op == "Gather") {
+      EXPECT_EQ(node->inputs[0]->producer, nullptr) << test.graph.to_string();
+    }
   }
 }
 

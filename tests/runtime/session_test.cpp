@@ -110,7 +110,9 @@ TEST(Session, SymbolicShapes) {
   EXPECT_FALSE(run({1, 4, 8, 8}));
   EXPECT_FALSE(run({1, 3, 0, 0}));
   auto empty = run({0, 3, 8, 8});
-  if (empty) EXPECT_EQ((*empty)[0].elements(), 0);
+  if (empty) {
+    EXPECT_EQ((*empty)[0].elements(), 0);
+  }
   Tensor huge = Tensor::view(DType::kFloat32, {1, 3, 1 << 20, 1 << 20}, filled({1}, 0).raw());
   EXPECT_FALSE(session->run_in_order(std::vector<Tensor>{huge}));
   ASSERT_TRUE(run({1, 3, 8, 8}));

@@ -233,12 +233,16 @@ TEST(Thaw, RebuiltPlansComputeTheSame) {
       EXPECT_EQ(first->graph.steps[i].kernel, second->graph.steps[i].kernel);
       exact = exact && first->graph.steps[i].kernel.find("winograd") == std::string::npos;
     }
-    if (exact) EXPECT_EQ(encode_plan(*second), encode_plan(*third));
+    if (exact) {
+      EXPECT_EQ(encode_plan(*second), encode_plan(*third));
+    }
     EXPECT_EQ(other->meta.at("target"), "cpu:scalar");
     auto expected = outputs_of(first), same = outputs_of(second), near = outputs_of(other);
     for (size_t i = 0; i < expected.size(); ++i) {
       ASSERT_EQ(expected[i].shape(), near[i].shape());
-      if (exact) EXPECT_EQ(std::memcmp(expected[i].raw(), same[i].raw(), expected[i].bytes()), 0);
+      if (exact) {
+        EXPECT_EQ(std::memcmp(expected[i].raw(), same[i].raw(), expected[i].bytes()), 0);
+      }
       for (int64_t k = 0; expected[i].dtype() == DType::kFloat32 && k < expected[i].elements(); ++k) {
         ASSERT_NEAR(expected[i].data<float>()[k], same[i].data<float>()[k], 1e-5);
         ASSERT_NEAR(expected[i].data<float>()[k], near[i].data<float>()[k], 1e-4);
