@@ -11,15 +11,9 @@ namespace hussar::cpu {
 namespace {
 
 template <class Number>
-MatrixView<const Number> view(const Node& node) {
-  const Tensor& weights = *node.inputs[1]->constant;
-  return view_weights(weights.data<Number>(), weights.shape(), weight_form(node));
-}
-
-template <class Number>
 Tensor pack(const Node& node, DType dtype, int64_t elements) {
   Tensor packed(dtype, {elements});
-  pack_columns(view<Number>(node), packed.data<Number>());
+  pack_columns(constant_weights<Number>(node), packed.data<Number>());
   return packed;
 }
 
@@ -49,15 +43,15 @@ Refusal check_sparse_columns(const Problem& problem) {
   const Shape& b = node.inputs[1]->constant->shape();
   if (b[weight_form(node) == WeightForm::kTransposed ? 1 : 0] % 4 != 0) return "k is no multiple of 4";
   if (product_rows(problem) > static_cast<double>(kFewRows)) return fmt::format("more than {} rows", kFewRows);
-  const bool fits =
-      node.inputs[1]->dtype == DType::kInt8 ? is_two_of_four(view<int8_t>(node)) : is_two_of_four(view<float>(node));
+  const bool fits = node.inputs[1]->dtype == DType::kInt8 ? is_two_of_four(constant_weights<int8_t>(node))
+                                                          : is_two_of_four(constant_weights<float>(node));
   if (!fits) return kNotTwoOfFour;
   return std::nullopt;
 }
 
 Status pack_sparse_columns(Packing& packing) {
   Node& node = packing.node;
-  const auto facts = view<float>(node);
+  const auto facts = constant_weights<float>(node);
   Tensor packed = node.inputs[1]->dtype == DType::kInt8
                       ? pack<int8_t>(node, DType::kInt8, int8_column_bytes(facts.k, facts.n))
                       : pack<float>(node, DType::kFloat32, float_column_floats(facts.k, facts.n));
@@ -68,11 +62,8 @@ Status pack_sparse_columns(Packing& packing) {
 
 Status unpack_sparse_columns(Packing& packing) {
   Node& node = packing.node;
-  Attributes& attributes = node.attributes;
-  if (!attributes.has("hussar_k")) return {};
-  const int64_t k = attributes.get_int("hussar_k", 0), n = attributes.get_int("hussar_n", 0);
-  attributes.erase("hussar_k");
-  attributes.erase("hussar_n");
+  if (!node.attributes.has("hussar_k")) return {};
+  const auto [k, n] = recall_matrix_shape(node);
   const Tensor packed = *node.inputs[1]->constant;
   HUSSAR_CHECK(holds(packed, k, n), ErrorCode::kPlanIncompatible, "{}: packed weights that do not hold {} x {}",
                describe(node), k, n);

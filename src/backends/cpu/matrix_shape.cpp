@@ -14,12 +14,18 @@ void remember_matrix_shape(Node& node, int64_t k, int64_t n) {
   node.attributes.set("hussar_n", n);
 }
 
+std::pair<int64_t, int64_t> recall_matrix_shape(Node& node) {
+  const std::pair<int64_t, int64_t> shape{node.attributes.get_int("hussar_k", 0),
+                                          node.attributes.get_int("hussar_n", 0)};
+  node.attributes.erase("hussar_k");
+  node.attributes.erase("hussar_n");
+  return shape;
+}
+
 Status unpack_matrix(Packing& packing, Status (*pack)(Packing&), Decode decode, int probe_bits) {
   Attributes& attributes = packing.node.attributes;
   if (!attributes.has("hussar_k")) return {};
-  const int64_t k = attributes.get_int("hussar_k", 0), n = attributes.get_int("hussar_n", 0);
-  attributes.erase("hussar_k");
-  attributes.erase("hussar_n");
+  const auto [k, n] = recall_matrix_shape(packing.node);
   const bool transposed = attributes.get_int("transB", 0) != 0;
   return unpack_permuted(packing, transposed ? Shape{n, k} : Shape{k, n}, pack, decode, probe_bits);
 }

@@ -1,5 +1,7 @@
 // What the kernels that pack the constant right side of a matrix product share.
 #pragma once
+#include <utility>
+
 #include "backends/cpu/kernels/tile/tile.h"
 #include "plan/kernel.h"
 #include "tactics/tactic.h"
@@ -10,6 +12,14 @@ namespace hussar::cpu {
 
 // Packed weights no longer tell their size: it is kept in the attributes hussar_k and hussar_n.
 void remember_matrix_shape(Node& node, int64_t k, int64_t n);
+// The same k and n, which the node no longer has then. 0, 0: there were none.
+std::pair<int64_t, int64_t> recall_matrix_shape(Node& node);
+// The constant weights of a product, which are not packed.
+template <class Number>
+MatrixView<const Number> constant_weights(const Node& node) {
+  const Tensor& weights = *node.inputs[1]->constant;
+  return view_weights(weights.data<Number>(), weights.shape(), weight_form(node));
+}
 // Undoes a `pack` that permutes an FP32 matrix. A node that was not packed stays as it is. probe_bits: see
 // unpack_permuted.
 Status unpack_matrix(Packing& packing, Status (*pack)(Packing&), Decode decode = decode_floats, int probe_bits = 16);

@@ -8,26 +8,17 @@
 namespace hussar::cpu {
 namespace {
 
-template <class Number>
-MatrixView<const Number> view(const Node& node) {
-  const Tensor& weights = *node.inputs[1]->constant;
-  return view_weights(weights.data<Number>(), weights.shape(), weight_form(node));
-}
-
 SharedMask mask_of(const Node& node) {
-  return node.inputs[1]->dtype == DType::kInt8 ? find_shared_mask(view<int8_t>(node))
-                                               : find_shared_mask(view<float>(node));
+  return node.inputs[1]->dtype == DType::kInt8 ? find_shared_mask(constant_weights<int8_t>(node))
+                                               : find_shared_mask(constant_weights<float>(node));
 }
 
 int64_t depth_of(const Shape& shape, WeightForm form) { return view_weights<float>(nullptr, shape, form).k; }
 
 // The shape that packed weights had, from the node, which loses what says so.
 Result<Shape> recall_shape(Packing& packing) {
-  Attributes& attributes = packing.node.attributes;
   if (weight_form(packing.node) == WeightForm::kFilter) return recall_filter_shape(packing);
-  const int64_t k = attributes.get_int("hussar_k", 0), n = attributes.get_int("hussar_n", 0);
-  attributes.erase("hussar_k");
-  attributes.erase("hussar_n");
+  const auto [k, n] = recall_matrix_shape(packing.node);
   return weight_form(packing.node) == WeightForm::kTransposed ? Shape{n, k} : Shape{k, n};
 }
 
@@ -70,10 +61,10 @@ Status pack_sparse(Packing& packing) {
   const auto facts = view_weights<float>(nullptr, weights.shape(), weight_form(node));
   if (is_int8) {
     packed = Tensor(DType::kInt8, {int8_sparse_bytes(facts.k, facts.n, mask.panels)});
-    pack_int8_sparse(view<int8_t>(node), mask, packed.data<int8_t>());
+    pack_int8_sparse(constant_weights<int8_t>(node), mask, packed.data<int8_t>());
   } else {
     packed = Tensor(DType::kFloat32, {float_sparse_floats(facts.k, facts.n, mask.panels)});
-    pack_float_sparse(view<float>(node), mask, packed.data<float>());
+    pack_float_sparse(constant_weights<float>(node), mask, packed.data<float>());
   }
   if (weight_form(node) == WeightForm::kFilter) {
     remember_kernel_shape(node, weights.shape());

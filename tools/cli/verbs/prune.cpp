@@ -49,17 +49,17 @@ void declare(Command& command, Arguments& arguments) {
   command.option("--step", "PART", arguments.step,
                  "with --max-error: so many of the products more in each stage, those with the least errors first; "
                  "default 10%");
-  command.toggle(
-      "--no-swaps", arguments.no_swaps,
-      "with data, kept and dropped weights change places while that lowers the error (k up to 1024): not so");
+  command.toggle("--no-swaps", arguments.no_swaps,
+                 "leaves the choice of the method; else, with data, weights change places while that lowers the error "
+                 "(k up to 1024)");
   command.toggle("--keep-weights", arguments.keep_weights,
                  "kept weights are not fitted to the dense outputs; biases stay, too");
   command.toggle("--int8-grid", arguments.int8_grid,
                  "kept weights become multiples of one scale per output channel, as INT8 has them; weights behind one "
                  "make good what its rounding did");
   command.toggle("--no-reorder", arguments.no_reorder,
-                 "with data, channels that no other node reads are put into an order under which the pattern keeps "
-                 "more: not so");
+                 "leaves channels in their order; else, with data, those that no other node reads get one under which "
+                 "the pattern keeps more");
   command.toggle("--dry-run", arguments.dry_run,
                  "lists the products, which of them can be pruned, and what kernels could gain; writes nothing");
   command.option("--budget", "TIME", arguments.measure,

@@ -25,10 +25,7 @@ Status pack(Packing& packing) {
 }
 
 Status unpack(Packing& packing) {
-  Attributes& attributes = packing.node.attributes;
-  const int64_t k = attributes.get_int("hussar_k", 0), n = attributes.get_int("hussar_n", 0);
-  attributes.erase("hussar_k");
-  attributes.erase("hussar_n");
+  const auto [k, n] = recall_matrix_shape(packing.node);
   const Tensor packed = *packing.node.inputs[1]->constant;
   const bool fits = k >= 1 && n >= 1 && k <= packed.elements() && packed.dtype() == DType::kInt8 &&
                     packed.elements() % int8_panel_bytes(k) == 0 &&
