@@ -21,7 +21,7 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
     options.compile.threads = value.get<int>();
   } else if (key == "target") {
     if (!value.is_string()) return wrong("a string such as \"cpu:avx2\"");
-    options.compile.isa = HUSSAR_TRY(parse_target(value.get<std::string>()));
+    options.compile.set_target(HUSSAR_TRY(parse_target(value.get<std::string>())));
   } else if (key == "fp16") {
     if (!value.is_boolean()) return wrong("true or false");
     options.compile.fp16 = value.get<bool>();

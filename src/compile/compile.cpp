@@ -101,8 +101,13 @@ Status fix_shapes(Graph& graph, const NamedShapes& shapes) {
   return {};
 }
 
+std::string target_name(const Target& target) {
+  if (target.place == Place::kDevice) return fmt::format("cuda:sm_{}", target.sm);
+  return std::string("cpu:") + cpu::isa_name(static_cast<cpu::Isa>(target.isa));
+}
+
 static bool tunes(const CompileOptions& options, const Target& target) {
-  return options.tune_seconds > 0 && target.isa <= static_cast<int>(cpu::active_isa()) && !options.reference_only;
+  return options.tune_seconds > 0 && target.place == Place::kHost && target.isa <= static_cast<int>(cpu::active_isa()) && !options.reference_only;
 }
 
 // Gives the seconds that it took.
@@ -163,7 +168,7 @@ static Result<Plan> freeze_for(Graph& graph, const Target& target, const Compile
   HUSSAR_CHECK(options.reference_only || kept.unseen().empty(), ErrorCode::kUsage,
                "--precision names '{}', which is no step of the plan: `hussar inspect` lists them", kept.unseen());
   plan.meta["hussar_version"] = HUSSAR_VERSION;
-  plan.meta["target"] = std::string("cpu:") + cpu::isa_name(static_cast<cpu::Isa>(target.isa));
+  plan.meta["target"] = target_name(target);
   plan.meta["threads"] = std::to_string(target.threads);
   return plan;
 }
@@ -172,6 +177,8 @@ static Target target_of(const CompileOptions& options) {
   Target target;
   target.isa = options.isa >= 0 ? options.isa : static_cast<int>(cpu::active_isa());
   target.threads = options.threads > 0 ? options.threads : usable_cores();
+  target.place = options.place;
+  target.sm = options.sm;
   if (options.fp16) target.no_fp16 = {};
   if (!options.sparsity) target.no_sparsity = "--sparsity off";
   return target;

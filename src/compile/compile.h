@@ -31,6 +31,9 @@ struct CompileOptions {
   bool sparsity = true;  // kernels for 2:4 weights are rivals of the dense ones
   int threads = 0;       // 0: one per core that this process may use
   int isa = -1;          // cpu::Isa as an integer; -1: the best of this machine
+  Place place = Place::kHost;  // kDevice: steps run on a GPU where it has a kernel for them
+  int sm = 0;                  // with kDevice: its compute capability, 90 for 9.0
+  void set_target(const TargetName& target) { isa = target.isa, place = target.place, sm = target.sm; }
   // Rivals are measured for at most so long, in all stages together; 0: the predicted times decide. Only when this
   // machine can run the plan.
   double tune_seconds = 0;
@@ -73,6 +76,9 @@ struct CompileReport {
   Int8Report int8;
   double seconds = 0;
 };
+
+// "cpu:avx2", "cuda:sm_90": Plan::meta["target"].
+std::string target_name(const Target& target);
 
 // Applies CompileOptions::shapes to the inputs of an imported graph. A symbol that two inputs share changes in both.
 Status fix_shapes(Graph& graph, const NamedShapes& shapes);

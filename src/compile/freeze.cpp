@@ -91,7 +91,7 @@ class Freezer {
   // three times.
   Status pack(Graph& graph, Node& node, const Tactic& tactic) {
     const std::vector<Value*> before = node.inputs;
-    Packing packing(graph, node);
+    Packing packing(graph, node, target_);
     HUSSAR_TRY(tactic.pack(packing));
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       Value* value = node.inputs[i];
@@ -245,6 +245,7 @@ class Freezer {
     step.program_inputs = node.program_inputs;
     step.kernel = choice.tactic() == nullptr ? std::string(kReferenceKernel) : std::string(choice.tactic()->kernel);
     step.report = describe(choice);
+    if (node.code != nullptr) step.attributes.set(kCodeAttribute, int64_t{index_of(graph, node.code)});
     if (!node.note.empty()) step.report += "\n" + node.note;
     if (auto it = choice_flops_.find(&node); it != choice_flops_.end()) step.flops_per_output = it->second;
     for (const Value* input : node.inputs) step.inputs.push_back(index_of(graph, input));
@@ -261,7 +262,9 @@ class Freezer {
       step.report = "view: the parts live inside the whole";
     }
     for (const Body& body : node.bodies) {
-      Freezer inner(target_, choose_, constants_);
+      Target inside = target_;
+      inside.place = Place::kHost;
+      Freezer inner(inside, choose_, constants_);
       step.bodies.emplace_back(body.name, std::make_unique<PlanGraph>(HUSSAR_TRY(inner.run(*body.graph))));
     }
     plan_.steps.push_back(std::move(step));

@@ -7,6 +7,7 @@
 #include "backends/cpu/isa.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "compile/compile.h"
 #include "compile/flops.h"
 #include "compile/freeze.h"
 #include "compile/sample.h"
@@ -42,7 +43,7 @@ Result<Runner> make_runner(const ProblemGraph& problem, const Target& target, co
     return made;
   };
   auto plan = std::make_shared<Plan>(HUSSAR_TRY(freeze(copy, target, chooser)));
-  plan->meta["target"] = std::string("cpu:") + cpu::isa_name(static_cast<cpu::Isa>(target.isa));
+  plan->meta["target"] = target_name(target);
   plan->meta["threads"] = std::to_string(target.threads);
   Runner runner{nullptr, 0, {}};
   const auto& steps = plan->graph.steps;

@@ -45,6 +45,7 @@ CompileOptions plainer(CompileOptions options) {
   options.progress = nullptr;
   options.stage_progress = nullptr;
   options.chooses_int8 = false;
+  options.place = Place::kHost;
   return options;
 }
 
@@ -72,8 +73,8 @@ Ladder ladder_of_plan(const std::shared_ptr<const Plan>& plan, const CompileOpti
   CompileOptions options = plainer(given);
   Ladder ladder;
   auto target = plan->meta.find("target");
-  auto isa = target == plan->meta.end() ? Result<int>(-1) : parse_target(target->second);
-  if (isa && *isa <= static_cast<int>(cpu::active_isa())) {
+  auto own = target == plan->meta.end() ? Result<TargetName>(TargetName{}) : parse_target(target->second);
+  if (own && own->isa <= static_cast<int>(cpu::active_isa())) {
     auto itself = [plan]() -> Result<std::shared_ptr<const Plan>> { return plan; };
     ladder.push_back({"the plan that it was made of", itself, static_cast<int>(cpu::active_isa())});
   }

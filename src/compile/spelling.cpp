@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "backends/cpu/isa.h"
+#include "backends/cuda/driver.h"
 #include "base/error.h"
 
 namespace hussar {
@@ -33,15 +34,46 @@ Result<NamedShapes> shapes_of_range(const ShapeRange& range) {
   return shapes;
 }
 
-Result<int> parse_target(std::string_view text) {
-  if (text == "cpu") return -1;
-  for (cpu::Isa isa : cpu::kAllIsas) {
-    if (text == std::string("cpu:") + cpu::isa_name(isa)) return static_cast<int>(isa);
+// ":sm_90a" -> 90, ":1" -> what GPU 1 is; nothing: what GPU 0 is.
+static Result<int> parse_capability(std::string_view text) {
+  int number = 0;
+  std::string_view digits = text;
+  const bool names = digits.starts_with(":sm_");
+  if (names) digits.remove_prefix(4);
+  if (names && digits.ends_with('a')) digits.remove_suffix(1);
+  if (!names && digits.starts_with(':')) digits.remove_prefix(1);
+  auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  const bool is_number = error == std::errc() && end == digits.data() + digits.size();
+  HUSSAR_CHECK(text.empty() || is_number, ErrorCode::kUsage, "there is no target 'cuda{}': cuda, cuda:0 or cuda:sm_90a",
+               text);
+  if (!names) {
+    auto devices = HUSSAR_TRY(cuda::find_devices());
+    HUSSAR_CHECK(number >= 0 && number < static_cast<int>(devices.size()), ErrorCode::kDeviceUnavailable,
+                 "there is no GPU {}: the driver knows {}; --target cuda:sm_90a builds for one that is not here",
+                 number, devices.size());
+    number = devices[static_cast<size_t>(number)].sm;
   }
-  HUSSAR_CHECK(text.substr(0, 4) != "cuda", ErrorCode::kDeviceUnavailable,
-               "target '{}': this build of hussar has no GPU backend; use --target cpu", text);
-  return fail(ErrorCode::kUsage,
-              "there is no target '{}': cpu, cpu:scalar, cpu:avx2, cpu:avx512, cpu:avx512fp16 or cpu:amx", text);
+  constexpr int kOldest = 80;
+  HUSSAR_CHECK(number >= kOldest, ErrorCode::kDeviceUnavailable,
+               "sm_{} is not supported: GPUs from sm_80 on (Ampere, 2020) are; use --target cpu", number);
+  return number;
+}
+
+Result<TargetName> parse_target(std::string_view text) {
+  TargetName target;
+  if (text == "cpu") return target;
+  for (cpu::Isa isa : cpu::kAllIsas) {
+    if (text != std::string("cpu:") + cpu::isa_name(isa)) continue;
+    target.isa = static_cast<int>(isa);
+    return target;
+  }
+  HUSSAR_CHECK(text.starts_with("cuda"), ErrorCode::kUsage,
+               "there is no target '{}': cpu, cpu:scalar, cpu:avx2, cpu:avx512, cpu:avx512fp16, cpu:amx, cuda, cuda:0 "
+               "or cuda:sm_90a",
+               text);
+  target.sm = HUSSAR_TRY(parse_capability(text.substr(4)));
+  target.place = Place::kDevice;
+  return target;
 }
 
 Result<double> parse_duration(std::string_view text) {

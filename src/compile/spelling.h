@@ -4,6 +4,7 @@
 
 #include "hussar/status.h"
 #include "plan/shapes.h"
+#include "tensor/place.h"
 
 namespace hussar {
 
@@ -15,8 +16,13 @@ struct ShapeRange {
 // not name the same inputs with the same ranks in rising order.
 Result<NamedShapes> shapes_of_range(const ShapeRange& range);
 
-// "cpu", "cpu:scalar", "cpu:avx2", "cpu:avx512", ... -> cpu::Isa as an integer; -1 for plain "cpu".
-Result<int> parse_target(std::string_view text);
+// "cpu", "cpu:scalar", "cpu:avx2", ...; "cuda" and "cuda:1" for a GPU of this machine, "cuda:sm_90a" for any.
+struct TargetName {
+  int isa = -1;  // cpu::Isa as an integer; -1: the best of this machine
+  Place place = Place::kHost;
+  int sm = 0;  // of a device: its compute capability, 90 for 9.0
+};
+Result<TargetName> parse_target(std::string_view text);
 
 // Seconds: "60s", "1.5", "2m".
 Result<double> parse_duration(std::string_view text);

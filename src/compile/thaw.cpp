@@ -65,9 +65,10 @@ class Thawer {
                  "from its ONNX model",
                  step.name, step.kernel);
     node.attributes.erase("hussar_threads");
+    node.attributes.erase(kCodeAttribute);
     node.attributes.erase(kConfigurationAttribute);
     if (tactic->unpack == nullptr) return {};
-    Packing packing(graph_, node);
+    Packing packing(graph_, node, {});
     HUSSAR_TRY(tactic->unpack(packing));
     for (size_t i = 0; i < node.inputs.size(); ++i) node.attributes.erase("hussar_packed_" + std::to_string(i));
     return {};

@@ -57,6 +57,7 @@ struct Node {
   std::optional<Program> program;
   int32_t program_inputs = 0;
   std::string note;  // what a pass tells the readers of the plan about its choice; no part of the work
+  Value* code = nullptr;  // a constant: what the chosen kernel has compiled for this node
 
   Value* input(size_t index) const { return index < inputs.size() ? inputs[index] : nullptr; }
   Value* output(size_t index = 0) const { return index < outputs.size() ? outputs[index] : nullptr; }

@@ -7,7 +7,9 @@
 #include <string_view>
 
 #include "base/thread_pool.h"
+#include "plan/device.h"
 #include "plan/plan.h"
+#include "tensor/place.h"
 
 namespace hussar {
 
@@ -36,6 +38,9 @@ struct Prepare {
   int threads;
   std::byte* state;          // Kernel::state_bytes, 64-byte aligned, kept until the next prepare
   size_t scratch_bytes = 0;  // set by the kernel: working memory for run()
+  // For kernels on a device.
+  Device* device = nullptr;
+  std::span<const std::byte> code = {};  // in the memory of the host, as long as the plan
   template <class T>
   T& state_as() const {
     return *reinterpret_cast<T*>(state);
@@ -54,6 +59,7 @@ struct Run {
   // The instruction set level that the plan was built for, cpu::Isa as an integer; -1: the best. Machines with less run
   // what they have.
   int isa = -1;
+  Device* device = nullptr;
   template <class T>
   const T& state_as() const {
     return *reinterpret_cast<const T*>(state);
@@ -62,6 +68,9 @@ struct Run {
 
 struct Kernel {
   std::string_view name;
+  // On a device, the data of operands and the scratch are the device's in run(), which only enqueues. In prepare()
+  // constants have theirs in the memory of the host.
+  Place place = Place::kHost;
   // Part of timing-cache keys: raise it when the code's speed or its packed formats change.
   uint32_t version = 1;
   size_t state_bytes = 0;
@@ -84,6 +93,9 @@ const Kernel* find_kernel(std::string_view name);
 // Names the way in which the kernel of a step goes about its work, where that is not its usual one (Configuration in
 // tactics/tactic.h). A string.
 inline constexpr std::string_view kConfigurationAttribute = "hussar_configuration";
+
+// Of steps whose kernel has compiled code: the value, a constant, that holds it. An integer.
+inline constexpr std::string_view kCodeAttribute = "hussar_code";
 
 // The kernel name of steps that the reference evaluator of their operator executes.
 inline constexpr std::string_view kReferenceKernel = "reference";

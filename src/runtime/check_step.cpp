@@ -60,8 +60,8 @@ bool makes_sense(const Node& node, const PlanStep& step, const Kernel& kernel) {
 
 }  // namespace
 
-Result<bool> check_step(const Plan& plan, const PlanGraph& graph, const PlanStep& step, const Kernel* kernel, int isa,
-                        int threads) {
+Result<bool> check_step(const Plan& plan, const PlanGraph& graph, const PlanStep& step, const Kernel* kernel,
+                        const Target& target) {
   const OpDef* op = find_op(step.op);
   HUSSAR_CHECK(op != nullptr, ErrorCode::kPlanIncompatible, "step '{}' has the unknown operator {}", step.name,
                step.op);
@@ -94,7 +94,7 @@ Result<bool> check_step(const Plan& plan, const PlanGraph& graph, const PlanStep
   for (int32_t output : step.outputs) node.outputs.push_back(value_of(output));
   // A branch may not fit the shapes that the plan was built for; it is refused when it is taken.
   if (!makes_sense(node, step, *kernel)) return false;
-  Refusal refusal = tactic->supports(Problem{node, {isa, threads}});
+  Refusal refusal = tactic->supports(Problem{node, target});
   // Packed weights are not what the tactic was asked about; whether the kernel is for this operator it still knows.
   if (refusal && kernel->checks_shapes && *refusal != "op") return true;
   HUSSAR_CHECK(!refusal, ErrorCode::kPlanIncompatible,

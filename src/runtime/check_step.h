@@ -2,13 +2,14 @@
 #pragma once
 #include "plan/kernel.h"
 #include "plan/plan.h"
+#include "tactics/tactic.h"
 
 namespace hussar {
 
 // Whether the kernel of a step (null: the reference evaluator) takes its operands: their number, and what the kernel's
-// own tactic says of their dtypes, layouts and ranks. isa: Run::isa. False: inference refuses the operands, so the
+// own tactic says of their dtypes, layouts and ranks. False: inference refuses the operands, so the
 // tactic could not be asked, and the kernel must not run them either; the reference evaluator checks for itself.
-Result<bool> check_step(const Plan& plan, const PlanGraph& graph, const PlanStep& step, const Kernel* kernel, int isa,
-                        int threads);
+Result<bool> check_step(const Plan& plan, const PlanGraph& graph, const PlanStep& step, const Kernel* kernel,
+                        const Target& target);
 
 }  // namespace hussar

@@ -28,10 +28,20 @@ Tensor to_plain(const Operand& operand) {
   return tensor;
 }
 
-void GraphRun::observe(const PlanStep& plan_step, const StepObserver& observer) const {
+Status GraphRun::observe(size_t index, const StepObserver& observer, ThreadPool::Lease& pool) const {
+  const PlanStep& plan_step = graph_.steps[index];
+  const bool on_device = place_of(steps_[index]) == Place::kDevice;
   for (int32_t output : plan_step.outputs) {
-    if (output >= 0) observer.tensor(graph_.values[output].name, to_plain(operand(output)));
+    if (!observer.tensor || output < 0) continue;
+    observer.tensor(graph_.values[output].name,
+                    on_device ? HUSSAR_TRY(read_device(output)) : to_plain(operand(output)));
   }
+  if (!observer.operands) return {};
+  HUSSAR_CHECK(!on_device, ErrorCode::kUsage, "calibration runs on the CPU: build the plan with --target cpu for it");
+  std::vector<Operand> outputs;
+  for (int32_t output : plan_step.outputs) outputs.push_back(operand(output));
+  observer.operands(plan_step, outputs, pool);
+  return {};
 }
 
 Status GraphRun::run_step(size_t index, ThreadPool::Lease& pool) {
@@ -40,11 +50,15 @@ Status GraphRun::run_step(size_t index, ThreadPool::Lease& pool) {
   if (step.is_view && step.is_static) return {};
   if (step.kernel == nullptr || step.is_view) return run_reference(step, plan_step, pool);
   if (!step.is_static || step.reads_shape) return run_dynamic(step, plan_step, pool);
+  if (place_of(step) == Place::kDevice) {
+    Run run{plan_step, step.inputs, step.outputs, step.state, device_scratch_.data(), pool, target_.isa, device_};
+    return step.kernel->run(run);
+  }
   // Inputs of the graph move between runs; everything else stays where binding put it.
   for (size_t i = 0; i < step.inputs.size(); ++i) {
     if (plan_step.inputs[i] >= 0) step.inputs[i].data = slots_[plan_step.inputs[i]].data;
   }
-  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(scratch_bytes_), pool, isa_};
+  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(scratch_bytes_), pool, target_.isa};
   return step.kernel->run(run);
 }
 
@@ -126,7 +140,7 @@ Status GraphRun::run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPoo
     scratch_bytes = prepare.scratch_bytes;
   }
   scratch_bytes_ = std::max(scratch_bytes_, scratch_bytes);
-  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(scratch_bytes_), pool, isa_};
+  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(scratch_bytes_), pool, target_.isa};
   return step.kernel->run(run);
 }
 

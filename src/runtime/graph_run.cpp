@@ -26,11 +26,6 @@ size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 int64_t channel_count(const Shape& shape) { return shape.rank() > 1 ? shape[1] : 1; }
 
-// The holder of a value's memory.
-int32_t root_of(const PlanGraph& graph, int32_t value) {
-  return graph.values[value].storage == Storage::kAlias ? graph.values[value].alias_of : value;
-}
-
 }  // namespace
 
 Status GraphRun::create() {
@@ -53,6 +48,9 @@ Status GraphRun::create() {
     step.state = state;
     state += step.kernel != nullptr ? aligned(step.kernel->state_bytes) : 0;
   }
+  const std::vector<bool> settled = settled_steps(graph_);
+  for (size_t i = 0; i < steps_.size(); ++i) steps_[i].is_settled = settled[i];
+  HUSSAR_TRY(place_steps());
   plan_lifetimes();
   outputs_.resize(graph_.outputs.size());
   return {};
@@ -69,10 +67,9 @@ Status GraphRun::create_step(size_t index) {
                  plan_step.name, plan_step.kernel);
   }
   step.is_view = plan_step.kernel == "view";
-  step.threads =
-      static_cast<int>(std::clamp<int64_t>(plan_step.attributes.get_int("hussar_threads", threads_), 1, threads_));
-  const bool fits =
-      HUSSAR_TRY(check_step(plan_, graph_, plan_step, step.is_view ? nullptr : step.kernel, isa_, threads_));
+  step.threads = static_cast<int>(
+      std::clamp<int64_t>(plan_step.attributes.get_int("hussar_threads", target_.threads), 1, target_.threads));
+  const bool fits = HUSSAR_TRY(check_step(plan_, graph_, plan_step, step.is_view ? nullptr : step.kernel, target_));
   if (!fits) step.kernel = nullptr;
   step.node.op = plan_step.op;
   step.node.name = plan_step.name;
@@ -86,7 +83,7 @@ Status GraphRun::create_step(size_t index) {
   step.inputs.resize(plan_step.inputs.size());
   step.outputs.resize(plan_step.outputs.size());
   for (const auto& [name, body] : plan_step.bodies) {
-    auto run = std::make_unique<GraphRun>(plan_, *body, threads_, isa_);
+    auto run = std::make_unique<GraphRun>(plan_, *body, target_);
     HUSSAR_TRY(run->create());
     step.bodies.emplace(name, std::move(run));
     // Shape inference at run time asks a body only for its inputs and the dtypes of its outputs.
@@ -138,11 +135,12 @@ void GraphRun::plan_lifetimes() {
   for (int32_t output : graph_.outputs) {
     if (Block* block = block_of(output)) block->last = static_cast<int32_t>(graph_.steps.size());
   }
-  const std::vector<bool> settled = settled_steps(graph_);
-  for (size_t i = 0; i < steps_.size(); ++i) steps_[i].is_settled = settled[i];
+  std::vector<bool> settled;
+  for (const StepRun& step : steps_) settled.push_back(step.is_settled);
   for (int32_t value : settled_values(graph_, settled)) {
     if (Block* block = block_of(value)) *block = {0, static_cast<int32_t>(graph_.steps.size()), 0, 0};
   }
+  split_lifetimes();
 }
 
 std::string GraphRun::describe_inputs() const {
@@ -201,7 +199,7 @@ Status GraphRun::bind_shapes() {
 Status GraphRun::bind_memory() {
   for (size_t i = 0; i < graph_.values.size(); ++i) {
     Slot& slot = slots_[i];
-    if (slot.block < 0) continue;
+    if (slot.block < 0 || (device_ != nullptr && !placement_.on_host[i])) continue;
     blocks_[slot.block].bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype);
   }
   arena_bytes_ = pack_blocks(blocks_, pack_memory_);
@@ -247,18 +245,46 @@ Status GraphRun::prepare_steps() {
     if (!step.is_static || step.is_view) continue;
     HUSSAR_TRY(check_overlap(graph_.steps[i]));
     step.reads_shape = !HUSSAR_TRY(check_shapes(step, graph_.steps[i]));
-    if (step.reads_shape || step.kernel == nullptr || step.kernel->prepare == nullptr) continue;
-    point_operands(step, graph_.steps[i]);
-    for (size_t k = 0; k < step.inputs.size(); ++k) {
-      int32_t value = graph_.steps[i].inputs[k];
-      if (value >= 0 && graph_.values[value].storage != Storage::kConstant) step.inputs[k].data = nullptr;
-    }
-    for (Operand& output : step.outputs) output.data = nullptr;
-    Prepare prepare{graph_.steps[i], step.inputs, step.outputs, step.threads, step.state};
-    HUSSAR_TRY(step.kernel->prepare(prepare));
-    scratch_bytes_ = std::max(scratch_bytes_, prepare.scratch_bytes);
+    HUSSAR_CHECK(!step.reads_shape || place_of(step) == Place::kHost, ErrorCode::kPlanIncompatible,
+                 "step '{}' runs on the device, but data have a say in its shapes; build the plan again",
+                 graph_.steps[i].name);
+    if (!step.reads_shape && step.kernel != nullptr && step.kernel->prepare != nullptr) HUSSAR_TRY(prepare_step(i));
   }
   scratch_.reserve(scratch_bytes_);
+  return {};
+}
+
+// The compiled code that a step brings along.
+Result<std::span<const std::byte>> GraphRun::code_of(const PlanStep& plan_step) const {
+  const int64_t index = plan_step.attributes.get_int(kCodeAttribute, -1);
+  if (index < 0) return std::span<const std::byte>();
+  const auto count = static_cast<int64_t>(graph_.values.size());
+  HUSSAR_CHECK(index < count && graph_.values[index].storage == Storage::kConstant &&
+                   graph_.values[index].dtype == DType::kUInt8,
+               ErrorCode::kPlanIncompatible, "step '{}' has no code; build the plan again", plan_step.name);
+  const Slot& slot = slots_[index];
+  return std::span<const std::byte>(slot.data, static_cast<size_t>(slot.shape.elements()));
+}
+
+Status GraphRun::prepare_step(size_t index) {
+  StepRun& step = steps_[index];
+  const PlanStep& plan_step = graph_.steps[index];
+  const bool on_device = place_of(step) == Place::kDevice;
+  point_operands(step, plan_step);
+  for (size_t k = 0; k < step.inputs.size(); ++k) {
+    const int32_t value = plan_step.inputs[k];
+    const bool is_there = value >= 0 && graph_.values[value].storage == Storage::kConstant;
+    step.inputs[k].data = is_there ? slots_[value].data : nullptr;
+  }
+  for (Operand& output : step.outputs) output.data = nullptr;
+  Prepare prepare{plan_step, step.inputs, step.outputs, step.threads, step.state};
+  if (on_device) {
+    prepare.device = device_;
+    prepare.code = HUSSAR_TRY(code_of(plan_step));
+  }
+  HUSSAR_TRY(step.kernel->prepare(prepare));
+  if (on_device) return reserve_device_scratch(prepare.scratch_bytes);
+  scratch_bytes_ = std::max(scratch_bytes_, prepare.scratch_bytes);
   return {};
 }
 
@@ -373,6 +399,7 @@ Status GraphRun::bind(std::span<const Tensor> inputs) {
     HUSSAR_TRY(bind_symbols(inputs));
     HUSSAR_TRY(bind_shapes());
     HUSSAR_TRY(bind_memory());
+    HUSSAR_TRY(bind_device_memory());
     HUSSAR_TRY(prepare_steps());
     bound_shapes_.clear();
     for (const Tensor& input : inputs) bound_shapes_.push_back(input.shape());
@@ -391,15 +418,41 @@ Status GraphRun::bind(std::span<const Tensor> inputs) {
   return {};
 }
 
-Operand GraphRun::operand(int32_t value) const {
+Operand GraphRun::operand(int32_t value, Place place) const {
   if (value < 0) return {};
   const Slot& slot = slots_[value];
-  return {graph_.values[value].dtype, slot.shape, graph_.values[value].layout, slot.pitch, slot.data};
+  return {graph_.values[value].dtype, slot.shape, graph_.values[value].layout, slot.pitch,
+          place == Place::kDevice ? slot.device_data : slot.data};
 }
 
 void GraphRun::point_operands(StepRun& step, const PlanStep& plan_step) {
-  for (size_t i = 0; i < step.inputs.size(); ++i) step.inputs[i] = operand(plan_step.inputs[i]);
-  for (size_t i = 0; i < step.outputs.size(); ++i) step.outputs[i] = operand(plan_step.outputs[i]);
+  const Place place = place_of(step);
+  for (size_t i = 0; i < step.inputs.size(); ++i) step.inputs[i] = operand(plan_step.inputs[i], place);
+  for (size_t i = 0; i < step.outputs.size(); ++i) step.outputs[i] = operand(plan_step.outputs[i], place);
+}
+
+Status GraphRun::run_steps(ThreadPool::Lease& pool, const StepObserver* observer, bool repeats_settled) {
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (device_ != nullptr) {
+      if (observer == nullptr && !repeats_settled) {
+        if (auto last = HUSSAR_TRY(run_segment(i, pool))) {
+          i = *last;
+          continue;
+        }
+      }
+      HUSSAR_TRY(copy_sides(placement_.before[i], repeats_settled));
+    }
+    auto begin = std::chrono::steady_clock::now();
+    if (repeats_settled || !steps_[i].is_settled) HUSSAR_TRY(run_step(i, pool));
+    if (observer == nullptr) continue;
+    if (place_of(steps_[i]) == Place::kDevice) HUSSAR_TRY(device_->wait());
+    if (observer->time) {
+      std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
+      observer->time(graph_.steps[i], elapsed.count());
+    }
+    HUSSAR_TRY(observe(i, *observer, pool));
+  }
+  return {};
 }
 
 Result<std::span<const Tensor>> GraphRun::run(std::span<const Tensor> inputs, ThreadPool::Lease& pool,
@@ -407,20 +460,11 @@ Result<std::span<const Tensor>> GraphRun::run(std::span<const Tensor> inputs, Th
   HUSSAR_TRY(bind(inputs));
   // Who looks at values wants to see all of them.
   const bool repeats_settled = !is_settled_ || (observer != nullptr && (observer->tensor || observer->operands));
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    auto begin = std::chrono::steady_clock::now();
-    if (repeats_settled || !steps_[i].is_settled) HUSSAR_TRY(run_step(i, pool));
-    if (observer == nullptr) continue;
-    if (observer->time) {
-      std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
-      observer->time(graph_.steps[i], elapsed.count());
-    }
-    if (observer->tensor) observe(graph_.steps[i], *observer);
-    if (observer->operands) {
-      std::vector<Operand> outputs;
-      for (int32_t output : graph_.steps[i].outputs) outputs.push_back(operand(output));
-      observer->operands(graph_.steps[i], outputs, pool);
-    }
+  if (device_ != nullptr) HUSSAR_TRY(copy_sides(placement_.start, true));
+  HUSSAR_TRY(run_steps(pool, observer, repeats_settled));
+  if (device_ != nullptr) {
+    HUSSAR_TRY(copy_sides(placement_.end, true));
+    HUSSAR_TRY(device_->wait());
   }
   is_settled_ = true;
   for (size_t i = 0; i < outputs_.size(); ++i) {

@@ -12,7 +12,10 @@
 #include "ops/infer.h"
 #include "plan/kernel.h"
 #include "plan/plan.h"
+#include "runtime/device_constants.h"
 #include "runtime/memory.h"
+#include "runtime/placement.h"
+#include "tactics/tactic.h"
 
 namespace hussar {
 
@@ -36,8 +39,10 @@ struct StepObserver {
 
 class GraphRun {
  public:
-  GraphRun(const Plan& plan, const PlanGraph& graph, int threads, int isa)
-      : plan_(plan), graph_(graph), threads_(threads), isa_(isa) {}
+  // device: where steps of its kernels run; null: there is none. Bodies run on the host.
+  GraphRun(const Plan& plan, const PlanGraph& graph, const Target& target, Device* device = nullptr,
+           int device_index = 0)
+      : plan_(plan), graph_(graph), target_(target), device_(device), device_index_(device_index) {}
   // Resolves kernels and everything else that does not depend on shapes.
   Status create();
   // The outputs view memory that stays valid until the next run.
@@ -47,6 +52,7 @@ class GraphRun {
   Status bind(std::span<const Tensor> inputs);
 
   size_t arena_bytes() const { return arena_bytes_; }
+  size_t device_arena_bytes() const { return device_arena_bytes_; }
   size_t arena_lower_bound() const { return lower_bound(blocks_); }
 
  private:
@@ -56,6 +62,8 @@ class GraphRun {
     int64_t pitch = 0;
     std::byte* data = nullptr;
     int32_t block = -1;  // of the arena
+    std::byte* device_data = nullptr;
+    int32_t device_block = -1;
     GrowingBuffer heap;  // Storage::kHeap
     Tensor tensor;       // Storage::kHeap, when the producer handed over a tensor of its own
   };
@@ -75,10 +83,20 @@ class GraphRun {
   };
 
   Status create_step(size_t index);
+  Status place_steps();
   void plan_lifetimes();
+  void split_lifetimes();
   Status bind_symbols(std::span<const Tensor> inputs);
   Status bind_shapes();
   Status bind_memory();
+  Status bind_device_memory();
+  Status reserve_device_scratch(size_t bytes);
+  Result<std::span<const std::byte>> code_of(const PlanStep& plan_step) const;
+  Status prepare_step(size_t index);
+  Status copy_sides(std::span<const SideCopy> copies, bool repeats_settled);
+  Status run_steps(ThreadPool::Lease& pool, const StepObserver* observer, bool repeats_settled);
+  // Runs the segment that begins there, if it is recorded or can be: the index of its last step, else nothing.
+  Result<std::optional<size_t>> run_segment(size_t first, ThreadPool::Lease& pool);
   Status prepare_steps();
   // What inference may know of a step's inputs: shapes, and the elements of constants or, in a run, of everything
   // plain. `tensors` keeps what the infos refer to.
@@ -89,7 +107,8 @@ class GraphRun {
   Result<bool> check_shapes(const StepRun& step, const PlanStep& plan_step) const;
   Status check_overlap(const PlanStep& plan_step) const;
   void point_operands(StepRun& step, const PlanStep& plan_step);
-  Operand operand(int32_t value) const;
+  Operand operand(int32_t value, Place place = Place::kHost) const;
+  Place place_of(const StepRun& step) const { return step.kernel == nullptr ? Place::kHost : step.kernel->place; }
   Status run_step(size_t index, ThreadPool::Lease& pool);
   Status run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool);
   Status run_reference(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool);
@@ -97,13 +116,21 @@ class GraphRun {
   bool is_read(int32_t value) const;
   void note_inputs(const PlanStep& plan_step);
   Status infer_outputs(StepRun& step, const PlanStep& plan_step);
-  void observe(const PlanStep& plan_step, const StepObserver& observer) const;
+  Status observe(size_t index, const StepObserver& observer, ThreadPool::Lease& pool) const;
+  Result<Tensor> read_device(int32_t value) const;
   std::string describe_inputs() const;
 
   const Plan& plan_;
   const PlanGraph& graph_;
-  int threads_;
-  int isa_;  // Run::isa
+  Target target_;
+  Device* device_;
+  int device_index_;
+  Placement placement_;
+  std::shared_ptr<const DeviceConstants> device_constants_;
+  std::vector<Block> device_blocks_;
+  DeviceMemory device_arena_, device_scratch_;
+  size_t device_arena_bytes_ = 0, device_scratch_bytes_ = 0;
+  std::vector<int> recordings_;  // per segment; -1: not recorded yet
   std::vector<Slot> slots_;
   std::vector<StepRun> steps_;
   std::vector<Block> blocks_;

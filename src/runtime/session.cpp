@@ -17,14 +17,21 @@ static std::string input_names(const PlanGraph& graph) {
 
 namespace {
 
-// Run::isa from Plan::meta["target"].
-int isa_of(const Plan& plan) {
+// What the plan was built for.
+Target target_of(const Plan& plan, int threads) {
   constexpr std::string_view kTargets[] = {"cpu:scalar", "cpu:avx2", "cpu:avx512"};
-  auto target = plan.meta.find("target");
-  for (int isa = 0; isa < 3 && target != plan.meta.end(); ++isa) {
-    if (target->second == kTargets[isa]) return isa;
+  Target target{.isa = -1, .threads = threads};
+  auto entry = plan.meta.find("target");
+  if (entry == plan.meta.end()) return target;
+  for (int isa = 0; isa < 3; ++isa) {
+    if (entry->second == kTargets[isa]) target.isa = isa;
   }
-  return -1;
+  if (is_device_target(entry->second)) {
+    target.place = Place::kDevice;
+    const size_t digits = entry->second.rfind('_');
+    if (digits != std::string::npos) target.sm = std::atoi(entry->second.c_str() + digits + 1);
+  }
+  return target;
 }
 
 }  // namespace
@@ -34,6 +41,7 @@ struct Session::State {
   int threads = 1;
   bool forks = false;  // the latest run had parallel regions, so the next one will have some
   std::vector<SizeBound> bounds;
+  std::unique_ptr<Device> device;  // outlives `run`, which has memory of it
   std::unique_ptr<GraphRun> run;
   StepObserver observer;
   std::vector<Tensor> inputs;
@@ -53,7 +61,11 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Plan> pla
     state.threads = it == plan->meta.end() ? 1 : std::max(1, std::min(1024, std::atoi(it->second.c_str())));
   }
   state.bounds = HUSSAR_TRY(size_bounds(*plan));
-  state.run = std::make_unique<GraphRun>(*plan, plan->graph, state.threads, isa_of(*plan));
+  const Target target = target_of(*plan, state.threads);
+  if (target.place == Place::kDevice) {
+    state.device = HUSSAR_TRY(open_device(plan->meta.at("target"), options.device));
+  }
+  state.run = std::make_unique<GraphRun>(*plan, plan->graph, target, state.device.get(), options.device);
   state.plan = std::move(plan);
   state.inputs.resize(state.plan->graph.inputs.size());
   HUSSAR_TRY(catching("create the session", [&] { return state.run->create(); }));

@@ -18,6 +18,7 @@ namespace hussar {
 
 struct SessionOptions {
   int threads = 0;  // 0: as the plan was built for
+  int device = 0;   // of plans for GPUs: which
 };
 
 struct NamedTensor {

@@ -51,6 +51,15 @@ void add_rivals(Choice& choice, const Tactic& tactic, const Problem& problem) {
   add_rivals_with(choice, tactic, alone);
 }
 
+// What no kernel of the device can do, the host does.
+void add_host_rivals(Choice& choice, const Problem& problem) {
+  Problem on_host = problem;
+  on_host.target.place = Place::kHost;
+  for (const Tactic* tactic : all_tactics()) {
+    if (tactic->place == Place::kHost) add_rivals(choice, *tactic, on_host);
+  }
+}
+
 bool is_usual(const Rival& rival) { return rival.configuration.empty(); }
 
 // Whether a measured rival may win: in a configuration only against its usual one, which stands before it.
@@ -95,7 +104,12 @@ std::string Rival::name(const Target& target) const {
 
 Choice choose(const Problem& problem, const Timings& timings) {
   Choice choice{problem.target, {}, -1};
-  for (const Tactic* tactic : all_tactics()) add_rivals(choice, *tactic, problem);
+  for (const Tactic* tactic : all_tactics()) {
+    if (tactic->place == problem.target.place) add_rivals(choice, *tactic, problem);
+  }
+  const bool is_refused =
+      std::all_of(choice.rivals.begin(), choice.rivals.end(), [](const Rival& rival) { return bool(rival.refusal); });
+  if (problem.target.place == Place::kDevice && is_refused) add_host_rivals(choice, problem);
   for (size_t i = 0; i < choice.rivals.size(); ++i) {
     Rival& rival = choice.rivals[i];
     if (rival.refusal) continue;

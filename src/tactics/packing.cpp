@@ -67,7 +67,7 @@ Result<Tensor> pack_probe(const Node& node, const Shape& original, int shift, in
   Graph graph;
   Node* probe = graph.add_node(node.op, node.name, {nullptr, graph.add_constant("probe", std::move(numbers))}, {},
                                node.attributes);
-  Packing packing(graph, *probe);
+  Packing packing(graph, *probe, {});
   HUSSAR_TRY(pack(packing));
   return *probe->inputs[1]->constant;
 }

@@ -8,6 +8,7 @@
 
 #include "graph/graph.h"
 #include "hussar/status.h"
+#include "tensor/place.h"
 #include "tensor/shared_mask.h"
 
 namespace hussar {
@@ -15,6 +16,9 @@ namespace hussar {
 struct Target {
   int isa = 0;  // cpu::Isa as an integer
   int threads = 1;
+  // Where steps run that a kernel of that place can do; the others run on the host.
+  Place place = Place::kHost;
+  int sm = 0;  // compute capability of the device: 90 for 9.0
   // Why tactics may not compute in FP16, as they will say; empty: they may.
   std::string_view no_fp16 = "needs --fp16";
   // Why tactics may not make use of sparse weights; empty: they may.
@@ -52,9 +56,10 @@ using Refusal = std::optional<std::string>;
 // Lets a tactic turn weights into the form that its kernel wants, once, at build time.
 class Packing {
  public:
-  explicit Packing(Graph& graph, Node& node) : graph(graph), node(node) {}
+  Packing(Graph& graph, Node& node, const Target& target) : graph(graph), node(node), target(target) {}
   Graph& graph;
   Node& node;
+  Target target;
   // Replaces input `index` by a new constant. It takes over the name of the old one, unless others still use that.
   void replace(size_t index, Tensor tensor);
 };
@@ -68,6 +73,7 @@ struct Configuration {
 
 struct Tactic {
   std::string_view kernel;  // the name of the kernel that it chooses
+  Place place = Place::kHost;
   // Cheap checks first. Sees dtypes, layouts, attributes, constants, and dims where they are known.
   Refusal (*supports)(const Problem&) = nullptr;
   // Predicted microseconds with the target's threads: ranks tactics when nothing is measured.

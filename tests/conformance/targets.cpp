@@ -55,11 +55,15 @@ Result<Runner> make_runner(const std::string& target, const std::string& model_p
   CompileOptions options;
   options.threads = 2;
   if (target == "cpu") return plan_runner(std::move(graph), options);
+  if (target.starts_with("cuda")) {
+    options.set_target(HUSSAR_TRY(parse_target(target)));
+    return plan_runner(std::move(graph), options);
+  }
   if (target == "cpu:no_passes") {
     options.disabled_passes = {"all"};
     return plan_runner(std::move(graph), options);
   }
-  return fail(ErrorCode::kUsage, "unknown target '{}': reference, cpu or cpu:no_passes", target);
+  return fail(ErrorCode::kUsage, "unknown target '{}': reference, cpu, cpu:no_passes or cuda", target);
 }
 
 }  // namespace hussar

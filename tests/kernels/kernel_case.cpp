@@ -195,7 +195,7 @@ void execute(const KernelCase& test, Scene& scene, int threads, Executed& done, 
   ASSERT_TRUE(kernel != nullptr && tactic != nullptr) << test.kernel;
   std::vector<Tensor> inputs = tensors_of(test);
   if (tactic->pack != nullptr) {
-    Packing packing(scene.graph, *scene.node);
+    Packing packing(scene.graph, *scene.node, {});
     ASSERT_TRUE(tactic->pack(packing).has_value());
     for (size_t i = 0; i < scene.node->inputs.size(); ++i) {
       if (i >= inputs.size()) inputs.emplace_back();

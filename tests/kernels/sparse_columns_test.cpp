@@ -56,7 +56,7 @@ TEST(SparseColumns, WeightsOfAnotherSizeAreRefused) {
   make_sparse(view_weights(weights.data<float>(), weights.shape(), WeightForm::kMatrix), 1);
   Node* node = graph.add_node("MatMul", "n", {graph.add_value("x"), graph.add_constant("w", weights)},
                               {graph.add_value("y", DType::kFloat32, Dims{1, 48})});
-  Packing packing(graph, *node);
+  Packing packing(graph, *node, {});
   ASSERT_TRUE(pack_sparse_columns(packing));
   constexpr int64_t kHuge = int64_t{1} << 62;
   for (auto [k, n] : {std::pair{int64_t{64}, int64_t{49}}, {60, 48}, {66, 48}, {kHuge, 4}, {4, kHuge}, {-64, -48}}) {

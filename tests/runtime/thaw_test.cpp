@@ -52,7 +52,7 @@ void expect_unpacks(const PackingCase& test) {
   Node* node = graph.add_node(test.op, "n", {graph.add_value("x"), graph.add_constant("w", weights)},
                               {graph.add_value("y", DType::kFloat32, test.output)});
   for (const auto& [name, attribute] : test.attributes) node->attributes.set(name, attribute);
-  Packing packing(graph, *node);
+  Packing packing(graph, *node, {});
   ASSERT_TRUE(tactic->pack(packing));
   EXPECT_EQ(node->inputs[1]->name, "w");
   auto status = tactic->unpack(packing);

@@ -21,16 +21,18 @@ TABLE: dict[str, set[str]] = {
     "plan": {"tensor", "base"},
     # graph comes with tactics/tactic.h: a tactic sees the node that it is asked about.
     "backends/cpu": {"tactics/tactic.h", "plan/kernel.h", "plan/plan.h", "graph/graph.h", "tensor", "base"},
+    "backends/cuda": {"tactics/tactic.h", "plan/kernel.h", "plan/plan.h", "plan/device.h", "graph/graph.h", "tensor",
+                      "base"},
     # ops and graph: the reference evaluators are the tactic of last resort, so they run in the runtime too. tactics:
     # what a kernel takes is asked again when a plan is opened.
     "runtime": {"plan", "tactics/tactic.h", "ops", "graph", "tensor", "base"},
-    "compile": {"onnx", "passes", "quantize", "sparsify", "tactics", "ops", "graph", "backends/cpu", "plan", "runtime",
+    "compile": {"onnx", "passes", "quantize", "sparsify", "tactics", "ops", "graph", "backends/cpu", "backends/cuda", "plan", "runtime",
                 "tensor", "base"},
     # The public surface: its implementation connects all rooms, its headers (include/hussar) include only each other.
-    "api": {"compile", "onnx", "passes", "quantize", "sparsify", "runtime", "plan", "ops", "graph", "backends/cpu",
+    "api": {"compile", "onnx", "passes", "quantize", "sparsify", "runtime", "plan", "ops", "graph", "backends/cpu", "backends/cuda",
             "tactics", "tensor", "base"},
     "tools/cli": {"api", "compile", "onnx", "passes", "quantize", "sparsify", "runtime", "plan", "tactics", "ops",
-                  "graph", "backends/cpu", "tensor", "base"},
+                  "graph", "backends/cpu", "backends/cuda", "tensor", "base"},
 }  # fmt: skip
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)

@@ -142,7 +142,7 @@ Status work(Arguments& arguments, const Command& command) {
   ShapeRange range = HUSSAR_TRY(parse_range(arguments));
   options.shapes = range.optimum.empty() && range.minimum.empty() ? HUSSAR_TRY(parse_shapes(arguments.shapes))
                                                                   : HUSSAR_TRY(shapes_of_range(range));
-  options.isa = HUSSAR_TRY(parse_target(arguments.target));
+  options.set_target(HUSSAR_TRY(parse_target(arguments.target)));
   options.threads = arguments.threads;
   options.disabled_passes = arguments.disabled;
   options.verify_passes = arguments.verify_passes;

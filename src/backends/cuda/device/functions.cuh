@@ -1,0 +1,15 @@
+// The operations of fused programs (src/tensor/program.h) on floats. NaN in an operand gives NaN.
+#pragma once
+
+__device__ __forceinline__ float f_min(float a, float b) { return a != a || a < b ? a : b; }
+__device__ __forceinline__ float f_max(float a, float b) { return a != a || a > b ? a : b; }
+__device__ __forceinline__ float f_clip(float a, float low, float high) { return f_min(f_max(a, low), high); }
+__device__ __forceinline__ float f_sigmoid(float a) { return 1.0f / (1.0f + __expf(-a)); }
+// pow() of negative numbers to integer powers has a sign.
+__device__ __forceinline__ float f_pow(float a, float b) { return powf(a, b); }
+__device__ __forceinline__ float f_softplus(float a) { return f_max(a, 0.0f) + log1pf(expf(-fabsf(a))); }
+__device__ __forceinline__ float f_gelu_erf(float a) { return 0.5f * a * (1.0f + erff(a * 0.70710678f)); }
+__device__ __forceinline__ float f_gelu_tanh(float a) {
+  return 0.5f * a * (1.0f + tanhf(0.79788456f * (a + 0.044715f * a * a * a)));
+}
+__device__ __forceinline__ float f_sign(float a) { return a != a ? a : a > 0 ? 1.0f : a < 0 ? -1.0f : 0.0f; }

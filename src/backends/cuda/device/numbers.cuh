@@ -1,0 +1,88 @@
+// Numbers in memory and in registers: kernels compute in float. `half` and `bfloat` are 16 bits without arithmetic.
+#pragma once
+
+struct half {
+  unsigned short bits;
+};
+struct bfloat {
+  unsigned short bits;
+};
+
+__device__ __forceinline__ float to_float(float x) { return x; }
+__device__ __forceinline__ float to_float(half x) {
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+  return y;
+}
+__device__ __forceinline__ float to_float(bfloat x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
+
+template <class T>
+__device__ __forceinline__ T from_float(float x);
+template <>
+__device__ __forceinline__ float from_float<float>(float x) {
+  return x;
+}
+template <>
+__device__ __forceinline__ half from_float<half>(float x) {
+  half y;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  return y;
+}
+template <>
+__device__ __forceinline__ bfloat from_float<bfloat>(float x) {
+  unsigned bits = __float_as_uint(x);
+  // To nearest even; NaN keeps a bit of its payload.
+  bits = x != x ? bits | 0x400000U : bits + 0x7fffU + (bits >> 16 & 1U);
+  return {static_cast<unsigned short>(bits >> 16)};
+}
+
+// What kernels compute with (float, or long long for integers) from and to what lies in memory.
+template <class C, class T>
+__device__ __forceinline__ C read(T x) {
+  return static_cast<C>(x);
+}
+template <>
+__device__ __forceinline__ float read<float, half>(half x) {
+  return to_float(x);
+}
+template <>
+__device__ __forceinline__ float read<float, bfloat>(bfloat x) {
+  return to_float(x);
+}
+template <class T, class C>
+__device__ __forceinline__ T write(C x) {
+  return static_cast<T>(x);
+}
+template <>
+__device__ __forceinline__ half write<half, float>(float x) {
+  return from_float<half>(x);
+}
+template <>
+__device__ __forceinline__ bfloat write<bfloat, float>(float x) {
+  return from_float<bfloat>(x);
+}
+
+// N neighbours, aligned to all of them, or to 16 bytes: accesses of up to 16 bytes each.
+template <int N, class T>
+struct alignas(sizeof(T) * N > 16 ? 16 : sizeof(T) * N) Pack {
+  T values[N];
+};
+template <int N, class C, class T>
+__device__ __forceinline__ void load(const T* from, C (&to)[N]) {
+  const Pack<N, T> pack = *reinterpret_cast<const Pack<N, T>*>(from);
+#pragma unroll
+  for (int i = 0; i < N; ++i) to[i] = read<C>(pack.values[i]);
+}
+template <int N, class T, class C>
+__device__ __forceinline__ void store(T* to, const C (&from)[N]) {
+  Pack<N, T> pack;
+#pragma unroll
+  for (int i = 0; i < N; ++i) pack.values[i] = write<T>(from[i]);
+  *reinterpret_cast<Pack<N, T>*>(to) = pack;
+}
+template <int N, class C, class T>
+__device__ __forceinline__ void broadcast(const T* from, C (&to)[N]) {
+  const C value = read<C>(*from);
+#pragma unroll
+  for (int i = 0; i < N; ++i) to[i] = value;
+}

@@ -1,0 +1,180 @@
+// Memory, copies, launches and graphs of one stream.
+#include "backends/cuda/queue.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace hussar {
+
+bool is_device_target(std::string_view target) { return target.starts_with("cuda"); }
+
+Result<std::unique_ptr<Device>> open_device(std::string_view target, int index) {
+  auto queue = HUSSAR_TRY(cuda::Queue::create(index));
+  const std::string wanted = fmt::format("cuda:sm_{}", queue->facts().sm);
+  HUSSAR_CHECK(target == wanted, ErrorCode::kPlanIncompatible,
+               "the plan was built for {}, GPU {} is {} ({}): build it again from its ONNX model for this GPU, or from "
+               "the plan: `hussar build M.plan -o NEW.plan --target cuda`",
+               target, index, queue->facts().name, wanted);
+  return std::unique_ptr<Device>(std::move(queue));
+}
+
+}  // namespace hussar
+
+namespace hussar::cuda {
+namespace {
+
+constexpr int kOutOfMemory = 2;
+// Faults of kernels and of the hardware: nothing works in this context any more.
+constexpr bool is_fault(int code) { return code == 214 || (code >= 700 && code < 800); }
+constexpr int kNonBlocking = 1;      // CU_STREAM_NON_BLOCKING
+constexpr int kThreadLocalMode = 1;  // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+
+DevicePointer pointer(const std::byte* memory) { return reinterpret_cast<DevicePointer>(memory); }
+
+}  // namespace
+
+Status Queue::check(int code, const char* what) {
+  HUSSAR_CHECK(fault_.empty(), ErrorCode::kRunFailed, "the GPU failed earlier ({}): create a new session", fault_);
+  if (code == 0) return {};
+  const std::string text = error_text(*driver_, code);
+  if (is_fault(code)) fault_ = text;
+  return fail(ErrorCode::kRunFailed, "{}: {} on {}", what, text, facts_.name);
+}
+
+Status Queue::use_context() { return check(driver_->context_set_current(context_), "cannot use the GPU"); }
+
+Result<std::unique_ptr<Queue>> Queue::create(int index) {
+  const Driver* cuda = HUSSAR_TRY(driver());
+  std::vector<DeviceFacts> devices = HUSSAR_TRY(find_devices());
+  HUSSAR_CHECK(index >= 0 && index < static_cast<int>(devices.size()), ErrorCode::kDeviceUnavailable,
+               "there is no GPU {}: the driver knows {}", index, devices.size());
+  std::unique_ptr<Queue> queue(new Queue);
+  queue->driver_ = cuda;
+  queue->facts_ = devices[static_cast<size_t>(index)];
+  int device = 0;
+  HUSSAR_TRY(queue->check(cuda->device_get(&device, index), "cannot open the GPU"));
+  HUSSAR_TRY(queue->check(cuda->context_retain(&queue->context_, device), "cannot open the GPU"));
+  HUSSAR_TRY(queue->use_context());
+  HUSSAR_TRY(queue->check(cuda->stream_create(&queue->stream_, kNonBlocking), "cannot open a stream"));
+  return queue;
+}
+
+Queue::~Queue() {
+  // The primary context stays: retaining it again would take a tenth of a second.
+  if (context_ == nullptr || driver_->context_set_current(context_) != 0) return;
+  drop_recordings();
+  for (const auto& [code, module] : modules_) driver_->module_unload(module);
+  if (stream_ != nullptr) driver_->stream_destroy(stream_);
+}
+
+Result<std::byte*> Queue::allocate(size_t bytes) {
+  HUSSAR_TRY(use_context());
+  DevicePointer memory = 0;
+  const int code = driver_->memory_allocate(&memory, std::max<size_t>(bytes, 256));
+  if (code == kOutOfMemory) {
+    size_t free = 0, total = 0;
+    driver_->memory_info(&free, &total);
+    return fail(ErrorCode::kRunFailed,
+                "the GPU has no room for {:.1f} MB: {:.1f} of {:.1f} MB are free; use a smaller batch or close other "
+                "programs on {}",
+                1e-6 * static_cast<double>(bytes), 1e-6 * static_cast<double>(free), 1e-6 * static_cast<double>(total),
+                facts_.name);
+  }
+  HUSSAR_TRY(check(code, "cannot allocate memory"));
+  return reinterpret_cast<std::byte*>(memory);
+}
+
+void Queue::release(std::byte* memory) {
+  if (driver_->context_set_current(context_) == 0) driver_->memory_free(pointer(memory));
+}
+
+Status Queue::copy_in(std::byte* to, const std::byte* from, size_t bytes) {
+  HUSSAR_TRY(use_context());
+  return bytes == 0 ? Status() : check(driver_->copy_in(pointer(to), from, bytes, stream_), "cannot copy to the GPU");
+}
+
+Status Queue::copy_out(std::byte* to, const std::byte* from, size_t bytes) {
+  HUSSAR_TRY(use_context());
+  return bytes == 0 ? Status()
+                    : check(driver_->copy_out(to, pointer(from), bytes, stream_), "cannot copy from the GPU");
+}
+
+Status Queue::copy_within(std::byte* to, const std::byte* from, size_t bytes) {
+  if (bytes == 0) return {};
+  return check(driver_->copy_within(pointer(to), pointer(from), bytes, stream_), "cannot copy on the GPU");
+}
+
+Status Queue::fill_zero(std::byte* memory, size_t bytes) {
+  if (bytes == 0) return {};
+  return check(driver_->fill_bytes(pointer(memory), 0, bytes, stream_), "cannot fill memory of the GPU");
+}
+
+Status Queue::wait() {
+  HUSSAR_TRY(use_context());
+  return check(driver_->stream_wait(stream_), "a kernel failed");
+}
+
+Status Queue::begin_recording() {
+  HUSSAR_TRY(use_context());
+  return check(driver_->begin_capture(stream_, kThreadLocalMode), "cannot record a graph");
+}
+
+Result<int> Queue::end_recording() {
+  GraphHandle* graph = nullptr;
+  HUSSAR_TRY(check(driver_->end_capture(stream_, &graph), "cannot record a graph"));
+  GraphExecHandle* executable = nullptr;
+  const int code = driver_->graph_instantiate(&executable, graph, 0);
+  driver_->graph_destroy(graph);
+  HUSSAR_TRY(check(code, "cannot instantiate a graph"));
+  recordings_.push_back(executable);
+  return static_cast<int>(recordings_.size()) - 1;
+}
+
+Status Queue::replay(int recording) {
+  HUSSAR_TRY(use_context());
+  return check(driver_->graph_launch(recordings_[static_cast<size_t>(recording)], stream_), "cannot launch a graph");
+}
+
+void Queue::drop_recordings() {
+  for (GraphExecHandle* recording : recordings_) driver_->graph_exec_destroy(recording);
+  recordings_.clear();
+}
+
+std::string Queue::describe() const { return fmt::format("{}, sm_{}", facts_.name, facts_.sm); }
+
+Result<FunctionHandle*> Queue::load(std::span<const std::byte> code, const std::string& function,
+                                    unsigned shared_bytes) {
+  HUSSAR_TRY(use_context());
+  ModuleHandle*& module = modules_[code.data()];
+  if (module == nullptr) {
+    const int result = driver_->module_load(&module, code.data());
+    if (result != 0) module = nullptr;
+    HUSSAR_CHECK(result == 0, ErrorCode::kPlanIncompatible,
+                 "the plan's code does not load on {} ({}): build the plan again for this GPU", facts_.name,
+                 error_text(*driver_, result));
+  }
+  FunctionHandle* handle = nullptr;
+  HUSSAR_TRY(check(driver_->module_function(&handle, module, function.c_str()), "the plan's code lacks a kernel"));
+  if (shared_bytes > 0) {
+    HUSSAR_TRY(check(driver_->function_set_attribute(handle, kMaxDynamicSharedBytes, static_cast<int>(shared_bytes)),
+                     "a kernel cannot have its shared memory"));
+  }
+  return handle;
+}
+
+Status Queue::launch(const Launch& launch, std::span<void* const> arguments) {
+  if (launch.grid[0] == 0 || launch.grid[1] == 0 || launch.grid[2] == 0) return {};
+  LaunchConfig config{{launch.grid[0], launch.grid[1], launch.grid[2]},
+                      {launch.threads, 1, 1},
+                      launch.shared_bytes,
+                      stream_,
+                      nullptr,
+                      0};
+  return check(driver_->launch(&config, launch.function, const_cast<void**>(arguments.data()), nullptr),
+               "cannot launch a kernel");
+}
+
+}  // namespace hussar::cuda

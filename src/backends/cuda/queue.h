@@ -1,0 +1,62 @@
+// Queue: the Device of NVIDIA GPUs, a stream of the primary context and the kernels that were loaded for it.
+#pragma once
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backends/cuda/driver.h"
+#include "plan/device.h"
+
+namespace hussar::cuda {
+
+struct Launch {
+  FunctionHandle* function = nullptr;
+  unsigned grid[3] = {1, 1, 1};
+  unsigned threads = 1;
+  unsigned shared_bytes = 0;  // dynamic
+};
+
+class Queue final : public Device {
+ public:
+  static Result<std::unique_ptr<Queue>> create(int index);
+  ~Queue() override;
+
+  Result<std::byte*> allocate(size_t bytes) override;
+  void release(std::byte* memory) override;
+  Status copy_in(std::byte* to, const std::byte* from, size_t bytes) override;
+  Status copy_out(std::byte* to, const std::byte* from, size_t bytes) override;
+  Status wait() override;
+  Status begin_recording() override;
+  Result<int> end_recording() override;
+  Status replay(int recording) override;
+  void drop_recordings() override;
+  std::string describe() const override;
+
+  const DeviceFacts& facts() const { return facts_; }
+  // The function of compiled code (a cubin). Loaded once; `code` must outlive the queue. shared_bytes: the most dynamic
+  // shared memory that it will be launched with.
+  Result<FunctionHandle*> load(std::span<const std::byte> code, const std::string& function, unsigned shared_bytes = 0);
+  // Enqueues a kernel; `arguments` are pointers to its parameters.
+  Status launch(const Launch& launch, std::span<void* const> arguments);
+  Status fill_zero(std::byte* memory, size_t bytes);
+  Status copy_within(std::byte* to, const std::byte* from, size_t bytes);
+
+ private:
+  Queue() = default;
+  Status check(int code, const char* what);
+  Status use_context();
+
+  const Driver* driver_ = nullptr;
+  DeviceFacts facts_;
+  ContextHandle* context_ = nullptr;
+  StreamHandle* stream_ = nullptr;
+  std::map<const std::byte*, ModuleHandle*> modules_;
+  std::vector<GraphExecHandle*> recordings_;
+  std::string fault_;  // not empty: the device has failed, and why
+};
+
+// The queue behind the Device of a kernel's Prepare or Run.
+inline Queue& queue_of(Device* device) { return static_cast<Queue&>(*device); }
+
+}  // namespace hussar::cuda

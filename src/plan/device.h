@@ -1,0 +1,66 @@
+// Device: memory of its own and a queue of work, for steps that do not run on the CPU.
+//
+// A Device serves one thread at a time, like the session that owns it; any number may share the hardware. Work is
+// enqueued and done in order; wait() returns when all of it is done. A fault of the hardware makes that call and all
+// later ones fail.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "hussar/status.h"
+
+namespace hussar {
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  // At least 256-byte aligned. Fails with kRunFailed when there is not enough.
+  virtual Result<std::byte*> allocate(size_t bytes) = 0;
+  virtual void release(std::byte* memory) = 0;
+
+  // Enqueued: the memory of the host must stay until wait().
+  virtual Status copy_in(std::byte* to, const std::byte* from, size_t bytes) = 0;
+  virtual Status copy_out(std::byte* to, const std::byte* from, size_t bytes) = 0;
+  virtual Status wait() = 0;
+
+  // What kernels enqueue between the two is recorded instead of done.
+  virtual Status begin_recording() = 0;
+  virtual Result<int> end_recording() = 0;
+  // Enqueues all that was recorded.
+  virtual Status replay(int recording) = 0;
+  virtual void drop_recordings() = 0;
+
+  // "NVIDIA H200, sm_90"
+  virtual std::string describe() const = 0;
+};
+
+// Memory of a device that is given back.
+class DeviceMemory {
+ public:
+  DeviceMemory() = default;
+  DeviceMemory(Device& device, std::byte* data) : device_(&device), data_(data) {}
+  DeviceMemory(DeviceMemory&& other) noexcept : device_(other.device_), data_(other.data_) { other.data_ = nullptr; }
+  DeviceMemory& operator=(DeviceMemory&& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  ~DeviceMemory() {
+    if (data_ != nullptr) device_->release(data_);
+  }
+  std::byte* data() const { return data_; }
+
+ private:
+  Device* device_ = nullptr;
+  std::byte* data_ = nullptr;
+};
+
+// Whether a plan's target ("cpu:avx2", "cuda:sm_90") is a device of its own.
+bool is_device_target(std::string_view target);
+// The device with the index (0: the first) for plans of such a target. Fails with kDeviceUnavailable when there is none
+// or no driver, with kPlanIncompatible when it is another kind than the target's.
+Result<std::unique_ptr<Device>> open_device(std::string_view target, int index);
+
+}  // namespace hussar

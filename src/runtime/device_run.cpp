@@ -1,0 +1,125 @@
+// The part of a GraphRun that has to do with a device: where values lie, copies between the sides, recordings.
+#include <algorithm>
+
+#include "base/error.h"
+#include "runtime/graph_run.h"
+
+namespace hussar {
+
+Status GraphRun::place_steps() {
+  if (device_ == nullptr) return {};
+  std::vector<StepPlace> places;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    const StepRun& step = steps_[i];
+    HUSSAR_CHECK(place_of(step) == Place::kHost || step.is_static, ErrorCode::kPlanIncompatible,
+                 "step '{}' runs on the device, but its shapes are not known in time; build the plan again",
+                 graph_.steps[i].name);
+    places.push_back({place_of(step), step.is_view && step.is_static, step.is_settled});
+  }
+  placement_ = place_values(graph_, places);
+  recordings_.assign(placement_.segments.size(), -1);
+  device_constants_ = HUSSAR_TRY(DeviceConstants::share(plan_, device_index_, placement_.on_device));
+  for (size_t i = 0; i < slots_.size(); ++i) slots_[i].device_data = device_constants_->find(i);
+  return {};
+}
+
+// What is needed on the device lives there as long as it would on the host.
+void GraphRun::split_lifetimes() {
+  if (device_ == nullptr) return;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
+    if (!placement_.on_device[i] || slot.device_data != nullptr) continue;
+    Block block{0, static_cast<int32_t>(steps_.size()), 0, 0};
+    if (slot.block >= 0) block = blocks_[slot.block];
+    slot.device_block = static_cast<int32_t>(device_blocks_.size());
+    device_blocks_.push_back(block);
+  }
+}
+
+Status GraphRun::bind_device_memory() {
+  if (device_ == nullptr) return {};
+  device_->drop_recordings();
+  recordings_.assign(recordings_.size(), -1);
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].device_block < 0) continue;
+    const size_t bytes = static_cast<size_t>(slots_[i].shape.elements()) * dtype_size(graph_.values[i].dtype);
+    device_blocks_[slots_[i].device_block].bytes = (bytes + 255) / 256 * 256;
+  }
+  const size_t bytes = pack_blocks(device_blocks_, pack_memory_);
+  if (bytes > device_arena_bytes_ || device_arena_.data() == nullptr) {
+    device_arena_ = DeviceMemory();
+    device_arena_ = DeviceMemory(*device_, HUSSAR_TRY(device_->allocate(bytes)));
+    device_arena_bytes_ = bytes;
+  }
+  for (Slot& slot : slots_) {
+    if (slot.device_block >= 0) slot.device_data = device_arena_.data() + device_blocks_[slot.device_block].offset;
+  }
+  for (size_t i = 0; i < graph_.values.size(); ++i) {
+    const PlanValue& value = graph_.values[i];
+    if (value.storage != Storage::kAlias || slots_[value.alias_of].device_data == nullptr) continue;
+    slots_[i].device_data =
+        slots_[value.alias_of].device_data + value.channel_offset * static_cast<int64_t>(dtype_size(value.dtype));
+  }
+  return {};
+}
+
+Status GraphRun::reserve_device_scratch(size_t bytes) {
+  if (bytes <= device_scratch_bytes_) return {};
+  device_scratch_ = DeviceMemory();
+  device_scratch_ = DeviceMemory(*device_, HUSSAR_TRY(device_->allocate(bytes)));
+  device_scratch_bytes_ = bytes;
+  return {};
+}
+
+Status GraphRun::copy_sides(std::span<const SideCopy> copies, bool repeats_settled) {
+  bool waits = false;
+  for (const SideCopy& copy : copies) {
+    if (copy.is_settled && !repeats_settled) continue;
+    const Slot& slot = slots_[copy.root];
+    const size_t bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[copy.root].dtype);
+    if (copy.to == Place::kDevice) {
+      HUSSAR_TRY(device_->copy_in(slot.device_data, slot.data, bytes));
+    } else {
+      HUSSAR_TRY(device_->copy_out(slot.data, slot.device_data, bytes));
+      waits = true;
+    }
+  }
+  return waits ? device_->wait() : Status();
+}
+
+Result<std::optional<size_t>> GraphRun::run_segment(size_t first, ThreadPool::Lease& pool) {
+  const auto& segments = placement_.segments;
+  auto it = std::find_if(segments.begin(), segments.end(), [&](const auto& segment) { return segment.first == first; });
+  if (it == segments.end()) return std::optional<size_t>();
+  int& recording = recordings_[static_cast<size_t>(it - segments.begin())];
+  if (recording < 0) {
+    HUSSAR_TRY(device_->begin_recording());
+    Status status;
+    for (size_t i = it->first; i <= it->last && status; ++i) {
+      if (!steps_[i].is_settled) status = run_step(i, pool);
+    }
+    // The queue records until it is told to stop.
+    auto recorded = device_->end_recording();
+    if (!status) return tl::unexpected(status.error());
+    recording = HUSSAR_TRY(std::move(recorded));
+  }
+  HUSSAR_TRY(device_->replay(recording));
+  return std::optional<size_t>(it->last);
+}
+
+Result<Tensor> GraphRun::read_device(int32_t value) const {
+  const Operand there = operand(value, Place::kDevice);
+  int64_t elements = there.shape.elements();
+  // A channel slice ends before the last pixel of what holds it does.
+  if (there.layout == Layout::kChannelsLast && there.shape.rank() > 1 && there.shape[1] > 0) {
+    elements = elements == 0 ? 0 : (elements / there.shape[1] - 1) * there.pitch + there.shape[1];
+  }
+  Tensor bytes(there.dtype, Shape{elements});
+  HUSSAR_TRY(device_->copy_out(bytes.raw(), there.data, bytes.bytes()));
+  HUSSAR_TRY(device_->wait());
+  Operand here = there;
+  here.data = bytes.raw();
+  return to_plain(here);
+}
+
+}  // namespace hussar
