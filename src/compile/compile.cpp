@@ -220,6 +220,8 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   pipeline.timings = timings_from(*remembering.timings, target, options.tune_shapes);
   pipeline.dump = options.dump;
   pipeline.quantization = options.quantization.get();
+  KeptNodes kept(options.fp32_nodes, options.inexact_in_fp16);
+  pipeline.restrict = [&kept](const Problem& problem) { return kept.restrict(problem); };
   double tuned_seconds = 0;
   if (tunes(options, target)) {
     tuned_seconds = HUSSAR_TRY(tune_passes(graph, pipeline, options, *remembering.timings, report));

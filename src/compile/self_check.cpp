@@ -17,6 +17,7 @@
 #include "compile/run_progress.h"
 #include "compile/sample.h"
 #include "compile/spelling.h"
+#include "plan/device.h"
 #include "runtime/session.h"
 
 namespace hussar {
@@ -299,6 +300,14 @@ static Result<SelfCheckReport> self_check(std::shared_ptr<Plan>& plan, Ladder la
     SelfCheckReport report;
     report.skipped = "switched off";
     return report;
+  }
+  const std::string& target = plan->meta.at("target");
+  if (is_device_target(target)) {
+    if (auto device = open_device(target, 0); !device) {
+      SelfCheckReport report;
+      report.skipped = "built for a GPU that is not here (" + device.error().message + ")";
+      return report;
+    }
   }
   HUSSAR_CHECK(isa <= static_cast<int>(cpu::detected_isa()), ErrorCode::kDeviceUnavailable,
                "this machine cannot run {} code, so the plan cannot be checked; --self-check off builds it unchecked",

@@ -69,7 +69,10 @@ Result<std::optional<Lengths>> check_operand(const InferContext& context, const 
   int64_t offset = context.attributes.get_int(kOffsets[input], 0);
   bool transposed = input == 1 && form.k_transposed;
   const Dims* dims = context.dims(input);
-  if (context.dtype(input) != DType::kFloat32) return context.fail("input {} must be float32", input);
+  const DType dtype = context.dtype(input);
+  if (dtype != context.dtype(0) || (dtype != DType::kFloat32 && dtype != DType::kFloat16)) {
+    return context.fail("input {} is {}", input, dtype_name(dtype));
+  }
   if (offset < 0 || offset > kMostColumns || (offset > 0 && head_major))
     return context.fail("{} makes no sense", kOffsets[input]);
   if (dims == nullptr) return std::optional<Lengths>();
@@ -97,9 +100,9 @@ Status infer(InferContext& context) {
   if (k && v) keys = HUSSAR_TRY(same_dim(context, k->length, v->length));
   HUSSAR_TRY(check_attention_mask(context, 3, {batch, Dim(form.heads), queries, keys}));
   if (form.is_head_major(kOut)) {
-    context.set(0, DType::kFloat32, {batch, Dim(form.heads), queries, Dim(form.v_head_dim)});
+    context.set(0, context.dtype(0), {batch, Dim(form.heads), queries, Dim(form.v_head_dim)});
   } else {
-    context.set(0, DType::kFloat32, {batch, queries, Dim(form.heads * form.v_head_dim)});
+    context.set(0, context.dtype(0), {batch, queries, Dim(form.heads * form.v_head_dim)});
   }
   return {};
 }

@@ -86,7 +86,8 @@ struct Cost {
   void add(const Node& node, const PassContext& context) {
     const Choice choice = choose(Problem{node, context.target}, context.timings);
     const Rival* best = choice.rival();
-    predicted += best != nullptr ? best->predicted : std::numeric_limits<double>::infinity();
+    const bool fits = best != nullptr && best->tactic->place == context.target.place;
+    predicted += fits ? best->predicted : std::numeric_limits<double>::infinity();
     measured =
         best != nullptr && best->measured && measured ? std::optional(*measured + *best->measured) : std::nullopt;
   }

@@ -70,6 +70,8 @@ struct PassContext {
   bool eager = false;
   // Null: INT8 is not allowed.
   const Quantization* quantization = nullptr;
+  // Takes from a node what its user does not allow it (Target::no_fp16); may be empty.
+  std::function<Problem(const Problem&)> restrict;
 };
 
 struct Pass {
@@ -100,6 +102,7 @@ struct PipelineOptions {
   Timings timings;                    // PassContext::timings
   bool eager = false;                 // PassContext::eager
   const Quantization* quantization = nullptr;
+  std::function<Problem(const Problem&)> restrict;  // PassContext::restrict
   bool verify = true;  // check the graph's structure after each pass
   // Sees the graph after each pass that changed it; for dumps.
   std::function<void(std::string_view pass, const Graph&)> dump;

@@ -1,5 +1,6 @@
 // The part of a GraphRun that has to do with a device: where values lie, copies between the sides, recordings.
 #include <algorithm>
+#include <chrono>
 
 #include "base/error.h"
 #include "runtime/graph_run.h"
@@ -105,6 +106,16 @@ Result<std::optional<size_t>> GraphRun::run_segment(size_t first, ThreadPool::Le
   }
   HUSSAR_TRY(device_->replay(recording));
   return std::optional<size_t>(it->last);
+}
+
+Result<double> GraphRun::time_recordings(int count) {
+  HUSSAR_CHECK(device_ != nullptr && recordings_.size() == 1 && recordings_[0] >= 0, ErrorCode::kUsage,
+               "the plan does not run on a device alone");
+  HUSSAR_TRY(device_->wait());
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < count; ++i) HUSSAR_TRY(device_->replay(recordings_[0]));
+  HUSSAR_TRY(device_->wait());
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count() / count;
 }
 
 Result<Tensor> GraphRun::read_device(int32_t value) const {

@@ -70,6 +70,8 @@ Status GraphRun::create_step(size_t index) {
   step.threads = static_cast<int>(
       std::clamp<int64_t>(plan_step.attributes.get_int("hussar_threads", target_.threads), 1, target_.threads));
   const bool fits = HUSSAR_TRY(check_step(plan_, graph_, plan_step, step.is_view ? nullptr : step.kernel, target_));
+  HUSSAR_CHECK(fits || step.kernel == nullptr || step.kernel->place == Place::kHost, ErrorCode::kPlanIncompatible,
+               "step '{}' does not go with its operands; build the plan again", plan_step.name);
   if (!fits) step.kernel = nullptr;
   step.node.op = plan_step.op;
   step.node.name = plan_step.name;
@@ -332,8 +334,8 @@ std::vector<ValueInfo> GraphRun::input_infos(const StepRun& step, const PlanStep
     const Ints* unpacked =
         may_be_packed ? plan_step.attributes.find<Ints>("hussar_packed_" + std::to_string(i)) : nullptr;
     if (unpacked != nullptr) {
-      // Packed elements may be of another type than the weights were: what is not int8 was float32.
-      if (infos[i].dtype != DType::kInt8) infos[i].dtype = DType::kFloat32;
+      // Packed elements may be of another type than the weights were: what is not int8 was of the type of the data.
+      if (infos[i].dtype != DType::kInt8) infos[i].dtype = infos[0].dtype;
       infos[i].dims = Dims(unpacked->begin(), unpacked->end());
     } else if (value.layout == Layout::kPlain && (value.storage == Storage::kConstant || (in_run && is_read(input)))) {
       tensors[i] = Tensor::view(value.dtype, slot.shape, slot.data);

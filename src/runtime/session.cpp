@@ -122,6 +122,8 @@ Status Session::prepare(std::span<const Shape> shapes) {
   }
 }
 
+Result<double> Session::time_on_device(int count) { return state_->run->time_recordings(count); }
+size_t Session::device_arena_bytes() const { return state_->run->device_arena_bytes(); }
 size_t Session::arena_bytes() const { return state_->run->arena_bytes(); }
 size_t Session::arena_lower_bound() const { return state_->run->arena_lower_bound(); }
 const Plan& Session::plan() const { return *state_->plan; }

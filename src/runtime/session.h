@@ -47,6 +47,12 @@ class Session {
   // plans memory.
   Status prepare(std::span<const Shape> shapes);
 
+  // On a device: the mean milliseconds of `count` runs in a row without copies of inputs and outputs. After two runs
+  // with the same shapes, and only where no step runs on the host.
+  Result<double> time_on_device(int count);
+  // Bytes of the arena on the device, for the shapes bound last; 0: there is none.
+  size_t device_arena_bytes() const;
+
   // Bytes of the arena for the shapes bound last.
   size_t arena_bytes() const;
   // A lower bound of the arena: the largest sum of sizes alive at one step.

@@ -252,4 +252,12 @@ HUSSAR_INSTANTIATE(int64_t)
 HUSSAR_INSTANTIATE(uint64_t)
 #undef HUSSAR_INSTANTIATE
 
+Tensor converted(const Tensor& tensor, DType dtype) {
+  std::vector<float> values(static_cast<size_t>(tensor.elements()));
+  load_elements(tensor, 0, tensor.elements(), values.data());
+  Tensor result(dtype, tensor.shape());
+  store_elements(result, 0, tensor.elements(), values.data());
+  return result;
+}
+
 }  // namespace hussar

@@ -26,6 +26,9 @@ void load_elements(const Tensor& tensor, int64_t first, int64_t count, T* out);
 template <class T>
 void store_elements(Tensor& tensor, int64_t first, int64_t count, const T* values);
 
+// A tensor of another element type, by way of float32.
+Tensor converted(const Tensor& tensor, DType dtype);
+
 // The compute type of a dtype, as a tag: 'f' float, 'd' double, 'i' int64_t, 'u' uint64_t, '-' none.
 char compute_type(DType dtype);
 

@@ -1,4 +1,4 @@
-// Runs ONNX backend tests: conformance_runner MANIFEST --json OUT [--target reference|cpu]
+// Runs ONNX backend tests: conformance_runner MANIFEST --json OUT [--target reference|cpu|cuda]
 //
 // The manifest and the report are described in run.py. Every test runs in a forked child, so that a crash or a hang is
 // one line of the report. `reference` interprets the imported graph; `cpu` builds a plan and runs that.
@@ -6,13 +6,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -107,39 +110,79 @@ Status run_case(const Case& test, const std::string& target) {
   return {};
 }
 
-Outcome run_isolated(const Case& test, const std::string& target) {
-  auto begin = std::chrono::steady_clock::now();
+// Starting a process costs more than most tests, on a GPU many times as much.
+constexpr size_t kGroup = 32;
+
+struct Child {
+  pid_t process = -1;
+  int channel = -1;
+};
+
+// Runs the tests one after another and writes the message of each, with a zero at its end, into the channel.
+Result<Child> start_child(std::span<const Case> tests, const std::string& target) {
   int channel[2];
-  if (::pipe(channel) != 0) return {"fail", "pipe failed"};
-  pid_t child = ::fork();
-  if (child == 0) {
-    ::close(channel[0]);
+  HUSSAR_CHECK(::pipe(channel) == 0, ErrorCode::kRunFailed, "pipe failed");
+  const pid_t process = ::fork();
+  if (process != 0) {
+    ::close(channel[1]);
+    return Child{process, channel[0]};
+  }
+  ::close(channel[0]);
+  for (const Case& test : tests) {
     Status status = run_case(test, target);
     std::string message = status ? "pass" : "fail" + status.error().message.substr(0, 2000);
-    ssize_t written = ::write(channel[1], message.data(), message.size());
-    ::_exit(written == static_cast<ssize_t>(message.size()) ? 0 : 1);
+    message.push_back('\0');
+    if (::write(channel[1], message.data(), message.size()) != static_cast<ssize_t>(message.size())) ::_exit(1);
   }
-  ::close(channel[1]);
-  std::string message;
-  bool timed_out = false;
+  ::_exit(0);
+}
+
+// The next message; false: none came in time, or the child ended.
+bool read_message(const Child& child, std::string& buffered, std::string& message, bool& timed_out) {
   for (;;) {
-    pollfd wait{channel[0], POLLIN, 0};
+    if (const size_t end = buffered.find('\0'); end != std::string::npos) {
+      message = buffered.substr(0, end);
+      buffered.erase(0, end + 1);
+      return true;
+    }
+    pollfd wait{child.channel, POLLIN, 0};
     timed_out = ::poll(&wait, 1, kTimeoutSeconds * 1000) <= 0;
-    if (timed_out) break;
+    if (timed_out) return false;
     char buffer[4096];
-    ssize_t count = ::read(channel[0], buffer, sizeof(buffer));
-    if (count <= 0) break;
-    message.append(buffer, static_cast<size_t>(count));
+    const ssize_t count = ::read(child.channel, buffer, sizeof(buffer));
+    if (count <= 0) return false;
+    buffered.append(buffer, static_cast<size_t>(count));
   }
-  if (timed_out) ::kill(child, SIGKILL);
-  ::close(channel[0]);
+}
+
+Outcome outcome_of_end(const Child& child, bool timed_out) {
+  if (timed_out) ::kill(child.process, SIGKILL);
   int state = 0;
-  ::waitpid(child, &state, 0);
-  double elapsed = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
-  if (timed_out) return {"timeout", "still running after " + std::to_string(kTimeoutSeconds) + " s", elapsed};
-  if (!WIFEXITED(state)) return {"crash", "signal " + std::to_string(WTERMSIG(state)), elapsed};
-  if (message == "pass") return {"pass", "", elapsed};
-  return {"fail", message.size() > 4 ? message.substr(4) : "the test process ended early", elapsed};
+  ::waitpid(child.process, &state, 0);
+  if (timed_out) return {"timeout", "still running after " + std::to_string(kTimeoutSeconds) + " s"};
+  if (!WIFEXITED(state)) return {"crash", "signal " + std::to_string(WTERMSIG(state))};
+  return {"fail", "the test process ended early"};
+}
+
+// The outcomes of the first tests: of all, or up to the one that ends its process.
+std::vector<Outcome> run_group(std::span<const Case> tests, const std::string& target) {
+  auto child = start_child(tests, target);
+  if (!child) return {{"fail", child.error().message}};
+  std::vector<Outcome> outcomes;
+  std::string buffered, message;
+  bool timed_out = false, is_ended = false;
+  while (outcomes.size() < tests.size() && !is_ended) {
+    const auto begin = std::chrono::steady_clock::now();
+    is_ended = !read_message(*child, buffered, message, timed_out);
+    Outcome outcome = is_ended            ? outcome_of_end(*child, timed_out)
+                      : message == "pass" ? Outcome{"pass", ""}
+                                          : Outcome{"fail", message.substr(4)};
+    outcome.milliseconds = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+    outcomes.push_back(std::move(outcome));
+  }
+  if (!is_ended) outcome_of_end(*child, false);
+  ::close(child->channel);
+  return outcomes;
 }
 
 }  // namespace
@@ -157,12 +200,23 @@ int main(int argc, char** argv) {
       manifest = argv[i];
   }
   if (manifest == nullptr || json_path.empty()) {
-    std::fprintf(stderr, "usage: conformance_runner MANIFEST --json OUT [--target reference|cpu]\n");
+    std::fprintf(stderr, "usage: conformance_runner MANIFEST --json OUT [--target reference|cpu|cuda]\n");
     return 2;
   }
   nlohmann::json results = nlohmann::json::array();
-  for (const Case& test : read_manifest(manifest)) {
-    Outcome outcome = test.skip.empty() ? run_isolated(test, target) : Outcome{"skip", test.skip};
+  const std::vector<Case> all = read_manifest(manifest);
+  std::vector<Case> tests;
+  std::copy_if(all.begin(), all.end(), std::back_inserter(tests), [](const Case& test) { return test.skip.empty(); });
+  std::vector<Outcome> outcomes;
+  while (outcomes.size() < tests.size()) {
+    const auto rest = std::span<const Case>(tests).subspan(outcomes.size());
+    for (Outcome& outcome : run_group(rest.first(std::min(rest.size(), kGroup)), target)) {
+      outcomes.push_back(std::move(outcome));
+    }
+  }
+  size_t next = 0;
+  for (const Case& test : all) {
+    const Outcome outcome = test.skip.empty() ? outcomes[next++] : Outcome{"skip", test.skip};
     if (outcome.status != "pass" && outcome.status != "skip") {
       std::fprintf(stderr, "%s %s: %s\n", outcome.status.c_str(), test.name().c_str(), outcome.detail.c_str());
     }

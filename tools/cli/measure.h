@@ -23,6 +23,8 @@ struct Measured {
   double first_run_milliseconds = 0;  // includes planning memory for these shapes
   std::vector<double> milliseconds;   // of each timed run
   double seconds = 0;                 // of all timed runs together
+  // On a device, without copies of inputs and outputs: means of several runs in a row each. Empty elsewhere.
+  std::vector<double> device_milliseconds;
 };
 Result<Measured> measure(Session& session, const std::vector<Tensor>& inputs, const MeasureOptions& options,
                          Progress& progress);

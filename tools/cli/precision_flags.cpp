@@ -86,7 +86,7 @@ Status PrecisionFlags::apply(CompileOptions& options, bool int8) const {
   const std::vector<std::string> nodes = HUSSAR_TRY(parse_fp32_nodes(nodes_));
   options.fp32_nodes.insert(options.fp32_nodes.end(), nodes.begin(), nodes.end());
   const int isa = options.isa >= 0 ? options.isa : static_cast<int>(cpu::active_isa());
-  if (fp16_ && isa < static_cast<int>(cpu::Isa::kAvx512Fp16)) {
+  if (fp16_ && options.place == Place::kHost && isa < static_cast<int>(cpu::Isa::kAvx512Fp16)) {
     warn(fmt::format(
         "--fp16: no kernel for cpu:{} multiplies in FP16, everything stays FP32; --target cpu:{} builds for "
         "CPUs that can",

@@ -79,6 +79,13 @@ std::string error_text(const Driver& driver, int code) {
   return fmt::format("{} ({})", name, text);
 }
 
+Result<std::string> driver_version() {
+  const Driver* cuda = HUSSAR_TRY(driver());
+  int version = 0;
+  HUSSAR_CHECK(cuda->driver_version(&version) == 0, ErrorCode::kDeviceUnavailable, "the driver has no version");
+  return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
+}
+
 Result<std::vector<DeviceFacts>> find_devices() {
   const Driver* cuda = HUSSAR_TRY(driver());
   int count = 0;

@@ -99,6 +99,9 @@ Result<const Driver*> driver();
 // "CUDA_ERROR_OUT_OF_MEMORY (out of memory)"
 std::string error_text(const Driver& driver, int code);
 
+// The newest CUDA that the driver knows: "13.0".
+Result<std::string> driver_version();
+
 struct DeviceFacts {
   std::string name;
   int sm = 0;  // 90: compute capability 9.0

@@ -79,6 +79,15 @@ Result<Library> open_library(const std::vector<std::string>& names, std::string_
               package.empty() ? std::string() : fmt::format("; `pip install {}` installs it", package));
 }
 
+const std::vector<LibraryUse> kLibraries = {
+    {"NVRTC", {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"}, "nvidia-cuda-nvrtc", "compiles kernels for plans"},
+};
+
+std::string describe_library(const LibraryUse& library) {
+  auto found = open_library(library.files, library.package);
+  return found ? fmt::format("{}: {}", found->path, library.use) : found.error().message;
+}
+
 void* find_function(const Library& library, const char* name) { return dlsym(library.handle, name); }
 
 }  // namespace hussar::cuda

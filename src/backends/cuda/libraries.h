@@ -18,6 +18,17 @@ struct Library {
 // looked for and how to install it; `package` is what pip calls it.
 Result<Library> open_library(const std::vector<std::string>& names, std::string_view package);
 
+// The libraries that Hussar makes use of where they are, and what for.
+struct LibraryUse {
+  std::string_view name;
+  std::vector<std::string> files;  // newest first
+  std::string_view package;
+  std::string_view use;
+};
+extern const std::vector<LibraryUse> kLibraries;
+// "/usr/lib/libnvrtc.so.13: compiles kernels", "not found: ..."
+std::string describe_library(const LibraryUse& library);
+
 // The function of the library; null when it is too old to have it.
 void* find_function(const Library& library, const char* name);
 

@@ -4,7 +4,9 @@ namespace hussar {
 
 Status check_attention_mask(const InferContext& context, size_t input, const Dims& scores) {
   if (!context.has(input)) return {};
-  if (context.dtype(input) != DType::kFloat32) return context.fail("the mask must be float32");
+  if (context.dtype(input) != DType::kFloat32 && context.dtype(input) != context.dtype(0)) {
+    return context.fail("the mask must be float32 or of the type of the queries");
+  }
   const Dims* mask = context.dims(input);
   bool fits = mask == nullptr || mask->size() <= 4;
   for (size_t i = 0; fits && mask != nullptr && i < mask->size(); ++i) {

@@ -1,12 +1,15 @@
 // The reference interpreter.
 #include "ops/evaluate.h"
 
+#include <algorithm>
+#include <cstring>
 #include <unordered_map>
 
 #include "ops/builder.h"
 #include "ops/infer.h"
 #include "ops/op_def.h"
 #include "ops/scalar_program.h"
+#include "tensor/convert.h"
 
 namespace hussar {
 
@@ -149,6 +152,31 @@ Result<std::vector<Tensor>> evaluate_fused(const Node& node, const OpDef& op, st
   return std::move(fused.outputs());
 }
 
+bool is_short_float(const Tensor& tensor) {
+  return tensor.valid() && (tensor.dtype() == DType::kFloat16 || tensor.dtype() == DType::kBFloat16);
+}
+
+// Our own operators and fused programs are written for float32: the same on floats, rounded at the end.
+Result<std::vector<Tensor>> evaluate_widened(const Node& node, std::vector<Tensor> inputs,
+                                             std::vector<Tensor> outputs) {
+  DType dtype = DType::kUndefined;
+  for (Tensor& input : inputs) {
+    if (!is_short_float(input)) continue;
+    if (dtype == DType::kUndefined) dtype = input.dtype();
+    input = converted(input, DType::kFloat32);
+  }
+  std::vector<Tensor> results = HUSSAR_TRY(evaluate_node(node, std::move(inputs), nullptr, {}));
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (!results[i].valid() || results[i].dtype() != DType::kFloat32) continue;
+    results[i] = converted(results[i], dtype);
+    if (i < outputs.size() && outputs[i].bytes() == results[i].bytes() && results[i].bytes() > 0) {
+      std::memcpy(outputs[i].raw(), results[i].raw(), results[i].bytes());
+      results[i] = outputs[i];
+    }
+  }
+  return results;
+}
+
 }  // namespace
 
 Result<std::vector<Tensor>> evaluate_node(const Node& node, std::vector<Tensor> inputs, BodyRunner run_body,
@@ -162,6 +190,10 @@ Result<std::vector<Tensor>> evaluate_node(const Node& node, std::vector<Tensor> 
   for (const Tensor& input : inputs) {
     HUSSAR_CHECK(!input.valid() || dtype_size(input.dtype()) > 0, ErrorCode::kInvalidModel,
                  "{}: Hussar does not compute with {} tensors", describe(node), dtype_name(input.dtype()));
+  }
+  const bool is_ours = node.program || op->name.starts_with("hussar.");
+  if (is_ours && std::any_of(inputs.begin(), inputs.end(), is_short_float)) {
+    return evaluate_widened(node, std::move(inputs), std::move(outputs));
   }
   const bool fused = node.program && !has_trait(op, kOwnProgram);
   if (op->evaluate == nullptr) {

@@ -85,6 +85,10 @@ std::string to_text(const Subject& subject, const Measured& measured, const Mach
   table.add(
       {"latency", fmt::format("min {}, mean {}, median {}", ms(latency.min), ms(latency.mean), ms(latency.median))});
   table.add({"", fmt::format("p90 {}, p95 {}, p99 {}", ms(latency.p90), ms(latency.p95), ms(latency.p99))});
+  if (!measured.device_milliseconds.empty()) {
+    const Statistics alone = statistics(measured.device_milliseconds);
+    table.add({"on the device alone", fmt::format("median {}, min {}", ms(alone.median), ms(alone.min))});
+  }
   table.add({"throughput", fmt::format("{:.2f} runs/s over {} runs",
                                        static_cast<double>(measured.milliseconds.size()) / measured.seconds,
                                        measured.milliseconds.size())});
@@ -104,6 +108,10 @@ Json to_json(const Subject& subject, const Measured& measured) {
   json.set("model", subject.path()).set("kind", subject.kind()).set("threads", session.threads());
   json.set("iterations", measured.milliseconds.size()).set("latency_ms", to_json(statistics(measured.milliseconds)));
   json.set("throughput_per_s", static_cast<double>(measured.milliseconds.size()) / measured.seconds);
+  if (!measured.device_milliseconds.empty()) {
+    json.set("device_latency_ms", to_json(statistics(measured.device_milliseconds)));
+    json.set("device_arena_bytes", session.device_arena_bytes());
+  }
   json.set("load_ms", subject.load_milliseconds()).set("first_run_ms", measured.first_run_milliseconds);
   json.set("build_ms", subject.build_milliseconds()).set("peak_rss_bytes", peak_rss_bytes());
   json.set("arena_bytes", session.arena_bytes()).set("arena_lower_bound_bytes", session.arena_lower_bound());

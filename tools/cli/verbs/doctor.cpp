@@ -3,6 +3,8 @@
 
 #include "backends/cpu/isa.h"
 #include "backends/cpu/peaks.h"
+#include "backends/cuda/driver.h"
+#include "backends/cuda/libraries.h"
 #include "base/error.h"
 #include "hussar/version.h"
 #include "ops/op_def.h"
@@ -38,6 +40,41 @@ std::vector<std::string> advice_for(const Machine& machine) {
   return advice;
 }
 
+// GPUs and NVIDIA's libraries: what was found, where, or why not.
+struct GpuFacts {
+  std::vector<std::pair<std::string, std::string>> rows;
+  Json json = Json::object();
+};
+
+GpuFacts find_gpu() {
+  GpuFacts facts;
+  Json devices = Json::array(), libraries = Json::object();
+  auto found = cuda::find_devices();
+  if (!found) facts.rows.emplace_back("GPU", "none: " + found.error().message);
+  for (size_t i = 0; found && i < found->size(); ++i) {
+    const cuda::DeviceFacts& device = (*found)[i];
+    facts.rows.emplace_back(fmt::format("GPU {}", i),
+                            fmt::format("{}, sm_{}, {} multiprocessors, {}", device.name, device.sm,
+                                        device.multiprocessors, format_bytes(static_cast<double>(device.memory_bytes))));
+    devices.push(std::move(Json::object()
+                               .set("name", device.name)
+                               .set("sm", device.sm)
+                               .set("multiprocessors", device.multiprocessors)
+                               .set("memory_bytes", static_cast<int64_t>(device.memory_bytes))));
+  }
+  if (auto version = cuda::driver_version()) {
+    facts.rows.emplace_back("NVIDIA driver", "for CUDA " + *version);
+    facts.json.set("driver_cuda", *version);
+  }
+  for (const cuda::LibraryUse& library : cuda::kLibraries) {
+    const std::string text = cuda::describe_library(library);
+    facts.rows.emplace_back(library.name, text);
+    libraries.set(std::string(library.name), text);
+  }
+  facts.json.set("devices", std::move(devices)).set("libraries", std::move(libraries));
+  return facts;
+}
+
 Status run(Command& command) {
   if (!HUSSAR_TRY(command.parse())) return {};
   Machine machine = inspect_machine();
@@ -58,7 +95,8 @@ Status run(Command& command) {
                                    format_bytes(static_cast<double>(machine.available_bytes)))});
   cpu::Peaks peaks = cpu::measure_peaks(cpu::active_isa(), machine.usable_cores);
   table.add({"measured peaks", fmt::format("{}; {} threads", cli::peaks_text(peaks), peaks.threads)});
-  table.add({"GPU", "no GPU backend in this build"});
+  const GpuFacts gpu = find_gpu();
+  for (const auto& [what, found] : gpu.rows) table.add({what, found});
   table.add({"operators, kernels, passes",
              fmt::format("{}, {}, {}", all_ops().size(), all_kernels().size(), all_passes().size())});
   table.add({
@@ -81,7 +119,7 @@ Status run(Command& command) {
   json.set("levels", std::move(names));
   json.set("device", to_json(machine))
       .set("peaks", cli::to_json(peaks))
-      .set("gpu_backend", false)
+      .set("gpu", gpu.json)
       .set("operators", all_ops().size());
   json.set("kernels", all_kernels().size()).set("passes", all_passes().size()).set("advice", std::move(lines));
   return command.report(std::move(json));

@@ -86,3 +86,9 @@ __device__ __forceinline__ void broadcast(const T* from, C (&to)[N]) {
 #pragma unroll
   for (int i = 0; i < N; ++i) to[i] = value;
 }
+// The same without alignment.
+template <int N, class C, class T>
+__device__ __forceinline__ void load_each(const T* from, C (&to)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) to[i] = read<C>(from[i]);
+}

@@ -1,0 +1,91 @@
+// Tiles of products on GPUs from Ampere on.
+#include "backends/cuda/ampere_product.h"
+
+namespace hussar::cuda {
+namespace {
+
+constexpr AmpereTile kHalfTiles[] = {
+    {128, 128, 2, 4, 3, 1.0}, {128, 64, 4, 1, 3, 0.85}, {64, 128, 2, 2, 3, 0.85}, {64, 64, 2, 2, 4, 0.7}};
+constexpr AmpereTile kFloatTiles[] = {{128, 128, 4, 2, 2, 1.0}, {64, 64, 2, 1, 3, 0.7}};
+constexpr std::string_view kTile = "hussar_tile";
+// Of the largest GPUs; what is more or less shifts the best tile a little.
+constexpr int kMultiprocessors = 132;
+
+bool is_half(DType dtype) { return dtype == DType::kFloat16; }
+
+double time_of(const AmpereTile& tile, const DenseProduct& product, DType dtype) {
+  const double rate = (is_half(dtype) ? 4.5e8 : 4e7) * tile.rate / kMultiprocessors;
+  const int64_t tiles =
+      (product.m + tile.rows - 1) / tile.rows * ((product.n + tile.columns - 1) / tile.columns);
+  const double waves = std::ceil(static_cast<double>(tiles) / kMultiprocessors);
+  return waves * 2.0 * tile.rows * tile.columns * static_cast<double>(product.k) / rate;
+}
+
+AmpereTile best_tile(const DenseProduct& product, DType dtype) {
+  const auto tiles = is_half(dtype) ? std::span<const AmpereTile>(kHalfTiles) : std::span<const AmpereTile>(kFloatTiles);
+  AmpereTile best = tiles[0];
+  for (const AmpereTile& tile : tiles) {
+    if (time_of(tile, product, dtype) < time_of(best, product, dtype)) best = tile;
+  }
+  return best;
+}
+
+}  // namespace
+
+Refusal check_ampere_types(const Problem& problem) {
+  for (DType dtype : {problem.dtype(0), problem.dtype(1), problem.output()->dtype}) {
+    if (dtype != DType::kFloat32 && dtype != DType::kFloat16) return "dtype";
+  }
+  return problem.dtype(0) == problem.dtype(1) ? Refusal() : Refusal("dtype");
+}
+
+double ampere_time(const DenseProduct& product, DType dtype) {
+  return time_of(best_tile(product, dtype), product, dtype);
+}
+
+void define_ampere(Node& node, const DenseProduct& product, Defines& defines) {
+  const DType dtype = node.inputs[0]->dtype;
+  const AmpereTile tile = best_tile(product, dtype);
+  node.attributes.set(kTile, Ints{tile.rows, tile.columns, tile.warps_m * tile.warps_n, tile.stages});
+  defines.set("PRODUCT_INPUT", is_half(dtype) ? "PRODUCT_FP16" : "PRODUCT_FP32");
+  defines.set("PRODUCT_OUTPUT_HALF", is_half(node.outputs[0]->dtype));
+  defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
+  defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_STAGES", tile.stages);
+  defines.set("PRODUCT_WARPS_M", tile.warps_m).set("PRODUCT_WARPS_N", tile.warps_n);
+}
+
+void forget_ampere(Node& node) { node.attributes.erase(kTile); }
+
+Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, AmpereLaunch& launch) {
+  const PlanStep& step = prepare.step;
+  const Ints tile = step.attributes.get_ints(kTile);
+  HUSSAR_CHECK(tile.size() == 4 && *std::min_element(tile.begin(), tile.end()) > 0, ErrorCode::kPlanIncompatible,
+               "step '{}' has no tile; build the plan again", step.name);
+  HUSSAR_TRY(launch.epilogue.prepare(prepare, bias_of(step)));
+  const int64_t tiles = (product.m + tile[0] - 1) / tile[0] * ((product.n + tile[1] - 1) / tile[1]);
+  HUSSAR_CHECK(product.m < (int64_t{1} << 31) && tiles < (int64_t{1} << 31), ErrorCode::kUsage,
+               "step '{}': the product is too large", step.name);
+  launch.sizes = {product.x_pitch, product.w_pitch, product.y_pitch, 0, 0, 0,
+                  static_cast<int32_t>(product.m), static_cast<int32_t>(product.n), static_cast<int32_t>(product.k), 1};
+  launch.launch = Launch{};
+  launch.launch.grid[0] = static_cast<unsigned>(tiles);
+  launch.launch.threads = static_cast<unsigned>(32 * tile[2]);
+  launch.launch.shared_bytes = static_cast<unsigned>(tile[3] * (tile[0] + tile[1]) * 128);
+  launch.launch.function =
+      HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "hussar_product", launch.launch.shared_bytes));
+  return {};
+}
+
+Status launch_ampere(const Run& run, const AmpereLaunch& launch, void* windows) {
+  Words fused;
+  launch.epilogue.put(run, fused);
+  const std::byte* x = run.inputs[0].data;
+  const std::byte* w = run.inputs[1].data;
+  std::byte* y = run.outputs[0].data;
+  auto sizes = launch.sizes;
+  void* const arguments[] = {&x, &w, &y, &sizes, fused.data(), windows};
+  const std::span<void* const> all(arguments);
+  return queue_of(run.device).launch(launch.launch, windows != nullptr ? all : all.first(5));
+}
+
+}  // namespace hussar::cuda

@@ -1,0 +1,35 @@
+// What kernels do that run device/product_ampere.cuh: tiles, their predicted times, parameters.
+#pragma once
+#include "backends/cuda/dense_product.h"
+
+namespace hussar::cuda {
+
+struct AmpereTile {
+  int rows, columns, warps_m, warps_n, stages;
+  double rate;  // the share of the peak that a full wave of them reaches, about
+};
+
+// Microseconds of a product of this type in its best tile.
+double ampere_time(const DenseProduct& product, DType dtype);
+
+// Chooses a tile, notes it in the node, and defines what the text needs but for the epilogue.
+void define_ampere(Node& node, const DenseProduct& product, Defines& defines);
+void forget_ampere(Node& node);
+
+struct AmpereLaunch {
+  Launch launch;
+  // ProductProblem of device/product_contract.cuh.
+  struct {
+    int64_t x_pitch, w_pitch, y_pitch, x_stride, w_stride, y_stride;
+    int32_t m, n, k, batch;
+  } sizes;
+  EpilogueState epilogue;
+};
+Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, AmpereLaunch& launch);
+// `windows`: the Windows of device/convolution_rows.cuh, or null.
+Status launch_ampere(const Run& run, const AmpereLaunch& launch, void* windows);
+
+// Whether the kernels compute with these types.
+Refusal check_ampere_types(const Problem& problem);
+
+}  // namespace hussar::cuda

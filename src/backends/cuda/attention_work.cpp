@@ -1,0 +1,111 @@
+// Where the heads of attention lie.
+#include "backends/cuda/attention_work.h"
+
+#include <cmath>
+
+#include "backends/cuda/program_source.h"
+
+namespace hussar::cuda {
+namespace {
+
+enum Bit : int64_t { kQ = 1, kK = 2, kV = 4, kOut = 8 };
+
+AttentionWork::Side side_of(const Operand& operand, bool head_major, int64_t offset, int64_t dim) {
+  const Shape& shape = operand.shape;
+  if (head_major) return {0, shape.elements(1, 4), shape.elements(2, 4), shape[3], 1};
+  return {offset, shape[1] * shape[2], dim, shape[2], 1};
+}
+
+}  // namespace
+
+Refusal check_attention(const Problem& problem) {
+  if (Refusal refusal = refuse_op(problem, {"hussar.Attention"})) return refusal;
+  if (problem.node.program) return "fused program";
+  for (size_t i = 0; i < 3; ++i) {
+    if (!is_float(problem.dtype(i)) || problem.dtype(i) != problem.dtype(0)) return "dtype";
+  }
+  if (problem.output()->dtype != problem.dtype(0)) return "dtype";
+  if (problem.input(3) != nullptr && !is_float(problem.dtype(3))) return "dtype";
+  return std::nullopt;
+}
+
+Result<AttentionWork> attention_work(const Attributes& attributes, std::span<const Operand> inputs,
+                                     const Operand& output) {
+  AttentionWork work;
+  work.heads = attributes.get_int("heads", 1);
+  work.kv_heads = attributes.get_int("kv_heads", work.heads);
+  work.head = attributes.get_int("head_dim", 0);
+  work.v_head = attributes.get_int("v_head_dim", work.head);
+  const int64_t head_major = attributes.get_int("head_major", 0);
+  const bool turned = attributes.get_int("k_transposed", 0) != 0;
+  auto is_major = [&](Bit bit) { return (head_major & bit) != 0; };
+  const int ranks[] = {is_major(kQ) ? 4 : 3, is_major(kK) || turned ? 4 : 3, is_major(kV) ? 4 : 3};
+  for (size_t i = 0; i < 3; ++i) {
+    HUSSAR_CHECK(inputs[i].shape.rank() == ranks[i], ErrorCode::kUsage, "attention with an operand of shape {}",
+                 inputs[i].shape.to_string());
+  }
+  const Shape& k_shape = inputs[1].shape;
+  work.q = side_of(inputs[0], is_major(kQ), attributes.get_int("q_offset", 0), work.head);
+  work.k = turned ? AttentionWork::Side{0, k_shape.elements(1, 4), k_shape.elements(2, 4), 1, k_shape[3]}
+                  : side_of(inputs[1], is_major(kK), attributes.get_int("k_offset", 0), work.head);
+  work.v = side_of(inputs[2], is_major(kV), attributes.get_int("v_offset", 0), work.v_head);
+  work.y = side_of(output, is_major(kOut), 0, work.v_head);
+  work.batch = inputs[0].shape[0];
+  work.queries = inputs[0].shape[is_major(kQ) ? 2 : 1];
+  work.keys = inputs[2].shape[is_major(kV) ? 2 : 1];
+  if (inputs.size() <= 3 || !inputs[3].present()) return work;
+  const int64_t sizes[] = {work.batch, work.heads, work.queries, work.keys};
+  int64_t stride = 1;
+  for (int axis = 3, from = inputs[3].shape.rank() - 1; from >= 0; --axis, --from) {
+    HUSSAR_CHECK(axis >= 0 && (inputs[3].shape[from] == 1 || inputs[3].shape[from] == sizes[axis]), ErrorCode::kUsage,
+                 "a mask of shape {} does not fit", inputs[3].shape.to_string());
+    work.mask[axis] = inputs[3].shape[from] == 1 ? 0 : stride;
+    stride *= inputs[3].shape[from];
+  }
+  return work;
+}
+
+Result<AttentionWork> attention_work(const Node& node) {
+  std::vector<Operand> inputs;
+  for (const Value* input : node.inputs) inputs.push_back(input != nullptr ? operand_of(*input) : Operand{});
+  return attention_work(node.attributes, inputs, operand_of(*node.outputs[0]));
+}
+
+Defines attention_defines(const Node& node) {
+  const Attributes& attributes = node.attributes;
+  const bool has_mask = node.inputs.size() > 3 && node.inputs[3] != nullptr;
+  const int64_t head = attributes.get_int("head_dim", 1);
+  const float usual = 1.0F / std::sqrt(static_cast<float>(head));
+  Defines defines;
+  defines.set("DATA_TYPE", type_name(node.inputs[0]->dtype));
+  defines.set("MASK_TYPE", has_mask ? type_name(node.inputs[3]->dtype) : "float").set("HAS_MASK", has_mask);
+  defines.set("HEAD", head).set("V_HEAD", attributes.get_int("v_head_dim", head));
+  defines.set("SCALE", literal(attributes.get_float("scale", usual)));
+  defines.set("SOFTCAP", literal(attributes.get_float("softcap", 0)));
+  defines.set("CAUSAL", attributes.get_int("causal", 0) != 0);
+  return defines;
+}
+
+void put_attention(const Run& run, const AttentionWork& work, Words& words) {
+  const auto size = static_cast<int64_t>(dtype_size(run.inputs[0].dtype));
+  words.put(run.inputs[0].data + work.q.offset * size);
+  words.put(run.inputs[1].data + work.k.offset * size);
+  words.put(run.inputs[2].data + work.v.offset * size);
+  words.put(run.inputs.size() > 3 ? run.inputs[3].data : nullptr);
+  words.put(run.outputs[0].data);
+  for (int64_t stride : {work.q.batch, work.q.head, work.q.row, work.k.batch, work.k.head, work.k.row, work.k.column,
+                         work.v.batch, work.v.head, work.v.row, work.y.batch, work.y.head, work.y.row}) {
+    words.put(stride);
+  }
+  for (int64_t stride : work.mask) words.put(stride);
+  for (int64_t number : {work.queries, work.keys, work.heads, work.heads / work.kv_heads}) words.put(number);
+}
+
+double attention_flops(const Problem& problem) {
+  auto work = attention_work(problem.node);
+  if (!work) return 0;
+  return 2.0 * static_cast<double>(work->batch * work->heads * work->queries * work->keys) *
+         static_cast<double>(work->head + work->v_head);
+}
+
+}  // namespace hussar::cuda

@@ -1,0 +1,34 @@
+// hussar.Attention as sizes and strides.
+#pragma once
+#include "backends/cuda/kernel_support.h"
+
+namespace hussar::cuda {
+
+// Strides in elements; the offsets of the heads within wider tensors are apart, so that pointers can be checked.
+struct AttentionWork {
+  int64_t heads = 1, kv_heads = 1, head = 0, v_head = 0;
+  int64_t batch = 1, queries = 0, keys = 0;
+  struct Side {
+    int64_t offset = 0, batch = 0, head = 0, row = 0, column = 1;
+  } q, k, v, y;
+  int64_t mask[4] = {};  // batch, head, query, key; 0 where it is broadcast
+};
+
+Result<AttentionWork> attention_work(const Attributes& attributes, std::span<const Operand> inputs,
+                                     const Operand& output);
+
+// What all kernels ask of such a node.
+Refusal check_attention(const Problem& problem);
+
+// The definitions of device/attention.cuh.
+Defines attention_defines(const Node& node);
+// struct Attention.
+void put_attention(const Run& run, const AttentionWork& work, Words& words);
+
+// Of a node, with the dimensions that operand_of gives to symbols.
+Result<AttentionWork> attention_work(const Node& node);
+
+// Two floating-point operations for each multiply-add.
+double attention_flops(const Problem& problem);
+
+}  // namespace hussar::cuda

@@ -1,0 +1,69 @@
+// Geometry of convolutions from attributes and shapes.
+#include "backends/cuda/convolution.h"
+
+#include "backends/cuda/epilogue_source.h"
+
+namespace hussar::cuda {
+
+bool Convolution::is_pointwise() const {
+  bool is_plain = groups == 1;
+  for (int axis = 0; axis < 3; ++axis) {
+    is_plain = is_plain && kernel[axis] == 1 && strides[axis] == 1 && pads[axis] == 0;
+  }
+  return is_plain;
+}
+
+Refusal check_convolution(const Problem& problem) {
+  if (Refusal refusal = refuse_op(problem, {"Conv"})) return refusal;
+  const Value& x = *problem.input(0);
+  for (size_t i = 0; i < std::min<size_t>(problem.own_inputs(), 3); ++i) {
+    const Value* input = problem.input(i);
+    if (input != nullptr && !is_float(input->dtype)) return "dtype";
+  }
+  if (!is_float(problem.output()->dtype)) return "dtype";
+  if (!problem.is_constant(1)) return "needs constant weights";
+  if (x.rank() < 3 || x.rank() > 5 || problem.input(1)->rank() != x.rank()) return "rank";
+  if (x.layout != Layout::kChannelsLast || problem.output()->layout != Layout::kChannelsLast) {
+    return "layout is not channels-last";
+  }
+  return check_epilogue(problem);
+}
+
+Result<Convolution> convolution(const Attributes& attributes, const Operand& x, const Shape& w, const Operand& y) {
+  Convolution conv;
+  const int spatial = x.shape.rank() - 2;
+  const auto count = static_cast<size_t>(std::max(spatial, 0));
+  const Ints strides = attributes.get_ints("strides", Ints(count, 1));
+  const Ints dilations = attributes.get_ints("dilations", Ints(count, 1));
+  const Ints pads = attributes.get_ints("pads", Ints(2 * count, 0));
+  const std::string automatic = attributes.get_string("auto_pad", "NOTSET");
+  conv.groups = attributes.get_int("group", 1);
+  bool fits = spatial >= 1 && spatial <= 3 && w.rank() == x.shape.rank() && y.shape.rank() == x.shape.rank() &&
+              strides.size() == count && dilations.size() == count && pads.size() == 2 * count && conv.groups >= 1;
+  HUSSAR_CHECK(fits && w[0] % conv.groups == 0 && x.shape[1] == w[1] * conv.groups && y.shape[1] == w[0],
+               ErrorCode::kUsage, "a filter of shape {} does not fit an input of {} and an output of {}", w.to_string(),
+               x.shape.to_string(), y.shape.to_string());
+  conv.batch = x.shape[0];
+  conv.channels = w[1];
+  conv.filters = w[0] / conv.groups;
+  conv.x_pitch = x.pitch;
+  conv.y_pitch = y.pitch;
+  for (int axis = 0; axis < spatial; ++axis) {
+    const int at = 3 - spatial + axis;
+    const auto index = static_cast<size_t>(axis);
+    conv.input[at] = x.shape[axis + 2];
+    conv.output[at] = y.shape[axis + 2];
+    conv.kernel[at] = w[axis + 2];
+    conv.strides[at] = strides[index];
+    conv.dilations[at] = dilations[index];
+    conv.pads[at] = automatic == "NOTSET" ? pads[index] : 0;
+    if (automatic == "SAME_UPPER" || automatic == "SAME_LOWER") {
+      const int64_t reach = (conv.kernel[at] - 1) * conv.dilations[at] + 1;
+      const int64_t total = std::max<int64_t>((conv.output[at] - 1) * conv.strides[at] + reach - conv.input[at], 0);
+      conv.pads[at] = automatic == "SAME_UPPER" ? total / 2 : (total + 1) / 2;
+    }
+  }
+  return conv;
+}
+
+}  // namespace hussar::cuda

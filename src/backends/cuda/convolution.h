@@ -1,0 +1,37 @@
+// Conv as sizes and strides: channels-last, up to three spatial dimensions.
+#pragma once
+#include "backends/cuda/kernel_support.h"
+
+namespace hussar::cuda {
+
+// Of the three spatial dimensions, those that are missing come first and are of size 1.
+struct Convolution {
+  int64_t batch = 1, groups = 1;
+  int64_t channels = 1, filters = 1;  // per group
+  int64_t input[3] = {1, 1, 1}, output[3] = {1, 1, 1}, kernel[3] = {1, 1, 1};
+  int64_t strides[3] = {1, 1, 1}, pads[3] = {0, 0, 0}, dilations[3] = {1, 1, 1};
+  int64_t x_pitch = 1, y_pitch = 1;
+
+  int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
+  int64_t pixels() const { return batch * output[0] * output[1] * output[2]; }
+  // A product of pixels and filters.
+  bool is_pointwise() const;
+};
+
+// `w` is the filter in ONNX's form. Fails where attributes and shapes make no convolution.
+Result<Convolution> convolution(const Attributes& attributes, const Operand& x, const Shape& w, const Operand& y);
+
+// What all kernels ask of a Conv: float operands, constant weights, channels-last layout.
+Refusal check_convolution(const Problem& problem);
+
+// Which input is the convolution's own bias: 2, or -1.
+inline int bias_input(const Node& node) {
+  const size_t own = node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
+  return own > 2 && node.inputs[2] != nullptr ? 2 : -1;
+}
+inline int bias_input(const PlanStep& step) {
+  const size_t own = step.program ? static_cast<size_t>(step.program_inputs) : step.inputs.size();
+  return own > 2 && step.inputs[2] >= 0 ? 2 : -1;
+}
+
+}  // namespace hussar::cuda

@@ -1,0 +1,74 @@
+// Sizes of dense products, and weights turned around.
+#include "backends/cuda/dense_product.h"
+
+#include "backends/cuda/convolution.h"
+#include "backends/cuda/matrix_product.h"
+
+namespace hussar::cuda {
+namespace {
+
+bool is_turned(const Attributes& attributes) { return attributes.get_int("transB", 0) != 0; }
+
+}  // namespace
+
+Result<DenseProduct> dense_product(const Node& node) {
+  Operand w = operand_of(*node.inputs[1]);
+  Attributes attributes = node.attributes;
+  if (node.op != "Conv" && !is_turned(attributes)) {
+    attributes.set("transB", int64_t{1});
+    w.shape = Shape{w.shape[1], w.shape[0]};
+  }
+  return dense_product(node.op, attributes, operand_of(*node.inputs[0]), w, operand_of(*node.outputs[0]));
+}
+
+Refusal check_dense_product(const Problem& problem) {
+  const Node& node = problem.node;
+  if (Refusal refusal = node.op == "Conv" ? check_convolution(problem) : check_matrix_product(problem)) return refusal;
+  if (!problem.is_constant(1)) return "needs constant weights";
+  if (node.op != "Conv") {
+    if (problem.input(1)->rank() != 2) return "needs a matrix";
+    if (node.attributes.get_int("transA", 0) != 0 || node.attributes.get_float("alpha", 1) != 1) return "transA or alpha";
+  }
+  if (problem.dtype(1) != problem.dtype(0)) return "dtype";
+  auto product = dense_product(node);
+  if (!product) return "not a product";
+  const int64_t chunk = problem.dtype(0) == DType::kFloat32 ? 4 : 8;
+  const bool is_aligned = product->n % 8 == 0 && product->k % chunk == 0 && product->x_pitch % chunk == 0 &&
+                          product->y_pitch % 8 == 0 && offset_in_holder(*problem.input(0)) % 8 == 0 &&
+                          offset_in_holder(*problem.output()) % 8 == 0;
+  return is_aligned ? Refusal() : Refusal("rows are not multiples of 16 bytes");
+}
+
+Result<DenseProduct> dense_product(std::string_view op, const Attributes& attributes, const Operand& x,
+                                   const Operand& w, const Operand& y) {
+  DenseProduct product;
+  if (op == "Conv") {
+    const Convolution conv = HUSSAR_TRY(convolution(attributes, x, w.shape, y));
+    HUSSAR_CHECK(conv.is_pointwise(), ErrorCode::kPlanIncompatible, "the convolution is no product");
+    return DenseProduct{conv.pixels(), conv.filters, conv.channels, conv.x_pitch, conv.channels, conv.y_pitch};
+  }
+  const MatrixProduct matrices = HUSSAR_TRY(matrix_product(attributes, x, w, y));
+  const bool is_one = matrices.batch == 1 && matrices.a_depth == 1 && matrices.b_depth == 1;
+  HUSSAR_CHECK(is_one, ErrorCode::kPlanIncompatible, "the product is not one of two matrices");
+  return DenseProduct{matrices.m, matrices.n, matrices.k, matrices.a_row, matrices.b_column, matrices.n};
+}
+
+void turn_weights(Packing& packing) {
+  Node& node = packing.node;
+  if (node.op == "Conv" || is_turned(node.attributes)) return;
+  const Tensor& from = *node.inputs[1]->constant;
+  const int64_t k = from.shape()[0], n = from.shape()[1];
+  const size_t size = dtype_size(from.dtype());
+  Tensor to(from.dtype(), Shape{n, k});
+  for (int64_t row = 0; row < k; ++row) {
+    for (int64_t column = 0; column < n; ++column) {
+      std::memcpy(to.raw() + static_cast<size_t>(column * k + row) * size,
+                  from.raw() + static_cast<size_t>(row * n + column) * size, size);
+    }
+  }
+  packing.replace(1, std::move(to));
+  node.op = "com.microsoft.FusedMatMul";
+  node.attributes.set("transB", int64_t{1});
+}
+
+}  // namespace hussar::cuda

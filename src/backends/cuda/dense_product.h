@@ -1,0 +1,36 @@
+// Products with constant weights that the fast kernels take: MatMul and FusedMatMul with one matrix, and Conv of kernel 1.
+#pragma once
+#include "backends/cuda/epilogue_source.h"
+#include "backends/cuda/kernel_support.h"
+
+namespace hussar::cuda {
+
+// y[r][c] = sum over i of x[r][i] * w[c][i]: pitches in elements from row to row.
+struct DenseProduct {
+  int64_t m = 0, n = 0, k = 0;
+  int64_t x_pitch = 0, w_pitch = 0, y_pitch = 0;
+};
+
+// Refuses what is no such product, or whose rows do not begin at multiples of 16 bytes.
+Refusal check_dense_product(const Problem& problem);
+
+// Of a node, whichever way its weights lie. Symbolic dimensions are what operand_of makes of them.
+Result<DenseProduct> dense_product(const Node& node);
+// Of a step, whose weights are [n][k] (turn_weights).
+Result<DenseProduct> dense_product(std::string_view op, const Attributes& attributes, const Operand& x,
+                                   const Operand& w, const Operand& y);
+
+// Gives a product's weights, which lie as [k][n], the form [n][k], by way of com.microsoft.FusedMatMul with transB.
+void turn_weights(Packing& packing);
+
+// The node's bias: Conv's third input; -1.
+inline int bias_of(const Node& node) {
+  const size_t own = node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
+  return node.op == "Conv" && own > 2 && node.inputs[2] != nullptr ? 2 : -1;
+}
+inline int bias_of(const PlanStep& step) {
+  const size_t own = step.program ? static_cast<size_t>(step.program_inputs) : step.inputs.size();
+  return step.op == "Conv" && own > 2 && step.inputs[2] >= 0 ? 2 : -1;
+}
+
+}  // namespace hussar::cuda

@@ -1,0 +1,197 @@
+// Attention on halves with tensor cores, without the matrix of scores (Dao et al., "FlashAttention-2", 2023): a warp
+// holds 16 queries and their sums, the block walks the keys 64 at a time through two stages of shared memory.
+//
+// HEAD == V_HEAD is 32, 64 or 128; rows of q, k, v and y begin at multiples of 16 bytes; k_column is 1.
+// Grid: (ceil(queries / 64), heads, batch); block: 128 threads; shared memory: 64 * HEAD * 2 * 4 bytes, dynamic.
+#pragma once
+
+constexpr int kRows = 64;                 // queries of a block, and keys of a stage
+constexpr int kChunks = HEAD / 8;         // of 16 bytes in a row
+constexpr int kTileBytes = kRows * HEAD * 2;
+
+// Where a chunk of a row lies: eight rows that ldmatrix reads together are in different banks.
+__device__ __forceinline__ unsigned place(int row, int chunk) {
+  constexpr int kMix = kChunks < 8 ? kChunks : 8;
+  return row * (HEAD * 2) + ((chunk ^ (row / (8 / kMix) & (kMix - 1))) << 4);
+}
+
+// Rows [first, first + 64) of a matrix, zeros behind the last.
+__device__ __forceinline__ void copy_rows(unsigned to, const DATA_TYPE* from, long long pitch, long long first,
+                                          long long rows) {
+#pragma unroll
+  for (int i = 0; i < kRows * kChunks / 128; ++i) {
+    const int at = threadIdx.x + 128 * i;
+    const int row = at / kChunks, chunk = at % kChunks;
+    const bool inside = first + row < rows;
+    const DATA_TYPE* source = inside ? from + (first + row) * pitch + chunk * 8 : from;
+    const int bytes = inside ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to + place(row, chunk)), "l"(source), "r"(bytes)
+                 : "memory");
+  }
+}
+
+__device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(from)
+               : "memory");
+}
+__device__ __forceinline__ void load_turned(unsigned (&to)[4], unsigned from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(from)
+               : "memory");
+}
+
+__device__ __forceinline__ void multiply(float (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+__device__ __forceinline__ unsigned pack(float low, float high) {
+  unsigned pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+
+// The warp's 16 queries, of which a lane holds two rows of numbers: lane / 4 and that + 8.
+struct Rows {
+  float sums[kChunks][4];  // columns 8 c + lane % 4 * 2 and the next, of both rows
+  float largest[2], total[2];
+};
+
+// Scores of 64 keys: of block n the lane has keys 8 n + lane % 4 * 2 and the next.
+__device__ __forceinline__ void score(float (&scores)[8][4], const unsigned (&q)[HEAD / 16][4], unsigned keys) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int n = 0; n < 8; n += 2) {
+#pragma unroll
+    for (int c = 0; c < HEAD / 16; ++c) {
+      unsigned b[4];
+      load_matrices(b, keys + place(8 * n + (lane & 7) + ((lane >> 4) << 3), 2 * c + ((lane >> 3) & 1)));
+      multiply(scores[n], q[c], b[0], b[1]);
+      multiply(scores[n + 1], q[c], b[2], b[3]);
+    }
+  }
+}
+
+// Scores become weights, and the rows what they are with these as the largest.
+__device__ __forceinline__ void weigh(float (&scores)[8][4], Rows& rows) {
+  constexpr float kLog2E = 1.44269504f;
+#pragma unroll
+  for (int half_row = 0; half_row < 2; ++half_row) {
+    float next = rows.largest[half_row];
+#pragma unroll
+    for (int n = 0; n < 8; ++n) next = fmaxf(next, fmaxf(scores[n][2 * half_row], scores[n][2 * half_row + 1]));
+    next = fmaxf(next, __shfl_xor_sync(0xffffffffU, next, 1));
+    next = fmaxf(next, __shfl_xor_sync(0xffffffffU, next, 2));
+    const float base = next == kHidden ? 0.0f : next * kLog2E;
+    const float shrink = exp2f(rows.largest[half_row] * kLog2E - base);
+    rows.largest[half_row] = next;
+    float total = 0.0f;
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+#pragma unroll
+      for (int i = 2 * half_row; i < 2 * half_row + 2; ++i) {
+        scores[n][i] = exp2f(scores[n][i] * kLog2E - base);
+        total += scores[n][i];
+      }
+    }
+    rows.total[half_row] = rows.total[half_row] * shrink + total;
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+      rows.sums[c][2 * half_row] *= shrink;
+      rows.sums[c][2 * half_row + 1] *= shrink;
+    }
+  }
+}
+
+__device__ __forceinline__ void add_values(const float (&weights)[8][4], Rows& rows, unsigned values) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const unsigned a[4] = {pack(weights[2 * k][0], weights[2 * k][1]), pack(weights[2 * k][2], weights[2 * k][3]),
+                           pack(weights[2 * k + 1][0], weights[2 * k + 1][1]),
+                           pack(weights[2 * k + 1][2], weights[2 * k + 1][3])};
+#pragma unroll
+    for (int c = 0; c < kChunks; c += 2) {
+      unsigned b[4];
+      load_turned(b, values + place(16 * k + (lane & 15), c + (lane >> 4)));
+      multiply(rows.sums[c], a, b[0], b[1]);
+      multiply(rows.sums[c + 1], a, b[2], b[3]);
+    }
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(128) attention(const __grid_constant__ Attention work) {
+  extern __shared__ __align__(128) unsigned char shared[];
+  const unsigned stages = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int head = blockIdx.y, batch = blockIdx.z;
+  const long long first_query = blockIdx.x * static_cast<long long>(kRows);
+  const DATA_TYPE* k = work.k + batch * work.k_batch + head / work.group * work.k_head;
+  const DATA_TYPE* v = work.v + batch * work.v_batch + head / work.group * work.v_head;
+  const MASK_TYPE* mask = work.mask + batch * work.mask_batch + head * work.mask_head;
+  auto copy_stage = [&](int stage, long long first) {
+    copy_rows(stages + stage * 2 * kTileBytes, k, work.k_row, first, work.keys);
+    copy_rows(stages + stage * 2 * kTileBytes + kTileBytes, v, work.v_row, first, work.keys);
+  };
+  // The queries pass through the second stage.
+  copy_rows(stages + 2 * kTileBytes, work.q + batch * work.q_batch + head * work.q_head, work.q_row, first_query,
+            work.queries);
+  copy_stage(0, 0);
+  asm volatile("cp.async.commit_group;\ncp.async.wait_group 0;" ::: "memory");
+  __syncthreads();
+  unsigned q[HEAD / 16][4];
+#pragma unroll
+  for (int c = 0; c < HEAD / 16; ++c) {
+    load_matrices(q[c], stages + 2 * kTileBytes + place(16 * warp + (lane & 15), 2 * c + (lane >> 4)));
+  }
+  __syncthreads();
+
+  Rows rows = {};
+  rows.largest[0] = rows.largest[1] = kHidden;
+  const long long query = first_query + 16 * warp + lane / 4;
+  long long keys = work.keys;
+  if (CAUSAL) keys = min(keys, first_query + kRows + work.keys - work.queries);
+  int stage = 0;
+  for (long long first = 0; first < keys; first += kRows, stage ^= 1) {
+    if (first + kRows < keys) copy_stage(stage ^ 1, first + kRows);
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    const unsigned tile = stages + stage * 2 * kTileBytes;
+    float scores[8][4] = {};
+    score(scores, q, tile);
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const long long row = query + 8 * (i / 2);
+        const long long key = first + 8 * n + lane % 4 * 2 + i % 2;
+        scores[n][i] = row < work.queries ? finish_score(work, mask, scores[n][i], row, key) : kHidden;
+      }
+    }
+    weigh(scores, rows);
+    add_values(scores, rows, tile + kTileBytes);
+    asm volatile("cp.async.wait_group 0;" ::: "memory");
+    __syncthreads();
+  }
+
+  DATA_TYPE* y = work.y + batch * work.y_batch + head * work.y_head;
+#pragma unroll
+  for (int half_row = 0; half_row < 2; ++half_row) {
+    float total = rows.total[half_row];
+    total += __shfl_xor_sync(0xffffffffU, total, 1);
+    total += __shfl_xor_sync(0xffffffffU, total, 2);
+    const float factor = total > 0.0f ? 1.0f / total : 0.0f;
+    const long long row = query + 8 * half_row;
+    if (row >= work.queries) continue;
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+      *reinterpret_cast<unsigned*>(y + row * work.y_row + 8 * c + lane % 4 * 2) =
+          pack(rows.sums[c][2 * half_row] * factor, rows.sums[c][2 * half_row + 1] * factor);
+    }
+  }
+}

@@ -1,0 +1,34 @@
+// The fused program of a product or convolution as the epilogue of its kernel, over rows and columns of the output.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "backends/cuda/kernel_support.h"
+
+namespace hussar::cuda {
+
+// Whether every operand of the node's program can be addressed as rows and columns of the output.
+Refusal check_epilogue(const Problem& problem);
+
+// `struct EpilogueOperands` and
+//   template <int N> void epilogue_of(float (&value)[N], const EpilogueOperands&, long long row, int column)
+//   void epilogue(float (&value)[8], ...)
+// which finish N neighbours of a row. `bias`: an input of the node that is added first, one number per column; -1: none.
+std::string epilogue_source(const Node& node, int bias);
+
+// What EpilogueOperands holds in a run.
+class EpilogueState {
+ public:
+  Status prepare(const Prepare& prepare, int bias);
+  // A pointer and a pitch for each operand.
+  void put(const Run& run, Words& words) const;
+
+ private:
+  int count_ = 0;
+  struct {
+    int32_t input;
+    int64_t pitch;
+  } operands_[kProgramOperands + 1];
+};
+
+}  // namespace hussar::cuda

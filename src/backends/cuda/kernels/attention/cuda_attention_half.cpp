@@ -1,0 +1,76 @@
+// cuda_attention_half: attention on halves with tensor cores, heads of 32, 64 or 128 columns.
+#include "backends/cuda/attention_work.h"
+
+namespace hussar {
+namespace {
+
+using namespace cuda;
+
+constexpr int64_t kRows = 64;  // queries of a block
+
+Refusal supports(const Problem& problem) {
+  if (Refusal refusal = check_attention(problem)) return refusal;
+  if (problem.dtype(0) != DType::kFloat16) return "dtype";
+  auto work = attention_work(problem.node);
+  if (!work) return "shapes";
+  const bool is_known = work->head == 32 || work->head == 64 || work->head == 128;
+  if (!is_known || work->v_head != work->head) return "head size";
+  if (work->k.column != 1) return "transposed keys";
+  // Rows are copied in chunks of eight.
+  for (const auto& side : {work->q, work->k, work->v, work->y}) {
+    if (side.offset % 8 != 0 || side.row % 8 != 0 || side.head % 8 != 0) return "alignment";
+  }
+  return std::nullopt;
+}
+
+double cost(const Problem& problem) { return memory_cost(problem) + attention_flops(problem) / 2e8; }
+
+Status pack(Packing& packing) {
+  return attach_code(packing,
+                     assemble(attention_defines(packing.node), {"numbers.cuh", "attention.cuh", "attention_half.cuh"}));
+}
+
+struct State {
+  Launch launch;
+  AttentionWork work;
+};
+
+Status prepare(Prepare& prepare) {
+  State& state = prepare.state_as<State>();
+  state.work = HUSSAR_TRY(attention_work(prepare.step.attributes, prepare.inputs, prepare.outputs[0]));
+  const AttentionWork& work = state.work;
+  HUSSAR_CHECK(work.batch <= 65535 && work.heads <= 65535, ErrorCode::kUsage, "step '{}': the batch is too large",
+               prepare.step.name);
+  state.launch = Launch{};
+  state.launch.threads = 128;
+  state.launch.shared_bytes = static_cast<unsigned>(64 * work.head * 2 * 4);
+  state.launch.function =
+      HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "attention", state.launch.shared_bytes));
+  state.launch.grid[0] = static_cast<unsigned>((work.queries + kRows - 1) / kRows);
+  state.launch.grid[1] = static_cast<unsigned>(work.heads);
+  state.launch.grid[2] = static_cast<unsigned>(work.batch);
+  return {};
+}
+
+Status run(const Run& run) {
+  const State& state = run.state_as<State>();
+  Words words;
+  put_attention(run, state.work, words);
+  void* const arguments[] = {words.data()};
+  return queue_of(run.device).launch(state.launch, arguments);
+}
+
+}  // namespace
+
+extern const Kernel cuda_attention_half_kernel = {.name = "cuda_attention_half",
+                                              .place = Place::kDevice,
+                                              .state_bytes = sizeof(State),
+                                              .prepare = prepare,
+                                              .run = run};
+extern const Tactic cuda_attention_half_tactic = {.kernel = "cuda_attention_half",
+                                              .place = Place::kDevice,
+                                              .supports = supports,
+                                              .cost = cost,
+                                              .pack = pack};
+
+}  // namespace hussar

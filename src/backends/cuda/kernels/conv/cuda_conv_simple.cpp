@@ -1,0 +1,122 @@
+// cuda_conv_simple: convolutions of any form, without tensor cores.
+#include "backends/cuda/convolution.h"
+#include "backends/cuda/epilogue_source.h"
+#include "backends/cuda/program_source.h"
+
+namespace hussar {
+namespace {
+
+using namespace cuda;
+
+// Element i of a filter's sum is channel i % channels of tap i / channels; weights lie in ONNX's order.
+constexpr const char* kOperands = R"(
+struct Operands {
+  const X_TYPE* x;
+  const W_TYPE* w;
+  long long channels, filters, taps, y_pitch, x_pitch;
+  long long input[3], output[3], kernel[3], strides[3], pads[3], dilations[3];
+};
+__device__ __forceinline__ float x_at(const Operands& operands, int z, long long row, long long i) {
+  const int channel = static_cast<int>(i) % static_cast<int>(operands.channels);
+  int tap = static_cast<int>(i) / static_cast<int>(operands.channels);
+  int rest = static_cast<int>(row);
+  int places[3];
+#pragma unroll
+  for (int axis = 2; axis >= 0; --axis) {
+    const int output = static_cast<int>(operands.output[axis]), kernel = static_cast<int>(operands.kernel[axis]);
+    places[axis] = rest % output * static_cast<int>(operands.strides[axis]) - static_cast<int>(operands.pads[axis]) +
+                   tap % kernel * static_cast<int>(operands.dilations[axis]);
+    rest /= output;
+    tap /= kernel;
+  }
+  long long pixel = rest;
+#pragma unroll
+  for (int axis = 0; axis < 3; ++axis) {
+    if (places[axis] < 0 || places[axis] >= operands.input[axis]) return 0.0f;
+    pixel = pixel * operands.input[axis] + places[axis];
+  }
+  return read<float>(operands.x[pixel * operands.x_pitch + z * operands.channels + channel]);
+}
+__device__ __forceinline__ float w_at(const Operands& operands, int z, long long column, long long i) {
+  const long long channel = i % operands.channels, tap = i / operands.channels;
+  return read<float>(operands.w[((z * operands.filters + column) * operands.channels + channel) * operands.taps + tap]);
+}
+__device__ __forceinline__ long long y_row(const Operands&, int, long long row) { return row; }
+__device__ __forceinline__ long long y_column(const Operands& operands, int z, long long column) {
+  return z * operands.filters + column;
+}
+)";
+
+Refusal supports(const Problem& problem) { return check_convolution(problem); }
+
+double cost(const Problem& problem) {
+  const Shape& w = problem.input(1)->constant->shape();
+  return memory_cost(problem) + 2 * Problem::elements(problem.output()) * static_cast<double>(w.elements(1, w.rank())) / 3e6;
+}
+
+Status pack(Packing& packing) {
+  const Node& node = packing.node;
+  Defines defines;
+  defines.set("X_TYPE", type_name(node.inputs[0]->dtype)).set("W_TYPE", type_name(node.inputs[1]->dtype));
+  defines.set("Y_TYPE", type_name(node.outputs[0]->dtype));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"},
+                                       epilogue_source(node, bias_input(node)) + kOperands) +
+                                  assemble({}, {"simple_product.cuh"}));
+}
+
+struct State {
+  Launch launch;
+  Convolution conv;
+  EpilogueState epilogue;
+};
+
+Status prepare(Prepare& prepare) {
+  State& state = prepare.state_as<State>();
+  const PlanStep& step = prepare.step;
+  state.conv = HUSSAR_TRY(
+      convolution(step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
+  const Convolution& conv = state.conv;
+  HUSSAR_TRY(state.epilogue.prepare(prepare, bias_input(step)));
+  constexpr int64_t kMost = int64_t{1} << 31;
+  HUSSAR_CHECK(conv.groups <= 65535 && conv.pixels() < kMost && conv.channels * conv.taps() < kMost, ErrorCode::kUsage,
+               "step '{}': the convolution is too large", step.name);
+  state.launch = Launch{};
+  state.launch.function = HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "simple_product"));
+  state.launch.threads = 256;
+  state.launch.grid[0] = static_cast<unsigned>((conv.pixels() + 63) / 64);
+  state.launch.grid[1] = static_cast<unsigned>((conv.filters + 63) / 64);
+  state.launch.grid[2] = static_cast<unsigned>(conv.groups);
+  return {};
+}
+
+Status run(const Run& run) {
+  const State& state = run.state_as<State>();
+  const Convolution& conv = state.conv;
+  Words sizes, operands, fused;
+  for (int64_t size : {conv.pixels(), conv.filters, conv.channels * conv.taps()}) sizes.put(size);
+  operands.put(run.inputs[0].data);
+  operands.put(run.inputs[1].data);
+  for (int64_t number : {conv.channels, conv.filters, conv.taps(), conv.y_pitch, conv.x_pitch}) operands.put(number);
+  for (const auto* list : {conv.input, conv.output, conv.kernel, conv.strides, conv.pads, conv.dilations}) {
+    for (int axis = 0; axis < 3; ++axis) operands.put(list[axis]);
+  }
+  state.epilogue.put(run, fused);
+  std::byte* y = run.outputs[0].data;
+  void* const arguments[] = {&y, sizes.data(), operands.data(), fused.data()};
+  return queue_of(run.device).launch(state.launch, arguments);
+}
+
+}  // namespace
+
+extern const Kernel cuda_conv_simple_kernel = {.name = "cuda_conv_simple",
+                                               .place = Place::kDevice,
+                                               .state_bytes = sizeof(State),
+                                               .prepare = prepare,
+                                               .run = run};
+extern const Tactic cuda_conv_simple_tactic = {.kernel = "cuda_conv_simple",
+                                               .place = Place::kDevice,
+                                               .supports = supports,
+                                               .cost = cost,
+                                               .pack = pack};
+
+}  // namespace hussar

@@ -1,0 +1,119 @@
+// cuda_matmul_simple: matrix products whose operands lie in any way, without tensor cores.
+#include "backends/cuda/epilogue_source.h"
+#include "backends/cuda/matrix_product.h"
+#include "backends/cuda/program_source.h"
+
+namespace hussar {
+namespace {
+
+using namespace cuda;
+
+constexpr const char* kOperands = R"(
+struct Operands {
+  const X_TYPE* x;
+  const W_TYPE* w;
+  long long x_row, x_depth, w_column, w_depth;
+  long long loops[4], x_steps[4], w_steps[4];
+  long long rows, y_pitch;
+};
+__device__ __forceinline__ long long batch_offset(const Operands& operands, const long long (&steps)[4], int z) {
+  long long offset = 0, rest = z;
+#pragma unroll
+  for (int loop = 3; loop >= 0; --loop) {
+    offset += rest % operands.loops[loop] * steps[loop];
+    rest /= operands.loops[loop];
+  }
+  return offset;
+}
+__device__ __forceinline__ float x_at(const Operands& operands, int z, long long row, long long i) {
+  return ALPHA * read<float>(operands.x[batch_offset(operands, operands.x_steps, z) + row * operands.x_row +
+                                        i * operands.x_depth]);
+}
+__device__ __forceinline__ float w_at(const Operands& operands, int z, long long column, long long i) {
+  return read<float>(operands.w[batch_offset(operands, operands.w_steps, z) + column * operands.w_column +
+                                i * operands.w_depth]);
+}
+__device__ __forceinline__ long long y_row(const Operands& operands, int z, long long row) {
+  return z * operands.rows + row;
+}
+__device__ __forceinline__ long long y_column(const Operands&, int, long long column) { return column; }
+)";
+
+Refusal supports(const Problem& problem) { return check_matrix_product(problem); }
+
+double cost(const Problem& problem) {
+  // About 5 TFLOP/s.
+  const Value& a = *problem.input(0);
+  const int rank = a.rank();
+  const bool turned = rank > 1 && problem.node.attributes.get_int("transA", 0) != 0;
+  const Dim& depth = (*a.dims)[static_cast<size_t>(turned ? rank - 2 : rank - 1)];
+  const double k = depth.is_constant() ? static_cast<double>(depth.value()) : 64;
+  return memory_cost(problem) + 2 * Problem::elements(problem.output()) * k / 5e6;
+}
+
+Status pack(Packing& packing) {
+  const Node& node = packing.node;
+  Defines defines;
+  defines.set("X_TYPE", type_name(node.inputs[0]->dtype)).set("W_TYPE", type_name(node.inputs[1]->dtype));
+  defines.set("Y_TYPE", type_name(node.outputs[0]->dtype));
+  defines.set("ALPHA", literal(node.attributes.get_float("alpha", 1)));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, -1) + kOperands) +
+                                  assemble({}, {"simple_product.cuh"}));
+}
+
+struct State {
+  Launch launch;
+  MatrixProduct product;
+  EpilogueState epilogue;
+};
+
+Status prepare(Prepare& prepare) {
+  State& state = prepare.state_as<State>();
+  state.product = HUSSAR_TRY(
+      matrix_product(prepare.step.attributes, prepare.inputs[0], prepare.inputs[1], prepare.outputs[0]));
+  HUSSAR_TRY(state.epilogue.prepare(prepare, -1));
+  state.launch = Launch{};
+  state.launch.function = HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "simple_product"));
+  state.launch.threads = 256;
+  const MatrixProduct& product = state.product;
+  HUSSAR_CHECK(product.batch <= 65535 && product.n <= 64 * 65535, ErrorCode::kUsage, "step '{}': the batch is too large",
+               prepare.step.name);
+  state.launch.grid[0] = static_cast<unsigned>((product.m + 63) / 64);
+  state.launch.grid[1] = static_cast<unsigned>((product.n + 63) / 64);
+  state.launch.grid[2] = static_cast<unsigned>(product.batch);
+  return {};
+}
+
+Status run(const Run& run) {
+  const State& state = run.state_as<State>();
+  const MatrixProduct& product = state.product;
+  Words sizes, operands, fused;
+  for (int64_t size : {product.m, product.n, product.k}) sizes.put(size);
+  operands.put(run.inputs[0].data);
+  operands.put(run.inputs[1].data);
+  for (int64_t stride : {product.a_row, product.a_depth, product.b_column, product.b_depth}) operands.put(stride);
+  for (const auto* list : {product.loops, product.a_steps, product.b_steps}) {
+    for (int loop = 0; loop < kBatchLoops; ++loop) operands.put(list[loop]);
+  }
+  operands.put(product.m);
+  operands.put(product.n);
+  state.epilogue.put(run, fused);
+  std::byte* y = run.outputs[0].data;
+  void* const arguments[] = {&y, sizes.data(), operands.data(), fused.data()};
+  return queue_of(run.device).launch(state.launch, arguments);
+}
+
+}  // namespace
+
+extern const Kernel cuda_matmul_simple_kernel = {.name = "cuda_matmul_simple",
+                                                 .place = Place::kDevice,
+                                                 .state_bytes = sizeof(State),
+                                                 .prepare = prepare,
+                                                 .run = run};
+extern const Tactic cuda_matmul_simple_tactic = {.kernel = "cuda_matmul_simple",
+                                                 .place = Place::kDevice,
+                                                 .supports = supports,
+                                                 .cost = cost,
+                                                 .pack = pack};
+
+}  // namespace hussar

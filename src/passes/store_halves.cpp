@@ -1,0 +1,131 @@
+// With --fp16 on a GPU: what kernels of the device compute lies in memory as FP16. Their arithmetic stays FP32 or
+// accumulates in FP32; inputs and outputs of the model keep their type.
+//   x -> MatMul -> Gelu -> y   =>  x -> Cast(f16) -> MatMul@f16 -> Gelu@f16 -> Cast(f32) -> y
+#include <map>
+#include <set>
+
+#include "passes/pass.h"
+#include "tactics/choose.h"
+#include "tensor/convert.h"
+
+namespace hussar {
+namespace {
+
+// Inputs that hold data; the others say how, and keep their type.
+bool is_data(const Node& node, size_t index) {
+  if (node.program && index >= static_cast<size_t>(node.program_inputs)) return true;
+  if (node.op == "Resize") return index == 0;
+  return true;
+}
+
+class Halves {
+ public:
+  explicit Halves(const PassContext& context) : context_(context), graph_(context.graph) {}
+
+  Result<int> run() {
+    for (Node* node : graph_.snapshot()) {
+      if (takes_halves(*node)) chosen_.insert(node);
+    }
+    for (Node* node : graph_.snapshot()) {
+      if (chosen_.count(node) != 0) lower(*node);
+    }
+    // Who reads halves that it does not take, and the model's outputs.
+    for (Node* node : graph_.snapshot()) {
+      for (size_t i = 0; i < node->inputs.size(); ++i) {
+        Value* input = node->inputs[i];
+        const bool takes = chosen_.count(node) != 0 && is_data(*node, i);
+        if (input != nullptr && !takes && lowered_.count(input) != 0) graph_.set_input(node, i, widened(input));
+      }
+    }
+    for (Value*& output : graph_.outputs) {
+      if (lowered_.count(output) == 0) continue;
+      Value* wide = widened(output);
+      std::swap(wide->name, output->name);
+      output = wide;
+    }
+    return static_cast<int>(chosen_.size());
+  }
+
+ private:
+  // Whether a kernel of the device does the same work on halves.
+  bool takes_halves(Node& node) const {
+    std::vector<Value*> turned;
+    std::set<const Value*> seen;
+    auto turn = [&](Value* value) {
+      if (value == nullptr || value->dtype != DType::kFloat32 || !seen.insert(value).second) return;
+      value->dtype = DType::kFloat16;
+      turned.push_back(value);
+    };
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      if (is_data(node, i)) turn(node.inputs[i]);
+    }
+    for (Value* output : node.outputs) turn(output);
+    bool takes = !turned.empty() && node.op != "Cast" && node.bodies.empty();
+    if (takes) {
+      const Problem allowed{node, context_.target};
+      const Problem problem = context_.restrict ? context_.restrict(allowed) : allowed;
+      const Choice choice = choose(problem);
+      takes = problem.target.no_fp16.empty() && choice.tactic() != nullptr && choice.tactic()->place == Place::kDevice;
+    }
+    for (Value* value : turned) value->dtype = DType::kFloat32;
+    return takes;
+  }
+
+  void lower(Node& node) {
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      Value* input = node.inputs[i];
+      if (input == nullptr || input->dtype != DType::kFloat32 || !is_data(node, i)) continue;
+      const bool becomes_half = input->producer != nullptr && chosen_.count(input->producer) != 0;
+      if (!becomes_half) graph_.set_input(&node, i, narrowed(input));
+    }
+    for (Value* output : node.outputs) {
+      if (output == nullptr || output->dtype != DType::kFloat32) continue;
+      output->dtype = DType::kFloat16;
+      lowered_.insert(output);
+    }
+  }
+
+  Value* copy_of(Value* value, DType dtype) {
+    Value* copy = graph_.add_value(graph_.unique_name(value->name), dtype, value->dims);
+    copy->layout = value->layout;
+    Attributes attributes;
+    attributes.set("to", static_cast<int64_t>(dtype));
+    graph_.add_node("Cast", value->name, {value}, {copy}, std::move(attributes));
+    return copy;
+  }
+
+  Value* narrowed(Value* value) {
+    Value*& half = narrowed_[value];
+    if (half != nullptr) return half;
+    if (!value->is_constant()) return half = copy_of(value, DType::kFloat16);
+    half = graph_.add_constant(graph_.unique_name(value->name), converted(*value->constant, DType::kFloat16));
+    half->layout = value->layout;
+    return half;
+  }
+
+  Value* widened(Value* value) {
+    Value*& wide = widened_[value];
+    if (wide == nullptr) wide = copy_of(value, DType::kFloat32);
+    return wide;
+  }
+
+  const PassContext& context_;
+  Graph& graph_;
+  std::set<const Node*> chosen_;
+  std::set<const Value*> lowered_;
+  std::map<Value*, Value*> narrowed_, widened_;
+};
+
+Result<int> run(PassContext& context) {
+  if (context.target.place != Place::kDevice || !context.target.no_fp16.empty()) return 0;
+  return Halves(context).run();
+}
+
+}  // namespace
+
+extern const Pass store_halves_pass = {.name = "store_halves",
+                                       .summary = "x -> MatMul -> y => x -> Cast -> MatMul@f16 -> Cast -> y",
+                                       .run = run,
+                                       .after = "store_bytes"};
+
+}  // namespace hussar
