@@ -107,7 +107,8 @@ std::string target_name(const Target& target) {
 }
 
 static bool tunes(const CompileOptions& options, const Target& target) {
-  return options.tune_seconds > 0 && target.place == Place::kHost && target.isa <= static_cast<int>(cpu::active_isa()) && !options.reference_only;
+  return options.tune_seconds > 0 && target.place == Place::kHost &&
+         target.isa <= static_cast<int>(cpu::active_isa()) && !options.reference_only;
 }
 
 // Gives the seconds that it took.

@@ -28,9 +28,9 @@ struct CompileOptions {
   // With tuning: products for which INT8 is measured to be slower stay as they are. Else all become INT8.
   bool chooses_int8 = true;
   // ---- how fast
-  bool sparsity = true;  // kernels for 2:4 weights are rivals of the dense ones
-  int threads = 0;       // 0: one per core that this process may use
-  int isa = -1;          // cpu::Isa as an integer; -1: the best of this machine
+  bool sparsity = true;        // kernels for 2:4 weights are rivals of the dense ones
+  int threads = 0;             // 0: one per core that this process may use
+  int isa = -1;                // cpu::Isa as an integer; -1: the best of this machine
   Place place = Place::kHost;  // kDevice: steps run on a GPU where it has a kernel for them
   int sm = 0;                  // with kDevice: its compute capability, 90 for 9.0
   void set_target(const TargetName& target) { isa = target.isa, place = target.place, sm = target.sm; }

@@ -56,7 +56,7 @@ struct Node {
   // Fused elementwise work on output 0 (formed by passes): its operands are the inputs from `program_inputs` on.
   std::optional<Program> program;
   int32_t program_inputs = 0;
-  std::string note;  // what a pass tells the readers of the plan about its choice; no part of the work
+  std::string note;       // what a pass tells the readers of the plan about its choice; no part of the work
   Value* code = nullptr;  // a constant: what the chosen kernel has compiled for this node
 
   Value* input(size_t index) const { return index < inputs.size() ? inputs[index] : nullptr; }

@@ -103,7 +103,7 @@ struct PipelineOptions {
   bool eager = false;                 // PassContext::eager
   const Quantization* quantization = nullptr;
   std::function<Problem(const Problem&)> restrict;  // PassContext::restrict
-  bool verify = true;  // check the graph's structure after each pass
+  bool verify = true;                               // check the graph's structure after each pass
   // Sees the graph after each pass that changed it; for dumps.
   std::function<void(std::string_view pass, const Graph&)> dump;
   // Says after each pass that changed the graph how far the model's outputs are off; may fail.

@@ -66,6 +66,9 @@ Status GraphRun::create_step(size_t index) {
                  "ONNX model",
                  plan_step.name, plan_step.kernel);
   }
+  HUSSAR_CHECK(place_of(step) == Place::kHost || device_ != nullptr, ErrorCode::kPlanIncompatible,
+               "step '{}' has the kernel '{}' of a GPU in a plan for a CPU, or in a body; build the plan again",
+               plan_step.name, plan_step.kernel);
   step.is_view = plan_step.kernel == "view";
   step.threads = static_cast<int>(
       std::clamp<int64_t>(plan_step.attributes.get_int("hussar_threads", target_.threads), 1, target_.threads));

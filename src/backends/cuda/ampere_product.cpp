@@ -15,14 +15,14 @@ bool is_half(DType dtype) { return dtype == DType::kFloat16; }
 
 double time_of(const AmpereTile& tile, const DenseProduct& product, DType dtype) {
   const double rate = (is_half(dtype) ? 4.5e8 : 4e7) * tile.rate / kMultiprocessors;
-  const int64_t tiles =
-      (product.m + tile.rows - 1) / tile.rows * ((product.n + tile.columns - 1) / tile.columns);
+  const int64_t tiles = (product.m + tile.rows - 1) / tile.rows * ((product.n + tile.columns - 1) / tile.columns);
   const double waves = std::ceil(static_cast<double>(tiles) / kMultiprocessors);
   return waves * 2.0 * tile.rows * tile.columns * static_cast<double>(product.k) / rate;
 }
 
 AmpereTile best_tile(const DenseProduct& product, DType dtype) {
-  const auto tiles = is_half(dtype) ? std::span<const AmpereTile>(kHalfTiles) : std::span<const AmpereTile>(kFloatTiles);
+  const auto tiles =
+      is_half(dtype) ? std::span<const AmpereTile>(kHalfTiles) : std::span<const AmpereTile>(kFloatTiles);
   AmpereTile best = tiles[0];
   for (const AmpereTile& tile : tiles) {
     if (time_of(tile, product, dtype) < time_of(best, product, dtype)) best = tile;
@@ -43,18 +43,32 @@ double ampere_time(const DenseProduct& product, DType dtype) {
   return time_of(best_tile(product, dtype), product, dtype);
 }
 
-void define_ampere(Node& node, const DenseProduct& product, Defines& defines) {
+void define_ampere(Node& node, const DenseProduct& product, int sm, Defines& defines) {
   const DType dtype = node.inputs[0]->dtype;
   const AmpereTile tile = best_tile(product, dtype);
   node.attributes.set(kTile, Ints{tile.rows, tile.columns, tile.warps_m * tile.warps_n, tile.stages});
   defines.set("PRODUCT_INPUT", is_half(dtype) ? "PRODUCT_FP16" : "PRODUCT_FP32");
   defines.set("PRODUCT_OUTPUT_HALF", is_half(node.outputs[0]->dtype));
+  defines.set("PRODUCT_DEPENDENT_LAUNCH", sm >= 90);
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_STAGES", tile.stages);
   defines.set("PRODUCT_WARPS_M", tile.warps_m).set("PRODUCT_WARPS_N", tile.warps_n);
 }
 
 void forget_ampere(Node& node) { node.attributes.erase(kTile); }
+
+ProductSizes sizes_of(const DenseProduct& product) {
+  return {product.x_pitch,
+          product.w_pitch,
+          product.y_pitch,
+          0,
+          0,
+          0,
+          static_cast<int32_t>(product.m),
+          static_cast<int32_t>(product.n),
+          static_cast<int32_t>(product.k),
+          1};
+}
 
 Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, AmpereLaunch& launch) {
   const PlanStep& step = prepare.step;
@@ -65,11 +79,11 @@ Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, Amper
   const int64_t tiles = (product.m + tile[0] - 1) / tile[0] * ((product.n + tile[1] - 1) / tile[1]);
   HUSSAR_CHECK(product.m < (int64_t{1} << 31) && tiles < (int64_t{1} << 31), ErrorCode::kUsage,
                "step '{}': the product is too large", step.name);
-  launch.sizes = {product.x_pitch, product.w_pitch, product.y_pitch, 0, 0, 0,
-                  static_cast<int32_t>(product.m), static_cast<int32_t>(product.n), static_cast<int32_t>(product.k), 1};
+  launch.sizes = sizes_of(product);
   launch.launch = Launch{};
   launch.launch.grid[0] = static_cast<unsigned>(tiles);
   launch.launch.threads = static_cast<unsigned>(32 * tile[2]);
+  launch.launch.overlaps = true;
   launch.launch.shared_bytes = static_cast<unsigned>(tile[3] * (tile[0] + tile[1]) * 128);
   launch.launch.function =
       HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "hussar_product", launch.launch.shared_bytes));
@@ -82,7 +96,7 @@ Status launch_ampere(const Run& run, const AmpereLaunch& launch, void* windows) 
   const std::byte* x = run.inputs[0].data;
   const std::byte* w = run.inputs[1].data;
   std::byte* y = run.outputs[0].data;
-  auto sizes = launch.sizes;
+  ProductSizes sizes = launch.sizes;
   void* const arguments[] = {&x, &w, &y, &sizes, fused.data(), windows};
   const std::span<void* const> all(arguments);
   return queue_of(run.device).launch(launch.launch, windows != nullptr ? all : all.first(5));

@@ -13,16 +13,19 @@ struct AmpereTile {
 double ampere_time(const DenseProduct& product, DType dtype);
 
 // Chooses a tile, notes it in the node, and defines what the text needs but for the epilogue.
-void define_ampere(Node& node, const DenseProduct& product, Defines& defines);
+void define_ampere(Node& node, const DenseProduct& product, int sm, Defines& defines);
 void forget_ampere(Node& node);
+
+// ProductProblem of device/product_contract.cuh.
+struct ProductSizes {
+  int64_t x_pitch, w_pitch, y_pitch, x_stride, w_stride, y_stride;
+  int32_t m, n, k, batch;
+};
+ProductSizes sizes_of(const DenseProduct& product);
 
 struct AmpereLaunch {
   Launch launch;
-  // ProductProblem of device/product_contract.cuh.
-  struct {
-    int64_t x_pitch, w_pitch, y_pitch, x_stride, w_stride, y_stride;
-    int32_t m, n, k, batch;
-  } sizes;
+  ProductSizes sizes;
   EpilogueState epilogue;
 };
 Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, AmpereLaunch& launch);

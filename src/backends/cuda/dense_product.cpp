@@ -27,7 +27,8 @@ Refusal check_dense_product(const Problem& problem) {
   if (!problem.is_constant(1)) return "needs constant weights";
   if (node.op != "Conv") {
     if (problem.input(1)->rank() != 2) return "needs a matrix";
-    if (node.attributes.get_int("transA", 0) != 0 || node.attributes.get_float("alpha", 1) != 1) return "transA or alpha";
+    if (node.attributes.get_int("transA", 0) != 0 || node.attributes.get_float("alpha", 1) != 1)
+      return "transA or alpha";
   }
   if (problem.dtype(1) != problem.dtype(0)) return "dtype";
   auto product = dense_product(node);

@@ -1,4 +1,5 @@
-// Products with constant weights that the fast kernels take: MatMul and FusedMatMul with one matrix, and Conv of kernel 1.
+// Products with constant weights that the fast kernels take: MatMul and FusedMatMul with one matrix, and Conv of
+// kernel 1.
 #pragma once
 #include "backends/cuda/epilogue_source.h"
 #include "backends/cuda/kernel_support.h"

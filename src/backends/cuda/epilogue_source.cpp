@@ -31,7 +31,9 @@ int64_t columns_of(const Operand& operand) {
 }
 
 // Whether eight neighbours of every row begin at a multiple of eight elements.
-bool is_aligned(const Value& value) { return columns_of(operand_of(value)) % 8 == 0 && offset_in_holder(value) % 8 == 0; }
+bool is_aligned(const Value& value) {
+  return columns_of(operand_of(value)) % 8 == 0 && offset_in_holder(value) % 8 == 0;
+}
 
 std::string load_source(const Node& node, size_t input, int index) {
   const Value& value = *node.inputs[input];
@@ -70,7 +72,8 @@ std::string epilogue_source(const Node& node, int bias) {
     const Value& value = *node.inputs[inputs[i]];
     members += fmt::format("  const {}* data{};\n  long long pitch{};\n", type_name(value.dtype), i, i);
     const bool is_bias = bias >= 0 && i == 0;
-    const std::string load = is_bias ? "load(operands.data0 + column, o0);" : load_source(node, inputs[i], static_cast<int>(i));
+    const std::string load =
+        is_bias ? "load(operands.data0 + column, o0);" : load_source(node, inputs[i], static_cast<int>(i));
     loads += fmt::format("  float o{}[N];\n  {}\n", i, load);
     if (!is_bias) arguments += fmt::format(", o{}[i]", i);
   }
@@ -78,13 +81,14 @@ std::string epilogue_source(const Node& node, int bias) {
   if (node.program) value = fmt::format("run_program({}{})", value, arguments);
   if (inputs.empty()) members = "  long long nothing;\n";
   return (node.program ? program_source(*node.program) : std::string()) +
-         fmt::format("struct EpilogueOperands {{\n{}}};\n"
-                     "template <int N>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const "
-                     "EpilogueOperands& operands, long long row, int column) {{\n{}"
-                     "#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = {};\n}}\n"
-                     "__device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, "
-                     "long long row, int column) {{\n  epilogue_of(value, operands, row, column);\n}}\n",
-                     members, loads, value);
+         fmt::format(
+             "struct EpilogueOperands {{\n{}}};\n"
+             "template <int N>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const "
+             "EpilogueOperands& operands, long long row, int column) {{\n{}"
+             "#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = {};\n}}\n"
+             "__device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, "
+             "long long row, int column) {{\n  epilogue_of(value, operands, row, column);\n}}\n",
+             members, loads, value);
 }
 
 Status EpilogueState::prepare(const Prepare& prepare, int bias) {

@@ -13,7 +13,8 @@ Refusal check_epilogue(const Problem& problem);
 // `struct EpilogueOperands` and
 //   template <int N> void epilogue_of(float (&value)[N], const EpilogueOperands&, long long row, int column)
 //   void epilogue(float (&value)[8], ...)
-// which finish N neighbours of a row. `bias`: an input of the node that is added first, one number per column; -1: none.
+// which finish N neighbours of a row. `bias`: an input of the node that is added first, one number per column; -1:
+// none.
 std::string epilogue_source(const Node& node, int bias);
 
 // What EpilogueOperands holds in a run.

@@ -167,14 +167,32 @@ Result<FunctionHandle*> Queue::load(std::span<const std::byte> code, const std::
 
 Status Queue::launch(const Launch& launch, std::span<void* const> arguments) {
   if (launch.grid[0] == 0 || launch.grid[1] == 0 || launch.grid[2] == 0) return {};
-  LaunchConfig config{{launch.grid[0], launch.grid[1], launch.grid[2]},
-                      {launch.threads, 1, 1},
-                      launch.shared_bytes,
-                      stream_,
-                      nullptr,
-                      0};
+  LaunchAttribute overlap{};
+  overlap.id = kProgrammaticSerialization;
+  overlap.value.programmatic_stream_serialization = 1;
+  LaunchConfig config{};
+  std::copy_n(launch.grid, 3, config.grid);
+  config.block[0] = launch.threads;
+  config.block[1] = config.block[2] = 1;
+  config.shared_bytes = launch.shared_bytes;
+  config.stream = stream_;
+  config.attributes = &overlap;
+  config.attribute_count = launch.overlaps && facts_.sm >= 90 ? 1 : 0;
   return check(driver_->launch(&config, launch.function, const_cast<void**>(arguments.data()), nullptr),
                "cannot launch a kernel");
+}
+
+Result<TensorMap> Queue::encode(const TileMap& map, const std::byte* data) {
+  constexpr int kHalves = 6, kNoInterleave = 0, kSwizzle128 = 3, kPromote128 = 2, kZeros = 0;
+  constexpr uint32_t kOnes[5] = {1, 1, 1, 1, 1};
+  HUSSAR_CHECK(driver_->encode_tiled_map != nullptr, ErrorCode::kDeviceUnavailable,
+               "the NVIDIA driver is too old for this plan: CUDA 12 is needed");
+  TensorMap encoded;
+  HUSSAR_TRY(check(driver_->encode_tiled_map(&encoded, kHalves, static_cast<uint32_t>(map.rank),
+                                             const_cast<std::byte*>(data), map.sizes, map.strides, map.box, kOnes,
+                                             kNoInterleave, kSwizzle128, kPromote128, kZeros),
+                   "cannot describe a tensor to the copy engine"));
+  return encoded;
 }
 
 }  // namespace hussar::cuda

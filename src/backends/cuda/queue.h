@@ -15,6 +15,16 @@ struct Launch {
   unsigned grid[3] = {1, 1, 1};
   unsigned threads = 1;
   unsigned shared_bytes = 0;  // dynamic
+  // The kernel waits for those before it by itself (griddepcontrol.wait), so it may start before they end.
+  bool overlaps = false;
+};
+
+// A tensor of halves in the memory of the GPU, as tiles that the copy engine brings to shared memory with 128-byte
+// swizzling; zeros outside. Strides in bytes, of the dimensions from the second on.
+struct TileMap {
+  int rank = 0;
+  uint64_t sizes[5] = {}, strides[4] = {};
+  uint32_t box[5] = {};
 };
 
 class Queue final : public Device {
@@ -39,6 +49,7 @@ class Queue final : public Device {
   Result<FunctionHandle*> load(std::span<const std::byte> code, const std::string& function, unsigned shared_bytes = 0);
   // Enqueues a kernel; `arguments` are pointers to its parameters.
   Status launch(const Launch& launch, std::span<void* const> arguments);
+  Result<TensorMap> encode(const TileMap& map, const std::byte* data);
   Status fill_zero(std::byte* memory, size_t bytes);
   Status copy_within(std::byte* to, const std::byte* from, size_t bytes);
 

@@ -108,8 +108,8 @@ Result<std::vector<PassRecord>> run_pipeline(Graph& graph, const PipelineOptions
     HUSSAR_CHECK(pass != nullptr, ErrorCode::kRunFailed, "the pipeline names the unknown pass '{}'", name);
     if (is_disabled(name)) continue;
     auto begin = std::chrono::steady_clock::now();
-    PassContext context{graph, options.target, facts, options.timings, options.eager, options.quantization,
-                        options.restrict};
+    PassContext context{graph,         options.target,       facts,           options.timings,
+                        options.eager, options.quantization, options.restrict};
     auto rewrites = pass->run(context);
     PassRecord record{std::string(name), 0, milliseconds_since(begin), 0, std::nullopt};
     if (!rewrites) return fail(rewrites.error().code, "pass {}: {}", name, rewrites.error().message);

@@ -53,9 +53,10 @@ GpuFacts find_gpu() {
   if (!found) facts.rows.emplace_back("GPU", "none: " + found.error().message);
   for (size_t i = 0; found && i < found->size(); ++i) {
     const cuda::DeviceFacts& device = (*found)[i];
-    facts.rows.emplace_back(fmt::format("GPU {}", i),
-                            fmt::format("{}, sm_{}, {} multiprocessors, {}", device.name, device.sm,
-                                        device.multiprocessors, format_bytes(static_cast<double>(device.memory_bytes))));
+    facts.rows.emplace_back(
+        fmt::format("GPU {}", i),
+        fmt::format("{}, sm_{}, {} multiprocessors, {}", device.name, device.sm, device.multiprocessors,
+                    format_bytes(static_cast<double>(device.memory_bytes))));
     devices.push(std::move(Json::object()
                                .set("name", device.name)
                                .set("sm", device.sm)

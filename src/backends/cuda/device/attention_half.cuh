@@ -127,6 +127,7 @@ __device__ __forceinline__ void add_values(const float (&weights)[8][4], Rows& r
 }
 
 extern "C" __global__ void __launch_bounds__(128) attention(const __grid_constant__ Attention work) {
+  begin_kernel();
   extern __shared__ __align__(128) unsigned char shared[];
   const unsigned stages = static_cast<unsigned>(__cvta_generic_to_shared(shared));
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;

@@ -3,6 +3,7 @@
 #pragma once
 
 extern "C" __global__ void __launch_bounds__(128) attention(const __grid_constant__ Attention work) {
+  begin_kernel();
   const int lane = threadIdx.x % 32;
   const long long query = blockIdx.x * 4LL + threadIdx.x / 32;
   const int head = blockIdx.y, batch = blockIdx.z;

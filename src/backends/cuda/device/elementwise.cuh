@@ -18,6 +18,7 @@ __device__ __forceinline__ void compute(const Elementwise& work, const long long
                                         COMPUTE_TYPE (&value)[VECTOR]);
 
 extern "C" __global__ void __launch_bounds__(256) elementwise(const __grid_constant__ Elementwise work) {
+  begin_kernel();
   const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
   for (long long unit = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x; unit < work.units;
        unit += step) {

@@ -1,18 +1,21 @@
-// Matrix product for every GPU from Ampere on (sm_80, 86, 89, 90): a block computes one tile of Y from a ring of shared-memory
-// stages that cp.async fills; tensor cores (ldmatrix + mma.sync) for FP16 and TF32, FFMA register tiles for FP32. The pipeline is
-// the multistage scheme of the Ampere tuning guide. Contract and macros: product_contract.cuh; besides those
-//   PRODUCT_BM, PRODUCT_BN          the block's tile
-//   PRODUCT_WARPS_M, PRODUCT_WARPS_N warps that share it; a warp's part is 16s x 32s (tensor cores) or 32 x 64 (FP32)
-//   PRODUCT_STAGES                  stages of the ring, 2 to 4
-//   PRODUCT_WINDOWS                 1: rows of X are windows of pictures (convolution_rows.cuh, between this and the contract)
+// Matrix product for every GPU from Ampere on (sm_80, 86, 89, 90): a block computes one tile of Y from a ring of
+// shared-memory stages that cp.async fills; tensor cores (ldmatrix, mma.sync) for FP16 and TF32, FFMA register tiles
+// for FP32. The pipeline is the multistage scheme of the Ampere tuning guide. Contract: product_contract.cuh, with
+//   PRODUCT_BM, PRODUCT_BN            the block's tile
+//   PRODUCT_WARPS_M, PRODUCT_WARPS_N  warps that share it; a warp's part is 16s x 32s (tensor cores) or 32 x 64 (FP32)
+//   PRODUCT_STAGES                    stages of the ring, 2 to 4
+//
+//   PRODUCT_WINDOWS                 1: rows of X are windows of pictures (convolution_rows.cuh, between this and the
+//                                   contract)
 //
 // Launch: parameters (x, w, y, ProductProblem, EpilogueOperands, and Windows with PRODUCT_WINDOWS) in this order;
-//   grid   (ceil(m / BM) * ceil(n / BN), 1, batch), block (32 * WARPS_M * WARPS_N)
-//   shared PRODUCT_STAGES * (BM + BN) * 128 bytes, dynamic
+//   grid    (ceil(m / BM) * ceil(n / BN), 1, batch)
+//   block   32 * WARPS_M * WARPS_N threads
+//   shared  STAGES * (BM + BN) * 128 bytes, dynamic
 //
-// A stage holds 128 bytes of every row: 64 halves or 32 floats. Its 16-byte chunks lie XORed with bits of the row number, so that
-// neither cp.async nor ldmatrix meets a bank twice. Rows of W are read in an order that leaves every thread with eight
-// neighbouring columns of the result: no exchange is needed before the epilogue.
+// A stage holds 128 bytes of every row: 64 halves or 32 floats. Its 16-byte chunks lie XORed with bits of the row
+// number, so that neither cp.async nor ldmatrix meets a bank twice. Rows of W are read in an order that leaves every
+// thread with eight neighbouring columns of the result: no exchange is needed before the epilogue.
 #pragma once
 
 constexpr int kRowBytes = 128;
@@ -26,8 +29,8 @@ constexpr int kWarpN = PRODUCT_BN / PRODUCT_WARPS_N;
 constexpr int kRowsPerPass = kThreads / kChunks;  // rows that the block copies at once, a chunk per thread
 static_assert(PRODUCT_BM % kRowsPerPass == 0 && PRODUCT_BN % kRowsPerPass == 0);
 
-// Where chunk `chunk` of a row lies. Eight rows read together must differ in the bits used: eight neighbours for X; for W, pairs of
-// neighbours eight rows apart (tensor cores) or rows eight apart (FP32).
+// Where chunk `chunk` of a row lies. Eight rows read together must differ in the bits used: eight neighbours for X; for
+// W, pairs of neighbours eight rows apart (tensor cores) or rows eight apart (FP32).
 __device__ __forceinline__ unsigned x_place(int row, int chunk) { return row * kRowBytes + ((chunk ^ (row & 7)) << 4); }
 __device__ __forceinline__ unsigned w_place(int row, int chunk) {
 #if PRODUCT_INPUT == PRODUCT_FP32
@@ -75,8 +78,8 @@ __device__ __forceinline__ void copy_rows(const Copier& copier, unsigned stage, 
 
 constexpr int kPasses = PRODUCT_BM / kRowsPerPass;
 
-__device__ __forceinline__ void copy_windows(const WindowRows<kPasses>& rows, const Windows& windows, const ProductInput* x,
-                                             unsigned stage, int step, int k) {
+__device__ __forceinline__ void copy_windows(const WindowRows<kPasses>& rows, const Windows& windows,
+                                             const ProductInput* x, unsigned stage, int step, int k) {
   const int row = static_cast<int>(threadIdx.x) / kChunks;
   const int chunk = static_cast<int>(threadIdx.x) % kChunks;
   const int i = step * kBlockK + chunk * kChunkElements;
@@ -119,9 +122,10 @@ __device__ __forceinline__ void multiply(float (&sum)[4], const unsigned (&a)[4]
 #undef HUSSAR_MMA
 }
 
-// Adds one stage's product to the warp's sums. Column block b of every 32 columns takes W's rows 8i + 2b and 8i + 2b + 1, i < 4:
-// the two columns that a thread holds of each of the four blocks are then eight neighbours.
-__device__ __forceinline__ void multiply_stage(Accumulator& sum, unsigned stage_x, unsigned stage_w, int first_m, int first_n) {
+// Adds one stage's product to the warp's sums. Column block b of every 32 columns takes W's rows 8i + 2b and 8i + 2b +
+// 1, i < 4: the two columns that a thread holds of each of the four blocks are then eight neighbours.
+__device__ __forceinline__ void multiply_stage(Accumulator& sum, unsigned stage_x, unsigned stage_w, int first_m,
+                                               int first_n) {
   const int lane = static_cast<int>(threadIdx.x) & 31;
   const int x_row = first_m + (lane & 15);
   const int w_row = first_n + ((lane & 6) << 2) + ((lane >> 4) << 1) + (lane & 1);
@@ -143,19 +147,18 @@ __device__ __forceinline__ void multiply_stage(Accumulator& sum, unsigned stage_
   }
 }
 
-template <typename Finish>
-__device__ __forceinline__ void for_each_eight(Accumulator& sum, int first_m, int first_n, Finish finish) {
-  const int lane = static_cast<int>(threadIdx.x) & 31;
+// The groups of eight neighbouring columns that a thread holds, and their place in the warp's part.
+constexpr int kGroups = kBlocksM * kBlocksN / 2;
+__device__ __forceinline__ void take_group(const Accumulator& sum, int group, float (&value)[8]) {
+  const int i = group % (kBlocksM * 2), j = group / (kBlocksM * 2) * 4;
 #pragma unroll
-  for (int j = 0; j < kBlocksN; j += 4) {
-#pragma unroll
-    for (int i = 0; i < kBlocksM * 2; ++i) {
-      float value[8];
-#pragma unroll
-      for (int c = 0; c < 8; ++c) value[c] = sum[i / 2][j + c / 2][(i % 2) * 2 + c % 2];
-      finish(value, first_m + 8 * i + lane / 4, first_n + 8 * j + 8 * (lane % 4));
-    }
-  }
+  for (int c = 0; c < 8; ++c) value[c] = sum[i / 2][j + c / 2][(i % 2) * 2 + c % 2];
+}
+__device__ __forceinline__ int group_row(int group) {
+  return 8 * (group % (kBlocksM * 2)) + ((static_cast<int>(threadIdx.x) & 31) >> 2);
+}
+__device__ __forceinline__ int group_column(int group) {
+  return 32 * (group / (kBlocksM * 2)) + 8 * (static_cast<int>(threadIdx.x) & 3);
 }
 
 #else
@@ -164,7 +167,8 @@ static_assert(kWarpM == 32 && kWarpN == 64);
 using Accumulator = float[8][8];
 
 // A thread owns rows lane / 8 + 4i and columns 8 * (lane % 8) + j of the warp's 32 x 64.
-__device__ __forceinline__ void multiply_stage(Accumulator& sum, unsigned stage_x, unsigned stage_w, int first_m, int first_n) {
+__device__ __forceinline__ void multiply_stage(Accumulator& sum, unsigned stage_x, unsigned stage_w, int first_m,
+                                               int first_n) {
   const int lane = static_cast<int>(threadIdx.x) & 31;
   const auto load_chunk = [](unsigned from) {
     float4 value;
@@ -193,18 +197,19 @@ __device__ __forceinline__ void multiply_stage(Accumulator& sum, unsigned stage_
   }
 }
 
-template <typename Finish>
-__device__ __forceinline__ void for_each_eight(Accumulator& sum, int first_m, int first_n, Finish finish) {
-  const int lane = static_cast<int>(threadIdx.x) & 31;
+constexpr int kGroups = 8;
+__device__ __forceinline__ void take_group(const Accumulator& sum, int group, float (&value)[8]) {
 #pragma unroll
-  for (int i = 0; i < 8; ++i) finish(sum[i], first_m + (lane >> 3) + 4 * i, first_n + 8 * (lane & 7));
+  for (int c = 0; c < 8; ++c) value[c] = sum[group][c];
 }
+__device__ __forceinline__ int group_row(int group) { return ((static_cast<int>(threadIdx.x) & 31) >> 3) + 4 * group; }
+__device__ __forceinline__ int group_column(int) { return 8 * (static_cast<int>(threadIdx.x) & 7); }
 
 #endif
 
 extern "C" __global__ void __launch_bounds__(kThreads)
-    PRODUCT_KERNEL(const ProductInput* x, const ProductInput* w, ProductOutput* y, const __grid_constant__ ProductProblem problem,
-                   const __grid_constant__ EpilogueOperands operands
+    PRODUCT_KERNEL(const ProductInput* x, const ProductInput* w, ProductOutput* y,
+                   const __grid_constant__ ProductProblem problem, const __grid_constant__ EpilogueOperands operands
 #if PRODUCT_WINDOWS
                    ,
                    const __grid_constant__ Windows windows
@@ -214,8 +219,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   const unsigned ring = static_cast<unsigned>(__cvta_generic_to_shared(shared));
   const int m = problem.m, n = product_n(problem), k = product_k(problem);
   const int entry = static_cast<int>(blockIdx.z);
-  const ProductTile tile = product_tile(static_cast<int>(blockIdx.x), (m + PRODUCT_BM - 1) / PRODUCT_BM,
-                                        (n + PRODUCT_BN - 1) / PRODUCT_BN);
+  const ProductTile tile =
+      product_tile(static_cast<int>(blockIdx.x), (m + PRODUCT_BM - 1) / PRODUCT_BM, (n + PRODUCT_BN - 1) / PRODUCT_BN);
 #if PRODUCT_WINDOWS
   const WindowRows<kPasses> window_rows = make_window_rows<kPasses>(
       x, windows, tile.row * PRODUCT_BM + static_cast<int>(threadIdx.x) / kChunks, kRowsPerPass, m);
@@ -258,8 +263,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     writing = writing + 1 == PRODUCT_STAGES ? 0 : writing + 1;
   }
 
-  for_each_eight(sum, tile.row * PRODUCT_BM + first_m, tile.column * PRODUCT_BN + first_n,
-                 [&](float(&value)[8], int row, int column) {
-                   if (row < m && column < n) product_finish(value, y, problem, operands, entry, row, column);
-                 });
+  const int row = tile.row * PRODUCT_BM + first_m, column = tile.column * PRODUCT_BN + first_n;
+  product_finish<kGroups>(
+      y, problem, operands, entry, [&](int group, float(&value)[8]) { take_group(sum, group, value); },
+      [&](int group) { return row + group_row(group); }, [&](int group) { return column + group_column(group); });
 }

@@ -16,6 +16,7 @@ struct SimpleProduct {
 extern "C" __global__ void __launch_bounds__(256)
     simple_product(Y_TYPE* y, const __grid_constant__ SimpleProduct sizes, const __grid_constant__ Operands operands,
                    const __grid_constant__ EpilogueOperands fused) {
+  begin_kernel();
   __shared__ float x_tile[kDepth][kTile + 1];
   __shared__ float w_tile[kDepth][kTile + 1];
   const int z = blockIdx.z;

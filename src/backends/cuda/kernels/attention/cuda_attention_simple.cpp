@@ -8,15 +8,13 @@ using namespace cuda;
 
 constexpr int64_t kRows = 4;  // queries of a block
 
-Refusal supports(const Problem& problem) {
-  return check_attention(problem);
-}
+Refusal supports(const Problem& problem) { return check_attention(problem); }
 
 double cost(const Problem& problem) { return memory_cost(problem) + attention_flops(problem) / 1e6; }
 
 Status pack(Packing& packing) {
-  return attach_code(packing,
-                     assemble(attention_defines(packing.node), {"numbers.cuh", "attention.cuh", "attention_simple.cuh"}));
+  return attach_code(
+      packing, assemble(attention_defines(packing.node), {"numbers.cuh", "attention.cuh", "attention_simple.cuh"}));
 }
 
 struct State {
@@ -32,6 +30,7 @@ Status prepare(Prepare& prepare) {
                prepare.step.name);
   state.launch = Launch{};
   state.launch.threads = 128;
+  state.launch.overlaps = true;
   state.launch.shared_bytes = 0;
   state.launch.function =
       HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "attention", state.launch.shared_bytes));
@@ -52,14 +51,11 @@ Status run(const Run& run) {
 }  // namespace
 
 extern const Kernel cuda_attention_simple_kernel = {.name = "cuda_attention_simple",
-                                              .place = Place::kDevice,
-                                              .state_bytes = sizeof(State),
-                                              .prepare = prepare,
-                                              .run = run};
-extern const Tactic cuda_attention_simple_tactic = {.kernel = "cuda_attention_simple",
-                                              .place = Place::kDevice,
-                                              .supports = supports,
-                                              .cost = cost,
-                                              .pack = pack};
+                                                    .place = Place::kDevice,
+                                                    .state_bytes = sizeof(State),
+                                                    .prepare = prepare,
+                                                    .run = run};
+extern const Tactic cuda_attention_simple_tactic = {
+    .kernel = "cuda_attention_simple", .place = Place::kDevice, .supports = supports, .cost = cost, .pack = pack};
 
 }  // namespace hussar

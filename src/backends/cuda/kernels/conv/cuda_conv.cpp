@@ -1,4 +1,5 @@
-// cuda_conv: convolutions as products of windows and filters (implicit GEMM) with tensor cores; FP32 with multiply-adds.
+// cuda_conv: convolutions as products of windows and filters (implicit GEMM) with tensor cores; FP32 with
+// multiply-adds.
 #include "backends/cuda/ampere_product.h"
 #include "backends/cuda/convolution.h"
 
@@ -59,7 +60,7 @@ Status pack(Packing& packing) {
   const Convolution conv = HUSSAR_TRY(convolution_of(node));
   packing.replace(1, turned(*node.inputs[1]->constant, node.inputs[1]->constant->shape(), false));
   Defines defines;
-  define_ampere(node, product_of(conv), defines);
+  define_ampere(node, product_of(conv), packing.target.sm, defines);
   defines.set("PRODUCT_WINDOWS", 1).set("CONV_CHANNELS", conv.channels);
   defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
   return attach_code(
@@ -93,8 +94,8 @@ Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   const PlanStep& step = prepare.step;
   // The filter in memory has the taps before the channels, and the same shape.
-  const Convolution conv = HUSSAR_TRY(
-      convolution(step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
+  const Convolution conv =
+      HUSSAR_TRY(convolution(step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
   HUSSAR_TRY(prepare_ampere(prepare, product_of(conv), state.launch));
   state.windows.pitch = conv.x_pitch;
   for (int axis = 0; axis < 3; ++axis) {
@@ -115,16 +116,9 @@ Status run(const Run& run) {
 
 }  // namespace
 
-extern const Kernel cuda_conv_kernel = {.name = "cuda_conv",
-                                        .place = Place::kDevice,
-                                        .state_bytes = sizeof(State),
-                                        .prepare = prepare,
-                                        .run = run};
-extern const Tactic cuda_conv_tactic = {.kernel = "cuda_conv",
-                                        .place = Place::kDevice,
-                                        .supports = supports,
-                                        .cost = cost,
-                                        .pack = pack,
-                                        .unpack = unpack};
+extern const Kernel cuda_conv_kernel = {
+    .name = "cuda_conv", .place = Place::kDevice, .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+extern const Tactic cuda_conv_tactic = {
+    .kernel = "cuda_conv", .place = Place::kDevice, .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
 
 }  // namespace hussar

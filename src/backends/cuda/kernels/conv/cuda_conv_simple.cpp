@@ -51,7 +51,8 @@ Refusal supports(const Problem& problem) { return check_convolution(problem); }
 
 double cost(const Problem& problem) {
   const Shape& w = problem.input(1)->constant->shape();
-  return memory_cost(problem) + 2 * Problem::elements(problem.output()) * static_cast<double>(w.elements(1, w.rank())) / 3e6;
+  return memory_cost(problem) +
+         2 * Problem::elements(problem.output()) * static_cast<double>(w.elements(1, w.rank())) / 3e6;
 }
 
 Status pack(Packing& packing) {
@@ -73,8 +74,7 @@ struct State {
 Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   const PlanStep& step = prepare.step;
-  state.conv = HUSSAR_TRY(
-      convolution(step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
+  state.conv = HUSSAR_TRY(convolution(step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
   const Convolution& conv = state.conv;
   HUSSAR_TRY(state.epilogue.prepare(prepare, bias_input(step)));
   constexpr int64_t kMost = int64_t{1} << 31;
@@ -83,6 +83,7 @@ Status prepare(Prepare& prepare) {
   state.launch = Launch{};
   state.launch.function = HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "simple_product"));
   state.launch.threads = 256;
+  state.launch.overlaps = true;
   state.launch.grid[0] = static_cast<unsigned>((conv.pixels() + 63) / 64);
   state.launch.grid[1] = static_cast<unsigned>((conv.filters + 63) / 64);
   state.launch.grid[2] = static_cast<unsigned>(conv.groups);
@@ -108,15 +109,9 @@ Status run(const Run& run) {
 
 }  // namespace
 
-extern const Kernel cuda_conv_simple_kernel = {.name = "cuda_conv_simple",
-                                               .place = Place::kDevice,
-                                               .state_bytes = sizeof(State),
-                                               .prepare = prepare,
-                                               .run = run};
-extern const Tactic cuda_conv_simple_tactic = {.kernel = "cuda_conv_simple",
-                                               .place = Place::kDevice,
-                                               .supports = supports,
-                                               .cost = cost,
-                                               .pack = pack};
+extern const Kernel cuda_conv_simple_kernel = {
+    .name = "cuda_conv_simple", .place = Place::kDevice, .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+extern const Tactic cuda_conv_simple_tactic = {
+    .kernel = "cuda_conv_simple", .place = Place::kDevice, .supports = supports, .cost = cost, .pack = pack};
 
 }  // namespace hussar

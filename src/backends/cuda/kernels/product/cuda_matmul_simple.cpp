@@ -57,8 +57,9 @@ Status pack(Packing& packing) {
   defines.set("X_TYPE", type_name(node.inputs[0]->dtype)).set("W_TYPE", type_name(node.inputs[1]->dtype));
   defines.set("Y_TYPE", type_name(node.outputs[0]->dtype));
   defines.set("ALPHA", literal(node.attributes.get_float("alpha", 1)));
-  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, -1) + kOperands) +
-                                  assemble({}, {"simple_product.cuh"}));
+  return attach_code(packing,
+                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, -1) + kOperands) +
+                         assemble({}, {"simple_product.cuh"}));
 }
 
 struct State {
@@ -69,15 +70,16 @@ struct State {
 
 Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
-  state.product = HUSSAR_TRY(
-      matrix_product(prepare.step.attributes, prepare.inputs[0], prepare.inputs[1], prepare.outputs[0]));
+  state.product =
+      HUSSAR_TRY(matrix_product(prepare.step.attributes, prepare.inputs[0], prepare.inputs[1], prepare.outputs[0]));
   HUSSAR_TRY(state.epilogue.prepare(prepare, -1));
   state.launch = Launch{};
   state.launch.function = HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "simple_product"));
   state.launch.threads = 256;
+  state.launch.overlaps = true;
   const MatrixProduct& product = state.product;
-  HUSSAR_CHECK(product.batch <= 65535 && product.n <= 64 * 65535, ErrorCode::kUsage, "step '{}': the batch is too large",
-               prepare.step.name);
+  HUSSAR_CHECK(product.batch <= 65535 && product.n <= 64 * 65535, ErrorCode::kUsage,
+               "step '{}': the batch is too large", prepare.step.name);
   state.launch.grid[0] = static_cast<unsigned>((product.m + 63) / 64);
   state.launch.grid[1] = static_cast<unsigned>((product.n + 63) / 64);
   state.launch.grid[2] = static_cast<unsigned>(product.batch);
@@ -110,10 +112,7 @@ extern const Kernel cuda_matmul_simple_kernel = {.name = "cuda_matmul_simple",
                                                  .state_bytes = sizeof(State),
                                                  .prepare = prepare,
                                                  .run = run};
-extern const Tactic cuda_matmul_simple_tactic = {.kernel = "cuda_matmul_simple",
-                                                 .place = Place::kDevice,
-                                                 .supports = supports,
-                                                 .cost = cost,
-                                                 .pack = pack};
+extern const Tactic cuda_matmul_simple_tactic = {
+    .kernel = "cuda_matmul_simple", .place = Place::kDevice, .supports = supports, .cost = cost, .pack = pack};
 
 }  // namespace hussar
