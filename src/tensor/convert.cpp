@@ -252,4 +252,10 @@ HUSSAR_INSTANTIATE(int64_t)
 HUSSAR_INSTANTIATE(uint64_t)
 #undef HUSSAR_INSTANTIATE
 
+std::vector<double> to_doubles(const Tensor& tensor) {
+  std::vector<double> values(static_cast<size_t>(tensor.elements()));
+  if (!values.empty()) load_elements<double>(tensor, 0, tensor.elements(), values.data());
+  return values;
+}
+
 }  // namespace hussar

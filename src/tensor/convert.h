@@ -25,6 +25,7 @@ template <class T>
 void load_elements(const Tensor& tensor, int64_t first, int64_t count, T* out);
 template <class T>
 void store_elements(Tensor& tensor, int64_t first, int64_t count, const T* values);
+std::vector<double> to_doubles(const Tensor& tensor);
 
 // The compute type of a dtype, as a tag: 'f' float, 'd' double, 'i' int64_t, 'u' uint64_t, '-' none.
 char compute_type(DType dtype);
