@@ -11,7 +11,7 @@
 namespace hussar {
 namespace {
 
-constexpr int64_t kFewestRows = 512, kMostRows = 2048;
+constexpr int64_t kFewestRoundingRows = 512, kMostRoundingRows = 2048;
 constexpr int64_t kRowsPerElement = 4;
 constexpr int64_t kMostFloatsAtOnce = int64_t(32) << 20;
 
@@ -114,7 +114,7 @@ Status round_weights(const Graph& graph, Session& session, const std::vector<Dat
   double all = 0, done = 0;
   for (ProductSamples& product : sampled_products(graph)) {
     if (!decided(product, calibration)) continue;
-    product.most_rows = std::clamp(kRowsPerElement * product.elements, kFewestRows, kMostRows);
+    product.most_rows = std::clamp(kRowsPerElement * product.elements, kFewestRoundingRows, kMostRoundingRows);
     all += static_cast<double>(floats_of(product));
     products.push_back(std::move(product));
   }
