@@ -77,7 +77,7 @@ configure: deps-build
 build-ahead: configure
 	@cmake --build $(BUILD) -j $(JOBS) --target all tests >/dev/null 2>&1 || true
 program: configure
-	@cmake --build $(BUILD) -j $(JOBS)
+	@cmake --build $(BUILD) -j $(JOBS) --target hussar_cli hussar_shared
 deps-build:
 	@tools/install_deps.sh build
 deps-test:

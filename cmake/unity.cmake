@@ -4,10 +4,18 @@
 # hussar_unity(OUTPUT sources FOLDER folder FILES a.cpp b.cpp ...)
 # writes folder/unity_<n>.cpp, each of which includes some of the files, and sets `sources` to their names. For files that
 # define nothing but objects that hussar_generate_list lists: every one of them is put into a namespace of its own
-# (hussar_unity_namespace), as they all have an `infer` or a `run`. What the files include comes first, outside.
+# (hussar_unity_namespace), as they all have an `infer` or a `run`. What the files include comes first, outside. INNER: a
+# namespace within hussar that the files are in.
+#
+# Twice as many at once would save little more, and one file would keep the others waiting.
+set(HUSSAR_FILES_AT_ONCE 20)
+
 function(hussar_unity)
-  cmake_parse_arguments(UNITY "" "OUTPUT;FOLDER" "FILES" ${ARGN})
-  set(files_at_once 10)
+  cmake_parse_arguments(UNITY "" "OUTPUT;FOLDER;INNER" "FILES" ${ARGN})
+  set(usings "namespace hussar {\nusing namespace ::hussar;\n}\n")
+  if(UNITY_INNER)
+    string(APPEND usings "namespace hussar::${UNITY_INNER} {\nusing namespace ::hussar::${UNITY_INNER};\n}\n")
+  endif()
   set(sources "")
   set(headers "")
   set(contents "")
@@ -19,11 +27,10 @@ function(hussar_unity)
     file(STRINGS ${file} includes REGEX "^#include ")
     list(APPEND headers ${includes})
     hussar_unity_namespace(${file} namespace)
-    string(APPEND contents "namespace ${namespace} {\nnamespace hussar {\nusing namespace ::hussar;\n}\n"
-           "#include \"${file}\"\n}  // namespace ${namespace}\n")
+    string(APPEND contents "namespace ${namespace} {\n${usings}#include \"${file}\"\n}  // namespace ${namespace}\n")
     math(EXPR count "${count} + 1")
     math(EXPR left "${left} - 1")
-    math(EXPR position "${count} % ${files_at_once}")
+    math(EXPR position "${count} % ${HUSSAR_FILES_AT_ONCE}")
     if(position EQUAL 0 OR left EQUAL 0)
       list(REMOVE_DUPLICATES headers)
       list(JOIN headers "\n" headers)
@@ -37,9 +44,25 @@ function(hussar_unity)
   set(${UNITY_OUTPUT} ${sources} PARENT_SCOPE)
 endfunction()
 
-# The namespace around a file, for example unity_ops_softmax.
+# The other files of a target, those of one folder together: names that only one file knows are told apart within a
+# folder. Files with options of their own are compiled alone.
+function(hussar_unity_by_folder target)
+  get_target_property(files ${target} SOURCES)
+  list(FILTER files EXCLUDE REGEX "^\\$<|/generated/")
+  foreach(file IN LISTS files)
+    get_filename_component(folder ${file} DIRECTORY)
+    string(REPLACE "${CMAKE_CURRENT_SOURCE_DIR}" "" folder "${folder}")
+    string(MAKE_C_IDENTIFIER "files${folder}" folder)
+    math(EXPR part "0${count_${folder}} / ${HUSSAR_FILES_AT_ONCE}")
+    math(EXPR count_${folder} "0${count_${folder}} + 1")
+    set_property(SOURCE ${file} PROPERTY UNITY_GROUP ${folder}_${part})
+  endforeach()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+endfunction()
+
+# The namespace around a file, for example unity_src_ops_softmax.
 function(hussar_unity_namespace file output)
-  file(RELATIVE_PATH path ${PROJECT_SOURCE_DIR}/src ${file})
+  file(RELATIVE_PATH path ${PROJECT_SOURCE_DIR} ${file})
   string(REGEX REPLACE "\\.cpp$" "" path ${path})
   string(MAKE_C_IDENTIFIER unity_${path} path)
   set(${output} ${path} PARENT_SCOPE)

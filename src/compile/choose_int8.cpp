@@ -14,10 +14,10 @@
 namespace hussar {
 namespace {
 
-constexpr int kLeastRounds = 15, kMostRounds = 60;
+constexpr int kLeastPlanRounds = 15, kMostPlanRounds = 60;
 constexpr double kEnoughMicroseconds = 1e6;
 // INT8 must win by more than noise to be worth its error.
-constexpr double kWorthwhile = 0.97;
+constexpr double kWorthwhileTime = 0.97;
 
 // A plan, its session, and what its steps and its runs took.
 struct Candidate {
@@ -64,7 +64,7 @@ void forget(Candidate& candidate) {
 // caches, not those of a rival.
 Status measure(std::vector<Candidate*> candidates, const std::vector<Tensor>& inputs) {
   double spent = 0;
-  for (int round = 0; round < kLeastRounds || (round < kMostRounds && spent < kEnoughMicroseconds); ++round) {
+  for (int round = 0; round < kLeastPlanRounds || (round < kMostPlanRounds && spent < kEnoughMicroseconds); ++round) {
     for (size_t i = 0; i < candidates.size(); ++i) {
       Candidate& candidate = *candidates[(i + static_cast<size_t>(round)) % candidates.size()];
       auto warm = candidate.session->run_in_order(inputs);
@@ -220,7 +220,7 @@ std::vector<Int8Choice> decide(const Candidate& in_float, const Candidate& in_in
       if (step.attributes.has("y_scale")) choice.int8_microseconds -= gain_at(step.outputs[0]);
     }
     choice.int8_microseconds = std::max(choice.int8_microseconds, 0.0);
-    choice.int8 = choice.int8_microseconds < kWorthwhile * choice.float_microseconds;
+    choice.int8 = choice.int8_microseconds < kWorthwhileTime * choice.float_microseconds;
     choices.push_back(std::move(choice));
   }
   return choices;
@@ -261,7 +261,7 @@ Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const
   report.all_int8_microseconds = score(in_int8.runs);
   const double mixed_microseconds = score(mixed.runs);
   Candidate* best = &mixed;
-  if (report.all_int8_microseconds < kWorthwhile * mixed_microseconds) best = &in_int8;
+  if (report.all_int8_microseconds < kWorthwhileTime * mixed_microseconds) best = &in_int8;
   if (report.float_microseconds < score(best->runs)) best = &in_float;
   for (Int8Choice& choice : report.choices) choice.int8 = best == &in_int8 || (best == &mixed && choice.int8);
   report.chosen_microseconds = score(best->runs);

@@ -14,12 +14,6 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Two candidates for the largest element that lie closer than this share of the range are a tie.
 constexpr double kTie = 1e-3;
 
-std::vector<double> to_doubles(const Tensor& tensor) {
-  std::vector<double> values(static_cast<size_t>(tensor.elements()));
-  if (!values.empty()) load_elements<double>(tensor, 0, tensor.elements(), values.data());
-  return values;
-}
-
 size_t argmax(const double* row, int64_t count) {
   size_t best = 0;
   for (int64_t i = 1; i < count; ++i) {

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <set>
 
 #include "base/error.h"
@@ -14,14 +13,6 @@
 
 namespace hussar {
 namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-std::vector<double> to_doubles(const Tensor& tensor) {
-  std::vector<double> values(static_cast<size_t>(tensor.elements()));
-  if (!values.empty()) load_elements<double>(tensor, 0, tensor.elements(), values.data());
-  return values;
-}
 
 // The least of those that are known.
 void take_least(std::optional<double>& least, const std::optional<double>& other) {
@@ -76,7 +67,7 @@ class Meter {
 
   Result<Figures> measure(const std::vector<Tensor>& inputs, bool exact_inputs) {
     Figures figures(graph().values.size());
-    for (int32_t input : graph().inputs) figures[static_cast<size_t>(input)] = kInfinity;
+    for (int32_t input : graph().inputs) figures[static_cast<size_t>(input)] = HUGE_VAL;
     session_.set_operand_observer([&](const PlanStep& step, std::span<const Operand> outputs, ThreadPool::Lease&) {
       for (size_t i = 0; i < outputs.size(); ++i) {
         const int32_t value = step.outputs[i];
@@ -167,12 +158,12 @@ void Noise::add(const Tensor& reference, const Tensor& other) {
       signal += a[i] * a[i];
       noise += (a[i] - b[i]) * (a[i] - b[i]);
     } else if (!(a[i] == b[i] || (std::isnan(a[i]) && std::isnan(b[i])))) {
-      noise = kInfinity;
+      noise = HUGE_VAL;
     }
   }
 }
 
-double Noise::sqnr_db() const { return noise > 0 ? 10 * std::log10(signal / noise) : kInfinity; }
+double Noise::sqnr_db() const { return noise > 0 ? 10 * std::log10(signal / noise) : HUGE_VAL; }
 
 void rank_layers(std::vector<LayerError>& layers) {
   // Unknown figures count as larger than any.
@@ -212,7 +203,7 @@ Result<LayerReport> measure_layers(Session& session, const std::vector<Tensor>& 
 Result<LayerReport> measure_layers(const Graph& graph, const std::vector<Tensor>& inputs,
                                    const ModelTensors& reference) {
   std::map<const Value*, double> arriving;
-  for (const Value* input : graph.inputs) arriving[input] = kInfinity;
+  for (const Value* input : graph.inputs) arriving[input] = HUGE_VAL;
   std::set<std::string, std::less<>> seen;
   for (const Value* input : graph.inputs) seen.insert(input->name);
   auto look = [&](const Value* value, const Tensor& tensor) -> std::optional<double> {

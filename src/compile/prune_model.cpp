@@ -22,7 +22,7 @@ namespace hussar {
 namespace {
 
 // The first version of the format in which initializers need not be inputs, too.
-constexpr int64_t kIrOfInitializers = 4;
+constexpr int64_t kLeastIrVersion = 4;
 
 bool is_named(const PrunableLayer& layer, const std::vector<std::string>& names) {
   return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
@@ -117,7 +117,7 @@ class ChangedFile {
 
   void add(const std::string& name, const Tensor& tensor) {
     edit_.initializers.push_back(onnx::encode_tensor(name, tensor));
-    edit_.least_ir_version = kIrOfInitializers;
+    edit_.least_ir_version = kLeastIrVersion;
   }
 
   void change_constant(size_t index, size_t input, const Tensor& tensor) {

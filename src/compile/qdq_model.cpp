@@ -155,7 +155,7 @@ static Result<QdqModel> read_unguarded(const std::string& path) {
   return model;
 }
 
-static Result<QdqModel> open_unguarded(const std::string& path, const NamedShapes& shapes) {
+static Result<QdqModel> open_quantized(const std::string& path, const NamedShapes& shapes) {
   QdqModel model = HUSSAR_TRY(read_unguarded(path));
   CompileOptions options;
   options.shapes = shapes;
@@ -196,7 +196,7 @@ Result<QdqModel> read_qdq_model(const std::string& path) {
 }
 
 Result<QdqModel> open_qdq_model(const std::string& path, const NamedShapes& shapes) {
-  return with_path(catching("read the model", [&] { return open_unguarded(path, shapes); }), path);
+  return with_path(catching("read the model", [&] { return open_quantized(path, shapes); }), path);
 }
 
 }  // namespace hussar

@@ -11,9 +11,9 @@
 namespace hussar {
 namespace {
 
-constexpr int64_t kFewestRows = 512, kMostRows = 2048;
+constexpr int64_t kFewestRoundingRows = 512, kMostRoundingRows = 2048;
 constexpr int64_t kRowsPerElement = 4;
-constexpr int64_t kMostFloats = int64_t(32) << 20;
+constexpr int64_t kMostFloatsAtOnce = int64_t(32) << 20;
 
 // Of a product, as the pass that quantizes will see it: divided by what was decided.
 struct Decided {
@@ -114,7 +114,7 @@ Status round_weights(const Graph& graph, Session& session, const std::vector<Dat
   double all = 0, done = 0;
   for (ProductSamples& product : sampled_products(graph)) {
     if (!decided(product, calibration)) continue;
-    product.most_rows = std::clamp(kRowsPerElement * product.elements, kFewestRows, kMostRows);
+    product.most_rows = std::clamp(kRowsPerElement * product.elements, kFewestRoundingRows, kMostRoundingRows);
     all += static_cast<double>(floats_of(product));
     products.push_back(std::move(product));
   }
@@ -122,7 +122,8 @@ Status round_weights(const Graph& graph, Session& session, const std::vector<Dat
   for (size_t first = 0; first < products.size();) {
     int64_t floats = 0;
     std::vector<ProductSamples> some;
-    for (; first < products.size() && (some.empty() || floats + floats_of(products[first]) <= kMostFloats); ++first) {
+    for (; first < products.size() && (some.empty() || floats + floats_of(products[first]) <= kMostFloatsAtOnce);
+         ++first) {
       floats += floats_of(products[first]);
       some.push_back(std::move(products[first]));
     }

@@ -11,7 +11,7 @@
 namespace hussar {
 namespace {
 
-constexpr double kWorthwhile = 0.95;
+constexpr double kWorthwhileError = 0.95;
 // Divisors may not be farther apart: what is divided by much more is as good as lost.
 constexpr double kLargestDivisor = 1e4;
 
@@ -145,7 +145,7 @@ void smooth(const Graph& graph, const std::vector<ProductSamples>& products, Cal
     entry.result = best_smoothing(*entry.products, calibration.tensors.at(entry.value));
   });
   for (Work& entry : work) {
-    if (entry.result.smoothed_error < kWorthwhile * entry.result.error)
+    if (entry.result.smoothed_error < kWorthwhileError * entry.result.error)
       calibration.smoothings[entry.value] = std::move(entry.result);
   }
 }

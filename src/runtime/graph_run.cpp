@@ -22,7 +22,7 @@ std::byte* GrowingBuffer::reserve(size_t bytes) {
 
 namespace {
 
-size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+size_t aligned_state(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 int64_t channel_count(const Shape& shape) { return shape.rank() > 1 ? shape[1] : 1; }
 
@@ -42,11 +42,11 @@ Status GraphRun::create() {
   }
   for (size_t i = 0; i < graph_.steps.size(); ++i) HUSSAR_TRY(create_step(i));
   size_t state_bytes = 0;
-  for (StepRun& step : steps_) state_bytes += step.kernel != nullptr ? aligned(step.kernel->state_bytes) : 0;
+  for (StepRun& step : steps_) state_bytes += step.kernel != nullptr ? aligned_state(step.kernel->state_bytes) : 0;
   std::byte* state = states_.reserve(state_bytes);
   for (StepRun& step : steps_) {
     step.state = state;
-    state += step.kernel != nullptr ? aligned(step.kernel->state_bytes) : 0;
+    state += step.kernel != nullptr ? aligned_state(step.kernel->state_bytes) : 0;
   }
   const std::vector<bool> settled = settled_steps(graph_);
   for (size_t i = 0; i < steps_.size(); ++i) steps_[i].is_settled = settled[i];

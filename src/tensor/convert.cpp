@@ -260,4 +260,10 @@ Tensor converted(const Tensor& tensor, DType dtype) {
   return result;
 }
 
+std::vector<double> to_doubles(const Tensor& tensor) {
+  std::vector<double> values(static_cast<size_t>(tensor.elements()));
+  if (!values.empty()) load_elements<double>(tensor, 0, tensor.elements(), values.data());
+  return values;
+}
+
 }  // namespace hussar

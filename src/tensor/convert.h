@@ -25,6 +25,7 @@ template <class T>
 void load_elements(const Tensor& tensor, int64_t first, int64_t count, T* out);
 template <class T>
 void store_elements(Tensor& tensor, int64_t first, int64_t count, const T* values);
+std::vector<double> to_doubles(const Tensor& tensor);
 
 // A tensor of another element type, by way of float32.
 Tensor converted(const Tensor& tensor, DType dtype);

@@ -44,10 +44,6 @@ bool looks_like_flag(const std::string& word) {
   return word.size() > 1 && word[0] == '-' && std::isdigit(static_cast<unsigned char>(word[1])) == 0 && word[1] != '.';
 }
 
-bool ends_with(const std::string& word, std::string_view end) {
-  return word.size() >= end.size() && word.compare(word.size() - end.size(), end.size(), end) == 0;
-}
-
 }  // namespace
 
 struct Command::Parser {
@@ -152,7 +148,7 @@ void Command::find_json() {
   // The file of --json is optional, so it is told from a positional argument by its name.
   for (size_t i = 0; i < arguments_.size(); ++i) {
     if (arguments_[i] != "--json") continue;
-    bool has_file = i + 1 < arguments_.size() && (ends_with(arguments_[i + 1], ".json") || arguments_[i + 1] == "-");
+    bool has_file = i + 1 < arguments_.size() && (arguments_[i + 1].ends_with(".json") || arguments_[i + 1] == "-");
     arguments_[i] = "--json=" + (has_file ? arguments_[i + 1] : std::string("-"));
     if (has_file) arguments_.erase(arguments_.begin() + static_cast<ptrdiff_t>(i) + 1);
   }

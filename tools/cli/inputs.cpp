@@ -12,10 +12,6 @@
 namespace hussar::cli {
 namespace {
 
-bool ends_with(const std::string& text, std::string_view end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 Result<Tensor> load_raw(const std::string& path) {
   auto file = HUSSAR_TRY(MappedFile::open(path));
   Tensor tensor(DType::kUInt8, {static_cast<int64_t>(file->bytes().size())});
@@ -53,7 +49,7 @@ Result<Tensor> fit(const InputFacts& input, const LoadedInput& loaded, const Sha
 Result<LoadedInputs> load_inputs(const std::vector<std::string>& words) {
   LoadedInputs loaded;
   for (const std::string& word : words) {
-    if (ends_with(word, ".npz") && word.find('=') == std::string::npos) {
+    if (word.ends_with(".npz") && word.find('=') == std::string::npos) {
       for (auto& [name, tensor] : HUSSAR_TRY(read_npz_file(word))) loaded[name] = {tensor, word, false};
       continue;
     }
@@ -63,9 +59,9 @@ Result<LoadedInputs> load_inputs(const std::vector<std::string>& words) {
                  "'{}' is not NAME=FILE.npy, NAME=FILE.raw or FILE.npz", word);
     std::string name = word.substr(0, equals), path = word.substr(equals + 1);
     HUSSAR_CHECK(loaded.count(name) == 0, ErrorCode::kUsage, "input '{}' is given twice", name);
-    if (ends_with(path, ".npy"))
+    if (path.ends_with(".npy"))
       loaded[name] = {HUSSAR_TRY(read_npy_file(path)), path, false};
-    else if (ends_with(path, ".raw") || ends_with(path, ".bin"))
+    else if (path.ends_with(".raw") || path.ends_with(".bin"))
       loaded[name] = {HUSSAR_TRY(load_raw(path)), path, true};
     else
       return fail(ErrorCode::kUsage, "'{}' is neither an .npy nor a .raw or .bin file", path);

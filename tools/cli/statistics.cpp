@@ -17,7 +17,7 @@ double percentile(const std::vector<double>& sorted, double share) {
 
 }  // namespace
 
-Statistics statistics(std::vector<double> samples) {
+TimeStatistics statistics(std::vector<double> samples) {
   if (samples.empty()) return {};
   std::sort(samples.begin(), samples.end());
   double mean = std::accumulate(samples.begin(), samples.end(), 0.0) / static_cast<double>(samples.size());
@@ -30,7 +30,7 @@ Statistics statistics(std::vector<double> samples) {
           samples.back()};
 }
 
-Json to_json(const Statistics& statistics) {
+Json to_json(const TimeStatistics& statistics) {
   Json json = Json::object();
   json.set("min", statistics.min).set("mean", statistics.mean).set("median", statistics.median);
   json.set("p90", statistics.p90).set("p95", statistics.p95).set("p99", statistics.p99);

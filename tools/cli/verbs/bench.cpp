@@ -78,7 +78,7 @@ bool has_open_dimension(const Subject& subject) {
 }
 
 std::string to_text(const Subject& subject, const Measured& measured, const Machine& machine) {
-  Statistics latency = statistics(measured.milliseconds);
+  TimeStatistics latency = statistics(measured.milliseconds);
   Session& session = *subject.session();
   Table table({"", ""});
   auto ms = [](double value) { return format_milliseconds(value); };

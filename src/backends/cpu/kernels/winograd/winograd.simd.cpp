@@ -194,7 +194,7 @@ class Walk {
       const int64_t first = panel * kPanelColumns;
       const float* residual =
           epilogue.residual == nullptr ? nullptr : epilogue.residual + pixel * epilogue.residual_pitch + first;
-      const TileTarget target = {args_.output + pixel * args_.output_pitch + first,
+      const OutputTile target = {args_.output + pixel * args_.output_pitch + first,
                                  args_.out[2] * args_.output_pitch,
                                  args_.output_pitch,
                                  bias_of(panel, padded),
@@ -216,7 +216,7 @@ class Walk {
       const int64_t column = (panel - panels_.begin) * kPanelColumns;
       const float* bias = bias_of(panel, padded);
       for (int64_t i = 0; i < run; ++i) {
-        const TileTarget target = {
+        const OutputTile target = {
             buffer_ + i * kOutput * width() + column, line, width(), bias, nullptr, 0, 0, -INFINITY, INFINITY};
         transform_output<kOutput>(sums_ + (index + i) * sum_pitch_ + column, width(), target);
       }

@@ -20,7 +20,7 @@ struct TileSource {
 };
 
 // What happens to the outputs of a tile: y = min(max(sum + bias + residual, low), high), stored.
-struct TileTarget {
+struct OutputTile {
   float* data;
   int64_t line;
   int64_t pixel;
@@ -194,7 +194,7 @@ __attribute__((noinline)) void transform_input(const TileSource& source, float* 
 
 // One panel of one tile; position p's sums are at sums + p * position.
 template <int kOutput>
-__attribute__((noinline)) void transform_output(const float* sums, int64_t position, const TileTarget& target) {
+__attribute__((noinline)) void transform_output(const float* sums, int64_t position, const OutputTile& target) {
   const TileVec low = tile_set(target.low), high = tile_set(target.high);
   for (int v = 0; v < kVecsPerPanel; ++v) {
     const int at = v * kTileLanes;
