@@ -1,0 +1,234 @@
+// Matrix product for every GPU from Ampere on (sm_80, 86, 89, 90): a block computes one tile of Y from a ring of shared-memory
+// stages that cp.async fills; tensor cores (ldmatrix + mma.sync) for FP16 and TF32, FFMA register tiles for FP32. The pipeline is
+// the multistage scheme of the Ampere tuning guide. Contract and macros: product_contract.cuh; besides those
+//   PRODUCT_BM, PRODUCT_BN          the block's tile
+//   PRODUCT_WARPS_M, PRODUCT_WARPS_N warps that share it; a warp's part is 16s x 32s (tensor cores) or 32 x 64 (FP32)
+//   PRODUCT_STAGES                  stages of the ring, 2 to 4
+//
+// Launch: parameters (x, w, y, ProductProblem, EpilogueOperands) in this order;
+//   grid   (ceil(m / BM) * ceil(n / BN), 1, batch), block (32 * WARPS_M * WARPS_N)
+//   shared PRODUCT_STAGES * (BM + BN) * 128 bytes, dynamic
+//
+// A stage holds 128 bytes of every row: 64 halves or 32 floats. Its 16-byte chunks lie XORed with bits of the row number, so that
+// neither cp.async nor ldmatrix meets a bank twice. Rows of W are read in an order that leaves every thread with eight
+// neighbouring columns of the result: no exchange is needed before the epilogue.
+#pragma once
+
+constexpr int kRowBytes = 128;
+constexpr int kChunks = kRowBytes / 16;
+constexpr int kChunkElements = 16 / static_cast<int>(sizeof(ProductInput));
+constexpr int kBlockK = kRowBytes / static_cast<int>(sizeof(ProductInput));
+constexpr int kStageBytes = (PRODUCT_BM + PRODUCT_BN) * kRowBytes;
+constexpr int kThreads = 32 * PRODUCT_WARPS_M * PRODUCT_WARPS_N;
+constexpr int kWarpM = PRODUCT_BM / PRODUCT_WARPS_M;
+constexpr int kWarpN = PRODUCT_BN / PRODUCT_WARPS_N;
+constexpr int kRowsPerPass = kThreads / kChunks;  // rows that the block copies at once, a chunk per thread
+static_assert(PRODUCT_BM % kRowsPerPass == 0 && PRODUCT_BN % kRowsPerPass == 0);
+
+// Where chunk `chunk` of a row lies. Eight rows read together must differ in the bits used: eight neighbours for X; for W, pairs of
+// neighbours eight rows apart (tensor cores) or rows eight apart (FP32).
+__device__ __forceinline__ unsigned x_place(int row, int chunk) { return row * kRowBytes + ((chunk ^ (row & 7)) << 4); }
+__device__ __forceinline__ unsigned w_place(int row, int chunk) {
+#if PRODUCT_INPUT == PRODUCT_FP32
+  const int mix = (row >> 3) & 7;
+#else
+  const int mix = (row & 1) | ((row >> 2) & 6);
+#endif
+  return row * kRowBytes + ((chunk ^ mix) << 4);
+}
+
+__device__ __forceinline__ void copy_chunk(unsigned to, const void* from, bool inside) {
+  const int bytes = inside ? 16 : 0;  // the rest is filled with zeros
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+}
+
+// One operand's way from memory: the thread's chunk of rows first, first + kRowsPerPass, ...
+struct Copier {
+  const ProductInput* base;  // the matrix
+  const ProductInput* from;  // the thread's chunk in its first row
+  long long pass_pitch;      // elements from pass to pass
+  int rows_left;             // rows of the matrix from the thread's first row on
+};
+
+__device__ __forceinline__ Copier make_copier(const ProductInput* base, long long pitch, int first_row, int rows) {
+  const int row = first_row + static_cast<int>(threadIdx.x) / kChunks;
+  const int chunk = static_cast<int>(threadIdx.x) % kChunks;
+  return {base, base + row * pitch + chunk * kChunkElements, kRowsPerPass * pitch, rows - row};
+}
+
+template <int kRows, bool kIsX>
+__device__ __forceinline__ void copy_rows(const Copier& copier, unsigned stage, int step, int k) {
+  const int row = static_cast<int>(threadIdx.x) / kChunks;
+  const int chunk = static_cast<int>(threadIdx.x) % kChunks;
+  const bool inside_k = step * kBlockK + chunk * kChunkElements < k;
+#pragma unroll
+  for (int pass = 0; pass < kRows / kRowsPerPass; ++pass) {
+    const int within = row + pass * kRowsPerPass;
+    const bool inside = inside_k && pass * kRowsPerPass < copier.rows_left;
+    const ProductInput* from = copier.from + pass * copier.pass_pitch + static_cast<long long>(step) * kBlockK;
+    copy_chunk(stage + (kIsX ? x_place(within, chunk) : w_place(within, chunk)), inside ? from : copier.base, inside);
+  }
+}
+
+#if PRODUCT_INPUT != PRODUCT_FP32
+
+constexpr int kBlocksM = kWarpM / 16;
+constexpr int kBlocksN = kWarpN / 8;
+static_assert(kWarpM % 16 == 0 && kWarpN % 32 == 0);
+using Accumulator = float[kBlocksM][kBlocksN][4];
+
+__device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(from)
+               : "memory");
+#if PRODUCT_INPUT == PRODUCT_TF32
+#pragma unroll
+  for (int i = 0; i < 4; ++i) asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(to[i]) : "f"(__uint_as_float(to[i])));
+#endif
+}
+
+__device__ __forceinline__ void multiply(float (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+#if PRODUCT_INPUT == PRODUCT_FP16
+#define HUSSAR_MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
+#else
+#define HUSSAR_MMA "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"
+#endif
+  asm volatile(HUSSAR_MMA " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#undef HUSSAR_MMA
+}
+
+// Adds one stage's product to the warp's sums. Column block b of every 32 columns takes W's rows 8i + 2b and 8i + 2b + 1, i < 4:
+// the two columns that a thread holds of each of the four blocks are then eight neighbours.
+__device__ __forceinline__ void multiply_stage(Accumulator& sum, unsigned stage_x, unsigned stage_w, int first_m, int first_n) {
+  const int lane = static_cast<int>(threadIdx.x) & 31;
+  const int x_row = first_m + (lane & 15);
+  const int w_row = first_n + ((lane & 6) << 2) + ((lane >> 4) << 1) + (lane & 1);
+#pragma unroll
+  for (int chunk = 0; chunk < kChunks; chunk += 2) {
+    unsigned a[kBlocksM][4];
+#pragma unroll
+    for (int i = 0; i < kBlocksM; ++i) load_matrices(a[i], stage_x + x_place(x_row + 16 * i, chunk + (lane >> 4)));
+#pragma unroll
+    for (int j = 0; j < kBlocksN; j += 2) {
+      unsigned b[4];
+      load_matrices(b, stage_w + w_place(w_row + 8 * (j & ~3) + 2 * (j & 3), chunk + ((lane >> 3) & 1)));
+#pragma unroll
+      for (int i = 0; i < kBlocksM; ++i) {
+        multiply(sum[i][j], a[i], b[0], b[1]);
+        multiply(sum[i][j + 1], a[i], b[2], b[3]);
+      }
+    }
+  }
+}
+
+// The groups of eight neighbouring columns that a thread holds, and their place in the warp's part.
+constexpr int kGroups = kBlocksM * kBlocksN / 2;
+__device__ __forceinline__ void take_group(const Accumulator& sum, int group, float (&value)[8]) {
+  const int i = group % (kBlocksM * 2), j = group / (kBlocksM * 2) * 4;
+#pragma unroll
+  for (int c = 0; c < 8; ++c) value[c] = sum[i / 2][j + c / 2][(i % 2) * 2 + c % 2];
+}
+__device__ __forceinline__ int group_row(int group) {
+  return 8 * (group % (kBlocksM * 2)) + ((static_cast<int>(threadIdx.x) & 31) >> 2);
+}
+__device__ __forceinline__ int group_column(int group) {
+  return 32 * (group / (kBlocksM * 2)) + 8 * (static_cast<int>(threadIdx.x) & 3);
+}
+
+#else
+
+static_assert(kWarpM == 32 && kWarpN == 64);
+using Accumulator = float[8][8];
+
+// A thread owns rows lane / 8 + 4i and columns 8 * (lane % 8) + j of the warp's 32 x 64.
+__device__ __forceinline__ void multiply_stage(Accumulator& sum, unsigned stage_x, unsigned stage_w, int first_m, int first_n) {
+  const int lane = static_cast<int>(threadIdx.x) & 31;
+  const auto load_chunk = [](unsigned from) {
+    float4 value;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
+                 : "r"(from)
+                 : "memory");
+    return value;
+  };
+#pragma unroll 2
+  for (int chunk = 0; chunk < kChunks; ++chunk) {
+    float4 w[8];
+#pragma unroll
+    for (int j = 0; j < 8; ++j) w[j] = load_chunk(stage_w + w_place(first_n + 8 * (lane & 7) + j, chunk));
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const float4 x = load_chunk(stage_x + x_place(first_m + (lane >> 3) + 4 * i, chunk));
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        sum[i][j] = fmaf(x.x, w[j].x, sum[i][j]);
+        sum[i][j] = fmaf(x.y, w[j].y, sum[i][j]);
+        sum[i][j] = fmaf(x.z, w[j].z, sum[i][j]);
+        sum[i][j] = fmaf(x.w, w[j].w, sum[i][j]);
+      }
+    }
+  }
+}
+
+constexpr int kGroups = 8;
+__device__ __forceinline__ void take_group(const Accumulator& sum, int group, float (&value)[8]) {
+#pragma unroll
+  for (int c = 0; c < 8; ++c) value[c] = sum[group][c];
+}
+__device__ __forceinline__ int group_row(int group) { return ((static_cast<int>(threadIdx.x) & 31) >> 3) + 4 * group; }
+__device__ __forceinline__ int group_column(int) { return 8 * (static_cast<int>(threadIdx.x) & 7); }
+
+#endif
+
+extern "C" __global__ void __launch_bounds__(kThreads)
+    PRODUCT_KERNEL(const ProductInput* x, const ProductInput* w, ProductOutput* y, const __grid_constant__ ProductProblem problem,
+                   const __grid_constant__ EpilogueOperands operands) {
+  extern __shared__ __align__(128) unsigned char shared[];
+  const unsigned ring = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+  const int m = problem.m, n = product_n(problem), k = product_k(problem);
+  const int entry = static_cast<int>(blockIdx.z);
+  const ProductTile tile = product_tile(static_cast<int>(blockIdx.x), (m + PRODUCT_BM - 1) / PRODUCT_BM,
+                                        (n + PRODUCT_BN - 1) / PRODUCT_BN);
+  const Copier copy_x = make_copier(x + entry * problem.x_stride, problem.x_pitch, tile.row * PRODUCT_BM, m);
+  const Copier copy_w = make_copier(w + entry * problem.w_stride, problem.w_pitch, tile.column * PRODUCT_BN, n);
+  const int steps = (k + kBlockK - 1) / kBlockK;
+
+  product_allow_next_kernel();
+#pragma unroll
+  for (int s = 0; s < PRODUCT_STAGES - 1; ++s)
+    if (s < steps) copy_rows<PRODUCT_BN, false>(copy_w, ring + s * kStageBytes + PRODUCT_BM * kRowBytes, s, k);
+  product_wait_for_earlier_kernels();
+#pragma unroll
+  for (int s = 0; s < PRODUCT_STAGES - 1; ++s) {
+    if (s < steps) copy_rows<PRODUCT_BM, true>(copy_x, ring + s * kStageBytes, s, k);
+    asm volatile("cp.async.commit_group;" ::: "memory");
+  }
+
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int first_m = (warp % PRODUCT_WARPS_M) * kWarpM;
+  const int first_n = (warp / PRODUCT_WARPS_M) * kWarpN;
+  Accumulator sum = {};
+  int reading = 0, writing = PRODUCT_STAGES - 1;
+  for (int step = 0; step < steps; ++step) {
+    asm volatile("cp.async.wait_group %0;" ::"n"(PRODUCT_STAGES - 2) : "memory");
+    __syncthreads();  // the stage has arrived for all, and all have left the stage that is filled next
+    const int next = step + PRODUCT_STAGES - 1;
+    if (next < steps) {
+      copy_rows<PRODUCT_BM, true>(copy_x, ring + writing * kStageBytes, next, k);
+      copy_rows<PRODUCT_BN, false>(copy_w, ring + writing * kStageBytes + PRODUCT_BM * kRowBytes, next, k);
+    }
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    const unsigned stage = ring + reading * kStageBytes;
+    multiply_stage(sum, stage, stage + PRODUCT_BM * kRowBytes, first_m, first_n);
+    reading = reading + 1 == PRODUCT_STAGES ? 0 : reading + 1;
+    writing = writing + 1 == PRODUCT_STAGES ? 0 : writing + 1;
+  }
+
+  const int row = tile.row * PRODUCT_BM + first_m, column = tile.column * PRODUCT_BN + first_n;
+  product_finish<kGroups>(
+      y, problem, operands, entry, [&](int group, float(&value)[8]) { take_group(sum, group, value); },
+      [&](int group) { return row + group_row(group); }, [&](int group) { return column + group_column(group); });
+}

@@ -1,0 +1,118 @@
+// What every matrix product shares: Y[z][r][c] = epilogue(sum over i of X[z][r][i] * W[z][c][i]).
+//
+// The text in front of this header gives
+//   PRODUCT_INPUT           PRODUCT_FP16: X and W are halves. PRODUCT_TF32: floats, multiplied as TF32. PRODUCT_FP32: floats.
+//   PRODUCT_OUTPUT_HALF     1: Y is halves. 0: Y is floats. Sums are always FP32.
+//   PRODUCT_KERNEL          the kernel's name (default hussar_product)
+//   PRODUCT_N, PRODUCT_K    sizes that are fixed when the plan is built; 0 or absent: taken from ProductProblem
+//   PRODUCT_RASTER          tiles of rows that are walked together before the next tile of columns (default 8): the walk keeps the
+//                           rows of X and W that the tiles in flight share in the L2 cache
+//   PRODUCT_DEPENDENT_LAUNCH 1: the kernel is launched with programmatic stream serialization (sm_90 and later): it reads X and
+//                           operands, and writes Y, only after the kernels before it have ended; W must not be written by them
+// and, generated per fused region,
+//   struct EpilogueOperands {...};
+//   __device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, long long row, int column);
+// which changes eight neighbouring columns (column % 8 == 0) of one row in place; row counts through the batch (z * m + r).
+//
+// n is a multiple of 8; k is a multiple of 8 (halves) or 4 (floats); pitches and strides keep rows 16-byte aligned.
+#pragma once
+
+#define PRODUCT_FP16 0
+#define PRODUCT_TF32 1
+#define PRODUCT_FP32 2
+
+#ifndef PRODUCT_KERNEL
+#define PRODUCT_KERNEL hussar_product
+#endif
+#ifndef PRODUCT_N
+#define PRODUCT_N 0
+#endif
+#ifndef PRODUCT_K
+#define PRODUCT_K 0
+#endif
+#ifndef PRODUCT_RASTER
+#define PRODUCT_RASTER 8
+#endif
+#ifndef PRODUCT_DEPENDENT_LAUNCH
+#define PRODUCT_DEPENDENT_LAUNCH 0
+#endif
+
+// The same on the host: 6 x 8 bytes, then 4 x 4 bytes. Pitches (from row to row) and strides (from batch entry to batch entry)
+// count elements.
+struct ProductProblem {
+  long long x_pitch, w_pitch, y_pitch;
+  long long x_stride, w_stride, y_stride;
+  int m, n, k, batch;
+};
+
+#if PRODUCT_INPUT == PRODUCT_FP16
+using ProductInput = unsigned short;
+#else
+using ProductInput = float;
+#endif
+
+#if PRODUCT_OUTPUT_HALF
+using ProductOutput = unsigned short;
+__device__ __forceinline__ void store_eight(ProductOutput* to, const float (&value)[8]) { store_halves(to, value); }
+#else
+using ProductOutput = float;
+__device__ __forceinline__ void store_eight(ProductOutput* to, const float (&value)[8]) { store_floats(to, value); }
+#endif
+
+__device__ __forceinline__ int product_n(const ProductProblem& problem) { return PRODUCT_N > 0 ? PRODUCT_N : problem.n; }
+__device__ __forceinline__ int product_k(const ProductProblem& problem) { return PRODUCT_K > 0 ? PRODUCT_K : problem.k; }
+
+struct ProductTile {
+  int row, column;  // counted in tiles
+};
+
+// The index-th tile of the walk: PRODUCT_RASTER tiles down, then one tile to the right.
+__device__ __forceinline__ ProductTile product_tile(int index, int row_tiles, int column_tiles) {
+  const int per_band = PRODUCT_RASTER * column_tiles;
+  const int band = index / per_band;
+  const int within = index - band * per_band;
+  const int first = band * PRODUCT_RASTER;
+  const int rows = min(PRODUCT_RASTER, row_tiles - first);
+  const int column = within / rows;
+  return {first + within - column * rows, column};
+}
+
+// Finishes and writes a thread's kGroups groups of eight neighbouring columns: take(g, value) gives the sums of group g, row(g) and
+// column(g) its place in batch entry `entry`. Groups outside Y are worked out at Y's edge and not written: without branches, the
+// operands of a batch of groups are all on their way before the first is needed.
+template <int kGroups, typename Take, typename Row, typename Column>
+__device__ __forceinline__ void product_finish(ProductOutput* y, const ProductProblem& problem, const EpilogueOperands& operands,
+                                               int entry, Take take, Row row, Column column) {
+  constexpr int kBatch = kGroups < 8 ? kGroups : 8;
+  const int n = product_n(problem);
+  ProductOutput* const to = y + entry * problem.y_stride;
+#pragma unroll
+  for (int first = 0; first < kGroups; first += kBatch) {
+    float value[kBatch][8];
+#pragma unroll
+    for (int g = 0; g < kBatch; ++g) {
+      take(first + g, value[g]);
+      epilogue(value[g], operands, static_cast<long long>(entry) * problem.m + min(row(first + g), problem.m - 1),
+               min(column(first + g), n - 8));
+    }
+#pragma unroll
+    for (int g = 0; g < kBatch; ++g) {
+      if (row(first + g) < problem.m && column(first + g) < n)
+        store_eight(to + row(first + g) * problem.y_pitch + column(first + g), value[g]);
+    }
+  }
+}
+
+// Lets the next kernel of the stream start its own preparations.
+__device__ __forceinline__ void product_allow_next_kernel() {
+#if PRODUCT_DEPENDENT_LAUNCH
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Returns when everything that earlier kernels wrote is visible.
+__device__ __forceinline__ void product_wait_for_earlier_kernels() {
+#if PRODUCT_DEPENDENT_LAUNCH
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}

@@ -1,0 +1,384 @@
+// Matrix product for Hopper (sm_90a), FP16 and TF32: the copy engine (TMA) fills a ring of shared-memory stages, guarded by
+// mbarriers; one warp issues the copies, two warpgroups multiply (wgmma). Blocks are persistent: the copies of the next tile run
+// under the epilogue of this one. The scheme is that of CUTLASS 3's warp-specialized kernels; the copying warp stands alone instead
+// of in a warpgroup, so that 224 registers are left for every thread without moving any. Contract and macros: product_contract.cuh;
+// besides those
+//   PRODUCT_BM, PRODUCT_BN  the tile. BN is 64, 128, 192 or 256
+//   PRODUCT_PINGPONG        0: both warpgroups share a tile (BM / 2 rows each). 1: they take turns at tiles, so that the epilogue of
+//                           one runs under the products of the other. Rows of a warpgroup are 64 or 128, rows * BN <= 16,384
+//   PRODUCT_STAGES          stages of the ring
+//   PRODUCT_BLOCKS_PER_SM   2: a thread gets 112 registers at most, so that two blocks fit a multiprocessor if their rings do
+//                           (rows of a warpgroup * BN <= 4,096): with a dependent launch the next kernel then loads its weights
+//                           under this one. Default 1
+//   PRODUCT_CLUSTER_M, _N   blocks of a cluster, one above the other (they share W's tile) or side by side (they share X's): each
+//                           loads its share of the common tile for all (multicast). Default 1, 1
+//   PRODUCT_SPLIT           blocks of a cluster that share the k of one tile, for products with few tiles: 2, 4 or 8 (default 1; not
+//                           with PINGPONG or CLUSTER_*; the grid has a cluster for every tile). Each finishes BM / SPLIT rows;
+//                           partial sums are added in the order of k: results never differ from run to run
+//
+// Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands) in this order;
+//   grid   blocks of a cluster (CLUSTER_M * CLUSTER_N * SPLIT) * clusters; one cluster for each of
+//          ceil(ceil(m / BM) / CLUSTER_M) * ceil(ceil(n / BN) / CLUSTER_N) * batch groups of tiles, at most as many as fit the GPU
+//          at once (fewer walk the rest). The cluster's size is part of the kernel
+//   block  288 threads
+//   shared 1024 + PRODUCT_STAGES * ((BM + BN) * 128 + 16) bytes, dynamic
+// Tensor maps: type FLOAT16, or TFLOAT32 (rounds) for floats; no interleave, SWIZZLE_128B, out of bounds = zeros. B = bytes of an
+// element, K = 128 / B:
+//   X: rank 3, dims {k, m, batch}, strides {x_pitch B, x_stride B}, box {K, BM / CLUSTER_N, 1}
+//   W: rank 5, dims {k, 2, n / 8, 4, batch}, strides {w_pitch B, 8 w_pitch B, 2 w_pitch B, w_stride B}, box {K, 2, 4, 4, 1}
+// A map of X may name more rows than m: rows from m on are computed and dropped.
+//
+// W's map reads 32 rows in the order 8i + 2b + (0, 1) for b < 4, i < 4: a thread then holds eight neighbouring columns of the result
+// and nothing has to be exchanged before the epilogue.
+#pragma once
+
+#ifndef PRODUCT_CLUSTER_M
+#define PRODUCT_CLUSTER_M 1
+#endif
+#ifndef PRODUCT_CLUSTER_N
+#define PRODUCT_CLUSTER_N 1
+#endif
+#ifndef PRODUCT_SPLIT
+#define PRODUCT_SPLIT 1
+#endif
+#ifndef PRODUCT_BLOCKS_PER_SM
+#define PRODUCT_BLOCKS_PER_SM 1
+#endif
+#define PRODUCT_SHARERS (PRODUCT_CLUSTER_M * PRODUCT_CLUSTER_N)
+
+constexpr int kMultiplyingThreads = 256;
+constexpr int kThreads = kMultiplyingThreads + 32;
+constexpr int kRowBytes = 128;
+constexpr int kBlockK = kRowBytes / static_cast<int>(sizeof(ProductInput));
+constexpr int kTileBytesX = PRODUCT_BM * kRowBytes;
+constexpr int kStageBytes = (PRODUCT_BM + PRODUCT_BN) * kRowBytes;
+constexpr int kRingBytes = PRODUCT_STAGES * kStageBytes;
+constexpr int kGroupM = PRODUCT_PINGPONG ? PRODUCT_BM : PRODUCT_BM / 2;  // rows of a warpgroup
+constexpr int kBlocksM = kGroupM / 64;
+constexpr int kShareX = PRODUCT_BM / PRODUCT_CLUSTER_N;  // rows that this block loads
+constexpr int kShareW = PRODUCT_BN / PRODUCT_CLUSTER_M;
+constexpr int kSignals = PRODUCT_CLUSTER_M + PRODUCT_CLUSTER_N - 1;  // blocks that load into a block's stage
+constexpr int kReadersWarps = PRODUCT_PINGPONG ? 4 : 8;
+static_assert(kGroupM % 64 == 0 && kGroupM * PRODUCT_BN <= 16384);
+static_assert(kShareX % 8 == 0 && kShareW % 32 == 0);
+static_assert(PRODUCT_SPLIT == 1 || (!PRODUCT_PINGPONG && PRODUCT_SHARERS == 1));
+static_assert(PRODUCT_SPLIT == 1 || PRODUCT_BM * PRODUCT_BN * 4 <= kRingBytes);
+using Accumulator = float[kBlocksM][PRODUCT_BN / 2];
+
+// The ring's stages and barriers, as shared-memory addresses.
+struct Ring {
+  unsigned stages, full, empty;
+};
+
+struct Position {
+  int stage;
+  unsigned parity;
+  __device__ __forceinline__ void advance(int by = 1) {
+    const int sum = stage + by;
+    stage = sum % PRODUCT_STAGES;
+    parity ^= static_cast<unsigned>(sum / PRODUCT_STAGES) & 1u;
+  }
+};
+
+// What this block does: which tiles and which part of k.
+struct Work {
+  int row_groups, column_groups, groups;  // clusters' worth of tiles
+  int first, stride;                      // this cluster's way through them
+  int rank, rank_m, rank_n;               // this block's place in the cluster
+  int step_first, step_last;              // in blocks of k
+};
+
+__device__ __forceinline__ Work make_work(const ProductProblem& problem) {
+  constexpr int kCluster = PRODUCT_SHARERS * PRODUCT_SPLIT;
+  Work work;
+  work.rank = kCluster > 1 ? static_cast<int>(cluster_rank()) : 0;
+  work.rank_m = work.rank % PRODUCT_CLUSTER_M;
+  work.rank_n = PRODUCT_CLUSTER_N > 1 ? work.rank / PRODUCT_CLUSTER_M : 0;
+  constexpr int kRows = PRODUCT_BM * PRODUCT_CLUSTER_M, kColumns = PRODUCT_BN * PRODUCT_CLUSTER_N;
+  work.row_groups = (problem.m + kRows - 1) / kRows;
+  work.column_groups = (product_n(problem) + kColumns - 1) / kColumns;
+  work.groups = work.row_groups * work.column_groups * problem.batch;
+  work.first = static_cast<int>(blockIdx.x) / kCluster;
+  work.stride = static_cast<int>(gridDim.x) / kCluster;
+  const int steps = (product_k(problem) + kBlockK - 1) / kBlockK;
+  work.step_first = PRODUCT_SPLIT > 1 ? steps * work.rank / PRODUCT_SPLIT : 0;
+  work.step_last = PRODUCT_SPLIT > 1 ? steps * (work.rank + 1) / PRODUCT_SPLIT : steps;
+  return work;
+}
+
+struct Place {
+  int entry, row, column;  // of the batch; of this block's tile, in elements
+};
+
+__device__ __forceinline__ Place make_place(const Work& work, int group) {
+  const int per_entry = work.row_groups * work.column_groups;
+  const int entry = group / per_entry;
+  const ProductTile tile = product_tile(group - entry * per_entry, work.row_groups, work.column_groups);
+  return {entry, (tile.row * PRODUCT_CLUSTER_M + work.rank_m) * PRODUCT_BM,
+          (tile.column * PRODUCT_CLUSTER_N + work.rank_n) * PRODUCT_BN};
+}
+
+__device__ __forceinline__ void copy_x(const Ring& ring, int stage, const TensorMap& map, const Work& work, const Place& place,
+                                       int step) {
+  const int first = work.rank_n * kShareX;
+  const unsigned mask = ((1u << PRODUCT_CLUSTER_N * PRODUCT_CLUSTER_M) - 1) / ((1u << PRODUCT_CLUSTER_M) - 1) << work.rank_m;
+  tensor_copy<PRODUCT_CLUSTER_N>(ring.stages + stage * kStageBytes + first * kRowBytes, map, ring.full + stage * 8, step * kBlockK,
+                                 place.row + first, place.entry, static_cast<unsigned short>(mask));
+}
+
+__device__ __forceinline__ void copy_w(const Ring& ring, int stage, const TensorMap& map, const Work& work, const Place& place,
+                                       int step) {
+  const unsigned mask = ((1u << PRODUCT_CLUSTER_M) - 1) << (work.rank_n * PRODUCT_CLUSTER_M);
+#pragma unroll
+  for (int block = 0; block < kShareW / 32; ++block) {
+    const int first = work.rank_m * kShareW + block * 32;
+    tensor_copy<PRODUCT_CLUSTER_M>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytes, map, ring.full + stage * 8,
+                                   step * kBlockK, 0, (place.column + first) / 8, 0, place.entry,
+                                   static_cast<unsigned short>(mask));
+  }
+}
+
+// One thread keeps the ring full. Before the kernels in front have ended it may load weights only.
+__device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map, const TensorMap& w_map, const Work& work) {
+  int early = 0;
+#if PRODUCT_DEPENDENT_LAUNCH
+  if (work.first < work.groups) {
+    const Place place = make_place(work, work.first);
+    early = min(PRODUCT_STAGES, work.step_last - work.step_first);
+    for (int s = 0; s < early; ++s) {
+      barrier_expect(ring.full + s * 8, kStageBytes);
+      copy_w(ring, s, w_map, work, place, work.step_first + s);
+    }
+    product_wait_for_earlier_kernels();
+    for (int s = 0; s < early; ++s) copy_x(ring, s, x_map, work, place, work.step_first + s);
+  }
+#endif
+  Position at = {0, 0};
+  at.advance(early);
+  for (int group = work.first; group < work.groups; group += work.stride) {
+    const Place place = make_place(work, group);
+    for (int step = work.step_first + early; step < work.step_last; ++step) {
+      barrier_wait(ring.empty + at.stage * 8, at.parity ^ 1);
+      barrier_expect(ring.full + at.stage * 8, kStageBytes);
+      copy_x(ring, at.stage, x_map, work, place, step);
+      copy_w(ring, at.stage, w_map, work, place, step);
+      at.advance();
+    }
+    early = 0;
+  }
+}
+
+// The warp has read the stage: told to every block that loads into it.
+__device__ __forceinline__ void release_stage(const Ring& ring, int stage, const Work& work) {
+  const int lane = static_cast<int>(threadIdx.x) & 31;
+  if constexpr (PRODUCT_SHARERS == 1) {
+    if (lane == 0) barrier_arrive(ring.empty + stage * 8);
+  } else if (lane < kSignals) {
+    const int other = lane - PRODUCT_CLUSTER_M;
+    const int rank = lane < PRODUCT_CLUSTER_M ? work.rank_n * PRODUCT_CLUSTER_M + lane
+                                              : (other + (other >= work.rank_n)) * PRODUCT_CLUSTER_M + work.rank_m;
+    barrier_arrive_at(ring.empty + stage * 8, static_cast<unsigned>(rank));
+  }
+}
+
+// A warpgroup's first row in the tile that it works on.
+__device__ __forceinline__ int first_row_of(int warpgroup) { return PRODUCT_PINGPONG ? 0 : warpgroup * kGroupM; }
+
+// Two warpgroups that take turns: one multiplies only after the other has issued its last product. Without it the one ahead could
+// take a stage's earlier completion, of the same parity, for its own.
+__device__ __forceinline__ void wait_for_turn(int warpgroup) {
+  if (warpgroup == 0)
+    asm volatile("bar.sync 1, %0;" ::"n"(kMultiplyingThreads) : "memory");
+  else
+    asm volatile("bar.sync 2, %0;" ::"n"(kMultiplyingThreads) : "memory");
+}
+__device__ __forceinline__ void give_turn(int warpgroup) {
+  if (warpgroup == 0)
+    asm volatile("bar.arrive 1, %0;" ::"n"(kMultiplyingThreads) : "memory");
+  else
+    asm volatile("bar.arrive 2, %0;" ::"n"(kMultiplyingThreads) : "memory");
+}
+
+// The sums of this warpgroup's rows of one tile. The release of a stage lags one step behind, so that the tensor cores always have
+// the next product in their queue.
+__device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring, Position& at, const Work& work, int warpgroup) {
+  const int first_row = first_row_of(warpgroup);
+  int previous = 0;
+  if (PRODUCT_PINGPONG) wait_for_turn(warpgroup);
+  for (int step = work.step_first; step < work.step_last; ++step) {
+    barrier_wait(ring.full + at.stage * 8, at.parity);
+    const unsigned stage = ring.stages + at.stage * kStageBytes;
+    const unsigned long long a = hopper_describe(stage + first_row * kRowBytes);
+    const unsigned long long b = hopper_describe(stage + kTileBytesX);
+    hopper_begin_multiply();
+#pragma unroll
+    for (int part = 0; part < 4; ++part) {
+#pragma unroll
+      for (int i = 0; i < kBlocksM; ++i)
+        hopper_multiply(sum[i], a + part * 2 + i * (64 * kRowBytes / 16), b + part * 2, step > work.step_first || part > 0);
+    }
+    hopper_end_multiply();
+    if (step > work.step_first) {
+      hopper_wait_multiply<1>();
+      release_stage(ring, previous, work);
+    }
+    previous = at.stage;
+    at.advance();
+  }
+  if (PRODUCT_PINGPONG) give_turn(1 - warpgroup);
+  hopper_wait_multiply<0>();
+#pragma unroll
+  for (int i = 0; i < kBlocksM; ++i)
+#pragma unroll
+    for (int j = 0; j < PRODUCT_BN / 2; ++j) asm volatile("" : "+f"(sum[i][j])::"memory");  // no use of a sum moves above the wait
+  if (work.step_last > work.step_first) release_stage(ring, previous, work);
+}
+
+// The groups of eight neighbouring columns that a thread holds, and their place in the warpgroup's part of the tile.
+constexpr int kGroups = kBlocksM * PRODUCT_BN / 16;
+__device__ __forceinline__ void take_group(const Accumulator& sum, int group, float (&value)[8]) {
+  const int i = group % (kBlocksM * 2), j = group / (kBlocksM * 2);
+#pragma unroll
+  for (int c = 0; c < 8; ++c) value[c] = sum[i / 2][j * 16 + (c / 2) * 4 + (i % 2) * 2 + c % 2];
+}
+__device__ __forceinline__ int group_row(int group) {
+  const int i = group % (kBlocksM * 2), thread = static_cast<int>(threadIdx.x) & 127;
+  return 64 * (i / 2) + 16 * (thread / 32) + 8 * (i % 2) + thread % 32 / 4;
+}
+__device__ __forceinline__ int group_column(int group) {
+  return 32 * (group / (kBlocksM * 2)) + 8 * (static_cast<int>(threadIdx.x) & 3);
+}
+
+#if PRODUCT_SPLIT > 1
+
+constexpr int kSplitRows = PRODUCT_BM / PRODUCT_SPLIT;  // rows that a block finishes
+
+// Where the partial sums from block `rank` of a row that this block finishes lie, 16 bytes at a time: over the ring, which is no
+// longer needed. XORed with the row so that no eight threads meet a bank twice.
+__device__ __forceinline__ unsigned partial_place(const Ring& ring, int rank, int row, int quad) {
+  return ring.stages + ((rank * kSplitRows + row) * (PRODUCT_BN / 4) + (quad ^ (row & 7))) * 16;
+}
+
+// Eight columns of a row, from 16-byte quad `quad` on.
+__device__ __forceinline__ void sum_partials(const Ring& ring, int row, int quad, float (&value)[8]) {
+#pragma unroll
+  for (int rank = 0; rank < PRODUCT_SPLIT; ++rank) {
+    float part[8];
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                   : "=f"(part[half * 4]), "=f"(part[half * 4 + 1]), "=f"(part[half * 4 + 2]), "=f"(part[half * 4 + 3])
+                   : "r"(partial_place(ring, rank, row, quad + half))
+                   : "memory");
+#pragma unroll
+    for (int c = 0; c < 8; ++c) value[c] = rank == 0 ? part[c] : value[c] + part[c];
+  }
+}
+
+// Adds the cluster's partial sums: every block sends each other block its rows, then finishes its own.
+__device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring, const Work& work, const Place& place, int first_row,
+                                             ProductOutput* y, const ProductProblem& problem, const EpilogueOperands& operands) {
+  if (work.step_last == work.step_first) {
+#pragma unroll
+    for (int i = 0; i < kBlocksM; ++i)
+#pragma unroll
+      for (int j = 0; j < PRODUCT_BN / 2; ++j) sum[i][j] = 0;
+  }
+  cluster_meet_only();  // every ring is at rest
+#pragma unroll
+  for (int group = 0; group < kGroups; ++group) {
+    float value[8];
+    take_group(sum, group, value);
+    const int row = first_row + group_row(group), quad = group_column(group) / 4, within = row % kSplitRows;
+    const unsigned to = static_cast<unsigned>(row / kSplitRows);
+    cluster_store(partial_place(ring, work.rank, within, quad), to, value[0], value[1], value[2], value[3]);
+    cluster_store(partial_place(ring, work.rank, within, quad + 1), to, value[4], value[5], value[6], value[7]);
+  }
+  cluster_meet();  // every partial sum has arrived
+  constexpr int kAcross = PRODUCT_BN / 8;  // groups of a row
+  constexpr int kItems = kSplitRows * kAcross;
+  static_assert(kItems % 128 == 0);
+  constexpr int kMine = (kItems + kMultiplyingThreads - 1) / kMultiplyingThreads;
+  const int first = static_cast<int>(threadIdx.x);
+  if (first >= kItems) return;
+  product_finish<kMine>(
+      y, problem, operands, place.entry,
+      [&](int group, float(&value)[8]) {
+        const int item = first + group * kMultiplyingThreads;
+        sum_partials(ring, item / kAcross, item % kAcross * 2, value);
+      },
+      [&](int group) { return place.row + work.rank * kSplitRows + (first + group * kMultiplyingThreads) / kAcross; },
+      [&](int group) { return place.column + (first + group * kMultiplyingThreads) % kAcross * 8; });
+}
+
+#endif
+
+// What a multiplying warpgroup (0 or 1) does.
+__device__ __forceinline__ void consume(const Ring& ring, const Work& work, int warpgroup, ProductOutput* y,
+                                        const ProductProblem& problem, const EpilogueOperands& operands) {
+  product_wait_for_earlier_kernels();
+  const int steps = work.step_last - work.step_first;
+  Position at = {0, 0};
+  if (PRODUCT_PINGPONG && warpgroup == 1) {
+    at.advance(steps);  // the first tile is the other's
+    give_turn(0);
+  }
+  constexpr int kTurns = PRODUCT_PINGPONG ? 2 : 1;
+  for (int group = work.first + (PRODUCT_PINGPONG ? warpgroup * work.stride : 0); group < work.groups;
+       group += kTurns * work.stride) {
+    const Place place = make_place(work, group);
+    Accumulator sum;
+    multiply_tile(sum, ring, at, work, warpgroup);
+    if (PRODUCT_PINGPONG) at.advance(steps);  // the other's tile
+#if PRODUCT_SPLIT > 1
+    finish_split(sum, ring, work, place, first_row_of(warpgroup), y, problem, operands);
+#else
+    product_finish<kGroups>(
+        y, problem, operands, place.entry, [&](int group, float(&value)[8]) { take_group(sum, group, value); },
+        [&](int group) { return place.row + first_row_of(warpgroup) + group_row(group); },
+        [&](int group) { return place.column + group_column(group); });
+#endif
+  }
+}
+
+extern "C" __global__ void __maxnreg__(224 / PRODUCT_BLOCKS_PER_SM)
+#if PRODUCT_SHARERS * PRODUCT_SPLIT > 1
+    __cluster_dims__(PRODUCT_SHARERS* PRODUCT_SPLIT, 1, 1)
+#endif
+        PRODUCT_KERNEL(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map, ProductOutput* y,
+                       const __grid_constant__ ProductProblem problem, const __grid_constant__ EpilogueOperands operands) {
+  extern __shared__ unsigned char shared[];
+  Ring ring;
+  ring.stages = (static_cast<unsigned>(__cvta_generic_to_shared(shared)) + 1023u) & ~1023u;
+  ring.full = ring.stages + kRingBytes;
+  ring.empty = ring.full + 8 * PRODUCT_STAGES;
+  if (threadIdx.x == 0) {
+    tensor_prefetch(x_map);
+    tensor_prefetch(w_map);
+    for (int s = 0; s < PRODUCT_STAGES; ++s) {
+      barrier_init(ring.full + 8 * s, 1);
+      barrier_init(ring.empty + 8 * s, kSignals * kReadersWarps);
+    }
+    barrier_init_done();
+  }
+  product_allow_next_kernel();
+  const Work work = make_work(problem);
+  if constexpr (PRODUCT_SHARERS * PRODUCT_SPLIT > 1) {
+    __syncwarp();
+    cluster_meet_only();
+  } else {
+    __syncthreads();
+  }
+
+  if (threadIdx.x < kMultiplyingThreads) {
+    consume(ring, work, static_cast<int>(threadIdx.x) / 128, y, problem, operands);
+  } else {
+    if (threadIdx.x == kMultiplyingThreads) produce(ring, x_map, w_map, work);
+    __syncwarp();
+#if PRODUCT_SPLIT > 1
+    cluster_meet_only();  // as in finish_split
+    cluster_meet();
+#endif
+  }
+  if constexpr (PRODUCT_SHARERS > 1) cluster_meet_only();  // no block leaves while others may signal it
+}
