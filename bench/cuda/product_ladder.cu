@@ -1,5 +1,5 @@
-// Checks and times the matrix product kernels of src/backends/cuda/device, put together and compiled by NVRTC as the plan builder
-// does, beside cuBLASLt.
+// Checks and times the matrix product kernels of src/backends/cuda/device, put together and compiled by NVRTC as the
+// plan builder does, beside cuBLASLt.
 //
 //   nvcc -O2 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -cudart static -o product_ladder product_ladder.cu -ldl
 //   NVRTC_LIBRARY=libnvrtc.so.13 CUBLASLT_LIBRARY=libcublasLt.so.13 product_ladder DEVICE_DIR COMMAND [only NAME_PART]
@@ -8,9 +8,6 @@
 //     time OUT.csv   BERT-Large's products
 #include <cuda.h>
 #include <cuda_fp16.h>
-#include <dlfcn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -21,264 +18,12 @@
 #include <fstream>
 #include <functional>
 #include <map>
-#include <sstream>
 #include <string>
 #include <vector>
 
-#define CHECK_CUDA(call)                                                                                                    \
-  do {                                                                                                                      \
-    if (const auto status = (call); static_cast<int>(status) != 0) {                                                        \
-      std::fprintf(stderr, "%s:%d: %s: error %d\n", __FILE__, __LINE__, #call, static_cast<int>(status));                   \
-      std::exit(1);                                                                                                         \
-    }                                                                                                                       \
-  } while (0)
+#include "product_kernels.h"
 
 namespace {
-
-// ---------------------------------------------------------------------------------------------------------------- kernels
-
-enum Input { kFp16, kTf32, kFp32 };
-enum Epilogue { kNone, kBias, kBiasGelu, kBiasResidual };
-const char* const kEpilogueNames[] = {"none", "bias", "gelu", "residual"};
-
-struct Config {
-  const char* name;
-  bool hopper;
-  Input input;
-  int bm, bn, stages;
-  int warps_m, warps_n;               // ampere
-  int pingpong, cluster_m, cluster_n;  // hopper
-  int split, raster;
-  int blocks_per_sm = 1;
-};
-
-const Config kConfigs[] = {
-    {"a-fp16-128x128-8w", false, kFp16, 128, 128, 3, 2, 4, 0, 1, 1, 1, 8},
-    {"a-fp16-128x128-4w", false, kFp16, 128, 128, 3, 2, 2, 0, 1, 1, 1, 8},
-    {"a-fp16-128x64", false, kFp16, 128, 64, 3, 4, 1, 0, 1, 1, 1, 8},
-    {"a-fp16-64x128", false, kFp16, 64, 128, 3, 2, 2, 0, 1, 1, 1, 8},
-    {"a-fp16-64x64", false, kFp16, 64, 64, 4, 2, 2, 0, 1, 1, 1, 8},
-    {"a-tf32-128x128-8w", false, kTf32, 128, 128, 3, 2, 4, 0, 1, 1, 1, 8},
-    {"a-tf32-64x64", false, kTf32, 64, 64, 4, 2, 2, 0, 1, 1, 1, 8},
-    {"a-fp32-128x128", false, kFp32, 128, 128, 3, 4, 2, 0, 1, 1, 1, 8},
-    {"a-fp32-64x64", false, kFp32, 64, 64, 3, 2, 1, 0, 1, 1, 1, 8},
-    {"h-pp-128x128", true, kFp16, 128, 128, 7, 0, 0, 1, 1, 1, 1, 8},
-    {"h-pp-128x128-c2x1", true, kFp16, 128, 128, 7, 0, 0, 1, 2, 1, 1, 8},
-    {"h-pp-128x128-c1x2", true, kFp16, 128, 128, 7, 0, 0, 1, 1, 2, 1, 16},
-    {"h-pp-128x128-c2x2", true, kFp16, 128, 128, 7, 0, 0, 1, 2, 2, 1, 8},
-    {"h-pp-64x256-c2x1", true, kFp16, 64, 256, 5, 0, 0, 1, 2, 1, 1, 16},
-    {"h-pp-128x64", true, kFp16, 128, 64, 8, 0, 0, 1, 1, 1, 1, 8},
-    {"h-pp-64x128", true, kFp16, 64, 128, 8, 0, 0, 1, 1, 1, 1, 8},
-    {"h-pp-64x64", true, kFp16, 64, 64, 12, 0, 0, 1, 1, 1, 1, 8},
-    {"h-pp-64x64-2b", true, kFp16, 64, 64, 6, 0, 0, 1, 1, 1, 1, 8, 2},
-    {"h-co-128x256", true, kFp16, 128, 256, 4, 0, 0, 0, 1, 1, 1, 8},
-    {"h-co-128x256-c2x1", true, kFp16, 128, 256, 4, 0, 0, 0, 2, 1, 1, 8},
-    {"h-co-128x256-c2x1-w4", true, kFp16, 128, 256, 4, 0, 0, 0, 2, 1, 1, 4},
-    {"h-co-128x256-c2x1-w16", true, kFp16, 128, 256, 4, 0, 0, 0, 2, 1, 1, 16},
-    {"h-co-256x128", true, kFp16, 256, 128, 4, 0, 0, 0, 1, 1, 1, 8},
-    {"h-co-256x128-c1x2", true, kFp16, 256, 128, 4, 0, 0, 0, 1, 2, 1, 8},
-    {"h-co-256x128-c2x1", true, kFp16, 256, 128, 4, 0, 0, 0, 2, 1, 1, 4},
-    {"h-co-128x192", true, kFp16, 128, 192, 5, 0, 0, 0, 1, 1, 1, 8},
-    {"h-co-128x192-c2x1", true, kFp16, 128, 192, 5, 0, 0, 0, 2, 1, 1, 8},
-    {"h-co-128x128", true, kFp16, 128, 128, 7, 0, 0, 0, 1, 1, 1, 8},
-    {"h-co-128x128-c2x1", true, kFp16, 128, 128, 7, 0, 0, 0, 2, 1, 1, 8},
-    {"h-co-128x64", true, kFp16, 128, 64, 9, 0, 0, 0, 1, 1, 1, 8},
-    {"h-co-128x64-2b", true, kFp16, 128, 64, 4, 0, 0, 0, 1, 1, 1, 8, 2},
-    {"h-co-128x64-c1x2-2b", true, kFp16, 128, 64, 4, 0, 0, 0, 1, 2, 1, 8, 2},
-    {"h-co-128x64-s2", true, kFp16, 128, 64, 9, 0, 0, 0, 1, 1, 2, 8},
-    {"h-co-128x64-s4", true, kFp16, 128, 64, 9, 0, 0, 0, 1, 1, 4, 8},
-    {"h-co-128x64-s2-2b", true, kFp16, 128, 64, 4, 0, 0, 0, 1, 1, 2, 8, 2},
-    {"h-co-128x64-s4-2b", true, kFp16, 128, 64, 4, 0, 0, 0, 1, 1, 4, 8, 2},
-    {"h-co-128x64-s8-2b", true, kFp16, 128, 64, 4, 0, 0, 0, 1, 1, 8, 8, 2},
-    {"h-co-128x128-s2", true, kFp16, 128, 128, 7, 0, 0, 0, 1, 1, 2, 8},
-    {"h-co-128x128-s4", true, kFp16, 128, 128, 7, 0, 0, 0, 1, 1, 4, 8},
-    {"h-co-128x256-s2", true, kFp16, 128, 256, 4, 0, 0, 0, 1, 1, 2, 8},
-    {"h-co-128x256-s4", true, kFp16, 128, 256, 4, 0, 0, 0, 1, 1, 4, 8},
-    {"h-co-256x128-s4", true, kFp16, 256, 128, 4, 0, 0, 0, 1, 1, 4, 8},
-    {"h-tf32-pp-128x128-c2x1", true, kTf32, 128, 128, 7, 0, 0, 1, 2, 1, 1, 8},
-    {"h-tf32-co-128x64-s4", true, kTf32, 128, 64, 9, 0, 0, 0, 1, 1, 4, 8},
-};
-
-struct Variant {
-  const Config* config;
-  Epilogue epilogue;
-  bool half_output, dependent;
-  std::string name() const {
-    return std::string(config->name) + "." + kEpilogueNames[epilogue] + (half_output ? ".f16" : ".f32") + (dependent ? ".pdl" : "");
-  }
-};
-
-// The same for every epilogue; a plan has only what its region needs.
-struct Operands {
-  const void* bias;
-  const void* residual;
-  long long residual_pitch;
-};
-
-const char* const kOperandsText = R"(
-struct EpilogueOperands { const unsigned short* bias; const unsigned short* residual; long long residual_pitch; };
-)";
-
-const char* const kEpilogueTexts[] = {
-    R"(
-__device__ __forceinline__ void epilogue(float (&)[8], const EpilogueOperands&, long long, int) {}
-)",
-    R"(
-__device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, long long, int column) {
-  float bias[8];
-  load_constant_halves(operands.bias + column, bias);
-#pragma unroll
-  for (int i = 0; i < 8; ++i) value[i] += bias[i];
-}
-)",
-    // erf by Abramowitz and Stegun 7.1.26, absolute error under 1.5e-7.
-    R"(
-__device__ __forceinline__ float gelu(float x) {
-  const float z = fabsf(x) * 0.70710678f;
-  float t, e;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(t) : "f"(fmaf(z, 0.3275911f, 1.0f)));
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(z * z * -1.44269504f));
-  float sum = fmaf(t, 1.061405429f, -1.453152027f);
-  sum = fmaf(t, sum, 1.421413741f);
-  sum = fmaf(t, sum, -0.284496736f);
-  sum = fmaf(t, sum, 0.254829592f);
-  const float half_x = 0.5f * x;
-  return fmaf(fabsf(half_x), fmaf(-sum * t, e, 1.0f), half_x);
-}
-__device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, long long, int column) {
-  float bias[8];
-  load_constant_halves(operands.bias + column, bias);
-#pragma unroll
-  for (int i = 0; i < 8; ++i) value[i] = gelu(value[i] + bias[i]);
-}
-)",
-    R"(
-__device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, long long row, int column) {
-  float bias[8], residual[8];
-  load_constant_halves(operands.bias + column, bias);
-  load_halves(operands.residual + row * operands.residual_pitch + column, residual);
-#pragma unroll
-  for (int i = 0; i < 8; ++i) value[i] += bias[i] + residual[i];
-}
-)"};
-
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  if (!file || text.str().empty()) std::fprintf(stderr, "cannot read %s\n", path.c_str()), std::exit(1);
-  return text.str();
-}
-
-std::string without_pragma_once(std::string text) {
-  const std::string line = "#pragma once\n";
-  if (const auto at = text.find(line); at != std::string::npos) text.replace(at, line.size(), "\n");
-  return text;
-}
-
-std::string source_text(const Variant& variant, const std::string& device_dir) {
-  const Config& c = *variant.config;
-  std::ostringstream text;
-  const char* const inputs[] = {"PRODUCT_FP16", "PRODUCT_TF32", "PRODUCT_FP32"};
-  const auto define = [&](const char* name, auto value) { text << "#define " << name << " " << value << "\n"; };
-  define("PRODUCT_INPUT", inputs[c.input]);
-  define("PRODUCT_OUTPUT_HALF", variant.half_output ? 1 : 0);
-  define("PRODUCT_BM", c.bm);
-  define("PRODUCT_BN", c.bn);
-  define("PRODUCT_STAGES", c.stages);
-  define("PRODUCT_RASTER", c.raster);
-  define("PRODUCT_DEPENDENT_LAUNCH", variant.dependent ? 1 : 0);
-  std::vector<const char*> files = {"half.cuh", nullptr, "product_contract.cuh"};
-  if (c.hopper) {
-    define("PRODUCT_PINGPONG", c.pingpong);
-    define("PRODUCT_CLUSTER_M", c.cluster_m);
-    define("PRODUCT_CLUSTER_N", c.cluster_n);
-    define("PRODUCT_SPLIT", c.split);
-    define("PRODUCT_BLOCKS_PER_SM", c.blocks_per_sm);
-    for (const char* file : {"hopper_wgmma.cuh", "hopper_pipeline.cuh", "product_hopper.cuh"}) files.push_back(file);
-  } else {
-    define("PRODUCT_WARPS_M", c.warps_m);
-    define("PRODUCT_WARPS_N", c.warps_n);
-    files.push_back("product_ampere.cuh");
-  }
-  for (const char* file : files) {
-    if (file != nullptr)
-      text << without_pragma_once(read_file(device_dir + "/" + file)) << "\n";
-    else
-      text << kOperandsText << kEpilogueTexts[variant.epilogue];
-  }
-  return text.str();
-}
-
-template <typename Function>
-Function symbol(void* library, const char* name) {
-  void* found = library != nullptr ? dlsym(library, name) : nullptr;
-  if (found == nullptr) std::fprintf(stderr, "missing: %s (%s)\n", name, dlerror()), std::exit(1);
-  return reinterpret_cast<Function>(found);
-}
-
-void* open_library(const char* variable, const char* fallback) {
-  const char* name = std::getenv(variable);
-  void* library = dlopen(name != nullptr ? name : fallback, RTLD_NOW | RTLD_GLOBAL);
-  if (library == nullptr) std::fprintf(stderr, "%s\n", dlerror()), std::exit(1);
-  return library;
-}
-
-bool compile_one(const Variant& variant, const std::string& device_dir, const std::string& arch, const std::string& to) {
-  static void* library = open_library("NVRTC_LIBRARY", "libnvrtc.so.13");
-  using Program = void*;
-  const auto create = symbol<int (*)(Program*, const char*, const char*, int, const char* const*, const char* const*)>(
-      library, "nvrtcCreateProgram");
-  const auto compile = symbol<int (*)(Program, int, const char* const*)>(library, "nvrtcCompileProgram");
-  const auto log_size = symbol<int (*)(Program, size_t*)>(library, "nvrtcGetProgramLogSize");
-  const auto get_log = symbol<int (*)(Program, char*)>(library, "nvrtcGetProgramLog");
-  const auto cubin_size = symbol<int (*)(Program, size_t*)>(library, "nvrtcGetCUBINSize");
-  const auto get_cubin = symbol<int (*)(Program, char*)>(library, "nvrtcGetCUBIN");
-  const std::string text = source_text(variant, device_dir), arch_option = "--gpu-architecture=" + arch;
-  const char* const options[] = {arch_option.c_str(), "--std=c++17", "--ptxas-options=-v", "--device-as-default-execution-space"};
-  Program program = nullptr;
-  CHECK_CUDA(create(&program, text.c_str(), "product.cu", 0, nullptr, nullptr));
-  const int status = compile(program, 3, options);
-  size_t size = 0;
-  CHECK_CUDA(log_size(program, &size));
-  std::string log(size, '\0');
-  CHECK_CUDA(get_log(program, log.data()));
-  const bool remarkable = status != 0 || log.find("warning") != std::string::npos || log.find("C75") != std::string::npos ||
-                          log.find(" 0 bytes spill stores") == std::string::npos;
-  if (remarkable) std::fprintf(stderr, "%s (%s): %s\n", variant.name().c_str(), arch.c_str(), log.c_str());
-  if (status != 0) return false;
-  CHECK_CUDA(cubin_size(program, &size));
-  std::string cubin(size, '\0');
-  CHECK_CUDA(get_cubin(program, cubin.data()));
-  std::ofstream(to, std::ios::binary).write(cubin.data(), static_cast<std::streamsize>(cubin.size()));
-  return true;
-}
-
-// Compiles in as many processes as there are cores; must run before CUDA is used.
-bool compile_all(const std::vector<Variant>& variants, const std::string& device_dir, const std::string& arch,
-                 const std::string& folder) {
-  const int workers = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
-  std::vector<pid_t> children;
-  for (int worker = 0; worker < workers; ++worker) {
-    const pid_t child = fork();
-    if (child == 0) {
-      bool good = true;
-      for (size_t i = static_cast<size_t>(worker); i < variants.size(); i += static_cast<size_t>(workers))
-        good &= compile_one(variants[i], device_dir, arch, folder + "/" + variants[i].name() + ".cubin");
-      std::_Exit(good ? 0 : 1);
-    }
-    children.push_back(child);
-  }
-  bool good = true;
-  for (const pid_t child : children) {
-    int status = 0;
-    waitpid(child, &status, 0);
-    good &= status == 0;
-  }
-  return good;
-}
-
-// ---------------------------------------------------------------------------------------------------------------- launching
 
 struct Driver {
   void* library = open_library("CUDA_LIBRARY", "libcuda.so.1");
@@ -335,15 +80,15 @@ void encode_maps(const Config& c, Launch& launch) {
   const cuuint64_t x_dims[] = {u64(p.k), u64(p.m), u64(p.batch)};
   const cuuint64_t x_strides[] = {u64(p.x_pitch) * bytes, u64(p.x_stride) * bytes};
   const cuuint32_t x_box[] = {block_k, static_cast<cuuint32_t>(c.bm / c.cluster_n), 1};
-  CHECK_CUDA(driver().cuTensorMapEncodeTiled(&launch.x_map, type, 3, const_cast<void*>(launch.x), x_dims, x_strides, x_box, steps,
-                                             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+  CHECK_CUDA(driver().cuTensorMapEncodeTiled(&launch.x_map, type, 3, const_cast<void*>(launch.x), x_dims, x_strides,
+                                             x_box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                                              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
   const cuuint64_t w_dims[] = {u64(p.k), 2, u64(p.n / 8), 4, u64(p.batch)};
   const cuuint64_t w_pitch = u64(p.w_pitch) * bytes;
   const cuuint64_t w_strides[] = {w_pitch, 8 * w_pitch, 2 * w_pitch, u64(p.w_stride) * bytes};
   const cuuint32_t w_box[] = {block_k, 2, 4, 4, 1};
-  CHECK_CUDA(driver().cuTensorMapEncodeTiled(&launch.w_map, type, 5, const_cast<void*>(launch.w), w_dims, w_strides, w_box, steps,
-                                             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+  CHECK_CUDA(driver().cuTensorMapEncodeTiled(&launch.w_map, type, 5, const_cast<void*>(launch.w), w_dims, w_strides,
+                                             w_box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                                              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
 }
 
@@ -365,7 +110,7 @@ struct Kernel {
     launch.config.gridDimX = static_cast<unsigned>(rows * columns);
     launch.config.gridDimY = 1;
     launch.config.gridDimZ = static_cast<unsigned>(problem.batch);
-    launch.config.blockDimX = static_cast<unsigned>(c.hopper ? 288 : 32 * c.warps_m * c.warps_n);
+    launch.config.blockDimX = static_cast<unsigned>(c.hopper ? 384 : 32 * c.warps_m * c.warps_n);
     launch.config.blockDimY = launch.config.blockDimZ = 1;
     launch.config.sharedMemBytes = static_cast<unsigned>(shared_bytes);
     if (c.hopper) {
@@ -392,14 +137,15 @@ Kernel load_kernel(const Variant& variant, const std::string& folder) {
   CHECK_CUDA(driver().cuModuleLoadData(&module, cubin.data()));
   CHECK_CUDA(driver().cuModuleGetFunction(&kernel.function, module, "hussar_product"));
   kernel.shared_bytes = c.hopper ? 1024 + c.stages * ((c.bm + c.bn) * 128 + 16) : c.stages * (c.bm + c.bn) * 128;
-  CHECK_CUDA(driver().cuFuncSetAttribute(kernel.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, kernel.shared_bytes));
+  CHECK_CUDA(driver().cuFuncSetAttribute(kernel.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                         kernel.shared_bytes));
   int multiprocessors = 0;
   CHECK_CUDA(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0));
   kernel.clusters_at_once = multiprocessors * c.blocks_per_sm;
   if (const int cluster = c.cluster_m * c.cluster_n * c.split; c.hopper && cluster > 1) {
     CUlaunchConfig config = {};
     config.gridDimX = static_cast<unsigned>(cluster), config.gridDimY = config.gridDimZ = 1;
-    config.blockDimX = 288, config.blockDimY = config.blockDimZ = 1;
+    config.blockDimX = 384, config.blockDimY = config.blockDimZ = 1;
     config.sharedMemBytes = static_cast<unsigned>(kernel.shared_bytes);
     CUlaunchAttribute attribute = {};
     attribute.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
@@ -411,8 +157,6 @@ Kernel load_kernel(const Variant& variant, const std::string& folder) {
   }
   return kernel;
 }
-
-// ---------------------------------------------------------------------------------------------------------------- reference
 
 __global__ void fill(__half* halves, float* floats, long long count, unsigned seed) {
   for (long long i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll) {
@@ -428,6 +172,7 @@ __global__ void fill(__half* halves, float* floats, long long count, unsigned se
 template <typename Element>
 __global__ void plain_product(const Element* x, const Element* w, float* y, Problem p) {
   const int column = blockIdx.x * 32 + threadIdx.x, row = blockIdx.y * 8 + threadIdx.y;
+  x += blockIdx.z * p.x_stride, w += blockIdx.z * p.w_stride, y += static_cast<long long>(blockIdx.z) * p.m * p.n;
   __shared__ float x_tile[8][32], w_tile[32][33];
   float sum = 0;
   for (int first = 0; first < p.k; first += 32) {
@@ -453,18 +198,21 @@ __device__ float value_of(const void* y, long long i, bool half) {
   return half ? __half2float(static_cast<const __half*>(y)[i]) : static_cast<const float*>(y)[i];
 }
 
-// Compares y with the epilogue of the plain product, the bytes around it with the poison, and a second run with the first.
-__global__ void judge(const float* plain, const void* y, const void* again, bool half, int epilogue, Operands operands, Problem p,
-                      int guard_rows, Verdict* verdict) {
-  const long long count = (p.m + guard_rows) * p.y_pitch;
+// Compares y with the epilogue of the plain product, the bytes around it with the poison, and a second run with the
+// first.
+__global__ void judge(const float* plain, const void* y, const void* again, bool half, int epilogue, Operands operands,
+                      Problem p, int guard_rows, Verdict* verdict) {
+  const long long count = p.batch * p.y_stride;
   float worst = 0, range = 0;
   bool touched = false, different = false;
   for (long long i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll) {
-    const long long row = i / p.y_pitch, column = i % p.y_pitch;
+    const long long column = i % p.y_pitch, entry = i / p.y_stride;
+    const long long within = i / p.y_pitch - entry * (p.m + guard_rows), row = entry * p.m + within;
     const unsigned bits = half ? static_cast<const unsigned short*>(y)[i] : static_cast<const unsigned*>(y)[i];
-    const unsigned bits_again = half ? static_cast<const unsigned short*>(again)[i] : static_cast<const unsigned*>(again)[i];
+    const unsigned bits_again =
+        half ? static_cast<const unsigned short*>(again)[i] : static_cast<const unsigned*>(again)[i];
     different |= bits != bits_again;
-    if (row >= p.m || column >= p.n) {
+    if (within >= p.m || column >= p.n) {
       touched |= bits != (half ? 0xffffu : 0xffffffffu);
       continue;
     }
@@ -497,22 +245,23 @@ float as_float(unsigned bits) {
 }
 
 struct Shape {
-  int m, n, k;
+  int m, n, k, batch;
 };
 
 // One kernel over all shapes; says what is wrong and returns the worst error relative to the range of the outputs.
-float check_kernel(const Kernel& kernel, const std::vector<Shape>& shapes, const std::vector<float*>& plain, const void* x,
-                   const void* w, void* y, void* again, const Operands& operands, Verdict* verdicts, bool& good) {
+float check_kernel(const Kernel& kernel, const std::vector<Shape>& shapes, const std::vector<float*>& plain,
+                   const void* x, const void* w, void* y, void* again, const Operands& operands, Verdict* verdicts,
+                   bool& good) {
   constexpr int kGuardRows = 3;
   const bool half = kernel.variant.half_output;
   const float limit = kernel.variant.config->input == kFp32 && !half ? 1e-5f : 2e-3f;
   CHECK_CUDA(cudaMemset(verdicts, 0, sizeof(Verdict) * shapes.size()));
   std::vector<Problem> problems;
   for (size_t s = 0; s < shapes.size(); ++s) {
-    const auto [m, n, k] = shapes[s];
+    const auto [m, n, k, batch] = shapes[s];
     const long long x_pitch = k + 8, w_pitch = k + 16, y_pitch = n + 8;
-    const Problem p = {x_pitch, w_pitch, y_pitch, x_pitch * m, w_pitch * n, y_pitch * m, m, n, k, 1};
-    const size_t bytes = static_cast<size_t>((m + kGuardRows) * y_pitch) * (half ? 2 : 4);
+    const Problem p = {x_pitch, w_pitch, y_pitch, x_pitch * m, w_pitch * n, y_pitch * (m + kGuardRows), m, n, k, batch};
+    const size_t bytes = static_cast<size_t>(p.y_stride * batch) * (half ? 2 : 4);
     for (void* to : {y, again}) {
       CHECK_CUDA(cudaMemsetAsync(to, 0xff, bytes));
       kernel.prepare(p, x, w, to, operands).run(nullptr);
@@ -534,9 +283,10 @@ float check_kernel(const Kernel& kernel, const std::vector<Shape>& shapes, const
     if (error <= limit && found[s].touched == 0 && found[s].different == 0) continue;
     good = false;
     if (++told <= 3)
-      std::printf("WRONG %s m=%d n=%d k=%d: error %.2e of range %.3g, wrote outside %u, differs from run to run %u\n",
-                  kernel.variant.name().c_str(), shapes[s].m, shapes[s].n, shapes[s].k, error, as_float(found[s].range),
-                  found[s].touched, found[s].different);
+      std::printf(
+          "WRONG %s m=%d n=%d k=%d batch=%d: error %.2e of range %.3g, wrote outside %u, differs from run to run %u\n",
+          kernel.variant.name().c_str(), shapes[s].m, shapes[s].n, shapes[s].k, shapes[s].batch, error,
+          as_float(found[s].range), found[s].touched, found[s].different);
   }
   return worst;
 }
@@ -545,7 +295,9 @@ bool check(const std::vector<Variant>& variants, const std::string& folder) {
   std::vector<Shape> shapes;
   for (const int m : {1, 7, 128, 200, 4096})
     for (const int n : {64, 72, 1000, 1024, 4096})
-      for (const int k : {64, 72, 1024, 4096}) shapes.push_back({m, n, k});
+      for (const int k : {64, 72, 1024, 4096}) shapes.push_back({m, n, k, 1});
+  for (const Shape& shape : {Shape{7, 72, 72, 3}, Shape{200, 1000, 1024, 3}, Shape{128, 64, 64, 5}})
+    shapes.push_back(shape);
   constexpr long long kElements = 4200ll * 4200;
   auto* const halves = allocate<__half>(kElements * 2 * 4);
   auto* const floats = allocate<float>(kElements * 4 * 2);
@@ -555,12 +307,13 @@ bool check(const std::vector<Variant>& variants, const std::string& folder) {
   void* const again = allocate(kElements * 4);
   auto* const verdicts = allocate<Verdict>(static_cast<long long>(sizeof(Verdict) * shapes.size()));
   std::vector<float*> plain_half, plain_float;
-  for (const auto& [m, n, k] : shapes) {
-    const Problem p = {k + 8, k + 16, n, 0, 0, 0, m, n, k, 1};
-    const dim3 grid(static_cast<unsigned>(ceil_div(n, 32)), static_cast<unsigned>(ceil_div(m, 8)));
-    plain_half.push_back(allocate<float>(4ll * m * n));
+  for (const auto& [m, n, k, batch] : shapes) {
+    const Problem p = {k + 8, k + 16, n, (k + 8ll) * m, (k + 16ll) * n, 0, m, n, k, batch};
+    const dim3 grid(static_cast<unsigned>(ceil_div(n, 32)), static_cast<unsigned>(ceil_div(m, 8)),
+                    static_cast<unsigned>(batch));
+    plain_half.push_back(allocate<float>(4ll * m * n * batch));
     plain_product<<<grid, dim3(32, 8)>>>(halves, halves + kElements, plain_half.back(), p);
-    plain_float.push_back(allocate<float>(4ll * m * n));
+    plain_float.push_back(allocate<float>(4ll * m * n * batch));
     plain_product<<<grid, dim3(32, 8)>>>(floats, floats + kElements, plain_float.back(), p);
   }
   CHECK_CUDA(cudaDeviceSynchronize());
@@ -571,15 +324,14 @@ bool check(const std::vector<Variant>& variants, const std::string& folder) {
     const bool half = variant.config->input == kFp16;
     const void* const x = half ? static_cast<const void*>(halves) : floats;
     const void* const w = half ? static_cast<const void*>(halves + kElements) : floats + kElements;
-    const float error = check_kernel(load_kernel(variant, folder), shapes, half ? plain_half : plain_float, x, w, y, again,
-                                     operands, verdicts, good);
+    const float error = check_kernel(load_kernel(variant, folder), shapes, half ? plain_half : plain_float, x, w, y,
+                                     again, operands, verdicts, good);
     worst[variant.config->name] = std::max(worst[variant.config->name], error);
   }
-  for (const auto& [name, error] : worst) std::printf("checked %-26s worst error %.2e of the outputs' range\n", name.c_str(), error);
+  for (const auto& [name, error] : worst)
+    std::printf("checked %-26s worst error %.2e of the outputs' range\n", name.c_str(), error);
   return good;
 }
-
-// ---------------------------------------------------------------------------------------------------------------- timing
 
 // Microseconds per launch: graphs of 20 launches, median of 7; of one if that shows more than `enough`.
 double time_launches(cudaStream_t stream, double enough, const std::function<void(int)>& launch) {
@@ -615,7 +367,8 @@ double time_launches(cudaStream_t stream, double enough, const std::function<voi
 
 struct Buffers {
   static constexpr long long kBytes = 1ll << 30;
-  char *x = allocate<char>(kBytes), *w = allocate<char>(kBytes), *y = allocate<char>(kBytes), *residual = allocate<char>(kBytes);
+  char *x = allocate<char>(kBytes), *w = allocate<char>(kBytes), *y = allocate<char>(kBytes),
+       *residual = allocate<char>(kBytes);
   char *bias = allocate<char>(1 << 20), *workspace = allocate<char>(64 << 20);
   Buffers() {
     fill<<<4096, 256>>>(reinterpret_cast<__half*>(x), nullptr, kBytes / 2, 1);
@@ -631,6 +384,11 @@ struct Product {
   int n, k;
   Epilogue epilogue;
 };
+
+const Product kProducts[] = {{"qkv", 3072, 1024, kBias},
+                             {"out", 1024, 1024, kBiasResidual},
+                             {"ffn1", 4096, 1024, kBiasGelu},
+                             {"ffn2", 1024, 4096, kBiasResidual}};
 
 // cuBLASLt through the few entry points needed; the numbers are its documented enumerators.
 struct CublasLt {
@@ -648,7 +406,8 @@ struct CublasLt {
   void* layout(int rows, int columns) const {
     void* made = nullptr;
     constexpr int kHalf = 2;
-    const auto create = symbol<int (*)(void**, int, uint64_t, uint64_t, int64_t)>(library, "cublasLtMatrixLayoutCreate");
+    const auto create =
+        symbol<int (*)(void**, int, uint64_t, uint64_t, int64_t)>(library, "cublasLtMatrixLayoutCreate");
     CHECK_CUDA(create(&made, kHalf, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), rows));
     return made;
   }
@@ -673,9 +432,10 @@ struct CublasLt {
     Heuristic found[8];
     int count = 0;
     using Get = int (*)(void*, void*, void*, void*, void*, void*, void*, int, Heuristic*, int*);
-    CHECK_CUDA(symbol<Get>(library, "cublasLtMatmulAlgoGetHeuristic")(handle, operation, a, b, c, c, preference, 8, found, &count));
-    using Run = int (*)(void*, void*, const void*, const void*, void*, const void*, void*, const void*, const void*, void*, void*,
-                        void*, const void*, void*, size_t, cudaStream_t);
+    CHECK_CUDA(symbol<Get>(library, "cublasLtMatmulAlgoGetHeuristic")(handle, operation, a, b, c, c, preference, 8,
+                                                                      found, &count));
+    using Run = int (*)(void*, void*, const void*, const void*, void*, const void*, void*, const void*, const void*,
+                        void*, void*, void*, const void*, void*, size_t, cudaStream_t);
     const auto run = symbol<Run>(library, "cublasLtMatmul");
     const float one = 1, beta = product.epilogue == kBiasResidual ? 1 : 0;
     double best_time = 1e30;
@@ -686,8 +446,8 @@ struct CublasLt {
         const char* w = buffers.w + at * product.n * product.k * 2;
         char* y = buffers.y + at * m * product.n * 2;
         const char* from = beta != 0 ? buffers.residual + at * m * product.n * 2 : y;
-        CHECK_CUDA(run(handle, operation, &one, w, a, x, b, &beta, from, c, y, c, found[i].algorithm, buffers.workspace, workspace,
-                       stream));
+        CHECK_CUDA(run(handle, operation, &one, w, a, x, b, &beta, from, c, y, c, found[i].algorithm, buffers.workspace,
+                       workspace, stream));
       });
       best_time = std::min(best_time, time);
     }
@@ -696,10 +456,6 @@ struct CublasLt {
 };
 
 void time_products(const std::vector<Variant>& variants, const std::string& folder, const std::string& csv_path) {
-  const Product products[] = {{"qkv", 3072, 1024, kBias},
-                              {"out", 1024, 1024, kBiasResidual},
-                              {"ffn1", 4096, 1024, kBiasGelu},
-                              {"ffn2", 1024, 4096, kBiasResidual}};
   const Buffers buffers;
   const CublasLt rival;
   cudaStream_t stream = nullptr;
@@ -709,17 +465,20 @@ void time_products(const std::vector<Variant>& variants, const std::string& fold
   std::ofstream csv(csv_path);
   csv << "tokens,product,kernel,microseconds,tflops\n";
   for (const int m : {128, 1024, 4096, 16384}) {
-    for (const Product& product : products) {
+    for (const Product& product : kProducts) {
       const auto [name, n, k, epilogue] = product;
       const long long bytes = 2ll * (static_cast<long long>(m) * (n * 2 + k) + static_cast<long long>(n) * k);
-      const long long largest = 2ll * std::max(static_cast<long long>(m) * std::max(n, k), static_cast<long long>(n) * k);
-      const int sets = static_cast<int>(std::min({std::max(2ll, (300ll << 20) / bytes), 20ll, Buffers::kBytes / largest}));
+      const long long largest =
+          2ll * std::max(static_cast<long long>(m) * std::max(n, k), static_cast<long long>(n) * k);
+      const int sets =
+          static_cast<int>(std::min({std::max(2ll, (300ll << 20) / bytes), 20ll, Buffers::kBytes / largest}));
       const double flops = 2.0 * m * n * k;
       const double rival_time = rival.best(product, m, buffers, sets, stream);
       csv << m << "," << name << ",cublasLt," << rival_time << "," << flops / rival_time * 1e-6 << "\n";
       std::vector<std::pair<double, std::string>> times;
       for (const Kernel& kernel : kernels) {
-        if (kernel.variant.epilogue != epilogue || (kernel.variant.config->split > 1 && m > 4096)) continue;
+        if (kernel.variant.epilogue != epilogue || kernel.variant.n != n || kernel.variant.k != k) continue;
+        if (kernel.variant.config->split > 1 && m > 4096) continue;
         if (kernel.variant.config->input != kFp16 && m > 4096) continue;
         std::vector<Launch> launches;
         const long long element = kernel.variant.config->input == kFp16 ? 2 : 4;
@@ -730,7 +489,8 @@ void time_products(const std::vector<Variant>& variants, const std::string& fold
           launches.push_back(kernel.prepare(p, buffers.x + set * m * k * element, buffers.w + set * n * k * element,
                                             buffers.y + set * m * n * 2, operands));
         }
-        const double time = time_launches(stream, 2 * rival_time, [&](int i) { launches[static_cast<size_t>(i % kernel_sets)].run(stream); });
+        const double time = time_launches(stream, 2 * rival_time,
+                                          [&](int i) { launches[static_cast<size_t>(i % kernel_sets)].run(stream); });
         csv << m << "," << name << "," << kernel.variant.name() << "," << time << "," << flops / time * 1e-6 << "\n";
         times.emplace_back(time, std::string(kernel.variant.config->name) + (kernel.variant.dependent ? "+pdl" : ""));
       }
@@ -747,7 +507,9 @@ void time_products(const std::vector<Variant>& variants, const std::string& fold
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count < 3) return std::fprintf(stderr, "usage: product_ladder DEVICE_DIR compile ARCH | check | time OUT.csv [only PART]\n"), 2;
+  if (count < 3)
+    return std::fprintf(stderr, "usage: product_ladder DEVICE_DIR compile ARCH | check | time OUT.csv [only PART]\n"),
+           2;
   const std::string device_dir = arguments[1], command = arguments[2];
   const std::string part = count >= 2 && std::string(arguments[count - 2]) == "only" ? arguments[count - 1] : "";
   const std::string arch = command == "compile" ? arguments[3] : "sm_90a";
@@ -757,10 +519,12 @@ int main(int count, char** arguments) {
     if (command == "time") {
       for (const bool dependent : {false, true}) {
         if (dependent && !config.hopper) continue;
-        for (const Epilogue epilogue : {kBias, kBiasGelu, kBiasResidual}) variants.push_back({&config, epilogue, true, dependent});
+        for (const auto& [name, n, k, epilogue] : kProducts)
+          variants.push_back({&config, epilogue, true, dependent, n, k});
       }
     } else {
-      for (const Epilogue epilogue : {kNone, kBias, kBiasGelu, kBiasResidual}) variants.push_back({&config, epilogue, true, false});
+      for (const Epilogue epilogue : {kNone, kBias, kBiasGelu, kBiasResidual})
+        variants.push_back({&config, epilogue, true, false});
       variants.push_back({&config, kNone, false, false});
       if (arch == "sm_90a") variants.push_back({&config, kBiasResidual, true, true});
     }

@@ -1,5 +1,5 @@
-// Half precision without cuda_fp16.h: this text is compiled by NVRTC with no include path. A half is carried as its 16 bits
-// (unsigned short), two of them as one unsigned (the lower column in the lower half), eight as one 16-byte access.
+// Half precision without cuda_fp16.h: this text is compiled by NVRTC with no include path. A half is carried as its 16
+// bits (unsigned short), two of them as one unsigned (the lower column in the lower half), eight as one 16-byte access.
 #pragma once
 
 __device__ __forceinline__ float half_to_float(unsigned short bits) {
@@ -40,7 +40,9 @@ __device__ __forceinline__ void load_halves(const unsigned short* from, float (&
 // Eight halves that no kernel of the plan writes (bias, scales): the load may move above any wait and be shared.
 __device__ __forceinline__ void load_constant_halves(const unsigned short* from, float (&value)[8]) {
   uint4 words;
-  asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w) : "l"(from));
+  asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+      : "l"(from));
   unpack_eight_halves(words, value);
 }
 

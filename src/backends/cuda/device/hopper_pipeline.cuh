@@ -11,7 +11,9 @@ __device__ __forceinline__ void barrier_init(unsigned barrier, unsigned arrivals
 }
 
 // Makes the barriers' initial state known to the copy engine and to the other blocks of the cluster.
-__device__ __forceinline__ void barrier_init_done() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+__device__ __forceinline__ void barrier_init_done() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
 
 // Arrives and announces bytes that the copy engine will bring.
 __device__ __forceinline__ void barrier_expect(unsigned barrier, unsigned bytes) {
@@ -22,7 +24,8 @@ __device__ __forceinline__ void barrier_arrive(unsigned barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
-// Arrives at the barrier of the same address in block `rank` of the cluster. Says that reads are over: it publishes no writes.
+// Arrives at the barrier of the same address in block `rank` of the cluster. Says that reads are over: it publishes no
+// writes.
 __device__ __forceinline__ void barrier_arrive_at(unsigned barrier, unsigned rank) {
   asm volatile(
       "{ .reg .b32 remote; mapa.shared::cluster.u32 remote, %0, %1;\n"
@@ -45,20 +48,22 @@ __device__ __forceinline__ void tensor_prefetch(const TensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
 
-// One box of a three-dimensional tensor into shared memory; the barrier counts its bytes. kBlocks > 1: into every block of the
-// cluster that mask names, at the same address, counted by each block's own barrier.
+// One box of a three-dimensional tensor into shared memory; the barrier counts its bytes. kBlocks > 1: into every block
+// of the cluster that mask names, at the same address, counted by each block's own barrier.
 template <int kBlocks>
 __device__ __forceinline__ void tensor_copy(unsigned to, const TensorMap& map, unsigned barrier, int c0, int c1, int c2,
                                             unsigned short mask) {
   if constexpr (kBlocks > 1) {
     asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4, %5}], "
+        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, "
+        "{%3, %4, %5}], "
         "[%2], %6;" ::"r"(to),
         "l"(&map), "r"(barrier), "r"(c0), "r"(c1), "r"(c2), "h"(mask)
         : "memory");
   } else {
     asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
+        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::
+            "r"(to),
         "l"(&map), "r"(barrier), "r"(c0), "r"(c1), "r"(c2)
         : "memory");
   }
@@ -66,11 +71,12 @@ __device__ __forceinline__ void tensor_copy(unsigned to, const TensorMap& map, u
 
 // The same for a five-dimensional tensor.
 template <int kBlocks>
-__device__ __forceinline__ void tensor_copy(unsigned to, const TensorMap& map, unsigned barrier, int c0, int c1, int c2, int c3,
-                                            int c4, unsigned short mask) {
+__device__ __forceinline__ void tensor_copy(unsigned to, const TensorMap& map, unsigned barrier, int c0, int c1, int c2,
+                                            int c3, int c4, unsigned short mask) {
   if constexpr (kBlocks > 1) {
     asm volatile(
-        "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4, %5, "
+        "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, "
+        "{%3, %4, %5, "
         "%6, %7}], [%2], %8;" ::"r"(to),
         "l"(&map), "r"(barrier), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4), "h"(mask)
         : "memory");
@@ -112,4 +118,14 @@ __device__ __forceinline__ void cluster_store(unsigned to, unsigned rank, float 
       "st.shared::cluster.v4.f32 [remote], {%2, %3, %4, %5}; }" ::"r"(to),
       "r"(rank), "f"(a), "f"(b), "f"(c), "f"(d)
       : "memory");
+}
+
+// Moves registers between warpgroups: every thread of the calling warpgroup has kCount from here on.
+template <int kCount>
+__device__ __forceinline__ void registers_take() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
+}
+template <int kCount>
+__device__ __forceinline__ void registers_give() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
 }

@@ -1,16 +1,16 @@
-// wgmma m64nNk16 (FP16) and m64nNk8 (TF32) with N = PRODUCT_BN, both operands in shared memory, FP32 sums in registers. The operand
-// lists have to be spelled out: inline assembly takes no arrays.
+// wgmma m64nNk16 (FP16) and m64nNk8 (TF32) with N = PRODUCT_BN, both operands in shared memory, FP32 sums in registers.
+// The operand lists have to be spelled out: inline assembly takes no arrays.
 //
-// A tile lies as TMA writes it with the 128-byte swizzle: rows of 128 bytes, the 16-byte chunks of each XORed with the row number
-// modulo 8, in groups of eight rows (1,024 bytes, aligned so).
+// A tile lies as TMA writes it with the 128-byte swizzle: rows of 128 bytes, the 16-byte chunks of each XORed with the
+// row number modulo 8, in groups of eight rows (1,024 bytes, aligned so).
 #pragma once
 
-#define HOPPER_EIGHT(i) \
-  "+f"(sum[i]), "+f"(sum[i + 1]), "+f"(sum[i + 2]), "+f"(sum[i + 3]), "+f"(sum[i + 4]), "+f"(sum[i + 5]), "+f"(sum[i + 6]), \
-      "+f"(sum[i + 7])
+#define HOPPER_EIGHT(i)                                                                                   \
+  "+f"(sum[i]), "+f"(sum[i + 1]), "+f"(sum[i + 2]), "+f"(sum[i + 3]), "+f"(sum[i + 4]), "+f"(sum[i + 5]), \
+      "+f"(sum[i + 6]), "+f"(sum[i + 7])
 
 #if PRODUCT_BN == 64
-#define HOPPER_SUM_REGISTERS \
+#define HOPPER_SUM_REGISTERS                                                                             \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
   "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define HOPPER_SUM_OPERANDS HOPPER_EIGHT(0), HOPPER_EIGHT(8), HOPPER_EIGHT(16), HOPPER_EIGHT(24)
@@ -19,42 +19,45 @@
 #define HOPPER_KEEP "%34"
 #define HOPPER_SHAPE "n64"
 #elif PRODUCT_BN == 128
-#define HOPPER_SUM_REGISTERS \
+#define HOPPER_SUM_REGISTERS                                                                             \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
   "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, " \
   "%42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, " \
   "%62, %63"
-#define HOPPER_SUM_OPERANDS HOPPER_EIGHT(0), HOPPER_EIGHT(8), HOPPER_EIGHT(16), HOPPER_EIGHT(24), HOPPER_EIGHT(32), HOPPER_EIGHT(40), \
-                            HOPPER_EIGHT(48), HOPPER_EIGHT(56)
+#define HOPPER_SUM_OPERANDS                                                                                 \
+  HOPPER_EIGHT(0), HOPPER_EIGHT(8), HOPPER_EIGHT(16), HOPPER_EIGHT(24), HOPPER_EIGHT(32), HOPPER_EIGHT(40), \
+      HOPPER_EIGHT(48), HOPPER_EIGHT(56)
 #define HOPPER_A "%64"
 #define HOPPER_B "%65"
 #define HOPPER_KEEP "%66"
 #define HOPPER_SHAPE "n128"
 #elif PRODUCT_BN == 192
-#define HOPPER_SUM_REGISTERS \
+#define HOPPER_SUM_REGISTERS                                                                             \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
   "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, " \
   "%42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, " \
   "%62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, " \
   "%82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
-#define HOPPER_SUM_OPERANDS HOPPER_EIGHT(0), HOPPER_EIGHT(8), HOPPER_EIGHT(16), HOPPER_EIGHT(24), HOPPER_EIGHT(32), HOPPER_EIGHT(40), \
-                            HOPPER_EIGHT(48), HOPPER_EIGHT(56), HOPPER_EIGHT(64), HOPPER_EIGHT(72), HOPPER_EIGHT(80), HOPPER_EIGHT(88)
+#define HOPPER_SUM_OPERANDS                                                                                 \
+  HOPPER_EIGHT(0), HOPPER_EIGHT(8), HOPPER_EIGHT(16), HOPPER_EIGHT(24), HOPPER_EIGHT(32), HOPPER_EIGHT(40), \
+      HOPPER_EIGHT(48), HOPPER_EIGHT(56), HOPPER_EIGHT(64), HOPPER_EIGHT(72), HOPPER_EIGHT(80), HOPPER_EIGHT(88)
 #define HOPPER_A "%96"
 #define HOPPER_B "%97"
 #define HOPPER_KEEP "%98"
 #define HOPPER_SHAPE "n192"
 #elif PRODUCT_BN == 256
-#define HOPPER_SUM_REGISTERS \
+#define HOPPER_SUM_REGISTERS                                                                             \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
   "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, " \
   "%42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, " \
   "%62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, " \
-  "%82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, " \
-  "%101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, " \
+  "%82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, "     \
+  "%101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, "     \
   "%117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
-#define HOPPER_SUM_OPERANDS HOPPER_EIGHT(0), HOPPER_EIGHT(8), HOPPER_EIGHT(16), HOPPER_EIGHT(24), HOPPER_EIGHT(32), HOPPER_EIGHT(40), \
-                            HOPPER_EIGHT(48), HOPPER_EIGHT(56), HOPPER_EIGHT(64), HOPPER_EIGHT(72), HOPPER_EIGHT(80), HOPPER_EIGHT(88), \
-                            HOPPER_EIGHT(96), HOPPER_EIGHT(104), HOPPER_EIGHT(112), HOPPER_EIGHT(120)
+#define HOPPER_SUM_OPERANDS                                                                                       \
+  HOPPER_EIGHT(0), HOPPER_EIGHT(8), HOPPER_EIGHT(16), HOPPER_EIGHT(24), HOPPER_EIGHT(32), HOPPER_EIGHT(40),       \
+      HOPPER_EIGHT(48), HOPPER_EIGHT(56), HOPPER_EIGHT(64), HOPPER_EIGHT(72), HOPPER_EIGHT(80), HOPPER_EIGHT(88), \
+      HOPPER_EIGHT(96), HOPPER_EIGHT(104), HOPPER_EIGHT(112), HOPPER_EIGHT(120)
 #define HOPPER_A "%128"
 #define HOPPER_B "%129"
 #define HOPPER_KEEP "%130"
@@ -69,19 +72,19 @@
 #define HOPPER_MAJOR ""
 #endif
 
-// Describes the tile at a shared-memory address: groups of eight rows 1,024 bytes apart, 128-byte swizzle. The address may be moved
-// along a row by adding (bytes / 16).
+// Describes the tile at a shared-memory address: groups of eight rows 1,024 bytes apart, 128-byte swizzle. The address
+// may be moved along a row by adding (bytes / 16).
 __device__ __forceinline__ unsigned long long hopper_describe(unsigned address) {
   return ((address & 0x3ffffu) >> 4) | (1ull << 16) | (64ull << 32) | (1ull << 62);
 }
 
 // sum = (keep ? sum : 0) + a * b over 32 bytes of k.
-__device__ __forceinline__ void hopper_multiply(float (&sum)[PRODUCT_BN / 2], unsigned long long a, unsigned long long b, int keep) {
-  asm volatile(
-      "{ .reg .pred keep; setp.ne.b32 keep, " HOPPER_KEEP ", 0;\n"
-      HOPPER_OPERATION "{" HOPPER_SUM_REGISTERS "}, " HOPPER_A ", " HOPPER_B ", keep, 1, 1" HOPPER_MAJOR ";\n}"
-      : HOPPER_SUM_OPERANDS
-      : "l"(a), "l"(b), "r"(keep));
+__device__ __forceinline__ void hopper_multiply(float (&sum)[PRODUCT_BN / 2], unsigned long long a,
+                                                unsigned long long b, int keep) {
+  asm volatile("{ .reg .pred keep; setp.ne.b32 keep, " HOPPER_KEEP ", 0;\n" HOPPER_OPERATION "{" HOPPER_SUM_REGISTERS
+               "}, " HOPPER_A ", " HOPPER_B ", keep, 1, 1" HOPPER_MAJOR ";\n}"
+               : HOPPER_SUM_OPERANDS
+               : "l"(a), "l"(b), "r"(keep));
 }
 
 __device__ __forceinline__ void hopper_begin_multiply() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }

@@ -1,17 +1,18 @@
-// Matrix product for every GPU from Ampere on (sm_80, 86, 89, 90): a block computes one tile of Y from a ring of shared-memory
-// stages that cp.async fills; tensor cores (ldmatrix + mma.sync) for FP16 and TF32, FFMA register tiles for FP32. The pipeline is
-// the multistage scheme of the Ampere tuning guide. Contract and macros: product_contract.cuh; besides those
-//   PRODUCT_BM, PRODUCT_BN          the block's tile
-//   PRODUCT_WARPS_M, PRODUCT_WARPS_N warps that share it; a warp's part is 16s x 32s (tensor cores) or 32 x 64 (FP32)
-//   PRODUCT_STAGES                  stages of the ring, 2 to 4
+// Matrix product for every GPU from Ampere on (sm_80, 86, 89, 90): a block computes one tile of Y from a ring of
+// shared-memory stages that cp.async fills; tensor cores (ldmatrix, mma.sync) for FP16 and TF32, FFMA register tiles
+// for FP32. The pipeline is the multistage scheme of the Ampere tuning guide. Contract: product_contract.cuh, with
+//   PRODUCT_BM, PRODUCT_BN            the block's tile
+//   PRODUCT_WARPS_M, PRODUCT_WARPS_N  warps that share it; a warp's part is 16s x 32s (tensor cores) or 32 x 64 (FP32)
+//   PRODUCT_STAGES                    stages of the ring, 2 to 4
 //
 // Launch: parameters (x, w, y, ProductProblem, EpilogueOperands) in this order;
-//   grid   (ceil(m / BM) * ceil(n / BN), 1, batch), block (32 * WARPS_M * WARPS_N)
-//   shared PRODUCT_STAGES * (BM + BN) * 128 bytes, dynamic
+//   grid    (ceil(m / BM) * ceil(n / BN), 1, batch)
+//   block   32 * WARPS_M * WARPS_N threads
+//   shared  STAGES * (BM + BN) * 128 bytes, dynamic
 //
-// A stage holds 128 bytes of every row: 64 halves or 32 floats. Its 16-byte chunks lie XORed with bits of the row number, so that
-// neither cp.async nor ldmatrix meets a bank twice. Rows of W are read in an order that leaves every thread with eight
-// neighbouring columns of the result: no exchange is needed before the epilogue.
+// A stage holds 128 bytes of every row: 64 halves or 32 floats. Its 16-byte chunks lie XORed with bits of the row
+// number, so that neither cp.async nor ldmatrix meets a bank twice. Rows of W are read in an order that leaves every
+// thread with eight neighbouring columns of the result: no exchange is needed before the epilogue.
 #pragma once
 
 constexpr int kRowBytes = 128;
@@ -25,8 +26,8 @@ constexpr int kWarpN = PRODUCT_BN / PRODUCT_WARPS_N;
 constexpr int kRowsPerPass = kThreads / kChunks;  // rows that the block copies at once, a chunk per thread
 static_assert(PRODUCT_BM % kRowsPerPass == 0 && PRODUCT_BN % kRowsPerPass == 0);
 
-// Where chunk `chunk` of a row lies. Eight rows read together must differ in the bits used: eight neighbours for X; for W, pairs of
-// neighbours eight rows apart (tensor cores) or rows eight apart (FP32).
+// Where chunk `chunk` of a row lies. Eight rows read together must differ in the bits used: eight neighbours for X; for
+// W, pairs of neighbours eight rows apart (tensor cores) or rows eight apart (FP32).
 __device__ __forceinline__ unsigned x_place(int row, int chunk) { return row * kRowBytes + ((chunk ^ (row & 7)) << 4); }
 __device__ __forceinline__ unsigned w_place(int row, int chunk) {
 #if PRODUCT_INPUT == PRODUCT_FP32
@@ -100,9 +101,10 @@ __device__ __forceinline__ void multiply(float (&sum)[4], const unsigned (&a)[4]
 #undef HUSSAR_MMA
 }
 
-// Adds one stage's product to the warp's sums. Column block b of every 32 columns takes W's rows 8i + 2b and 8i + 2b + 1, i < 4:
-// the two columns that a thread holds of each of the four blocks are then eight neighbours.
-__device__ __forceinline__ void multiply_stage(Accumulator& sum, unsigned stage_x, unsigned stage_w, int first_m, int first_n) {
+// Adds one stage's product to the warp's sums. Column block b of every 32 columns takes W's rows 8i + 2b and 8i + 2b +
+// 1, i < 4: the two columns that a thread holds of each of the four blocks are then eight neighbours.
+__device__ __forceinline__ void multiply_stage(Accumulator& sum, unsigned stage_x, unsigned stage_w, int first_m,
+                                               int first_n) {
   const int lane = static_cast<int>(threadIdx.x) & 31;
   const int x_row = first_m + (lane & 15);
   const int w_row = first_n + ((lane & 6) << 2) + ((lane >> 4) << 1) + (lane & 1);
@@ -144,7 +146,8 @@ static_assert(kWarpM == 32 && kWarpN == 64);
 using Accumulator = float[8][8];
 
 // A thread owns rows lane / 8 + 4i and columns 8 * (lane % 8) + j of the warp's 32 x 64.
-__device__ __forceinline__ void multiply_stage(Accumulator& sum, unsigned stage_x, unsigned stage_w, int first_m, int first_n) {
+__device__ __forceinline__ void multiply_stage(Accumulator& sum, unsigned stage_x, unsigned stage_w, int first_m,
+                                               int first_n) {
   const int lane = static_cast<int>(threadIdx.x) & 31;
   const auto load_chunk = [](unsigned from) {
     float4 value;
@@ -184,14 +187,14 @@ __device__ __forceinline__ int group_column(int) { return 8 * (static_cast<int>(
 #endif
 
 extern "C" __global__ void __launch_bounds__(kThreads)
-    PRODUCT_KERNEL(const ProductInput* x, const ProductInput* w, ProductOutput* y, const __grid_constant__ ProductProblem problem,
-                   const __grid_constant__ EpilogueOperands operands) {
+    PRODUCT_KERNEL(const ProductInput* x, const ProductInput* w, ProductOutput* y,
+                   const __grid_constant__ ProductProblem problem, const __grid_constant__ EpilogueOperands operands) {
   extern __shared__ __align__(128) unsigned char shared[];
   const unsigned ring = static_cast<unsigned>(__cvta_generic_to_shared(shared));
   const int m = problem.m, n = product_n(problem), k = product_k(problem);
   const int entry = static_cast<int>(blockIdx.z);
-  const ProductTile tile = product_tile(static_cast<int>(blockIdx.x), (m + PRODUCT_BM - 1) / PRODUCT_BM,
-                                        (n + PRODUCT_BN - 1) / PRODUCT_BN);
+  const ProductTile tile =
+      product_tile(static_cast<int>(blockIdx.x), (m + PRODUCT_BM - 1) / PRODUCT_BM, (n + PRODUCT_BN - 1) / PRODUCT_BN);
   const Copier copy_x = make_copier(x + entry * problem.x_stride, problem.x_pitch, tile.row * PRODUCT_BM, m);
   const Copier copy_w = make_copier(w + entry * problem.w_stride, problem.w_pitch, tile.column * PRODUCT_BN, n);
   const int steps = (k + kBlockK - 1) / kBlockK;

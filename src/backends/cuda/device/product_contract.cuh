@@ -1,18 +1,24 @@
 // What every matrix product shares: Y[z][r][c] = epilogue(sum over i of X[z][r][i] * W[z][c][i]).
 //
-// The text in front of this header gives
-//   PRODUCT_INPUT           PRODUCT_FP16: X and W are halves. PRODUCT_TF32: floats, multiplied as TF32. PRODUCT_FP32: floats.
-//   PRODUCT_OUTPUT_HALF     1: Y is halves. 0: Y is floats. Sums are always FP32.
-//   PRODUCT_KERNEL          the kernel's name (default hussar_product)
-//   PRODUCT_N, PRODUCT_K    sizes that are fixed when the plan is built; 0 or absent: taken from ProductProblem
-//   PRODUCT_RASTER          tiles of rows that are walked together before the next tile of columns (default 8): the walk keeps the
-//                           rows of X and W that the tiles in flight share in the L2 cache
-//   PRODUCT_DEPENDENT_LAUNCH 1: the kernel is launched with programmatic stream serialization (sm_90 and later): it reads X and
-//                           operands, and writes Y, only after the kernels before it have ended; W must not be written by them
+// The text in front of this header gives the macros
+//   PRODUCT_INPUT             PRODUCT_FP16: X and W are halves. PRODUCT_TF32: floats, multiplied as TF32.
+//                             PRODUCT_FP32: floats
+//   PRODUCT_OUTPUT_HALF       1: Y is halves. 0: Y is floats. Sums are always FP32
+//   PRODUCT_KERNEL            the kernel's name (default hussar_product)
+//   PRODUCT_N, PRODUCT_K      sizes fixed when the plan is built; 0 (default): taken from ProductProblem
+//   PRODUCT_RASTER            tiles of rows walked together before the next tile of columns (default 8): keeps what the
+//                             tiles in flight share of X and W in the L2 cache
+//   PRODUCT_EPILOGUE_BATCH    epilogue calls whose operands are loaded together (default 4). 8 pays for an epilogue
+//                             that loads a residual where nothing runs beside it (Hopper, PRODUCT_PINGPONG 0)
+//   PRODUCT_DEPENDENT_LAUNCH  1: launched with programmatic stream serialization (sm_90 and later). X and operands are
+//                             read, and Y is written, only after the kernels before have ended; W is read earlier and
+//                             must not be written by them
 // and, generated per fused region,
 //   struct EpilogueOperands {...};
-//   __device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, long long row, int column);
-// which changes eight neighbouring columns (column % 8 == 0) of one row in place; row counts through the batch (z * m + r).
+//   __device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, long long row,
+//                                            int column);
+// which changes eight neighbouring columns (column % 8 == 0) of one row in place; row counts through the batch
+// (z * m + r). At the edges it may be called for the same place more than once: it must write nothing else.
 //
 // n is a multiple of 8; k is a multiple of 8 (halves) or 4 (floats); pitches and strides keep rows 16-byte aligned.
 #pragma once
@@ -33,12 +39,15 @@
 #ifndef PRODUCT_RASTER
 #define PRODUCT_RASTER 8
 #endif
+#ifndef PRODUCT_EPILOGUE_BATCH
+#define PRODUCT_EPILOGUE_BATCH 4
+#endif
 #ifndef PRODUCT_DEPENDENT_LAUNCH
 #define PRODUCT_DEPENDENT_LAUNCH 0
 #endif
 
-// The same on the host: 6 x 8 bytes, then 4 x 4 bytes. Pitches (from row to row) and strides (from batch entry to batch entry)
-// count elements.
+// The same on the host: 6 x 8 bytes, then 4 x 4 bytes. Pitches (from row to row) and strides (from batch entry to batch
+// entry) count elements.
 struct ProductProblem {
   long long x_pitch, w_pitch, y_pitch;
   long long x_stride, w_stride, y_stride;
@@ -59,8 +68,12 @@ using ProductOutput = float;
 __device__ __forceinline__ void store_eight(ProductOutput* to, const float (&value)[8]) { store_floats(to, value); }
 #endif
 
-__device__ __forceinline__ int product_n(const ProductProblem& problem) { return PRODUCT_N > 0 ? PRODUCT_N : problem.n; }
-__device__ __forceinline__ int product_k(const ProductProblem& problem) { return PRODUCT_K > 0 ? PRODUCT_K : problem.k; }
+__device__ __forceinline__ int product_n(const ProductProblem& problem) {
+  return PRODUCT_N > 0 ? PRODUCT_N : problem.n;
+}
+__device__ __forceinline__ int product_k(const ProductProblem& problem) {
+  return PRODUCT_K > 0 ? PRODUCT_K : problem.k;
+}
 
 struct ProductTile {
   int row, column;  // counted in tiles
@@ -77,13 +90,16 @@ __device__ __forceinline__ ProductTile product_tile(int index, int row_tiles, in
   return {first + within - column * rows, column};
 }
 
-// Finishes and writes a thread's kGroups groups of eight neighbouring columns: take(g, value) gives the sums of group g, row(g) and
-// column(g) its place in batch entry `entry`. Groups outside Y are worked out at Y's edge and not written: without branches, the
-// operands of a batch of groups are all on their way before the first is needed.
+// Finishes and writes a thread's kGroups groups of eight neighbouring columns: take(g, value) gives the sums of group
+// g, row(g) and column(g) its place in batch entry `entry`. Groups outside Y are worked out at Y's edge and not
+// written: without branches, the operands of a batch of groups are all on their way before the first is needed.
 template <int kGroups, typename Take, typename Row, typename Column>
-__device__ __forceinline__ void product_finish(ProductOutput* y, const ProductProblem& problem, const EpilogueOperands& operands,
-                                               int entry, Take take, Row row, Column column) {
-  constexpr int kBatch = kGroups < 8 ? kGroups : 8;
+__device__ __forceinline__ void product_finish(ProductOutput* y, const ProductProblem& problem,
+                                               const EpilogueOperands& operands, int entry, Take take, Row row,
+                                               Column column) {
+  constexpr int kBatches = (kGroups + PRODUCT_EPILOGUE_BATCH - 1) / PRODUCT_EPILOGUE_BATCH;
+  constexpr int kBatch = kGroups / kBatches;
+  static_assert(kBatch * kBatches == kGroups);
   const int n = product_n(problem);
   ProductOutput* const to = y + entry * problem.y_stride;
 #pragma unroll

@@ -1,35 +1,35 @@
-// Matrix product for Hopper (sm_90a), FP16 and TF32: the copy engine (TMA) fills a ring of shared-memory stages, guarded by
-// mbarriers; one warp issues the copies, two warpgroups multiply (wgmma). Blocks are persistent: the copies of the next tile run
-// under the epilogue of this one. The scheme is that of CUTLASS 3's warp-specialized kernels; the copying warp stands alone instead
-// of in a warpgroup, so that 224 registers are left for every thread without moving any. Contract and macros: product_contract.cuh;
-// besides those
-//   PRODUCT_BM, PRODUCT_BN  the tile. BN is 64, 128, 192 or 256
-//   PRODUCT_PINGPONG        0: both warpgroups share a tile (BM / 2 rows each). 1: they take turns at tiles, so that the epilogue of
-//                           one runs under the products of the other. Rows of a warpgroup are 64 or 128, rows * BN <= 16,384
-//   PRODUCT_STAGES          stages of the ring
-//   PRODUCT_BLOCKS_PER_SM   2: a thread gets 112 registers at most, so that two blocks fit a multiprocessor if their rings do
-//                           (rows of a warpgroup * BN <= 4,096): with a dependent launch the next kernel then loads its weights
-//                           under this one. Default 1
-//   PRODUCT_CLUSTER_M, _N   blocks of a cluster, one above the other (they share W's tile) or side by side (they share X's): each
-//                           loads its share of the common tile for all (multicast). Default 1, 1
-//   PRODUCT_SPLIT           blocks of a cluster that share the k of one tile, for products with few tiles: 2, 4 or 8 (default 1; not
-//                           with PINGPONG or CLUSTER_*; the grid has a cluster for every tile). Each finishes BM / SPLIT rows;
-//                           partial sums are added in the order of k: results never differ from run to run
+// Matrix product for Hopper (sm_90a), FP16 and TF32: the copy engine (TMA) fills a ring of shared-memory stages guarded
+// by mbarriers; one warpgroup issues the copies and gives its registers to two that multiply (wgmma). Blocks are
+// persistent: the copies of the next tile run under the epilogue of this one. The scheme is that of CUTLASS 3's
+// warp-specialized kernels. Contract: product_contract.cuh, with
+//   PRODUCT_BM, PRODUCT_BN    the tile. BN is 64, 128, 192 or 256
+//   PRODUCT_PINGPONG          0: both warpgroups share a tile (BM / 2 rows each). 1: they take turns at tiles, the
+//                             epilogue of one under the products of the other. A warpgroup's rows are 64 or 128, and
+//                             rows * BN <= 16,384
+//   PRODUCT_STAGES            stages of the ring
+//   PRODUCT_BLOCKS_PER_SM     2: half the registers, so that two blocks fit a multiprocessor if their rings do
+//                             (a warpgroup's rows * BN <= 4,096). Default 1
+//   PRODUCT_CLUSTER_M, _N     blocks of a cluster, one above the other (they share W's tile) or side by side (they
+//                             share X's): each loads its share of the common tile for all (multicast). Default 1, 1
+//   PRODUCT_SPLIT             blocks of a cluster that share the k of one tile, for products with few tiles: 2, 4 or 8
+//                             (default 1; not with PINGPONG or CLUSTER_*). Each finishes BM / SPLIT rows; partial sums
+//                             are added in the order of k: results never differ from run to run
 //
 // Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands) in this order;
-//   grid   blocks of a cluster (CLUSTER_M * CLUSTER_N * SPLIT) * clusters; one cluster for each of
-//          ceil(ceil(m / BM) / CLUSTER_M) * ceil(ceil(n / BN) / CLUSTER_N) * batch groups of tiles, at most as many as fit the GPU
-//          at once (fewer walk the rest). The cluster's size is part of the kernel
-//   block  288 threads
-//   shared 1024 + PRODUCT_STAGES * ((BM + BN) * 128 + 16) bytes, dynamic
-// Tensor maps: type FLOAT16, or TFLOAT32 (rounds) for floats; no interleave, SWIZZLE_128B, out of bounds = zeros. B = bytes of an
-// element, K = 128 / B:
+//   grid    CLUSTER_M * CLUSTER_N * SPLIT * clusters. There are ceil(ceil(m / BM) / CLUSTER_M) *
+//           ceil(ceil(n / BN) / CLUSTER_N) * batch groups of tiles: a cluster for each, but without SPLIT at most as
+//           many as fit the GPU at once (they walk the rest). The cluster's size is part of the kernel
+//   block   384 threads
+//   shared  1024 + STAGES * ((BM + BN) * 128 + 16) bytes, dynamic
+// Tensor maps: FLOAT16, or TFLOAT32 (it rounds) for floats; no interleave, SWIZZLE_128B, zeros out of bounds.
+// B = bytes of an element, K = 128 / B:
 //   X: rank 3, dims {k, m, batch}, strides {x_pitch B, x_stride B}, box {K, BM / CLUSTER_N, 1}
-//   W: rank 5, dims {k, 2, n / 8, 4, batch}, strides {w_pitch B, 8 w_pitch B, 2 w_pitch B, w_stride B}, box {K, 2, 4, 4, 1}
+//   W: rank 5, dims {k, 2, n / 8, 4, batch}, strides {w_pitch B, 8 w_pitch B, 2 w_pitch B, w_stride B},
+//      box {K, 2, 4, 4, 1}
 // A map of X may name more rows than m: rows from m on are computed and dropped.
 //
-// W's map reads 32 rows in the order 8i + 2b + (0, 1) for b < 4, i < 4: a thread then holds eight neighbouring columns of the result
-// and nothing has to be exchanged before the epilogue.
+// W's map reads 32 rows in the order 8i + 2b + (0, 1) for b < 4, i < 4: a thread then holds eight neighbouring columns
+// of the result and nothing has to be exchanged before the epilogue.
 #pragma once
 
 #ifndef PRODUCT_CLUSTER_M
@@ -47,7 +47,9 @@
 #define PRODUCT_SHARERS (PRODUCT_CLUSTER_M * PRODUCT_CLUSTER_N)
 
 constexpr int kMultiplyingThreads = 256;
-constexpr int kThreads = kMultiplyingThreads + 32;
+constexpr int kThreads = kMultiplyingThreads + 128;
+constexpr int kCopyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 56 : 40;
+constexpr int kMultiplyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 224 : 96;
 constexpr int kRowBytes = 128;
 constexpr int kBlockK = kRowBytes / static_cast<int>(sizeof(ProductInput));
 constexpr int kTileBytesX = PRODUCT_BM * kRowBytes;
@@ -112,34 +114,36 @@ struct Place {
 
 __device__ __forceinline__ Place make_place(const Work& work, int group) {
   const int per_entry = work.row_groups * work.column_groups;
-  const int entry = group / per_entry;
+  const int entry = group < per_entry ? 0 : group / per_entry;
   const ProductTile tile = product_tile(group - entry * per_entry, work.row_groups, work.column_groups);
   return {entry, (tile.row * PRODUCT_CLUSTER_M + work.rank_m) * PRODUCT_BM,
           (tile.column * PRODUCT_CLUSTER_N + work.rank_n) * PRODUCT_BN};
 }
 
-__device__ __forceinline__ void copy_x(const Ring& ring, int stage, const TensorMap& map, const Work& work, const Place& place,
-                                       int step) {
+__device__ __forceinline__ void copy_x(const Ring& ring, int stage, const TensorMap& map, const Work& work,
+                                       const Place& place, int step) {
   const int first = work.rank_n * kShareX;
-  const unsigned mask = ((1u << PRODUCT_CLUSTER_N * PRODUCT_CLUSTER_M) - 1) / ((1u << PRODUCT_CLUSTER_M) - 1) << work.rank_m;
-  tensor_copy<PRODUCT_CLUSTER_N>(ring.stages + stage * kStageBytes + first * kRowBytes, map, ring.full + stage * 8, step * kBlockK,
-                                 place.row + first, place.entry, static_cast<unsigned short>(mask));
+  const unsigned mask = ((1u << PRODUCT_CLUSTER_N * PRODUCT_CLUSTER_M) - 1) / ((1u << PRODUCT_CLUSTER_M) - 1)
+                        << work.rank_m;
+  tensor_copy<PRODUCT_CLUSTER_N>(ring.stages + stage * kStageBytes + first * kRowBytes, map, ring.full + stage * 8,
+                                 step * kBlockK, place.row + first, place.entry, static_cast<unsigned short>(mask));
 }
 
-__device__ __forceinline__ void copy_w(const Ring& ring, int stage, const TensorMap& map, const Work& work, const Place& place,
-                                       int step) {
+__device__ __forceinline__ void copy_w(const Ring& ring, int stage, const TensorMap& map, const Work& work,
+                                       const Place& place, int step) {
   const unsigned mask = ((1u << PRODUCT_CLUSTER_M) - 1) << (work.rank_n * PRODUCT_CLUSTER_M);
 #pragma unroll
   for (int block = 0; block < kShareW / 32; ++block) {
     const int first = work.rank_m * kShareW + block * 32;
-    tensor_copy<PRODUCT_CLUSTER_M>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytes, map, ring.full + stage * 8,
-                                   step * kBlockK, 0, (place.column + first) / 8, 0, place.entry,
+    tensor_copy<PRODUCT_CLUSTER_M>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytes, map,
+                                   ring.full + stage * 8, step * kBlockK, 0, (place.column + first) / 8, 0, place.entry,
                                    static_cast<unsigned short>(mask));
   }
 }
 
 // One thread keeps the ring full. Before the kernels in front have ended it may load weights only.
-__device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map, const TensorMap& w_map, const Work& work) {
+__device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map, const TensorMap& w_map,
+                                        const Work& work) {
   int early = 0;
 #if PRODUCT_DEPENDENT_LAUNCH
   if (work.first < work.groups) {
@@ -184,8 +188,8 @@ __device__ __forceinline__ void release_stage(const Ring& ring, int stage, const
 // A warpgroup's first row in the tile that it works on.
 __device__ __forceinline__ int first_row_of(int warpgroup) { return PRODUCT_PINGPONG ? 0 : warpgroup * kGroupM; }
 
-// Two warpgroups that take turns: one multiplies only after the other has issued its last product. Without it the one ahead could
-// take a stage's earlier completion, of the same parity, for its own.
+// Two warpgroups that take turns: one multiplies only after the other has issued its last product. Without it the one
+// ahead could take a stage's earlier completion, of the same parity, for its own.
 __device__ __forceinline__ void wait_for_turn(int warpgroup) {
   if (warpgroup == 0)
     asm volatile("bar.sync 1, %0;" ::"n"(kMultiplyingThreads) : "memory");
@@ -199,9 +203,10 @@ __device__ __forceinline__ void give_turn(int warpgroup) {
     asm volatile("bar.arrive 2, %0;" ::"n"(kMultiplyingThreads) : "memory");
 }
 
-// The sums of this warpgroup's rows of one tile. The release of a stage lags one step behind, so that the tensor cores always have
-// the next product in their queue.
-__device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring, Position& at, const Work& work, int warpgroup) {
+// The sums of this warpgroup's rows of one tile. The release of a stage lags one step behind, so that the tensor cores
+// always have the next product in their queue.
+__device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring, Position& at, const Work& work,
+                                              int warpgroup) {
   const int first_row = first_row_of(warpgroup);
   int previous = 0;
   if (PRODUCT_PINGPONG) wait_for_turn(warpgroup);
@@ -215,7 +220,8 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
     for (int part = 0; part < 4; ++part) {
 #pragma unroll
       for (int i = 0; i < kBlocksM; ++i)
-        hopper_multiply(sum[i], a + part * 2 + i * (64 * kRowBytes / 16), b + part * 2, step > work.step_first || part > 0);
+        hopper_multiply(sum[i], a + part * 2 + i * (64 * kRowBytes / 16), b + part * 2,
+                        step > work.step_first || part > 0);
     }
     hopper_end_multiply();
     if (step > work.step_first) {
@@ -230,7 +236,8 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
 #pragma unroll
   for (int i = 0; i < kBlocksM; ++i)
 #pragma unroll
-    for (int j = 0; j < PRODUCT_BN / 2; ++j) asm volatile("" : "+f"(sum[i][j])::"memory");  // no use of a sum moves above the wait
+    for (int j = 0; j < PRODUCT_BN / 2; ++j)
+      asm volatile("" : "+f"(sum[i][j])::"memory");  // no use of a sum moves above the wait
   if (work.step_last > work.step_first) release_stage(ring, previous, work);
 }
 
@@ -251,16 +258,19 @@ __device__ __forceinline__ int group_column(int group) {
 
 #if PRODUCT_SPLIT > 1
 
-constexpr int kSplitRows = PRODUCT_BM / PRODUCT_SPLIT;  // rows that a block finishes
+// A block finishes some slabs of 16 rows. A slab's sums are kept as its warp held them, a piece of 8 rows x 32 columns
+// after the other and twice 16 bytes per thread, so that a warp writes and reads 512 bytes in a row.
+constexpr int kSplitRows = PRODUCT_BM / PRODUCT_SPLIT;
+constexpr int kSlabs = kSplitRows / 16;
+constexpr int kPieces = PRODUCT_BN / 16;
+static_assert(kSplitRows % 16 == 0);
 
-// Where the partial sums from block `rank` of a row that this block finishes lie, 16 bytes at a time: over the ring, which is no
-// longer needed. XORed with the row so that no eight threads meet a bank twice.
-__device__ __forceinline__ unsigned partial_place(const Ring& ring, int rank, int row, int quad) {
-  return ring.stages + ((rank * kSplitRows + row) * (PRODUCT_BN / 4) + (quad ^ (row & 7))) * 16;
+// Where the partial sums from block `rank` lie: over the ring, which is no longer needed.
+__device__ __forceinline__ unsigned partial_place(const Ring& ring, int rank, int slab, int piece, int half, int lane) {
+  return ring.stages + ((((rank * kSlabs + slab) * kPieces + piece) * 2 + half) * 32 + lane) * 16;
 }
 
-// Eight columns of a row, from 16-byte quad `quad` on.
-__device__ __forceinline__ void sum_partials(const Ring& ring, int row, int quad, float (&value)[8]) {
+__device__ __forceinline__ void sum_partials(const Ring& ring, int slab, int piece, int lane, float (&value)[8]) {
 #pragma unroll
   for (int rank = 0; rank < PRODUCT_SPLIT; ++rank) {
     float part[8];
@@ -268,7 +278,7 @@ __device__ __forceinline__ void sum_partials(const Ring& ring, int row, int quad
     for (int half = 0; half < 2; ++half)
       asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
                    : "=f"(part[half * 4]), "=f"(part[half * 4 + 1]), "=f"(part[half * 4 + 2]), "=f"(part[half * 4 + 3])
-                   : "r"(partial_place(ring, rank, row, quad + half))
+                   : "r"(partial_place(ring, rank, slab, piece, half, lane))
                    : "memory");
 #pragma unroll
     for (int c = 0; c < 8; ++c) value[c] = rank == 0 ? part[c] : value[c] + part[c];
@@ -276,8 +286,9 @@ __device__ __forceinline__ void sum_partials(const Ring& ring, int row, int quad
 }
 
 // Adds the cluster's partial sums: every block sends each other block its rows, then finishes its own.
-__device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring, const Work& work, const Place& place, int first_row,
-                                             ProductOutput* y, const ProductProblem& problem, const EpilogueOperands& operands) {
+__device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring, const Work& work, const Place& place,
+                                             int first_row, ProductOutput* y, const ProductProblem& problem,
+                                             const EpilogueOperands& operands) {
   if (work.step_last == work.step_first) {
 #pragma unroll
     for (int i = 0; i < kBlocksM; ++i)
@@ -285,30 +296,37 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
       for (int j = 0; j < PRODUCT_BN / 2; ++j) sum[i][j] = 0;
   }
   cluster_meet_only();  // every ring is at rest
+  const int warp = static_cast<int>(threadIdx.x) / 32 % 4, lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
   for (int group = 0; group < kGroups; ++group) {
     float value[8];
     take_group(sum, group, value);
-    const int row = first_row + group_row(group), quad = group_column(group) / 4, within = row % kSplitRows;
-    const unsigned to = static_cast<unsigned>(row / kSplitRows);
-    cluster_store(partial_place(ring, work.rank, within, quad), to, value[0], value[1], value[2], value[3]);
-    cluster_store(partial_place(ring, work.rank, within, quad + 1), to, value[4], value[5], value[6], value[7]);
+    const int slab = first_row / 16 + 4 * (group % (kBlocksM * 2) / 2) + warp;
+    const int piece = group / (kBlocksM * 2) * 2 + group % 2;
+    const unsigned to = static_cast<unsigned>(slab / kSlabs);
+    cluster_store(partial_place(ring, work.rank, slab % kSlabs, piece, 0, lane), to, value[0], value[1], value[2],
+                  value[3]);
+    cluster_store(partial_place(ring, work.rank, slab % kSlabs, piece, 1, lane), to, value[4], value[5], value[6],
+                  value[7]);
   }
   cluster_meet();  // every partial sum has arrived
-  constexpr int kAcross = PRODUCT_BN / 8;  // groups of a row
-  constexpr int kItems = kSplitRows * kAcross;
-  static_assert(kItems % 128 == 0);
-  constexpr int kMine = (kItems + kMultiplyingThreads - 1) / kMultiplyingThreads;
-  const int first = static_cast<int>(threadIdx.x);
-  if (first >= kItems) return;
+  constexpr int kWarps = kMultiplyingThreads / 32;
+  constexpr int kAll = kSlabs * kPieces;  // a piece at a time for each warp
+  constexpr int kMine = (kAll + kWarps - 1) / kWarps;
+  static_assert(kMine * kWarps == kAll || kMine == 1);
+  const int first = static_cast<int>(threadIdx.x) / 32;
+  if (first >= kAll) return;
   product_finish<kMine>(
       y, problem, operands, place.entry,
       [&](int group, float(&value)[8]) {
-        const int item = first + group * kMultiplyingThreads;
-        sum_partials(ring, item / kAcross, item % kAcross * 2, value);
+        const int item = first + group * kWarps;
+        sum_partials(ring, item / kPieces, item % kPieces, lane, value);
       },
-      [&](int group) { return place.row + work.rank * kSplitRows + (first + group * kMultiplyingThreads) / kAcross; },
-      [&](int group) { return place.column + (first + group * kMultiplyingThreads) % kAcross * 8; });
+      [&](int group) {
+        const int item = first + group * kWarps;
+        return place.row + work.rank * kSplitRows + item / kPieces * 16 + item % 2 * 8 + lane / 4;
+      },
+      [&](int group) { return place.column + (first + group * kWarps) % kPieces / 2 * 32 + lane % 4 * 8; });
 }
 
 #endif
@@ -341,12 +359,13 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
   }
 }
 
-extern "C" __global__ void __maxnreg__(224 / PRODUCT_BLOCKS_PER_SM)
+extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
 #if PRODUCT_SHARERS * PRODUCT_SPLIT > 1
     __cluster_dims__(PRODUCT_SHARERS* PRODUCT_SPLIT, 1, 1)
 #endif
-        PRODUCT_KERNEL(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map, ProductOutput* y,
-                       const __grid_constant__ ProductProblem problem, const __grid_constant__ EpilogueOperands operands) {
+        PRODUCT_KERNEL(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map,
+                       ProductOutput* y, const __grid_constant__ ProductProblem problem,
+                       const __grid_constant__ EpilogueOperands operands) {
   extern __shared__ unsigned char shared[];
   Ring ring;
   ring.stages = (static_cast<unsigned>(__cvta_generic_to_shared(shared)) + 1023u) & ~1023u;
@@ -371,8 +390,10 @@ extern "C" __global__ void __maxnreg__(224 / PRODUCT_BLOCKS_PER_SM)
   }
 
   if (threadIdx.x < kMultiplyingThreads) {
+    registers_take<kMultiplyingRegisters>();
     consume(ring, work, static_cast<int>(threadIdx.x) / 128, y, problem, operands);
   } else {
+    registers_give<kCopyingRegisters>();
     if (threadIdx.x == kMultiplyingThreads) produce(ring, x_map, w_map, work);
     __syncwarp();
 #if PRODUCT_SPLIT > 1
