@@ -86,7 +86,7 @@ std::string to_text(const Subject& subject, const Measured& measured, const Mach
       {"latency", fmt::format("min {}, mean {}, median {}", ms(latency.min), ms(latency.mean), ms(latency.median))});
   table.add({"", fmt::format("p90 {}, p95 {}, p99 {}", ms(latency.p90), ms(latency.p95), ms(latency.p99))});
   if (!measured.device_milliseconds.empty()) {
-    const Statistics alone = statistics(measured.device_milliseconds);
+    const TimeStatistics alone = statistics(measured.device_milliseconds);
     table.add({"on the device alone", fmt::format("median {}, min {}", ms(alone.median), ms(alone.min))});
   }
   table.add({"throughput", fmt::format("{:.2f} runs/s over {} runs",
