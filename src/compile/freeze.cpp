@@ -57,7 +57,7 @@ class Freezer {
     std::unordered_map<const Node*, Choice> choices;
     for (Node* node : graph.snapshot()) {
       Choice choice;
-      if (choose_) choice = choose_(Problem{*node, target_});
+      if (choose_) choice = choose_(Problem{*node, target_for(*node)});
       const Rival* rival = choice.rival();
       if (rival != nullptr && rival->threads < target_.threads) node->attributes.set("hussar_threads", rival->threads);
       if (rival != nullptr && !rival->configuration.empty()) {
@@ -76,6 +76,17 @@ class Freezer {
   }
 
  private:
+  // A device needs to know its shapes before it runs.
+  Target target_for(const Node& node) const {
+    Target target = target_;
+    for (const auto* list : {&node.inputs, &node.outputs}) {
+      for (const Value* value : *list) {
+        if (value != nullptr && !is_bound(*value)) target.place = Place::kHost;
+      }
+    }
+    return target;
+  }
+
   void collect_input_symbols(const Graph& graph) {
     for (const Value* input : graph.inputs) {
       if (!input->dims) continue;

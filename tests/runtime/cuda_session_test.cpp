@@ -74,6 +74,18 @@ TEST(CudaSession, HostInBetween) {
                       {3, 3, 5, 5, 3});
 }
 
+// What follows a step whose data decide on a shape runs on the host.
+TEST(CudaSession, ShapesThatDependOnData) {
+  expect_same_outputs(
+      model(graph({{node("Sin", {"x"}, {"a"}), node("NonZero", {"a"}, {"b"}),
+                    node("Cast", {"b"}, {"c"}, {attribute("to", static_cast<int64_t>(DType::kFloat32))}),
+                    node("Cos", {"c"}, {"y"})},
+                   {value("x", {"N", 3})},
+                   {any_shape("y")},
+                   {}})),
+      {2, 2, 4, 2});
+}
+
 // Only a run tells that an index is out of range. The device cannot stop for it.
 TEST(CudaSession, IndexOutOfRangeGivesZeros) {
   const Message gather = model(graph({{node("Gather", {"table", "i"}, {"y"})},
