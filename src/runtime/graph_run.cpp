@@ -439,13 +439,14 @@ void GraphRun::point_operands(StepRun& step, const PlanStep& plan_step) {
 Status GraphRun::run_steps(ThreadPool::Lease& pool, const StepObserver* observer, bool repeats_settled) {
   for (size_t i = 0; i < steps_.size(); ++i) {
     if (device_ != nullptr) {
+      // Within a segment there is nothing else to copy.
+      HUSSAR_TRY(copy_sides(placement_.before[i], repeats_settled));
       if (observer == nullptr && !repeats_settled) {
         if (auto last = HUSSAR_TRY(run_segment(i, pool))) {
           i = *last;
           continue;
         }
       }
-      HUSSAR_TRY(copy_sides(placement_.before[i], repeats_settled));
     }
     auto begin = std::chrono::steady_clock::now();
     if (repeats_settled || !steps_[i].is_settled) HUSSAR_TRY(run_step(i, pool));

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "backends/cpu/work_cuts.h"
+#include "backends/cuda/emulation.h"
 #include "graph/graph.h"
 #include "ops/evaluate.h"
 #include "ops/infer.h"
@@ -13,6 +14,7 @@
 #include "tactics/tactic.h"
 #include "tensor/convert.h"
 #include "tests/support/allocations.h"
+#include "tests/support/emulated_device.h"
 
 namespace hussar {
 namespace {
@@ -87,6 +89,16 @@ struct Block {
   }
 };
 
+// On a device the compiled code depends on it that a value is a slice of one with more channels.
+void put_into_holder(const KernelCase& test, Graph& graph, Value* value, int64_t gap) {
+  const Kernel* kernel = find_kernel(test.kernel);
+  if (gap == 0 || kernel == nullptr || kernel->place == Place::kHost) return;
+  Dims dims = *value->dims;
+  dims[1] = dims[1] + Dim(gap);
+  value->slice_of = graph.add_value(value->name + "_holder", value->dtype, std::move(dims));
+  value->slice_of->layout = value->layout;
+}
+
 // The node of the case in a graph of its own.
 struct Scene {
   Graph graph;
@@ -115,6 +127,7 @@ void build(const KernelCase& test, Scene& scene) {
                        ? scene.graph.add_constant(name, argument.tensor)
                        : scene.graph.add_value(name, argument.tensor.dtype(), Dims(shape.begin(), shape.end()));
     value->layout = argument.layout;
+    put_into_holder(test, scene.graph, value, argument.gap);
     if (!argument.constant) scene.graph.inputs.push_back(value);
     inputs.push_back(value);
   }
@@ -153,6 +166,7 @@ void build(const KernelCase& test, Scene& scene) {
     const Tensor& tensor = scene.expected[i];
     outputs[i]->dtype = tensor.dtype();
     outputs[i]->dims = Dims(tensor.shape().begin(), tensor.shape().end());
+    put_into_holder(test, scene.graph, outputs[i], test.output_gap);
   }
 }
 
@@ -189,28 +203,82 @@ struct Executed {
   int64_t allocations = 0;
 };
 
+// The device that runs a kernel, and the blocks of its operands there, with all that surrounds them.
+class DeviceSide {
+ public:
+  explicit DeviceSide(const Kernel& kernel) {
+    if (kernel.place == Place::kHost) return;
+    auto device = open_device(tests::use_test_device(), 0);
+    if (device) device_ = std::move(*device);
+    EXPECT_TRUE(device) << device.error().message;
+  }
+  Device* device() const { return device_.get(); }
+  // A copy with the element 0 at an address as sessions have it.
+  Operand put(Block& block) {
+    const auto before = static_cast<size_t>(block.operand.data - block.bytes.data());
+    std::byte* memory = allocate(block.bytes.size() + 256) + (256 - before % 256) % 256;
+    EXPECT_TRUE(device_->copy_in(memory, block.bytes.data(), block.bytes.size()));
+    copies_.push_back({&block, memory});
+    Operand operand = block.operand;
+    operand.data = memory + before;
+    return operand;
+  }
+  std::byte* allocate(size_t bytes) {
+    auto memory = device_->allocate(bytes);
+    EXPECT_TRUE(memory);
+    memory_.emplace_back(*device_, *memory);
+    return *memory;
+  }
+  void fetch() {
+    for (auto [block, memory] : copies_)
+      EXPECT_TRUE(device_->copy_out(block->bytes.data(), memory, block->bytes.size()));
+    EXPECT_TRUE(device_->wait());
+  }
+
+ private:
+  std::unique_ptr<Device> device_;
+  std::vector<DeviceMemory> memory_;
+  std::vector<std::pair<Block*, std::byte*>> copies_;
+};
+
+// Everything that a tactic needs permission for is allowed.
+Target target_for(const KernelCase& test, int threads) {
+  Target target{static_cast<int>(cpu::active_isa()), threads, Place::kHost, 0, {}, {}};
+  const Kernel* kernel = find_kernel(test.kernel);
+  if (kernel == nullptr || kernel->place == Place::kHost) return target;
+  target.place = Place::kDevice;
+  target.sm = std::atoi(tests::use_test_device().c_str() + std::strlen("cuda:sm_"));
+  return target;
+}
+
+PlanStep step_of(const KernelCase& test, const Node& node, std::string_view configuration) {
+  PlanStep step;
+  step.kernel = test.kernel;
+  step.op = test.op;
+  step.name = "node";
+  step.attributes = node.attributes;
+  step.program = test.program;
+  step.program_inputs = test.program_inputs;
+  if (!configuration.empty()) step.attributes.set(kConfigurationAttribute, std::string(configuration));
+  return step;
+}
+
 void execute(const KernelCase& test, Scene& scene, int threads, Executed& done, std::string_view configuration = {}) {
   const Kernel* kernel = find_kernel(test.kernel);
   const Tactic* tactic = tactic_named(test.kernel);
   ASSERT_TRUE(kernel != nullptr && tactic != nullptr) << test.kernel;
   std::vector<Tensor> inputs = tensors_of(test);
   if (tactic->pack != nullptr) {
-    Packing packing(scene.graph, *scene.node, {});
-    ASSERT_TRUE(tactic->pack(packing).has_value());
+    Packing packing(scene.graph, *scene.node, target_for(test, threads));
+    const Status packed = tactic->pack(packing);
+    ASSERT_TRUE(packed.has_value()) << packed.error().message;
     for (size_t i = 0; i < scene.node->inputs.size(); ++i) {
       if (i >= inputs.size()) inputs.emplace_back();
       const Value* value = scene.node->inputs[i];
       if (value != nullptr && value->is_constant()) inputs[i] = *value->constant;
     }
   }
-  PlanStep step;
-  step.kernel = test.kernel;
-  step.op = test.op;
-  step.name = "node";
-  step.attributes = scene.node->attributes;
-  step.program = test.program;
-  step.program_inputs = test.program_inputs;
-  if (!configuration.empty()) step.attributes.set(kConfigurationAttribute, std::string(configuration));
+  const PlanStep step = step_of(test, *scene.node, configuration);
   std::vector<Block> input_blocks;
   std::vector<Operand> input_operands, output_operands, prepared_inputs, prepared_outputs;
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -236,6 +304,9 @@ void execute(const KernelCase& test, Scene& scene, int threads, Executed& done, 
   // Freshly allocated tensors are 64-byte aligned, as the memory of a session is.
   Tensor state(DType::kUInt8, {static_cast<int64_t>(kernel->state_bytes) + 1});
   Prepare prepare{step, prepared_inputs, prepared_outputs, threads, state.raw()};
+  DeviceSide side(*kernel);
+  prepare.device = side.device();
+  if (const Value* code = scene.node->code) prepare.code = {code->constant->raw(), code->constant->bytes()};
   if (kernel->prepare != nullptr) {
     Status prepared = kernel->prepare(prepare);
     if (!prepared) {
@@ -247,10 +318,20 @@ void execute(const KernelCase& test, Scene& scene, int threads, Executed& done, 
   std::memset(scratch.raw(), 0xC5, scratch.bytes());
   ThreadPool::Lease lease(ThreadPool::shared(), threads);
   Run run{step, input_operands, output_operands, state.raw(), scratch.raw(), lease};
+  if (side.device() != nullptr) {
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (inputs[i].valid()) input_operands[i] = side.put(input_blocks[i]);
+    }
+    for (size_t i = 0; i < done.outputs.size(); ++i) output_operands[i] = side.put(done.outputs[i]);
+    run.device = side.device();
+    run.scratch = side.allocate(prepare.scratch_bytes);
+  }
   int64_t before = tests::allocation_count();
   Status status = kernel->run(run);
-  done.allocations = tests::allocation_count() - before;
+  // The emulated device allocates.
+  if (side.device() == nullptr) done.allocations = tests::allocation_count() - before;
   if (!status) done.error = status.error().message;
+  if (side.device() != nullptr) side.fetch();
   for (size_t i = 0; i < 64; ++i) {
     ASSERT_EQ(static_cast<int>(scratch.raw()[prepare.scratch_bytes + i]), 0xC5) << "wrote beyond the scratch";
   }
@@ -261,11 +342,8 @@ void execute(const KernelCase& test, Scene& scene, int threads, Executed& done, 
   }
 }
 
-// Everything that a tactic needs permission for is allowed.
-Target target_with(int threads) { return {static_cast<int>(cpu::active_isa()), threads, {}}; }
-
 std::string describe(const KernelCase& test, const Scene& scene, int threads) {
-  Problem problem{*scene.node, target_with(threads)};
+  Problem problem{*scene.node, target_for(test, threads)};
   return test.kernel + " on " + problem.to_string() + ", " + cpu::isa_name(cpu::active_isa()) + ", " +
          std::to_string(threads) + " threads";
 }
@@ -293,7 +371,8 @@ static void expect_configurations_agree(const KernelCase& test, const std::vecto
 
 void expect_kernel_agrees(const KernelCase& test) {
   std::vector<Tensor> alone;  // the outputs on one thread
-  for (int threads : {1, 2}) {
+  const bool on_device = target_for(test, 1).place == Place::kDevice;
+  for (int threads : on_device ? std::vector<int>{1} : std::vector<int>{1, 2}) {
     Scene scene;
     build(test, scene);
     if (testing::Test::HasFatalFailure()) return;
@@ -301,7 +380,7 @@ void expect_kernel_agrees(const KernelCase& test) {
     ASSERT_EQ(scene.error, "");
     const Tactic* tactic = tactic_named(test.kernel);
     ASSERT_NE(tactic, nullptr);
-    Problem problem{*scene.node, target_with(threads)};
+    Problem problem{*scene.node, target_for(test, threads)};
     Refusal refusal = tactic->supports(problem);
     ASSERT_FALSE(refusal.has_value()) << *refusal;
     EXPECT_GT(tactic->cost(problem), 0);
@@ -333,7 +412,25 @@ std::optional<std::string> refusal_of(const KernelCase& test) {
   build(test, scene);
   const Tactic* tactic = tactic_named(test.kernel);
   if (tactic == nullptr) return "no such kernel";
-  return tactic->supports(Problem{*scene.node, target_with(1)});
+  return tactic->supports(Problem{*scene.node, target_for(test, 1)});
+}
+
+std::string source_of(const KernelCase& test) {
+  Scene scene;
+  build(test, scene);
+  const Target target = target_for(test, 1);
+  static std::string text;
+  static const cuda::Emulation listener = {nullptr, [](const std::string& source, int) -> Result<Tensor> {
+                                             text = source;
+                                             return Tensor(DType::kUInt8, {1});
+                                           }};
+  const cuda::Emulation* usual = cuda::emulation();
+  cuda::set_emulation(&listener);
+  Packing packing(scene.graph, *scene.node, target);
+  const Tactic* tactic = tactic_named(test.kernel);
+  EXPECT_TRUE(tactic != nullptr && !tactic->supports(Problem{*scene.node, target}) && tactic->pack(packing)) << test.op;
+  cuda::set_emulation(usual);
+  return text;
 }
 
 std::string run_error_of(const KernelCase& test) {

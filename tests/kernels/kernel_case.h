@@ -36,10 +36,13 @@ struct KernelCase {
 };
 
 // Checks on 1 and 2 threads: the tactic takes the node, all outputs agree with the reference and are the same on any
-// number of threads, nothing outside of the outputs is written, and run() allocates nothing.
+// number of threads, nothing outside of the outputs is written, and run() allocates nothing. Kernels of a device run on
+// the one of use_test_device(), once.
 void expect_kernel_agrees(const KernelCase& test);
 // What the tactic says to the node; nullopt: takes it.
 std::optional<std::string> refusal_of(const KernelCase& test);
+// The text that the tactic of a device compiles for the node.
+std::string source_of(const KernelCase& test);
 // The error message of run(), "" when it succeeds.
 std::string run_error_of(const KernelCase& test);
 

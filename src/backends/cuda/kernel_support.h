@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
@@ -62,6 +63,7 @@ class Words {
   void put(int64_t value) {
     if (count_ < kMost) words_[count_++] = value;
   }
+  void put_float(float value) { put(int64_t{std::bit_cast<uint32_t>(value)}); }
   void put(const void* pointer) { put(static_cast<int64_t>(reinterpret_cast<uintptr_t>(pointer))); }
   void* data() { return words_.data(); }
 

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <utility>
 
+#include "backends/cuda/emulation.h"
 #include "backends/cuda/libraries.h"
 #include "base/error.h"
 
@@ -52,18 +53,27 @@ const Result<Compiler>& compiler() {
   return loaded;
 }
 
-Result<Tensor> compile_now(const Compiler& nvrtc, const std::string& source, int sm) {
+std::string log_of(const Compiler& nvrtc, ProgramHandle* program) {
+  size_t bytes = 0;
+  std::string text;
+  if (nvrtc.log_size(program, &bytes) == 0) text.resize(bytes);
+  if (!text.empty()) nvrtc.log(program, text.data());
+  return text;
+}
+
+// resources: where it is not null, gets what the assembler says of registers and spills.
+Result<Tensor> compile_now(const Compiler& nvrtc, const std::string& source, int sm, std::string* resources = nullptr) {
   ProgramHandle* program = nullptr;
   HUSSAR_CHECK(nvrtc.create(&program, source.c_str(), "hussar.cu", 0, nullptr, nullptr) == 0, ErrorCode::kRunFailed,
                "NVRTC cannot begin to compile");
   const std::string architecture = fmt::format("--gpu-architecture=sm_{}{}", sm, sm == 90 ? "a" : "");
-  const char* const options[] = {architecture.c_str(), "--std=c++17", "--device-as-default-execution-space"};
-  const int result = nvrtc.compile(program, 3, options);
+  const char* const options[] = {architecture.c_str(), "--std=c++17", "--device-as-default-execution-space",
+                                 "--ptxas-options=-v"};
+  const int result = nvrtc.compile(program, resources != nullptr ? 4 : 3, options);
   size_t bytes = 0;
-  std::string text;
+  if (resources != nullptr) *resources = log_of(nvrtc, program);
   if (result != 0) {
-    if (nvrtc.log_size(program, &bytes) == 0) text.resize(bytes);
-    if (!text.empty()) nvrtc.log(program, text.data());
+    const std::string text = log_of(nvrtc, program);
     nvrtc.destroy(&program);
     return fail(ErrorCode::kRunFailed, "NVRTC cannot compile a kernel for sm_{}: {}", sm, text);
   }
@@ -80,6 +90,7 @@ Result<Tensor> compile_now(const Compiler& nvrtc, const std::string& source, int
 Result<Tensor> compile_cuda(const std::string& source, int sm) {
   static std::mutex mutex;
   static std::map<std::pair<std::string, int>, Tensor> compiled;
+  if (const Emulation* stand_in = emulation()) return stand_in->compile(source, sm);
   const Result<Compiler>& nvrtc = compiler();
   if (!nvrtc) return tl::unexpected(nvrtc.error());
   {
@@ -90,6 +101,14 @@ Result<Tensor> compile_cuda(const std::string& source, int sm) {
   Tensor code = HUSSAR_TRY(compile_now(*nvrtc, source, sm));
   std::lock_guard lock(mutex);
   return compiled[{source, sm}] = std::move(code);
+}
+
+Result<std::string> compiler_resources(const std::string& source, int sm) {
+  const Result<Compiler>& nvrtc = compiler();
+  if (!nvrtc) return tl::unexpected(nvrtc.error());
+  std::string resources;
+  HUSSAR_TRY(compile_now(*nvrtc, source, sm, &resources));
+  return resources;
 }
 
 Result<CompilerFacts> find_compiler() {

@@ -12,6 +12,9 @@ namespace hussar::cuda {
 // in the source is our mistake: the message has the compiler's log.
 Result<Tensor> compile_cuda(const std::string& source, int sm);
 
+// What the assembler says of a source's kernels: registers, shared memory, bytes of spills.
+Result<std::string> compiler_resources(const std::string& source, int sm);
+
 struct CompilerFacts {
   std::string path;
   int major = 0, minor = 0;

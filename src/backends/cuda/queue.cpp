@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "backends/cuda/emulation.h"
 #include "base/error.h"
 
 namespace hussar {
@@ -12,6 +13,7 @@ namespace hussar {
 bool is_device_target(std::string_view target) { return target.starts_with("cuda"); }
 
 Result<std::unique_ptr<Device>> open_device(std::string_view target, int index) {
+  if (const cuda::Emulation* emulation = cuda::emulation()) return emulation->open(target);
   auto queue = HUSSAR_TRY(cuda::Queue::create(index));
   const std::string wanted = fmt::format("cuda:sm_{}", queue->facts().sm);
   HUSSAR_CHECK(target == wanted, ErrorCode::kPlanIncompatible,

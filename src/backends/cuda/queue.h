@@ -1,4 +1,5 @@
-// Queue: the Device of NVIDIA GPUs, a stream of the primary context and the kernels that were loaded for it.
+// Queue: the Device of NVIDIA GPUs, a stream of the primary context and the kernels that were loaded for it. Tests
+// derive one that needs no GPU (emulation.h).
 #pragma once
 #include <map>
 #include <span>
@@ -27,7 +28,7 @@ struct TileMap {
   uint32_t box[5] = {};
 };
 
-class Queue final : public Device {
+class Queue : public Device {
  public:
   static Result<std::unique_ptr<Queue>> create(int index);
   ~Queue() override;
@@ -46,20 +47,24 @@ class Queue final : public Device {
   const DeviceFacts& facts() const { return facts_; }
   // The function of compiled code (a cubin). Loaded once; `code` must outlive the queue. shared_bytes: the most dynamic
   // shared memory that it will be launched with.
-  Result<FunctionHandle*> load(std::span<const std::byte> code, const std::string& function, unsigned shared_bytes = 0);
+  virtual Result<FunctionHandle*> load(std::span<const std::byte> code, const std::string& function,
+                                       unsigned shared_bytes = 0);
   // Enqueues a kernel; `arguments` are pointers to its parameters.
-  Status launch(const Launch& launch, std::span<void* const> arguments);
+  virtual Status launch(const Launch& launch, std::span<void* const> arguments);
   Result<TensorMap> encode(const TileMap& map, const std::byte* data);
-  Status fill_zero(std::byte* memory, size_t bytes);
-  Status copy_within(std::byte* to, const std::byte* from, size_t bytes);
+  virtual Status fill_zero(std::byte* memory, size_t bytes);
+  virtual Status copy_within(std::byte* to, const std::byte* from, size_t bytes);
+
+ protected:
+  Queue() = default;  // without a GPU: who emulates one overrides everything above
+
+  DeviceFacts facts_;
 
  private:
-  Queue() = default;
   Status check(int code, const char* what);
   Status use_context();
 
   const Driver* driver_ = nullptr;
-  DeviceFacts facts_;
   ContextHandle* context_ = nullptr;
   StreamHandle* stream_ = nullptr;
   std::map<const std::byte*, ModuleHandle*> modules_;

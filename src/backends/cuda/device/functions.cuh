@@ -1,4 +1,4 @@
-// The operations of fused programs (src/tensor/program.h) on floats. NaN in an operand gives NaN.
+// The operations of fused programs (src/tensor/program.h) and of single operators. NaN in an operand gives NaN.
 #pragma once
 
 __device__ __forceinline__ float f_min(float a, float b) { return a != a || a < b ? a : b; }
@@ -13,3 +13,18 @@ __device__ __forceinline__ float f_gelu_tanh(float a) {
   return 0.5f * a * (1.0f + tanhf(0.79788456f * (a + 0.044715f * a * a * a)));
 }
 __device__ __forceinline__ float f_sign(float a) { return a != a ? a : a > 0 ? 1.0f : a < 0 ? -1.0f : 0.0f; }
+
+// ---- Mod: with the sign of the divisor, and with that of the dividend
+
+__device__ __forceinline__ float f_remainder(float a, float b) { return fmodf(a, b); }
+__device__ __forceinline__ float f_mod(float a, float b) {
+  const float rest = fmodf(a, b);
+  return rest != 0.0f && (rest < 0.0f) != (b < 0.0f) ? rest + b : rest;
+}
+__device__ __forceinline__ long long i_remainder(long long a, long long b) { return b == 0 || b == -1 ? 0 : a % b; }
+__device__ __forceinline__ long long i_mod(long long a, long long b) {
+  const long long rest = i_remainder(a, b);
+  return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+}
+__device__ __forceinline__ long long i_min(long long a, long long b) { return a < b ? a : b; }
+__device__ __forceinline__ long long i_max(long long a, long long b) { return a > b ? a : b; }

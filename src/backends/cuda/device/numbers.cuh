@@ -1,4 +1,5 @@
 // Numbers in memory and in registers: kernels compute in float. `half` and `bfloat` are 16 bits without arithmetic.
+// HUSSAR_EMULATED is defined where a compiler for CPUs reads these texts (tests/support/emulated_device.h).
 #pragma once
 
 struct half {
@@ -10,9 +11,13 @@ struct bfloat {
 
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(half x) {
+#ifdef HUSSAR_EMULATED
+  return static_cast<float>(__builtin_bit_cast(_Float16, x.bits));
+#else
   float y;
   asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
   return y;
+#endif
 }
 __device__ __forceinline__ float to_float(bfloat x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
 
@@ -24,9 +29,13 @@ __device__ __forceinline__ float from_float<float>(float x) {
 }
 template <>
 __device__ __forceinline__ half from_float<half>(float x) {
+#ifdef HUSSAR_EMULATED
+  return {__builtin_bit_cast(unsigned short, static_cast<_Float16>(x))};
+#else
   half y;
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
   return y;
+#endif
 }
 template <>
 __device__ __forceinline__ bfloat from_float<bfloat>(float x) {

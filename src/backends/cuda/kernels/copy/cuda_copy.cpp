@@ -1,5 +1,5 @@
-// cuda_copy: operators that only move elements: Transpose, Reformat, Expand, Slice, Concat, Split and reshapes that
-// are not views. Each is one strided copy or a few.
+// cuda_copy: operators that only move elements: Transpose, Reformat, Expand, Tile, DepthToSpace, SpaceToDepth, Slice,
+// Concat, Split and reshapes that are not views. Each is one strided copy or a few.
 #include "backends/cuda/elementwise_launch.h"
 
 namespace hussar {
@@ -62,6 +62,42 @@ std::vector<Piece> expand_pieces(const Operand& x, const Operand& y) {
   return {{nest_of(y.shape, moved, out)}};
 }
 
+std::vector<Piece> tile_pieces(std::span<const Operand> inputs, const Operand& y) {
+  const Operand& x = inputs[0];
+  int64_t in[kMaxRank] = {}, out[kMaxRank] = {}, from[kMaxRank] = {}, to[kMaxRank] = {};
+  strides_of(x, in);
+  strides_of(y, out);
+  Shape sizes;
+  auto add = [&](int64_t size, int64_t input, int64_t output) {
+    from[sizes.rank()] = input;
+    to[sizes.rank()] = output;
+    sizes.push_back(size);
+  };
+  for (int axis = 0; axis < x.shape.rank(); ++axis) {
+    const int64_t repeats = integer_at(inputs[1], axis);
+    if (repeats != 1) add(repeats, 0, x.shape[axis] * out[axis]);
+    add(x.shape[axis], in[axis], out[axis]);
+  }
+  return {{nest_of(sizes, from, to)}};
+}
+
+// Loops over batch, channels, rows, rows of a block, columns and columns of a block; `deep` has blocks as channels.
+std::vector<Piece> block_pieces(const Attributes& attributes, const Operand& x, const Operand& y, bool to_space) {
+  const Operand &deep = to_space ? x : y, &wide = to_space ? y : x;
+  int64_t in_deep[kMaxRank] = {}, in_wide[kMaxRank] = {};
+  strides_of(deep, in_deep);
+  strides_of(wide, in_wide);
+  const int64_t block = attributes.get_int("blocksize", 1), channels = wide.shape[1];
+  // Whether the channels of a block are counted first.
+  const bool by_block = !to_space || attributes.get_string("mode", "DCR") == "DCR";
+  const int64_t step = by_block ? channels * in_deep[1] : in_deep[1];
+  const Shape sizes{deep.shape[0], channels, deep.shape[2], block, deep.shape[3], block};
+  const int64_t of_deep[] = {
+      in_deep[0], by_block ? in_deep[1] : block * block * in_deep[1], in_deep[2], block * step, in_deep[3], step};
+  const int64_t of_wide[] = {in_wide[0], in_wide[1], block * in_wide[2], in_wide[2], block * in_wide[3], in_wide[3]};
+  return {{to_space ? nest_of(sizes, of_deep, of_wide) : nest_of(sizes, of_wide, of_deep)}};
+}
+
 std::vector<Piece> slice_pieces(std::span<const Operand> inputs, const Operand& y) {
   const Operand& x = inputs[0];
   const int rank = x.shape.rank();
@@ -114,6 +150,8 @@ std::vector<Piece> pieces_of(std::string_view op, const Attributes& attributes, 
   if (op == "Slice") return slice_pieces(inputs, y);
   if (op == "Concat") return part_pieces(attributes, inputs, y, true);
   if (op == "Split") return part_pieces(attributes, outputs, x, false);
+  if (op == "Tile") return tile_pieces(inputs, y);
+  if (op == "DepthToSpace" || op == "SpaceToDepth") return block_pieces(attributes, x, y, op == "DepthToSpace");
   if (!is_reshape(op)) return expand_pieces(x, y);  // Reformat, too
   const int64_t one = 1;
   return {{nest_of(Shape{y.shape.elements()}, &one, &one)}};
@@ -122,7 +160,8 @@ std::vector<Piece> pieces_of(std::string_view op, const Attributes& attributes, 
 Refusal supports(const Problem& problem) {
   const Node& node = problem.node;
   const bool is_known =
-      is_reshape(node.op) || is_one_of(node.op, {"Transpose", "hussar.Reformat", "Expand", "Slice", "Concat", "Split"});
+      is_reshape(node.op) || is_one_of(node.op, {"Transpose", "hussar.Reformat", "Expand", "Slice", "Concat", "Split",
+                                                 "Tile", "DepthToSpace", "SpaceToDepth"});
   if (!is_known) return "op";
   if (node.program) return "fused program";
   if (Refusal refusal = refuse_op(problem, {node.op})) return refusal;
@@ -137,6 +176,7 @@ Refusal supports(const Problem& problem) {
     const Value* input = node.inputs[i];
     if (input != nullptr && !input->is_constant()) return "needs constant positions";
   }
+  if (node.op == "Tile" && 2 * problem.input(0)->rank() > kMaxRank) return "rank";
   return std::nullopt;
 }
 

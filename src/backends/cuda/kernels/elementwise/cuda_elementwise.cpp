@@ -1,6 +1,9 @@
 // cuda_elementwise: operators that work element by element, and fused chains of them, with any broadcasting.
 #include <fmt/format.h>
 
+#include <cctype>
+#include <functional>
+
 #include "backends/cuda/elementwise_launch.h"
 #include "backends/cuda/program_source.h"
 
@@ -9,9 +12,15 @@ namespace {
 
 using namespace cuda;
 
-// What an operator makes of x0, x1, ... in the type that it computes in: float, or long long for integers.
+// What an operator makes of x0, x1, ... in the type that it computes in: float, or long long for integers. p and q are
+// its attributes.
+struct Parameter {
+  std::string_view attribute;
+  float otherwise;
+};
 struct Expression {
   std::string_view op, floats, integers;  // empty: not of these
+  Parameter p = {}, q = {};
 };
 constexpr Expression kExpressions[] = {
     {"Add", "x0 + x1", "x0 + x1"},
@@ -28,6 +37,10 @@ constexpr Expression kExpressions[] = {
     {"Or", "", "x0 || x1"},
     {"Xor", "", "(x0 != 0) != (x1 != 0)"},
     {"Not", "", "!x0"},
+    {"BitwiseAnd", "", "x0 & x1"},
+    {"BitwiseOr", "", "x0 | x1"},
+    {"BitwiseXor", "", "x0 ^ x1"},
+    {"BitwiseNot", "", "~x0"},
     {"Identity", "x0", "x0"},
     {"Abs", "fabsf(x0)", "x0 < 0 ? -x0 : x0"},
     {"Neg", "-x0", "-x0"},
@@ -44,6 +57,29 @@ constexpr Expression kExpressions[] = {
     {"Asinh", "asinhf(x0)", ""},
     {"Acosh", "acoshf(x0)", ""},
     {"Atanh", "atanhf(x0)", ""},
+    // Fused programs have these, too, for FP32.
+    {"Relu", "f_max(x0, 0.0f)", "x0 > 0 ? x0 : 0"},
+    {"LeakyRelu", "x0 < 0.0f ? p * x0 : x0", "", {"alpha", 0.01F}},
+    {"Elu", "x0 < 0.0f ? p * expm1f(x0) : x0", "", {"alpha", 1}},
+    {"Celu", "x0 < 0.0f ? p * expm1f(x0 / p) : x0", "", {"alpha", 1}},
+    {"Selu", "q * (x0 > 0.0f ? x0 : p * expm1f(x0))", "", {"alpha", 1.67326319F}, {"gamma", 1.05070102F}},
+    {"HardSigmoid", "f_clip(p * x0 + q, 0.0f, 1.0f)", "", {"alpha", 0.2F}, {"beta", 0.5F}},
+    {"HardSwish", "x0 * f_clip(x0 * 0.16666667f + 0.5f, 0.0f, 1.0f)", ""},
+    {"Sigmoid", "f_sigmoid(x0)", ""},
+    {"Swish", "x0 * f_sigmoid(p * x0)", "", {"alpha", 1}},
+    {"Tanh", "tanhf(x0)", ""},
+    {"Erf", "erff(x0)", ""},
+    {"Exp", "expf(x0)", ""},
+    {"Log", "logf(x0)", ""},
+    {"Sqrt", "sqrtf(x0)", ""},
+    {"Reciprocal", "1.0f / x0", ""},
+    {"Floor", "floorf(x0)", ""},
+    {"Ceil", "ceilf(x0)", ""},
+    {"Round", "rintf(x0)", ""},
+    {"Softplus", "f_softplus(x0)", ""},
+    {"Softsign", "x0 / (1.0f + fabsf(x0))", ""},
+    {"Mish", "x0 * tanhf(f_softplus(x0))", ""},
+    {"ThresholdedRelu", "x0 > p ? x0 : 0.0f", "", {"alpha", 1}},
 };
 
 const Expression* find_expression(std::string_view op) {
@@ -53,27 +89,100 @@ const Expression* find_expression(std::string_view op) {
   return nullptr;
 }
 
-// For each of VECTOR neighbours, from x0, x1, ...; empty: not this operator.
-std::string expression_of(const Node& node) {
-  const DType from = node.inputs[0]->dtype, to = node.outputs[0]->dtype;
-  if (node.op == "Cast" || node.op == "CastLike") return to == DType::kBool ? "x0 != 0" : "x0";
-  if (node.op == "Where") return "x0 ? x1 : x2";
-  const Expression* expression = find_expression(node.op);
-  if (expression == nullptr) return {};
-  return std::string(is_float(from) ? expression->floats : expression->integers);
+// The inputs that are read, by number: all that there are.
+std::vector<size_t> inputs_of(std::string_view op, size_t count, const std::function<bool(size_t)>& is_there) {
+  std::vector<size_t> numbers;
+  for (size_t i = 0; i < (op == "CastLike" ? 1 : count); ++i) {
+    if (is_there(i)) numbers.push_back(i);
+  }
+  return numbers;
 }
+std::vector<size_t> inputs_of(const Node& node) {
+  return inputs_of(node.op, node.inputs.size(), [&](size_t i) { return node.inputs[i] != nullptr; });
+}
+
+// f(f(x0, x1), x2) and so on.
+std::string folded(std::string_view function, size_t count) {
+  std::string text = "x0";
+  for (size_t i = 1; i < count; ++i) text = fmt::format(fmt::runtime(function), text, fmt::format("x{}", i));
+  return text;
+}
+
+std::string clip_of(const Node& node, bool floats) {
+  std::string text = "x0";
+  const std::string_view low = floats ? "f_max({}, x1)" : "i_max({}, x1)";
+  const std::string_view high = floats ? "f_min({}, x2)" : "i_min({}, x2)";
+  if (node.input(1) != nullptr) text = fmt::format(fmt::runtime(low), text);
+  if (node.input(2) != nullptr) text = fmt::format(fmt::runtime(high), text);
+  return text;
+}
+
+// Operators whose expression depends on their attributes or on how many inputs there are.
+std::string other_expression(const Node& node, bool floats) {
+  const Attributes& attributes = node.attributes;
+  const size_t count = node.inputs.size();
+  if (node.op == "Cast" || node.op == "CastLike") return node.outputs[0]->dtype == DType::kBool ? "x0 != 0" : "x0";
+  if (node.op == "Where") return "x0 ? x1 : x2";
+  if (node.op == "Clip") return clip_of(node, floats);
+  if (node.op == "Max") return folded(floats ? "f_max({}, {})" : "i_max({}, {})", count);
+  if (node.op == "Min") return folded(floats ? "f_min({}, {})" : "i_min({}, {})", count);
+  if (node.op == "Gelu" && floats) {
+    return attributes.get_string("approximate", "none") == "tanh" ? "f_gelu_tanh(x0)" : "f_gelu_erf(x0)";
+  }
+  if (node.op == "Mod") {
+    const bool truncates = attributes.get_int("fmod", 0) != 0;
+    return fmt::format("{}_{}(x0, x1)", floats ? "f" : "i", truncates ? "remainder" : "mod");
+  }
+  if (node.op == "IsInf" && floats) {
+    return fmt::format("({} && x0 > 3.40282347e38f) || ({} && x0 < -3.40282347e38f)",
+                       attributes.get_int("detect_positive", 1) != 0 ? "true" : "false",
+                       attributes.get_int("detect_negative", 1) != 0 ? "true" : "false");
+  }
+  if (node.op == "BitShift" && !floats) {
+    return attributes.get_string("direction", "") == "LEFT"
+               ? "x1 < 64 ? static_cast<long long>(static_cast<unsigned long long>(x0) << x1) : 0"
+               : "x1 < 64 ? x0 >> x1 : 0";
+  }
+  return {};
+}
+
+// For each of VECTOR neighbours; empty: not this operator.
+std::string expression_of(const Node& node) {
+  const bool floats = is_float(node.inputs[0]->dtype);
+  const Expression* expression = find_expression(node.op);
+  if (expression == nullptr) return other_expression(node, floats);
+  std::string text(floats ? expression->floats : expression->integers);
+  for (auto [name, parameter] : {std::pair('p', &expression->p), std::pair('q', &expression->q)}) {
+    if (parameter->attribute.empty()) continue;
+    const std::string value = literal(node.attributes.get_float(parameter->attribute, parameter->otherwise));
+    // Letters of their own.
+    auto is_word = [&](size_t at) { return at < text.size() && (std::isalnum(text[at]) != 0 || text[at] == '_'); };
+    for (size_t at = 0; at < text.size(); ++at) {
+      const bool is_alone = text[at] == name && !is_word(at + 1) && (at == 0 || !is_word(at - 1));
+      if (!is_alone) continue;
+      text.replace(at, 1, value);
+      at += value.size();
+    }
+  }
+  return text;
+}
+
+constexpr std::string_view kOthers[] = {"Cast", "CastLike", "Where", "Clip",  "Max",
+                                        "Min",  "Gelu",     "Mod",   "IsInf", "BitShift"};
 
 Refusal supports(const Problem& problem) {
   const Node& node = problem.node;
   const bool is_program = node.op == "hussar.Pointwise";
-  const bool is_cast = node.op == "Cast" || node.op == "CastLike";
-  if (!is_program && !is_cast && node.op != "Where" && find_expression(node.op) == nullptr) return "op";
+  const bool is_other = std::find(std::begin(kOthers), std::end(kOthers), node.op) != std::end(kOthers);
+  if (!is_program && !is_other && find_expression(node.op) == nullptr) return "op";
   if (!is_program && node.program) return "fused program";
   if (Refusal refusal = refuse_op(problem, {node.op})) return refusal;
   if (node.inputs.empty() || node.inputs.size() + 1 > kNestTensors) return "number of inputs";
   const Value& output = *problem.output();
-  for (const Value* input : node.inputs) {
-    if (input == nullptr || memory_type(input->dtype).empty()) return "dtype";
+  if (node.inputs[0] == nullptr) return "number of inputs";
+  for (size_t i : inputs_of(node)) {
+    const Value* input = node.inputs[i];
+    if (memory_type(input->dtype).empty()) return "dtype";
     if (is_program && !is_float(input->dtype)) return "dtype";
     // A constant of one axis is the same in both layouts.
     if (input->layout != output.layout && !input->is_constant()) return "mixed layouts";
@@ -87,8 +196,7 @@ double cost(const Problem& problem) { return memory_cost(problem); }
 
 Result<LoopNest> nest_of(const Node& node) {
   std::vector<Operand> inputs;
-  const size_t count = node.op == "CastLike" ? 1 : node.inputs.size();
-  for (size_t i = 0; i < count; ++i) inputs.push_back(operand_of(*node.inputs[i]));
+  for (size_t i : inputs_of(node)) inputs.push_back(operand_of(*node.inputs[i]));
   return loop_nest(inputs, operand_of(*node.outputs[0]));
 }
 
@@ -97,7 +205,7 @@ int vector_of(const Node& node, const LoopNest& nest) {
   int vector = nest.vector();
   for (const auto* list : {&node.inputs, &node.outputs}) {
     for (const Value* value : *list) {
-      while (offset_in_holder(*value) % vector != 0) vector /= 2;
+      while (value != nullptr && offset_in_holder(*value) % vector != 0) vector /= 2;
     }
   }
   return vector;
@@ -107,21 +215,21 @@ std::string compute_source(const Node& node, const LoopNest& nest) {
   std::string text =
       "__device__ __forceinline__ void compute(const Elementwise& work, const long long "
       "(&offsets)[INPUTS], COMPUTE_TYPE (&value)[VECTOR]) {\n";
-  const auto inputs = static_cast<size_t>(nest.tensors - 1);
-  for (size_t i = 0; i < inputs; ++i) {
-    const DType dtype = node.inputs[i]->dtype;
+  const std::vector<size_t> inputs = inputs_of(node);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const DType dtype = node.inputs[inputs[i]]->dtype;
     const bool moves = nest.strides[i + 1][nest.rank - 1] != 0;
-    text += fmt::format("  {0} v{1}[VECTOR];\n  {2}(static_cast<const {3}*>(work.inputs[{1}]) + offsets[{1}], v{1});\n",
-                        compute_type(dtype), i, moves ? "load" : "broadcast", memory_type(dtype));
+    text += fmt::format("  {0} v{1}[VECTOR];\n  {2}(static_cast<const {3}*>(work.inputs[{4}]) + offsets[{4}], v{1});\n",
+                        compute_type(dtype), inputs[i], moves ? "load" : "broadcast", memory_type(dtype), i);
   }
   text += "#pragma unroll\n  for (int i = 0; i < VECTOR; ++i) {\n";
   if (node.program) {
     const auto own = static_cast<size_t>(node.program_inputs);
     text += own > 0 ? "    value[i] = run_program(v0[i]" : "    value[i] = run_program(0.0f";
-    for (size_t i = own; i < inputs; ++i) text += fmt::format(", v{}[i]", i);
+    for (size_t i = own; i < inputs.size(); ++i) text += fmt::format(", v{}[i]", i);
     text += ");\n";
   } else {
-    for (size_t i = 0; i < inputs; ++i) text += fmt::format("    const auto x{0} = v{0}[i];\n", i);
+    for (size_t i : inputs) text += fmt::format("    const auto x{0} = v{0}[i];\n", i);
     text += fmt::format("    value[i] = {};\n", expression_of(node));
   }
   return text + "  }\n}\n";
@@ -147,8 +255,10 @@ Status unpack(Packing& packing) {
 }
 
 Status prepare(Prepare& prepare) {
-  const size_t count = prepare.step.op == "CastLike" ? 1 : prepare.inputs.size();
-  const LoopNest nest = HUSSAR_TRY(loop_nest(prepare.inputs.first(count), prepare.outputs[0]));
+  std::vector<Operand> inputs;
+  auto is_there = [&](size_t i) { return prepare.inputs[i].present(); };
+  for (size_t i : inputs_of(prepare.step.op, prepare.inputs.size(), is_there)) inputs.push_back(prepare.inputs[i]);
+  const LoopNest nest = HUSSAR_TRY(loop_nest(inputs, prepare.outputs[0]));
   return prepare_elementwise(prepare, nest, kLoops, prepare.state_as<ElementwiseLaunch>());
 }
 
@@ -156,7 +266,9 @@ Status run(const Run& run) {
   const auto& launch = run.state_as<ElementwiseLaunch>();
   const std::byte* inputs[kNestTensors];
   const auto count = static_cast<size_t>(launch.nest.tensors - 1);
-  for (size_t i = 0; i < count; ++i) inputs[i] = run.inputs[i].data;
+  for (size_t i = 0, found = 0; found < count; ++i) {
+    if (run.inputs[i].present()) inputs[found++] = run.inputs[i].data;
+  }
   return launch_elementwise(run, launch, {inputs, count}, run.outputs[0].data);
 }
 

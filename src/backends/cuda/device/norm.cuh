@@ -1,0 +1,52 @@
+// LayerNormalization and RMSNormalization of rows.
+//
+// Defined before: INPUT_TYPE, OUTPUT_TYPE, SCALE_TYPE, BIAS_TYPE; CENTER, 1 where the mean is taken off.
+#pragma once
+
+struct Normalize {
+  long long rows, length;
+  const INPUT_TYPE* input;
+  OUTPUT_TYPE* output;
+  const SCALE_TYPE* scale;
+  const BIAS_TYPE* bias;         // null: there is none
+  float *mean, *inverse_deviation;  // null: not wanted
+  float epsilon;
+};
+
+extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constant__ Normalize work) {
+  const float count = static_cast<float>(work.length);
+  const long long step = static_cast<long long>(gridDim.x) * kRowsOfBlock;
+  for (long long r = static_cast<long long>(blockIdx.x) * kRowsOfBlock + threadIdx.x / GROUP; r < work.rows; r += step) {
+    Row<INPUT_TYPE> row{work.input + r * work.length, work.length};
+    float sum = 0.0f, squares = 0.0f;
+    row.visit_first([&](long long, const float (&x)[VECTOR]) {
+#pragma unroll
+      for (int i = 0; i < VECTOR; ++i) sum += CENTER ? x[i] : x[i] * x[i];
+    });
+    sum = row_sum(sum) / count;
+    const float mean = CENTER ? sum : 0.0f;
+    // The distances from the mean, so that nothing cancels.
+    if (CENTER) {
+      row.visit_again([&](long long, const float (&x)[VECTOR]) {
+#pragma unroll
+        for (int i = 0; i < VECTOR; ++i) squares += (x[i] - mean) * (x[i] - mean);
+      });
+      squares = row_sum(squares) / count;
+    } else {
+      squares = sum;
+    }
+    const float inverse = 1.0f / sqrtf(squares + work.epsilon);
+    OUTPUT_TYPE* output = work.output + r * work.length;
+    row.visit_again([&](long long at, const float (&x)[VECTOR]) {
+      float scale[VECTOR], bias[VECTOR] = {}, y[VECTOR];
+      load(work.scale + at, scale);
+      if (work.bias != nullptr) load(work.bias + at, bias);
+#pragma unroll
+      for (int i = 0; i < VECTOR; ++i) y[i] = (x[i] - mean) * inverse * scale[i] + bias[i];
+      store<VECTOR>(output + at, y);
+    });
+    if (threadIdx.x % GROUP != 0) continue;
+    if (work.mean != nullptr) work.mean[r] = mean;
+    if (work.inverse_deviation != nullptr) work.inverse_deviation[r] = inverse;
+  }
+}

@@ -1,0 +1,78 @@
+// MaxPool and AveragePool over three spatial axes; where there are fewer, the first ones have one element.
+//
+// Defined before: INPUT_TYPE, the type of the output, too; VALUE, the type of computation; VECTOR, channels of one
+// thread; CHANNELS_LAST; MAXIMUM, 1 for MaxPool; LOWEST; COUNT_PADDING, 1 where the mean counts padding as zeros;
+// KERNEL0, KERNEL1, KERNEL2.
+#pragma once
+
+struct Pool {
+  long long units, channels;  // of VECTOR each
+  long long input[3], output[3], stride[3], dilation[3], pad[3], pad_end[3];
+  long long input_batch, input_channel, input_strides[3];
+  long long output_batch, output_channel, output_strides[3];
+  const INPUT_TYPE* from;
+  INPUT_TYPE* to;
+};
+
+__device__ __forceinline__ int take(unsigned& rest, long long size) {
+  const unsigned at = rest % static_cast<unsigned>(size);
+  rest /= static_cast<unsigned>(size);
+  return static_cast<int>(at);
+}
+
+// Taps of an axis that lie in the input or in its padding.
+__device__ __forceinline__ int taps(const Pool& work, int axis, int first, int kernel) {
+  const int end = static_cast<int>(work.input[axis] + work.pad_end[axis]) - first;
+  const int dilation = static_cast<int>(work.dilation[axis]);
+  return end <= 0 ? 0 : min(kernel, (end + dilation - 1) / dilation);
+}
+
+extern "C" __global__ void __launch_bounds__(256) pool(const __grid_constant__ Pool work) {
+  const unsigned step = gridDim.x * blockDim.x;
+  for (unsigned unit = blockIdx.x * blockDim.x + threadIdx.x; unit < work.units; unit += step) {
+    unsigned rest = unit;
+    int channel = CHANNELS_LAST ? take(rest, work.channels) : 0;
+    int place[3];
+#pragma unroll
+    for (int axis = 2; axis >= 0; --axis) place[axis] = take(rest, work.output[axis]);
+    if (!CHANNELS_LAST) channel = take(rest, work.channels);
+    const INPUT_TYPE* from = work.from + rest * work.input_batch + channel * VECTOR * work.input_channel;
+    INPUT_TYPE* to = work.to + rest * work.output_batch + channel * VECTOR * work.output_channel;
+    int first[3];
+#pragma unroll
+    for (int axis = 0; axis < 3; ++axis) {
+      first[axis] = place[axis] * static_cast<int>(work.stride[axis]) - static_cast<int>(work.pad[axis]);
+      to += place[axis] * work.output_strides[axis];
+    }
+    VALUE total[VECTOR];
+    for (int i = 0; i < VECTOR; ++i) total[i] = MAXIMUM ? LOWEST : 0;
+    int count = 0;
+    for (int k0 = 0; k0 < KERNEL0; ++k0) {
+      const int at0 = first[0] + k0 * static_cast<int>(work.dilation[0]);
+      if (at0 < 0 || at0 >= work.input[0]) continue;
+      for (int k1 = 0; k1 < KERNEL1; ++k1) {
+        const int at1 = first[1] + k1 * static_cast<int>(work.dilation[1]);
+        if (at1 < 0 || at1 >= work.input[1]) continue;
+        for (int k2 = 0; k2 < KERNEL2; ++k2) {
+          const int at2 = first[2] + k2 * static_cast<int>(work.dilation[2]);
+          if (at2 < 0 || at2 >= work.input[2]) continue;
+          VALUE x[VECTOR];
+          load(from + at0 * work.input_strides[0] + at1 * work.input_strides[1] + at2 * work.input_strides[2], x);
+          ++count;
+#pragma unroll
+          for (int i = 0; i < VECTOR; ++i) {
+            // NaN wins.
+            total[i] = MAXIMUM ? (x[i] > total[i] || x[i] != x[i] ? x[i] : total[i]) : total[i] + x[i];
+          }
+        }
+      }
+    }
+    if (COUNT_PADDING) {
+      count = taps(work, 0, first[0], KERNEL0) * taps(work, 1, first[1], KERNEL1) * taps(work, 2, first[2], KERNEL2);
+    }
+    if (!MAXIMUM) {
+      for (int i = 0; i < VECTOR; ++i) total[i] /= static_cast<VALUE>(max(count, 1));
+    }
+    store<VECTOR>(to, total);
+  }
+}

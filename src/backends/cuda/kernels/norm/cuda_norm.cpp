@@ -1,0 +1,98 @@
+// cuda_norm: LayerNormalization and RMSNormalization over the last axes.
+#include "backends/cuda/elementwise_launch.h"
+#include "backends/cuda/rows.h"
+
+namespace hussar {
+namespace {
+
+using namespace cuda;
+
+constexpr std::string_view kLayer = "LayerNormalization";
+
+Refusal supports(const Problem& problem) {
+  if (Refusal refusal = refuse_op(problem, {kLayer, "RMSNormalization"})) return refusal;
+  for (const auto* list : {&problem.node.inputs, &problem.node.outputs}) {
+    for (const Value* value : *list) {
+      if (value == nullptr) continue;
+      if (!is_float(value->dtype)) return "dtype";
+      if (value->layout != Layout::kPlain) return "layout";
+    }
+  }
+  for (size_t i = 1; i < problem.node.outputs.size(); ++i) {
+    if (problem.output(i) != nullptr && problem.output(i)->dtype != DType::kFloat32) return "dtype of statistics";
+  }
+  const int rank = problem.input(0)->rank();
+  if (rank < 1) return "rank";
+  const int axis = axis_from_front(problem.node.attributes.get_int("axis", -1), rank);
+  const Dims normalized(problem.input(0)->dims->begin() + axis, problem.input(0)->dims->end());
+  for (size_t i : {size_t{1}, size_t{2}}) {
+    if (problem.input(i) == nullptr) continue;
+    Dims dims = *problem.input(i)->dims;
+    while (dims.size() > normalized.size() && dims.front().is(1)) dims.erase(dims.begin());
+    if (!(dims == normalized)) return "scale or bias of another shape than the rows";
+  }
+  return std::nullopt;
+}
+
+double cost(const Problem& problem) { return memory_cost(problem); }
+
+Status pack(Packing& packing) {
+  Node& node = packing.node;
+  const Value &x = *node.inputs[0], &y = *node.outputs[0], &scale = *node.inputs[1];
+  const Value& bias = node.input(2) != nullptr ? *node.input(2) : scale;
+  const int rank = x.rank();
+  const int axis = axis_from_front(node.attributes.get_int("axis", -1), rank);
+  const int64_t length = known_elements(*x.dims, axis, rank);
+  Defines defines;
+  define_rows(row_form(length, {{&x, length}, {&y, length}, {&scale, 0}, {&bias, 0}}), node, defines);
+  defines.set("INPUT_TYPE", memory_type(x.dtype)).set("OUTPUT_TYPE", memory_type(y.dtype));
+  defines.set("SCALE_TYPE", memory_type(scale.dtype)).set("BIAS_TYPE", memory_type(bias.dtype));
+  defines.set("CENTER", node.op == kLayer ? 1 : 0);
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "rows.cuh", "norm.cuh"}));
+}
+
+Status unpack(Packing& packing) {
+  packing.node.attributes.erase(kRowsAttribute);
+  return {};
+}
+
+struct State {
+  Launch launch;
+  int64_t rows, length;
+  float epsilon;
+};
+
+Status prepare(Prepare& prepare) {
+  const Shape& shape = prepare.inputs[0].shape;
+  const int axis = axis_from_front(prepare.step.attributes.get_int("axis", -1), shape.rank());
+  State& state = prepare.state_as<State>();
+  state.rows = shape.elements(0, axis);
+  state.length = shape.elements(axis, shape.rank());
+  state.epsilon = prepare.step.attributes.get_float("epsilon", 1e-5F);
+  state.launch = HUSSAR_TRY(prepare_rows(prepare, "normalize", state.rows, state.length, {state.length}));
+  return {};
+}
+
+Status run(const Run& run) {
+  const State& state = run.state_as<State>();
+  auto find = [](std::span<const Operand> list, size_t i) { return i < list.size() ? list[i].data : nullptr; };
+  Words words;
+  words.put(state.rows);
+  words.put(state.length);
+  words.put(run.inputs[0].data);
+  words.put(run.outputs[0].data);
+  for (size_t i : {size_t{1}, size_t{2}}) words.put(find(run.inputs, i));
+  for (size_t i : {size_t{1}, size_t{2}}) words.put(find(run.outputs, i));
+  words.put_float(state.epsilon);
+  void* const arguments[] = {words.data()};
+  return queue_of(run.device).launch(state.launch, arguments);
+}
+
+}  // namespace
+
+extern const Kernel cuda_norm_kernel = {
+    .name = "cuda_norm", .place = Place::kDevice, .state_bytes = sizeof(State), .prepare = prepare, .run = run};
+extern const Tactic cuda_norm_tactic = {
+    .kernel = "cuda_norm", .place = Place::kDevice, .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
+
+}  // namespace hussar

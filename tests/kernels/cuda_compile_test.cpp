@@ -1,0 +1,87 @@
+// The texts of the CUDA kernels, compiled by NVRTC for every GPU that there may be: without errors, and without
+// registers that spill.
+#include <cstdlib>
+#include <regex>
+
+#include "backends/cuda/nvrtc.h"
+#include "tests/kernels/kernel_case.h"
+
+namespace hussar {
+namespace {
+
+KernelCase with(KernelCase test, Attributes list) {
+  test.attributes = std::move(list);
+  return test;
+}
+
+KernelCase channels_last(KernelCase test) {
+  test.inputs[0].layout = test.output_layout = Layout::kChannelsLast;
+  return test;
+}
+
+// For each text the form that needs the most registers, and what is compiled differently.
+std::vector<KernelCase> texts() {
+  const DType f16 = DType::kFloat16, f32 = DType::kFloat32, bf16 = DType::kBFloat16;
+  auto x = [](DType dtype, const Shape& shape) { return Argument{random_tensor(dtype, shape, 1, 2)}; };
+  auto list = [](const Ints& values) { return Argument{integers(values), true}; };
+  const Argument image = x(f16, {2, 16, 9, 9});
+  const Attributes window = attributes({{"kernel_shape", Ints{3, 3}}, {"pads", Ints{1, 1, 1, 1}}});
+  const Attributes pads = attributes({{"mode", std::string("reflect")}});
+  std::vector<KernelCase> cases = {
+      {"cuda_elementwise", "Add", {x(f16, {4, 16}), x(f16, {4, 16})}},
+      {"cuda_elementwise", "Pow", {x(bf16, {4, 3}), x(bf16, {4, 1})}},
+      {"cuda_elementwise", "Mod", {x(DType::kInt32, {4, 3}), x(DType::kInt32, {4, 3})}},
+      with({"cuda_copy", "Transpose", {x(f32, {3, 4, 5, 6})}}, attributes({{"perm", Ints{3, 1, 2, 0}}})),
+      {"cuda_norm", "LayerNormalization", {x(f16, {4, 1024}), x(f16, {1024}), x(f32, {1024})}},
+      {"cuda_norm", "RMSNormalization", {x(bf16, {4, 8192}), x(bf16, {8192})}},
+      {"cuda_norm", "LayerNormalization", {x(f32, {4, 9000}), x(f32, {9000})}},
+      {"cuda_softmax", "Softmax", {x(f32, {4, 1024})}},
+      {"cuda_softmax", "LogSoftmax", {x(f16, {4, 8192})}},
+      with({"cuda_softmax", "Softmax", {x(f16, {4, 5, 3})}}, attributes({{"axis", int64_t{1}}})),
+      {"cuda_group_norm", "InstanceNormalization", {image, x(f16, {16}), x(f16, {16})}},
+      {"cuda_lrn", "LRN", {image}, attributes({{"size", int64_t{5}}})},
+      {"cuda_reduce", "ReduceMean", {x(f16, {4, 4096}), list({1})}},
+      {"cuda_reduce", "ReduceMax", {x(f32, {4, 100, 7, 3}), list({0, 2})}},
+      {"cuda_reduce", "ReduceSum", {x(DType::kInt64, {4, 300}), list({1})}},
+      {"cuda_arg_extreme", "ArgMax", {x(f16, {4, 3000})}, attributes({{"axis", int64_t{1}}})},
+      {"cuda_arg_extreme", "ArgMin", {x(DType::kInt64, {4, 3})}, attributes({{"axis", int64_t{0}}})},
+      with(channels_last({"cuda_pool", "MaxPool", {image}}), window),
+      with({"cuda_pool", "AveragePool", {image}}, window),
+      {"cuda_gather", "Gather", {x(f16, {9, 16}), x(DType::kInt64, {2, 3})}},
+      {"cuda_gather_elements", "GatherElements", {x(f32, {9, 4}), x(DType::kInt32, {2, 3})}},
+      {"cuda_gather_nd", "GatherND", {x(f32, {9, 4, 4}), x(DType::kInt64, {3, 2})}},
+      {"cuda_gather_nd", "ScatterND", {x(f32, {9, 4, 4}), x(DType::kInt64, {1, 2}), x(f32, {1, 4})}},
+      with({"cuda_pad", "Pad", {x(f32, {4, 4, 4, 4}), list({0, 0, 1, 1, 0, 0, 1, 1})}}, pads),
+      {"cuda_top_k", "TopK", {x(f32, {3, 3000}), list({5})}, {}, 2},
+      {"cuda_top_k", "TopK", {x(DType::kInt64, {3, 4096}), list({5})}, {}, 2},
+      {"cuda_cum_sum", "CumSum", {x(f16, {3, 100}), list({1})}},
+      {"cuda_trilu", "Trilu", {x(f32, {3, 4})}},
+      {"cuda_one_hot", "OneHot", {x(DType::kInt64, {3}), list({5}), x(f32, {2})}},
+  };
+  for (const char* mode : {"nearest", "linear", "cubic"}) {
+    cases.push_back(channels_last({"cuda_resize", "Resize", {image, {}, {}, list({2, 16, 18, 18})}}));
+    cases.back().attributes = attributes({{"mode", std::string(mode)}});
+  }
+  return cases;
+}
+
+TEST(CudaCompile, EveryTextForEveryGpu) {
+  ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
+  const auto compiler = cuda::find_compiler();
+  if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
+  const std::regex spills(R"((\d+) bytes spill stores, (\d+) bytes spill loads)");
+  for (const KernelCase& test : texts()) {
+    const std::string source = source_of(test);
+    for (int sm : {80, 86, 89, 90}) {
+      SCOPED_TRACE(test.kernel + " of " + test.op + " for sm_" + std::to_string(sm));
+      auto resources = cuda::compiler_resources(source, sm);
+      ASSERT_TRUE(resources) << resources.error().message;
+      std::sregex_iterator it(resources->begin(), resources->end(), spills), end;
+      EXPECT_NE(it, end) << *resources;
+      for (; it != end; ++it) EXPECT_EQ((*it)[1].str() + " " + (*it)[2].str(), "0 0") << *resources;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hussar

@@ -1,0 +1,110 @@
+// Whole models with steps on a device, on the CPU where there is none: copies between the sides, recordings, new
+// shapes.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/support/emulated_device.h"
+#include "tests/support/pipeline.h"
+#include "tests/support/small_models.h"
+
+namespace hussar::tests {
+namespace {
+
+CompileOptions for_device() {
+  const std::string& target = use_test_device();
+  CompileOptions options;
+  options.threads = 1;
+  options.place = Place::kDevice;
+  options.sm = std::atoi(target.c_str() + target.rfind('_') + 1);
+  return options;
+}
+
+size_t steps_on_device(const Plan& plan) {
+  size_t count = 0;
+  for (const PlanStep& step : plan.graph.steps) count += step.kernel.starts_with("cuda_") ? 1 : 0;
+  return count;
+}
+
+// Runs both plans on the same inputs, for each value of the symbols.
+void expect_same_outputs(const Message& model, const std::vector<int64_t>& symbols) {
+  CompileOptions reference;
+  reference.reference_only = true;
+  auto expected_plan = build(model.bytes(), reference);
+  auto plan = build(model.bytes(), for_device());
+  ASSERT_TRUE(expected_plan) << expected_plan.error().message;
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_GE(steps_on_device(**plan), 1U);
+  auto expected_session = Session::create(*expected_plan);
+  auto session = Session::create(*plan);
+  ASSERT_TRUE(session) << session.error().message;
+  uint32_t seed = 1;
+  for (int64_t symbol : symbols) {
+    auto inputs = make_inputs(**plan, seed++, symbol, 100000);
+    ASSERT_TRUE(inputs);
+    auto expected = (*expected_session)->run_in_order(*inputs);
+    auto outputs = (*session)->run_in_order(*inputs);
+    ASSERT_TRUE(expected) << expected.error().message;
+    ASSERT_TRUE(outputs) << outputs.error().message;
+    for (size_t i = 0; i < outputs->size(); ++i) {
+      const Tensor &actual = (*outputs)[i], &wanted = (*expected)[i];
+      ASSERT_EQ(actual.shape(), wanted.shape());
+      ASSERT_EQ(actual.dtype(), DType::kFloat32);
+      for (int64_t k = 0; k < actual.elements(); ++k) {
+        const float want = wanted.data<float>()[k];
+        ASSERT_NEAR(actual.data<float>()[k], want, 1e-4F * std::fmax(1.0F, std::fabs(want)))
+            << "output " << i << ", element " << k << ", run " << seed - 1;
+      }
+    }
+  }
+}
+
+// The first run of a shape records, the second replays; a third shape returns to the first.
+TEST(CudaSession, ConvolutionsOfManyShapes) { expect_same_outputs(conv_model(), {6, 6, 6, 9, 9, 6, 6}); }
+
+TEST(CudaSession, Dense) { expect_same_outputs(dense_model(), {1, 1}); }
+
+// Between two steps of the device lies one of the host: a Hardmax, which has no kernel.
+TEST(CudaSession, HostInBetween) {
+  expect_same_outputs(model(graph({{node("Sin", {"x"}, {"a"}), node("Hardmax", {"a"}, {"b"}), node("Cos", {"b"}, {"c"}),
+                                    node("Add", {"c", "a"}, {"y"})},
+                                   {value("x", {"N", 7})},
+                                   {any_shape("y")},
+                                   {}})),
+                      {3, 3, 5, 5, 3});
+}
+
+// What follows a step whose data decide on a shape runs on the host.
+TEST(CudaSession, ShapesThatDependOnData) {
+  expect_same_outputs(
+      model(graph({{node("Sin", {"x"}, {"a"}), node("NonZero", {"a"}, {"b"}),
+                    node("Cast", {"b"}, {"c"}, {attribute("to", static_cast<int64_t>(DType::kFloat32))}),
+                    node("Cos", {"c"}, {"y"})},
+                   {value("x", {"N", 3})},
+                   {any_shape("y")},
+                   {}})),
+      {2, 2, 4, 2});
+}
+
+// Only a run tells that an index is out of range. The device cannot stop for it.
+TEST(CudaSession, IndexOutOfRangeGivesZeros) {
+  const Message gather = model(graph({{node("Gather", {"table", "i"}, {"y"})},
+                                      {value("i", {3}, DType::kInt64)},
+                                      {any_shape("y")},
+                                      {tensor_of("table", DType::kFloat32, {2, 2}, std::vector<float>{1, 2, 3, 4})}}));
+  auto plan = build(gather.bytes(), for_device());
+  ASSERT_TRUE(plan) << plan.error().message;
+  ASSERT_EQ(steps_on_device(**plan), 1U);
+  auto session = Session::create(*plan);
+  ASSERT_TRUE(session) << session.error().message;
+  Tensor indices(DType::kInt64, {3});
+  const int64_t values[] = {-1, 2, -3};
+  std::copy(std::begin(values), std::end(values), indices.data<int64_t>());
+  auto outputs = (*session)->run_in_order(std::span(&indices, 1));
+  ASSERT_TRUE(outputs) << outputs.error().message;
+  const float expected[] = {3, 4, 0, 0, 0, 0};
+  for (int i = 0; i < 6; ++i) EXPECT_EQ((*outputs)[0].data<float>()[i], expected[i]);
+}
+
+}  // namespace
+}  // namespace hussar::tests

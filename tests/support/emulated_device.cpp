@@ -1,0 +1,320 @@
+// Compiling, loading and launching kernels on the CPU.
+#include "tests/support/emulated_device.h"
+
+#include <dlfcn.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <regex>
+
+#include "backends/cuda/emulation.h"
+#include "backends/cuda/queue.h"
+#include "base/error.h"
+#include "tests/support/emulated_machine.h"
+#include "tests/support/folder.h"
+
+namespace hussar::tests {
+namespace {
+
+using hussar_emulation::Entry;
+using hussar_emulation::Machine;
+
+// ---- the threads of a block that wait for each other
+
+constexpr size_t kStackBytes = size_t{1} << 17, kMostThreads = 1024, kWarp = 32;
+
+class Fibers {
+ public:
+  // Runs `body` once per thread; false: the threads wait for each other for ever.
+  bool run(Machine& machine, unsigned threads, const std::function<void()>& body) {
+    if (stacks_ == nullptr) {
+      void* memory = ::mmap(nullptr, kStackBytes * kMostThreads, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      stacks_ = static_cast<char*>(memory);
+    }
+    body_ = &body;
+    fibers_.resize(kMostThreads);
+    block_ = {threads, 0, 0};
+    for (size_t warp = 0; warp * kWarp < threads; ++warp) {
+      warps_[warp] = {static_cast<unsigned>(std::min<size_t>(kWarp, threads - warp * kWarp)), 0, 0};
+    }
+    for (unsigned i = 0; i < threads; ++i) start(fibers_[i], i);
+    size_t left = threads;
+    while (left > 0) {
+      bool progressed = false;
+      for (current_ = 0; current_ < threads; ++current_) {
+        Fiber& fiber = fibers_[current_];
+        if (fiber.is_done || (fiber.waits_at != nullptr && fiber.waits_at->round == fiber.round)) continue;
+        machine.thread.x = static_cast<unsigned>(current_);
+        progressed = true;
+        ::swapcontext(&scheduler_, &fiber.context);
+        if (fiber.is_done) --left;
+      }
+      if (!progressed) return false;
+    }
+    return true;
+  }
+  void wait(bool whole_block) {
+    Barrier& barrier = whole_block ? block_ : warps_[current_ / kWarp];
+    ++barrier.arrived;
+    if (release(barrier)) return;
+    Fiber& fiber = fibers_[current_];
+    fiber.waits_at = &barrier;
+    fiber.round = barrier.round;
+    ::swapcontext(&fiber.context, &scheduler_);
+    fiber.waits_at = nullptr;
+  }
+
+ private:
+  struct Barrier {
+    unsigned alive, arrived;
+    unsigned long round;
+  };
+  struct Fiber {
+    ucontext_t context;
+    Barrier* waits_at = nullptr;
+    unsigned long round = 0;
+    bool is_done = false;
+  };
+
+  static bool release(Barrier& barrier) {
+    if (barrier.alive == 0 || barrier.arrived < barrier.alive) return false;
+    barrier.arrived = 0;
+    ++barrier.round;
+    return true;
+  }
+  void start(Fiber& fiber, size_t index) {
+    fiber.waits_at = nullptr;
+    fiber.is_done = false;
+    ::getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = stacks_ + index * kStackBytes;
+    fiber.context.uc_stack.ss_size = kStackBytes;
+    fiber.context.uc_link = &scheduler_;
+    ::makecontext(&fiber.context, &Fibers::enter, 0);
+  }
+  static void enter();
+
+  const std::function<void()>* body_ = nullptr;
+  std::vector<Fiber> fibers_;
+  Barrier block_{}, warps_[kMostThreads / kWarp]{};
+  ucontext_t scheduler_{};
+  char* stacks_ = nullptr;
+  size_t current_ = 0;
+};
+
+thread_local Fibers fibers;
+
+void Fibers::enter() {
+  (*fibers.body_)();
+  fibers.fibers_[fibers.current_].is_done = true;
+  Barrier& warp = fibers.warps_[fibers.current_ / kWarp];
+  --warp.alive;
+  --fibers.block_.alive;
+  release(warp);
+  release(fibers.block_);
+}
+
+// ---- compiling
+
+// What a launch needs beside the entry; lies behind the code.
+struct Function {
+  Entry* entry;
+  bool waits;  // threads of a block wait for each other
+  unsigned shared_bytes;
+};
+
+std::string host_source(std::string source) {
+  // Dynamic shared memory: as much as a block can have.
+  static const std::regex dynamic(R"(extern __shared__ (alignas\(\d+\) )?([\w ]+?) (\w+)\[\];)");
+  source = std::regex_replace(source, dynamic, "static $2* const $3 = reinterpret_cast<$2*>(hussar_shared);");
+  static const std::regex kernel(R"(__global__\s+void\s+(__launch_bounds__\([^)]*\)\s+)?(\w+)\()");
+  std::string entries;
+  for (std::sregex_iterator it(source.begin(), source.end(), kernel), end; it != end; ++it) {
+    entries += "HUSSAR_ENTRY(" + (*it)[2].str() + ")\n";
+  }
+  const bool waits = std::regex_search(source, std::regex("__sync|_sync\\("));
+  return "#include \"" HUSSAR_TESTS "/support/emulated_cuda.h\"\n#line 1 \"hussar.cu\"\n" + source + entries +
+         "HUSSAR_VISIBLE const bool hussar_waits;\nconst bool hussar_waits = " + (waits ? "true" : "false") + ";\n";
+}
+
+Result<Tensor> compile(const std::string& source, int) {
+  static std::map<std::string, Tensor> compiled;
+  if (auto it = compiled.find(source); it != compiled.end()) return it->second;
+  const Folder folder;
+  std::ofstream(folder.file("kernel.cpp")) << host_source(source);
+  // A vector access that is not aligned is a fault on a GPU: here, too.
+  const std::string command =
+      HUSSAR_TEST_COMPILER
+      " -std=c++17 -O1 -w -shared -fPIC -fvisibility=hidden -fno-strict-aliasing -fwrapv -ffp-contract=off "
+      "-fsanitize=alignment -fsanitize-undefined-trap-on-error -o " +
+      folder.file("kernel.so") + " " + folder.file("kernel.cpp") + " 2>" + folder.file("log");
+  const bool ok = std::system(command.c_str()) == 0;
+  std::ifstream file(folder.file(ok ? "kernel.so" : "log"), std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  HUSSAR_CHECK(ok, ErrorCode::kRunFailed, "the emulated device cannot compile a kernel: {}\n{}", bytes, source);
+  Tensor code(DType::kUInt8, Shape{static_cast<int64_t>(bytes.size())});
+  std::memcpy(code.raw(), bytes.data(), bytes.size());
+  return compiled[source] = std::move(code);
+}
+
+// ---- the device
+
+class EmulatedQueue final : public cuda::Queue {
+ public:
+  explicit EmulatedQueue(int sm) {
+    facts_.name = "emulated GPU";
+    facts_.sm = sm;
+    facts_.multiprocessors = 4;
+    facts_.memory_bytes = size_t{1} << 30;
+    facts_.l2_bytes = size_t{1} << 20;
+    facts_.shared_bytes = 232448;
+  }
+  ~EmulatedQueue() override {
+    for (auto& [code, library] : libraries_) ::dlclose(library);
+    for (int file : files_) ::close(file);
+  }
+
+  Result<std::byte*> allocate(size_t bytes) override {
+    bytes = (std::max<size_t>(bytes, 1) + 255) / 256 * 256;
+    auto* memory = static_cast<std::byte*>(std::aligned_alloc(256, bytes));
+    std::memset(memory, 0xC5, bytes);  // who reads what nobody has written shall see it
+    return memory;
+  }
+  void release(std::byte* memory) override { std::free(memory); }
+  Status copy_in(std::byte* to, const std::byte* from, size_t bytes) override { return copy_now(to, from, bytes); }
+  Status copy_out(std::byte* to, const std::byte* from, size_t bytes) override { return copy_now(to, from, bytes); }
+  Status wait() override { return {}; }
+
+  Status begin_recording() override {
+    HUSSAR_CHECK(!is_recording_, ErrorCode::kRunFailed, "two recordings at once");
+    is_recording_ = true;
+    recordings_.emplace_back();
+    return {};
+  }
+  Result<int> end_recording() override {
+    is_recording_ = false;
+    return static_cast<int>(recordings_.size()) - 1;
+  }
+  Status replay(int recording) override {
+    for (const auto& work : recordings_[static_cast<size_t>(recording)]) HUSSAR_TRY(work());
+    return {};
+  }
+  void drop_recordings() override { recordings_.clear(); }
+  std::string describe() const override { return facts_.name; }
+
+  Result<cuda::FunctionHandle*> load(std::span<const std::byte> code, const std::string& name,
+                                     unsigned shared_bytes) override {
+    void*& library = libraries_[code.data()];
+    if (library == nullptr) {
+      const int file = ::memfd_create("kernel", 0);
+      const bool written = ::write(file, code.data(), code.size()) == static_cast<ssize_t>(code.size());
+      if (written) library = ::dlopen(("/proc/self/fd/" + std::to_string(file)).c_str(), RTLD_NOW | RTLD_LOCAL);
+      files_.push_back(file);  // open, so that no other library gets the same name
+      HUSSAR_CHECK(library != nullptr, ErrorCode::kPlanIncompatible, "the plan's code does not load: {}", ::dlerror());
+    }
+    auto* entry = static_cast<Entry*>(::dlsym(library, ("hussar_entry_" + name).c_str()));
+    HUSSAR_CHECK(entry != nullptr, ErrorCode::kPlanIncompatible, "the plan's code lacks the kernel {}", name);
+    HUSSAR_CHECK(shared_bytes <= facts_.shared_bytes, ErrorCode::kRunFailed, "no kernel can have {} bytes of memory",
+                 shared_bytes);
+    entry->machine->wait = [](bool whole_block) { fibers.wait(whole_block); };
+    const bool waits = *static_cast<const bool*>(::dlsym(library, "hussar_waits"));
+    Function& function = functions_[entry];
+    function = {entry, waits, std::max(shared_bytes, 48U * 1024)};
+    return reinterpret_cast<cuda::FunctionHandle*>(&function);
+  }
+
+  Status launch(const cuda::Launch& launch, std::span<void* const> arguments) override {
+    const auto& function = *reinterpret_cast<const Function*>(launch.function);
+    const bool fits = launch.threads >= 1 && launch.threads <= kMostThreads && launch.grid[1] <= 65535 &&
+                      launch.grid[2] <= 65535 && launch.shared_bytes <= function.shared_bytes &&
+                      arguments.size() == function.entry->argument_count;
+    HUSSAR_CHECK(fits, ErrorCode::kRunFailed, "a GPU would refuse this launch: {} arguments, {} threads, {} bytes",
+                 arguments.size(), launch.threads, launch.shared_bytes);
+    // What the arguments are now counts, whenever it runs.
+    std::vector<Tensor> copies;
+    for (size_t i = 0; i < arguments.size(); ++i) {
+      copies.emplace_back(DType::kUInt8, Shape{function.entry->argument_bytes[i]});
+      std::memcpy(copies.back().raw(), arguments[i], copies.back().bytes());
+    }
+    return enqueue([&function, launch, copies] { return execute(function, launch, copies); });
+  }
+  Status fill_zero(std::byte* memory, size_t bytes) override {
+    return enqueue([=] {
+      std::memset(memory, 0, bytes);
+      return Status();
+    });
+  }
+  Status copy_within(std::byte* to, const std::byte* from, size_t bytes) override {
+    return enqueue([=] {
+      std::memmove(to, from, bytes);
+      return Status();
+    });
+  }
+
+ private:
+  Status copy_now(std::byte* to, const std::byte* from, size_t bytes) {
+    HUSSAR_CHECK(!is_recording_, ErrorCode::kRunFailed, "a copy between the sides in a recording");
+    if (bytes > 0) std::memcpy(to, from, bytes);
+    return {};
+  }
+  Status enqueue(std::function<Status()> work) {
+    if (!is_recording_) return work();
+    recordings_.back().push_back(std::move(work));
+    return {};
+  }
+  static Status execute(const Function& function, const cuda::Launch& launch, const std::vector<Tensor>& copies) {
+    Machine& machine = *function.entry->machine;
+    machine.threads = {launch.threads, 1, 1};
+    machine.blocks = {launch.grid[0], launch.grid[1], launch.grid[2]};
+    std::vector<void*> arguments;
+    for (const Tensor& copy : copies) arguments.push_back(const_cast<std::byte*>(copy.raw()));
+    auto call = [&] { function.entry->call(arguments.data()); };
+    const auto [columns, rows, layers] = launch.grid;
+    for (uint64_t block = 0; block < uint64_t{columns} * rows * layers; ++block) {
+      machine.block = {static_cast<unsigned>(block % columns), static_cast<unsigned>(block / columns % rows),
+                       static_cast<unsigned>(block / columns / rows)};
+      if (function.waits) {
+        HUSSAR_CHECK(fibers.run(machine, launch.threads, call), ErrorCode::kRunFailed,
+                     "the threads of a block wait for each other for ever");
+        continue;
+      }
+      for (machine.thread.x = 0; machine.thread.x < launch.threads; ++machine.thread.x) call();
+    }
+    return {};
+  }
+
+  std::map<const std::byte*, void*> libraries_;
+  std::vector<int> files_;
+  std::map<const Entry*, Function> functions_;
+  std::vector<std::vector<std::function<Status()>>> recordings_;
+  bool is_recording_ = false;
+};
+
+Result<std::unique_ptr<Device>> open(std::string_view target) {
+  const size_t digits = target.rfind('_');
+  const int sm = digits == std::string_view::npos ? 0 : std::atoi(target.data() + digits + 1);
+  return std::unique_ptr<Device>(std::make_unique<EmulatedQueue>(sm));
+}
+
+}  // namespace
+
+const std::string& use_test_device() {
+  static const std::string target = [] {
+    static const cuda::Emulation emulation = {open, compile};
+    const char* wants_gpu = std::getenv("HUSSAR_TEST_GPU");
+    if (wants_gpu != nullptr && std::string_view(wants_gpu) == "1") {
+      const auto devices = cuda::find_devices();
+      if (devices && !devices->empty()) return "cuda:sm_" + std::to_string(devices->front().sm);
+    }
+    cuda::set_emulation(&emulation);
+    return std::string("cuda:sm_90");
+  }();
+  return target;
+}
+
+}  // namespace hussar::tests
