@@ -48,7 +48,8 @@ void define_ampere(Node& node, const DenseProduct& product, int sm, Defines& def
   const AmpereTile tile = best_tile(product, dtype);
   node.attributes.set(kTile, Ints{tile.rows, tile.columns, tile.warps_m * tile.warps_n, tile.stages});
   defines.set("PRODUCT_INPUT", is_half(dtype) ? "PRODUCT_FP16" : "PRODUCT_FP32");
-  defines.set("PRODUCT_OUTPUT_HALF", is_half(node.outputs[0]->dtype));
+  const bool half_results = is_half(node.outputs[0]->dtype);
+  defines.set("PRODUCT_OUTPUT_HALF", half_results).set("HALF_RESULTS", half_results);
   defines.set("PRODUCT_DEPENDENT_LAUNCH", sm >= 90);
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_STAGES", tile.stages);
@@ -83,7 +84,6 @@ Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, Amper
   launch.launch = Launch{};
   launch.launch.grid[0] = static_cast<unsigned>(tiles);
   launch.launch.threads = static_cast<unsigned>(32 * tile[2]);
-  launch.launch.overlaps = true;
   launch.launch.shared_bytes = static_cast<unsigned>(tile[3] * (tile[0] + tile[1]) * 128);
   launch.launch.function =
       HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "hussar_product", launch.launch.shared_bytes));

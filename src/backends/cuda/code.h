@@ -29,5 +29,7 @@ std::string assemble(const Defines& defines, std::initializer_list<std::string_v
 
 // Compiles for the packing's target and gives the node its code.
 Status attach_code(Packing& packing, const std::string& source);
+// The `unpack` of kernels that leave nothing but code behind.
+Status forget_code(Packing& packing);
 
 }  // namespace hussar::cuda

@@ -47,7 +47,6 @@ Status prepare_elementwise(const Prepare& prepare, const LoopNest& nest, std::st
   }
   launch.launch.function = HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "elementwise"));
   launch.launch.threads = 256;
-  launch.launch.overlaps = true;
   launch.launch.grid[0] = blocks_for(nest.elements() / launch.vector, 256);
   return {};
 }

@@ -179,20 +179,20 @@ Status Queue::launch(const Launch& launch, std::span<void* const> arguments) {
   config.shared_bytes = launch.shared_bytes;
   config.stream = stream_;
   config.attributes = &overlap;
-  config.attribute_count = launch.overlaps && facts_.sm >= 90 ? 1 : 0;
+  config.attribute_count = facts_.sm >= 90 ? 1 : 0;
   return check(driver_->launch(&config, launch.function, const_cast<void**>(arguments.data()), nullptr),
                "cannot launch a kernel");
 }
 
 Result<TensorMap> Queue::encode(const TileMap& map, const std::byte* data) {
-  constexpr int kHalves = 6, kNoInterleave = 0, kSwizzle128 = 3, kPromote128 = 2, kZeros = 0;
+  constexpr int kHalves = 6, kNoInterleave = 0, kSwizzle128 = 3, kPromote256 = 3, kZeros = 0;
   constexpr uint32_t kOnes[5] = {1, 1, 1, 1, 1};
   HUSSAR_CHECK(driver_->encode_tiled_map != nullptr, ErrorCode::kDeviceUnavailable,
                "the NVIDIA driver is too old for this plan: CUDA 12 is needed");
   TensorMap encoded;
   HUSSAR_TRY(check(driver_->encode_tiled_map(&encoded, kHalves, static_cast<uint32_t>(map.rank),
                                              const_cast<std::byte*>(data), map.sizes, map.strides, map.box, kOnes,
-                                             kNoInterleave, kSwizzle128, kPromote128, kZeros),
+                                             kNoInterleave, kSwizzle128, kPromote256, kZeros),
                    "cannot describe a tensor to the copy engine"));
   return encoded;
 }

@@ -11,13 +11,13 @@
 
 namespace hussar::cuda {
 
+// From sm_90 on kernels are launched while those before them still run: every one begins with begin_kernel()
+// (device/numbers.cuh), or waits in another place for what they write.
 struct Launch {
   FunctionHandle* function = nullptr;
   unsigned grid[3] = {1, 1, 1};
   unsigned threads = 1;
   unsigned shared_bytes = 0;  // dynamic
-  // The kernel waits for those before it by itself (griddepcontrol.wait), so it may start before they end.
-  bool overlaps = false;
 };
 
 // A tensor of halves in the memory of the GPU, as tiles that the copy engine brings to shared memory with 128-byte

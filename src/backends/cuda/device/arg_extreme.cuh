@@ -25,6 +25,7 @@ struct Champion {
 };
 
 extern "C" __global__ void __launch_bounds__(256) arg_extreme(const __grid_constant__ ArgExtreme work) {
+  begin_kernel();
   constexpr int kOutputs = 256 / GROUP;
   const long long step = static_cast<long long>(gridDim.x) * kOutputs;
   for (long long r = static_cast<long long>(blockIdx.x) * kOutputs + threadIdx.x / GROUP; r < work.outputs; r += step) {

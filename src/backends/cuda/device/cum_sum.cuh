@@ -11,6 +11,7 @@ struct CumSum {
 };
 
 extern "C" __global__ void __launch_bounds__(256) cum_sum(const __grid_constant__ CumSum work) {
+  begin_kernel();
   constexpr int kThreads = ROWS ? 32 : 1;
   const long long step = static_cast<long long>(gridDim.x) * (256 / kThreads);
   const int lane = threadIdx.x % kThreads;

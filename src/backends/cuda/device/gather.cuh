@@ -13,6 +13,7 @@ struct Gather {
 };
 
 extern "C" __global__ void __launch_bounds__(256) gather(const __grid_constant__ Gather work) {
+  begin_kernel();
   const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
   for (long long unit = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; unit < work.units; unit += step) {
     const long long slice = unit / work.inner, at = unit % work.inner;

@@ -14,6 +14,7 @@ struct GatherElements {
 };
 
 extern "C" __global__ void __launch_bounds__(256) gather_elements(const __grid_constant__ GatherElements work) {
+  begin_kernel();
   const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
   for (long long unit = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; unit < work.units; unit += step) {
     long long offset = 0, rest = unit;

@@ -17,6 +17,7 @@ struct Lrn {
 };
 
 extern "C" __global__ void __launch_bounds__(256) lrn(const __grid_constant__ Lrn work) {
+  begin_kernel();
   const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
   for (long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < work.elements; i += step) {
     long long channel, from, to;

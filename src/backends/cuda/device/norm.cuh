@@ -14,6 +14,7 @@ struct Normalize {
 };
 
 extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constant__ Normalize work) {
+  begin_kernel();
   const float count = static_cast<float>(work.length);
   const long long step = static_cast<long long>(gridDim.x) * kRowsOfBlock;
   for (long long r = static_cast<long long>(blockIdx.x) * kRowsOfBlock + threadIdx.x / GROUP; r < work.rows; r += step) {

@@ -102,8 +102,8 @@ __device__ __forceinline__ void load_each(const T* from, C (&to)[N]) {
   for (int i = 0; i < N; ++i) to[i] = read<C>(from[i]);
 }
 
-// The first statement of kernels that are launched while those before them still run (Launch::overlaps): lets the next
-// one be launched likewise, and returns when all that earlier ones wrote can be read.
+// The first statement of every kernel, as they are launched while those before them still run: lets the next one be
+// launched likewise, and returns when all that earlier ones wrote can be read.
 __device__ __forceinline__ void begin_kernel() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");

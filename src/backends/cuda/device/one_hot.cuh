@@ -12,6 +12,7 @@ struct OneHot {
 };
 
 extern "C" __global__ void __launch_bounds__(256) one_hot(const __grid_constant__ OneHot work) {
+  begin_kernel();
   const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
   for (long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < work.elements; i += step) {
     const long long at = i / work.inner % work.depth;

@@ -23,6 +23,7 @@ __device__ __forceinline__ long long source_of(long long at, long long size) {
 }
 
 extern "C" __global__ void __launch_bounds__(256) pad(const __grid_constant__ Pad work) {
+  begin_kernel();
   const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
   for (long long unit = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; unit < work.units; unit += step) {
     long long rest = unit, from = 0, to = 0;

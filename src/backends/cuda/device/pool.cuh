@@ -28,6 +28,7 @@ __device__ __forceinline__ int taps(const Pool& work, int axis, int first, int k
 }
 
 extern "C" __global__ void __launch_bounds__(256) pool(const __grid_constant__ Pool work) {
+  begin_kernel();
   const unsigned step = gridDim.x * blockDim.x;
   for (unsigned unit = blockIdx.x * blockDim.x + threadIdx.x; unit < work.units; unit += step) {
     unsigned rest = unit;

@@ -106,4 +106,7 @@ __device__ __forceinline__ void make_outputs(const Reduce& work) {
 
 #endif
 
-extern "C" __global__ void __launch_bounds__(256) reduce(const __grid_constant__ Reduce work) { make_outputs(work); }
+extern "C" __global__ void __launch_bounds__(256) reduce(const __grid_constant__ Reduce work) {
+  begin_kernel();
+  make_outputs(work);
+}

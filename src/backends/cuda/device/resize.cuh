@@ -67,6 +67,7 @@ __device__ __forceinline__ Tap tap_of(double x, long long size) {
 }
 
 extern "C" __global__ void __launch_bounds__(256) resize_taps(const __grid_constant__ ResizeTaps work) {
+  begin_kernel();
   long long at = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
   Tap* tap = work.taps + at;
 #pragma unroll
@@ -100,6 +101,7 @@ __device__ __forceinline__ int take(unsigned& rest, long long size) {
 }
 
 extern "C" __global__ void __launch_bounds__(256) resize(const __grid_constant__ Resize work) {
+  begin_kernel();
   const unsigned step = gridDim.x * blockDim.x;
   for (unsigned unit = blockIdx.x * blockDim.x + threadIdx.x; unit < work.units; unit += step) {
     unsigned rest = unit;

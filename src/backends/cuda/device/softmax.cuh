@@ -11,6 +11,7 @@ struct Softmax {
 };
 
 extern "C" __global__ void __launch_bounds__(256) softmax(const __grid_constant__ Softmax work) {
+  begin_kernel();
   const long long step = static_cast<long long>(gridDim.x) * kRowsOfBlock;
   for (long long r = static_cast<long long>(blockIdx.x) * kRowsOfBlock + threadIdx.x / GROUP; r < work.rows; r += step) {
     Row<INPUT_TYPE> row{work.input + r * work.input_pitch, work.length};

@@ -10,6 +10,7 @@ struct SoftmaxColumns {
 };
 
 extern "C" __global__ void __launch_bounds__(256) softmax_columns(const __grid_constant__ SoftmaxColumns work) {
+  begin_kernel();
   const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
   for (long long column = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; column < work.columns; column += step) {
     const long long first = column / work.inner * work.length * work.inner + column % work.inner;

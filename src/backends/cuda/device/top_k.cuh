@@ -20,6 +20,7 @@ __device__ __forceinline__ bool comes_first(VALUE a, int at_a, VALUE b, int at_b
 }
 
 extern "C" __global__ void __launch_bounds__(256) top_k(const __grid_constant__ TopK work) {
+  begin_kernel();
   __shared__ VALUE values[SIZE];
   __shared__ int places[SIZE];
   const int length = static_cast<int>(work.length);

@@ -11,6 +11,7 @@ struct Trilu {
 };
 
 extern "C" __global__ void __launch_bounds__(256) trilu(const __grid_constant__ Trilu work) {
+  begin_kernel();
   const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
   const long long diagonal = work.diagonal != nullptr ? *work.diagonal : 0;
   for (long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < work.elements; i += step) {

@@ -43,7 +43,6 @@ Status prepare(Prepare& prepare) {
                prepare.step.name);
   state.launch = Launch{};
   state.launch.threads = 128;
-  state.launch.overlaps = true;
   state.launch.shared_bytes = static_cast<unsigned>(64 * work.head * 2 * 4);
   state.launch.function =
       HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "attention", state.launch.shared_bytes));
@@ -68,7 +67,11 @@ extern const Kernel cuda_attention_half_kernel = {.name = "cuda_attention_half",
                                                   .state_bytes = sizeof(State),
                                                   .prepare = prepare,
                                                   .run = run};
-extern const Tactic cuda_attention_half_tactic = {
-    .kernel = "cuda_attention_half", .place = Place::kDevice, .supports = supports, .cost = cost, .pack = pack};
+extern const Tactic cuda_attention_half_tactic = {.kernel = "cuda_attention_half",
+                                                  .place = Place::kDevice,
+                                                  .supports = supports,
+                                                  .cost = cost,
+                                                  .pack = pack,
+                                                  .unpack = forget_code};
 
 }  // namespace hussar

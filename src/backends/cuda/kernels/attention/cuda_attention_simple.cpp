@@ -30,7 +30,6 @@ Status prepare(Prepare& prepare) {
                prepare.step.name);
   state.launch = Launch{};
   state.launch.threads = 128;
-  state.launch.overlaps = true;
   state.launch.shared_bytes = 0;
   state.launch.function =
       HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "attention", state.launch.shared_bytes));
@@ -55,7 +54,11 @@ extern const Kernel cuda_attention_simple_kernel = {.name = "cuda_attention_simp
                                                     .state_bytes = sizeof(State),
                                                     .prepare = prepare,
                                                     .run = run};
-extern const Tactic cuda_attention_simple_tactic = {
-    .kernel = "cuda_attention_simple", .place = Place::kDevice, .supports = supports, .cost = cost, .pack = pack};
+extern const Tactic cuda_attention_simple_tactic = {.kernel = "cuda_attention_simple",
+                                                    .place = Place::kDevice,
+                                                    .supports = supports,
+                                                    .cost = cost,
+                                                    .pack = pack,
+                                                    .unpack = forget_code};
 
 }  // namespace hussar

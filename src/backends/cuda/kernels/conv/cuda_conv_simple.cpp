@@ -50,9 +50,12 @@ __device__ __forceinline__ long long y_column(const Operands& operands, int z, l
 Refusal supports(const Problem& problem) { return check_convolution(problem); }
 
 double cost(const Problem& problem) {
-  const Shape& w = problem.input(1)->constant->shape();
+  auto conv = convolution(problem.node.attributes, operand_of(*problem.input(0)), problem.input(1)->constant->shape(),
+                          operand_of(*problem.output()));
+  if (!conv) return 1e9;
+  // Finding the windows takes time.
   return memory_cost(problem) +
-         2 * Problem::elements(problem.output()) * static_cast<double>(w.elements(1, w.rank())) / 3e6;
+         1.5 * simple_time(conv->pixels(), conv->filters, conv->channels * conv->taps(), conv->groups);
 }
 
 Status pack(Packing& packing) {
@@ -83,7 +86,6 @@ Status prepare(Prepare& prepare) {
   state.launch = Launch{};
   state.launch.function = HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "simple_product"));
   state.launch.threads = 256;
-  state.launch.overlaps = true;
   state.launch.grid[0] = static_cast<unsigned>((conv.pixels() + 63) / 64);
   state.launch.grid[1] = static_cast<unsigned>((conv.filters + 63) / 64);
   state.launch.grid[2] = static_cast<unsigned>(conv.groups);
@@ -111,7 +113,11 @@ Status run(const Run& run) {
 
 extern const Kernel cuda_conv_simple_kernel = {
     .name = "cuda_conv_simple", .place = Place::kDevice, .state_bytes = sizeof(State), .prepare = prepare, .run = run};
-extern const Tactic cuda_conv_simple_tactic = {
-    .kernel = "cuda_conv_simple", .place = Place::kDevice, .supports = supports, .cost = cost, .pack = pack};
+extern const Tactic cuda_conv_simple_tactic = {.kernel = "cuda_conv_simple",
+                                               .place = Place::kDevice,
+                                               .supports = supports,
+                                               .cost = cost,
+                                               .pack = pack,
+                                               .unpack = forget_code};
 
 }  // namespace hussar

@@ -244,6 +244,7 @@ Status pack(Packing& packing) {
   define_loops(nest, vector_of(node, nest), kLoops, node, defines);
   defines.set("OUTPUT_TYPE", memory_type(node.outputs[0]->dtype));
   defines.set("COMPUTE_TYPE", compute_type(node.outputs[0]->dtype));
+  defines.set("HALF_RESULTS", node.outputs[0]->dtype == DType::kFloat16);
   const std::string program = node.program ? program_source(*node.program) : std::string();
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh", "elementwise.cuh"},
                                        program + compute_source(node, nest)));

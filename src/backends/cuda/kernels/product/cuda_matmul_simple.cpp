@@ -42,13 +42,10 @@ __device__ __forceinline__ long long y_column(const Operands&, int, long long co
 Refusal supports(const Problem& problem) { return check_matrix_product(problem); }
 
 double cost(const Problem& problem) {
-  // About 5 TFLOP/s.
-  const Value& a = *problem.input(0);
-  const int rank = a.rank();
-  const bool turned = rank > 1 && problem.node.attributes.get_int("transA", 0) != 0;
-  const Dim& depth = (*a.dims)[static_cast<size_t>(turned ? rank - 2 : rank - 1)];
-  const double k = depth.is_constant() ? static_cast<double>(depth.value()) : 64;
-  return memory_cost(problem) + 2 * Problem::elements(problem.output()) * k / 5e6;
+  auto product = matrix_product(problem.node.attributes, operand_of(*problem.input(0)), operand_of(*problem.input(1)),
+                                operand_of(*problem.output()));
+  if (!product) return 1e9;
+  return memory_cost(problem) + simple_time(product->m, product->n, product->k, product->batch);
 }
 
 Status pack(Packing& packing) {
@@ -76,7 +73,6 @@ Status prepare(Prepare& prepare) {
   state.launch = Launch{};
   state.launch.function = HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "simple_product"));
   state.launch.threads = 256;
-  state.launch.overlaps = true;
   const MatrixProduct& product = state.product;
   HUSSAR_CHECK(product.batch <= 65535 && product.n <= 64 * 65535, ErrorCode::kUsage,
                "step '{}': the batch is too large", prepare.step.name);
@@ -112,7 +108,11 @@ extern const Kernel cuda_matmul_simple_kernel = {.name = "cuda_matmul_simple",
                                                  .state_bytes = sizeof(State),
                                                  .prepare = prepare,
                                                  .run = run};
-extern const Tactic cuda_matmul_simple_tactic = {
-    .kernel = "cuda_matmul_simple", .place = Place::kDevice, .supports = supports, .cost = cost, .pack = pack};
+extern const Tactic cuda_matmul_simple_tactic = {.kernel = "cuda_matmul_simple",
+                                                 .place = Place::kDevice,
+                                                 .supports = supports,
+                                                 .cost = cost,
+                                                 .pack = pack,
+                                                 .unpack = forget_code};
 
 }  // namespace hussar
