@@ -45,7 +45,7 @@ void add_rivals(Choice& choice, const Tactic& tactic, const Problem& problem) {
     return;
   }
   add_rivals_with(choice, tactic, problem);
-  if (threads <= 1 || tactic.cost(problem) > kSmallMicroseconds) return;
+  if (threads <= 1 || tactic.place == Place::kDevice || tactic.cost(problem) > kSmallMicroseconds) return;
   Problem alone = problem;
   alone.target.threads = 1;
   add_rivals_with(choice, tactic, alone);

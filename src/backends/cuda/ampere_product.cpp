@@ -9,14 +9,14 @@ constexpr AmpereTile kHalfTiles[] = {
 constexpr AmpereTile kFloatTiles[] = {{128, 128, 4, 2, 2, 1.0}, {64, 64, 2, 1, 3, 0.7}};
 constexpr std::string_view kTile = "hussar_tile";
 // Of the largest GPUs; what is more or less shifts the best tile a little.
-constexpr int kMultiprocessors = 132;
+constexpr int kUsualMultiprocessors = 132;
 
 bool is_half(DType dtype) { return dtype == DType::kFloat16; }
 
 double time_of(const AmpereTile& tile, const DenseProduct& product, DType dtype) {
-  const double rate = (is_half(dtype) ? 4.5e8 : 4e7) * tile.rate / kMultiprocessors;
+  const double rate = (is_half(dtype) ? 4.5e8 : 4e7) * tile.rate / kUsualMultiprocessors;
   const int64_t tiles = (product.m + tile.rows - 1) / tile.rows * ((product.n + tile.columns - 1) / tile.columns);
-  const double waves = std::ceil(static_cast<double>(tiles) / kMultiprocessors);
+  const double waves = std::ceil(static_cast<double>(tiles) / kUsualMultiprocessors);
   return waves * 2.0 * tile.rows * tile.columns * static_cast<double>(product.k) / rate;
 }
 
@@ -90,10 +90,9 @@ Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, Amper
   return {};
 }
 
-Status launch_ampere(const Run& run, const AmpereLaunch& launch, void* windows) {
+Status launch_ampere(const Run& run, const AmpereLaunch& launch, const std::byte* x, void* windows) {
   Words fused;
   launch.epilogue.put(run, fused);
-  const std::byte* x = run.inputs[0].data;
   const std::byte* w = run.inputs[1].data;
   std::byte* y = run.outputs[0].data;
   ProductSizes sizes = launch.sizes;

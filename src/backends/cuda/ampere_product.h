@@ -29,8 +29,8 @@ struct AmpereLaunch {
   EpilogueState epilogue;
 };
 Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, AmpereLaunch& launch);
-// `windows`: the Windows of device/convolution_rows.cuh, or null.
-Status launch_ampere(const Run& run, const AmpereLaunch& launch, void* windows);
+// `x`: the left matrix. `windows`: the Windows of device/convolution_rows.cuh, or null.
+Status launch_ampere(const Run& run, const AmpereLaunch& launch, const std::byte* x, void* windows);
 
 // Whether the kernels compute with these types.
 Refusal check_ampere_types(const Problem& problem);

@@ -1,13 +1,16 @@
 // Attention on halves with tensor cores, without the matrix of scores (Dao et al., "FlashAttention-2", 2023): a warp
 // holds 16 queries and their sums, the block walks the keys 64 at a time through two stages of shared memory.
 //
+// Defined before, too: WARPS of a block, 1, 2 or 4; MASK_PAIRS, 1 where two neighbours of the mask are one access.
 // HEAD == V_HEAD is 32, 64 or 128; rows of q, k, v and y begin at multiples of 16 bytes; k_column is 1.
-// Grid: (ceil(queries / 64), heads, batch); block: 128 threads; shared memory: 64 * HEAD * 2 * 4 bytes, dynamic.
+// Grid: (ceil(queries / (16 * WARPS)), heads, batch); block: 32 * WARPS threads; shared memory: 64 * HEAD * 2 * 4 bytes,
+// dynamic.
 #pragma once
 
-constexpr int kRows = 64;                 // queries of a block, and keys of a stage
-constexpr int kChunks = HEAD / 8;         // of 16 bytes in a row
-constexpr int kTileBytes = kRows * HEAD * 2;
+constexpr int kKeys = 64;          // of a stage
+constexpr int kChunks = HEAD / 8;  // of 16 bytes in a row
+constexpr int kTileBytes = kKeys * HEAD * 2;
+constexpr int kThreads = 32 * WARPS;
 
 // Where a chunk of a row lies: eight rows that ldmatrix reads together are in different banks.
 __device__ __forceinline__ unsigned place(int row, int chunk) {
@@ -15,12 +18,13 @@ __device__ __forceinline__ unsigned place(int row, int chunk) {
   return row * (HEAD * 2) + ((chunk ^ (row / (8 / kMix) & (kMix - 1))) << 4);
 }
 
-// Rows [first, first + 64) of a matrix, zeros behind the last.
+// kRows rows of a matrix from `first` on, zeros behind the last.
+template <int kRows>
 __device__ __forceinline__ void copy_rows(unsigned to, const DATA_TYPE* from, long long pitch, long long first,
                                           long long rows) {
 #pragma unroll
-  for (int i = 0; i < kRows * kChunks / 128; ++i) {
-    const int at = threadIdx.x + 128 * i;
+  for (int i = 0; i < kRows * kChunks / kThreads; ++i) {
+    const int at = threadIdx.x + kThreads * i;
     const int row = at / kChunks, chunk = at % kChunks;
     const bool inside = first + row < rows;
     const DATA_TYPE* source = inside ? from + (first + row) * pitch + chunk * 8 : from;
@@ -78,6 +82,30 @@ __device__ __forceinline__ void score(float (&scores)[8][4], const unsigned (&q)
   }
 }
 
+// What the mask adds to these scores, for the rows `query` and query + 8.
+__device__ __forceinline__ void load_mask(float (&masked)[8][4], const Attention& work, const MASK_TYPE* mask,
+                                          long long query, long long first) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+#pragma unroll
+    for (int half_row = 0; half_row < 2; ++half_row) {
+      const long long row = min(query + 8 * half_row, work.queries - 1);
+      const long long key = first + 8 * n + lane % 4 * 2;
+      const MASK_TYPE* from = mask + row * work.mask_row + key * work.mask_column;
+      float pair[2] = {};
+#if MASK_PAIRS
+      if (key < work.keys) load(from, pair);
+#else
+      if (key < work.keys) pair[0] = read<float>(*from);
+      if (key + 1 < work.keys) pair[1] = read<float>(from[work.mask_column]);
+#endif
+      masked[n][2 * half_row] = pair[0];
+      masked[n][2 * half_row + 1] = pair[1];
+    }
+  }
+}
+
 // Scores become weights, and the rows what they are with these as the largest.
 __device__ __forceinline__ void weigh(float (&scores)[8][4], Rows& rows) {
   constexpr float kLog2E = 1.44269504f;
@@ -126,23 +154,23 @@ __device__ __forceinline__ void add_values(const float (&weights)[8][4], Rows& r
   }
 }
 
-extern "C" __global__ void __launch_bounds__(128) attention(const __grid_constant__ Attention work) {
+extern "C" __global__ void __launch_bounds__(kThreads) attention(const __grid_constant__ Attention work) {
   begin_kernel();
   extern __shared__ __align__(128) unsigned char shared[];
   const unsigned stages = static_cast<unsigned>(__cvta_generic_to_shared(shared));
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int head = blockIdx.y, batch = blockIdx.z;
-  const long long first_query = blockIdx.x * static_cast<long long>(kRows);
+  const long long first_query = blockIdx.x * (16LL * WARPS);
   const DATA_TYPE* k = work.k + batch * work.k_batch + head / work.group * work.k_head;
   const DATA_TYPE* v = work.v + batch * work.v_batch + head / work.group * work.v_head;
   const MASK_TYPE* mask = work.mask + batch * work.mask_batch + head * work.mask_head;
   auto copy_stage = [&](int stage, long long first) {
-    copy_rows(stages + stage * 2 * kTileBytes, k, work.k_row, first, work.keys);
-    copy_rows(stages + stage * 2 * kTileBytes + kTileBytes, v, work.v_row, first, work.keys);
+    copy_rows<kKeys>(stages + stage * 2 * kTileBytes, k, work.k_row, first, work.keys);
+    copy_rows<kKeys>(stages + stage * 2 * kTileBytes + kTileBytes, v, work.v_row, first, work.keys);
   };
   // The queries pass through the second stage.
-  copy_rows(stages + 2 * kTileBytes, work.q + batch * work.q_batch + head * work.q_head, work.q_row, first_query,
-            work.queries);
+  copy_rows<16 * WARPS>(stages + 2 * kTileBytes, work.q + batch * work.q_batch + head * work.q_head, work.q_row,
+                        first_query, work.queries);
   copy_stage(0, 0);
   asm volatile("cp.async.commit_group;\ncp.async.wait_group 0;" ::: "memory");
   __syncthreads();
@@ -157,13 +185,14 @@ extern "C" __global__ void __launch_bounds__(128) attention(const __grid_constan
   rows.largest[0] = rows.largest[1] = kHidden;
   const long long query = first_query + 16 * warp + lane / 4;
   long long keys = work.keys;
-  if (CAUSAL) keys = min(keys, first_query + kRows + work.keys - work.queries);
+  if (CAUSAL) keys = min(keys, first_query + 16 * WARPS + work.keys - work.queries);
   int stage = 0;
-  for (long long first = 0; first < keys; first += kRows, stage ^= 1) {
-    if (first + kRows < keys) copy_stage(stage ^ 1, first + kRows);
+  for (long long first = 0; first < keys; first += kKeys, stage ^= 1) {
+    if (first + kKeys < keys) copy_stage(stage ^ 1, first + kKeys);
     asm volatile("cp.async.commit_group;" ::: "memory");
     const unsigned tile = stages + stage * 2 * kTileBytes;
-    float scores[8][4] = {};
+    float scores[8][4] = {}, masked[8][4] = {};
+    if (HAS_MASK) load_mask(masked, work, mask, query, first);
     score(scores, q, tile);
 #pragma unroll
     for (int n = 0; n < 8; ++n) {
@@ -171,7 +200,7 @@ extern "C" __global__ void __launch_bounds__(128) attention(const __grid_constan
       for (int i = 0; i < 4; ++i) {
         const long long row = query + 8 * (i / 2);
         const long long key = first + 8 * n + lane % 4 * 2 + i % 2;
-        scores[n][i] = row < work.queries ? finish_score(work, mask, scores[n][i], row, key) : kHidden;
+        scores[n][i] = row < work.queries ? finish_score(work, scores[n][i], masked[n][i], row, key) : kHidden;
       }
     }
     weigh(scores, rows);

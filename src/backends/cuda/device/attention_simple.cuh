@@ -21,7 +21,9 @@ extern "C" __global__ void __launch_bounds__(128) attention(const __grid_constan
     for (int i = 0; key < work.keys && i < HEAD; ++i) {
       dot = fmaf(read<float>(q[i]), read<float>(k[key * work.k_row + i * work.k_column]), dot);
     }
-    const float score = finish_score(work, mask, dot, query, key);
+    float masked = 0.0f;
+    if (HAS_MASK && key < work.keys) masked = read<float>(mask[query * work.mask_row + key * work.mask_column]);
+    const float score = finish_score(work, dot, masked, query, key);
     float block_largest = score;
     for (int step = 16; step > 0; step /= 2) {
       block_largest = fmaxf(block_largest, __shfl_xor_sync(0xffffffffU, block_largest, step));

@@ -6,7 +6,26 @@ namespace {
 
 using namespace cuda;
 
-constexpr int64_t kRows = 64;  // queries of a block
+constexpr std::string_view kTile = "hussar_tile";
+
+int64_t blocks_of(const AttentionWork& work, int64_t warps) {
+  return (work.queries + 16 * warps - 1) / (16 * warps) * work.heads * work.batch;
+}
+
+// As many as leave a block for every multiprocessor: more of them share keys and values.
+int64_t best_warps(const AttentionWork& work) {
+  constexpr int64_t kMultiprocessors = 132;
+  for (int64_t warps : {4, 2}) {
+    if (blocks_of(work, warps) >= kMultiprocessors) return warps;
+  }
+  return 1;
+}
+
+// Whether two neighbours of the mask lie side by side, and at even places.
+bool has_mask_pairs(const AttentionWork& work) {
+  const bool are_even = std::all_of(work.mask, work.mask + 3, [](int64_t stride) { return stride % 2 == 0; });
+  return are_even && work.mask[3] == 1 && work.keys % 2 == 0;
+}
 
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = check_attention(problem)) return refusal;
@@ -26,8 +45,19 @@ Refusal supports(const Problem& problem) {
 double cost(const Problem& problem) { return memory_cost(problem) + attention_flops(problem) / 2e8; }
 
 Status pack(Packing& packing) {
-  return attach_code(packing,
-                     assemble(attention_defines(packing.node), {"numbers.cuh", "attention.cuh", "attention_half.cuh"}));
+  Node& node = packing.node;
+  const AttentionWork work = HUSSAR_TRY(attention_work(node));
+  const int64_t warps = best_warps(work);
+  const bool pairs = has_mask_pairs(work);
+  node.attributes.set(kTile, Ints{warps, pairs});
+  Defines defines = attention_defines(node);
+  defines.set("WARPS", warps).set("MASK_PAIRS", pairs);
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "attention.cuh", "attention_half.cuh"}));
+}
+
+Status unpack(Packing& packing) {
+  packing.node.attributes.erase(kTile);
+  return {};
 }
 
 struct State {
@@ -41,12 +71,16 @@ Status prepare(Prepare& prepare) {
   const AttentionWork& work = state.work;
   HUSSAR_CHECK(work.batch <= 65535 && work.heads <= 65535, ErrorCode::kUsage, "step '{}': the batch is too large",
                prepare.step.name);
+  const Ints tile = prepare.step.attributes.get_ints(kTile);
+  HUSSAR_CHECK(tile.size() == 2 && tile[0] >= 1 && tile[0] <= 4 && (tile[1] == 0 || has_mask_pairs(work)),
+               ErrorCode::kPlanIncompatible, "step '{}': its code is for other shapes; build the plan again",
+               prepare.step.name);
   state.launch = Launch{};
-  state.launch.threads = 128;
+  state.launch.threads = static_cast<unsigned>(32 * tile[0]);
   state.launch.shared_bytes = static_cast<unsigned>(64 * work.head * 2 * 4);
   state.launch.function =
       HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "attention", state.launch.shared_bytes));
-  state.launch.grid[0] = static_cast<unsigned>((work.queries + kRows - 1) / kRows);
+  state.launch.grid[0] = static_cast<unsigned>((work.queries + 16 * tile[0] - 1) / (16 * tile[0]));
   state.launch.grid[1] = static_cast<unsigned>(work.heads);
   state.launch.grid[2] = static_cast<unsigned>(work.batch);
   return {};
@@ -72,6 +106,6 @@ extern const Tactic cuda_attention_half_tactic = {.kernel = "cuda_attention_half
                                                   .supports = supports,
                                                   .cost = cost,
                                                   .pack = pack,
-                                                  .unpack = forget_code};
+                                                  .unpack = unpack};
 
 }  // namespace hussar

@@ -2,6 +2,7 @@
 // multiply-adds.
 #include "backends/cuda/ampere_product.h"
 #include "backends/cuda/convolution.h"
+#include "backends/cuda/windows.h"
 
 namespace hussar {
 namespace {
@@ -79,12 +80,6 @@ Status unpack(Packing& packing) {
   return {};
 }
 
-// Windows of device/convolution_rows.cuh.
-struct Windows {
-  int64_t pitch;
-  int32_t input[3], output[3], strides[3], pads[3], dilations[3];
-};
-
 struct State {
   AmpereLaunch launch;
   Windows windows;
@@ -97,21 +92,14 @@ Status prepare(Prepare& prepare) {
   const Convolution conv =
       HUSSAR_TRY(convolution(step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
   HUSSAR_TRY(prepare_ampere(prepare, product_of(conv), state.launch));
-  state.windows.pitch = conv.x_pitch;
-  for (int axis = 0; axis < 3; ++axis) {
-    state.windows.input[axis] = static_cast<int32_t>(conv.input[axis]);
-    state.windows.output[axis] = static_cast<int32_t>(conv.output[axis]);
-    state.windows.strides[axis] = static_cast<int32_t>(conv.strides[axis]);
-    state.windows.pads[axis] = static_cast<int32_t>(conv.pads[axis]);
-    state.windows.dilations[axis] = static_cast<int32_t>(conv.dilations[axis]);
-  }
+  state.windows = windows_of(conv);
   return {};
 }
 
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
   Windows windows = state.windows;
-  return launch_ampere(run, state.launch, &windows);
+  return launch_ampere(run, state.launch, run.inputs[0].data, &windows);
 }
 
 }  // namespace

@@ -53,9 +53,9 @@ double cost(const Problem& problem) {
   auto conv = convolution(problem.node.attributes, operand_of(*problem.input(0)), problem.input(1)->constant->shape(),
                           operand_of(*problem.output()));
   if (!conv) return 1e9;
-  // Finding the windows takes time.
+  // Finding the windows takes most of the time.
   return memory_cost(problem) +
-         1.5 * simple_time(conv->pixels(), conv->filters, conv->channels * conv->taps(), conv->groups);
+         6 * simple_time(conv->pixels(), conv->filters, conv->channels * conv->taps(), conv->groups);
 }
 
 Status pack(Packing& packing) {

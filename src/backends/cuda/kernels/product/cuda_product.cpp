@@ -38,7 +38,7 @@ Status prepare(Prepare& prepare) {
   return prepare_ampere(prepare, product, prepare.state_as<AmpereLaunch>());
 }
 
-Status run(const Run& run) { return launch_ampere(run, run.state_as<AmpereLaunch>(), nullptr); }
+Status run(const Run& run) { return launch_ampere(run, run.state_as<AmpereLaunch>(), run.inputs[0].data, nullptr); }
 
 }  // namespace
 
