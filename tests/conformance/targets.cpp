@@ -68,7 +68,7 @@ Result<Runner> make_runner(const std::string& target, const std::string& model_p
     options.disabled_passes = {"all"};
     return plan_runner(std::move(graph), options);
   }
-  return fail(ErrorCode::kUsage, "unknown target '{}': reference, cpu, cpu:no_passes or cuda", target);
+  return fail(ErrorCode::kUsage, "unknown target '{}': reference, cpu, cpu:no_passes, cuda or emulated", target);
 }
 
 }  // namespace hussar
