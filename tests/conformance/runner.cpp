@@ -1,7 +1,8 @@
-// Runs ONNX backend tests: conformance_runner MANIFEST --json OUT [--target reference|cpu|cuda]
+// Runs ONNX backend tests: conformance_runner MANIFEST --json OUT [--target reference|cpu|cuda|emulated]
 //
 // The manifest and the report are described in run.py. Every test runs in a forked child, so that a crash or a hang is
-// one line of the report. `reference` interprets the imported graph; `cpu` builds a plan and runs that.
+// one line of the report. `reference` interprets the imported graph; the others build a plan and run that, `emulated`
+// with the kernels for GPUs on the CPU.
 #include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -200,7 +201,7 @@ int main(int argc, char** argv) {
       manifest = argv[i];
   }
   if (manifest == nullptr || json_path.empty()) {
-    std::fprintf(stderr, "usage: conformance_runner MANIFEST --json OUT [--target reference|cpu|cuda]\n");
+    std::fprintf(stderr, "usage: conformance_runner MANIFEST --json OUT [--target reference|cpu|cuda|emulated]\n");
     return 2;
   }
   nlohmann::json results = nlohmann::json::array();

@@ -1,4 +1,4 @@
-// Conformance targets: the reference interpreter and the CPU backend.
+// Conformance targets: the reference interpreter, the CPU backend, and GPUs, real and emulated.
 #include "conformance/targets.h"
 
 #include <cstring>
@@ -10,6 +10,7 @@
 #include "ops/evaluate.h"
 #include "ops/infer.h"
 #include "runtime/session.h"
+#include "tests/support/emulated_device.h"
 
 namespace hussar {
 namespace {
@@ -55,6 +56,10 @@ Result<Runner> make_runner(const std::string& target, const std::string& model_p
   CompileOptions options;
   options.threads = 2;
   if (target == "cpu") return plan_runner(std::move(graph), options);
+  if (target == "emulated") {
+    options.set_target(HUSSAR_TRY(parse_target(tests::use_test_device())));
+    return plan_runner(std::move(graph), options);
+  }
   if (target.starts_with("cuda")) {
     options.set_target(HUSSAR_TRY(parse_target(target)));
     return plan_runner(std::move(graph), options);
@@ -63,7 +68,7 @@ Result<Runner> make_runner(const std::string& target, const std::string& model_p
     options.disabled_passes = {"all"};
     return plan_runner(std::move(graph), options);
   }
-  return fail(ErrorCode::kUsage, "unknown target '{}': reference, cpu, cpu:no_passes or cuda", target);
+  return fail(ErrorCode::kUsage, "unknown target '{}': reference, cpu, cpu:no_passes, cuda or emulated", target);
 }
 
 }  // namespace hussar

@@ -32,6 +32,7 @@ std::vector<KernelCase> texts() {
       {"cuda_elementwise", "Pow", {x(bf16, {4, 3}), x(bf16, {4, 1})}},
       {"cuda_elementwise", "Mod", {x(DType::kInt32, {4, 3}), x(DType::kInt32, {4, 3})}},
       with({"cuda_copy", "Transpose", {x(f32, {3, 4, 5, 6})}}, attributes({{"perm", Ints{3, 1, 2, 0}}})),
+      with({"cuda_transpose", "Transpose", {x(f16, {3, 40, 5, 60})}}, attributes({{"perm", Ints{0, 2, 3, 1}}})),
       {"cuda_norm", "LayerNormalization", {x(f16, {4, 1024}), x(f16, {1024}), x(f32, {1024})}},
       {"cuda_norm", "RMSNormalization", {x(bf16, {4, 8192}), x(bf16, {8192})}},
       {"cuda_norm", "LayerNormalization", {x(f32, {4, 9000}), x(f32, {9000})}},

@@ -124,6 +124,24 @@ TEST(CudaElementwise, Remainders) {
   }
 }
 
+TEST(CudaElementwise, Quantization) {
+  for (DType dtype : {DType::kInt8, DType::kUInt8, DType::kInt16}) {
+    for (int64_t axis : {-1, 0, 1}) {
+      const Shape shape{5, 8}, scales = axis < 0 ? Shape{} : Shape{shape[static_cast<int>(axis)]};
+      const Argument scale{random_tensor(DType::kFloat32, scales, 0.01, 0.1)};
+      const Argument zero{random_tensor(dtype, scales, 0, 9)};
+      KernelCase quantize{
+          "cuda_elementwise", "QuantizeLinear", {{random_tensor(DType::kFloat32, shape, -9, 9)}, scale, zero}};
+      KernelCase dequantize{"cuda_elementwise", "DequantizeLinear", {{random_tensor(dtype, shape, 0, 99)}, scale}};
+      if (pick(0, 1) == 0) dequantize.inputs.push_back(zero);
+      quantize.attributes = dequantize.attributes = attributes({{"axis", std::max<int64_t>(axis, 0)}});
+      expect_kernel_agrees(quantize);
+      expect_kernel_agrees(dequantize);
+      if (HasFailure()) return;
+    }
+  }
+}
+
 TEST(CudaElementwise, ChannelsLastSlices) {
   for (int64_t gap : {0, 3, 8}) {
     KernelCase test = binary_case("Add", DType::kFloat32, {2, 8, 3, 5}, {2, 8, 3, 5});
@@ -182,6 +200,29 @@ TEST(CudaCopy, Transpose) {
       test.attributes = attributes({{"perm", order}});
       expect_kernel_agrees(test);
     }
+  }
+}
+
+TEST(CudaTranspose, Tiles) {
+  for (DType dtype : {DType::kFloat32, DType::kFloat16, DType::kInt64, DType::kUInt8}) {
+    for (const Ints& order : {Ints{0, 2, 1, 3}, Ints{2, 0, 3, 1}, Ints{1, 0, 3, 2}, Ints{0, 1, 3, 2}}) {
+      KernelCase test{"cuda_transpose", "Transpose", {{random_tensor(dtype, {2, 33, 17, 40}, 0, 9)}}};
+      test.attributes = attributes({{"perm", order}});
+      if (order[3] == 3) {
+        EXPECT_EQ(refusal_of(test), "neighbours stay neighbours");
+      } else {
+        expect_kernel_agrees(test);
+      }
+    }
+  }
+  for (int64_t gap : {0, 5}) {
+    KernelCase test{"cuda_transpose", "hussar.Reformat", {{random_tensor(DType::kFloat32, {2, 37, 9, 5})}}};
+    test.output_layout = Layout::kChannelsLast;
+    test.output_gap = gap;
+    expect_kernel_agrees(test);
+    std::swap(test.inputs[0].layout, test.output_layout);
+    std::swap(test.inputs[0].gap, test.output_gap);
+    expect_kernel_agrees(test);
   }
 }
 

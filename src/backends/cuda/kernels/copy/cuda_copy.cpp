@@ -1,5 +1,6 @@
 // cuda_copy: operators that only move elements: Transpose, Reformat, Expand, Tile, DepthToSpace, SpaceToDepth, Slice,
 // Concat, Split and reshapes that are not views. Each is one strided copy or a few.
+#include "backends/cuda/copy_nest.h"
 #include "backends/cuda/elementwise_launch.h"
 
 namespace hussar {
@@ -25,43 +26,6 @@ int64_t integer_at(const Operand& operand, int64_t index) {
   return operand.dtype == DType::kInt32 ? operand.as<int32_t>()[index] : operand.as<int64_t>()[index];
 }
 
-// Axes of `sizes` with strides on both sides, in the order of the output's memory.
-LoopNest nest_of(const Shape& sizes, const int64_t* in, const int64_t* out) {
-  LoopNest nest;
-  nest.tensors = 2;
-  nest.rank = std::max(sizes.rank(), 1);
-  nest.dims[0] = 1;
-  int order[kMaxRank] = {};
-  for (int axis = 0; axis < sizes.rank(); ++axis) order[axis] = axis;
-  std::stable_sort(order, order + sizes.rank(), [&](int a, int b) { return out[a] > out[b]; });
-  for (int axis = 0; axis < sizes.rank(); ++axis) {
-    nest.dims[axis] = sizes[order[axis]];
-    nest.strides[0][axis] = out[order[axis]];
-    nest.strides[1][axis] = in[order[axis]];
-  }
-  merge(nest);
-  return nest;
-}
-
-std::vector<Piece> transpose_pieces(const Attributes& attributes, const Operand& x, const Operand& y) {
-  const int rank = x.shape.rank();
-  int64_t in[kMaxRank] = {}, out[kMaxRank] = {}, moved[kMaxRank] = {};
-  strides_of(x, in);
-  strides_of(y, out);
-  Ints order = attributes.get_ints("perm");
-  for (int axis = 0; axis < rank; ++axis) moved[axis] = in[order.empty() ? rank - 1 - axis : order[axis]];
-  return {{nest_of(y.shape, moved, out)}};
-}
-
-std::vector<Piece> expand_pieces(const Operand& x, const Operand& y) {
-  int64_t in[kMaxRank] = {}, out[kMaxRank] = {}, moved[kMaxRank] = {};
-  strides_of(x, in);
-  strides_of(y, out);
-  const int shift = y.shape.rank() - x.shape.rank();
-  for (int axis = 0; axis < x.shape.rank(); ++axis) moved[axis + shift] = x.shape[axis] == 1 ? 0 : in[axis];
-  return {{nest_of(y.shape, moved, out)}};
-}
-
 std::vector<Piece> tile_pieces(std::span<const Operand> inputs, const Operand& y) {
   const Operand& x = inputs[0];
   int64_t in[kMaxRank] = {}, out[kMaxRank] = {}, from[kMaxRank] = {}, to[kMaxRank] = {};
@@ -78,7 +42,7 @@ std::vector<Piece> tile_pieces(std::span<const Operand> inputs, const Operand& y
     if (repeats != 1) add(repeats, 0, x.shape[axis] * out[axis]);
     add(x.shape[axis], in[axis], out[axis]);
   }
-  return {{nest_of(sizes, from, to)}};
+  return {{copy_nest(sizes, from, to)}};
 }
 
 // Loops over batch, channels, rows, rows of a block, columns and columns of a block; `deep` has blocks as channels.
@@ -95,7 +59,7 @@ std::vector<Piece> block_pieces(const Attributes& attributes, const Operand& x, 
   const int64_t of_deep[] = {
       in_deep[0], by_block ? in_deep[1] : block * block * in_deep[1], in_deep[2], block * step, in_deep[3], step};
   const int64_t of_wide[] = {in_wide[0], in_wide[1], block * in_wide[2], in_wide[2], block * in_wide[3], in_wide[3]};
-  return {{to_space ? nest_of(sizes, of_deep, of_wide) : nest_of(sizes, of_wide, of_deep)}};
+  return {{to_space ? copy_nest(sizes, of_deep, of_wide) : copy_nest(sizes, of_wide, of_deep)}};
 }
 
 std::vector<Piece> slice_pieces(std::span<const Operand> inputs, const Operand& y) {
@@ -116,7 +80,7 @@ std::vector<Piece> slice_pieces(std::span<const Operand> inputs, const Operand& 
       in[axis] *= std::clamp<int64_t>(integer_at(inputs[4], i), -length - 1, length + 1);
     }
   }
-  return {{nest_of(y.shape, in, out), 0, 0, first, 0}};
+  return {{copy_nest(y.shape, in, out), 0, 0, first, 0}};
 }
 
 // Concat writes parts of its output, Split reads parts of its input.
@@ -133,7 +97,7 @@ std::vector<Piece> part_pieces(const Attributes& attributes, std::span<const Ope
     int64_t of_part[kMaxRank] = {};
     strides_of(parts[i], of_part);
     Piece piece;
-    piece.nest = joins ? nest_of(parts[i].shape, of_part, of_whole) : nest_of(parts[i].shape, of_whole, of_part);
+    piece.nest = joins ? copy_nest(parts[i].shape, of_part, of_whole) : copy_nest(parts[i].shape, of_whole, of_part);
     (joins ? piece.input : piece.output) = i;
     (joins ? piece.output_offset : piece.input_offset) = offset * of_whole[axis];
     offset += parts[i].shape[static_cast<int>(axis)];
@@ -146,15 +110,15 @@ std::vector<Piece> pieces_of(std::string_view op, const Attributes& attributes, 
                              std::span<const Operand> outputs) {
   const Operand& x = inputs[0];
   const Operand& y = outputs[0];
-  if (op == "Transpose") return transpose_pieces(attributes, x, y);
+  if (op == "Transpose") return {{transpose_nest(attributes, x, y)}};
   if (op == "Slice") return slice_pieces(inputs, y);
   if (op == "Concat") return part_pieces(attributes, inputs, y, true);
   if (op == "Split") return part_pieces(attributes, outputs, x, false);
   if (op == "Tile") return tile_pieces(inputs, y);
   if (op == "DepthToSpace" || op == "SpaceToDepth") return block_pieces(attributes, x, y, op == "DepthToSpace");
-  if (!is_reshape(op)) return expand_pieces(x, y);  // Reformat, too
+  if (!is_reshape(op)) return {{expand_nest(x, y)}};  // Reformat, too
   const int64_t one = 1;
-  return {{nest_of(Shape{y.shape.elements()}, &one, &one)}};
+  return {{copy_nest(Shape{y.shape.elements()}, &one, &one)}};
 }
 
 Refusal supports(const Problem& problem) {

@@ -117,6 +117,21 @@ std::string clip_of(const Node& node, bool floats) {
   return text;
 }
 
+bool is_quantizing(std::string_view op) { return op == "QuantizeLinear" || op == "DequantizeLinear"; }
+
+// What Q and DQ do; inputs 1 and 2 are the scale and, where there is one, the zero point.
+std::string quantizing(const Node& node) {
+  const bool is_shifted = node.input(2) != nullptr;
+  if (node.op == "DequantizeLinear") return fmt::format("static_cast<float>(x0{}) * x1", is_shifted ? " - x2" : "");
+  const DType to = node.outputs[0]->dtype;
+  const int bits = static_cast<int>(8 * dtype_size(to));
+  const bool has_sign = to == DType::kInt8 || to == DType::kInt16;
+  const int64_t low = has_sign ? -(int64_t{1} << (bits - 1)) : 0, high = low + (int64_t{1} << bits) - 1;
+  // What is far outside is so with any zero point, and fits an integer.
+  return fmt::format("i_min(i_max(static_cast<long long>(f_clip(rintf(x0 / x1), -1e9f, 1e9f)){}, {}LL), {}LL)",
+                     is_shifted ? " + x2" : "", low, high);
+}
+
 // Operators whose expression depends on their attributes or on how many inputs there are.
 std::string other_expression(const Node& node, bool floats) {
   const Attributes& attributes = node.attributes;
@@ -124,6 +139,7 @@ std::string other_expression(const Node& node, bool floats) {
   if (node.op == "Cast" || node.op == "CastLike") return node.outputs[0]->dtype == DType::kBool ? "x0 != 0" : "x0";
   if (node.op == "Where") return "x0 ? x1 : x2";
   if (node.op == "Clip") return clip_of(node, floats);
+  if (is_quantizing(node.op)) return quantizing(node);
   if (node.op == "Max") return folded(floats ? "f_max({}, {})" : "i_max({}, {})", count);
   if (node.op == "Min") return folded(floats ? "f_min({}, {})" : "i_min({}, {})", count);
   if (node.op == "Gelu" && floats) {
@@ -167,8 +183,38 @@ std::string expression_of(const Node& node) {
   return text;
 }
 
-constexpr std::string_view kOthers[] = {"Cast", "CastLike", "Where", "Clip",  "Max",
-                                        "Min",  "Gelu",     "Mod",   "IsInf", "BitShift"};
+constexpr std::string_view kOthers[] = {"Cast",  "CastLike", "Where",          "Clip",
+                                        "Max",   "Min",      "Gelu",           "Mod",
+                                        "IsInf", "BitShift", "QuantizeLinear", "DequantizeLinear"};
+
+// One scale, or one per index of an axis, for integers of up to 16 bits.
+Refusal refuse_quantizing(const Node& node) {
+  const Value& integers = node.op == "QuantizeLinear" ? *node.outputs[0] : *node.inputs[0];
+  const Value& floats = node.op == "QuantizeLinear" ? *node.inputs[0] : *node.outputs[0];
+  const bool fits = dtype_size(integers.dtype) <= 2 && !is_float(integers.dtype) && is_float(floats.dtype);
+  if (!fits || node.inputs[1]->dtype != DType::kFloat32 || floats.dtype != DType::kFloat32) return "dtype";
+  if (node.attributes.get_int("block_size", 0) != 0 || node.inputs[1]->rank() > 1) return "blocks";
+  if (node.input(2) != nullptr && node.inputs[2]->rank() > 1) return "blocks";
+  return std::nullopt;
+}
+
+// The scales and zero points of an axis lie along it.
+Operand along_axis(std::string_view op, const Attributes& attributes, size_t index, Operand operand, int rank) {
+  if (!is_quantizing(op) || index == 0 || operand.shape.rank() != 1 || rank == 0) return operand;
+  const int64_t given = attributes.get_int("axis", 1), axis = given < 0 ? given + rank : given;
+  const int64_t length = operand.shape[0];
+  operand.shape = Shape{};
+  for (int i = 0; i < rank; ++i) operand.shape.push_back(i == axis ? length : 1);
+  return operand;
+}
+
+Result<LoopNest> nest_of(const Node& node) {
+  std::vector<Operand> inputs;
+  for (size_t i : inputs_of(node)) {
+    inputs.push_back(along_axis(node.op, node.attributes, i, operand_of(*node.inputs[i]), node.outputs[0]->rank()));
+  }
+  return loop_nest(inputs, operand_of(*node.outputs[0]));
+}
 
 Refusal supports(const Problem& problem) {
   const Node& node = problem.node;
@@ -188,17 +234,15 @@ Refusal supports(const Problem& problem) {
     if (input->layout != output.layout && !input->is_constant()) return "mixed layouts";
   }
   if (memory_type(output.dtype).empty()) return "dtype";
+  if (is_quantizing(node.op)) {
+    if (Refusal refusal = refuse_quantizing(node)) return refusal;
+  }
   if (!is_program && expression_of(node).empty()) return "dtype";
+  if (!nest_of(node)) return "dimensions that may be 1";
   return std::nullopt;
 }
 
 double cost(const Problem& problem) { return memory_cost(problem); }
-
-Result<LoopNest> nest_of(const Node& node) {
-  std::vector<Operand> inputs;
-  for (size_t i : inputs_of(node)) inputs.push_back(operand_of(*node.inputs[i]));
-  return loop_nest(inputs, operand_of(*node.outputs[0]));
-}
 
 // A slice of channels must begin at a multiple, too.
 int vector_of(const Node& node, const LoopNest& nest) {
@@ -258,7 +302,10 @@ Status unpack(Packing& packing) {
 Status prepare(Prepare& prepare) {
   std::vector<Operand> inputs;
   auto is_there = [&](size_t i) { return prepare.inputs[i].present(); };
-  for (size_t i : inputs_of(prepare.step.op, prepare.inputs.size(), is_there)) inputs.push_back(prepare.inputs[i]);
+  for (size_t i : inputs_of(prepare.step.op, prepare.inputs.size(), is_there)) {
+    const int rank = prepare.outputs[0].shape.rank();
+    inputs.push_back(along_axis(prepare.step.op, prepare.step.attributes, i, prepare.inputs[i], rank));
+  }
   const LoopNest nest = HUSSAR_TRY(loop_nest(inputs, prepare.outputs[0]));
   return prepare_elementwise(prepare, nest, kLoops, prepare.state_as<ElementwiseLaunch>());
 }

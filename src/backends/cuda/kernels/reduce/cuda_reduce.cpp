@@ -1,6 +1,7 @@
 // cuda_reduce: sums, means, extremes, products and norms over any constant axes, GlobalAveragePool and GlobalMaxPool.
 #include <fmt/format.h>
 
+#include "backends/cuda/copy_nest.h"
 #include "backends/cuda/elementwise_launch.h"
 #include "backends/cuda/rows.h"
 
@@ -170,7 +171,7 @@ Status pack(Packing& packing) {
     vector /= 2;
   }
   const int64_t group = count > 2048 ? 256 : 32;
-  const int64_t slices = count >= 64 ? kManySlices : 1;
+  const int64_t slices = count >= 16 ? kManySlices : 1;
   node.attributes.set(kForm, Ints{loops.kept.rank, loops.reduced.rank, vector, rows ? 256 / group : 256 / slices});
   Defines defines;
   defines.set("KEPT", loops.kept.rank).set("REDUCED", loops.reduced.rank).set("ROWS", rows ? 1 : 0);
@@ -190,27 +191,13 @@ struct State {
   Loops loops;
 };
 
-// Loops of one turn in front of the others, so that there are as many as in the code.
-bool pad(LoopNest& nest, int64_t rank) {
-  if (rank < nest.rank || rank > kMaxRank) return false;
-  const int missing = static_cast<int>(rank) - nest.rank;
-  for (int axis = static_cast<int>(rank) - 1; axis >= 0; --axis) {
-    nest.dims[axis] = axis < missing ? 1 : nest.dims[axis - missing];
-    for (int t = 0; t < nest.tensors; ++t) {
-      nest.strides[t][axis] = axis < missing ? 0 : nest.strides[t][axis - missing];
-    }
-  }
-  nest.rank = static_cast<int>(rank);
-  return true;
-}
-
 Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   state.loops = loops_of(prepare.step.op, prepare.inputs, prepare.outputs[0]);
   const Ints form = prepare.step.attributes.get_ints(kForm);
   bool fits = form.size() == 4 && form[2] >= 1 && form[2] <= 8 && form[3] >= 1 && form[3] <= 256;
-  fits =
-      fits && fits_vector(state.loops, form[2]) && pad(state.loops.kept, form[0]) && pad(state.loops.reduced, form[1]);
+  fits = fits && fits_vector(state.loops, form[2]) && pad_loops(state.loops.kept, form[0]) &&
+         pad_loops(state.loops.reduced, form[1]);
   fits = fits && state.loops.reduced.elements() < INT32_MAX;
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': its code is for other shapes; build the plan again",
                prepare.step.name);
