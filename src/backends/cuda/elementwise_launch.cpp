@@ -19,7 +19,7 @@ std::string memory_type(DType dtype) {
   }
 }
 
-const char* compute_type(DType dtype) { return is_float(dtype) ? "float" : "long long"; }
+const char* register_type(DType dtype) { return is_float(dtype) ? "float" : "long long"; }
 
 void define_loops(const LoopNest& nest, int vector, std::string_view attribute, Node& node, Defines& defines) {
   node.attributes.set(attribute, Ints{nest.rank, vector});

@@ -10,7 +10,7 @@ namespace hussar::cuda {
 // How an element of the type lies in memory, in CUDA C++: "half", "long long"; empty: kernels do not read it.
 std::string memory_type(DType dtype);
 // What kernels compute with: "float" or "long long".
-const char* compute_type(DType dtype);
+const char* register_type(DType dtype);
 
 // Sets RANK, VECTOR and INPUTS for the nest, and the node's attribute that says what its code is for.
 void define_loops(const LoopNest& nest, int vector, std::string_view attribute, Node& node, Defines& defines);

@@ -89,7 +89,6 @@ Status prepare(Prepare& prepare) {
   state.tiles = rest.elements() * state.row_tiles * state.column_tiles;
   state.launch = HUSSAR_TRY(launch_for(prepare, "transpose", 0));
   state.launch.grid[0] = blocks_for(state.tiles, 1);
-  state.launch.overlaps = true;
   return {};
 }
 

@@ -264,7 +264,7 @@ std::string compute_source(const Node& node, const LoopNest& nest) {
     const DType dtype = node.inputs[inputs[i]]->dtype;
     const bool moves = nest.strides[i + 1][nest.rank - 1] != 0;
     text += fmt::format("  {0} v{1}[VECTOR];\n  {2}(static_cast<const {3}*>(work.inputs[{4}]) + offsets[{4}], v{1});\n",
-                        compute_type(dtype), inputs[i], moves ? "load" : "broadcast", memory_type(dtype), i);
+                        register_type(dtype), inputs[i], moves ? "load" : "broadcast", memory_type(dtype), i);
   }
   text += "#pragma unroll\n  for (int i = 0; i < VECTOR; ++i) {\n";
   if (node.program) {
@@ -287,7 +287,7 @@ Status pack(Packing& packing) {
   Defines defines;
   define_loops(nest, vector_of(node, nest), kLoops, node, defines);
   defines.set("OUTPUT_TYPE", memory_type(node.outputs[0]->dtype));
-  defines.set("COMPUTE_TYPE", compute_type(node.outputs[0]->dtype));
+  defines.set("COMPUTE_TYPE", register_type(node.outputs[0]->dtype));
   defines.set("HALF_RESULTS", node.outputs[0]->dtype == DType::kFloat16);
   const std::string program = node.program ? program_source(*node.program) : std::string();
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh", "elementwise.cuh"},

@@ -32,7 +32,7 @@ Status pack(Packing& packing) {
   const bool has_rows = known_elements(*x.dims, axis + 1, x.rank()) == 1;
   node.attributes.set(kRows, int64_t{has_rows});
   Defines defines;
-  defines.set("INPUT_TYPE", memory_type(x.dtype)).set("VALUE", compute_type(x.dtype)).set("ROWS", has_rows ? 1 : 0);
+  defines.set("INPUT_TYPE", memory_type(x.dtype)).set("VALUE", register_type(x.dtype)).set("ROWS", has_rows ? 1 : 0);
   defines.set("EXCLUSIVE", node.attributes.get_int("exclusive", 0) != 0 ? 1 : 0);
   defines.set("REVERSE", node.attributes.get_int("reverse", 0) != 0 ? 1 : 0);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "cum_sum.cuh"}));

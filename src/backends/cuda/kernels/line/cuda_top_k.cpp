@@ -38,7 +38,7 @@ Status pack(Packing& packing) {
   while (size < length) size *= 2;
   node.attributes.set(kSize, size);
   Defines defines;
-  defines.set("INPUT_TYPE", memory_type(x.dtype)).set("VALUE", compute_type(x.dtype)).set("SIZE", size);
+  defines.set("INPUT_TYPE", memory_type(x.dtype)).set("VALUE", register_type(x.dtype)).set("SIZE", size);
   defines.set("LARGEST", node.attributes.get_int("largest", 1) != 0 ? 1 : 0);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "top_k.cuh"}));
 }

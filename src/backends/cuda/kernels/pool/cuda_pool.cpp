@@ -86,7 +86,7 @@ Status pack(Packing& packing) {
   const Ints kernel = node.attributes.get_ints("kernel_shape");
   const int missing = kAxes - (x.rank() - 2);
   Defines defines;
-  defines.set("INPUT_TYPE", memory_type(x.dtype)).set("VALUE", compute_type(x.dtype)).set("VECTOR", vector);
+  defines.set("INPUT_TYPE", memory_type(x.dtype)).set("VALUE", register_type(x.dtype)).set("VECTOR", vector);
   defines.set("CHANNELS_LAST", x.layout == Layout::kChannelsLast ? 1 : 0);
   defines.set("MAXIMUM", node.op == "MaxPool" ? 1 : 0).set("LOWEST", lowest_of(x.dtype));
   defines.set("COUNT_PADDING", node.attributes.get_int("count_include_pad", 0) != 0 ? 1 : 0);

@@ -31,7 +31,7 @@ Status pack(Packing& packing) {
   const int64_t group = !has_rows ? 1 : length > 2048 ? 256 : 32;
   node.attributes.set(kGroup, group);
   Defines defines;
-  defines.set("INPUT_TYPE", memory_type(x.dtype)).set("VALUE", compute_type(x.dtype)).set("GROUP", group);
+  defines.set("INPUT_TYPE", memory_type(x.dtype)).set("VALUE", register_type(x.dtype)).set("GROUP", group);
   defines.set("MAXIMUM", node.op == "ArgMax" ? 1 : 0);
   defines.set("LAST", node.attributes.get_int("select_last_index", 0) != 0 ? 1 : 0);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "arg_extreme.cuh"}));

@@ -152,7 +152,7 @@ void define_operation(const Reduction& reduction, DType dtype, Defines& defines)
     }
     return "(" + result + ")";
   };
-  defines.set("VALUE", compute_type(dtype)).set("INIT", init);
+  defines.set("VALUE", register_type(dtype)).set("INIT", init);
   defines.set("MAP(x)", in_parentheses(std::string(reduction.map)));
   defines.set("COMBINE(a, b)", in_parentheses(combine));
   defines.set("FINISH(a, divisor)", in_parentheses(std::string(reduction.finish)));
