@@ -75,7 +75,8 @@ Ladder ladder_of_plan(const std::shared_ptr<const Plan>& plan, const CompileOpti
   Ladder ladder;
   auto target = plan->meta.find("target");
   auto own = target == plan->meta.end() ? Result<TargetName>(TargetName{}) : parse_target(target->second);
-  if (own && own->isa <= static_cast<int>(cpu::active_isa())) {
+  const bool is_here = own && (own->place == Place::kHost || open_device(target->second, 0));
+  if (is_here && own->isa <= static_cast<int>(cpu::active_isa())) {
     auto itself = [plan]() -> Result<std::shared_ptr<const Plan>> { return plan; };
     ladder.push_back({"the plan that it was made of", itself, static_cast<int>(cpu::active_isa())});
   }

@@ -224,8 +224,8 @@ def test_interrupt_ends_with_130(hussar: Program) -> None:
 
 def test_doctor(hussar: Program) -> None:
     text = hussar("doctor").out
-    for word in ("CPU", "cores", "cache", "memory", "no GPU backend", "best level here"):
+    for word in ("CPU", "cores", "cache", "memory", "NVRTC", "best level here"):
         assert word in text, text
     forced = hussar("doctor", "--json", HUSSAR_ISA="scalar").json
-    assert forced["device"]["isa_active"] == "scalar" and forced["gpu_backend"] is False
+    assert forced["device"]["isa_active"] == "scalar" and "NVRTC" in forced["gpu"]["libraries"]
     assert any("HUSSAR_ISA" in line for line in forced["advice"]) == (forced["device"]["isa_found"] != "scalar")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import sys
 import zipfile
 
 import tiny_onnx
@@ -133,8 +134,25 @@ def test_build_targets(hussar: Program) -> None:
         data = hussar("build", model, "-o", "m.plan", "--target", f"cpu:{level}", "--json").json
         assert data["meta"]["target"] == f"cpu:{level}"
     assert "no.plan" not in hussar.files()
-    hussar("build", model, "-o", "m.plan", "--target", "cuda", code=DEVICE, says="no GPU backend")
     hussar("build", model, "-o", "m.plan", "--target", "cpu:mmx", code=USAGE, says="cpu:avx2")
+
+
+def test_build_for_gpus(hussar: Program) -> None:
+    model = hussar.model()
+    compiler = {"VIRTUAL_ENV": sys.prefix}
+    gpu = hussar("doctor", "--json", **compiler).json["gpu"]
+    hussar("build", model, "-o", "m.plan", "--target", "cuda:x", code=USAGE, says="cuda:sm_90a")
+    hussar("build", model, "-o", "m.plan", "--target", "cuda:99", code=DEVICE)
+    hussar("build", model, "-o", "m.plan", "--target", "cuda:sm_70", code=DEVICE, says="sm_80")
+    if "not found" in gpu["libraries"]["NVRTC"] or gpu["devices"]:
+        return
+    hussar("build", model, "-o", "m.plan", "--target", "cuda", code=DEVICE, says="no NVIDIA driver")
+    data = hussar("build", model, "-o", "g.plan", "--target", "cuda:sm_90a", "--json", **compiler).json
+    assert data["meta"]["target"] == "cuda:sm_90" and "not here" in data["meta"]["self_check"]
+    assert "built again for this CPU" in hussar("bench", "g.plan", "--iterations", "1").err
+    hussar("compare", model, "g.plan")
+    data = hussar("build", "g.plan", "-o", "c.plan", "--target", "cpu", "--json").json
+    assert data["meta"]["target"].startswith("cpu:")
 
 
 def test_build_passes(hussar: Program) -> None:

@@ -10,6 +10,8 @@
 #include "onnx/import.h"
 #include "ops/evaluate.h"
 #include "ops/infer.h"
+#include "plan/device.h"
+#include "tools/cli/console.h"
 
 namespace hussar::cli {
 
@@ -62,7 +64,18 @@ Status Subject::open_plan(const SubjectOptions& options, bool is_plan) {
   }
   SessionOptions session_options;
   session_options.threads = options.threads;
-  session_ = HUSSAR_TRY(Session::create(plan_, session_options));
+  auto session = Session::create(plan_, session_options);
+  auto target = plan_->meta.find("target");
+  const bool lacks_device = !session && session.error().code == ErrorCode::kDeviceUnavailable &&
+                            target != plan_->meta.end() && is_device_target(target->second);
+  if (lacks_device) {
+    warn(session.error().message + "; the plan is built again for this CPU");
+    CompileOptions for_cpu;
+    for_cpu.threads = options.threads;
+    plan_ = std::make_shared<const Plan>(HUSSAR_TRY(compile_plan(*plan_, for_cpu)));
+    session = Session::create(plan_, session_options);
+  }
+  session_ = HUSSAR_TRY(std::move(session));
   load_milliseconds_ = milliseconds_since(begin);
   inputs_ = input_facts(plan_->graph);
   for (int32_t output : plan_->graph.outputs) output_names_.push_back(plan_->graph.values[output].name);

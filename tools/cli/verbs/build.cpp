@@ -35,7 +35,7 @@ struct Arguments {
 };
 
 void suggest_values(Command& command) {
-  std::vector<std::string> targets = {"cpu"}, passes = {"all"};
+  std::vector<std::string> targets = {"cpu", "cuda", "cuda:sm_80", "cuda:sm_90a"}, passes = {"all"};
   for (cpu::Isa isa : cpu::kAllIsas) targets.push_back(std::string("cpu:") + cpu::isa_name(isa));
   for (const Pass* pass : all_passes()) passes.emplace_back(pass->name);
   command.suggest("--target", targets);
@@ -50,8 +50,10 @@ void declare(Command& command, Arguments& arguments) {
   command.option("--min-shapes", "SHAPES", arguments.minimum, "with the next two: the range of shapes to build for;");
   command.option("--opt-shapes", "SHAPES", arguments.optimum, "the self-check and `hussar bench` use these");
   command.option("--max-shapes", "SHAPES", arguments.maximum, "dimensions equal in all three are fixed");
-  command.option("--target", "TARGET", arguments.target,
-                 "cpu, cpu:scalar, cpu:avx2, cpu:avx512, cpu:avx512fp16 or cpu:amx; default: the best of this machine");
+  command.option(
+      "--target", "TARGET", arguments.target,
+      "cpu, cpu:scalar, cpu:avx2, cpu:avx512, cpu:avx512fp16 or cpu:amx; cuda or cuda:1 for a GPU of this machine, "
+      "cuda:sm_90a for any; default: the best CPU level of this machine");
   command.option("--threads", "N", arguments.threads,
                  "threads that a run uses; default: one per core that this process may use");
   command.option("--self-check", arguments.self_check, {"off", "quick", "full"},
