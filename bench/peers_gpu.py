@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""Times models on an NVIDIA GPU in FP16 beside PyTorch, interleaved: torch.compile with a CUDA graph, and a graph alone.
+
+    bench/peers_gpu.py                                                     # BERT-Large and ResNet-50, all cases
+    bench/peers_gpu.py --cases bert_large:1x128,resnet50:8 --rounds 9
+
+A case is a model and its batch, with the sequence for BERT-Large. Needs a GPU, NVRTC, torch with CUDA, transformers and
+torchvision. Weights are random: time does not depend on them. In every round each engine has a turn: Hussar's is a
+process of its own (`hussar bench`, "on the device alone"), the peers' a few dozen replays of their graph. The figures are
+medians over the rounds, in milliseconds, without copies of inputs and outputs. Writes bench/results/peers_gpu.json
+(--json names another).
+Exit status: 0; 1 when a plan cannot be built or run; 2 for wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import hussar_cli  # noqa: E402
+import machine  # noqa: E402
+
+CASES = ("bert_large:1x128,bert_large:8x128,bert_large:32x128,bert_large:128x128,bert_large:1x384,bert_large:32x384,"
+         "resnet50:1,resnet50:8,resnet50:32,resnet50:128")  # fmt: skip
+ENGINES = ("hussar", "torch_compile", "torch_graph")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", default=CASES, help="comma-separated: MODEL:BATCH[xSEQUENCE]")
+    parser.add_argument("--models", type=pathlib.Path, help="a folder with MODEL/model.onnx of open batch; default: exports them")
+    parser.add_argument("--engines", default=",".join(ENGINES), help="comma-separated")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=0, help="begin no further case after so long; 0: all")
+    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/peers_gpu.json")
+    return parser.parse_args()
+
+
+def export(model: str, path: pathlib.Path) -> None:
+    """The model as ONNX, with an open batch and, of encoders, an open sequence."""
+    from modelzoo import catalog, encoders, exports
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if model == "bert_large":
+        module, inputs = encoders.bert_large(), catalog.encoder_inputs(1, 128)
+        outputs, axes = ["last_hidden_state"], catalog.ENCODER_AXES
+    else:
+        inputs = catalog.image([1, 3, 224, 224], mean=[0.5] * 3, std=[0.5] * 3)
+        module, outputs, axes = exports.convolutional("ResNet50", inputs, 7), ["logits"], {"x": {0: "batch"}}
+    exports.export(module, path, inputs, outputs, "torchscript", axes, exports.DEFAULT_OPSET["torchscript"])
+
+
+def shapes_of(model: str, dims: list[int]) -> dict[str, list[int]]:
+    if model == "bert_large":
+        return {name: dims for name in ("input_ids", "attention_mask", "token_type_ids")}
+    return {"x": [*dims, 3, 224, 224]}
+
+
+class Peers:
+    """PyTorch's models on the GPU, in FP16."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.torch = torch
+        self.modules: dict[tuple[str, bool], object] = {}
+
+    def module(self, model: str, compiled: bool):
+        if (model, compiled) in self.modules:
+            return self.modules[model, compiled]
+        if compiled:
+            module = self.torch.compile(self.module(model, False), dynamic=False)
+        elif model == "bert_large":
+            from transformers import BertConfig, BertModel
+
+            config = BertConfig(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096,
+                                attn_implementation="sdpa")  # fmt: skip
+            module = BertModel(config, add_pooling_layer=False).eval().half().cuda()
+        else:
+            import torchvision
+
+            module = torchvision.models.resnet50(weights=None).eval().half().cuda()
+            module = module.to(memory_format=self.torch.channels_last)
+        self.modules[model, compiled] = module
+        return module
+
+    def graph(self, model: str, dims: list[int], compiled: bool):
+        """A function that runs the model once, by replaying a graph."""
+        torch, module = self.torch, self.module(model, compiled)
+        if model == "bert_large":
+            tokens = torch.randint(0, 30000, dims, device="cuda")
+            call = lambda: module(input_ids=tokens).last_hidden_state  # noqa: E731
+        else:
+            picture = torch.randn(*dims, 3, 224, 224, device="cuda", dtype=torch.half)
+            picture = picture.to(memory_format=torch.channels_last)
+            call = lambda: module(picture)  # noqa: E731
+        stream = torch.cuda.Stream()
+        with torch.inference_mode(), torch.cuda.stream(stream):
+            for _ in range(3):
+                call()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.inference_mode(), torch.cuda.graph(graph):
+            call()
+        return graph.replay
+
+    def time(self, replay) -> float:
+        for _ in range(3):
+            replay()
+        self.torch.cuda.synchronize()
+        begin, count = time.perf_counter(), 0
+        while count < 20 or (time.perf_counter() - begin < 0.05 and count < 200):
+            replay()
+            count += 1
+        self.torch.cuda.synchronize()
+        return (time.perf_counter() - begin) / count * 1e3
+
+
+def time_hussar(plan: pathlib.Path) -> float:
+    report = plan.with_suffix(".json")
+    command = [hussar_cli.program(), "bench", plan, "--iterations", "3", "--json", report]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+    return json.loads(report.read_text())["device_latency_ms"]["median"]
+
+
+def measure(case: str, arguments: argparse.Namespace, peers: Peers, folder: pathlib.Path) -> dict:
+    model, _, size = case.partition(":")
+    dims = [int(number) for number in size.split("x")]
+    path = (arguments.models or folder) / model / "model.onnx"
+    if not path.exists():
+        export(model, path)
+    names = arguments.engines.split(",")
+    turns = {}
+    row = {"case": case}
+    if "hussar" in names:
+        plan = folder / "case.plan"
+        more = ("--target", "cuda", "--fp16", "--budget", "0", "--self-check", "off")
+        row["build_seconds"] = hussar_cli.build(path, plan, shapes=shapes_of(model, dims), more=more)
+        turns["hussar"] = lambda: time_hussar(plan)
+    for name in ("torch_compile", "torch_graph"):
+        if name in names:
+            replay = peers.graph(model, dims, name == "torch_compile")
+            turns[name] = lambda replay=replay: peers.time(replay)
+    times: dict[str, list[float]] = {name: [] for name in turns}
+    for _ in range(arguments.rounds):
+        for name, turn in turns.items():
+            times[name].append(turn())
+    for name, list_of_times in times.items():
+        row[name] = {"median_ms": statistics.median(list_of_times), "min_ms": min(list_of_times)}
+    return row
+
+
+def markdown(report: dict) -> str:
+    names = [name for name in ENGINES if any(name in row for row in report["cases"])]
+    lines = [f"{report['gpu']}, {report['machine']['date']}, commit {report['machine']['commit']}; FP16, milliseconds.", ""]
+    lines.append(f"| case | {' | '.join(names)} | hussar / torch_compile |")
+    lines.append("|---" * (len(names) + 2) + "|")
+    for row in report["cases"]:
+        cells = [f"{row[name]['median_ms']:.3g}" if name in row else "-" for name in names]
+        both = "hussar" in row and "torch_compile" in row
+        ratio = f"{row['hussar']['median_ms'] / row['torch_compile']['median_ms']:.2f}" if both else "-"
+        lines.append(f"| {row['case']} | {' | '.join(cells)} | {ratio} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    peers = Peers()
+    report = {"schema_version": 1, "machine": machine.facts(), "gpu": peers.torch.cuda.get_device_name(), "cases": []}
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        for case in arguments.cases.split(","):
+            if arguments.seconds and time.monotonic() - begin > arguments.seconds:
+                print(f"{case}: left out, the time is over", file=sys.stderr)
+                continue
+            report["cases"].append(measure(case, arguments, peers, pathlib.Path(folder)))
+            print(json.dumps(report["cases"][-1]), file=sys.stderr, flush=True)
+            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    print(markdown(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
