@@ -66,21 +66,50 @@ std::vector<KernelCase> texts() {
   return cases;
 }
 
+// Products, convolutions and attention.
+std::vector<KernelCase> product_texts() {
+  const DType f16 = DType::kFloat16, f32 = DType::kFloat32;
+  auto x = [](DType dtype, const Shape& shape) { return Argument{random_tensor(dtype, shape, 1, 2)}; };
+  auto weights = [](DType dtype, const Shape& shape) { return Argument{random_tensor(dtype, shape, 1, 2), true}; };
+  const Attributes pads = attributes({{"pads", Ints{1, 1, 1, 1}}});
+  const Attributes heads = attributes({{"heads", int64_t{2}}, {"head_dim", int64_t{64}}});
+  const Argument rows = x(f16, {2, 64, 128});
+  return {
+      {"cuda_product", "MatMul", {x(f16, {512, 64}), weights(f16, {64, 1024})}},
+      {"cuda_product", "MatMul", {x(f16, {64, 64}), weights(f16, {64, 64})}},
+      {"cuda_product", "MatMul", {x(f32, {512, 64}), weights(f32, {64, 1024})}},
+      {"cuda_matmul_simple", "MatMul", {x(f16, {3, 5, 7}), x(f16, {7, 9})}},
+      with(channels_last({"cuda_conv", "Conv", {x(f16, {2, 16, 9, 9}), weights(f16, {16, 16, 3, 3})}}), pads),
+      with(channels_last({"cuda_conv_columns", "Conv", {x(f16, {2, 3, 9, 9}), weights(f16, {16, 3, 3, 3})}}), pads),
+      with(channels_last({"cuda_conv_simple", "Conv", {x(f32, {2, 3, 9, 9}), weights(f32, {5, 3, 3, 3})}}), pads),
+      with({"cuda_attention_half", "hussar.Attention", {rows, rows, rows, x(f16, {64, 64})}}, heads),
+      with({"cuda_attention_simple", "hussar.Attention", {rows, rows, rows}}, heads),
+  };
+}
+
+void expect_no_spills(const KernelCase& test, std::initializer_list<int> gpus) {
+  const std::regex spills(R"((\d+) bytes spill stores, (\d+) bytes spill loads)");
+  for (int sm : gpus) {
+    const std::string source = source_of(test, sm);
+    SCOPED_TRACE(test.kernel + " of " + test.op + " for sm_" + std::to_string(sm));
+    auto resources = cuda::compiler_resources(source, sm);
+    ASSERT_TRUE(resources) << resources.error().message;
+    std::sregex_iterator it(resources->begin(), resources->end(), spills), end;
+    EXPECT_NE(it, end) << *resources;
+    for (; it != end; ++it) EXPECT_EQ((*it)[1].str() + " " + (*it)[2].str(), "0 0") << *resources;
+  }
+}
+
 TEST(CudaCompile, EveryTextForEveryGpu) {
   ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
   const auto compiler = cuda::find_compiler();
   if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
-  const std::regex spills(R"((\d+) bytes spill stores, (\d+) bytes spill loads)");
-  for (const KernelCase& test : texts()) {
-    const std::string source = source_of(test);
-    for (int sm : {80, 86, 89, 90}) {
-      SCOPED_TRACE(test.kernel + " of " + test.op + " for sm_" + std::to_string(sm));
-      auto resources = cuda::compiler_resources(source, sm);
-      ASSERT_TRUE(resources) << resources.error().message;
-      std::sregex_iterator it(resources->begin(), resources->end(), spills), end;
-      EXPECT_NE(it, end) << *resources;
-      for (; it != end; ++it) EXPECT_EQ((*it)[1].str() + " " + (*it)[2].str(), "0 0") << *resources;
-    }
+  for (const KernelCase& test : texts()) expect_no_spills(test, {80, 86, 89, 90});
+  for (const KernelCase& test : product_texts()) expect_no_spills(test, {80, 86, 89, 90});
+  for (const Shape& rows : {Shape{4096, 64}, Shape{128, 64}}) {
+    const Argument x{random_tensor(DType::kFloat16, rows, 1, 2)};
+    const Argument weights{random_tensor(DType::kFloat16, {64, 1024}, 1, 2), true};
+    expect_no_spills({"cuda_product_hopper", "MatMul", {x, weights}}, {90});
   }
 }
 

@@ -415,10 +415,11 @@ std::optional<std::string> refusal_of(const KernelCase& test) {
   return tactic->supports(Problem{*scene.node, target_for(test, 1)});
 }
 
-std::string source_of(const KernelCase& test) {
+std::string source_of(const KernelCase& test, int sm) {
   Scene scene;
   build(test, scene);
-  const Target target = target_for(test, 1);
+  Target target = target_for(test, 1);
+  target.sm = sm;
   static std::string text;
   static const cuda::Emulation listener = {nullptr, [](const std::string& source, int) -> Result<Tensor> {
                                              text = source;

@@ -42,7 +42,7 @@ void expect_kernel_agrees(const KernelCase& test);
 // What the tactic says to the node; nullopt: takes it.
 std::optional<std::string> refusal_of(const KernelCase& test);
 // The text that the tactic of a device compiles for the node.
-std::string source_of(const KernelCase& test);
+std::string source_of(const KernelCase& test, int sm);
 // The error message of run(), "" when it succeeds.
 std::string run_error_of(const KernelCase& test);
 

@@ -260,8 +260,8 @@ class Classify(unittest.TestCase):
 
     def test_answers_are_those_of_the_first_pictures(self):
         class Engine:
-            def bind(self, feeds):
-                self.picture = feeds["x"]
+            def __init__(self, _, __, feeds, *___):
+                self.picture = feeds["x"]  # not a copy: what it holds is read on every call
 
             def call(self):
                 time.sleep(0.001)
@@ -270,7 +270,7 @@ class Classify(unittest.TestCase):
                 return [self.picture.reshape(1, -1)]
 
         pictures = np.eye(10, dtype=np.float32)[np.arange(400) % 10]
-        with mock.patch.object(engines, "open_engine", lambda *_: Engine()):
+        with mock.patch.object(engines, "open_engine", Engine):
             all_answers = classify.ask(pathlib.Path("x.plan"), pictures, 2, 0)
             some_answers = classify.ask(pathlib.Path("x.plan"), pictures, 2, 0.05)
         self.assertEqual(all_answers.tolist(), (np.arange(400) % 10).tolist())

@@ -312,7 +312,7 @@ const std::string& use_test_device() {
       if (devices && !devices->empty()) return "cuda:sm_" + std::to_string(devices->front().sm);
     }
     cuda::set_emulation(&emulation);
-    return std::string("cuda:sm_90");
+    return std::string("cuda:sm_0");
   }();
   return target;
 }

@@ -7,7 +7,7 @@
 namespace hussar::tests {
 
 // From now on the process has this device for every plan with a target of cuda. With HUSSAR_TEST_GPU=1 in the
-// environment it has the first real GPU instead. Returns the target: "cuda:sm_90" or the GPU's.
+// environment it has the first real GPU instead. Returns the target: "cuda:sm_0" or the GPU's.
 const std::string& use_test_device();
 
 }  // namespace hussar::tests

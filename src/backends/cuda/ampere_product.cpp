@@ -33,6 +33,7 @@ AmpereTile best_tile(const DenseProduct& product, DType dtype) {
 }  // namespace
 
 Refusal check_ampere_types(const Problem& problem) {
+  if (problem.target.sm < kTensorCores) return "needs tensor cores (sm_80)";
   for (DType dtype : {problem.dtype(0), problem.dtype(1), problem.output()->dtype}) {
     if (dtype != DType::kFloat32 && dtype != DType::kFloat16) return "dtype";
   }

@@ -25,6 +25,10 @@ inline bool is_float(DType dtype) {
   return dtype == DType::kFloat32 || dtype == DType::kFloat16 || dtype == DType::kBFloat16;
 }
 
+// From this compute capability on kernels may use the tensor cores, asynchronous copies and their PTX. An emulated GPU
+// has less.
+inline constexpr int kTensorCores = 80;
+
 // "op" for other operators; "unknown shape" where a rank is not known.
 inline Refusal refuse_op(const Problem& problem, std::initializer_list<std::string_view> ops) {
   if (!is_one_of(problem.node.op, ops)) return "op";

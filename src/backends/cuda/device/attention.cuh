@@ -21,9 +21,10 @@ struct Attention {
 #define kHidden __uint_as_float(0xff800000U)  // minus infinity
 
 // A score with everything that is done to it before the softmax.
-__device__ __forceinline__ float finish_score(const Attention& work, float dot, float masked, long long query,
-                                              long long key) {
-  if (key >= work.keys || (CAUSAL && key > query + work.keys - work.queries)) return kHidden;
+__device__ __forceinline__ float finish_score(const Attention& work, float dot, float masked, int query,
+                                              int key) {
+  const int keys = static_cast<int>(work.keys), queries = static_cast<int>(work.queries);
+  if (key >= keys || (CAUSAL && key > query + keys - queries)) return kHidden;
   float score = dot * SCALE;
   if (SOFTCAP > 0.0f) score = SOFTCAP * tanhf(score / SOFTCAP);
   return score + masked;

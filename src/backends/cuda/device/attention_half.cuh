@@ -22,7 +22,7 @@ __device__ __forceinline__ unsigned place(int row, int chunk) {
 template <int kRows>
 __device__ __forceinline__ void copy_rows(unsigned to, const DATA_TYPE* from, long long pitch, long long first,
                                           long long rows) {
-#pragma unroll
+#pragma unroll 4
   for (int i = 0; i < kRows * kChunks / kThreads; ++i) {
     const int at = threadIdx.x + kThreads * i;
     const int row = at / kChunks, chunk = at % kChunks;
@@ -83,25 +83,23 @@ __device__ __forceinline__ void score(float (&scores)[8][4], const unsigned (&q)
 }
 
 // What the mask adds to these scores, for the rows `query` and query + 8.
-__device__ __forceinline__ void load_mask(float (&masked)[8][4], const Attention& work, const MASK_TYPE* mask,
-                                          long long query, long long first) {
-  const int lane = threadIdx.x % 32;
+using MaskPair = Pack<2, MASK_TYPE>;
+__device__ __forceinline__ void load_mask(MaskPair (&masked)[8][2], const Attention& work, const MASK_TYPE* mask, int query,
+                                          int first) {
+  const int key = first + static_cast<int>(threadIdx.x) % 4 * 2, keys = static_cast<int>(work.keys);
 #pragma unroll
-  for (int n = 0; n < 8; ++n) {
+  for (int half_row = 0; half_row < 2; ++half_row) {
+    const int row = min(query + 8 * half_row, static_cast<int>(work.queries) - 1);
+    const MASK_TYPE* from = mask + row * work.mask_row + key * work.mask_column;
 #pragma unroll
-    for (int half_row = 0; half_row < 2; ++half_row) {
-      const long long row = min(query + 8 * half_row, work.queries - 1);
-      const long long key = first + 8 * n + lane % 4 * 2;
-      const MASK_TYPE* from = mask + row * work.mask_row + key * work.mask_column;
-      float pair[2] = {};
+    for (int n = 0; n < 8; ++n) {
+      MaskPair& pair = masked[n][half_row];
 #if MASK_PAIRS
-      if (key < work.keys) load(from, pair);
+      if (key + 8 * n < keys) pair = *reinterpret_cast<const MaskPair*>(from + 8 * n);
 #else
-      if (key < work.keys) pair[0] = read<float>(*from);
-      if (key + 1 < work.keys) pair[1] = read<float>(from[work.mask_column]);
+      if (key + 8 * n < keys) pair.values[0] = from[8 * n * work.mask_column];
+      if (key + 8 * n + 1 < keys) pair.values[1] = from[(8 * n + 1) * work.mask_column];
 #endif
-      masked[n][2 * half_row] = pair[0];
-      masked[n][2 * half_row + 1] = pair[1];
     }
   }
 }
@@ -183,24 +181,26 @@ extern "C" __global__ void __launch_bounds__(kThreads) attention(const __grid_co
 
   Rows rows = {};
   rows.largest[0] = rows.largest[1] = kHidden;
-  const long long query = first_query + 16 * warp + lane / 4;
-  long long keys = work.keys;
-  if (CAUSAL) keys = min(keys, first_query + 16 * WARPS + work.keys - work.queries);
+  const int query = static_cast<int>(first_query) + 16 * warp + lane / 4, queries = static_cast<int>(work.queries);
+  int keys = static_cast<int>(work.keys);
+  if (CAUSAL) keys = min(keys, static_cast<int>(first_query) + 16 * WARPS + keys - queries);
   int stage = 0;
-  for (long long first = 0; first < keys; first += kKeys, stage ^= 1) {
+  for (int first = 0; first < keys; first += kKeys, stage ^= 1) {
     if (first + kKeys < keys) copy_stage(stage ^ 1, first + kKeys);
     asm volatile("cp.async.commit_group;" ::: "memory");
     const unsigned tile = stages + stage * 2 * kTileBytes;
-    float scores[8][4] = {}, masked[8][4] = {};
+    float scores[8][4] = {};
+    MaskPair masked[8][2] = {};
     if (HAS_MASK) load_mask(masked, work, mask, query, first);
     score(scores, q, tile);
 #pragma unroll
     for (int n = 0; n < 8; ++n) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const long long row = query + 8 * (i / 2);
-        const long long key = first + 8 * n + lane % 4 * 2 + i % 2;
-        scores[n][i] = row < work.queries ? finish_score(work, scores[n][i], masked[n][i], row, key) : kHidden;
+        const int row = query + 8 * (i / 2);
+        const int key = first + 8 * n + lane % 4 * 2 + i % 2;
+        const float added = HAS_MASK ? read<float>(masked[n][i / 2].values[i % 2]) : 0.0f;
+        scores[n][i] = row < queries ? finish_score(work, scores[n][i], added, row, key) : kHidden;
       }
     }
     weigh(scores, rows);
@@ -217,7 +217,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) attention(const __grid_co
     total += __shfl_xor_sync(0xffffffffU, total, 2);
     const float factor = total > 0.0f ? 1.0f / total : 0.0f;
     const long long row = query + 8 * half_row;
-    if (row >= work.queries) continue;
+    if (row >= queries) continue;
 #pragma unroll
     for (int c = 0; c < kChunks; ++c) {
       *reinterpret_cast<unsigned*>(y + row * work.y_row + 8 * c + lane % 4 * 2) =

@@ -23,7 +23,7 @@ extern "C" __global__ void __launch_bounds__(128) attention(const __grid_constan
     }
     float masked = 0.0f;
     if (HAS_MASK && key < work.keys) masked = read<float>(mask[query * work.mask_row + key * work.mask_column]);
-    const float score = finish_score(work, dot, masked, query, key);
+    const float score = finish_score(work, dot, masked, static_cast<int>(query), static_cast<int>(key));
     float block_largest = score;
     for (int step = 16; step > 0; step /= 2) {
       block_largest = fmaxf(block_largest, __shfl_xor_sync(0xffffffffU, block_largest, step));

@@ -29,6 +29,7 @@ bool has_mask_pairs(const AttentionWork& work) {
 
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = check_attention(problem)) return refusal;
+  if (problem.target.sm < kTensorCores) return "needs tensor cores (sm_80)";
   if (problem.dtype(0) != DType::kFloat16) return "dtype";
   auto work = attention_work(problem.node);
   if (!work) return "shapes";
@@ -69,8 +70,8 @@ Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   state.work = HUSSAR_TRY(attention_work(prepare.step.attributes, prepare.inputs, prepare.outputs[0]));
   const AttentionWork& work = state.work;
-  HUSSAR_CHECK(work.batch <= 65535 && work.heads <= 65535, ErrorCode::kUsage, "step '{}': the batch is too large",
-               prepare.step.name);
+  HUSSAR_CHECK(work.batch <= 65535 && work.heads <= 65535 && std::max(work.queries, work.keys) < (int64_t{1} << 30),
+               ErrorCode::kUsage, "step '{}': the batch is too large", prepare.step.name);
   const Ints tile = prepare.step.attributes.get_ints(kTile);
   HUSSAR_CHECK(tile.size() == 2 && tile[0] >= 1 && tile[0] <= 4 && (tile[1] == 0 || has_mask_pairs(work)),
                ErrorCode::kPlanIncompatible, "step '{}': its code is for other shapes; build the plan again",

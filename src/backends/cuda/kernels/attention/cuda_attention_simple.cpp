@@ -26,8 +26,8 @@ Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   state.work = HUSSAR_TRY(attention_work(prepare.step.attributes, prepare.inputs, prepare.outputs[0]));
   const AttentionWork& work = state.work;
-  HUSSAR_CHECK(work.batch <= 65535 && work.heads <= 65535, ErrorCode::kUsage, "step '{}': the batch is too large",
-               prepare.step.name);
+  HUSSAR_CHECK(work.batch <= 65535 && work.heads <= 65535 && std::max(work.queries, work.keys) < (int64_t{1} << 30),
+               ErrorCode::kUsage, "step '{}': the batch is too large", prepare.step.name);
   state.launch = Launch{};
   state.launch.threads = 128;
   state.launch.shared_bytes = 0;
