@@ -48,4 +48,17 @@ Cover cover_of(std::span<const D> output, std::span<const D> operand, Layout lay
   return Cover::kOther;
 }
 
+// The operand's cover, or kOther where its layout does not fit. Over a single row layouts are the same: what covers it
+// in another layout is one number per column.
+template <class D>
+Cover fitting_cover(std::span<const D> output, Layout layout, std::span<const D> operand, Layout operand_layout) {
+  const Cover cover = cover_of<D>(output, operand, layout);
+  if (cover != Cover::kFull || operand_layout == layout) return cover;
+  const size_t column = layout == Layout::kChannelsLast && output.size() >= 2 ? 1 : output.size() - 1;
+  for (size_t axis = 0; axis < output.size(); ++axis) {
+    if (axis != column && !(output[axis] == D(1))) return Cover::kOther;
+  }
+  return Cover::kColumn;
+}
+
 }  // namespace hussar

@@ -415,6 +415,15 @@ std::optional<std::string> refusal_of(const KernelCase& test) {
   return tactic->supports(Problem{*scene.node, target_for(test, 1)});
 }
 
+void pick_layouts(KernelCase& test, bool keeps_rank) {
+  if (test.inputs[0].tensor.shape().rank() < 3 || pick(0, 1) != 0) return;
+  test.inputs[0].layout = Layout::kChannelsLast;
+  test.inputs[0].gap = pick(0, 4);
+  if (!keeps_rank || pick(0, 1) != 0) return;
+  test.output_layout = Layout::kChannelsLast;
+  test.output_gap = pick(0, 4);
+}
+
 std::string source_of(const KernelCase& test, int sm) {
   Scene scene;
   build(test, scene);

@@ -39,6 +39,9 @@ struct KernelCase {
 // number of threads, nothing outside of the outputs is written, and run() allocates nothing. Kernels of a device run on
 // the one of use_test_device(), once.
 void expect_kernel_agrees(const KernelCase& test);
+// Half of the time, where there are images: input 0 is channels-last with a gap, and, if it keeps its rank, the output
+// may be.
+void pick_layouts(KernelCase& test, bool keeps_rank);
 // What the tactic says to the node; nullopt: takes it.
 std::optional<std::string> refusal_of(const KernelCase& test);
 // The text that the tactic of a device compiles for the node.

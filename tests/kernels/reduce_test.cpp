@@ -33,14 +33,7 @@ TEST(ReduceKernel, RandomAxes) {
       Tensor x = random_tensor(DType::kFloat32, shape, is_product ? 0.8 : -2, is_product ? 1.2 : 2);
       bool keep = pick(0, 1) == 0;
       KernelCase test = reduce_case(op, x, axes, keep);
-      if (shape.rank() >= 3 && pick(0, 1) == 0) {
-        test.inputs[0].layout = Layout::kChannelsLast;
-        test.inputs[0].gap = pick(0, 4);
-        if (keep && pick(0, 1) == 0) {
-          test.output_layout = Layout::kChannelsLast;
-          test.output_gap = pick(0, 4);
-        }
-      }
+      pick_layouts(test, keep);
       expect_kernel_agrees(test);
       if (HasFailure()) return;
     }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "backends/cuda/emulation.h"
 #include "tests/support/emulated_device.h"
 #include "tests/support/pipeline.h"
 #include "tests/support/small_models.h"
@@ -26,21 +27,18 @@ size_t steps_on_device(const Plan& plan) {
   return count;
 }
 
-// Runs both plans on the same inputs, for each value of the symbols.
-void expect_same_outputs(const Message& model, const std::vector<int64_t>& symbols) {
+// Runs the plan and the model by reference code on the same inputs, for each value of the symbols.
+void expect_outputs(const Message& model, std::shared_ptr<const Plan> plan, const std::vector<int64_t>& symbols) {
   CompileOptions reference;
   reference.reference_only = true;
   auto expected_plan = build(model.bytes(), reference);
-  auto plan = build(model.bytes(), for_device());
   ASSERT_TRUE(expected_plan) << expected_plan.error().message;
-  ASSERT_TRUE(plan) << plan.error().message;
-  EXPECT_GE(steps_on_device(**plan), 1U);
   auto expected_session = Session::create(*expected_plan);
-  auto session = Session::create(*plan);
+  auto session = Session::create(plan);
   ASSERT_TRUE(session) << session.error().message;
   uint32_t seed = 1;
   for (int64_t symbol : symbols) {
-    auto inputs = make_inputs(**plan, seed++, symbol, 100000);
+    auto inputs = make_inputs(*plan, seed++, symbol, 100000);
     ASSERT_TRUE(inputs);
     auto expected = (*expected_session)->run_in_order(*inputs);
     auto outputs = (*session)->run_in_order(*inputs);
@@ -59,10 +57,39 @@ void expect_same_outputs(const Message& model, const std::vector<int64_t>& symbo
   }
 }
 
+void expect_same_outputs(const Message& model, const std::vector<int64_t>& symbols) {
+  auto plan = build(model.bytes(), for_device());
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_GE(steps_on_device(**plan), 1U);
+  expect_outputs(model, *plan, symbols);
+}
+
 // The first run of a shape records, the second replays; a third shape returns to the first.
 TEST(CudaSession, ConvolutionsOfManyShapes) { expect_same_outputs(conv_model(), {6, 6, 6, 9, 9, 6, 6}); }
 
 TEST(CudaSession, Dense) { expect_same_outputs(dense_model(), {1, 1}); }
+
+// Weights that kernels of GPUs have turned and packed are what they were when a plan is built again for a CPU.
+TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
+  static const cuda::Emulation no_compiler = {
+      nullptr, [](const std::string&, int) -> Result<Tensor> { return Tensor(DType::kUInt8, {1}); }};
+  CompileOptions options;
+  options.threads = 1;
+  options.place = Place::kDevice;
+  options.sm = 90;
+  for (const Message& model : {conv_model(), dense_model()}) {
+    const cuda::Emulation* usual = cuda::emulation();
+    cuda::set_emulation(&no_compiler);
+    auto plan = build(model.bytes(), options);
+    cuda::set_emulation(usual);
+    ASSERT_TRUE(plan) << plan.error().message;
+    EXPECT_GE(steps_on_device(**plan), 1U);
+    auto rebuilt = compile_plan(**plan, {});
+    ASSERT_TRUE(rebuilt) << rebuilt.error().message;
+    EXPECT_EQ(steps_on_device(*rebuilt), 0U);
+    expect_outputs(model, std::make_shared<const Plan>(std::move(*rebuilt)), {2, 3});
+  }
+}
 
 // Between two steps of the device lies one of the host: a Hardmax, which has no kernel.
 TEST(CudaSession, HostInBetween) {

@@ -243,12 +243,6 @@ class EmulatedQueue final : public cuda::Queue {
     }
     return enqueue([&function, launch, copies] { return execute(function, launch, copies); });
   }
-  Status fill_zero(std::byte* memory, size_t bytes) override {
-    return enqueue([=] {
-      std::memset(memory, 0, bytes);
-      return Status();
-    });
-  }
   Status copy_within(std::byte* to, const std::byte* from, size_t bytes) override {
     return enqueue([=] {
       std::memmove(to, from, bytes);

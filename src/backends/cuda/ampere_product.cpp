@@ -77,7 +77,7 @@ Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, Amper
   const Ints tile = step.attributes.get_ints(kTile);
   HUSSAR_CHECK(tile.size() == 4 && *std::min_element(tile.begin(), tile.end()) > 0, ErrorCode::kPlanIncompatible,
                "step '{}' has no tile; build the plan again", step.name);
-  HUSSAR_TRY(launch.epilogue.prepare(prepare, bias_of(step)));
+  HUSSAR_TRY(launch.epilogue.prepare(prepare, bias_input(step)));
   const int64_t tiles = (product.m + tile[0] - 1) / tile[0] * ((product.n + tile[1] - 1) / tile[1]);
   HUSSAR_CHECK(product.m < (int64_t{1} << 31) && tiles < (int64_t{1} << 31), ErrorCode::kUsage,
                "step '{}': the product is too large", step.name);

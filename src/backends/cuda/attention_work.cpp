@@ -86,7 +86,26 @@ Defines attention_defines(const Node& node) {
   return defines;
 }
 
-void put_attention(const Run& run, const AttentionWork& work, Words& words) {
+Status prepare_attention(const Prepare& prepare, const AttentionWork& work, int64_t queries_of_block, int64_t threads,
+                         int64_t shared_bytes, AttentionLaunch& launch) {
+  constexpr int64_t kMostBlocks = 65535, kMostRows = int64_t{1} << 30;
+  HUSSAR_CHECK(work.batch <= kMostBlocks && work.heads <= kMostBlocks && std::max(work.queries, work.keys) < kMostRows,
+               ErrorCode::kUsage, "step '{}': the batch is too large", prepare.step.name);
+  launch.work = work;
+  launch.launch = Launch{};
+  launch.launch.threads = static_cast<unsigned>(threads);
+  launch.launch.shared_bytes = static_cast<unsigned>(shared_bytes);
+  launch.launch.function =
+      HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "attention", launch.launch.shared_bytes));
+  launch.launch.grid[0] = static_cast<unsigned>((work.queries + queries_of_block - 1) / queries_of_block);
+  launch.launch.grid[1] = static_cast<unsigned>(work.heads);
+  launch.launch.grid[2] = static_cast<unsigned>(work.batch);
+  return {};
+}
+
+Status launch_attention(const Run& run, const AttentionLaunch& launch) {
+  const AttentionWork& work = launch.work;
+  Words words;
   const auto size = static_cast<int64_t>(dtype_size(run.inputs[0].dtype));
   words.put(run.inputs[0].data + work.q.offset * size);
   words.put(run.inputs[1].data + work.k.offset * size);
@@ -99,6 +118,8 @@ void put_attention(const Run& run, const AttentionWork& work, Words& words) {
   }
   for (int64_t stride : work.mask) words.put(stride);
   for (int64_t number : {work.queries, work.keys, work.heads, work.heads / work.kv_heads}) words.put(number);
+  void* const arguments[] = {words.data()};
+  return queue_of(run.device).launch(launch.launch, arguments);
 }
 
 double attention_flops(const Problem& problem) {

@@ -22,8 +22,14 @@ Refusal check_attention(const Problem& problem);
 
 // The definitions of device/attention.cuh.
 Defines attention_defines(const Node& node);
-// struct Attention.
-void put_attention(const Run& run, const AttentionWork& work, Words& words);
+struct AttentionLaunch {
+  Launch launch;
+  AttentionWork work;
+};
+// For blocks of `threads` that take so many queries of one head.
+Status prepare_attention(const Prepare& prepare, const AttentionWork& work, int64_t queries_of_block, int64_t threads,
+                         int64_t shared_bytes, AttentionLaunch& launch);
+Status launch_attention(const Run& run, const AttentionLaunch& launch);
 
 // Of a node, with the dimensions that operand_of gives to symbols.
 Result<AttentionWork> attention_work(const Node& node);

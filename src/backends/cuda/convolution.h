@@ -24,14 +24,4 @@ Result<Convolution> convolution(const Attributes& attributes, const Operand& x, 
 // What all kernels ask of a Conv: float operands, constant weights, channels-last layout.
 Refusal check_convolution(const Problem& problem);
 
-// Which input is the convolution's own bias: 2, or -1.
-inline int bias_input(const Node& node) {
-  const size_t own = node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
-  return own > 2 && node.inputs[2] != nullptr ? 2 : -1;
-}
-inline int bias_input(const PlanStep& step) {
-  const size_t own = step.program ? static_cast<size_t>(step.program_inputs) : step.inputs.size();
-  return own > 2 && step.inputs[2] >= 0 ? 2 : -1;
-}
-
 }  // namespace hussar::cuda

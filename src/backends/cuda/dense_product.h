@@ -24,14 +24,4 @@ Result<DenseProduct> dense_product(std::string_view op, const Attributes& attrib
 // Gives a product's weights, which lie as [k][n], the form [n][k], by way of com.microsoft.FusedMatMul with transB.
 void turn_weights(Packing& packing);
 
-// The node's bias: Conv's third input; -1.
-inline int bias_of(const Node& node) {
-  const size_t own = node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
-  return node.op == "Conv" && own > 2 && node.inputs[2] != nullptr ? 2 : -1;
-}
-inline int bias_of(const PlanStep& step) {
-  const size_t own = step.program ? static_cast<size_t>(step.program_inputs) : step.inputs.size();
-  return step.op == "Conv" && own > 2 && step.inputs[2] >= 0 ? 2 : -1;
-}
-
 }  // namespace hussar::cuda

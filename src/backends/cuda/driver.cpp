@@ -29,7 +29,6 @@ bool find_functions(const Library& library, Driver& driver) {
   find(driver.copy_in, "cuMemcpyHtoDAsync_v2");
   find(driver.copy_out, "cuMemcpyDtoHAsync_v2");
   find(driver.copy_within, "cuMemcpyDtoDAsync_v2");
-  find(driver.fill_bytes, "cuMemsetD8Async");
   find(driver.stream_create, "cuStreamCreate");
   find(driver.stream_destroy, "cuStreamDestroy_v2");
   find(driver.stream_wait, "cuStreamSynchronize");

@@ -71,7 +71,6 @@ struct Driver {
   int (*copy_in)(DevicePointer, const void*, size_t, StreamHandle*);
   int (*copy_out)(void*, DevicePointer, size_t, StreamHandle*);
   int (*copy_within)(DevicePointer, DevicePointer, size_t, StreamHandle*);
-  int (*fill_bytes)(DevicePointer, unsigned char, size_t, StreamHandle*);
   int (*stream_create)(StreamHandle**, unsigned);
   int (*stream_destroy)(StreamHandle*);
   int (*stream_wait)(StreamHandle*);

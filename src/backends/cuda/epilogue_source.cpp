@@ -7,18 +7,6 @@
 namespace hussar::cuda {
 namespace {
 
-// The operand's cover, or kOther where its layout does not fit. Over a single row layouts are the same.
-template <class D>
-Cover fitting_cover(std::span<const D> output, Layout layout, std::span<const D> operand, Layout operand_layout) {
-  const Cover cover = cover_of<D>(output, operand, layout);
-  if (cover != Cover::kFull || operand_layout == layout) return cover;
-  const size_t column = layout == Layout::kChannelsLast && output.size() >= 2 ? 1 : output.size() - 1;
-  for (size_t axis = 0; axis < output.size(); ++axis) {
-    if (axis != column && !(output[axis] == D(1))) return Cover::kOther;
-  }
-  return Cover::kColumn;
-}
-
 Cover cover_in(const Node& node, const Value& operand) {
   const Value& output = *node.outputs[0];
   return fitting_cover<Dim>(*output.dims, output.layout, *operand.dims, operand.layout);

@@ -17,6 +17,16 @@ Refusal check_epilogue(const Problem& problem);
 // none.
 std::string epilogue_source(const Node& node, int bias);
 
+// Which input is the operator's own bias: Conv's third, or -1.
+inline int bias_input(const Node& node) {
+  const size_t own = node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
+  return own > 2 && node.inputs[2] != nullptr ? 2 : -1;
+}
+inline int bias_input(const PlanStep& step) {
+  const size_t own = step.program ? static_cast<size_t>(step.program_inputs) : step.inputs.size();
+  return own > 2 && step.inputs[2] >= 0 ? 2 : -1;
+}
+
 // What EpilogueOperands holds in a run.
 class EpilogueState {
  public:

@@ -55,13 +55,6 @@ inline double memory_cost(const Problem& problem, double factor = 1) {
   return kLaunchMicroseconds + factor * bytes / kBytesPerMicrosecond;
 }
 
-// What device/simple_product.cuh takes, in microseconds: blocks walk along k, whatever they have to do in each step.
-inline double simple_time(int64_t m, int64_t n, int64_t k, int64_t batch) {
-  constexpr double kBlocksAtOnce = 4 * 132, kStep = 1;
-  const auto blocks = static_cast<double>((m + 63) / 64 * ((n + 63) / 64) * batch);
-  return std::ceil(blocks / kBlocksAtOnce) * kStep * static_cast<double>((k + 15) / 16);
-}
-
 // Blocks of `threads` for so many units of work, with a loop over what is more.
 inline unsigned blocks_for(int64_t units, int threads) {
   constexpr int64_t kMostBlocks = int64_t{1} << 20;

@@ -15,7 +15,7 @@ namespace {
 struct ProgramHandle;
 
 struct Compiler {
-  Library library;
+  Library loaded;
   int (*version)(int*, int*);
   int (*create)(ProgramHandle**, const char* source, const char* name, int headers, const char* const*,
                 const char* const*);
@@ -29,10 +29,10 @@ struct Compiler {
 
 Result<Compiler> load_compiler() {
   Compiler compiler{};
-  compiler.library = HUSSAR_TRY(open_library({"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"}, "nvidia-cuda-nvrtc"));
+  compiler.loaded = HUSSAR_TRY(open_library({"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"}, "nvidia-cuda-nvrtc"));
   bool found = true;
   auto find = [&](auto& function, const char* name) {
-    function = reinterpret_cast<std::decay_t<decltype(function)>>(find_function(compiler.library, name));
+    function = reinterpret_cast<std::decay_t<decltype(function)>>(find_function(compiler.loaded, name));
     found = found && function != nullptr;
   };
   find(compiler.version, "nvrtcVersion");
@@ -43,8 +43,7 @@ Result<Compiler> load_compiler() {
   find(compiler.code_size, "nvrtcGetCUBINSize");
   find(compiler.code, "nvrtcGetCUBIN");
   find(compiler.destroy, "nvrtcDestroyProgram");
-  HUSSAR_CHECK(found, ErrorCode::kDeviceUnavailable, "{} is too old: CUDA 12 or newer is needed",
-               compiler.library.path);
+  HUSSAR_CHECK(found, ErrorCode::kDeviceUnavailable, "{} is too old: CUDA 12 or newer is needed", compiler.loaded.path);
   return compiler;
 }
 
@@ -114,7 +113,7 @@ Result<std::string> compiler_resources(const std::string& source, int sm) {
 Result<CompilerFacts> find_compiler() {
   const Result<Compiler>& nvrtc = compiler();
   if (!nvrtc) return tl::unexpected(nvrtc.error());
-  CompilerFacts facts{nvrtc->library.path, 0, 0};
+  CompilerFacts facts{nvrtc->loaded.path, 0, 0};
   nvrtc->version(&facts.major, &facts.minor);
   return facts;
 }

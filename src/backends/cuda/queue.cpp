@@ -109,11 +109,6 @@ Status Queue::copy_within(std::byte* to, const std::byte* from, size_t bytes) {
   return check(driver_->copy_within(pointer(to), pointer(from), bytes, stream_), "cannot copy on the GPU");
 }
 
-Status Queue::fill_zero(std::byte* memory, size_t bytes) {
-  if (bytes == 0) return {};
-  return check(driver_->fill_bytes(pointer(memory), 0, bytes, stream_), "cannot fill memory of the GPU");
-}
-
 Status Queue::wait() {
   HUSSAR_TRY(use_context());
   return check(driver_->stream_wait(stream_), "a kernel failed");

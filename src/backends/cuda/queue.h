@@ -52,7 +52,6 @@ class Queue : public Device {
   // Enqueues a kernel; `arguments` are pointers to its parameters.
   virtual Status launch(const Launch& launch, std::span<void* const> arguments);
   Result<TensorMap> encode(const TileMap& map, const std::byte* data);
-  virtual Status fill_zero(std::byte* memory, size_t bytes);
   virtual Status copy_within(std::byte* to, const std::byte* from, size_t bytes);
 
  protected:

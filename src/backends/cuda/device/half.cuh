@@ -58,15 +58,6 @@ __device__ __forceinline__ void load_floats(const float* from, float (&value)[8]
   value[4] = high.x, value[5] = high.y, value[6] = high.z, value[7] = high.w;
 }
 
-__device__ __forceinline__ void load_constant_floats(const float* from, float (&value)[8]) {
-  asm("ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4];"
-      : "=f"(value[0]), "=f"(value[1]), "=f"(value[2]), "=f"(value[3])
-      : "l"(from));
-  asm("ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4];"
-      : "=f"(value[4]), "=f"(value[5]), "=f"(value[6]), "=f"(value[7])
-      : "l"(from + 4));
-}
-
 __device__ __forceinline__ void store_floats(float* to, const float (&value)[8]) {
   reinterpret_cast<float4*>(to)[0] = make_float4(value[0], value[1], value[2], value[3]);
   reinterpret_cast<float4*>(to)[1] = make_float4(value[4], value[5], value[6], value[7]);

@@ -14,12 +14,6 @@ struct Pool {
   INPUT_TYPE* to;
 };
 
-__device__ __forceinline__ int take(unsigned& rest, long long size) {
-  const unsigned at = rest % static_cast<unsigned>(size);
-  rest /= static_cast<unsigned>(size);
-  return static_cast<int>(at);
-}
-
 // Taps of an axis that lie in the input or in its padding.
 __device__ __forceinline__ int taps(const Pool& work, int axis, int first, int kernel) {
   const int end = static_cast<int>(work.input[axis] + work.pad_end[axis]) - first;

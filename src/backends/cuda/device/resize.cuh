@@ -94,12 +94,6 @@ struct Resize {
   const Tap* taps;
 };
 
-__device__ __forceinline__ int take(unsigned& rest, long long size) {
-  const unsigned at = rest % static_cast<unsigned>(size);
-  rest /= static_cast<unsigned>(size);
-  return static_cast<int>(at);
-}
-
 extern "C" __global__ void __launch_bounds__(256) resize(const __grid_constant__ Resize work) {
   begin_kernel();
   const unsigned step = gridDim.x * blockDim.x;

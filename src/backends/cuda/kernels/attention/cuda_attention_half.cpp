@@ -61,45 +61,23 @@ Status unpack(Packing& packing) {
   return {};
 }
 
-struct State {
-  Launch launch;
-  AttentionWork work;
-};
-
 Status prepare(Prepare& prepare) {
-  State& state = prepare.state_as<State>();
-  state.work = HUSSAR_TRY(attention_work(prepare.step.attributes, prepare.inputs, prepare.outputs[0]));
-  const AttentionWork& work = state.work;
-  HUSSAR_CHECK(work.batch <= 65535 && work.heads <= 65535 && std::max(work.queries, work.keys) < (int64_t{1} << 30),
-               ErrorCode::kUsage, "step '{}': the batch is too large", prepare.step.name);
+  const AttentionWork work = HUSSAR_TRY(attention_work(prepare.step.attributes, prepare.inputs, prepare.outputs[0]));
   const Ints tile = prepare.step.attributes.get_ints(kTile);
   HUSSAR_CHECK(tile.size() == 2 && tile[0] >= 1 && tile[0] <= 4 && (tile[1] == 0 || has_mask_pairs(work)),
                ErrorCode::kPlanIncompatible, "step '{}': its code is for other shapes; build the plan again",
                prepare.step.name);
-  state.launch = Launch{};
-  state.launch.threads = static_cast<unsigned>(32 * tile[0]);
-  state.launch.shared_bytes = static_cast<unsigned>(64 * work.head * 2 * 4);
-  state.launch.function =
-      HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "attention", state.launch.shared_bytes));
-  state.launch.grid[0] = static_cast<unsigned>((work.queries + 16 * tile[0] - 1) / (16 * tile[0]));
-  state.launch.grid[1] = static_cast<unsigned>(work.heads);
-  state.launch.grid[2] = static_cast<unsigned>(work.batch);
-  return {};
+  return prepare_attention(prepare, work, 16 * tile[0], 32 * tile[0], 64 * work.head * 2 * 4,
+                           prepare.state_as<AttentionLaunch>());
 }
 
-Status run(const Run& run) {
-  const State& state = run.state_as<State>();
-  Words words;
-  put_attention(run, state.work, words);
-  void* const arguments[] = {words.data()};
-  return queue_of(run.device).launch(state.launch, arguments);
-}
+Status run(const Run& run) { return launch_attention(run, run.state_as<AttentionLaunch>()); }
 
 }  // namespace
 
 extern const Kernel cuda_attention_half_kernel = {.name = "cuda_attention_half",
                                                   .place = Place::kDevice,
-                                                  .state_bytes = sizeof(State),
+                                                  .state_bytes = sizeof(AttentionLaunch),
                                                   .prepare = prepare,
                                                   .run = run};
 extern const Tactic cuda_attention_half_tactic = {.kernel = "cuda_attention_half",

@@ -1,7 +1,6 @@
 // cuda_conv_simple: convolutions of any form, without tensor cores.
 #include "backends/cuda/convolution.h"
-#include "backends/cuda/epilogue_source.h"
-#include "backends/cuda/program_source.h"
+#include "backends/cuda/simple_product.h"
 
 namespace hussar {
 namespace {
@@ -59,54 +58,34 @@ double cost(const Problem& problem) {
 }
 
 Status pack(Packing& packing) {
-  const Node& node = packing.node;
   Defines defines;
-  defines.set("X_TYPE", type_name(node.inputs[0]->dtype)).set("W_TYPE", type_name(node.inputs[1]->dtype));
-  defines.set("Y_TYPE", type_name(node.outputs[0]->dtype));
-  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"},
-                                       epilogue_source(node, bias_input(node)) + kOperands) +
-                                  assemble({}, {"simple_product.cuh"}));
+  return attach_simple(packing, defines, kOperands);
 }
 
 struct State {
-  Launch launch;
+  SimpleLaunch launch;
   Convolution conv;
-  EpilogueState epilogue;
 };
 
 Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
-  const PlanStep& step = prepare.step;
-  state.conv = HUSSAR_TRY(convolution(step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
+  state.conv =
+      HUSSAR_TRY(convolution(prepare.step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
   const Convolution& conv = state.conv;
-  HUSSAR_TRY(state.epilogue.prepare(prepare, bias_input(step)));
-  constexpr int64_t kMost = int64_t{1} << 31;
-  HUSSAR_CHECK(conv.groups <= 65535 && conv.pixels() < kMost && conv.channels * conv.taps() < kMost, ErrorCode::kUsage,
-               "step '{}': the convolution is too large", step.name);
-  state.launch = Launch{};
-  state.launch.function = HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "simple_product"));
-  state.launch.threads = 256;
-  state.launch.grid[0] = static_cast<unsigned>((conv.pixels() + 63) / 64);
-  state.launch.grid[1] = static_cast<unsigned>((conv.filters + 63) / 64);
-  state.launch.grid[2] = static_cast<unsigned>(conv.groups);
-  return {};
+  return prepare_simple(prepare, conv.pixels(), conv.filters, conv.channels * conv.taps(), conv.groups, state.launch);
 }
 
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
   const Convolution& conv = state.conv;
-  Words sizes, operands, fused;
-  for (int64_t size : {conv.pixels(), conv.filters, conv.channels * conv.taps()}) sizes.put(size);
+  Words operands;
   operands.put(run.inputs[0].data);
   operands.put(run.inputs[1].data);
   for (int64_t number : {conv.channels, conv.filters, conv.taps(), conv.y_pitch, conv.x_pitch}) operands.put(number);
   for (const auto* list : {conv.input, conv.output, conv.kernel, conv.strides, conv.pads, conv.dilations}) {
     for (int axis = 0; axis < 3; ++axis) operands.put(list[axis]);
   }
-  state.epilogue.put(run, fused);
-  std::byte* y = run.outputs[0].data;
-  void* const arguments[] = {&y, sizes.data(), operands.data(), fused.data()};
-  return queue_of(run.device).launch(state.launch, arguments);
+  return launch_simple(run, state.launch, operands);
 }
 
 }  // namespace

@@ -93,7 +93,7 @@ Status pack(Packing& packing) {
   for (int slot = 0; slot < kAxes; ++slot) {
     defines.set(fmt::format("KERNEL{}", slot), slot < missing ? 1 : value_at(kernel, slot - missing, 1));
   }
-  return attach_code(packing, assemble(defines, {"numbers.cuh", "pool.cuh"}));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "places.cuh", "pool.cuh"}));
 }
 
 Status unpack(Packing& packing) {

@@ -1,7 +1,7 @@
 // cuda_matmul_simple: matrix products whose operands lie in any way, without tensor cores.
-#include "backends/cuda/epilogue_source.h"
 #include "backends/cuda/matrix_product.h"
 #include "backends/cuda/program_source.h"
+#include "backends/cuda/simple_product.h"
 
 namespace hussar {
 namespace {
@@ -49,44 +49,28 @@ double cost(const Problem& problem) {
 }
 
 Status pack(Packing& packing) {
-  const Node& node = packing.node;
   Defines defines;
-  defines.set("X_TYPE", type_name(node.inputs[0]->dtype)).set("W_TYPE", type_name(node.inputs[1]->dtype));
-  defines.set("Y_TYPE", type_name(node.outputs[0]->dtype));
-  defines.set("ALPHA", literal(node.attributes.get_float("alpha", 1)));
-  return attach_code(packing,
-                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, -1) + kOperands) +
-                         assemble({}, {"simple_product.cuh"}));
+  defines.set("ALPHA", literal(packing.node.attributes.get_float("alpha", 1)));
+  return attach_simple(packing, defines, kOperands);
 }
 
 struct State {
-  Launch launch;
+  SimpleLaunch launch;
   MatrixProduct product;
-  EpilogueState epilogue;
 };
 
 Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   state.product =
       HUSSAR_TRY(matrix_product(prepare.step.attributes, prepare.inputs[0], prepare.inputs[1], prepare.outputs[0]));
-  HUSSAR_TRY(state.epilogue.prepare(prepare, -1));
-  state.launch = Launch{};
-  state.launch.function = HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "simple_product"));
-  state.launch.threads = 256;
   const MatrixProduct& product = state.product;
-  HUSSAR_CHECK(product.batch <= 65535 && product.n <= 64 * 65535, ErrorCode::kUsage,
-               "step '{}': the batch is too large", prepare.step.name);
-  state.launch.grid[0] = static_cast<unsigned>((product.m + 63) / 64);
-  state.launch.grid[1] = static_cast<unsigned>((product.n + 63) / 64);
-  state.launch.grid[2] = static_cast<unsigned>(product.batch);
-  return {};
+  return prepare_simple(prepare, product.m, product.n, product.k, product.batch, state.launch);
 }
 
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
   const MatrixProduct& product = state.product;
-  Words sizes, operands, fused;
-  for (int64_t size : {product.m, product.n, product.k}) sizes.put(size);
+  Words operands;
   operands.put(run.inputs[0].data);
   operands.put(run.inputs[1].data);
   for (int64_t stride : {product.a_row, product.a_depth, product.b_column, product.b_depth}) operands.put(stride);
@@ -95,10 +79,7 @@ Status run(const Run& run) {
   }
   operands.put(product.m);
   operands.put(product.n);
-  state.epilogue.put(run, fused);
-  std::byte* y = run.outputs[0].data;
-  void* const arguments[] = {&y, sizes.data(), operands.data(), fused.data()};
-  return queue_of(run.device).launch(state.launch, arguments);
+  return launch_simple(run, state.launch, operands);
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ Status pack(Packing& packing) {
   Defines defines;
   define_ampere(node, HUSSAR_TRY(dense_product(node)), packing.target.sm, defines);
   return attach_code(packing,
-                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, bias_of(node))) +
+                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, bias_input(node))) +
                          assemble({}, {"half.cuh", "product_contract.cuh", "product_ampere.cuh"}));
 }
 

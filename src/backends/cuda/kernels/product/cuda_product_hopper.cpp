@@ -73,7 +73,7 @@ Status pack(Packing& packing) {
   defines.set("PRODUCT_CLUSTER_M", tile.cluster_m).set("PRODUCT_CLUSTER_N", tile.cluster_n);
   defines.set("PRODUCT_SPLIT", tile.split).set("PRODUCT_STAGES", tile.stages);
   return attach_code(packing,
-                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, bias_of(node))) +
+                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, bias_input(node))) +
                          assemble({}, {"half.cuh", "product_contract.cuh", "hopper_pipeline.cuh", "hopper_wgmma.cuh",
                                        "product_hopper.cuh"}));
 }
@@ -100,7 +100,7 @@ Status prepare(Prepare& prepare) {
                "step '{}' has no tile; build the plan again", step.name);
   HUSSAR_CHECK(product.m < (int64_t{1} << 31), ErrorCode::kUsage, "step '{}': the product is too large", step.name);
   const Tile tile{list[0], list[1], 0, list[2], list[3], list[4], list[5], 1};
-  HUSSAR_TRY(state.epilogue.prepare(prepare, bias_of(step)));
+  HUSSAR_TRY(state.epilogue.prepare(prepare, bias_input(step)));
   state.sizes = sizes_of(product);
   const int64_t clusters = clusters_of(tile, product);
   const int64_t slots = std::max<int64_t>(queue_of(prepare.device).facts().multiprocessors / tile.blocks(), 1);

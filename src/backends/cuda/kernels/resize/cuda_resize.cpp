@@ -77,7 +77,7 @@ Status pack(Packing& packing) {
   defines.set("WORD", word).set("VALUE", taps == 1 ? std::string_view(word) : "float").set("VECTOR", vector);
   defines.set("CHANNELS_LAST", x.layout == Layout::kChannelsLast ? 1 : 0);
   node.attributes.set(kVectorAttribute, vector);
-  return attach_code(packing, assemble(defines, {"numbers.cuh", "resize.cuh"}));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "places.cuh", "resize.cuh"}));
 }
 
 Status unpack(Packing& packing) {
