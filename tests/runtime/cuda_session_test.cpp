@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 
 #include "backends/cuda/emulation.h"
 #include "tests/support/emulated_device.h"
@@ -69,6 +70,26 @@ TEST(CudaSession, ConvolutionsOfManyShapes) { expect_same_outputs(conv_model(), 
 
 TEST(CudaSession, Dense) { expect_same_outputs(dense_model(), {1, 1}); }
 
+std::vector<float> ramp(size_t count) {
+  std::vector<float> values(count);
+  for (size_t i = 0; i < count; ++i) values[i] = 0.02F * static_cast<float>(static_cast<int>(i % 23) - 11);
+  return values;
+}
+
+// A convolution and a product whose sizes fit the tensor cores.
+Message wide_conv_model() {
+  return model(graph({{node("Conv", {"x", "w"}, {"y"}, {attribute("pads", std::vector<int64_t>{1, 1, 1, 1})})},
+                      {value("x", {"N", 8, 6, 6})},
+                      {any_shape("y")},
+                      {tensor_of("w", DType::kFloat32, {8, 8, 3, 3}, ramp(576))}}));
+}
+Message wide_dense_model() {
+  return model(graph({{node("MatMul", {"x", "w"}, {"y"})},
+                      {value("x", {"N", 64})},
+                      {any_shape("y")},
+                      {tensor_of("w", DType::kFloat32, {64, 64}, ramp(4096))}}));
+}
+
 // Weights that kernels of GPUs have turned and packed are what they were when a plan is built again for a CPU.
 TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
   static const cuda::Emulation no_compiler = {
@@ -77,18 +98,22 @@ TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
   options.threads = 1;
   options.place = Place::kDevice;
   options.sm = 90;
-  for (const Message& model : {conv_model(), dense_model()}) {
+  std::set<std::string> kernels;
+  for (const Message& model : {conv_model(), wide_conv_model(), wide_dense_model()}) {
     const cuda::Emulation* usual = cuda::emulation();
     cuda::set_emulation(&no_compiler);
     auto plan = build(model.bytes(), options);
     cuda::set_emulation(usual);
     ASSERT_TRUE(plan) << plan.error().message;
-    EXPECT_GE(steps_on_device(**plan), 1U);
+    for (const PlanStep& step : (*plan)->graph.steps) kernels.insert(step.kernel);
     auto rebuilt = compile_plan(**plan, {});
     ASSERT_TRUE(rebuilt) << rebuilt.error().message;
     EXPECT_EQ(steps_on_device(*rebuilt), 0U);
     expect_outputs(model, std::make_shared<const Plan>(std::move(*rebuilt)), {2, 3});
   }
+  // All that change what their weights look like.
+  for (const char* kernel : {"cuda_conv", "cuda_conv_columns", "cuda_product"})
+    EXPECT_EQ(kernels.count(kernel), 1U) << kernel;
 }
 
 // Between two steps of the device lies one of the host: a Hardmax, which has no kernel.
