@@ -137,7 +137,7 @@ class DataPruning {
     const int64_t k = layer.k();
     std::vector<float> all_weights;
     for (const auto& weights : group.weights) all_weights.insert(all_weights.end(), weights.begin(), weights.end());
-    const FixedProduct dense(all_weights, group.n, k, options_.threads);
+    const FixedProduct dense = fixed_product(all_weights, group.n, k, options_.threads);
     MomentsBuilder builder(k, group.n, options_.product);
     std::vector<float> before(static_cast<size_t>(kRowsTogether * k)), after(before.size());
     std::vector<float> wanted(static_cast<size_t>(kRowsTogether * group.n));
@@ -153,7 +153,7 @@ class DataPruning {
             rows.read(walk_.after(position.run).data<float>(), position.row, after.data() + i * k);
         });
       }
-      dense.run(before.data(), count, wanted.data());
+      dense(before.data(), count, wanted.data());
       if (options_.refit && !walk_.are_alike())
         make_up(group, rows, {&positions[first], static_cast<size_t>(count)}, wanted);
       builder.add(walk_.are_alike() ? before.data() : after.data(), k, wanted.data(), group.n, count);

@@ -82,31 +82,21 @@ MatrixProduct tile_product(int threads) {
   };
 }
 
-struct FixedProduct::State {
-  Multiplier multiplier;
-  const float* panels = nullptr;
-  int64_t n = 0, k = 0;
-};
-
-FixedProduct::FixedProduct(const std::vector<float>& w, int64_t n, int64_t k, int threads)
-    : state_(new State{Multiplier(threads), nullptr, n, k}) {
-  state_->panels = state_->multiplier.pack(w.data(), k, n, 1, k);
-}
-FixedProduct::~FixedProduct() = default;
-FixedProduct::FixedProduct(FixedProduct&&) noexcept = default;
-FixedProduct& FixedProduct::operator=(FixedProduct&&) noexcept = default;
-
-void FixedProduct::run(const float* x, int64_t rows, float* y) const {
-  cpu::GemmArgs args;
-  args.m = rows;
-  args.n = state_->n;
-  args.k = state_->k;
-  args.a = x;
-  args.a_row_stride = state_->k;
-  args.b = state_->panels;
-  args.c = y;
-  args.c_row_stride = state_->n;
-  state_->multiplier.multiply(args);
+FixedProduct fixed_product(const std::vector<float>& w, int64_t n, int64_t k, int threads) {
+  auto multiplier = std::make_shared<Multiplier>(threads);
+  const float* panels = multiplier->pack(w.data(), k, n, 1, k);
+  return [multiplier, panels, n, k](const float* x, int64_t rows, float* y) {
+    cpu::GemmArgs args;
+    args.m = rows;
+    args.n = n;
+    args.k = k;
+    args.a = x;
+    args.a_row_stride = k;
+    args.b = panels;
+    args.c = y;
+    args.c_row_stride = n;
+    multiplier->multiply(args);
+  };
 }
 
 }  // namespace hussar

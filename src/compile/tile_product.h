@@ -1,7 +1,7 @@
 // Matrix products by the FP32 kernels, for the work of pruning.
 #pragma once
 #include <cstdint>
-#include <memory>
+#include <functional>
 #include <vector>
 
 #include "sparsify/matrix_product.h"
@@ -11,20 +11,9 @@ namespace hussar {
 // On at most so many threads of the process's pool; 0: on all. Copies share their memory.
 MatrixProduct tile_product(int threads = 0);
 
-// y = x W' for a fixed W.
-class FixedProduct {
- public:
-  // w: [n][k].
-  FixedProduct(const std::vector<float>& w, int64_t n, int64_t k, int threads = 0);
-  ~FixedProduct();
-  FixedProduct(FixedProduct&&) noexcept;
-  FixedProduct& operator=(FixedProduct&&) noexcept;
-  // x: [rows][k], y: [rows][n].
-  void run(const float* x, int64_t rows, float* y) const;
-
- private:
-  struct State;
-  std::unique_ptr<State> state_;
-};
+// y = x W' for a fixed W: x is [rows][k], y [rows][n].
+using FixedProduct = std::function<void(const float* x, int64_t rows, float* y)>;
+// w: [n][k]; threads as above.
+FixedProduct fixed_product(const std::vector<float>& w, int64_t n, int64_t k, int threads = 0);
 
 }  // namespace hussar

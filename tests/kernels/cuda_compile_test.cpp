@@ -111,6 +111,13 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     const Argument weights{random_tensor(DType::kFloat16, {64, 1024}, 1, 2), true};
     expect_no_spills({"cuda_product_hopper", "MatMul", {x, weights}}, {90});
   }
+  for (int64_t batch : {1, 64}) {
+    const Argument x{random_tensor(DType::kFloat16, {batch, 64, 14, 14}, 1, 2)};
+    const Argument filter{random_tensor(DType::kFloat16, {256, 64, 3, 3}, 1, 2), true};
+    KernelCase test = channels_last({"cuda_conv_hopper", "Conv", {x, filter}});
+    test.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
+    expect_no_spills(test, {90});
+  }
 }
 
 }  // namespace

@@ -259,6 +259,8 @@ PlanStep step_of(const KernelCase& test, const Node& node, std::string_view conf
   step.attributes = node.attributes;
   step.program = test.program;
   step.program_inputs = test.program_inputs;
+  for (size_t i = 0; i < node.inputs.size(); ++i)
+    step.inputs.push_back(node.inputs[i] != nullptr ? static_cast<int32_t>(i) : -1);
   if (!configuration.empty()) step.attributes.set(kConfigurationAttribute, std::string(configuration));
   return step;
 }

@@ -66,4 +66,9 @@ Result<Convolution> convolution(const Attributes& attributes, const Operand& x, 
   return conv;
 }
 
+Result<Convolution> convolution(const Node& node) {
+  return convolution(node.attributes, operand_of(*node.inputs[0]), node.inputs[1]->constant->shape(),
+                     operand_of(*node.outputs[0]));
+}
+
 }  // namespace hussar::cuda

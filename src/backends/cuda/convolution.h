@@ -21,6 +21,9 @@ struct Convolution {
 // `w` is the filter in ONNX's form. Fails where attributes and shapes make no convolution.
 Result<Convolution> convolution(const Attributes& attributes, const Operand& x, const Shape& w, const Operand& y);
 
+// Of a node whose filter has not been packed.
+Result<Convolution> convolution(const Node& node);
+
 // What all kernels ask of a Conv: float operands, constant weights, channels-last layout.
 Refusal check_convolution(const Problem& problem);
 

@@ -47,6 +47,7 @@ bool find_functions(const Library& library, Driver& driver) {
   find(driver.error_text, "cuGetErrorString");
   const bool is_complete = found;
   find(driver.encode_tiled_map, "cuTensorMapEncodeTiled");
+  find(driver.encode_window_map, "cuTensorMapEncodeIm2col");
   return is_complete;
 }
 

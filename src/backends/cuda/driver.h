@@ -88,6 +88,10 @@ struct Driver {
   int (*encode_tiled_map)(TensorMap*, int type, uint32_t rank, void* address, const uint64_t* sizes,
                           const uint64_t* strides, const uint32_t* box, const uint32_t* element_strides, int interleave,
                           int swizzle, int l2_promotion, int out_of_bounds);  // null below CUDA 12
+  int (*encode_window_map)(TensorMap*, int type, uint32_t rank, void* address, const uint64_t* sizes,
+                           const uint64_t* strides, const int* lower, const int* upper, uint32_t channels,
+                           uint32_t pixels, const uint32_t* element_strides, int interleave, int swizzle,
+                           int l2_promotion, int out_of_bounds);  // null below CUDA 12
   int (*error_name)(int, const char**);
   int (*error_text)(int, const char**);
 };

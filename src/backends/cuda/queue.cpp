@@ -33,6 +33,9 @@ constexpr int kOutOfMemory = 2;
 constexpr bool is_fault(int code) { return code == 214 || (code >= 700 && code < 800); }
 constexpr int kNonBlocking = 1;      // CU_STREAM_NON_BLOCKING
 constexpr int kThreadLocalMode = 1;  // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+// Of CUtensorMap: FLOAT16, INTERLEAVE_NONE, SWIZZLE_128B, L2_PROMOTION_L2_256B, OOB_FILL_NONE.
+constexpr int kHalves = 6, kNoInterleave = 0, kSwizzle128 = 3, kPromote256 = 3, kZeros = 0;
+constexpr char kNoTensorMaps[] = "the NVIDIA driver is too old for this plan: CUDA 12 is needed";
 
 DevicePointer pointer(const std::byte* memory) { return reinterpret_cast<DevicePointer>(memory); }
 
@@ -180,15 +183,23 @@ Status Queue::launch(const Launch& launch, std::span<void* const> arguments) {
 }
 
 Result<TensorMap> Queue::encode(const TileMap& map, const std::byte* data) {
-  constexpr int kHalves = 6, kNoInterleave = 0, kSwizzle128 = 3, kPromote256 = 3, kZeros = 0;
   constexpr uint32_t kOnes[5] = {1, 1, 1, 1, 1};
-  HUSSAR_CHECK(driver_->encode_tiled_map != nullptr, ErrorCode::kDeviceUnavailable,
-               "the NVIDIA driver is too old for this plan: CUDA 12 is needed");
+  HUSSAR_CHECK(driver_->encode_tiled_map != nullptr, ErrorCode::kDeviceUnavailable, kNoTensorMaps);
   TensorMap encoded;
   HUSSAR_TRY(check(driver_->encode_tiled_map(&encoded, kHalves, static_cast<uint32_t>(map.rank),
                                              const_cast<std::byte*>(data), map.sizes, map.strides, map.box, kOnes,
                                              kNoInterleave, kSwizzle128, kPromote256, kZeros),
                    "cannot describe a tensor to the copy engine"));
+  return encoded;
+}
+
+Result<TensorMap> Queue::encode(const WindowMap& map, const std::byte* data) {
+  HUSSAR_CHECK(driver_->encode_window_map != nullptr, ErrorCode::kDeviceUnavailable, kNoTensorMaps);
+  TensorMap encoded;
+  HUSSAR_TRY(check(driver_->encode_window_map(&encoded, kHalves, 4, const_cast<std::byte*>(data), map.sizes,
+                                              map.strides, map.lower, map.upper, map.channels, map.pixels, map.step,
+                                              kNoInterleave, kSwizzle128, kPromote256, kZeros),
+                   "cannot describe windows to the copy engine"));
   return encoded;
 }
 

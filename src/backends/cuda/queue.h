@@ -28,6 +28,15 @@ struct TileMap {
   uint32_t box[5] = {};
 };
 
+// Columns of windows of pictures of halves (im2col): channels, then across, down, pictures; else as TileMap. The place
+// of a window is that of its first tap: from `lower` to the last pixel + `upper`, in steps of `step`.
+struct WindowMap {
+  uint64_t sizes[4] = {}, strides[3] = {};
+  int32_t lower[2] = {}, upper[2] = {};  // across, down
+  uint32_t channels = 0, pixels = 0;     // of one column
+  uint32_t step[4] = {1, 1, 1, 1};
+};
+
 class Queue : public Device {
  public:
   static Result<std::unique_ptr<Queue>> create(int index);
@@ -52,6 +61,7 @@ class Queue : public Device {
   // Enqueues a kernel; `arguments` are pointers to its parameters.
   virtual Status launch(const Launch& launch, std::span<void* const> arguments);
   Result<TensorMap> encode(const TileMap& map, const std::byte* data);
+  Result<TensorMap> encode(const WindowMap& map, const std::byte* data);
   virtual Status copy_within(std::byte* to, const std::byte* from, size_t bytes);
 
  protected:

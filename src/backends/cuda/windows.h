@@ -1,25 +1,26 @@
-// Windows of device/convolution_rows.cuh, as the host passes them.
+// Convolutions as products of windows and filters (implicit GEMM): a row of X is one window, its elements the channels
+// of one tap after the other.
 #pragma once
 #include "backends/cuda/convolution.h"
+#include "backends/cuda/dense_product.h"
 
 namespace hussar::cuda {
 
+// Windows of device/convolution_rows.cuh, as the host passes them.
 struct Windows {
   int64_t pitch;
   int32_t input[3], output[3], strides[3], pads[3], dilations[3];
 };
+Windows windows_of(const Convolution& conv);
 
-inline Windows windows_of(const Convolution& conv) {
-  Windows windows{};
-  windows.pitch = conv.x_pitch;
-  for (int axis = 0; axis < 3; ++axis) {
-    windows.input[axis] = static_cast<int32_t>(conv.input[axis]);
-    windows.output[axis] = static_cast<int32_t>(conv.output[axis]);
-    windows.strides[axis] = static_cast<int32_t>(conv.strides[axis]);
-    windows.pads[axis] = static_cast<int32_t>(conv.pads[axis]);
-    windows.dilations[axis] = static_cast<int32_t>(conv.dilations[axis]);
-  }
-  return windows;
-}
+// The product that a convolution without groups is.
+DenseProduct window_product(const Convolution& conv);
+
+// Refuses groups, and channels that do not begin at multiples of 16 bytes.
+Refusal check_window_product(const Problem& problem);
+
+// Gives the filter the order [filter][tap][channel]; its shape stays. And back.
+Status turn_filter(Packing& packing);
+Status turn_filter_back(Packing& packing);
 
 }  // namespace hussar::cuda

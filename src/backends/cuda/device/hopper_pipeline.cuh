@@ -89,6 +89,27 @@ __device__ __forceinline__ void tensor_copy(unsigned to, const TensorMap& map, u
   }
 }
 
+// A column of windows of a four-dimensional tensor by an im2col map: c0 to c3 are the first channel, and the column, row
+// and picture of the first window; the offsets are those of a tap.
+template <int kBlocks>
+__device__ __forceinline__ void window_copy(unsigned to, const TensorMap& map, unsigned barrier, int c0, int c1, int c2,
+                                            int c3, unsigned short column_offset, unsigned short row_offset,
+                                            unsigned short mask) {
+  if constexpr (kBlocks > 1) {
+    asm volatile(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
+        "[%1, {%3, %4, %5, %6}], [%2], {%7, %8}, %9;" ::"r"(to),
+        "l"(&map), "r"(barrier), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "h"(column_offset), "h"(row_offset), "h"(mask)
+        : "memory");
+  } else {
+    asm volatile(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, "
+        "%6}], [%2], {%7, %8};" ::"r"(to),
+        "l"(&map), "r"(barrier), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "h"(column_offset), "h"(row_offset)
+        : "memory");
+  }
+}
+
 __device__ __forceinline__ unsigned cluster_rank() {
   unsigned rank;
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));

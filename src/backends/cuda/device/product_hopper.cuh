@@ -14,8 +14,11 @@
 //   PRODUCT_SPLIT             blocks of a cluster that share the k of one tile, for products with few tiles: 2, 4 or 8
 //                             (default 1; not with PINGPONG or CLUSTER_*). Each finishes BM / SPLIT rows; partial sums
 //                             are added in the order of k: results never differ from run to run
+//   PRODUCT_WINDOWS           1: rows of X are windows of pictures (implicit GEMM); with CONV_CHANNELS and CONV_KERNEL_1,
+//                             CONV_KERNEL_2 (taps, down and across). k is taps * channels: its blocks are of one tap
+//                             each, so that a tap has ceil(channels / K) of them. Default 0
 //
-// Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands) in this order;
+// Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands[, WindowSteps]) in this order;
 //   grid    CLUSTER_M * CLUSTER_N * SPLIT * clusters. There are ceil(ceil(m / BM) / CLUSTER_M) *
 //           ceil(ceil(n / BN) / CLUSTER_N) * batch groups of tiles: a cluster for each, but without SPLIT at most as
 //           many as fit the GPU at once (they walk the rest). The cluster's size is part of the kernel
@@ -26,6 +29,9 @@
 //   X: rank 3, dims {k, m, batch}, strides {x_pitch B, x_stride B}, box {K, BM / CLUSTER_N, 1}
 //   W: rank 5, dims {k, 2, n / 8, 4, batch}, strides {w_pitch B, 8 w_pitch B, 2 w_pitch B, w_stride B},
 //      box {K, 2, 4, 4, 1}
+//   X with PRODUCT_WINDOWS: an im2col map of rank 4, dims {channels, width, height, pictures}, lower corner -pads, an
+//      upper corner that leaves as many places as there are rows and columns of output, K channels and
+//      BM / CLUSTER_N pixels, element strides {1, stride, stride, 1}
 // A map of X may name more rows than m: rows from m on are computed and dropped.
 //
 // W's map reads 32 rows in the order 8i + 2b + (0, 1) for b < 4, i < 4: a thread then holds eight neighbouring columns
@@ -43,6 +49,9 @@
 #endif
 #ifndef PRODUCT_BLOCKS_PER_SM
 #define PRODUCT_BLOCKS_PER_SM 1
+#endif
+#ifndef PRODUCT_WINDOWS
+#define PRODUCT_WINDOWS 0
 #endif
 #define PRODUCT_SHARERS (PRODUCT_CLUSTER_M * PRODUCT_CLUSTER_N)
 
@@ -82,6 +91,10 @@ struct Position {
   }
 };
 
+#if PRODUCT_WINDOWS
+constexpr int kTapSteps = (CONV_CHANNELS + kBlockK - 1) / kBlockK;
+#endif
+
 // What this block does: which tiles and which part of k.
 struct Work {
   int row_groups, column_groups, groups;  // clusters' worth of tiles
@@ -102,7 +115,11 @@ __device__ __forceinline__ Work make_work(const ProductProblem& problem) {
   work.groups = work.row_groups * work.column_groups * problem.batch;
   work.first = static_cast<int>(blockIdx.x) / kCluster;
   work.stride = static_cast<int>(gridDim.x) / kCluster;
+#if PRODUCT_WINDOWS
+  constexpr int steps = CONV_KERNEL_1 * CONV_KERNEL_2 * kTapSteps;
+#else
   const int steps = (product_k(problem) + kBlockK - 1) / kBlockK;
+#endif
   work.step_first = PRODUCT_SPLIT > 1 ? steps * work.rank / PRODUCT_SPLIT : 0;
   work.step_last = PRODUCT_SPLIT > 1 ? steps * (work.rank + 1) / PRODUCT_SPLIT : steps;
   return work;
@@ -120,13 +137,65 @@ __device__ __forceinline__ Place make_place(const Work& work, int group) {
           (tile.column * PRODUCT_CLUSTER_N + work.rank_n) * PRODUCT_BN};
 }
 
+#if PRODUCT_WINDOWS
+
+// On the host: 8 x 4 bytes. Taps are counted from the top left of the padded picture.
+struct WindowSteps {
+  int output_rows, output_columns;
+  int row_stride, column_stride, row_pad, column_pad, row_dilation, column_dilation;
+};
+
+// Where this block's share of X's tile begins: the first tap of its first window.
+struct SourceX {
+  int picture, row, column;
+};
+__device__ __forceinline__ SourceX source_of(const Work& work, const Place& place, const WindowSteps& windows) {
+  const int window = place.row + work.rank_n * kShareX;
+  const int line = window / windows.output_columns, picture = line / windows.output_rows;
+  return {picture, (line - picture * windows.output_rows) * windows.row_stride - windows.row_pad,
+          (window - line * windows.output_columns) * windows.column_stride - windows.column_pad};
+}
+
+// The first of k that block `step` of W holds.
+__device__ __forceinline__ int first_of_w(int step) {
+  return step / kTapSteps * CONV_CHANNELS + step % kTapSteps * kBlockK;
+}
+
+__device__ __forceinline__ void bring_x(unsigned to, const TensorMap& map, unsigned barrier, const SourceX& source,
+                                        const WindowSteps& windows, int step, unsigned short mask) {
+  const int tap = step / kTapSteps;
+  window_copy<PRODUCT_CLUSTER_N>(to, map, barrier, step % kTapSteps * kBlockK, source.column, source.row,
+                                 source.picture,
+                                 static_cast<unsigned short>(tap % CONV_KERNEL_2 * windows.column_dilation),
+                                 static_cast<unsigned short>(tap / CONV_KERNEL_2 * windows.row_dilation), mask);
+}
+
+#else
+
+struct WindowSteps {};
+
+struct SourceX {
+  int entry, row;
+};
+__device__ __forceinline__ SourceX source_of(const Work& work, const Place& place, const WindowSteps&) {
+  return {place.entry, place.row + work.rank_n * kShareX};
+}
+
+__device__ __forceinline__ int first_of_w(int step) { return step * kBlockK; }
+
+__device__ __forceinline__ void bring_x(unsigned to, const TensorMap& map, unsigned barrier, const SourceX& source,
+                                        const WindowSteps&, int step, unsigned short mask) {
+  tensor_copy<PRODUCT_CLUSTER_N>(to, map, barrier, step * kBlockK, source.row, source.entry, mask);
+}
+
+#endif
+
 __device__ __forceinline__ void copy_x(const Ring& ring, int stage, const TensorMap& map, const Work& work,
-                                       const Place& place, int step) {
-  const int first = work.rank_n * kShareX;
+                                       const SourceX& source, const WindowSteps& windows, int step) {
   const unsigned mask = ((1u << PRODUCT_CLUSTER_N * PRODUCT_CLUSTER_M) - 1) / ((1u << PRODUCT_CLUSTER_M) - 1)
                         << work.rank_m;
-  tensor_copy<PRODUCT_CLUSTER_N>(ring.stages + stage * kStageBytes + first * kRowBytes, map, ring.full + stage * 8,
-                                 step * kBlockK, place.row + first, place.entry, static_cast<unsigned short>(mask));
+  bring_x(ring.stages + stage * kStageBytes + work.rank_n * kShareX * kRowBytes, map, ring.full + stage * 8, source,
+          windows, step, static_cast<unsigned short>(mask));
 }
 
 __device__ __forceinline__ void copy_w(const Ring& ring, int stage, const TensorMap& map, const Work& work,
@@ -136,14 +205,14 @@ __device__ __forceinline__ void copy_w(const Ring& ring, int stage, const Tensor
   for (int block = 0; block < kShareW / 32; ++block) {
     const int first = work.rank_m * kShareW + block * 32;
     tensor_copy<PRODUCT_CLUSTER_M>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytes, map,
-                                   ring.full + stage * 8, step * kBlockK, 0, (place.column + first) / 8, 0, place.entry,
-                                   static_cast<unsigned short>(mask));
+                                   ring.full + stage * 8, first_of_w(step), 0, (place.column + first) / 8, 0,
+                                   place.entry, static_cast<unsigned short>(mask));
   }
 }
 
 // One thread keeps the ring full. Before the kernels in front have ended it may load weights only.
 __device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map, const TensorMap& w_map,
-                                        const Work& work) {
+                                        const Work& work, const WindowSteps& windows) {
   int early = 0;
 #if PRODUCT_DEPENDENT_LAUNCH
   if (work.first < work.groups) {
@@ -154,17 +223,19 @@ __device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map
       copy_w(ring, s, w_map, work, place, work.step_first + s);
     }
     product_wait_for_earlier_kernels();
-    for (int s = 0; s < early; ++s) copy_x(ring, s, x_map, work, place, work.step_first + s);
+    const SourceX source = source_of(work, place, windows);
+    for (int s = 0; s < early; ++s) copy_x(ring, s, x_map, work, source, windows, work.step_first + s);
   }
 #endif
   Position at = {0, 0};
   at.advance(early);
   for (int group = work.first; group < work.groups; group += work.stride) {
     const Place place = make_place(work, group);
+    const SourceX source = source_of(work, place, windows);
     for (int step = work.step_first + early; step < work.step_last; ++step) {
       barrier_wait(ring.empty + at.stage * 8, at.parity ^ 1);
       barrier_expect(ring.full + at.stage * 8, kStageBytes);
-      copy_x(ring, at.stage, x_map, work, place, step);
+      copy_x(ring, at.stage, x_map, work, source, windows, step);
       copy_w(ring, at.stage, w_map, work, place, step);
       at.advance();
     }
@@ -365,7 +436,15 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
 #endif
         PRODUCT_KERNEL(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map,
                        ProductOutput* y, const __grid_constant__ ProductProblem problem,
-                       const __grid_constant__ EpilogueOperands operands) {
+                       const __grid_constant__ EpilogueOperands operands
+#if PRODUCT_WINDOWS
+                       ,
+                       const __grid_constant__ WindowSteps windows
+#endif
+        ) {
+#if !PRODUCT_WINDOWS
+  constexpr WindowSteps windows{};
+#endif
   extern __shared__ unsigned char shared[];
   Ring ring;
   ring.stages = (static_cast<unsigned>(__cvta_generic_to_shared(shared)) + 1023u) & ~1023u;
@@ -394,7 +473,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
     consume(ring, work, static_cast<int>(threadIdx.x) / 128, y, problem, operands);
   } else {
     registers_give<kCopyingRegisters>();
-    if (threadIdx.x == kMultiplyingThreads) produce(ring, x_map, w_map, work);
+    if (threadIdx.x == kMultiplyingThreads) produce(ring, x_map, w_map, work, windows);
     __syncwarp();
 #if PRODUCT_SPLIT > 1
     cluster_meet_only();  // as in finish_split

@@ -1,7 +1,6 @@
 // cuda_conv_columns: convolutions of few channels, the first ones of networks: the windows are written as a matrix,
 // which is then multiplied with tensor cores.
 #include "backends/cuda/ampere_product.h"
-#include "backends/cuda/convolution.h"
 #include "backends/cuda/windows.h"
 
 namespace hussar {
@@ -19,15 +18,10 @@ DenseProduct product_of(const Convolution& conv) {
   return {conv.pixels(), conv.filters, columns, columns, columns, conv.y_pitch};
 }
 
-Result<Convolution> convolution_of(const Node& node) {
-  return convolution(node.attributes, operand_of(*node.inputs[0]), node.inputs[1]->constant->shape(),
-                     operand_of(*node.outputs[0]));
-}
-
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = check_convolution(problem)) return refusal;
   if (Refusal refusal = check_ampere_types(problem)) return refusal;
-  auto conv = convolution_of(problem.node);
+  auto conv = convolution(problem.node);
   if (!conv) return "shapes";
   if (conv->groups != 1) return "groups";
   if (columns_of(*conv) > kMostColumns) return "many channels";
@@ -37,7 +31,7 @@ Refusal supports(const Problem& problem) {
 }
 
 double cost(const Problem& problem) {
-  auto conv = convolution_of(problem.node);
+  auto conv = convolution(problem.node);
   if (!conv) return 1e9;
   // The matrix is written and read once.
   constexpr double kBytesPerMicrosecond = 1.5e6;
@@ -64,7 +58,7 @@ void move_filter(const Shape& shape, int64_t columns, size_t size, std::byte* by
 
 Status pack(Packing& packing) {
   Node& node = packing.node;
-  const Convolution conv = HUSSAR_TRY(convolution_of(node));
+  const Convolution conv = HUSSAR_TRY(convolution(node));
   const Tensor filter = *node.inputs[1]->constant;
   const int64_t columns = columns_of(conv);
   const size_t size = dtype_size(filter.dtype());

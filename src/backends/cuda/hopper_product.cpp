@@ -1,0 +1,116 @@
+// Tiles of products on Hopper: its copy engine and warpgroup products.
+#include "backends/cuda/hopper_product.h"
+
+namespace hussar::cuda {
+namespace {
+
+// Tiles of device/product_hopper.cuh. `rate`: the share of the peak that a full wave of them reaches, about.
+struct Tile {
+  int64_t rows, columns, pingpong, cluster_m, cluster_n, split, stages;
+  double rate;
+  int64_t blocks() const { return cluster_m * cluster_n * split; }
+};
+constexpr Tile kTiles[] = {
+    {128, 256, 0, 2, 1, 1, 4, 1.01}, {128, 256, 0, 1, 1, 1, 4, 1.0}, {256, 128, 0, 1, 1, 1, 4, 0.97},
+    {128, 192, 0, 1, 1, 1, 5, 0.92}, {128, 128, 0, 1, 1, 1, 7, 0.8}, {128, 128, 0, 1, 1, 2, 7, 0.8},
+    {128, 64, 0, 1, 1, 1, 9, 0.58},  {128, 64, 0, 1, 1, 2, 9, 0.56}, {128, 64, 0, 1, 1, 4, 9, 0.55},
+    {128, 64, 0, 1, 1, 8, 9, 0.54},  {64, 64, 1, 1, 1, 1, 12, 0.42},
+};
+constexpr std::string_view kTileAttribute = "hussar_tile";
+constexpr int64_t kMultiprocessors = 132;
+constexpr int64_t kBlockK = 64;
+
+int64_t clusters_of(const Tile& tile, const DenseProduct& product) {
+  const int64_t rows = tile.rows * tile.cluster_m, columns = tile.columns * tile.cluster_n;
+  return (product.m + rows - 1) / rows * ((product.n + columns - 1) / columns);
+}
+
+// Microseconds.
+double time_of(const Tile& tile, const DenseProduct& product) {
+  constexpr double kFlopsOfOne = 5.4e6, kStart = 1.5, kCluster = 0.8;
+  const double waves = std::ceil(static_cast<double>(clusters_of(tile, product)) /
+                                 static_cast<double>(kMultiprocessors / tile.blocks()));
+  const auto flops = static_cast<double>(2 * tile.rows * tile.columns * product.k / tile.split);
+  return kStart + (tile.split > 1 ? kCluster : 0) + waves * flops / (kFlopsOfOne * tile.rate);
+}
+
+Tile best_tile(const DenseProduct& product) {
+  Tile best = kTiles[0];
+  for (const Tile& tile : kTiles) {
+    // Every part of a split sum has something to do.
+    if (product.k < kBlockK * tile.split) continue;
+    if (time_of(tile, product) < time_of(best, product)) best = tile;
+  }
+  return best;
+}
+
+}  // namespace
+
+Refusal check_hopper(const Problem& problem) {
+  if (problem.target.sm != 90) return "needs Hopper (sm_90)";
+  if (problem.dtype(0) != DType::kFloat16) return "dtype";
+  return check_ampere_types(problem);
+}
+
+double hopper_time(const DenseProduct& product) { return time_of(best_tile(product), product); }
+
+Status attach_hopper(Packing& packing, const DenseProduct& product, Defines defines) {
+  Node& node = packing.node;
+  const Tile tile = best_tile(product);
+  node.attributes.set(kTileAttribute,
+                      Ints{tile.rows, tile.columns, tile.cluster_m, tile.cluster_n, tile.split, tile.stages});
+  const bool half_results = node.outputs[0]->dtype == DType::kFloat16;
+  defines.set("PRODUCT_INPUT", "PRODUCT_FP16").set("HALF_RESULTS", half_results);
+  // Residuals are on their way together where nothing else runs meanwhile.
+  defines.set("PRODUCT_EPILOGUE_BATCH", node.program && node.program->operand_count > 1 ? 8 : 4);
+  defines.set("PRODUCT_OUTPUT_HALF", half_results).set("PRODUCT_DEPENDENT_LAUNCH", 1);
+  defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
+  defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_PINGPONG", tile.pingpong);
+  defines.set("PRODUCT_CLUSTER_M", tile.cluster_m).set("PRODUCT_CLUSTER_N", tile.cluster_n);
+  defines.set("PRODUCT_SPLIT", tile.split).set("PRODUCT_STAGES", tile.stages);
+  return attach_code(packing,
+                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, bias_input(node))) +
+                         assemble({}, {"half.cuh", "product_contract.cuh", "hopper_pipeline.cuh", "hopper_wgmma.cuh",
+                                       "product_hopper.cuh"}));
+}
+
+void forget_hopper(Node& node) { node.attributes.erase(kTileAttribute); }
+
+Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, HopperLaunch& launch) {
+  const PlanStep& step = prepare.step;
+  const Ints list = step.attributes.get_ints(kTileAttribute);
+  HUSSAR_CHECK(list.size() == 6 && *std::min_element(list.begin(), list.end()) > 0, ErrorCode::kPlanIncompatible,
+               "step '{}' has no tile; build the plan again", step.name);
+  HUSSAR_CHECK(product.m < (int64_t{1} << 31), ErrorCode::kUsage, "step '{}': the product is too large", step.name);
+  const Tile tile{list[0], list[1], 0, list[2], list[3], list[4], list[5], 1};
+  HUSSAR_TRY(launch.epilogue.prepare(prepare, bias_input(step)));
+  launch.sizes = sizes_of(product);
+  const int64_t clusters = clusters_of(tile, product);
+  const int64_t slots = std::max<int64_t>(queue_of(prepare.device).facts().multiprocessors / tile.blocks(), 1);
+  launch.launch = Launch{};
+  launch.launch.grid[0] =
+      static_cast<unsigned>((tile.split > 1 ? clusters : std::min(clusters, slots)) * tile.blocks());
+  launch.launch.threads = 384;
+  launch.launch.shared_bytes = static_cast<unsigned>(1024 + tile.stages * ((tile.rows + tile.columns) * 128 + 16));
+  launch.launch.function =
+      HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "hussar_product", launch.launch.shared_bytes));
+  const auto n = static_cast<uint64_t>(product.n), k = static_cast<uint64_t>(product.k);
+  const auto pitch = static_cast<uint64_t>(product.w_pitch) * 2;
+  launch.w = {5, {k, 2, n / 8, 4, 1}, {pitch, 8 * pitch, 2 * pitch, pitch * n}, {kBlockK, 2, 4, 4, 1}};
+  launch.x_rows = static_cast<int32_t>(tile.rows / tile.cluster_n);
+  return {};
+}
+
+Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, void* windows) {
+  Queue& queue = queue_of(run.device);
+  TensorMap w = HUSSAR_TRY(queue.encode(launch.w, run.inputs[1].data));
+  Words fused;
+  launch.epilogue.put(run, fused);
+  std::byte* y = run.outputs[0].data;
+  ProductSizes sizes = launch.sizes;
+  void* const arguments[] = {&x, &w, &y, &sizes, fused.data(), windows};
+  const std::span<void* const> all(arguments);
+  return queue.launch(launch.launch, windows != nullptr ? all : all.first(5));
+}
+
+}  // namespace hussar::cuda

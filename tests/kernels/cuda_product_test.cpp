@@ -1,0 +1,210 @@
+// CUDA kernels that multiply matrices and windows, against the reference: those without tensor cores on any device,
+// the others on a GPU that has them.
+#include <cmath>
+
+#include "tests/kernels/kernel_case.h"
+
+namespace hussar {
+namespace {
+
+constexpr DType kHalf = DType::kFloat16, kFloat = DType::kFloat32;
+
+Argument values(DType dtype, const Shape& shape) { return {random_tensor(dtype, shape, -1, 1)}; }
+Argument weights(DType dtype, const Shape& shape) { return {random_tensor(dtype, shape, -1, 1), true}; }
+
+// A bias that is an operand of the node comes before. Adds a residual of the output's shape, then takes the positive
+// part.
+void add_epilogue(KernelCase& test, const Shape& output, DType dtype) {
+  Program program{};
+  program.operand_count = 1;
+  program.step_count = 2;
+  program.steps[0].op = ProgramOp::kAdd;
+  program.steps[0].source = ProgramSource::kOperand;
+  program.steps[1].op = ProgramOp::kRelu;
+  test.program = program;
+  test.program_inputs = static_cast<int32_t>(test.inputs.size());
+  Argument residual = values(dtype, output);
+  residual.layout = test.output_layout;
+  test.inputs.push_back(residual);
+}
+
+// Whether the device can run it; says so where it cannot.
+bool can_run(const KernelCase& test) {
+  const auto refusal = refusal_of(test);
+  const bool lacks = refusal && refusal->starts_with("needs ");
+  return !lacks;
+}
+
+double tolerance_of(DType dtype, int64_t k) {
+  return dtype == kHalf ? 2e-3 : 3e-7 * std::sqrt(static_cast<double>(k)) + 1e-6;
+}
+
+KernelCase product_case(const char* kernel, DType dtype, int64_t m, int64_t n, int64_t k) {
+  KernelCase test{kernel, "MatMul", {values(dtype, {m, k}), weights(dtype, {k, n})}};
+  test.tolerance = tolerance_of(dtype, k);
+  return test;
+}
+
+TEST(CudaProduct, GridOfSizes) {
+  for (const char* kernel : {"cuda_product", "cuda_product_hopper"}) {
+    const bool hopper = std::string_view(kernel).ends_with("hopper");
+    if (!can_run(product_case(kernel, kHalf, 8, 8, 8)))
+      GTEST_SKIP() << "skipped: needs a GPU that " << kernel << " runs on";
+    for (int64_t m : {1, 77, 128, 515}) {
+      for (int64_t n : {8, 72, 256, 1000}) {
+        for (int64_t k : {8, 64, 200, 1032}) {
+          for (DType dtype : {kHalf, kFloat}) {
+            if (hopper && dtype == kFloat) continue;
+            KernelCase test = product_case(kernel, dtype, m, n, k);
+            if (pick(0, 1) == 1) add_epilogue(test, {m, n}, dtype);
+            expect_kernel_agrees(test);
+            if (HasFailure()) return;
+          }
+        }
+      }
+    }
+  }
+}
+
+// Every tile of the Hopper kernel: sizes for which its predicted time is the least.
+TEST(CudaProduct, LargeOnHopper) {
+  if (!can_run(product_case("cuda_product_hopper", kHalf, 8, 8, 8))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
+  const int64_t sizes[][3] = {{4096, 1024, 256}, {2048, 768, 512}, {128, 1024, 4096}, {64, 512, 2048}, {4000, 192, 64}};
+  for (const auto& [m, n, k] : sizes) {
+    KernelCase test = product_case("cuda_product_hopper", kHalf, m, n, k);
+    add_epilogue(test, {m, n}, kHalf);
+    expect_kernel_agrees(test);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(CudaProduct, Simple) {
+  const std::pair<Shape, Shape> shapes[] = {{{3, 5}, {5, 7}}, {{2, 3, 5}, {5, 4}}, {{2, 1, 3, 5}, {3, 5, 4}},
+                                            {{5}, {5, 2}},    {{3, 5}, {5}},       {{2, 0}, {0, 3}}};
+  for (const auto& [a, b] : shapes) {
+    for (DType dtype : {kFloat, kHalf, DType::kBFloat16}) {
+      KernelCase test{"cuda_matmul_simple", "MatMul", {values(dtype, a), values(dtype, b)}};
+      test.tolerance = dtype == DType::kBFloat16 ? 1e-2 : tolerance_of(dtype, 8);
+      expect_kernel_agrees(test);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+struct ConvShape {
+  int64_t batch, channels, height, width, filters, kernel, stride, pad, dilation = 1, groups = 1;
+};
+
+KernelCase conv_case(const char* kernel, DType dtype, const ConvShape& s) {
+  KernelCase test{kernel,
+                  "Conv",
+                  {values(dtype, {s.batch, s.channels, s.height, s.width}),
+                   weights(dtype, {s.filters, s.channels / s.groups, s.kernel, s.kernel})}};
+  test.attributes = attributes({{"strides", Ints{s.stride, s.stride}},
+                                {"pads", Ints{s.pad, s.pad, s.pad, s.pad}},
+                                {"dilations", Ints{s.dilation, s.dilation}},
+                                {"group", s.groups}});
+  if (pick(0, 1) == 1) test.inputs.push_back(weights(dtype, {s.filters}));
+  test.inputs[0].layout = test.output_layout = Layout::kChannelsLast;
+  test.inputs[0].gap = 8 * pick(0, 1);
+  test.tolerance = tolerance_of(dtype, s.channels / s.groups * s.kernel * s.kernel);
+  if (pick(0, 1) == 1) {
+    const int64_t reach = (s.kernel - 1) * s.dilation + 1;
+    add_epilogue(test,
+                 {s.batch, s.filters, (s.height + 2 * s.pad - reach) / s.stride + 1,
+                  (s.width + 2 * s.pad - reach) / s.stride + 1},
+                 dtype);
+  }
+  return test;
+}
+
+constexpr ConvShape kConvolutions[] = {
+    {2, 16, 9, 9, 24, 3, 1, 1},      {1, 64, 14, 17, 64, 3, 1, 1},  {3, 128, 7, 7, 512, 3, 1, 1},
+    {2, 64, 15, 13, 128, 3, 2, 1},   {2, 256, 14, 14, 64, 1, 2, 0}, {1, 72, 20, 11, 40, 5, 1, 2},
+    {1, 32, 19, 23, 64, 3, 1, 2, 2}, {2, 8, 12, 12, 8, 3, 1, 0},    {8, 64, 28, 28, 256, 3, 1, 1},
+    {1, 512, 7, 7, 512, 3, 1, 1},    {5, 96, 10, 10, 96, 7, 3, 3}};
+
+TEST(CudaConv, GridOfWindows) {
+  for (const char* kernel : {"cuda_conv", "cuda_conv_hopper"}) {
+    const bool hopper = std::string_view(kernel).ends_with("hopper");
+    if (!can_run(conv_case(kernel, kHalf, kConvolutions[0])))
+      GTEST_SKIP() << "skipped: needs a GPU that " << kernel << " runs on";
+    for (const ConvShape& shape : kConvolutions) {
+      for (DType dtype : {kHalf, kFloat}) {
+        if (hopper && dtype == kFloat) continue;
+        expect_kernel_agrees(conv_case(kernel, dtype, shape));
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(CudaConv, FewChannels) {
+  if (!can_run(conv_case("cuda_conv_columns", kHalf, kConvolutions[0]))) GTEST_SKIP() << "skipped: needs tensor cores";
+  for (const ConvShape& shape : {ConvShape{2, 3, 33, 31, 64, 7, 2, 3}, ConvShape{1, 1, 12, 12, 8, 3, 1, 1}}) {
+    for (DType dtype : {kHalf, kFloat}) {
+      expect_kernel_agrees(conv_case("cuda_conv_columns", dtype, shape));
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(CudaConv, Simple) {
+  for (const ConvShape& shape : {ConvShape{2, 3, 9, 7, 5, 3, 1, 1}, ConvShape{1, 6, 9, 9, 6, 3, 2, 1, 1, 6},
+                                 ConvShape{1, 4, 8, 8, 6, 3, 1, 2, 2, 2}}) {
+    for (DType dtype : {kFloat, kHalf}) {
+      expect_kernel_agrees(conv_case("cuda_conv_simple", dtype, shape));
+      if (HasFailure()) return;
+    }
+  }
+}
+
+struct AttentionShape {
+  int64_t batch, heads, kv_heads, head, queries, keys;
+  Ints mask;  // empty: none
+  bool causal = false;
+};
+
+KernelCase attention_case(const char* kernel, DType dtype, const AttentionShape& s) {
+  const int64_t width = s.heads * s.head, kv_width = s.kv_heads * s.head;
+  KernelCase test{kernel,
+                  "hussar.Attention",
+                  {values(dtype, {s.batch, s.queries, width}), values(dtype, {s.batch, s.keys, kv_width}),
+                   values(dtype, {s.batch, s.keys, kv_width})}};
+  if (!s.mask.empty()) test.inputs.push_back(values(dtype, Shape(s.mask)));
+  test.attributes = attributes(
+      {{"heads", s.heads}, {"kv_heads", s.kv_heads}, {"head_dim", s.head}, {"causal", static_cast<int64_t>(s.causal)}});
+  test.tolerance = dtype == kHalf ? 3e-3 : 1e-5;
+  return test;
+}
+
+const AttentionShape kAttentions[] = {
+    {2, 3, 3, 64, 128, 128, {}},
+    {1, 4, 2, 32, 77, 77, {}, true},
+    {2, 2, 1, 128, 33, 190, {2, 1, 1, 190}},
+    {1, 2, 2, 64, 100, 65, {1, 2, 100, 65}},
+    {1, 16, 16, 64, 384, 384, {1, 1, 1, 384}},
+    {3, 1, 1, 64, 1, 17, {}},
+    {1, 2, 2, 32, 64, 64, {64, 64}},
+};
+
+TEST(CudaAttention, Halves) {
+  if (!can_run(attention_case("cuda_attention_half", kHalf, kAttentions[0])))
+    GTEST_SKIP() << "skipped: needs tensor cores";
+  for (const AttentionShape& shape : kAttentions) {
+    expect_kernel_agrees(attention_case("cuda_attention_half", kHalf, shape));
+    if (HasFailure()) return;
+  }
+}
+
+TEST(CudaAttention, Simple) {
+  for (const AttentionShape& shape : {AttentionShape{2, 2, 1, 8, 9, 12, {2, 1, 1, 12}}, {1, 2, 2, 5, 7, 7, {}, true}}) {
+    for (DType dtype : {kFloat, kHalf}) {
+      expect_kernel_agrees(attention_case("cuda_attention_simple", dtype, shape));
+      if (HasFailure()) return;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hussar
