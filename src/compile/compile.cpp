@@ -12,12 +12,14 @@
 #include "base/memory.h"
 #include "compile/choose_int8.h"
 #include "compile/freeze.h"
+#include "compile/move_to_host.h"
 #include "compile/optimize.h"
 #include "compile/precision.h"
 #include "compile/thaw.h"
 #include "compile/verify_passes.h"
 #include "hussar/version.h"
 #include "onnx/import.h"
+#include "plan/device.h"
 
 namespace hussar {
 namespace {
@@ -269,8 +271,11 @@ Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, Compi
       options.disabled_passes.empty() && !options.dump && !options.verify_passes, ErrorCode::kUsage,
       "the passes ran when the plan was built: --disable-pass, --dump and --verify-passes need the ONNX model");
   Graph graph = HUSSAR_TRY(thaw(plan));
-  Plan rebuilt =
-      HUSSAR_TRY(catching("rebuild the plan", [&] { return freeze_for(graph, target_of(options), options, report); }));
+  const Target target = target_of(options);
+  const auto before = plan.meta.find("target");
+  if (target.place == Place::kHost && before != plan.meta.end() && is_device_target(before->second))
+    HUSSAR_TRY(catching("rebuild the plan", [&] { return move_to_host(graph, target); }));
+  Plan rebuilt = HUSSAR_TRY(catching("rebuild the plan", [&] { return freeze_for(graph, target, options, report); }));
   // What the new plan says of itself comes first.
   rebuilt.meta.insert(plan.meta.begin(), plan.meta.end());
   if (report != nullptr) {

@@ -27,6 +27,7 @@ class Thawer {
     for (int32_t input : frozen_.inputs) graph_.inputs.push_back(values_[input]);
     for (int32_t output : frozen_.outputs) graph_.outputs.push_back(values_[output]);
     for (const PlanStep& step : frozen_.steps) HUSSAR_TRY(add_node(step));
+    HUSSAR_TRY(graph_.sort());  // unpacking may have added nodes
     HUSSAR_TRY(graph_.verify());
     return std::move(graph_);
   }

@@ -118,6 +118,11 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     test.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
     expect_no_spills(test, {90});
   }
+  const Argument picture{random_tensor(DType::kFloat16, {2, 3, 33, 31}, 1, 2)};
+  const Argument filter{random_tensor(DType::kFloat16, {64, 3, 7, 7}, 1, 2), true};
+  KernelCase test{"cuda_conv_lines", "Conv", {picture, filter}, attributes({{"strides", Ints{2, 2}}})};
+  test.output_layout = Layout::kChannelsLast;
+  expect_no_spills(test, {90});
 }
 
 }  // namespace

@@ -140,11 +140,21 @@ TEST(CudaConv, GridOfWindows) {
 }
 
 TEST(CudaConv, FewChannels) {
-  if (!can_run(conv_case("cuda_conv_columns", kHalf, kConvolutions[0]))) GTEST_SKIP() << "skipped: needs tensor cores";
-  for (const ConvShape& shape : {ConvShape{2, 3, 33, 31, 64, 7, 2, 3}, ConvShape{1, 1, 12, 12, 8, 3, 1, 1}}) {
-    for (DType dtype : {kHalf, kFloat}) {
-      expect_kernel_agrees(conv_case("cuda_conv_columns", dtype, shape));
-      if (HasFailure()) return;
+  constexpr ConvShape kShapes[] = {{2, 3, 33, 31, 64, 7, 2, 3}, {1, 1, 12, 12, 8, 3, 1, 1},
+                                   {3, 3, 20, 20, 16, 3, 2, 0}, {2, 4, 18, 16, 24, 5, 3, 2},
+                                   {1, 3, 9, 40, 96, 16, 4, 0}, {1, 8, 30, 11, 72, 11, 1, 5}};
+  for (const char* kernel : {"cuda_conv_columns", "cuda_conv_lines"}) {
+    if (!can_run(conv_case(kernel, kHalf, kShapes[0])))
+      GTEST_SKIP() << "skipped: needs a GPU that " << kernel << " runs on";
+    const bool lines = std::string_view(kernel).ends_with("lines");
+    for (const ConvShape& shape : kShapes) {
+      for (DType dtype : {kHalf, kFloat}) {
+        if (lines && dtype == kFloat) continue;
+        KernelCase test = conv_case(kernel, dtype, shape);
+        if (lines && pick(0, 1) == 1) test.inputs[0].layout = Layout::kPlain, test.inputs[0].gap = 0;
+        expect_kernel_agrees(test);
+        if (HasFailure()) return;
+      }
     }
   }
 }

@@ -29,7 +29,8 @@ size_t steps_on_device(const Plan& plan) {
 }
 
 // Runs the plan and the model by reference code on the same inputs, for each value of the symbols.
-void expect_outputs(const Message& model, std::shared_ptr<const Plan> plan, const std::vector<int64_t>& symbols) {
+void expect_outputs(const Message& model, std::shared_ptr<const Plan> plan, const std::vector<int64_t>& symbols,
+                    float tolerance = 1e-4F) {
   CompileOptions reference;
   reference.reference_only = true;
   auto expected_plan = build(model.bytes(), reference);
@@ -51,7 +52,7 @@ void expect_outputs(const Message& model, std::shared_ptr<const Plan> plan, cons
       ASSERT_EQ(actual.dtype(), DType::kFloat32);
       for (int64_t k = 0; k < actual.elements(); ++k) {
         const float want = wanted.data<float>()[k];
-        ASSERT_NEAR(actual.data<float>()[k], want, 1e-4F * std::fmax(1.0F, std::fabs(want)))
+        ASSERT_NEAR(actual.data<float>()[k], want, tolerance * std::fmax(1.0F, std::fabs(want)))
             << "output " << i << ", element " << k << ", run " << seed - 1;
       }
     }
@@ -79,9 +80,9 @@ std::vector<float> ramp(size_t count) {
 // A convolution and a product whose sizes fit the tensor cores.
 Message wide_conv_model() {
   return model(graph({{node("Conv", {"x", "w"}, {"y"}, {attribute("pads", std::vector<int64_t>{1, 1, 1, 1})})},
-                      {value("x", {"N", 8, 6, 6})},
+                      {value("x", {"N", 64, 6, 6})},
                       {any_shape("y")},
-                      {tensor_of("w", DType::kFloat32, {8, 8, 3, 3}, ramp(576))}}));
+                      {tensor_of("w", DType::kFloat32, {64, 64, 3, 3}, ramp(36864))}}));
 }
 Message wide_dense_model() {
   return model(graph({{node("MatMul", {"x", "w"}, {"y"})},
@@ -90,30 +91,58 @@ Message wide_dense_model() {
                       {tensor_of("w", DType::kFloat32, {64, 64}, ramp(4096))}}));
 }
 
+// The first convolution of a network, and one that goes on.
+Message picture_model() {
+  return model(graph(
+      {{node("Conv", {"x", "v"}, {"a"},
+             {attribute("pads", std::vector<int64_t>{1, 1, 1, 1}), attribute("strides", std::vector<int64_t>{2, 2})}),
+        node("Conv", {"a", "w"}, {"y"}, {attribute("pads", std::vector<int64_t>{1, 1, 1, 1})})},
+       {value("x", {"N", 3, 9, 7})},
+       {any_shape("y")},
+       {tensor_of("v", DType::kFloat32, {8, 3, 3, 3}, ramp(216)),
+        tensor_of("w", DType::kFloat32, {8, 8, 3, 3}, ramp(576))}}));
+}
+
 // Weights that kernels of GPUs have turned and packed are what they were when a plan is built again for a CPU.
 TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
   static const cuda::Emulation no_compiler = {
       nullptr, [](const std::string&, int) -> Result<Tensor> { return Tensor(DType::kUInt8, {1}); }};
-  CompileOptions options;
-  options.threads = 1;
-  options.place = Place::kDevice;
-  options.sm = 90;
   std::set<std::string> kernels;
-  for (const Message& model : {conv_model(), wide_conv_model(), wide_dense_model()}) {
-    const cuda::Emulation* usual = cuda::emulation();
-    cuda::set_emulation(&no_compiler);
-    auto plan = build(model.bytes(), options);
-    cuda::set_emulation(usual);
-    ASSERT_TRUE(plan) << plan.error().message;
-    for (const PlanStep& step : (*plan)->graph.steps) kernels.insert(step.kernel);
-    auto rebuilt = compile_plan(**plan, {});
-    ASSERT_TRUE(rebuilt) << rebuilt.error().message;
-    EXPECT_EQ(steps_on_device(*rebuilt), 0U);
-    expect_outputs(model, std::make_shared<const Plan>(std::move(*rebuilt)), {2, 3});
+  for (bool fp16 : {false, true}) {
+    CompileOptions options;
+    options.threads = 1;
+    options.place = Place::kDevice;
+    options.sm = 90;
+    options.fp16 = fp16;
+    for (const Message& model : {conv_model(), wide_conv_model(), wide_dense_model(), picture_model()}) {
+      const cuda::Emulation* usual = cuda::emulation();
+      cuda::set_emulation(&no_compiler);
+      auto plan = build(model.bytes(), options);
+      cuda::set_emulation(usual);
+      ASSERT_TRUE(plan) << plan.error().message;
+      for (const PlanStep& step : (*plan)->graph.steps) kernels.insert(step.kernel);
+      auto rebuilt = compile_plan(**plan, {});
+      ASSERT_TRUE(rebuilt) << rebuilt.error().message;
+      EXPECT_EQ(steps_on_device(*rebuilt), 0U);
+      expect_outputs(model, std::make_shared<const Plan>(std::move(*rebuilt)), {2, 3}, fp16 ? 1e-2F : 1e-4F);
+    }
   }
   // All that change what their weights look like.
-  for (const char* kernel : {"cuda_conv", "cuda_conv_columns", "cuda_product"})
+  for (const char* kernel :
+       {"cuda_conv", "cuda_conv_columns", "cuda_conv_hopper", "cuda_conv_lines", "cuda_product", "cuda_product_hopper"})
     EXPECT_EQ(kernels.count(kernel), 1U) << kernel;
+}
+
+// On a GPU that multiplies halves, in FP16.
+TEST(CudaSession, Halves) {
+  CompileOptions options = for_device();
+  options.fp16 = true;
+  for (const Message& model : {conv_model(), wide_conv_model(), wide_dense_model(), picture_model()}) {
+    auto plan = build(model.bytes(), options);
+    ASSERT_TRUE(plan) << plan.error().message;
+    EXPECT_GE(steps_on_device(**plan), 1U);
+    expect_outputs(model, *plan, {2, 2, 5}, 1e-2F);
+  }
 }
 
 // Between two steps of the device lies one of the host: a Hardmax, which has no kernel.

@@ -18,7 +18,6 @@ constexpr Tile kTiles[] = {
 };
 constexpr std::string_view kTileAttribute = "hussar_tile";
 constexpr int64_t kMultiprocessors = 132;
-constexpr int64_t kBlockK = 64;
 
 int64_t clusters_of(const Tile& tile, const DenseProduct& product) {
   const int64_t rows = tile.rows * tile.cluster_m, columns = tile.columns * tile.cluster_n;
@@ -38,7 +37,7 @@ Tile best_tile(const DenseProduct& product) {
   Tile best = kTiles[0];
   for (const Tile& tile : kTiles) {
     // Every part of a split sum has something to do.
-    if (product.k < kBlockK * tile.split) continue;
+    if (product.k < kHopperBlockK * tile.split) continue;
     if (time_of(tile, product) < time_of(best, product)) best = tile;
   }
   return best;
@@ -54,7 +53,8 @@ Refusal check_hopper(const Problem& problem) {
 
 double hopper_time(const DenseProduct& product) { return time_of(best_tile(product), product); }
 
-Status attach_hopper(Packing& packing, const DenseProduct& product, Defines defines) {
+Status attach_hopper(Packing& packing, const DenseProduct& product, Defines defines,
+                     std::initializer_list<std::string_view> more) {
   Node& node = packing.node;
   const Tile tile = best_tile(product);
   node.attributes.set(kTileAttribute,
@@ -70,8 +70,8 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, Defines defi
   defines.set("PRODUCT_SPLIT", tile.split).set("PRODUCT_STAGES", tile.stages);
   return attach_code(packing,
                      assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, bias_input(node))) +
-                         assemble({}, {"half.cuh", "product_contract.cuh", "hopper_pipeline.cuh", "hopper_wgmma.cuh",
-                                       "product_hopper.cuh"}));
+                         assemble({}, {"half.cuh", "product_contract.cuh"}) + assemble({}, more) +
+                         assemble({}, {"hopper_pipeline.cuh", "hopper_wgmma.cuh", "product_hopper.cuh"}));
 }
 
 void forget_hopper(Node& node) { node.attributes.erase(kTileAttribute); }
@@ -96,12 +96,12 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, Hoppe
       HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "hussar_product", launch.launch.shared_bytes));
   const auto n = static_cast<uint64_t>(product.n), k = static_cast<uint64_t>(product.k);
   const auto pitch = static_cast<uint64_t>(product.w_pitch) * 2;
-  launch.w = {5, {k, 2, n / 8, 4, 1}, {pitch, 8 * pitch, 2 * pitch, pitch * n}, {kBlockK, 2, 4, 4, 1}};
+  launch.w = {5, {k, 2, n / 8, 4, 1}, {pitch, 8 * pitch, 2 * pitch, pitch * n}, {kHopperBlockK, 2, 4, 4, 1}};
   launch.x_rows = static_cast<int32_t>(tile.rows / tile.cluster_n);
   return {};
 }
 
-Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, void* windows) {
+Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, WindowSteps* windows) {
   Queue& queue = queue_of(run.device);
   TensorMap w = HUSSAR_TRY(queue.encode(launch.w, run.inputs[1].data));
   Words fused;

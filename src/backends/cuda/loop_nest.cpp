@@ -109,7 +109,11 @@ Result<LoopNest> loop_nest(std::span<const Operand> inputs, const Operand& outpu
 Operand operand_of(const Value& value) {
   const Dim::Lookup any = [](std::string_view) { return std::optional<int64_t>(kAnyDimension); };
   Operand operand{value.dtype, {}, value.layout, 1, nullptr};
-  for (const Dim& dim : *value.dims) operand.shape.push_back(dim.evaluate(any).value_or(kAnyDimension));
+  for (const Dim& dim : *value.dims) {
+    const int64_t size = dim.evaluate(any).value_or(kAnyDimension);
+    // What is computed from symbols (N - 1) could be even by accident.
+    operand.shape.push_back(dim.is_constant() ? size : size | 1);
+  }
   if (value.is_constant()) operand.data = const_cast<std::byte*>(value.constant->raw());
   const Value* root = &value;
   while (root->slice_of != nullptr) root = root->slice_of;

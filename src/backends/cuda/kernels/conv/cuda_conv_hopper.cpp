@@ -8,13 +8,6 @@ namespace {
 
 using namespace cuda;
 
-constexpr int64_t kBlockK = 64;
-
-// WindowSteps of device/product_hopper.cuh.
-struct WindowSteps {
-  int32_t output[2], strides[2], pads[2], dilations[2];  // down, across
-};
-
 // Of the three dimensions the copy engine has two, and its places and offsets are of eight bits
 // (cuTensorMapEncodeIm2col).
 Refusal check_engine(const Convolution& conv) {
@@ -31,7 +24,7 @@ Refusal check_engine(const Convolution& conv) {
 // A tap's channels are multiplied in blocks.
 DenseProduct work_of(const Convolution& conv) {
   DenseProduct product = window_product(conv);
-  product.k = (conv.channels + kBlockK - 1) / kBlockK * kBlockK * conv.taps();
+  product.k = (conv.channels + kHopperBlockK - 1) / kHopperBlockK * kHopperBlockK * conv.taps();
   return product;
 }
 
@@ -75,7 +68,7 @@ Status prepare(Prepare& prepare) {
   HUSSAR_CHECK(!refusal, ErrorCode::kUsage, "step '{}': its kernel does not take this shape: {}", step.name, *refusal);
   HUSSAR_TRY(prepare_hopper(prepare, window_product(conv), state.launch));
   state.x = WindowMap{};
-  state.x.channels = kBlockK;
+  state.x.channels = kHopperBlockK;
   state.x.pixels = static_cast<uint32_t>(state.launch.x_rows);
   state.x.sizes[0] = static_cast<uint64_t>(conv.channels);
   state.x.sizes[3] = static_cast<uint64_t>(conv.batch);

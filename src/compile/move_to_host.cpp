@@ -1,0 +1,111 @@
+// Types first, then layouts: kernels are chosen by both.
+#include "compile/move_to_host.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "ops/infer.h"
+#include "passes/support/rewrite.h"
+#include "tactics/choose.h"
+#include "tensor/convert.h"
+
+namespace hussar {
+namespace {
+
+constexpr DType kHalf = DType::kFloat16, kFloat = DType::kFloat32;
+
+bool is_boundary(const Graph& graph, const Value* value) {
+  return std::find(graph.inputs.begin(), graph.inputs.end(), value) != graph.inputs.end() || graph.is_output(value);
+}
+
+Value* add_like(Graph& graph, const Value& value, DType dtype, Layout layout) {
+  Value* other = graph.add_value(graph.unique_name(value.name), dtype, value.dims);
+  other->layout = layout;
+  return other;
+}
+
+void add_cast(Graph& graph, Value* from, Value* to) {
+  Attributes attributes;
+  attributes.set("to", static_cast<int64_t>(to->dtype));
+  graph.add_node("Cast", to->name, {from}, {to}, std::move(attributes));
+}
+
+// A value of the model's own interface stays what it is: the nodes inside use a wide copy.
+void widen_boundary(Graph& graph, Value* value) {
+  Value* wide = add_like(graph, *value, kFloat, value->layout);
+  const std::vector<Node*> users = value->users;
+  for (Node* user : users) {
+    for (size_t i = 0; i < user->inputs.size(); ++i) {
+      if (user->inputs[i] == value) graph.set_input(user, i, wide);
+    }
+  }
+  if (value->producer == nullptr) return add_cast(graph, value, wide);
+  std::replace(value->producer->outputs.begin(), value->producer->outputs.end(), value, wide);
+  wide->producer = value->producer;
+  value->producer = nullptr;
+  add_cast(graph, wide, value);
+}
+
+void widen(Graph& graph) {
+  std::vector<Value*> halves;
+  for (const auto& value : graph.values()) {
+    if (value->dtype == kHalf) halves.push_back(value.get());
+  }
+  for (Value* value : halves) {
+    if (is_boundary(graph, value)) {
+      widen_boundary(graph, value);
+    } else {
+      if (value->is_constant()) value->constant = converted(*value->constant, kFloat);
+      value->dtype = kFloat;
+    }
+  }
+  // Attributes that name a type, of nodes whose results are wide now.
+  for (Node* node : graph.snapshot()) {
+    const bool is_wide = !node->outputs.empty() && node->outputs[0] != nullptr && node->outputs[0]->dtype == kFloat;
+    for (const char* name : {"to", "dtype"}) {
+      if (is_wide && node->attributes.get_int(name, 0) == static_cast<int64_t>(kHalf))
+        node->attributes.set(name, static_cast<int64_t>(kFloat));
+    }
+    const Value* x = node->input(0);
+    if (node->op == "Cast" && !node->program && x != nullptr && is_wide && x->dtype == kFloat)
+      bypass(graph, node, node->inputs[0]);
+  }
+}
+
+// Gives the node plain data, and its users what they had.
+void make_plain(Graph& graph, Node* node) {
+  for (size_t i = 0; i < node->inputs.size(); ++i) {
+    Value* input = node->inputs[i];
+    if (input == nullptr || input->layout == Layout::kPlain) continue;
+    Value* plain = add_like(graph, *input, input->dtype, Layout::kPlain);
+    graph.add_node("hussar.Reformat", input->name, {input}, {plain});
+    graph.set_input(node, i, plain);
+  }
+  for (Value*& output : node->outputs) {
+    if (output == nullptr || output->layout == Layout::kPlain) continue;
+    Value* plain = add_like(graph, *output, output->dtype, Layout::kPlain);
+    Value* before = output;
+    output = plain;
+    plain->producer = node;
+    before->producer = nullptr;
+    graph.add_node("hussar.Reformat", before->name, {plain}, {before});
+  }
+}
+
+}  // namespace
+
+Status move_to_host(Graph& graph, const Target& target) {
+  for (const auto& node : graph.nodes()) {
+    for (const Body& body : node->bodies) HUSSAR_TRY(move_to_host(*body.graph, target));
+  }
+  widen(graph);
+  for (Node* node : graph.snapshot()) {
+    if (node->op != "hussar.Reformat" && choose(Problem{*node, target}).tactic() == nullptr) make_plain(graph, node);
+  }
+  graph.sweep();
+  HUSSAR_TRY(graph.sort());
+  HUSSAR_TRY(infer_graph(graph));
+  return {};
+}
+
+}  // namespace hussar
