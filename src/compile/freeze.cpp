@@ -69,6 +69,7 @@ class Freezer {
       }
       choices[node] = std::move(choice);
     }
+    HUSSAR_TRY(do_jobs(jobs_));
     for (const auto& node : graph.nodes()) HUSSAR_TRY(add_step(graph, *node, choices[node.get()]));
     for (Value* output : graph.outputs) plan_.outputs.push_back(index_of(graph, output));
     place_slices();
@@ -104,6 +105,7 @@ class Freezer {
     const std::vector<Value*> before = node.inputs;
     Packing packing(graph, node, target_);
     HUSSAR_TRY(tactic.pack(packing));
+    jobs_.insert(jobs_.end(), packing.jobs.begin(), packing.jobs.end());
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       Value* value = node.inputs[i];
       Value* old = i < before.size() ? before[i] : nullptr;
@@ -288,6 +290,7 @@ class Freezer {
   PlanGraph plan_;
   std::unordered_map<const Value*, int32_t> index_;
   std::unordered_map<const Value*, uint64_t> stored_;  // constants whose bytes are in the section already
+  std::vector<Packing::Job> jobs_;
   std::set<std::string> input_symbols_;
   std::unordered_map<const Node*, double> choice_flops_;  // of nodes that are packed
 };

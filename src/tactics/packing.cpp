@@ -1,8 +1,10 @@
 // Replacing weights by packed ones, and back. Inference still needs the shape that they had: the node remembers it.
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "base/error.h"
+#include "base/thread_pool.h"
 #include "tactics/tactic.h"
 
 namespace hussar {
@@ -16,6 +18,27 @@ void Packing::replace(size_t index, Tensor tensor) {
   Value* packed = graph.add_constant(graph.unique_name(old != nullptr ? old->name : node.name), std::move(tensor));
   graph.set_input(&node, index, packed);
   if (old != nullptr && graph.use_count(old) == 0) std::swap(old->name, packed->name);
+}
+
+Status do_jobs(std::span<const Packing::Job> jobs) {
+  std::map<std::string_view, size_t> first;  // of each key
+  std::vector<size_t> todo;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    if (first.emplace(jobs[i].key, i).second) todo.push_back(i);
+  }
+  std::vector<Result<Tensor>> made(jobs.size(), Tensor());
+  ThreadPool& pool = ThreadPool::shared();
+  ThreadPool::Lease(pool, pool.cores()).run(static_cast<int>(todo.size()), [&](int i) {
+    const size_t job = todo[static_cast<size_t>(i)];
+    made[job] = jobs[job].make();
+  });
+  for (const Packing::Job& job : jobs) {
+    const Tensor& tensor = HUSSAR_TRY(made[first[job.key]]);
+    job.constant->dtype = tensor.dtype();
+    job.constant->dims = Dims(tensor.shape().begin(), tensor.shape().end());
+    job.constant->constant = tensor;
+  }
+  return {};
 }
 
 WeightForm weight_form(const Node& node) {

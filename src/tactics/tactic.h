@@ -1,5 +1,6 @@
 // Tactic: one way to do a piece of work, as the compiler sees it. The compile-time half of a kernel.
 #pragma once
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -62,7 +63,19 @@ class Packing {
   Target target;
   // Replaces input `index` by a new constant. It takes over the name of the old one, unless others still use that.
   void replace(size_t index, Tensor tensor);
+
+  // Work that gives a constant its bytes, in any thread and when all nodes are packed: compiling code takes most of the
+  // time that building a plan takes. Of jobs with the same key one is done.
+  struct Job {
+    Value* constant;
+    std::string key;
+    std::function<Result<Tensor>()> make;
+  };
+  std::vector<Job> jobs;
 };
+
+// Does the jobs, on all cores.
+Status do_jobs(std::span<const Packing::Job> jobs);
 
 // A way for a kernel to go about its work that is not its usual one. The plan holds the name, as an attribute of the
 // step; the kernel looks it up in prepare(), and refuses what it does not know. Results do not depend on it.

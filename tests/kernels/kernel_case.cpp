@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "backends/cpu/work_cuts.h"
-#include "backends/cuda/emulation.h"
 #include "graph/graph.h"
 #include "ops/evaluate.h"
 #include "ops/infer.h"
@@ -274,6 +273,8 @@ void execute(const KernelCase& test, Scene& scene, int threads, Executed& done, 
     Packing packing(scene.graph, *scene.node, target_for(test, threads));
     const Status packed = tactic->pack(packing);
     ASSERT_TRUE(packed.has_value()) << packed.error().message;
+    const Status done_jobs = do_jobs(packing.jobs);
+    ASSERT_TRUE(done_jobs.has_value()) << done_jobs.error().message;
     for (size_t i = 0; i < scene.node->inputs.size(); ++i) {
       if (i >= inputs.size()) inputs.emplace_back();
       const Value* value = scene.node->inputs[i];
@@ -431,18 +432,11 @@ std::string source_of(const KernelCase& test, int sm) {
   build(test, scene);
   Target target = target_for(test, 1);
   target.sm = sm;
-  static std::string text;
-  static const cuda::Emulation listener = {nullptr, [](const std::string& source, int) -> Result<Tensor> {
-                                             text = source;
-                                             return Tensor(DType::kUInt8, {1});
-                                           }};
-  const cuda::Emulation* usual = cuda::emulation();
-  cuda::set_emulation(&listener);
   Packing packing(scene.graph, *scene.node, target);
   const Tactic* tactic = tactic_named(test.kernel);
   EXPECT_TRUE(tactic != nullptr && !tactic->supports(Problem{*scene.node, target}) && tactic->pack(packing)) << test.op;
-  cuda::set_emulation(usual);
-  return text;
+  EXPECT_EQ(packing.jobs.size(), 1U);
+  return packing.jobs.empty() ? "" : packing.jobs[0].key;
 }
 
 std::string run_error_of(const KernelCase& test) {

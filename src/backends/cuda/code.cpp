@@ -30,9 +30,13 @@ std::string assemble(const Defines& defines, std::initializer_list<std::string_v
 }
 
 Status attach_code(Packing& packing, const std::string& source) {
-  auto code = compile_cuda(source, packing.target.sm);
-  if (!code) return fail(code.error().code, "node '{}': {}", packing.node.name, code.error().message);
-  packing.node.code = packing.graph.add_constant(packing.graph.unique_name("code"), std::move(*code));
+  const int sm = packing.target.sm;
+  packing.node.code = packing.graph.add_constant(packing.graph.unique_name("code"), Tensor());
+  packing.jobs.push_back({packing.node.code, source, [source, sm, name = packing.node.name]() -> Result<Tensor> {
+                            auto code = compile_cuda(source, sm);
+                            if (!code) return fail(code.error().code, "node '{}': {}", name, code.error().message);
+                            return code;
+                          }});
   return {};
 }
 

@@ -27,7 +27,7 @@ class Defines {
 std::string assemble(const Defines& defines, std::initializer_list<std::string_view> device_texts,
                      std::string_view generated = {});
 
-// Compiles for the packing's target and gives the node its code.
+// Gives the node its code, which is a job of the packing: compiled for its target.
 Status attach_code(Packing& packing, const std::string& source);
 // The `unpack` of kernels that leave nothing but code behind.
 Status forget_code(Packing& packing);

@@ -24,13 +24,20 @@ int64_t clusters_of(const Tile& tile, const DenseProduct& product) {
   return (product.m + rows - 1) / rows * ((product.n + columns - 1) / columns);
 }
 
+// Clusters that run at once. Those of 4 and 8 blocks do not fill all of the GPU's parts.
+int64_t slots_of(int64_t blocks, int64_t multiprocessors) {
+  return std::max<int64_t>(blocks <= 2 ? multiprocessors / blocks : multiprocessors * 7 / 8 / blocks, 1);
+}
+
 // Microseconds.
 double time_of(const Tile& tile, const DenseProduct& product) {
   constexpr double kFlopsOfOne = 5.4e6, kStart = 1.5, kCluster = 0.8;
   const double waves = std::ceil(static_cast<double>(clusters_of(tile, product)) /
-                                 static_cast<double>(kMultiprocessors / tile.blocks()));
+                                 static_cast<double>(slots_of(tile.blocks(), kMultiprocessors)));
   const auto flops = static_cast<double>(2 * tile.rows * tile.columns * product.k / tile.split);
-  return kStart + (tile.split > 1 ? kCluster : 0) + waves * flops / (kFlopsOfOne * tile.rate);
+  // Blocks that share a sum end with their tile: each wave begins anew.
+  const double starts = tile.split > 1 ? waves * (kStart + kCluster) : kStart;
+  return starts + waves * flops / (kFlopsOfOne * tile.rate);
 }
 
 Tile best_tile(const DenseProduct& product) {
