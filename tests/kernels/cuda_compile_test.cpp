@@ -73,7 +73,7 @@ std::vector<KernelCase> product_texts() {
   auto weights = [](DType dtype, const Shape& shape) { return Argument{random_tensor(dtype, shape, 1, 2), true}; };
   const Attributes pads = attributes({{"pads", Ints{1, 1, 1, 1}}});
   const Attributes heads = attributes({{"heads", int64_t{2}}, {"head_dim", int64_t{64}}});
-  const Argument rows = x(f16, {2, 64, 128});
+  const Argument rows = x(f16, {2, 64, 128}), many = x(f16, {99, 64, 128});
   return {
       {"cuda_product", "MatMul", {x(f16, {512, 64}), weights(f16, {64, 1024})}},
       {"cuda_product", "MatMul", {x(f16, {64, 64}), weights(f16, {64, 64})}},
@@ -83,6 +83,7 @@ std::vector<KernelCase> product_texts() {
       with(channels_last({"cuda_conv_columns", "Conv", {x(f16, {2, 3, 9, 9}), weights(f16, {16, 3, 3, 3})}}), pads),
       with(channels_last({"cuda_conv_simple", "Conv", {x(f32, {2, 3, 9, 9}), weights(f32, {5, 3, 3, 3})}}), pads),
       with({"cuda_attention_half", "hussar.Attention", {rows, rows, rows, x(f16, {64, 64})}}, heads),
+      with({"cuda_attention_half", "hussar.Attention", {many, many, many, x(f16, {64, 64})}}, heads),
       with({"cuda_attention_simple", "hussar.Attention", {rows, rows, rows}}, heads),
   };
 }

@@ -140,9 +140,9 @@ TEST(CudaConv, GridOfWindows) {
 }
 
 TEST(CudaConv, FewChannels) {
-  constexpr ConvShape kShapes[] = {{2, 3, 33, 31, 64, 7, 2, 3}, {1, 1, 12, 12, 8, 3, 1, 1},
-                                   {3, 3, 20, 20, 16, 3, 2, 0}, {2, 4, 18, 16, 24, 5, 3, 2},
-                                   {1, 3, 9, 40, 96, 16, 4, 0}, {1, 8, 30, 11, 72, 11, 1, 5}};
+  constexpr ConvShape kShapes[] = {{2, 3, 33, 31, 64, 7, 2, 3},  {1, 1, 12, 12, 8, 3, 1, 1},
+                                   {3, 3, 20, 20, 16, 3, 2, 0},  {2, 4, 18, 16, 24, 5, 3, 2},
+                                   {1, 3, 21, 40, 96, 16, 4, 0}, {1, 8, 30, 11, 72, 11, 1, 5}};
   for (const char* kernel : {"cuda_conv_columns", "cuda_conv_lines"}) {
     if (!can_run(conv_case(kernel, kHalf, kShapes[0])))
       GTEST_SKIP() << "skipped: needs a GPU that " << kernel << " runs on";
@@ -196,6 +196,8 @@ const AttentionShape kAttentions[] = {
     {1, 16, 16, 64, 384, 384, {1, 1, 1, 384}},
     {3, 1, 1, 64, 1, 17, {}},
     {1, 2, 2, 32, 64, 64, {64, 64}},
+    {12, 12, 12, 64, 70, 70, {12, 1, 1, 70}},
+    {9, 16, 4, 128, 65, 200, {}, true},
 };
 
 TEST(CudaAttention, Halves) {

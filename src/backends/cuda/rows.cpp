@@ -5,6 +5,7 @@ namespace hussar::cuda {
 
 constexpr int kThreads = 256;
 constexpr int64_t kMostHeld = 32;  // elements per thread
+constexpr int64_t kFewRows = 1024;
 
 int64_t known_elements(const Dims& dims, int first, int last) {
   int64_t total = 1;
@@ -18,7 +19,7 @@ int64_t known_pitch(const Value& value) {
   return std::max<int64_t>(known((*root->dims)[1]), 1);
 }
 
-RowForm row_form(int64_t length, std::initializer_list<RowOperand> operands, bool hold) {
+RowForm row_form(int64_t length, std::initializer_list<RowOperand> operands, bool hold, int64_t rows) {
   RowForm form;
   if (length <= 0) {
     form.group = kThreads;
@@ -33,7 +34,10 @@ RowForm row_form(int64_t length, std::initializer_list<RowOperand> operands, boo
   for (const RowOperand& operand : operands) {
     while (!fits(length) || !fits(operand.pitch) || !fits(offset_in_holder(*operand.value))) form.vector /= 2;
   }
-  if (length > 32 * kMostHeld) form.group = kThreads;
+  // A few rows, a warp each, would leave multiprocessors idle.
+  const bool are_few = rows > 0 && rows < kFewRows && length >= kThreads;
+  if (length > 32 * kMostHeld || are_few) form.group = kThreads;
+  while (form.vector > 1 && are_few && length < kThreads * form.vector) form.vector /= 2;
   const int64_t turn = int64_t{form.group} * form.vector;
   const int64_t accesses = (length + turn - 1) / turn;
   if (hold && accesses * form.vector <= kMostHeld) form.hold = static_cast<int>(accesses);

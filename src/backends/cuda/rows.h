@@ -17,8 +17,8 @@ struct RowOperand {
   int64_t pitch;
 };
 // For rows of `length` elements, 0 when that is not known, in all of these tensors. `hold`: whether the kernel reads a
-// row more than once.
-RowForm row_form(int64_t length, std::initializer_list<RowOperand> operands, bool hold = true);
+// row more than once. `rows`: how many there are; 0: not known.
+RowForm row_form(int64_t length, std::initializer_list<RowOperand> operands, bool hold = true, int64_t rows = 0);
 
 inline constexpr std::string_view kRowsAttribute = "hussar_rows";
 // Sets VECTOR, GROUP and HOLD, and the node's attribute that says what its code is for.

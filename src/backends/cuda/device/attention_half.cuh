@@ -1,16 +1,19 @@
 // Attention on halves with tensor cores, without the matrix of scores (Dao et al., "FlashAttention-2", 2023): a warp
-// holds 16 queries and their sums, the block walks the keys 64 at a time through two stages of shared memory.
+// holds 16 queries and their sums, the block walks the keys through two stages of shared memory. Where there is little
+// work, SPLIT warps share the same queries, each with its part of every stage's keys; their sums are added in the end.
 //
-// Defined before, too: WARPS of a block, 1, 2 or 4; MASK_PAIRS, 1 where two neighbours of the mask are one access.
+// Defined before, too: WARPS, groups of 16 queries of a block; SPLIT, warps of a group; KEYS, 32 or 64, of a warp in a
+// stage; MASK_PAIRS, 1 where two neighbours of the mask are one access.
 // HEAD == V_HEAD is 32, 64 or 128; rows of q, k, v and y begin at multiples of 16 bytes; k_column is 1.
-// Grid: (ceil(queries / (16 * WARPS)), heads, batch); block: 32 * WARPS threads; shared memory: 64 * HEAD * 2 * 4 bytes,
-// dynamic.
+// Grid: (ceil(queries / (16 * WARPS)), heads, batch); block: 32 * WARPS * SPLIT threads, at most 128; shared memory:
+// KEYS * SPLIT * HEAD * 2 * 4 bytes, dynamic.
 #pragma once
 
-constexpr int kKeys = 64;          // of a stage
-constexpr int kChunks = HEAD / 8;  // of 16 bytes in a row
+constexpr int kKeys = KEYS * SPLIT;  // of a stage
+constexpr int kChunks = HEAD / 8;    // of 16 bytes in a row
 constexpr int kTileBytes = kKeys * HEAD * 2;
-constexpr int kThreads = 32 * WARPS;
+constexpr int kThreads = 32 * WARPS * SPLIT;
+constexpr int kBlocks = KEYS / 8;  // of eight keys, of a warp
 
 // Where a chunk of a row lies: eight rows that ldmatrix reads together are in different banks.
 __device__ __forceinline__ unsigned place(int row, int chunk) {
@@ -22,9 +25,11 @@ __device__ __forceinline__ unsigned place(int row, int chunk) {
 template <int kRows>
 __device__ __forceinline__ void copy_rows(unsigned to, const DATA_TYPE* from, long long pitch, long long first,
                                           long long rows) {
+  constexpr int kAll = kRows * kChunks;
 #pragma unroll 4
-  for (int i = 0; i < kRows * kChunks / kThreads; ++i) {
+  for (int i = 0; i < (kAll + kThreads - 1) / kThreads; ++i) {
     const int at = threadIdx.x + kThreads * i;
+    if (kAll % kThreads != 0 && at >= kAll) break;
     const int row = at / kChunks, chunk = at % kChunks;
     const bool inside = first + row < rows;
     const DATA_TYPE* source = inside ? from + (first + row) * pitch + chunk * 8 : from;
@@ -67,11 +72,11 @@ struct Rows {
   float largest[2], total[2];
 };
 
-// Scores of 64 keys: of block n the lane has keys 8 n + lane % 4 * 2 and the next.
-__device__ __forceinline__ void score(float (&scores)[8][4], const unsigned (&q)[HEAD / 16][4], unsigned keys) {
+// Scores of the warp's keys: of block n the lane has keys 8 n + lane % 4 * 2 and the next.
+__device__ __forceinline__ void score(float (&scores)[kBlocks][4], const unsigned (&q)[HEAD / 16][4], unsigned keys) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int n = 0; n < 8; n += 2) {
+  for (int n = 0; n < kBlocks; n += 2) {
 #pragma unroll
     for (int c = 0; c < HEAD / 16; ++c) {
       unsigned b[4];
@@ -84,7 +89,7 @@ __device__ __forceinline__ void score(float (&scores)[8][4], const unsigned (&q)
 
 // What the mask adds to these scores, for the rows `query` and query + 8.
 using MaskPair = Pack<2, MASK_TYPE>;
-__device__ __forceinline__ void load_mask(MaskPair (&masked)[8][2], const Attention& work, const MASK_TYPE* mask, int query,
+__device__ __forceinline__ void load_mask(MaskPair (&masked)[kBlocks][2], const Attention& work, const MASK_TYPE* mask, int query,
                                           int first) {
   const int key = first + static_cast<int>(threadIdx.x) % 4 * 2, keys = static_cast<int>(work.keys);
 #pragma unroll
@@ -92,7 +97,7 @@ __device__ __forceinline__ void load_mask(MaskPair (&masked)[8][2], const Attent
     const int row = min(query + 8 * half_row, static_cast<int>(work.queries) - 1);
     const MASK_TYPE* from = mask + row * work.mask_row + key * work.mask_column;
 #pragma unroll
-    for (int n = 0; n < 8; ++n) {
+    for (int n = 0; n < kBlocks; ++n) {
       MaskPair& pair = masked[n][half_row];
 #if MASK_PAIRS
       if (key + 8 * n < keys) pair = *reinterpret_cast<const MaskPair*>(from + 8 * n);
@@ -105,13 +110,13 @@ __device__ __forceinline__ void load_mask(MaskPair (&masked)[8][2], const Attent
 }
 
 // Scores become weights, and the rows what they are with these as the largest.
-__device__ __forceinline__ void weigh(float (&scores)[8][4], Rows& rows) {
+__device__ __forceinline__ void weigh(float (&scores)[kBlocks][4], Rows& rows) {
   constexpr float kLog2E = 1.44269504f;
 #pragma unroll
   for (int half_row = 0; half_row < 2; ++half_row) {
     float next = rows.largest[half_row];
 #pragma unroll
-    for (int n = 0; n < 8; ++n) next = fmaxf(next, fmaxf(scores[n][2 * half_row], scores[n][2 * half_row + 1]));
+    for (int n = 0; n < kBlocks; ++n) next = fmaxf(next, fmaxf(scores[n][2 * half_row], scores[n][2 * half_row + 1]));
     next = fmaxf(next, __shfl_xor_sync(0xffffffffU, next, 1));
     next = fmaxf(next, __shfl_xor_sync(0xffffffffU, next, 2));
     const float base = next == kHidden ? 0.0f : next * kLog2E;
@@ -119,7 +124,7 @@ __device__ __forceinline__ void weigh(float (&scores)[8][4], Rows& rows) {
     rows.largest[half_row] = next;
     float total = 0.0f;
 #pragma unroll
-    for (int n = 0; n < 8; ++n) {
+    for (int n = 0; n < kBlocks; ++n) {
 #pragma unroll
       for (int i = 2 * half_row; i < 2 * half_row + 2; ++i) {
         scores[n][i] = exp2f(scores[n][i] * kLog2E - base);
@@ -135,10 +140,10 @@ __device__ __forceinline__ void weigh(float (&scores)[8][4], Rows& rows) {
   }
 }
 
-__device__ __forceinline__ void add_values(const float (&weights)[8][4], Rows& rows, unsigned values) {
+__device__ __forceinline__ void add_values(const float (&weights)[kBlocks][4], Rows& rows, unsigned values) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
+  for (int k = 0; k < kBlocks / 2; ++k) {
     const unsigned a[4] = {pack(weights[2 * k][0], weights[2 * k][1]), pack(weights[2 * k][2], weights[2 * k][3]),
                            pack(weights[2 * k + 1][0], weights[2 * k + 1][1]),
                            pack(weights[2 * k + 1][2], weights[2 * k + 1][3])};
@@ -152,6 +157,49 @@ __device__ __forceinline__ void add_values(const float (&weights)[8][4], Rows& r
   }
 }
 
+#if SPLIT > 1
+
+// Adds what the warps of a group have found; the first one gets it.
+__device__ __forceinline__ void join(Rows& rows, float* shared, int warp) {
+  constexpr float kLog2E = 1.44269504f;
+  constexpr int kNumbers = kChunks * 4 + 4;
+  const int lane = threadIdx.x % 32, part = warp % SPLIT;
+  auto place_of = [&](int of_part, int number) -> float& {
+    return shared[((warp / SPLIT * (SPLIT - 1) + of_part - 1) * kNumbers + number) * 32 + lane];
+  };
+  if (part > 0) {
+#pragma unroll
+    for (int i = 0; i < kChunks * 4; ++i) place_of(part, i) = rows.sums[i / 4][i % 4];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      place_of(part, kChunks * 4 + i) = rows.largest[i];
+      place_of(part, kChunks * 4 + 2 + i) = rows.total[i];
+    }
+  }
+  __syncthreads();
+  if (part > 0) return;
+#pragma unroll
+  for (int other = 1; other < SPLIT; ++other) {
+#pragma unroll
+    for (int half_row = 0; half_row < 2; ++half_row) {
+      const float theirs = place_of(other, kChunks * 4 + half_row);
+      const float next = fmaxf(rows.largest[half_row], theirs);
+      const float base = next == kHidden ? 0.0f : next * kLog2E;
+      const float shrink = exp2f(rows.largest[half_row] * kLog2E - base), factor = exp2f(theirs * kLog2E - base);
+      rows.largest[half_row] = next;
+      rows.total[half_row] = rows.total[half_row] * shrink + place_of(other, kChunks * 4 + 2 + half_row) * factor;
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) {
+#pragma unroll
+        for (int i = 2 * half_row; i < 2 * half_row + 2; ++i)
+          rows.sums[c][i] = rows.sums[c][i] * shrink + place_of(other, c * 4 + i) * factor;
+      }
+    }
+  }
+}
+
+#endif
+
 extern "C" __global__ void __launch_bounds__(kThreads) attention(const __grid_constant__ Attention work) {
   begin_kernel();
   extern __shared__ __align__(128) unsigned char shared[];
@@ -159,6 +207,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) attention(const __grid_co
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int head = blockIdx.y, batch = blockIdx.z;
   const long long first_query = blockIdx.x * (16LL * WARPS);
+  const int first_key = warp % SPLIT * KEYS;  // of the warp, in a stage
   const DATA_TYPE* k = work.k + batch * work.k_batch + head / work.group * work.k_head;
   const DATA_TYPE* v = work.v + batch * work.v_batch + head / work.group * work.v_head;
   const MASK_TYPE* mask = work.mask + batch * work.mask_batch + head * work.mask_head;
@@ -170,44 +219,52 @@ extern "C" __global__ void __launch_bounds__(kThreads) attention(const __grid_co
   copy_rows<16 * WARPS>(stages + 2 * kTileBytes, work.q + batch * work.q_batch + head * work.q_head, work.q_row,
                         first_query, work.queries);
   copy_stage(0, 0);
-  asm volatile("cp.async.commit_group;\ncp.async.wait_group 0;" ::: "memory");
+  asm volatile("cp.async.commit_group;" ::: "memory");
+  const int query = static_cast<int>(first_query) + 16 * (warp / SPLIT) + lane / 4;
+  const int queries = static_cast<int>(work.queries);
+  MaskPair masked[kBlocks][2] = {};
+  if (HAS_MASK) load_mask(masked, work, mask, query, first_key);
+  asm volatile("cp.async.wait_group 0;" ::: "memory");
   __syncthreads();
   unsigned q[HEAD / 16][4];
 #pragma unroll
   for (int c = 0; c < HEAD / 16; ++c) {
-    load_matrices(q[c], stages + 2 * kTileBytes + place(16 * warp + (lane & 15), 2 * c + (lane >> 4)));
+    load_matrices(q[c],
+                  stages + 2 * kTileBytes + place(16 * (warp / SPLIT) + (lane & 15), 2 * c + (lane >> 4)));
   }
   __syncthreads();
 
   Rows rows = {};
   rows.largest[0] = rows.largest[1] = kHidden;
-  const int query = static_cast<int>(first_query) + 16 * warp + lane / 4, queries = static_cast<int>(work.queries);
   int keys = static_cast<int>(work.keys);
   if (CAUSAL) keys = min(keys, static_cast<int>(first_query) + 16 * WARPS + keys - queries);
   int stage = 0;
   for (int first = 0; first < keys; first += kKeys, stage ^= 1) {
     if (first + kKeys < keys) copy_stage(stage ^ 1, first + kKeys);
     asm volatile("cp.async.commit_group;" ::: "memory");
-    const unsigned tile = stages + stage * 2 * kTileBytes;
-    float scores[8][4] = {};
-    MaskPair masked[8][2] = {};
-    if (HAS_MASK) load_mask(masked, work, mask, query, first);
+    const unsigned tile = stages + stage * 2 * kTileBytes + first_key * HEAD * 2;
+    float scores[kBlocks][4] = {};
     score(scores, q, tile);
 #pragma unroll
-    for (int n = 0; n < 8; ++n) {
+    for (int n = 0; n < kBlocks; ++n) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int row = query + 8 * (i / 2);
-        const int key = first + 8 * n + lane % 4 * 2 + i % 2;
+        const int key = first + first_key + 8 * n + lane % 4 * 2 + i % 2;
         const float added = HAS_MASK ? read<float>(masked[n][i / 2].values[i % 2]) : 0.0f;
         scores[n][i] = row < queries ? finish_score(work, scores[n][i], added, row, key) : kHidden;
       }
     }
+    if (HAS_MASK && first + kKeys < keys) load_mask(masked, work, mask, query, first + kKeys + first_key);
     weigh(scores, rows);
     add_values(scores, rows, tile + kTileBytes);
     asm volatile("cp.async.wait_group 0;" ::: "memory");
     __syncthreads();
   }
+#if SPLIT > 1
+  join(rows, reinterpret_cast<float*>(shared), warp);
+  if (warp % SPLIT > 0) return;
+#endif
 
   DATA_TYPE* y = work.y + batch * work.y_batch + head * work.y_head;
 #pragma unroll

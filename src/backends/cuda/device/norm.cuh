@@ -17,6 +17,14 @@ extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constan
   begin_kernel();
   const float count = static_cast<float>(work.length);
   const long long step = static_cast<long long>(gridDim.x) * kRowsOfBlock;
+  // Few enough to wait in registers are on their way together with the first row.
+  constexpr bool kEarly = HOLD > 0 && HOLD * VECTOR <= 8;
+  Row<SCALE_TYPE> scale{work.scale, work.length};
+  Row<BIAS_TYPE> bias{work.bias, work.bias != nullptr ? work.length : 0};
+  if (kEarly) {
+    scale.visit_first([](long long, const float (&)[VECTOR]) {});
+    bias.visit_first([](long long, const float (&)[VECTOR]) {});
+  }
   for (long long r = static_cast<long long>(blockIdx.x) * kRowsOfBlock + threadIdx.x / GROUP; r < work.rows; r += step) {
     Row<INPUT_TYPE> row{work.input + r * work.length, work.length};
     float sum = 0.0f, squares = 0.0f;
@@ -38,12 +46,17 @@ extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constan
     }
     const float inverse = 1.0f / sqrtf(squares + work.epsilon);
     OUTPUT_TYPE* output = work.output + r * work.length;
+    int access = 0;
     row.visit_again([&](long long at, const float (&x)[VECTOR]) {
-      float scale[VECTOR], bias[VECTOR] = {}, y[VECTOR];
-      load(work.scale + at, scale);
-      if (work.bias != nullptr) load(work.bias + at, bias);
+      const int held = kEarly ? access++ : 0;
+      if (!kEarly) load(work.scale + at, scale.held[0]);
+      if (!kEarly && work.bias != nullptr) load(work.bias + at, bias.held[0]);
+      float y[VECTOR];
 #pragma unroll
-      for (int i = 0; i < VECTOR; ++i) y[i] = (x[i] - mean) * inverse * scale[i] + bias[i];
+      for (int i = 0; i < VECTOR; ++i) {
+        y[i] = (x[i] - mean) * inverse * scale.held[held][i];
+        if (work.bias != nullptr) y[i] += bias.held[held][i];
+      }
       store<VECTOR>(output + at, y);
     });
     if (threadIdx.x % GROUP != 0) continue;

@@ -12,13 +12,16 @@ int64_t blocks_of(const AttentionWork& work, int64_t warps) {
   return (work.queries + 16 * warps - 1) / (16 * warps) * work.heads * work.batch;
 }
 
-// As many as leave a block for every multiprocessor: more of them share keys and values.
-int64_t best_warps(const AttentionWork& work) {
+// WARPS, SPLIT and KEYS of device/attention_half.cuh.
+struct Tile {
+  int64_t warps, split, keys;
+};
+
+// Many queries share keys and values where that leaves a block for every multiprocessor; else many warps share queries.
+Tile best_tile(const AttentionWork& work) {
   constexpr int64_t kMultiprocessors = 132;
-  for (int64_t warps : {4, 2}) {
-    if (blocks_of(work, warps) >= kMultiprocessors) return warps;
-  }
-  return 1;
+  if (blocks_of(work, 4) >= kMultiprocessors) return {4, 1, 64};
+  return work.keys > 32 ? Tile{1, 4, 32} : Tile{1, 1, 64};
 }
 
 // Whether two neighbours of the mask lie side by side, and at even places.
@@ -48,11 +51,11 @@ double cost(const Problem& problem) { return memory_cost(problem) + attention_fl
 Status pack(Packing& packing) {
   Node& node = packing.node;
   const AttentionWork work = HUSSAR_TRY(attention_work(node));
-  const int64_t warps = best_warps(work);
+  const Tile tile = best_tile(work);
   const bool pairs = has_mask_pairs(work);
-  node.attributes.set(kTile, Ints{warps, pairs});
+  node.attributes.set(kTile, Ints{tile.warps, tile.split, tile.keys, pairs});
   Defines defines = attention_defines(node);
-  defines.set("WARPS", warps).set("MASK_PAIRS", pairs);
+  defines.set("WARPS", tile.warps).set("SPLIT", tile.split).set("KEYS", tile.keys).set("MASK_PAIRS", pairs);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "attention.cuh", "attention_half.cuh"}));
 }
 
@@ -63,12 +66,14 @@ Status unpack(Packing& packing) {
 
 Status prepare(Prepare& prepare) {
   const AttentionWork work = HUSSAR_TRY(attention_work(prepare.step.attributes, prepare.inputs, prepare.outputs[0]));
-  const Ints tile = prepare.step.attributes.get_ints(kTile);
-  HUSSAR_CHECK(tile.size() == 2 && tile[0] >= 1 && tile[0] <= 4 && (tile[1] == 0 || has_mask_pairs(work)),
+  const Ints list = prepare.step.attributes.get_ints(kTile);
+  const bool is_tile = list.size() == 4 && *std::min_element(list.begin(), list.end() - 1) > 0;
+  const Tile tile = is_tile ? Tile{list[0], list[1], list[2]} : Tile{};
+  HUSSAR_CHECK(is_tile && tile.warps * tile.split <= 4 && tile.keys <= 64 && (list[3] == 0 || has_mask_pairs(work)),
                ErrorCode::kPlanIncompatible, "step '{}': its code is for other shapes; build the plan again",
                prepare.step.name);
-  return prepare_attention(prepare, work, 16 * tile[0], 32 * tile[0], 64 * work.head * 2 * 4,
-                           prepare.state_as<AttentionLaunch>());
+  return prepare_attention(prepare, work, 16 * tile.warps, 32 * tile.warps * tile.split,
+                           tile.keys * tile.split * work.head * 2 * 4, prepare.state_as<AttentionLaunch>());
 }
 
 Status run(const Run& run) { return launch_attention(run, run.state_as<AttentionLaunch>()); }
