@@ -109,8 +109,8 @@ std::string target_name(const Target& target) {
 }
 
 static bool tunes(const CompileOptions& options, const Target& target) {
-  return options.tune_seconds > 0 && target.place == Place::kHost &&
-         target.isa <= static_cast<int>(cpu::active_isa()) && !options.reference_only;
+  const bool is_here = target.place == Place::kDevice || target.isa <= static_cast<int>(cpu::active_isa());
+  return options.tune_seconds > 0 && is_here && !options.reference_only;
 }
 
 // Gives the seconds that it took.
@@ -226,7 +226,7 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   KeptNodes kept(options.fp32_nodes, options.inexact_in_fp16);
   pipeline.restrict = [&kept](const Problem& problem) { return kept.restrict(problem); };
   double tuned_seconds = 0;
-  if (tunes(options, target)) {
+  if (tunes(options, target) && target.place == Place::kHost) {
     tuned_seconds = HUSSAR_TRY(tune_passes(graph, pipeline, options, *remembering.timings, report));
   }
   std::optional<PassVerifier> verifier;

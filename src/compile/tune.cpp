@@ -8,12 +8,13 @@
 #include <set>
 #include <unordered_map>
 
-#include "backends/cpu/cpu_identity.h"
 #include "backends/cpu/isa.h"
 #include "base/error.h"
 #include "compile/freeze.h"
 #include "compile/sample.h"
 #include "compile/score.h"
+#include "compile/timing_keys.h"
+#include "compile/tune_device.h"
 #include "plan/kernel.h"
 #include "runtime/session.h"
 
@@ -28,31 +29,6 @@ constexpr int kLeastRoundsOfAll = 15;
 constexpr int kLeastRoundsOfConfigurations = 7, kMostRoundsOfConfigurations = 15;
 // A leader that is ahead by this much after the least number of rounds stays the leader.
 constexpr double kClearLead = 0.95;
-
-std::string machine_of(const Target& target) {
-  return fmt::format("{} {} threads={}", cpu::cpu_identity(), cpu::isa_name(static_cast<cpu::Isa>(target.isa)),
-                     target.threads);
-}
-
-// The version of a kernel counts, and the sizes where the problem has symbols.
-std::string rival_key(const Rival& rival, const Target& target) {
-  const Kernel* kernel = find_kernel(rival.tactic->kernel);
-  return fmt::format("{}@{}", rival.name(target), kernel != nullptr ? kernel->version : 0);
-}
-
-bool has_symbols(const Node& node) {
-  for (const auto* list : {&node.inputs, &node.outputs}) {
-    for (const Value* value : *list) {
-      if (value != nullptr && value->dims && !value->static_shape()) return true;
-    }
-  }
-  return false;
-}
-
-std::string problem_key(const Problem& problem, const NamedShapes& shapes) {
-  std::string key = problem.to_string();
-  return has_symbols(problem.node) ? key + " at " + spell_shapes(shapes) : key;
-}
 
 struct Contest {
   std::vector<Rival> rivals;
@@ -381,11 +357,16 @@ void TuneReport::add(const TuneReport& other) {
 
 Result<TuneReport> tune(std::span<const Graph* const> graphs, const Target& target, const TuneOptions& options,
                         TimingCache& cache) {
+  if (target.place == Place::kDevice) return tune_device(*graphs.front(), target, options, cache);
   return Tuner(graphs, target, options, cache).run();
 }
 
 Timings timings_from(const TimingCache& cache, const Target& target, const NamedShapes& shapes) {
-  return [&cache, shapes, target, machine = machine_of(target)](const Problem& problem, const Rival& rival) {
+  // Nothing is known of an empty cache; to ask for a device's name takes time.
+  const bool is_empty = cache.size() == 0 && target.place == Place::kDevice;
+  std::string machine = is_empty ? "" : machine_of(target);
+  return [&cache, shapes, target, machine](const Problem& problem, const Rival& rival) -> std::optional<double> {
+    if (machine.empty() && target.place == Place::kDevice) return std::nullopt;
     return cache.find(machine, problem_key(problem, shapes), rival_key(rival, target));
   };
 }

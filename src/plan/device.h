@@ -34,6 +34,8 @@ class Device {
 
   // "NVIDIA H200, sm_90"
   virtual std::string describe() const = 0;
+  // What measured times depend on: "NVIDIA H200 sm_90 driver 13.0 nvrtc 13.0".
+  virtual std::string identity() const = 0;
 };
 
 // Memory of a device that is given back.

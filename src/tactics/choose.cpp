@@ -22,14 +22,17 @@ constexpr double kClearConfiguration = 0.97;
 constexpr double kPredictionFactor = 3;
 // Configurations of one kernel are predicted by the same model, which errs alike for all of them.
 constexpr double kConfigurationFactor = 1.3;
-// Work that is too short for its configurations to matter.
+// Tiles of a GPU waste different parts of it.
+constexpr double kDeviceConfigurationFactor = 2;
+// Work that is too short for its configurations to matter; on a GPU all work is short.
 constexpr double kTinyMicroseconds = 20;
 
 // A tactic with the threads of the problem's target: in its usual configuration, then in the others.
 void add_rivals_with(Choice& choice, const Tactic& tactic, const Problem& problem) {
   const double predicted = tactic.cost(problem);
   choice.rivals.push_back({&tactic, problem.target.threads, {}, std::nullopt, predicted, std::nullopt});
-  if (tactic.configurations == nullptr || predicted < kTinyMicroseconds) return;
+  const bool is_tiny = predicted < kTinyMicroseconds && tactic.place == Place::kHost;
+  if (tactic.configurations == nullptr || is_tiny) return;
   for (const Configuration& configuration : tactic.configurations(problem)) {
     choice.rivals.push_back(
         {&tactic, problem.target.threads, configuration.name, std::nullopt, configuration.predicted, std::nullopt});
@@ -145,8 +148,11 @@ std::vector<size_t> configurations_of(const Choice& choice, size_t most) {
   if (choice.chosen < 0 || most == 0) return order;
   auto usual = static_cast<size_t>(choice.chosen);
   while (!is_usual(choice.rivals[usual])) --usual;
+  const bool on_device = choice.rivals[usual].tactic->place == Place::kDevice;
+  const double most_predicted =
+      choice.rivals[usual].predicted * (on_device ? kDeviceConfigurationFactor : kConfigurationFactor);
   for (size_t i = usual + 1; i < choice.rivals.size() && !is_usual(choice.rivals[i]); ++i) {
-    if (choice.rivals[i].predicted <= choice.rivals[usual].predicted * kConfigurationFactor) order.push_back(i);
+    if (choice.rivals[i].predicted <= most_predicted) order.push_back(i);
   }
   sort_by_prediction(choice, order, most - 1);
   order.insert(order.begin(), usual);

@@ -6,6 +6,8 @@
 #include <set>
 
 #include "backends/cuda/emulation.h"
+#include "compile/compile.h"
+#include "onnx/import.h"
 #include "tests/support/emulated_device.h"
 #include "tests/support/pipeline.h"
 #include "tests/support/small_models.h"
@@ -143,6 +145,35 @@ TEST(CudaSession, Halves) {
     EXPECT_GE(steps_on_device(**plan), 1U);
     expect_outputs(model, *plan, {2, 2, 5}, 1e-2F);
   }
+}
+
+// Rivals of a device are measured where the device is, remembered, and decide.
+TEST(CudaSession, Tuning) {
+  const Message two_ways =
+      model(graph({{node("Transpose", {"x"}, {"y"}, {attribute("perm", std::vector<int64_t>{0, 2, 1})})},
+                   {value("x", {"N", 40, 24})},
+                   {any_shape("y")},
+                   {}}));
+  TimingCache cache;
+  CompileOptions options = for_device();
+  options.timings = &cache;
+  options.tune_seconds = 1;
+  options.tune_shapes = {{"x", Dims{Dim(2), Dim(40), Dim(24)}}};
+  auto imported = onnx::import_bytes(two_ways.bytes(), nullptr, "");
+  ASSERT_TRUE(imported);
+  CompileReport report;
+  auto plan = compile_graph(imported->graph.clone(), options, &report);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(report.tuning.skipped, "");
+  EXPECT_EQ(report.tuning.measured, 1);
+  EXPECT_EQ(cache.size(), 2U);
+  EXPECT_TRUE(std::any_of(plan->graph.steps.begin(), plan->graph.steps.end(), [](const PlanStep& step) {
+    return step.report.find("measured") != std::string::npos;
+  }));
+  auto again = compile_graph(std::move(imported->graph), options, &report);
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(report.tuning.measured, 0);
+  expect_outputs(two_ways, std::make_shared<const Plan>(std::move(*again)), {2, 3});
 }
 
 // Between two steps of the device lies one of the host: a Hardmax, which has no kernel.

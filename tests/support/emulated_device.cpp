@@ -206,6 +206,7 @@ class EmulatedQueue final : public cuda::Queue {
   }
   void drop_recordings() override { recordings_.clear(); }
   std::string describe() const override { return facts_.name; }
+  std::string identity() const override { return facts_.name; }
 
   Result<cuda::FunctionHandle*> load(std::span<const std::byte> code, const std::string& name,
                                      unsigned shared_bytes) override {

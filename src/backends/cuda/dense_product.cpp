@@ -7,6 +7,23 @@
 namespace hussar::cuda {
 namespace {
 
+// Square by square: rows and columns of one fit the cache.
+template <class Word>
+void transpose(const Tensor& from, Tensor& to) {
+  constexpr int64_t kSide = 32;
+  const int64_t rows = from.shape()[0], columns = from.shape()[1];
+  const auto* source = reinterpret_cast<const Word*>(from.raw());
+  auto* target = reinterpret_cast<Word*>(to.raw());
+  for (int64_t top = 0; top < rows; top += kSide) {
+    for (int64_t left = 0; left < columns; left += kSide) {
+      for (int64_t column = left; column < std::min(left + kSide, columns); ++column) {
+        for (int64_t row = top; row < std::min(top + kSide, rows); ++row)
+          target[column * rows + row] = source[row * columns + column];
+      }
+    }
+  }
+}
+
 bool is_turned(const Attributes& attributes) { return attributes.get_int("transB", 0) != 0; }
 
 }  // namespace
@@ -61,12 +78,10 @@ void turn_weights(Packing& packing) {
   const int64_t k = from.shape()[0], n = from.shape()[1];
   const size_t size = dtype_size(from.dtype());
   Tensor to(from.dtype(), Shape{n, k});
-  for (int64_t row = 0; row < k; ++row) {
-    for (int64_t column = 0; column < n; ++column) {
-      std::memcpy(to.raw() + static_cast<size_t>(column * k + row) * size,
-                  from.raw() + static_cast<size_t>(row * n + column) * size, size);
-    }
-  }
+  if (size == 2)
+    transpose<uint16_t>(from, to);
+  else
+    transpose<uint32_t>(from, to);
   packing.replace(1, std::move(to));
   node.op = "com.microsoft.FusedMatMul";
   node.attributes.set("transB", int64_t{1});

@@ -6,15 +6,20 @@ namespace {
 
 // Tiles of device/product_hopper.cuh. `rate`: the share of the peak that a full wave of them reaches, about.
 struct Tile {
+  std::string_view name;  // as a configuration
   int64_t rows, columns, pingpong, cluster_m, cluster_n, split, stages;
   double rate;
   int64_t blocks() const { return cluster_m * cluster_n * split; }
 };
 constexpr Tile kTiles[] = {
-    {128, 256, 0, 2, 1, 1, 4, 1.01}, {128, 256, 0, 1, 1, 1, 4, 1.0}, {256, 128, 0, 1, 1, 1, 4, 0.97},
-    {128, 192, 0, 1, 1, 1, 5, 0.92}, {128, 128, 0, 1, 1, 1, 7, 0.8}, {128, 128, 0, 1, 1, 2, 7, 0.8},
-    {128, 64, 0, 1, 1, 1, 9, 0.58},  {128, 64, 0, 1, 1, 2, 9, 0.56}, {128, 64, 0, 1, 1, 4, 9, 0.55},
-    {128, 64, 0, 1, 1, 8, 9, 0.54},  {64, 64, 1, 1, 1, 1, 12, 0.42},
+    {"pair_128x256", 128, 256, 0, 2, 1, 1, 4, 1.01}, {"128x256", 128, 256, 0, 1, 1, 1, 4, 1.0},
+    {"256x128", 256, 128, 0, 1, 1, 1, 4, 0.97},      {"pair_256x128", 256, 128, 0, 2, 1, 1, 4, 0.97},
+    {"128x192", 128, 192, 0, 1, 1, 1, 5, 0.92},      {"turns_128x128", 128, 128, 1, 1, 1, 1, 6, 0.85},
+    {"128x128", 128, 128, 0, 1, 1, 1, 7, 0.8},       {"128x128_by_2", 128, 128, 0, 1, 1, 2, 7, 0.8},
+    {"128x128_by_4", 128, 128, 0, 1, 1, 4, 7, 0.8},  {"128x64", 128, 64, 0, 1, 1, 1, 9, 0.58},
+    {"128x64_by_2", 128, 64, 0, 1, 1, 2, 9, 0.56},   {"128x64_by_4", 128, 64, 0, 1, 1, 4, 9, 0.55},
+    {"128x64_by_8", 128, 64, 0, 1, 1, 8, 9, 0.54},   {"turns_64x128", 64, 128, 1, 1, 1, 1, 9, 0.55},
+    {"turns_64x64", 64, 64, 1, 1, 1, 1, 12, 0.42},
 };
 constexpr std::string_view kTileAttribute = "hussar_tile";
 constexpr int64_t kMultiprocessors = 132;
@@ -40,14 +45,25 @@ double time_of(const Tile& tile, const DenseProduct& product) {
   return starts + waves * flops / (kFlopsOfOne * tile.rate);
 }
 
+// Every part of a split sum has something to do.
+bool fits(const Tile& tile, const DenseProduct& product) { return product.k >= kHopperBlockK * tile.split; }
+
 Tile best_tile(const DenseProduct& product) {
-  Tile best = kTiles[0];
+  Tile best = kTiles[1];
   for (const Tile& tile : kTiles) {
-    // Every part of a split sum has something to do.
-    if (product.k < kHopperBlockK * tile.split) continue;
+    if (!fits(tile, product)) continue;
     if (time_of(tile, product) < time_of(best, product)) best = tile;
   }
   return best;
+}
+
+// The tile that the node asks for as its configuration, else the best.
+Tile tile_for(const Node& node, const DenseProduct& product) {
+  const auto* wanted = node.attributes.find<std::string>(kConfigurationAttribute);
+  for (const Tile& tile : kTiles) {
+    if (wanted != nullptr && tile.name == *wanted) return tile;
+  }
+  return best_tile(product);
 }
 
 }  // namespace
@@ -60,10 +76,19 @@ Refusal check_hopper(const Problem& problem) {
 
 double hopper_time(const DenseProduct& product) { return time_of(best_tile(product), product); }
 
+std::vector<Configuration> hopper_configurations(const DenseProduct& product, double least) {
+  std::vector<Configuration> list;
+  const std::string_view usual = best_tile(product).name;
+  for (const Tile& tile : kTiles) {
+    if (tile.name != usual && fits(tile, product)) list.push_back({tile.name, std::max(least, time_of(tile, product))});
+  }
+  return list;
+}
+
 Status attach_hopper(Packing& packing, const DenseProduct& product, Defines defines,
                      std::initializer_list<std::string_view> more) {
   Node& node = packing.node;
-  const Tile tile = best_tile(product);
+  const Tile tile = tile_for(node, product);
   node.attributes.set(kTileAttribute,
                       Ints{tile.rows, tile.columns, tile.cluster_m, tile.cluster_n, tile.split, tile.stages});
   const bool half_results = node.outputs[0]->dtype == DType::kFloat16;
@@ -89,7 +114,7 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, Hoppe
   HUSSAR_CHECK(list.size() == 6 && *std::min_element(list.begin(), list.end()) > 0, ErrorCode::kPlanIncompatible,
                "step '{}' has no tile; build the plan again", step.name);
   HUSSAR_CHECK(product.m < (int64_t{1} << 31), ErrorCode::kUsage, "step '{}': the product is too large", step.name);
-  const Tile tile{list[0], list[1], 0, list[2], list[3], list[4], list[5], 1};
+  const Tile tile{{}, list[0], list[1], 0, list[2], list[3], list[4], list[5], 1};
   HUSSAR_TRY(launch.epilogue.prepare(prepare, bias_input(step)));
   launch.sizes = sizes_of(product);
   const int64_t clusters = clusters_of(tile, product);

@@ -13,7 +13,10 @@ inline constexpr int64_t kHopperBlockK = 64;
 // Microseconds of a product of halves in its best tile.
 double hopper_time(const DenseProduct& product);
 
-// Compiles the kernel in its best tile, which the node notes. `defines`: what the texts need beside the product's own;
+// The other tiles; `least`: the time that the work takes in any.
+std::vector<Configuration> hopper_configurations(const DenseProduct& product, double least);
+
+// Compiles the kernel in its tile, which the node notes. `defines`: what the texts need beside the product's own;
 // `more`: texts in front of it.
 Status attach_hopper(Packing& packing, const DenseProduct& product, Defines defines,
                      std::initializer_list<std::string_view> more = {});

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "backends/cuda/emulation.h"
+#include "backends/cuda/nvrtc.h"
 #include "base/error.h"
 
 namespace hussar {
@@ -144,6 +145,13 @@ void Queue::drop_recordings() {
 }
 
 std::string Queue::describe() const { return fmt::format("{}, sm_{}", facts_.name, facts_.sm); }
+
+std::string Queue::identity() const {
+  const auto compiler = find_compiler();
+  const std::string nvrtc = compiler ? fmt::format("{}.{}", compiler->major, compiler->minor) : "none";
+  return fmt::format("{} sm_{} driver {} nvrtc {}", facts_.name, facts_.sm, driver_version().value_or("unknown"),
+                     nvrtc);
+}
 
 Result<FunctionHandle*> Queue::load(std::span<const std::byte> code, const std::string& function,
                                     unsigned shared_bytes) {

@@ -52,6 +52,7 @@ class Queue : public Device {
   Status replay(int recording) override;
   void drop_recordings() override;
   std::string describe() const override;
+  std::string identity() const override;
 
   const DeviceFacts& facts() const { return facts_; }
   // The function of compiled code (a cubin). Loaded once; `code` must outlive the queue. shared_bytes: the most dynamic

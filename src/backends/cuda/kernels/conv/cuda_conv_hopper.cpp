@@ -29,14 +29,19 @@ DenseProduct work_of(const Convolution& conv) {
 }
 
 Refusal supports(const Problem& problem) {
-  if (Refusal refusal = check_hopper(problem)) return refusal;
   if (Refusal refusal = check_window_product(problem)) return refusal;
+  if (Refusal refusal = check_hopper(problem)) return refusal;
   return check_engine(*convolution(problem.node));
 }
 
 double cost(const Problem& problem) {
   auto conv = convolution(problem.node);
   return conv ? std::max(memory_cost(problem), hopper_time(work_of(*conv))) : 1e9;
+}
+
+std::vector<Configuration> configurations(const Problem& problem) {
+  auto conv = convolution(problem.node);
+  return conv ? hopper_configurations(work_of(*conv), memory_cost(problem)) : std::vector<Configuration>();
 }
 
 Status pack(Packing& packing) {
@@ -108,6 +113,7 @@ extern const Tactic cuda_conv_hopper_tactic = {.kernel = "cuda_conv_hopper",
                                                .place = Place::kDevice,
                                                .supports = supports,
                                                .cost = cost,
+                                               .configurations = configurations,
                                                .pack = pack,
                                                .unpack = unpack};
 

@@ -46,8 +46,8 @@ Refusal check_form(const Convolution& conv) {
 }
 
 Refusal supports(const Problem& problem) {
-  if (Refusal refusal = check_hopper(problem)) return refusal;
   if (Refusal refusal = refuse_op(problem, {"Conv"})) return refusal;
+  if (Refusal refusal = check_hopper(problem)) return refusal;
   if (!problem.is_constant(1)) return "needs constant weights";
   if (problem.own_inputs() > 2 && problem.input(2) != nullptr && !is_float(problem.dtype(2))) return "dtype";
   if (problem.input(0)->rank() != 4 || problem.input(1)->rank() != 4) return "rank";
@@ -61,16 +61,33 @@ Refusal supports(const Problem& problem) {
   return is_aligned ? Refusal() : Refusal("filters are not multiples of 8");
 }
 
+// What the product is worth in blocks of k.
+DenseProduct work_of(const Convolution& conv) {
+  const LineForm form = form_of(conv);
+  DenseProduct work = product_of(conv);
+  work.k = form.taps_down * ((form.line() + kHopperBlockK - 1) / kHopperBlockK) * kHopperBlockK;
+  return work;
+}
+
+// Making the lines: they are written, and read about once.
+double lines_time(const Convolution& conv) {
+  constexpr double kBytesPerMicrosecond = 2e6;
+  const LineForm form = form_of(conv);
+  return kLaunchMicroseconds +
+         static_cast<double>(4 * conv.batch * form.rows * form.columns * form.block) / kBytesPerMicrosecond;
+}
+
 double cost(const Problem& problem) {
   auto conv = convolution(problem.node);
-  if (!conv) return 1e9;
-  // The blocks are written, and read about once.
-  constexpr double kBytesPerMicrosecond = 2e6;
-  const LineForm form = form_of(*conv);
-  const auto bytes = static_cast<double>(4 * conv->batch * form.rows * form.columns * form.block);
-  DenseProduct work = product_of(*conv);
-  work.k = form.taps_down * ((form.line() + kHopperBlockK - 1) / kHopperBlockK) * kHopperBlockK;
-  return kLaunchMicroseconds + bytes / kBytesPerMicrosecond + std::max(memory_cost(problem), hopper_time(work));
+  return conv ? lines_time(*conv) + std::max(memory_cost(problem), hopper_time(work_of(*conv))) : 1e9;
+}
+
+std::vector<Configuration> configurations(const Problem& problem) {
+  auto conv = convolution(problem.node);
+  if (!conv) return {};
+  std::vector<Configuration> list = hopper_configurations(work_of(*conv), memory_cost(problem));
+  for (Configuration& configuration : list) configuration.predicted += lines_time(*conv);
+  return list;
 }
 
 // Calls move(place in the filter, place in the packed filter) for every weight, in elements.
@@ -242,6 +259,7 @@ extern const Tactic cuda_conv_lines_tactic = {.kernel = "cuda_conv_lines",
                                               .place = Place::kDevice,
                                               .supports = supports,
                                               .cost = cost,
+                                              .configurations = configurations,
                                               .pack = pack,
                                               .unpack = unpack};
 

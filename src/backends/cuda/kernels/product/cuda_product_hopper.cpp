@@ -7,13 +7,18 @@ namespace {
 using namespace cuda;
 
 Refusal supports(const Problem& problem) {
-  if (Refusal refusal = check_hopper(problem)) return refusal;
-  return check_dense_product(problem);
+  if (Refusal refusal = check_dense_product(problem)) return refusal;
+  return check_hopper(problem);
 }
 
 double cost(const Problem& problem) {
   auto product = dense_product(problem.node);
   return product ? std::max(memory_cost(problem), hopper_time(*product)) : 1e9;
+}
+
+std::vector<Configuration> configurations(const Problem& problem) {
+  auto product = dense_product(problem.node);
+  return product ? hopper_configurations(*product, memory_cost(problem)) : std::vector<Configuration>();
 }
 
 Status pack(Packing& packing) {
@@ -60,6 +65,7 @@ extern const Tactic cuda_product_hopper_tactic = {.kernel = "cuda_product_hopper
                                                   .place = Place::kDevice,
                                                   .supports = supports,
                                                   .cost = cost,
+                                                  .configurations = configurations,
                                                   .pack = pack,
                                                   .unpack = unpack};
 

@@ -1,0 +1,57 @@
+// Names of machines, rivals and problems.
+#include "compile/timing_keys.h"
+
+#include <fmt/format.h>
+
+#include <map>
+#include <mutex>
+
+#include "backends/cpu/cpu_identity.h"
+#include "backends/cpu/isa.h"
+#include "compile/compile.h"
+#include "plan/device.h"
+#include "plan/kernel.h"
+
+namespace hussar {
+namespace {
+
+// Opening a device takes a tenth of a second.
+std::string device_identity(const std::string& target) {
+  static std::mutex mutex;
+  static std::map<std::string, std::string> known;
+  std::lock_guard lock(mutex);
+  auto [it, is_new] = known.emplace(target, "");
+  if (is_new) {
+    if (auto device = open_device(target, 0)) it->second = (*device)->identity();
+  }
+  return it->second;
+}
+
+bool has_symbols(const Node& node) {
+  for (const auto* list : {&node.inputs, &node.outputs}) {
+    for (const Value* value : *list) {
+      if (value != nullptr && value->dims && !value->static_shape()) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string machine_of(const Target& target) {
+  if (target.place == Place::kDevice) return device_identity(target_name(target));
+  return fmt::format("{} {} threads={}", cpu::cpu_identity(), cpu::isa_name(static_cast<cpu::Isa>(target.isa)),
+                     target.threads);
+}
+
+std::string rival_key(const Rival& rival, const Target& target) {
+  const Kernel* kernel = find_kernel(rival.tactic->kernel);
+  return fmt::format("{}@{}", rival.name(target), kernel != nullptr ? kernel->version : 0);
+}
+
+std::string problem_key(const Problem& problem, const NamedShapes& shapes) {
+  std::string key = problem.to_string();
+  return has_symbols(problem.node) ? key + " at " + spell_shapes(shapes) : key;
+}
+
+}  // namespace hussar
