@@ -2,18 +2,19 @@
 // holds 16 queries and their sums, the block walks the keys through two stages of shared memory. Where there is little
 // work, SPLIT warps share the same queries, each with its part of every stage's keys; their sums are added in the end.
 //
-// Defined before, too: WARPS, groups of 16 queries of a block; SPLIT, warps of a group; KEYS, 32 or 64, of a warp in a
-// stage; MASK_PAIRS, 1 where two neighbours of the mask are one access.
+// Defined before, too: WARPS, groups of 16 queries of a block; SPLIT, warps of a group; STEPS, of 32 keys of each warp in a
+// stage; MASK_PAIRS, 1 where two neighbours of the mask are one access; MASK_ROWS, 0 where all queries have the same.
 // HEAD == V_HEAD is 32, 64 or 128; rows of q, k, v and y begin at multiples of 16 bytes; k_column is 1.
 // Grid: (ceil(queries / (16 * WARPS)), heads, batch); block: 32 * WARPS * SPLIT threads, at most 128; shared memory:
-// KEYS * SPLIT * HEAD * 2 * 4 bytes, dynamic.
+// (4 * 32 * SPLIT * STEPS + 16 * WARPS) * HEAD * 2 bytes, dynamic.
 #pragma once
 
-constexpr int kKeys = KEYS * SPLIT;  // of a stage
+constexpr int kStep = 32;                    // keys of a warp at once
+constexpr int kKeys = kStep * SPLIT * STEPS;  // of a stage
 constexpr int kChunks = HEAD / 8;    // of 16 bytes in a row
 constexpr int kTileBytes = kKeys * HEAD * 2;
 constexpr int kThreads = 32 * WARPS * SPLIT;
-constexpr int kBlocks = KEYS / 8;  // of eight keys, of a warp
+constexpr int kBlocks = kStep / 8;  // of eight keys, of a warp
 
 // Where a chunk of a row lies: eight rows that ldmatrix reads together are in different banks.
 __device__ __forceinline__ unsigned place(int row, int chunk) {
@@ -26,7 +27,7 @@ template <int kRows>
 __device__ __forceinline__ void copy_rows(unsigned to, const DATA_TYPE* from, long long pitch, long long first,
                                           long long rows) {
   constexpr int kAll = kRows * kChunks;
-#pragma unroll 4
+#pragma unroll 1
   for (int i = 0; i < (kAll + kThreads - 1) / kThreads; ++i) {
     const int at = threadIdx.x + kThreads * i;
     if (kAll % kThreads != 0 && at >= kAll) break;
@@ -66,10 +67,16 @@ __device__ __forceinline__ unsigned pack(float low, float high) {
   return pair;
 }
 
+__device__ __forceinline__ float power_of_two(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // The warp's 16 queries, of which a lane holds two rows of numbers: lane / 4 and that + 8.
 struct Rows {
   float sums[kChunks][4];  // columns 8 c + lane % 4 * 2 and the next, of both rows
-  float largest[2], total[2];
+  float largest[2], total[2];  // the largest: of logarithms to base 2
 };
 
 // Scores of the warp's keys: of block n the lane has keys 8 n + lane % 4 * 2 and the next.
@@ -89,16 +96,19 @@ __device__ __forceinline__ void score(float (&scores)[kBlocks][4], const unsigne
 
 // What the mask adds to these scores, for the rows `query` and query + 8.
 using MaskPair = Pack<2, MASK_TYPE>;
-__device__ __forceinline__ void load_mask(MaskPair (&masked)[kBlocks][2], const Attention& work, const MASK_TYPE* mask, int query,
+struct Masked {
+  MaskPair pairs[kBlocks][MASK_ROWS + 1];
+};
+__device__ __forceinline__ void load_mask(Masked& masked, const Attention& work, const MASK_TYPE* mask, int query,
                                           int first) {
   const int key = first + static_cast<int>(threadIdx.x) % 4 * 2, keys = static_cast<int>(work.keys);
 #pragma unroll
-  for (int half_row = 0; half_row < 2; ++half_row) {
+  for (int half_row = 0; half_row <= MASK_ROWS; ++half_row) {
     const int row = min(query + 8 * half_row, static_cast<int>(work.queries) - 1);
-    const MASK_TYPE* from = mask + row * work.mask_row + key * work.mask_column;
+    const MASK_TYPE* from = mask + (MASK_ROWS ? row * work.mask_row : 0) + key * work.mask_column;
 #pragma unroll
     for (int n = 0; n < kBlocks; ++n) {
-      MaskPair& pair = masked[n][half_row];
+      MaskPair& pair = masked.pairs[n][half_row];
 #if MASK_PAIRS
       if (key + 8 * n < keys) pair = *reinterpret_cast<const MaskPair*>(from + 8 * n);
 #else
@@ -109,25 +119,54 @@ __device__ __forceinline__ void load_mask(MaskPair (&masked)[kBlocks][2], const 
   }
 }
 
+// Products of queries and keys become logarithms to base 2, with all that is done to them before the softmax.
+__device__ __forceinline__ void finish_scores(float (&scores)[kBlocks][4], const Attention& work, const Masked& masked,
+                                              int query, int first) {
+  constexpr float kLog2E = 1.44269504f;
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      float& score = scores[n][i];
+      const float added = HAS_MASK ? read<float>(masked.pairs[n][i / 2 * MASK_ROWS].values[i % 2]) * kLog2E : 0.0f;
+      if (SOFTCAP > 0.0f) {
+        score = SOFTCAP * tanhf(score * (SCALE / (SOFTCAP > 0.0f ? SOFTCAP : 1.0f))) * kLog2E + added;
+      } else {
+        score = fmaf(score, SCALE * kLog2E, added);
+      }
+    }
+  }
+  const int keys = static_cast<int>(work.keys), queries = static_cast<int>(work.queries);
+  if (!CAUSAL && first + kStep <= keys) return;
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int key = first + 8 * n + static_cast<int>(threadIdx.x) % 4 * 2 + i % 2;
+      if (key >= keys || (CAUSAL && key > query + 8 * (i / 2) + keys - queries)) scores[n][i] = kHidden;
+    }
+  }
+}
+
 // Scores become weights, and the rows what they are with these as the largest.
 __device__ __forceinline__ void weigh(float (&scores)[kBlocks][4], Rows& rows) {
-  constexpr float kLog2E = 1.44269504f;
 #pragma unroll
   for (int half_row = 0; half_row < 2; ++half_row) {
     float next = rows.largest[half_row];
 #pragma unroll
-    for (int n = 0; n < kBlocks; ++n) next = fmaxf(next, fmaxf(scores[n][2 * half_row], scores[n][2 * half_row + 1]));
+    for (int n = 0; n < kBlocks; ++n)
+      next = fmaxf(next, fmaxf(scores[n][2 * half_row], scores[n][2 * half_row + 1]));
     next = fmaxf(next, __shfl_xor_sync(0xffffffffU, next, 1));
     next = fmaxf(next, __shfl_xor_sync(0xffffffffU, next, 2));
-    const float base = next == kHidden ? 0.0f : next * kLog2E;
-    const float shrink = exp2f(rows.largest[half_row] * kLog2E - base);
+    const float base = next == kHidden ? 0.0f : next;
+    const float shrink = power_of_two(rows.largest[half_row] - base);
     rows.largest[half_row] = next;
     float total = 0.0f;
 #pragma unroll
     for (int n = 0; n < kBlocks; ++n) {
 #pragma unroll
       for (int i = 2 * half_row; i < 2 * half_row + 2; ++i) {
-        scores[n][i] = exp2f(scores[n][i] * kLog2E - base);
+        scores[n][i] = power_of_two(scores[n][i] - base);
         total += scores[n][i];
       }
     }
@@ -161,7 +200,6 @@ __device__ __forceinline__ void add_values(const float (&weights)[kBlocks][4], R
 
 // Adds what the warps of a group have found; the first one gets it.
 __device__ __forceinline__ void join(Rows& rows, float* shared, int warp) {
-  constexpr float kLog2E = 1.44269504f;
   constexpr int kNumbers = kChunks * 4 + 4;
   const int lane = threadIdx.x % 32, part = warp % SPLIT;
   auto place_of = [&](int of_part, int number) -> float& {
@@ -184,8 +222,8 @@ __device__ __forceinline__ void join(Rows& rows, float* shared, int warp) {
     for (int half_row = 0; half_row < 2; ++half_row) {
       const float theirs = place_of(other, kChunks * 4 + half_row);
       const float next = fmaxf(rows.largest[half_row], theirs);
-      const float base = next == kHidden ? 0.0f : next * kLog2E;
-      const float shrink = exp2f(rows.largest[half_row] * kLog2E - base), factor = exp2f(theirs * kLog2E - base);
+      const float base = next == kHidden ? 0.0f : next;
+      const float shrink = power_of_two(rows.largest[half_row] - base), factor = power_of_two(theirs - base);
       rows.largest[half_row] = next;
       rows.total[half_row] = rows.total[half_row] * shrink + place_of(other, kChunks * 4 + 2 + half_row) * factor;
 #pragma unroll
@@ -200,68 +238,70 @@ __device__ __forceinline__ void join(Rows& rows, float* shared, int warp) {
 
 #endif
 
-extern "C" __global__ void __launch_bounds__(kThreads) attention(const __grid_constant__ Attention work) {
+// Blocks of a multiprocessor hide each other's waiting: as many as registers last for.
+constexpr int kBlocksTogether = HEAD > 64 ? 2 : SPLIT > 1 || MASK_ROWS ? 4 : 5;
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
+    attention(const __grid_constant__ Attention work) {
   begin_kernel();
   extern __shared__ __align__(128) unsigned char shared[];
   const unsigned stages = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+  const unsigned queries_at = stages + 4 * kTileBytes;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int head = blockIdx.y, batch = blockIdx.z;
   const long long first_query = blockIdx.x * (16LL * WARPS);
-  const int first_key = warp % SPLIT * KEYS;  // of the warp, in a stage
+  const int first_key = warp % SPLIT * kStep;  // of the warp, in a stage
   const DATA_TYPE* k = work.k + batch * work.k_batch + head / work.group * work.k_head;
   const DATA_TYPE* v = work.v + batch * work.v_batch + head / work.group * work.v_head;
   const MASK_TYPE* mask = work.mask + batch * work.mask_batch + head * work.mask_head;
-  auto copy_stage = [&](int stage, long long first) {
-    copy_rows<kKeys>(stages + stage * 2 * kTileBytes, k, work.k_row, first, work.keys);
-    copy_rows<kKeys>(stages + stage * 2 * kTileBytes + kTileBytes, v, work.v_row, first, work.keys);
-  };
-  // The queries pass through the second stage.
-  copy_rows<16 * WARPS>(stages + 2 * kTileBytes, work.q + batch * work.q_batch + head * work.q_head, work.q_row,
-                        first_query, work.queries);
-  copy_stage(0, 0);
-  asm volatile("cp.async.commit_group;" ::: "memory");
-  const int query = static_cast<int>(first_query) + 16 * (warp / SPLIT) + lane / 4;
+  int keys = static_cast<int>(work.keys);  // that the block looks at
   const int queries = static_cast<int>(work.queries);
-  MaskPair masked[kBlocks][2] = {};
+  if (CAUSAL) keys = min(keys, static_cast<int>(first_query) + 16 * WARPS + keys - queries);
+  // One group of copies per stage, an empty one behind the last.
+  auto copy_stage = [&](int stage, int first) {
+    if (first < keys) {
+      copy_rows<kKeys>(stages + stage * 2 * kTileBytes, k, work.k_row, first, work.keys);
+      copy_rows<kKeys>(stages + stage * 2 * kTileBytes + kTileBytes, v, work.v_row, first, work.keys);
+    }
+    asm volatile("cp.async.commit_group;" ::: "memory");
+  };
+  copy_rows<16 * WARPS>(queries_at, work.q + batch * work.q_batch + head * work.q_head, work.q_row, first_query,
+                        work.queries);
+  copy_stage(0, 0);
+  copy_stage(1, kKeys);
+  const int query = static_cast<int>(first_query) + 16 * (warp / SPLIT) + lane / 4;
+  Masked masked = {};
   if (HAS_MASK) load_mask(masked, work, mask, query, first_key);
-  asm volatile("cp.async.wait_group 0;" ::: "memory");
+  asm volatile("cp.async.wait_group 1;" ::: "memory");
   __syncthreads();
   unsigned q[HEAD / 16][4];
 #pragma unroll
-  for (int c = 0; c < HEAD / 16; ++c) {
-    load_matrices(q[c],
-                  stages + 2 * kTileBytes + place(16 * (warp / SPLIT) + (lane & 15), 2 * c + (lane >> 4)));
-  }
-  __syncthreads();
+  for (int c = 0; c < HEAD / 16; ++c)
+    load_matrices(q[c], queries_at + place(16 * (warp / SPLIT) + (lane & 15), 2 * c + (lane >> 4)));
 
   Rows rows = {};
   rows.largest[0] = rows.largest[1] = kHidden;
-  int keys = static_cast<int>(work.keys);
-  if (CAUSAL) keys = min(keys, static_cast<int>(first_query) + 16 * WARPS + keys - queries);
   int stage = 0;
   for (int first = 0; first < keys; first += kKeys, stage ^= 1) {
-    if (first + kKeys < keys) copy_stage(stage ^ 1, first + kKeys);
-    asm volatile("cp.async.commit_group;" ::: "memory");
-    const unsigned tile = stages + stage * 2 * kTileBytes + first_key * HEAD * 2;
-    float scores[kBlocks][4] = {};
-    score(scores, q, tile);
-#pragma unroll
-    for (int n = 0; n < kBlocks; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int row = query + 8 * (i / 2);
-        const int key = first + first_key + 8 * n + lane % 4 * 2 + i % 2;
-        const float added = HAS_MASK ? read<float>(masked[n][i / 2].values[i % 2]) : 0.0f;
-        scores[n][i] = row < queries ? finish_score(work, scores[n][i], added, row, key) : kHidden;
-      }
+#pragma unroll 1
+    for (int step = 0; step < STEPS; ++step) {
+      const int here = step * SPLIT * kStep + first_key, next = first + here + SPLIT * kStep;
+      const unsigned tile = stages + stage * 2 * kTileBytes + here * HEAD * 2;
+      float scores[kBlocks][4] = {};
+      score(scores, q, tile);
+      finish_scores(scores, work, masked, query, first + here);
+      if (HAS_MASK) load_mask(masked, work, mask, query, next);
+      weigh(scores, rows);
+      add_values(scores, rows, tile + kTileBytes);
     }
-    if (HAS_MASK && first + kKeys < keys) load_mask(masked, work, mask, query, first + kKeys + first_key);
-    weigh(scores, rows);
-    add_values(scores, rows, tile + kTileBytes);
-    asm volatile("cp.async.wait_group 0;" ::: "memory");
+    if (first + kKeys >= keys) break;
+    __syncthreads();
+    copy_stage(stage, first + 2 * kKeys);
+    asm volatile("cp.async.wait_group 1;" ::: "memory");
     __syncthreads();
   }
 #if SPLIT > 1
+  asm volatile("cp.async.wait_group 0;" ::: "memory");
+  __syncthreads();
   join(rows, reinterpret_cast<float*>(shared), warp);
   if (warp % SPLIT > 0) return;
 #endif

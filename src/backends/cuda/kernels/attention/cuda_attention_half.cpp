@@ -12,16 +12,17 @@ int64_t blocks_of(const AttentionWork& work, int64_t warps) {
   return (work.queries + 16 * warps - 1) / (16 * warps) * work.heads * work.batch;
 }
 
-// WARPS, SPLIT and KEYS of device/attention_half.cuh.
+// WARPS, SPLIT and STEPS of device/attention_half.cuh.
 struct Tile {
-  int64_t warps, split, keys;
+  int64_t warps, split, steps;
+  int64_t shared_bytes(int64_t head) const { return (4 * 32 * split * steps + 16 * warps) * head * 2; }
 };
 
 // Many queries share keys and values where that leaves a block for every multiprocessor; else many warps share queries.
 Tile best_tile(const AttentionWork& work) {
   constexpr int64_t kMultiprocessors = 132;
-  if (blocks_of(work, 4) >= kMultiprocessors) return {4, 1, 64};
-  return work.keys > 32 ? Tile{1, 4, 32} : Tile{1, 1, 64};
+  if (blocks_of(work, 4) >= kMultiprocessors) return {4, 1, 2};
+  return work.keys > 32 ? Tile{1, 4, 1} : Tile{1, 1, 1};
 }
 
 // Whether two neighbours of the mask lie side by side, and at even places.
@@ -52,10 +53,11 @@ Status pack(Packing& packing) {
   Node& node = packing.node;
   const AttentionWork work = HUSSAR_TRY(attention_work(node));
   const Tile tile = best_tile(work);
-  const bool pairs = has_mask_pairs(work);
-  node.attributes.set(kTile, Ints{tile.warps, tile.split, tile.keys, pairs});
+  const bool pairs = has_mask_pairs(work), has_rows = work.mask[2] != 0;
+  node.attributes.set(kTile, Ints{tile.warps, tile.split, tile.steps, pairs, has_rows});
   Defines defines = attention_defines(node);
-  defines.set("WARPS", tile.warps).set("SPLIT", tile.split).set("KEYS", tile.keys).set("MASK_PAIRS", pairs);
+  defines.set("WARPS", tile.warps).set("SPLIT", tile.split).set("STEPS", tile.steps).set("MASK_PAIRS", pairs);
+  defines.set("MASK_ROWS", has_rows);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "attention.cuh", "attention_half.cuh"}));
 }
 
@@ -67,13 +69,14 @@ Status unpack(Packing& packing) {
 Status prepare(Prepare& prepare) {
   const AttentionWork work = HUSSAR_TRY(attention_work(prepare.step.attributes, prepare.inputs, prepare.outputs[0]));
   const Ints list = prepare.step.attributes.get_ints(kTile);
-  const bool is_tile = list.size() == 4 && *std::min_element(list.begin(), list.end() - 1) > 0;
+  const bool is_tile = list.size() == 5 && *std::min_element(list.begin(), list.begin() + 3) > 0;
   const Tile tile = is_tile ? Tile{list[0], list[1], list[2]} : Tile{};
-  HUSSAR_CHECK(is_tile && tile.warps * tile.split <= 4 && tile.keys <= 64 && (list[3] == 0 || has_mask_pairs(work)),
+  HUSSAR_CHECK(is_tile && tile.warps * tile.split <= 4 && tile.steps <= 2 && (list[3] == 0 || has_mask_pairs(work)) &&
+                   (list[4] == 1 || work.mask[2] == 0),
                ErrorCode::kPlanIncompatible, "step '{}': its code is for other shapes; build the plan again",
                prepare.step.name);
-  return prepare_attention(prepare, work, 16 * tile.warps, 32 * tile.warps * tile.split,
-                           tile.keys * tile.split * work.head * 2 * 4, prepare.state_as<AttentionLaunch>());
+  return prepare_attention(prepare, work, 16 * tile.warps, 32 * tile.warps * tile.split, tile.shared_bytes(work.head),
+                           prepare.state_as<AttentionLaunch>());
 }
 
 Status run(const Run& run) { return launch_attention(run, run.state_as<AttentionLaunch>()); }
