@@ -271,6 +271,7 @@ void execute(const KernelCase& test, Scene& scene, int threads, Executed& done, 
   std::vector<Tensor> inputs = tensors_of(test);
   if (tactic->pack != nullptr) {
     Packing packing(scene.graph, *scene.node, target_for(test, threads));
+    if (!configuration.empty()) scene.node->attributes.set(kConfigurationAttribute, std::string(configuration));
     const Status packed = tactic->pack(packing);
     ASSERT_TRUE(packed.has_value()) << packed.error().message;
     const Status done_jobs = do_jobs(packing.jobs);
@@ -372,6 +373,28 @@ static void expect_configurations_agree(const KernelCase& test, const std::vecto
   }
 }
 
+// On a device a configuration is other code: it need not give the same bits.
+static void expect_device_configurations_agree(const KernelCase& test) {
+  Scene first;
+  build(test, first);
+  const Tactic& tactic = *tactic_named(test.kernel);
+  for (const Configuration& configuration : tactic.configurations(Problem{*first.node, target_for(test, 1)})) {
+    Scene scene;
+    build(test, scene);
+    SCOPED_TRACE(describe(test, scene, 1) + ", " + std::string(configuration.name));
+    Executed done;
+    execute(test, scene, 1, done, configuration.name);
+    if (testing::Test::HasFatalFailure()) return;
+    ASSERT_EQ(done.error, "");
+    for (size_t i = 0; i < test.outputs; ++i) {
+      std::string where;
+      ASSERT_TRUE(same(done.outputs[i].contents(), scene.expected[i], test.tolerance, where))
+          << "output " << i << ", " << where;
+      ASSERT_TRUE(done.outputs[i].untouched_outside()) << "wrote outside of output " << i;
+    }
+  }
+}
+
 void expect_kernel_agrees(const KernelCase& test) {
   std::vector<Tensor> alone;  // the outputs on one thread
   const bool on_device = target_for(test, 1).place == Place::kDevice;
@@ -407,7 +430,11 @@ void expect_kernel_agrees(const KernelCase& test) {
       }
     }
   }
-  if (tactic_named(test.kernel)->configurations != nullptr) expect_configurations_agree(test, alone);
+  if (tactic_named(test.kernel)->configurations == nullptr) return;
+  if (on_device)
+    expect_device_configurations_agree(test);
+  else
+    expect_configurations_agree(test, alone);
 }
 
 std::optional<std::string> refusal_of(const KernelCase& test) {

@@ -135,6 +135,25 @@ TEST(PassDropNeutral, KeepsWhatEnlargesAndWhatIsNotNeutral) {
   EXPECT_EQ(test.run("drop_neutral"), 0);
 }
 
+// The mask of an encoder, which its attention broadcasts by itself.
+TEST(PassDropNeutral, LogicalWorkThatOnlyEnlarges) {
+  GraphCase test;
+  Value* scores = test.input({kBatch, 4, 8, 8});
+  Value* mask = test.input({kBatch, 1, 1, 8}, DType::kBool);
+  Tensor all(DType::kBool, {1, 1, 8, 1});
+  std::fill_n(all.data<bool>(), 8, true);
+  Value* both = test.make("And", {test.graph.add_constant("all", all), mask});
+  Value* added = test.make("Where", {both, test.number(0), test.number(-100)});
+  test.output(test.make("Add", {scores, added}));
+  EXPECT_EQ(test.run("drop_neutral"), 1);
+  EXPECT_EQ(test.run("drop_expand"), 2);
+  EXPECT_EQ(test.graph.nodes().size(), 2U);
+  all.data<bool>()[3] = false;
+  GraphCase other;
+  other.output(other.make("And", {other.graph.add_constant("all", all), other.input({1, 1, 1, 8}, DType::kBool)}));
+  EXPECT_EQ(other.run("drop_neutral"), 0);
+}
+
 TEST(PassSimplifyReshape, ComputedShapesBecomeConstant) {
   GraphCase test;
   Value* x = test.input({kBatch, kLength, 12});

@@ -27,7 +27,8 @@ template <int kRows>
 __device__ __forceinline__ void copy_rows(unsigned to, const DATA_TYPE* from, long long pitch, long long first,
                                           long long rows) {
   constexpr int kAll = kRows * kChunks;
-#pragma unroll 1
+  constexpr int kTogether = SPLIT > 1 ? 4 : 1;  // addresses in registers
+#pragma unroll kTogether
   for (int i = 0; i < (kAll + kThreads - 1) / kThreads; ++i) {
     const int at = threadIdx.x + kThreads * i;
     if (kAll % kThreads != 0 && at >= kAll) break;

@@ -14,15 +14,26 @@ int64_t blocks_of(const AttentionWork& work, int64_t warps) {
 
 // WARPS, SPLIT and STEPS of device/attention_half.cuh.
 struct Tile {
+  std::string_view name;  // as a configuration
   int64_t warps, split, steps;
   int64_t shared_bytes(int64_t head) const { return (4 * 32 * split * steps + 16 * warps) * head * 2; }
 };
 
+constexpr Tile kTiles[] = {{"64_queries", 4, 1, 2}, {"32_queries", 2, 2, 1}, {"16_queries", 1, 4, 1}};
+
 // Many queries share keys and values where that leaves a block for every multiprocessor; else many warps share queries.
 Tile best_tile(const AttentionWork& work) {
   constexpr int64_t kMultiprocessors = 132;
-  if (blocks_of(work, 4) >= kMultiprocessors) return {4, 1, 2};
-  return work.keys > 32 ? Tile{1, 4, 1} : Tile{1, 1, 1};
+  return blocks_of(work, 4) >= kMultiprocessors ? kTiles[0] : kTiles[2];
+}
+
+// The tile that the node asks for as its configuration, else the best.
+Tile tile_for(const Node& node, const AttentionWork& work) {
+  const auto* wanted = node.attributes.find<std::string>(kConfigurationAttribute);
+  for (const Tile& tile : kTiles) {
+    if (wanted != nullptr && tile.name == *wanted) return tile;
+  }
+  return best_tile(work);
 }
 
 // Whether two neighbours of the mask lie side by side, and at even places.
@@ -49,10 +60,19 @@ Refusal supports(const Problem& problem) {
 
 double cost(const Problem& problem) { return memory_cost(problem) + attention_flops(problem) / 2e8; }
 
+std::vector<Configuration> configurations(const Problem& problem) {
+  std::vector<Configuration> list;
+  auto work = attention_work(problem.node);
+  for (const Tile& tile : kTiles) {
+    if (work && tile.name != best_tile(*work).name) list.push_back({tile.name, cost(problem)});
+  }
+  return list;
+}
+
 Status pack(Packing& packing) {
   Node& node = packing.node;
   const AttentionWork work = HUSSAR_TRY(attention_work(node));
-  const Tile tile = best_tile(work);
+  const Tile tile = tile_for(node, work);
   const bool pairs = has_mask_pairs(work), has_rows = work.mask[2] != 0;
   node.attributes.set(kTile, Ints{tile.warps, tile.split, tile.steps, pairs, has_rows});
   Defines defines = attention_defines(node);
@@ -70,7 +90,7 @@ Status prepare(Prepare& prepare) {
   const AttentionWork work = HUSSAR_TRY(attention_work(prepare.step.attributes, prepare.inputs, prepare.outputs[0]));
   const Ints list = prepare.step.attributes.get_ints(kTile);
   const bool is_tile = list.size() == 5 && *std::min_element(list.begin(), list.begin() + 3) > 0;
-  const Tile tile = is_tile ? Tile{list[0], list[1], list[2]} : Tile{};
+  const Tile tile = is_tile ? Tile{{}, list[0], list[1], list[2]} : Tile{};
   HUSSAR_CHECK(is_tile && tile.warps * tile.split <= 4 && tile.steps <= 2 && (list[3] == 0 || has_mask_pairs(work)) &&
                    (list[4] == 1 || work.mask[2] == 0),
                ErrorCode::kPlanIncompatible, "step '{}': its code is for other shapes; build the plan again",
@@ -92,6 +112,7 @@ extern const Tactic cuda_attention_half_tactic = {.kernel = "cuda_attention_half
                                                   .place = Place::kDevice,
                                                   .supports = supports,
                                                   .cost = cost,
+                                                  .configurations = configurations,
                                                   .pack = pack,
                                                   .unpack = unpack};
 
