@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Times models on an NVIDIA GPU in FP16 beside PyTorch, interleaved: torch.compile with a CUDA graph, and a graph alone.
 
-    bench/peers_gpu.py                                                     # BERT-Large and ResNet-50, all cases
+    bench/peers_gpu.py                                                     # all cases
     bench/peers_gpu.py --cases bert_large:1x128,resnet50:8 --rounds 9
 
-A case is a model and its batch, with the sequence for BERT-Large. Needs a GPU, NVRTC, torch with CUDA, transformers and
+A case is a model and its batch, with the sequence for encoders. Needs a GPU, NVRTC, torch with CUDA, transformers and
 torchvision. Weights are random: time does not depend on them. In every round each engine has a turn: Hussar's is a
 process of its own (`hussar bench`, "on the device alone"), the peers' a few dozen replays of their graph. The figures are
 medians over the rounds, in milliseconds, without copies of inputs and outputs. Writes bench/results/peers_gpu.json
@@ -40,9 +40,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", type=pathlib.Path, help="a folder with MODEL/model.onnx of open batch; default: exports them")
     parser.add_argument("--engines", default=",".join(ENGINES), help="comma-separated")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--budget", default="60s", help="`hussar build --budget`; 0: predicted times decide")
     parser.add_argument("--seconds", type=float, default=0, help="begin no further case after so long; 0: all")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/peers_gpu.json")
     return parser.parse_args()
+
+
+def is_encoder(model: str) -> bool:
+    return model in ("bert_large", "minilm")
 
 
 def export(model: str, path: pathlib.Path) -> None:
@@ -50,19 +55,26 @@ def export(model: str, path: pathlib.Path) -> None:
     from modelzoo import catalog, encoders, exports
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    if model == "bert_large":
-        module, inputs = encoders.bert_large(), catalog.encoder_inputs(1, 128)
+    outputs, axes = ["logits"], {input_of(model): {0: "batch"}}
+    inputs = catalog.image([1, 3, 224, 224], input_of(model), mean=[0.5] * 3, std=[0.5] * 3)
+    if is_encoder(model):
+        module, inputs = encoders.encoder(model), catalog.encoder_inputs(1, 128)
         outputs, axes = ["last_hidden_state"], catalog.ENCODER_AXES
+    elif model == "vit_b16":
+        module = exports.vit_b16("sdpa")
     else:
-        inputs = catalog.image([1, 3, 224, 224], mean=[0.5] * 3, std=[0.5] * 3)
-        module, outputs, axes = exports.convolutional("ResNet50", inputs, 7), ["logits"], {"x": {0: "batch"}}
+        module = exports.convolutional("ResNet50", inputs, 7)
     exports.export(module, path, inputs, outputs, "torchscript", axes, exports.DEFAULT_OPSET["torchscript"])
 
 
+def input_of(model: str) -> str:
+    return "pixel_values" if model == "vit_b16" else "x"
+
+
 def shapes_of(model: str, dims: list[int]) -> dict[str, list[int]]:
-    if model == "bert_large":
+    if is_encoder(model):
         return {name: dims for name in ("input_ids", "attention_mask", "token_type_ids")}
-    return {"x": [*dims, 3, 224, 224]}
+    return {input_of(model): [*dims, 3, 224, 224]}
 
 
 class Peers:
@@ -79,12 +91,15 @@ class Peers:
             return self.modules[model, compiled]
         if compiled:
             module = self.torch.compile(self.module(model, False), dynamic=False)
-        elif model == "bert_large":
-            from transformers import BertConfig, BertModel
+        elif is_encoder(model):
+            from modelzoo import encoders
 
-            config = BertConfig(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096,
-                                attn_implementation="sdpa")  # fmt: skip
-            module = BertModel(config, add_pooling_layer=False).eval().half().cuda()
+            module = encoders.bert_model(model, "sdpa").eval().half().cuda()
+        elif model == "vit_b16":
+            from transformers import ViTConfig, ViTForImageClassification
+
+            module = ViTForImageClassification(ViTConfig(num_labels=1000, attn_implementation="sdpa"))
+            module = module.eval().half().cuda()
         else:
             import torchvision
 
@@ -96,7 +111,7 @@ class Peers:
     def graph(self, model: str, dims: list[int], compiled: bool):
         """A function that runs the model once, by replaying a graph."""
         torch, module = self.torch, self.module(model, compiled)
-        if model == "bert_large":
+        if is_encoder(model):
             tokens = torch.randint(0, 30000, dims, device="cuda")
             call = lambda: module(input_ids=tokens).last_hidden_state  # noqa: E731
         else:
@@ -143,7 +158,7 @@ def measure(case: str, arguments: argparse.Namespace, peers: Peers, folder: path
     row = {"case": case}
     if "hussar" in names:
         plan = folder / "case.plan"
-        more = ("--target", "cuda", "--fp16", "--budget", "0", "--self-check", "off")
+        more = ("--target", "cuda", "--fp16", "--budget", arguments.budget, "--self-check", "off")
         row["build_seconds"] = hussar_cli.build(path, plan, shapes=shapes_of(model, dims), more=more)
         turns["hussar"] = lambda: time_hussar(plan)
     for name in ("torch_compile", "torch_graph"):

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "ops/op_def.h"
 #include "passes/pass.h"
 #include "tactics/choose.h"
 #include "tensor/convert.h"
@@ -16,6 +17,12 @@ bool is_data(const Node& node, size_t index) {
   if (node.program && index >= static_cast<size_t>(node.program_inputs)) return true;
   if (node.op == "Resize") return index == 0;
   return true;
+}
+
+// What lies in memory stays as it is.
+bool is_view(const Node& node) {
+  return has_trait(find_op(node.op), kView) && node.outputs.size() == 1 && node.inputs[0] != nullptr &&
+         node.inputs[0]->layout == node.outputs[0]->layout;
 }
 
 class Halves {
@@ -64,8 +71,9 @@ class Halves {
     if (takes) {
       const Problem allowed{node, context_.target};
       const Problem problem = context_.restrict ? context_.restrict(allowed) : allowed;
-      const Choice choice = choose(problem);
-      takes = problem.target.no_fp16.empty() && choice.tactic() != nullptr && choice.tactic()->place == Place::kDevice;
+      const Tactic* tactic = choose(problem).tactic();
+      takes =
+          problem.target.no_fp16.empty() && ((tactic != nullptr && tactic->place == Place::kDevice) || is_view(node));
     }
     for (Value* value : turned) value->dtype = DType::kFloat32;
     return takes;
