@@ -364,9 +364,8 @@ Result<TuneReport> tune(std::span<const Graph* const> graphs, const Target& targ
 Timings timings_from(const TimingCache& cache, const Target& target, const NamedShapes& shapes) {
   // Nothing is known of an empty cache; to ask for a device's name takes time.
   const bool is_empty = cache.size() == 0 && target.place == Place::kDevice;
-  std::string machine = is_empty ? "" : machine_of(target);
-  return [&cache, shapes, target, machine](const Problem& problem, const Rival& rival) -> std::optional<double> {
-    if (machine.empty() && target.place == Place::kDevice) return std::nullopt;
+  return [&cache, shapes, target, machine = is_empty ? "" : machine_of(target)](const Problem& problem,
+                                                                                const Rival& rival) {
     return cache.find(machine, problem_key(problem, shapes), rival_key(rival, target));
   };
 }

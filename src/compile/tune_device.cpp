@@ -280,7 +280,7 @@ class DeviceTuner {
         operand.data = entry.constants.back().data();
       } else {
         given.push_back(operand);
-        if (value != nullptr) operand.data = HUSSAR_TRY(data_of(i, *value));
+        if (value != nullptr) operand.data = HUSSAR_TRY(data_of({false, i}, *value));
       }
       entry.inputs.push_back(operand);
     }
@@ -288,7 +288,7 @@ class DeviceTuner {
     for (size_t i = 0; i < packed.outputs.size(); ++i) {
       Operand operand = packed.outputs[i] != nullptr ? operand_of(*packed.outputs[i]) : Operand{};
       taken.push_back(operand);
-      if (packed.outputs[i] != nullptr) operand.data = HUSSAR_TRY(data_of(1000 + i, *packed.outputs[i]));
+      if (packed.outputs[i] != nullptr) operand.data = HUSSAR_TRY(data_of({true, i}, *packed.outputs[i]));
       entry.outputs.push_back(operand);
     }
     const Kernel* kernel = find_kernel(rival.tactic->kernel);
@@ -301,7 +301,7 @@ class DeviceTuner {
     return {};
   }
 
-  Result<std::byte*> data_of(size_t place, const Value& value) {
+  Result<std::byte*> data_of(std::pair<bool, size_t> place, const Value& value) {
     auto [it, is_new] = data_.emplace(place, nullptr);
     if (is_new) it->second = HUSSAR_TRY(allocate_for(value));
     return it->second;
@@ -376,8 +376,8 @@ class DeviceTuner {
   Graph sized_;
   std::unique_ptr<Device> device_;  // outlives all memory below
   std::vector<Problems> problems_;
-  std::map<std::string, Tensor> codes_;  // by source
-  std::map<size_t, std::byte*> data_;    // of the problem at hand, by input or output
+  std::map<std::string, Tensor> codes_;                 // by source
+  std::map<std::pair<bool, size_t>, std::byte*> data_;  // of the problem at hand: is an output, which
   std::vector<DeviceMemory> memory_;
   TuneReport report_;
 };

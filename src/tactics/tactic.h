@@ -78,7 +78,8 @@ class Packing {
 Status do_jobs(std::span<const Packing::Job> jobs);
 
 // A way for a kernel to go about its work that is not its usual one. The plan holds the name, as an attribute of the
-// step; the kernel looks it up in prepare(), and refuses what it does not know. Results do not depend on it.
+// step; the kernel looks it up in prepare(), and refuses what it does not know. Results do not depend on it, but on a
+// device, where it is compiled into the code by `pack`, for their rounding.
 struct Configuration {
   std::string_view name;  // of static life: "by_rows"
   double predicted = 0;   // microseconds, as Tactic::cost

@@ -81,6 +81,8 @@ std::vector<KernelCase> product_texts() {
       {"cuda_matmul_simple", "MatMul", {x(f16, {3, 5, 7}), x(f16, {7, 9})}},
       with(channels_last({"cuda_conv", "Conv", {x(f16, {2, 16, 9, 9}), weights(f16, {16, 16, 3, 3})}}), pads),
       with(channels_last({"cuda_conv_columns", "Conv", {x(f16, {2, 3, 9, 9}), weights(f16, {16, 3, 3, 3})}}), pads),
+      with(channels_last({"cuda_conv_depthwise", "Conv", {x(f16, {2, 64, 9, 9}), weights(f16, {64, 1, 7, 7})}}),
+           attributes({{"group", int64_t{64}}})),
       with(channels_last({"cuda_conv_simple", "Conv", {x(f32, {2, 3, 9, 9}), weights(f32, {5, 3, 3, 3})}}), pads),
       with({"cuda_attention_half", "hussar.Attention", {rows, rows, rows, x(f16, {64, 64})}}, heads),
       with({"cuda_attention_half", "hussar.Attention", {many, many, many, x(f16, {64, 64})}}, heads),

@@ -169,6 +169,44 @@ TEST(CudaConv, Simple) {
   }
 }
 
+// Against the places that attributes name and those that follow from a wanted size.
+TEST(CudaConv, Transposed) {
+  const Attributes forms[] = {
+      attributes({{"strides", Ints{2, 2}}}),
+      attributes({{"strides", Ints{2, 3}}, {"pads", Ints{1, 0, 0, 2}}, {"output_padding", Ints{1, 2}}}),
+      attributes({{"strides", Ints{2, 2}}, {"dilations", Ints{1, 2}}, {"output_shape", Ints{12, 15}}}),
+      attributes({{"strides", Ints{3, 2}}, {"auto_pad", std::string("SAME_LOWER")}}),
+      attributes({{"group", int64_t{2}}}),
+  };
+  for (const Attributes& form : forms) {
+    for (DType dtype : {kFloat, kHalf}) {
+      const int64_t groups = form.get_int("group", 1);
+      KernelCase test{
+          "cuda_conv_simple", "ConvTranspose", {values(dtype, {2, 4, 6, 7}), weights(dtype, {4, 6 / groups, 3, 3})}};
+      test.attributes = form;
+      test.inputs[0].layout = test.output_layout = Layout::kChannelsLast;
+      if (pick(0, 1) == 1) test.inputs.push_back(weights(dtype, {6}));
+      test.tolerance = tolerance_of(dtype, 36);
+      expect_kernel_agrees(test);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(CudaConv, Depthwise) {
+  const ConvShape shapes[] = {{2, 16, 9, 7, 16, 3, 1, 1, 1, 16}, {1, 24, 12, 13, 24, 5, 2, 2, 1, 24},
+                              {1, 6, 9, 9, 6, 3, 1, 2, 2, 6},    {3, 40, 1, 20, 40, 1, 1, 0, 1, 40},
+                              {1, 8, 11, 10, 8, 7, 3, 0, 1, 8},  {1, 5, 4, 4, 5, 3, 1, 1, 1, 5}};
+  for (const ConvShape& shape : shapes) {
+    for (DType dtype : {kFloat, kHalf, DType::kBFloat16}) {
+      KernelCase test = conv_case("cuda_conv_depthwise", dtype, shape);
+      if (dtype == DType::kBFloat16) test.tolerance = 2e-2;
+      expect_kernel_agrees(test);
+      if (HasFailure()) return;
+    }
+  }
+}
+
 struct AttentionShape {
   int64_t batch, heads, kv_heads, head, queries, keys;
   Ints mask;  // empty: none

@@ -93,6 +93,14 @@ Message wide_dense_model() {
                       {tensor_of("w", DType::kFloat32, {64, 64}, ramp(4096))}}));
 }
 
+// Each channel by itself.
+Message depthwise_model() {
+  return model(graph({{node("Conv", {"x", "w"}, {"y"}, {attribute("group", int64_t{16})})},
+                      {value("x", {"N", 16, 6, 6})},
+                      {any_shape("y")},
+                      {tensor_of("w", DType::kFloat32, {16, 1, 3, 3}, ramp(144))}}));
+}
+
 // The first convolution of a network, and one that goes on.
 Message picture_model() {
   return model(graph(
@@ -116,7 +124,8 @@ TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
     options.place = Place::kDevice;
     options.sm = 90;
     options.fp16 = fp16;
-    for (const Message& model : {conv_model(), wide_conv_model(), wide_dense_model(), picture_model()}) {
+    for (const Message& model :
+         {conv_model(), wide_conv_model(), wide_dense_model(), depthwise_model(), picture_model()}) {
       const cuda::Emulation* usual = cuda::emulation();
       cuda::set_emulation(&no_compiler);
       auto plan = build(model.bytes(), options);
@@ -130,8 +139,8 @@ TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
     }
   }
   // All that change what their weights look like.
-  for (const char* kernel :
-       {"cuda_conv", "cuda_conv_columns", "cuda_conv_hopper", "cuda_conv_lines", "cuda_product", "cuda_product_hopper"})
+  for (const char* kernel : {"cuda_conv", "cuda_conv_columns", "cuda_conv_depthwise", "cuda_conv_hopper",
+                             "cuda_conv_lines", "cuda_product", "cuda_product_hopper"})
     EXPECT_EQ(kernels.count(kernel), 1U) << kernel;
 }
 
@@ -139,7 +148,8 @@ TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
 TEST(CudaSession, Halves) {
   CompileOptions options = for_device();
   options.fp16 = true;
-  for (const Message& model : {conv_model(), wide_conv_model(), wide_dense_model(), picture_model()}) {
+  for (const Message& model :
+       {conv_model(), wide_conv_model(), wide_dense_model(), depthwise_model(), picture_model()}) {
     auto plan = build(model.bytes(), options);
     ASSERT_TRUE(plan) << plan.error().message;
     EXPECT_GE(steps_on_device(**plan), 1U);
@@ -167,9 +177,8 @@ TEST(CudaSession, Tuning) {
   EXPECT_EQ(report.tuning.skipped, "");
   EXPECT_EQ(report.tuning.measured, 1);
   EXPECT_EQ(cache.size(), 2U);
-  EXPECT_TRUE(std::any_of(plan->graph.steps.begin(), plan->graph.steps.end(), [](const PlanStep& step) {
-    return step.report.find("measured") != std::string::npos;
-  }));
+  EXPECT_TRUE(std::any_of(plan->graph.steps.begin(), plan->graph.steps.end(),
+                          [](const PlanStep& step) { return step.report.find("measured") != std::string::npos; }));
   auto again = compile_graph(std::move(imported->graph), options, &report);
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ(report.tuning.measured, 0);

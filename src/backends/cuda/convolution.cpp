@@ -13,8 +13,8 @@ bool Convolution::is_pointwise() const {
   return is_plain;
 }
 
-Refusal check_convolution(const Problem& problem) {
-  if (Refusal refusal = refuse_op(problem, {"Conv"})) return refusal;
+Refusal check_convolution(const Problem& problem, std::string_view op) {
+  if (Refusal refusal = refuse_op(problem, {op})) return refusal;
   const Value& x = *problem.input(0);
   for (size_t i = 0; i < std::min<size_t>(problem.own_inputs(), 3); ++i) {
     const Value* input = problem.input(i);
@@ -29,25 +29,32 @@ Refusal check_convolution(const Problem& problem) {
   return check_epilogue(problem);
 }
 
-Result<Convolution> convolution(const Attributes& attributes, const Operand& x, const Shape& w, const Operand& y) {
+Result<Convolution> convolution(std::string_view op, const Attributes& attributes, const Operand& x, const Shape& w,
+                                const Operand& y) {
   Convolution conv;
+  const bool is_transposed = op == "ConvTranspose";
   const int spatial = x.shape.rank() - 2;
   const auto count = static_cast<size_t>(std::max(spatial, 0));
   const Ints strides = attributes.get_ints("strides", Ints(count, 1));
   const Ints dilations = attributes.get_ints("dilations", Ints(count, 1));
   const Ints pads = attributes.get_ints("pads", Ints(2 * count, 0));
+  const Ints more = attributes.get_ints("output_padding", Ints(count, 0));
   const std::string automatic = attributes.get_string("auto_pad", "NOTSET");
   conv.groups = attributes.get_int("group", 1);
-  bool fits = spatial >= 1 && spatial <= 3 && w.rank() == x.shape.rank() && y.shape.rank() == x.shape.rank() &&
-              strides.size() == count && dilations.size() == count && pads.size() == 2 * count && conv.groups >= 1;
-  HUSSAR_CHECK(fits && w[0] % conv.groups == 0 && x.shape[1] == w[1] * conv.groups && y.shape[1] == w[0],
-               ErrorCode::kUsage, "a filter of shape {} does not fit an input of {} and an output of {}", w.to_string(),
-               x.shape.to_string(), y.shape.to_string());
+  const bool has_ranks = spatial >= 1 && spatial <= 3 && w.rank() == x.shape.rank() && y.shape.rank() == x.shape.rank();
+  bool fits = has_ranks && strides.size() == count && dilations.size() == count && pads.size() == 2 * count &&
+              more.size() == count && conv.groups >= 1 && w[0] % conv.groups == 0;
+  if (fits) {
+    conv.channels = is_transposed ? w[0] / conv.groups : w[1];
+    conv.filters = is_transposed ? w[1] : w[0] / conv.groups;
+    fits = x.shape[1] == conv.channels * conv.groups && y.shape[1] == conv.filters * conv.groups;
+  }
+  HUSSAR_CHECK(fits, ErrorCode::kUsage, "a filter of shape {} does not fit an input of {} and an output of {}",
+               w.to_string(), x.shape.to_string(), y.shape.to_string());
   conv.batch = x.shape[0];
-  conv.channels = w[1];
-  conv.filters = w[0] / conv.groups;
   conv.x_pitch = x.pitch;
   conv.y_pitch = y.pitch;
+  const bool computes_pads = automatic.starts_with("SAME") || (is_transposed && attributes.has("output_shape"));
   for (int axis = 0; axis < spatial; ++axis) {
     const int at = 3 - spatial + axis;
     const auto index = static_cast<size_t>(axis);
@@ -57,17 +64,19 @@ Result<Convolution> convolution(const Attributes& attributes, const Operand& x, 
     conv.strides[at] = strides[index];
     conv.dilations[at] = dilations[index];
     conv.pads[at] = automatic == "NOTSET" ? pads[index] : 0;
-    if (automatic == "SAME_UPPER" || automatic == "SAME_LOWER") {
-      const int64_t reach = (conv.kernel[at] - 1) * conv.dilations[at] + 1;
-      const int64_t total = std::max<int64_t>((conv.output[at] - 1) * conv.strides[at] + reach - conv.input[at], 0);
-      conv.pads[at] = automatic == "SAME_UPPER" ? total / 2 : (total + 1) / 2;
-    }
+    if (!computes_pads) continue;
+    // What the windows reach beyond the larger side.
+    const int64_t small = is_transposed ? conv.input[at] : conv.output[at];
+    const int64_t large = is_transposed ? conv.output[at] - more[index] : conv.input[at];
+    const int64_t reach = (conv.kernel[at] - 1) * conv.dilations[at] + 1;
+    const int64_t total = std::max<int64_t>((small - 1) * conv.strides[at] + reach - large, 0);
+    conv.pads[at] = automatic == "SAME_UPPER" ? total / 2 : (total + 1) / 2;
   }
   return conv;
 }
 
 Result<Convolution> convolution(const Node& node) {
-  return convolution(node.attributes, operand_of(*node.inputs[0]), node.inputs[1]->constant->shape(),
+  return convolution(node.op, node.attributes, operand_of(*node.inputs[0]), node.inputs[1]->constant->shape(),
                      operand_of(*node.outputs[0]));
 }
 

@@ -1,4 +1,4 @@
-// Conv as sizes and strides: channels-last, up to three spatial dimensions.
+// Conv and ConvTranspose as sizes and strides: channels-last, up to three spatial dimensions.
 #pragma once
 #include "backends/cuda/kernel_support.h"
 
@@ -18,13 +18,15 @@ struct Convolution {
   bool is_pointwise() const;
 };
 
-// `w` is the filter in ONNX's form. Fails where attributes and shapes make no convolution.
-Result<Convolution> convolution(const Attributes& attributes, const Operand& x, const Shape& w, const Operand& y);
+// Of a Conv or a ConvTranspose, whose pads are what is cut off in front. `w` is the filter in ONNX's form. Fails where
+// attributes and shapes make no convolution.
+Result<Convolution> convolution(std::string_view op, const Attributes& attributes, const Operand& x, const Shape& w,
+                                const Operand& y);
 
 // Of a node whose filter has not been packed.
 Result<Convolution> convolution(const Node& node);
 
-// What all kernels ask of a Conv: float operands, constant weights, channels-last layout.
-Refusal check_convolution(const Problem& problem);
+// What all kernels ask of it: float operands, constant weights, channels-last layout.
+Refusal check_convolution(const Problem& problem, std::string_view op = "Conv");
 
 }  // namespace hussar::cuda

@@ -61,7 +61,7 @@ Result<DenseProduct> dense_product(std::string_view op, const Attributes& attrib
                                    const Operand& w, const Operand& y) {
   DenseProduct product;
   if (op == "Conv") {
-    const Convolution conv = HUSSAR_TRY(convolution(attributes, x, w.shape, y));
+    const Convolution conv = HUSSAR_TRY(convolution(op, attributes, x, w.shape, y));
     HUSSAR_CHECK(conv.is_pointwise(), ErrorCode::kPlanIncompatible, "the convolution is no product");
     return DenseProduct{conv.pixels(), conv.filters, conv.channels, conv.x_pitch, conv.channels, conv.y_pitch};
   }

@@ -6,12 +6,13 @@
 namespace hussar::cuda {
 namespace {
 
-// [filter][channel][tap] as [filter][tap][channel], or back.
+// [filter][channel][tap] as [filter][tap][channel], or back. What has one channel per filter counts as one filter.
 Tensor turned(const Tensor& from, const Shape& shape, bool back) {
-  const int64_t channels = shape[1], taps = shape.elements(2, shape.rank());
+  const int64_t filters = shape[1] == 1 ? 1 : shape[0], channels = shape[1] == 1 ? shape[0] : shape[1];
+  const int64_t taps = shape.elements(2, shape.rank());
   const size_t size = dtype_size(from.dtype());
   Tensor to(from.dtype(), shape);
-  for (int64_t filter = 0; filter < shape[0]; ++filter) {
+  for (int64_t filter = 0; filter < filters; ++filter) {
     for (int64_t channel = 0; channel < channels; ++channel) {
       for (int64_t tap = 0; tap < taps; ++tap) {
         const int64_t by_channels = (filter * channels + channel) * taps + tap;

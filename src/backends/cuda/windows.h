@@ -19,7 +19,8 @@ DenseProduct window_product(const Convolution& conv);
 // Refuses groups, and channels that do not begin at multiples of 16 bytes.
 Refusal check_window_product(const Problem& problem);
 
-// Gives the filter the order [filter][tap][channel]; its shape stays. And back.
+// Gives the filter the order [filter][tap][channel], that of a depthwise convolution [tap][channel]; its shape stays.
+// And back.
 Status turn_filter(Packing& packing);
 Status turn_filter_back(Packing& packing);
 

@@ -47,7 +47,7 @@ Status prepare(Prepare& prepare) {
   const PlanStep& step = prepare.step;
   // The filter in memory has the taps before the channels, and the same shape.
   const Convolution conv =
-      HUSSAR_TRY(convolution(step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
+      HUSSAR_TRY(convolution(step.op, step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
   HUSSAR_TRY(prepare_ampere(prepare, window_product(conv), state.launch));
   state.windows = windows_of(conv);
   return {};

@@ -108,7 +108,8 @@ Status prepare(Prepare& prepare) {
   const Ints dims = step.attributes.get_ints("hussar_packed_1");
   HUSSAR_CHECK(dims.size() >= 3 && dims.size() <= 5, ErrorCode::kPlanIncompatible, "step '{}' has no filter",
                step.name);
-  const Convolution conv = HUSSAR_TRY(convolution(step.attributes, prepare.inputs[0], Shape(dims), prepare.outputs[0]));
+  const Convolution conv =
+      HUSSAR_TRY(convolution(step.op, step.attributes, prepare.inputs[0], Shape(dims), prepare.outputs[0]));
   const DenseProduct product = product_of(conv);
   const Operand& filter = prepare.inputs[1];
   HUSSAR_CHECK(filter.dtype == prepare.inputs[0].dtype && filter.shape == (Shape{product.n, product.k}) &&

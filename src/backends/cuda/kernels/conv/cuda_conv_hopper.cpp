@@ -68,7 +68,7 @@ Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   const PlanStep& step = prepare.step;
   const Convolution conv =
-      HUSSAR_TRY(convolution(step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
+      HUSSAR_TRY(convolution(step.op, step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
   const Refusal refusal = check_engine(conv);
   HUSSAR_CHECK(!refusal, ErrorCode::kUsage, "step '{}': its kernel does not take this shape: {}", step.name, *refusal);
   HUSSAR_TRY(prepare_hopper(prepare, window_product(conv), state.launch));

@@ -1,6 +1,6 @@
 // cuda_conv_lines: convolutions of few channels on Hopper, the first ones of networks. The picture, in whatever layout
-// it comes, is copied into blocks of stride x stride pixels: across, a window is then one line of
-// neighbouring blocks, and lines that overlap are rows of a product that the copy engine finds in memory.
+// it comes, is copied into blocks of stride x stride pixels: across, a window is then one line of neighbouring blocks,
+// and lines that overlap are rows of a product that the copy engine finds in memory.
 #include "backends/cuda/hopper_product.h"
 #include "backends/cuda/windows.h"
 
@@ -123,7 +123,7 @@ Status pack(Packing& packing) {
   defines.set("PRODUCT_WINDOWS", 1).set("CONV_CHANNELS", form.line());
   defines.set("CONV_KERNEL_1", form.taps_down).set("CONV_KERNEL_2", 1);
   defines.set("LINE_CHANNELS", conv.channels).set("LINE_STRIDE", form.stride).set("LINE_BLOCK", form.block);
-  return attach_hopper(packing, product_of(conv), std::move(defines), {"lines.cuh"});
+  return attach_hopper(packing, work_of(conv), std::move(defines), {"lines.cuh"});
 }
 
 // Gives the node a picture that is channels-last: other kernels read nothing else.
@@ -146,8 +146,8 @@ Status unpack(Packing& packing) {
                    bytes_needed(packed->constant->dtype(), Shape(*dims)),
                ErrorCode::kPlanIncompatible, "{}: its filter is not what it was", describe(node));
   const Shape shape(*dims);
-  const Convolution conv =
-      HUSSAR_TRY(convolution(node.attributes, operand_of(*node.inputs[0]), shape, operand_of(*node.outputs[0])));
+  const Convolution conv = HUSSAR_TRY(
+      convolution(node.op, node.attributes, operand_of(*node.inputs[0]), shape, operand_of(*node.outputs[0])));
   const Tensor from = *packed->constant;
   HUSSAR_CHECK(!check_form(conv) && from.shape() == (Shape{conv.filters, form_of(conv).k()}),
                ErrorCode::kPlanIncompatible, "{}: its filter is not what it was", describe(node));
@@ -215,7 +215,8 @@ Status prepare(Prepare& prepare) {
   const PlanStep& step = prepare.step;
   const Ints dims = step.attributes.get_ints("hussar_packed_1");
   HUSSAR_CHECK(dims.size() == 4, ErrorCode::kPlanIncompatible, "step '{}' has no filter", step.name);
-  const Convolution conv = HUSSAR_TRY(convolution(step.attributes, prepare.inputs[0], Shape(dims), prepare.outputs[0]));
+  const Convolution conv =
+      HUSSAR_TRY(convolution(step.op, step.attributes, prepare.inputs[0], Shape(dims), prepare.outputs[0]));
   const DenseProduct product = product_of(conv);
   HUSSAR_CHECK(!check_form(conv) && prepare.inputs[1].shape == (Shape{product.n, product.k}),
                ErrorCode::kPlanIncompatible, "step '{}': its filter does not fit; build the plan again", step.name);

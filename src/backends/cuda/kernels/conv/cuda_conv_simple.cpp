@@ -1,4 +1,4 @@
-// cuda_conv_simple: convolutions of any form, without tensor cores.
+// cuda_conv_simple: convolutions of any form, transposed ones too, without tensor cores.
 #include "backends/cuda/convolution.h"
 #include "backends/cuda/simple_product.h"
 
@@ -7,7 +7,8 @@ namespace {
 
 using namespace cuda;
 
-// Element i of a filter's sum is channel i % channels of tap i / channels; weights lie in ONNX's order.
+// Element i of a filter's sum is channel i % channels of tap i / channels; weights lie in ONNX's order. An output of a
+// transposed convolution gathers: input i reaches it by tap t where i * stride + t * dilation - pad is its place.
 constexpr const char* kOperands = R"(
 struct Operands {
   const X_TYPE* x;
@@ -23,8 +24,13 @@ __device__ __forceinline__ float x_at(const Operands& operands, int z, long long
 #pragma unroll
   for (int axis = 2; axis >= 0; --axis) {
     const int output = static_cast<int>(operands.output[axis]), kernel = static_cast<int>(operands.kernel[axis]);
-    places[axis] = rest % output * static_cast<int>(operands.strides[axis]) - static_cast<int>(operands.pads[axis]) +
-                   tap % kernel * static_cast<int>(operands.dilations[axis]);
+    const int stride = static_cast<int>(operands.strides[axis]), pad = static_cast<int>(operands.pads[axis]);
+    const int step = tap % kernel * static_cast<int>(operands.dilations[axis]);
+    const int reached = rest % output + pad - step;
+    if (TRANSPOSED)
+      places[axis] = reached >= 0 && reached % stride == 0 ? reached / stride : -1;
+    else
+      places[axis] = rest % output * stride - pad + step;
     rest /= output;
     tap /= kernel;
   }
@@ -38,7 +44,9 @@ __device__ __forceinline__ float x_at(const Operands& operands, int z, long long
 }
 __device__ __forceinline__ float w_at(const Operands& operands, int z, long long column, long long i) {
   const long long channel = i % operands.channels, tap = i / operands.channels;
-  return read<float>(operands.w[((z * operands.filters + column) * operands.channels + channel) * operands.taps + tap]);
+  const long long line = TRANSPOSED ? (z * operands.channels + channel) * operands.filters + column
+                                    : (z * operands.filters + column) * operands.channels + channel;
+  return read<float>(operands.w[line * operands.taps + tap]);
 }
 __device__ __forceinline__ long long y_row(const Operands&, int, long long row) { return row; }
 __device__ __forceinline__ long long y_column(const Operands& operands, int z, long long column) {
@@ -46,11 +54,12 @@ __device__ __forceinline__ long long y_column(const Operands& operands, int z, l
 }
 )";
 
-Refusal supports(const Problem& problem) { return check_convolution(problem); }
+Refusal supports(const Problem& problem) {
+  return check_convolution(problem, problem.node.op == "ConvTranspose" ? "ConvTranspose" : "Conv");
+}
 
 double cost(const Problem& problem) {
-  auto conv = convolution(problem.node.attributes, operand_of(*problem.input(0)), problem.input(1)->constant->shape(),
-                          operand_of(*problem.output()));
+  auto conv = convolution(problem.node);
   if (!conv) return 1e9;
   // Finding the windows takes most of the time.
   return memory_cost(problem) +
@@ -59,6 +68,7 @@ double cost(const Problem& problem) {
 
 Status pack(Packing& packing) {
   Defines defines;
+  defines.set("TRANSPOSED", packing.node.op == "ConvTranspose");
   return attach_simple(packing, defines, kOperands);
 }
 
@@ -69,8 +79,8 @@ struct State {
 
 Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
-  state.conv =
-      HUSSAR_TRY(convolution(prepare.step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
+  state.conv = HUSSAR_TRY(convolution(prepare.step.op, prepare.step.attributes, prepare.inputs[0],
+                                      prepare.inputs[1].shape, prepare.outputs[0]));
   const Convolution& conv = state.conv;
   return prepare_simple(prepare, conv.pixels(), conv.filters, conv.channels * conv.taps(), conv.groups, state.launch);
 }

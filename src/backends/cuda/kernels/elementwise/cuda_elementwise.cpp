@@ -61,6 +61,8 @@ constexpr Expression kExpressions[] = {
     {"Relu", "f_max(x0, 0.0f)", "x0 > 0 ? x0 : 0"},
     {"LeakyRelu", "x0 < 0.0f ? p * x0 : x0", "", {"alpha", 0.01F}},
     {"Elu", "x0 < 0.0f ? p * expm1f(x0) : x0", "", {"alpha", 1}},
+    {"PRelu", "x0 < 0.0f ? x0 * x1 : x0", "x0 < 0 ? x0 * x1 : x0"},
+    {"Shrink", "x0 < -p ? x0 + q : x0 > p ? x0 - q : 0.0f", "", {"lambd", 0.5F}, {"bias", 0}},
     {"Celu", "x0 < 0.0f ? p * expm1f(x0 / p) : x0", "", {"alpha", 1}},
     {"Selu", "q * (x0 > 0.0f ? x0 : p * expm1f(x0))", "", {"alpha", 1.67326319F}, {"gamma", 1.05070102F}},
     {"HardSigmoid", "f_clip(p * x0 + q, 0.0f, 1.0f)", "", {"alpha", 0.2F}, {"beta", 0.5F}},

@@ -43,7 +43,7 @@ Status prepare(Prepare& prepare) {
   HUSSAR_TRY(prepare_hopper(prepare, product, state.launch));
   const auto m = static_cast<uint64_t>(product.m), k = static_cast<uint64_t>(product.k);
   const auto pitch = static_cast<uint64_t>(product.x_pitch) * 2;
-  state.x = {3, {k, m, 1}, {pitch, pitch * m}, {64, static_cast<uint32_t>(state.launch.x_rows), 1}};
+  state.x = {3, {k, m, 1}, {pitch, pitch * m}, {kHopperBlockK, static_cast<uint32_t>(state.launch.x_rows), 1}};
   return {};
 }
 
