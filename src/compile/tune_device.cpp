@@ -126,7 +126,11 @@ class DeviceTuner {
     for (const Problems& problem : problems_) all += problem.predicted;
     for (const Problems& problem : problems_) {
       if (report_.measured > 0 && seconds() >= options_.seconds) break;
-      HUSSAR_TRY(hold(problem));
+      // A device without room for it is no reason not to build.
+      if (Status held = hold(problem); !held) {
+        report_.skipped = held.error().message;
+        break;
+      }
       ++report_.measured;
       done += problem.predicted;
       if (options_.progress) options_.progress(done / all);
