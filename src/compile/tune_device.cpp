@@ -163,27 +163,27 @@ class DeviceTuner {
 
   Status find_problems() {
     HUSSAR_TRY(fix_sizes());
-    std::map<std::string, size_t> known;
-    std::set<std::string> seen;
+    std::map<std::string, std::optional<size_t>> seen;  // by key, where in problems_; nothing to measure: nowhere
     const Timings timings = timings_from(cache_, target_, options_.shapes);
     for (size_t i = 0; i < graph_.nodes().size(); ++i) {
       const Node& sized = *sized_.nodes()[i];
       if (!has_sizes(sized)) continue;
       const Problem problem{*graph_.nodes()[i], target_};
       const std::string key = problem_key(problem, options_.shapes);
-      if (auto it = known.find(key); it != known.end()) {
-        problems_[it->second].twins.push_back(&sized);
-        problems_[it->second].predicted += problems_[it->second].rivals.front().predicted;
-        continue;
+      auto [it, is_new] = seen.emplace(key, std::nullopt);
+      if (it->second) {
+        Problems& same = problems_[*it->second];
+        same.twins.push_back(&sized);
+        same.predicted += same.rivals.front().predicted;
       }
-      if (!seen.insert(key).second) continue;
+      if (!is_new) continue;
       std::vector<Rival> rivals = rivals_of(choose(Problem{sized, target_}));
       if (rivals.size() < 2) continue;
       ++report_.problems;
       const bool is_measured = std::all_of(rivals.begin(), rivals.end(),
                                            [&](const Rival& rival) { return timings(problem, rival).has_value(); });
       if (is_measured) continue;
-      known[key] = problems_.size();
+      it->second = problems_.size();
       problems_.push_back({key, {&sized}, std::move(rivals), 0});
       problems_.back().predicted = problems_.back().rivals.front().predicted;
     }

@@ -113,26 +113,33 @@ Message picture_model() {
         tensor_of("w", DType::kFloat32, {8, 8, 3, 3}, ramp(576))}}));
 }
 
-// Weights that kernels of GPUs have turned and packed are what they were when a plan is built again for a CPU.
-TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
+// The plan for a GPU of Hopper that is not there; its code is not needed.
+std::shared_ptr<const Plan> plan_for_hopper(const Message& model, bool fp16) {
   static const cuda::Emulation no_compiler = {
       nullptr, [](const std::string&, int) -> Result<Tensor> { return Tensor(DType::kUInt8, {1}); }};
+  CompileOptions options;
+  options.threads = 1;
+  options.place = Place::kDevice;
+  options.sm = 90;
+  options.fp16 = fp16;
+  const cuda::Emulation* usual = cuda::emulation();
+  cuda::set_emulation(&no_compiler);
+  auto plan = build(model.bytes(), options);
+  cuda::set_emulation(usual);
+  EXPECT_TRUE(plan) << plan.error().message;
+  return plan ? *plan : nullptr;
+}
+
+// Weights that kernels of GPUs have turned and packed are what they were when a plan is built again for a CPU.
+TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
   std::set<std::string> kernels;
   for (bool fp16 : {false, true}) {
-    CompileOptions options;
-    options.threads = 1;
-    options.place = Place::kDevice;
-    options.sm = 90;
-    options.fp16 = fp16;
     for (const Message& model :
          {conv_model(), wide_conv_model(), wide_dense_model(), depthwise_model(), picture_model()}) {
-      const cuda::Emulation* usual = cuda::emulation();
-      cuda::set_emulation(&no_compiler);
-      auto plan = build(model.bytes(), options);
-      cuda::set_emulation(usual);
-      ASSERT_TRUE(plan) << plan.error().message;
-      for (const PlanStep& step : (*plan)->graph.steps) kernels.insert(step.kernel);
-      auto rebuilt = compile_plan(**plan, {});
+      auto plan = plan_for_hopper(model, fp16);
+      ASSERT_NE(plan, nullptr);
+      for (const PlanStep& step : plan->graph.steps) kernels.insert(step.kernel);
+      auto rebuilt = compile_plan(*plan, {});
       ASSERT_TRUE(rebuilt) << rebuilt.error().message;
       EXPECT_EQ(steps_on_device(*rebuilt), 0U);
       expect_outputs(model, std::make_shared<const Plan>(std::move(*rebuilt)), {2, 3}, fp16 ? 1e-2F : 1e-4F);
@@ -142,6 +149,29 @@ TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
   for (const char* kernel : {"cuda_conv", "cuda_conv_columns", "cuda_conv_depthwise", "cuda_conv_hopper",
                              "cuda_conv_lines", "cuda_product", "cuda_product_hopper"})
     EXPECT_EQ(kernels.count(kernel), 1U) << kernel;
+}
+
+size_t steps_of(const Plan& plan, std::string_view op) {
+  return static_cast<size_t>(std::count_if(plan.graph.steps.begin(), plan.graph.steps.end(),
+                                           [&](const PlanStep& step) { return step.op == op; }));
+}
+
+// The first convolution reads the picture in the layout in which it comes, and a view of halves is no place to widen
+// and narrow them: one Cast at each end, and one Reformat behind the convolutions.
+TEST(CudaSession, ConvertsNothingTwice) {
+  auto pictures = plan_for_hopper(picture_model(), true);
+  ASSERT_NE(pictures, nullptr);
+  EXPECT_EQ(steps_of(*pictures, "Cast"), 2U);
+  EXPECT_EQ(steps_of(*pictures, "hussar.Reformat"), 1U);
+  const Message viewed = model(
+      graph({{node("MatMul", {"x", "w"}, {"a"}), node("Reshape", {"a", "shape"}, {"b"}), node("Sin", {"b"}, {"y"})},
+             {value("x", {"N", 64})},
+             {any_shape("y")},
+             {tensor_of("w", DType::kFloat32, {64, 64}, ramp(4096)),
+              tensor_of("shape", DType::kInt64, {3}, std::vector<int64_t>{-1, 8, 8})}}));
+  auto views = plan_for_hopper(viewed, true);
+  ASSERT_NE(views, nullptr);
+  EXPECT_EQ(steps_of(*views, "Cast"), 2U);
 }
 
 // On a GPU that multiplies halves, in FP16.

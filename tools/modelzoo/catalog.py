@@ -264,7 +264,7 @@ def random_models() -> list[Model]:
             bench=False, **common,
         ),
         Model(
-            "bert_large", from_torch(lambda cache, model: encoders.bert_large(), ["last_hidden_state"], "torchscript"),
+            "bert_large", from_torch(lambda cache, model: encoders.encoder("bert_large"), ["last_hidden_state"], "torchscript"),
             encoder_inputs(1, 384), test=False, code=("architectures.py", "exports.py", "encoders.py"), **common,
         ),
         Model("vit_b16", transformer("sdpa", 12, "torchscript"), vision, **common),

@@ -27,7 +27,3 @@ def encoder(size: str, seed: int = 13):
 
     torch.manual_seed(seed)
     return encoder_wrapper(torch, randomise(bert_model(size, "eager"), seed))
-
-
-def bert_large(seed: int = 13):
-    return encoder("bert_large", seed)

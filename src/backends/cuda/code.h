@@ -27,7 +27,8 @@ class Defines {
 std::string assemble(const Defines& defines, std::initializer_list<std::string_view> device_texts,
                      std::string_view generated = {});
 
-// Gives the node its code, which is a job of the packing: compiled for its target.
+// Gives the node its code, which is a job of the packing: compiled for its target. Always succeeds: errors in the text
+// are those of the job.
 Status attach_code(Packing& packing, const std::string& source);
 // The `unpack` of kernels that leave nothing but code behind.
 Status forget_code(Packing& packing);

@@ -29,7 +29,8 @@ int64_t clusters_of(const Tile& tile, const DenseProduct& product) {
   return (product.m + rows - 1) / rows * ((product.n + columns - 1) / columns);
 }
 
-// Clusters that run at once. Those of 4 and 8 blocks do not fill all of the GPU's parts.
+// Clusters that run at once. Those of 4 and 8 blocks do not fill all of the GPU's parts: an H200 with 132 multiprocessors
+// has room for 30 and 15 (cudaOccupancyMaxActiveClusters); this is on the safe side.
 int64_t slots_of(int64_t blocks, int64_t multiprocessors) {
   return std::max<int64_t>(blocks <= 2 ? multiprocessors / blocks : multiprocessors * 7 / 8 / blocks, 1);
 }
@@ -57,15 +58,6 @@ Tile best_tile(const DenseProduct& product) {
   return best;
 }
 
-// The tile that the node asks for as its configuration, else the best.
-Tile tile_for(const Node& node, const DenseProduct& product) {
-  const auto* wanted = node.attributes.find<std::string>(kConfigurationAttribute);
-  for (const Tile& tile : kTiles) {
-    if (wanted != nullptr && tile.name == *wanted) return tile;
-  }
-  return best_tile(product);
-}
-
 }  // namespace
 
 Refusal check_hopper(const Problem& problem) {
@@ -88,7 +80,8 @@ std::vector<Configuration> hopper_configurations(const DenseProduct& product, do
 Status attach_hopper(Packing& packing, const DenseProduct& product, Defines defines,
                      std::initializer_list<std::string_view> more) {
   Node& node = packing.node;
-  const Tile tile = tile_for(node, product);
+  const Tile* wanted = configured_tile<Tile>(kTiles, node);
+  const Tile tile = wanted != nullptr ? *wanted : best_tile(product);
   node.attributes.set(kTileAttribute,
                       Ints{tile.rows, tile.columns, tile.cluster_m, tile.cluster_n, tile.split, tile.stages});
   const bool half_results = node.outputs[0]->dtype == DType::kFloat16;
@@ -118,7 +111,7 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, Hoppe
   HUSSAR_TRY(launch.epilogue.prepare(prepare, bias_input(step)));
   launch.sizes = sizes_of(product);
   const int64_t clusters = clusters_of(tile, product);
-  const int64_t slots = std::max<int64_t>(queue_of(prepare.device).facts().multiprocessors / tile.blocks(), 1);
+  const int64_t slots = slots_of(tile.blocks(), queue_of(prepare.device).facts().multiprocessors);
   launch.launch = Launch{};
   launch.launch.grid[0] =
       static_cast<unsigned>((tile.split > 1 ? clusters : std::min(clusters, slots)) * tile.blocks());

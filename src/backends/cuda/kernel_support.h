@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
+#include <span>
 #include <string_view>
 
 #include "backends/cuda/code.h"
@@ -38,6 +39,15 @@ inline Refusal refuse_op(const Problem& problem, std::initializer_list<std::stri
     }
   }
   return std::nullopt;
+}
+
+// The row of a table of tiles that the node asks for as its configuration; null: it asks for none of them.
+template <class Tile>
+const Tile* configured_tile(std::span<const Tile> tiles, const Node& node) {
+  const auto* wanted = node.attributes.find<std::string>(kConfigurationAttribute);
+  auto it = std::find_if(tiles.begin(), tiles.end(),
+                         [&](const Tile& tile) { return wanted != nullptr && tile.name == *wanted; });
+  return it == tiles.end() ? nullptr : &*it;
 }
 
 // What a step costs anyway, in a graph.

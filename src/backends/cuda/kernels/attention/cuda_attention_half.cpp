@@ -27,15 +27,6 @@ Tile best_tile(const AttentionWork& work) {
   return blocks_of(work, 4) >= kMultiprocessors ? kTiles[0] : kTiles[2];
 }
 
-// The tile that the node asks for as its configuration, else the best.
-Tile tile_for(const Node& node, const AttentionWork& work) {
-  const auto* wanted = node.attributes.find<std::string>(kConfigurationAttribute);
-  for (const Tile& tile : kTiles) {
-    if (wanted != nullptr && tile.name == *wanted) return tile;
-  }
-  return best_tile(work);
-}
-
 // Whether two neighbours of the mask lie side by side, and at even places.
 bool has_mask_pairs(const AttentionWork& work) {
   const bool are_even = std::all_of(work.mask, work.mask + 3, [](int64_t stride) { return stride % 2 == 0; });
@@ -72,7 +63,8 @@ std::vector<Configuration> configurations(const Problem& problem) {
 Status pack(Packing& packing) {
   Node& node = packing.node;
   const AttentionWork work = HUSSAR_TRY(attention_work(node));
-  const Tile tile = tile_for(node, work);
+  const Tile* wanted = configured_tile<Tile>(kTiles, node);
+  const Tile tile = wanted != nullptr ? *wanted : best_tile(work);
   const bool pairs = has_mask_pairs(work), has_rows = work.mask[2] != 0;
   node.attributes.set(kTile, Ints{tile.warps, tile.split, tile.steps, pairs, has_rows});
   Defines defines = attention_defines(node);
