@@ -29,8 +29,8 @@ int64_t clusters_of(const Tile& tile, const DenseProduct& product) {
   return (product.m + rows - 1) / rows * ((product.n + columns - 1) / columns);
 }
 
-// Clusters that run at once. Those of 4 and 8 blocks do not fill all of the GPU's parts: an H200 with 132 multiprocessors
-// has room for 30 and 15 (cudaOccupancyMaxActiveClusters); this is on the safe side.
+// Clusters that run at once. Those of 4 and 8 blocks do not fill all of the GPU's parts: an H200 with 132
+// multiprocessors has room for 30 and 15 (cudaOccupancyMaxActiveClusters); this is on the safe side.
 int64_t slots_of(int64_t blocks, int64_t multiprocessors) {
   return std::max<int64_t>(blocks <= 2 ? multiprocessors / blocks : multiprocessors * 7 / 8 / blocks, 1);
 }
