@@ -28,35 +28,35 @@ if ! "$python" -c 'import json, sys; sys.exit(not json.load(open(sys.argv[1]))["
   exit 3
 fi
 
-failed=0
-stages=""
-# stage NAME COMMAND...: its output goes to a log; says how it ended.
+# stage NAME COMMAND...: its output goes to a log, its end to a file; says how it ended.
 stage() {
   local name=$1 begin=$SECONDS status
   shift
   "$@" >"$folder/$name.log" 2>&1
   status=$?
   printf '%-14s %s, %d s\n' "$name" "$([ $status = 0 ] && echo passed || echo "FAILED ($status): $folder/$name.log")" $((SECONDS - begin))
-  [ $status = 0 ] || failed=1
-  stages="$stages${stages:+, }\"$name\": {\"status\": $status, \"seconds\": $((SECONDS - begin))}"
+  echo "{\"$name\": {\"status\": $status, \"seconds\": $((SECONDS - begin))}}" >"$folder/$name.stage"
 }
 leave_out() {
   printf '%-14s skipped: %s\n' "$1" "$2"
-  stages="$stages${stages:+, }\"$1\": {\"skipped\": \"$2\"}"
+  echo "{\"$1\": {\"skipped\": \"$2\"}}" >"$folder/$1.stage"
 }
+rm -f "$folder"/*.stage
 
-stage kernels "$BIN/hussar_tests" --gtest_filter='*Cuda*'
+# What checks runs side by side; what measures, alone.
+stage kernels "$BIN/hussar_tests" --gtest_filter='*Cuda*' &
 stage conformance "$python" tests/conformance/run.py --runner "$BIN/conformance_runner" --target cuda \
-  --json "$folder/conformance_cuda.json"
+  --json "$folder/conformance_cuda.json" &
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
 if [ -n "$sanitizer" ]; then
   for tool in memcheck racecheck synccheck; do
     stage $tool "$sanitizer" --tool $tool --error-exitcode 9 --target-processes all \
-      "$BIN/hussar_tests" --gtest_filter='CudaAttention.Halves:CudaConv.FewChannels:CudaNorm.*:CudaSoftmax.*:CudaSession.Halves'
+      "$BIN/hussar_tests" --gtest_filter='CudaAttention.Halves:CudaConv.FewChannels:CudaNorm.*:CudaSoftmax.*:CudaSession.Halves' &
   done
 else
   leave_out sanitizer "compute-sanitizer is not installed"
 fi
+wait
 if "$python" -c 'import torch, transformers, torchvision, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
   stage peers "$python" bench/peers_gpu.py --json "$folder/peers_gpu.json" ${CASES:+--cases "$CASES"}
   sed -n '/^|/p' "$folder/peers.log"
@@ -64,13 +64,14 @@ else
   leave_out peers "no PyTorch with CUDA"
 fi
 
-echo "{\"schema_version\": 1, \"stages\": {$stages}}" >"$folder/stages.json"
 "$python" - "$folder" <<'MERGE'
 import json, pathlib, sys
 folder = pathlib.Path(sys.argv[1])
-report = json.loads((folder / "stages.json").read_text())
-report["doctor"] = json.loads((folder / "doctor.json").read_text())
+stages = {}
+for path in sorted(folder.glob("*.stage")):
+    stages |= json.loads(path.read_text())
+    path.unlink()
+report = {"schema_version": 1, "stages": stages, "doctor": json.loads((folder / "doctor.json").read_text())}
 (folder / "gpu_check.json").write_text(json.dumps(report, indent=1) + "\n")
-(folder / "stages.json").unlink()
+sys.exit(any(stage.get("status") for stage in stages.values()))
 MERGE
-exit $failed
