@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Times models on an NVIDIA GPU in FP16 beside PyTorch, interleaved: torch.compile with a CUDA graph, and a graph alone.
+"""Times models on an NVIDIA GPU, in FP16 or TF32, beside PyTorch, interleaved: torch.compile with a CUDA graph, and a
+graph alone.
 
     bench/peers_gpu.py                                                     # all cases
-    bench/peers_gpu.py --cases bert_large:1x128,resnet50:8 --rounds 9
+    bench/peers_gpu.py --cases bert_large:1x128,resnet50:8 --rounds 9 --precision tf32
 
 A case is a model and its batch, with the sequence for encoders. Needs a GPU, NVRTC, torch with CUDA, transformers and
 torchvision. Weights are random: time does not depend on them. In every round each engine has a turn: Hussar's is a
@@ -40,6 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", type=pathlib.Path, help="a folder with MODEL/model.onnx of open batch; default: exports them")
     parser.add_argument("--engines", default=",".join(ENGINES), help="comma-separated")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--precision", choices=("fp16", "tf32"), default="fp16")
     parser.add_argument("--budget", default="60s", help="`hussar build --budget`; 0: predicted times decide")
     parser.add_argument("--seconds", type=float, default=0, help="begin no further case after so long; 0: all")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/peers_gpu.json")
@@ -78,12 +80,14 @@ def shapes_of(model: str, dims: list[int]) -> dict[str, list[int]]:
 
 
 class Peers:
-    """PyTorch's models on the GPU, in FP16."""
+    """PyTorch's models on the GPU, in FP16 or in FP32 with products in TF32."""
 
-    def __init__(self) -> None:
+    def __init__(self, precision: str) -> None:
         import torch
 
         self.torch = torch
+        self.dtype = torch.half if precision == "fp16" else torch.float
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         self.modules: dict[tuple[str, bool], object] = {}
 
     def module(self, model: str, compiled: bool):
@@ -94,16 +98,16 @@ class Peers:
         elif is_encoder(model):
             from modelzoo import encoders
 
-            module = encoders.bert_model(model, "sdpa").eval().half().cuda()
+            module = encoders.bert_model(model, "sdpa").eval().to(self.dtype).cuda()
         elif model == "vit_b16":
             from transformers import ViTConfig, ViTForImageClassification
 
             module = ViTForImageClassification(ViTConfig(num_labels=1000, attn_implementation="sdpa"))
-            module = module.eval().half().cuda()
+            module = module.eval().to(self.dtype).cuda()
         else:
             import torchvision
 
-            module = torchvision.models.resnet50(weights=None).eval().half().cuda()
+            module = torchvision.models.resnet50(weights=None).eval().to(self.dtype).cuda()
             module = module.to(memory_format=self.torch.channels_last)
         self.modules[model, compiled] = module
         return module
@@ -115,7 +119,7 @@ class Peers:
             tokens = torch.randint(0, 30000, dims, device="cuda")
             call = lambda: module(input_ids=tokens).last_hidden_state  # noqa: E731
         else:
-            picture = torch.randn(*dims, 3, 224, 224, device="cuda", dtype=torch.half)
+            picture = torch.randn(*dims, 3, 224, 224, device="cuda", dtype=self.dtype)
             picture = picture.to(memory_format=torch.channels_last)
             call = lambda: module(picture)  # noqa: E731
         stream = torch.cuda.Stream()
@@ -158,7 +162,7 @@ def measure(case: str, arguments: argparse.Namespace, peers: Peers, folder: path
     row = {"case": case}
     if "hussar" in names:
         plan = folder / "case.plan"
-        more = ("--target", "cuda", "--fp16", "--budget", arguments.budget, "--self-check", "off")
+        more = ("--target", "cuda", f"--{arguments.precision}", "--budget", arguments.budget, "--self-check", "off")
         row["build_seconds"] = hussar_cli.build(path, plan, shapes=shapes_of(model, dims), more=more)
         turns["hussar"] = lambda: time_hussar(plan)
     for name in ("torch_compile", "torch_graph"):
@@ -176,7 +180,7 @@ def measure(case: str, arguments: argparse.Namespace, peers: Peers, folder: path
 
 def markdown(report: dict) -> str:
     names = [name for name in ENGINES if any(name in row for row in report["cases"])]
-    lines = [f"{report['gpu']}, {report['machine']['date']}, commit {report['machine']['commit']}; FP16, milliseconds.", ""]
+    lines = [f"{report['gpu']}, {report['machine']['date']}, commit {report['machine']['commit']}; {report['precision'].upper()}, milliseconds.", ""]
     lines.append(f"| case | {' | '.join(names)} | hussar / torch_compile |")
     lines.append("|---" * (len(names) + 2) + "|")
     for row in report["cases"]:
@@ -189,8 +193,9 @@ def markdown(report: dict) -> str:
 
 def main() -> int:
     arguments = parse_arguments()
-    peers = Peers()
-    report = {"schema_version": 1, "machine": machine.facts(), "gpu": peers.torch.cuda.get_device_name(), "cases": []}
+    peers = Peers(arguments.precision)
+    report = {"schema_version": 1, "machine": machine.facts(), "gpu": peers.torch.cuda.get_device_name(),
+              "precision": arguments.precision, "cases": []}
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         for case in arguments.cases.split(","):

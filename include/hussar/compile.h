@@ -27,6 +27,9 @@ struct CompileOptions {
   // Steps may multiply in FP16 where the target has the instructions (cpu:avx512fp16 and beyond), but for those of the
   // ONNX nodes with these names.
   bool fp16 = false;
+  // Products, convolutions and attention on GPUs may round the floats that they multiply to TF32 (ten bits of mantissa,
+  // FP32's range; sums stay FP32), but for those of the ONNX nodes with these names.
+  bool tf32 = false;
   std::vector<std::string> fp32_nodes;
   // ---- how fast
   int threads = 0;  // that a run uses; 0: one per core
@@ -39,7 +42,7 @@ struct CompileOptions {
   std::string timing_cache;
   // ---- trust
   Check check = Check::kQuick;
-  // Of the check: the largest error relative to the output range; by default 1e-3, with fp16 1e-2.
+  // Of the check: the largest error relative to the output range; by default 1e-3, with fp16 or tf32 1e-2.
   std::optional<double> tolerance;
   // ---- for debugging
   std::vector<std::string> disabled_passes;  // names, or "all"

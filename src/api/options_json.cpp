@@ -22,9 +22,9 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
   } else if (key == "target") {
     if (!value.is_string()) return wrong("a string such as \"cpu:avx2\"");
     options.compile.set_target(HUSSAR_TRY(parse_target(value.get<std::string>())));
-  } else if (key == "fp16") {
+  } else if (key == "fp16" || key == "tf32") {
     if (!value.is_boolean()) return wrong("true or false");
-    options.compile.fp16 = value.get<bool>();
+    (key == "fp16" ? options.compile.fp16 : options.compile.tf32) = value.get<bool>();
   } else if (key == "disable_passes" || key == "fp32_nodes") {
     auto& names = key[0] == 'd' ? options.compile.disabled_passes : options.compile.fp32_nodes;
     if (!value.is_array()) return wrong("a list of strings");
@@ -46,7 +46,7 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
     options.check.tolerance = value.get<double>();
   } else {
     return fail(ErrorCode::kUsage,
-                "there is no option \"{}\"; known are shapes, threads, target, fp16, fp32_nodes, disable_passes, "
+                "there is no option \"{}\"; known are shapes, threads, target, fp16, tf32, fp32_nodes, disable_passes, "
                 "self_check, tolerance, budget, timing_cache",
                 key);
   }

@@ -183,6 +183,7 @@ static Target target_of(const CompileOptions& options) {
   target.place = options.place;
   target.sm = options.sm;
   if (options.fp16) target.no_fp16 = {};
+  if (options.tf32) target.no_tf32 = {};
   if (!options.sparsity) target.no_sparsity = "--sparsity off";
   return target;
 }

@@ -20,7 +20,8 @@ struct CompileOptions {
   NamedShapes shapes;
   // ---- how exact
   bool fp16 = false;  // steps may multiply in FP16 where that is faster and the target has the instructions
-  std::vector<std::string> fp32_nodes;  // with fp16: names of ONNX nodes whose steps may not
+  bool tf32 = false;  // steps on GPUs may round the floats that they multiply to TF32
+  std::vector<std::string> fp32_nodes;  // with fp16 or tf32: names of ONNX nodes whose steps may not
   // With fp16: first outputs of steps that may not either, because the self-check found the plan too inexact with them.
   std::set<std::string> inexact_in_fp16;
   // Products of activations whose range it knows compute in INT8. Null: none.

@@ -65,7 +65,7 @@ class Freezer {
       }
       if (rival != nullptr && rival->tactic->pack != nullptr) {
         choice_flops_[node] = flops_per_output(*node);
-        HUSSAR_TRY(pack(graph, *node, *rival->tactic));
+        HUSSAR_TRY(pack(graph, *node, *rival->tactic, choice.target));
       }
       choices[node] = std::move(choice);
     }
@@ -101,9 +101,9 @@ class Freezer {
 
   // Stores at once what the tactic makes, and drops that and what it was made of: large weights need not be in memory
   // three times.
-  Status pack(Graph& graph, Node& node, const Tactic& tactic) {
+  Status pack(Graph& graph, Node& node, const Tactic& tactic, const Target& target) {
     const std::vector<Value*> before = node.inputs;
-    Packing packing(graph, node, target_);
+    Packing packing(graph, node, target);
     HUSSAR_TRY(tactic.pack(packing));
     jobs_.insert(jobs_.end(), packing.jobs.begin(), packing.jobs.end());
     for (size_t i = 0; i < node.inputs.size(); ++i) {

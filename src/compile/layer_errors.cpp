@@ -110,8 +110,7 @@ class Meter {
       for (int32_t input : step.inputs) {
         if (input >= 0) take_least(layer.sqnr_in, arriving_[static_cast<size_t>(input)]);
       }
-      const DType precision = precision_of(graph(), step);
-      layer.precision = precision == DType::kUndefined ? "" : std::string(dtype_name(precision));
+      layer.precision = precision_name(graph(), step);
       if (!layer.sqnr_out) ++report.without_reference;
       report.layers.push_back(std::move(layer));
     }

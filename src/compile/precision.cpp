@@ -15,6 +15,14 @@ DType precision_of(const PlanGraph& graph, const PlanStep& step) {
   return graph.values[static_cast<size_t>(step.outputs[0])].dtype;
 }
 
+static bool multiplies_in_tf32(const PlanStep& step) { return step.attributes.get_int(kTf32Attribute, 0) != 0; }
+
+std::string precision_name(const PlanGraph& graph, const PlanStep& step) {
+  const DType precision = precision_of(graph, step);
+  if (precision == DType::kUndefined) return "";
+  return multiplies_in_tf32(step) ? "tf32" : std::string(dtype_name(precision));
+}
+
 static int64_t count_steps(const PlanGraph& graph, bool (*wanted)(const PlanStep&)) {
   int64_t count = 0;
   for (const PlanStep& step : graph.steps) {
@@ -52,6 +60,14 @@ std::vector<Fp16Step> fp16_steps(const PlanGraph& graph) {
 
 int64_t count_fp16_steps(const PlanGraph& graph) { return static_cast<int64_t>(fp16_steps(graph).size()); }
 
+int64_t count_tf32_steps(const PlanGraph& graph) { return count_steps(graph, multiplies_in_tf32); }
+
+bool has_ten_bit_steps(const PlanGraph& graph) {
+  return count_fp16_steps(graph) + count_tf32_steps(graph) > 0 ||
+         std::any_of(graph.values.begin(), graph.values.end(),
+                     [](const PlanValue& value) { return value.dtype == DType::kFloat16; });
+}
+
 bool has_int8_steps(const PlanGraph& graph) {
   return std::any_of(graph.steps.begin(), graph.steps.end(), [](const PlanStep& step) {
     const Kernel* kernel = find_kernel(step.kernel);
@@ -70,12 +86,12 @@ bool names_part(std::string_view whole, std::string_view part) {
 Problem KeptNodes::restrict(const Problem& problem) {
   Problem restricted = problem;
   if (problem.output() != nullptr && outputs_.count(problem.output()->name) > 0) {
-    restricted.target.no_fp16 = kTooInexact;
+    restricted.target.no_fp16 = restricted.target.no_tf32 = kTooInexact;
   }
   for (const std::string& name : names_) {
     if (!names_part(problem.node.name, name)) continue;
     unseen_.erase(name);
-    restricted.target.no_fp16 = "--precision keeps it in FP32";
+    restricted.target.no_fp16 = restricted.target.no_tf32 = "--precision keeps it in FP32";
   }
   return restricted;
 }

@@ -13,11 +13,16 @@ namespace hussar {
 // What the step multiplies in: the type of its first output unless its kernel goes below. kUndefined: it computes
 // nothing.
 DType precision_of(const PlanGraph& graph, const PlanStep& step);
+// Its name: "float32", "float16", "int8", "tf32" for floats that are rounded when they are multiplied; "": none.
+std::string precision_name(const PlanGraph& graph, const PlanStep& step);
 // How many steps are INT8 products, and how many of them because the model itself is quantized.
 int64_t count_int8_steps(const PlanGraph& graph);
 int64_t count_quantized_in_model(const PlanGraph& graph);
 // How many steps, those of bodies included, compute in FP16.
 int64_t count_fp16_steps(const PlanGraph& graph);
+int64_t count_tf32_steps(const PlanGraph& graph);
+// Whether something is computed, or kept, with the ten bits of mantissa of FP16 and TF32.
+bool has_ten_bit_steps(const PlanGraph& graph);
 // The steps that do, in the order of execution.
 struct Fp16Step {
   std::string name, output;  // of the step, of its first output

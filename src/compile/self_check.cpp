@@ -38,7 +38,7 @@ using Ladder = std::vector<Rung>;
 
 // What a check must not depend on.
 CompileOptions plainer(CompileOptions options) {
-  options.fp16 = false;
+  options.fp16 = options.tf32 = false;
   options.fp32_nodes.clear();
   options.inexact_in_fp16.clear();
   options.tune_seconds = 0;
@@ -345,10 +345,10 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   if (options.quantization != nullptr) options.quantization = made.int8.chosen;
   const bool int8 = options.quantization != nullptr || (source != nullptr && count_int8_steps(plan->graph) > 0);
   const bool quantized = source == nullptr && !int8 && count_int8_steps(plan->graph) > 0;
-  const bool fp16 = options.fp16 || (source != nullptr && count_fp16_steps(source->graph) > 0);
+  const bool has_ten_bits = options.fp16 || options.tf32 || (source != nullptr && has_ten_bit_steps(source->graph));
   if (!check.tolerance) {
     const double lower = quantized ? kQuantizedModelTolerance : kInt8Tolerance;
-    check.tolerance = int8 || quantized ? lower : fp16 ? kFp16Tolerance : kFp32Tolerance;
+    check.tolerance = int8 || quantized ? lower : has_ten_bits ? kFp16Tolerance : kFp32Tolerance;
   }
   if (options.progress) options.progress("self-check");
   check.progress = options.stage_progress;

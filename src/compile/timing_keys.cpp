@@ -39,7 +39,8 @@ bool has_symbols(const Node& node) {
 }  // namespace
 
 std::string machine_of(const Target& target) {
-  if (target.place == Place::kDevice) return device_identity(target_name(target));
+  if (target.place == Place::kDevice)
+    return device_identity(target_name(target)) + (target.no_tf32.empty() ? " tf32" : "");
   return fmt::format("{} {} threads={}", cpu::cpu_identity(), cpu::isa_name(static_cast<cpu::Isa>(target.isa)),
                      target.threads);
 }

@@ -93,6 +93,8 @@ const Kernel* find_kernel(std::string_view name);
 // Names the way in which the kernel of a step goes about its work, where that is not its usual one (Configuration in
 // tactics/tactic.h). A string.
 inline constexpr std::string_view kConfigurationAttribute = "hussar_configuration";
+// Of a step that multiplies floats as TF32: 1.
+inline constexpr std::string_view kTf32Attribute = "hussar_tf32";
 
 // Of steps whose kernel has compiled code: the value, a constant, that holds it. An integer.
 inline constexpr std::string_view kCodeAttribute = "hussar_code";

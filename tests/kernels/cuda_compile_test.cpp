@@ -66,6 +66,11 @@ std::vector<KernelCase> texts() {
   return cases;
 }
 
+KernelCase in_tf32(KernelCase test) {
+  test.tf32 = true;
+  return test;
+}
+
 // Products, convolutions and attention.
 std::vector<KernelCase> product_texts() {
   const DType f16 = DType::kFloat16, f32 = DType::kFloat32;
@@ -73,19 +78,26 @@ std::vector<KernelCase> product_texts() {
   auto weights = [](DType dtype, const Shape& shape) { return Argument{random_tensor(dtype, shape, 1, 2), true}; };
   const Attributes pads = attributes({{"pads", Ints{1, 1, 1, 1}}});
   const Attributes heads = attributes({{"heads", int64_t{2}}, {"head_dim", int64_t{64}}});
+  const Attributes wide = attributes({{"heads", int64_t{1}}, {"head_dim", int64_t{128}}});
   const Argument rows = x(f16, {2, 64, 128}), many = x(f16, {99, 64, 128});
+  const Argument few_floats = x(f32, {2, 64, 128}), floats = x(f32, {99, 64, 128}), more = x(f32, {199, 64, 128});
   return {
       {"cuda_product", "MatMul", {x(f16, {512, 64}), weights(f16, {64, 1024})}},
       {"cuda_product", "MatMul", {x(f16, {64, 64}), weights(f16, {64, 64})}},
       {"cuda_product", "MatMul", {x(f32, {512, 64}), weights(f32, {64, 1024})}},
+      in_tf32({"cuda_product", "MatMul", {x(f32, {512, 64}), weights(f32, {64, 1024})}}),
       {"cuda_matmul_simple", "MatMul", {x(f16, {3, 5, 7}), x(f16, {7, 9})}},
       with(channels_last({"cuda_conv", "Conv", {x(f16, {2, 16, 9, 9}), weights(f16, {16, 16, 3, 3})}}), pads),
       with(channels_last({"cuda_conv_columns", "Conv", {x(f16, {2, 3, 9, 9}), weights(f16, {16, 3, 3, 3})}}), pads),
       with(channels_last({"cuda_conv_depthwise", "Conv", {x(f16, {2, 64, 9, 9}), weights(f16, {64, 1, 7, 7})}}),
            attributes({{"group", int64_t{64}}})),
       with(channels_last({"cuda_conv_simple", "Conv", {x(f32, {2, 3, 9, 9}), weights(f32, {5, 3, 3, 3})}}), pads),
-      with({"cuda_attention_half", "hussar.Attention", {rows, rows, rows, x(f16, {64, 64})}}, heads),
-      with({"cuda_attention_half", "hussar.Attention", {many, many, many, x(f16, {64, 64})}}, heads),
+      with({"cuda_attention_tensor", "hussar.Attention", {rows, rows, rows, x(f16, {64, 64})}}, heads),
+      with({"cuda_attention_tensor", "hussar.Attention", {many, many, many, x(f16, {64, 64})}}, heads),
+      in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {few_floats, few_floats, few_floats}}, heads)),
+      in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {floats, floats, floats, x(f32, {64, 64})}}, heads)),
+      in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {few_floats, few_floats, few_floats}}, wide)),
+      in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {more, more, more, x(f32, {64, 64})}}, wide)),
       with({"cuda_attention_simple", "hussar.Attention", {rows, rows, rows}}, heads),
   };
 }
@@ -113,6 +125,9 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     const Argument x{random_tensor(DType::kFloat16, rows, 1, 2)};
     const Argument weights{random_tensor(DType::kFloat16, {64, 1024}, 1, 2), true};
     expect_no_spills({"cuda_product_hopper", "MatMul", {x, weights}}, {90});
+    const Argument floats{random_tensor(DType::kFloat32, rows, 1, 2)};
+    const Argument float_weights{random_tensor(DType::kFloat32, {64, 1024}, 1, 2), true};
+    expect_no_spills(in_tf32({"cuda_product_hopper", "MatMul", {floats, float_weights}}), {90});
   }
   for (int64_t batch : {1, 64}) {
     const Argument x{random_tensor(DType::kFloat16, {batch, 64, 14, 14}, 1, 2)};

@@ -35,6 +35,29 @@ bool can_run(const KernelCase& test) {
   return !lacks;
 }
 
+// Floats are multiplied as TF32, which what they are here loses nothing by.
+KernelCase in_tf32(KernelCase test) {
+  constexpr float kSteps = 512;
+  test.tf32 = true;
+  test.tolerance = 5e-4;
+  for (Argument& input : test.inputs) {
+    if (input.tensor.dtype() != kFloat) continue;
+    Tensor rounded(kFloat, input.tensor.shape());
+    const auto* from = reinterpret_cast<const float*>(input.tensor.raw());
+    auto* to = reinterpret_cast<float*>(rounded.raw());
+    for (int64_t i = 0; i < rounded.shape().elements(); ++i) to[i] = std::nearbyint(from[i] * kSteps) / kSteps;
+    input.tensor = rounded;
+  }
+  return test;
+}
+
+// The case itself, in whatever precisions the kernel has for it.
+void expect_kernel_agrees_in_all(const KernelCase& test) {
+  const bool is_float = test.inputs[0].tensor.dtype() == kFloat;
+  if (!is_float || !refusal_of(test)) expect_kernel_agrees(test);
+  if (is_float) expect_kernel_agrees(in_tf32(test));
+}
+
 double tolerance_of(DType dtype, int64_t k) {
   return dtype == kHalf ? 2e-3 : 3e-7 * std::sqrt(static_cast<double>(k)) + 1e-6;
 }
@@ -47,17 +70,15 @@ KernelCase product_case(const char* kernel, DType dtype, int64_t m, int64_t n, i
 
 TEST(CudaProduct, GridOfSizes) {
   for (const char* kernel : {"cuda_product", "cuda_product_hopper"}) {
-    const bool hopper = std::string_view(kernel).ends_with("hopper");
     if (!can_run(product_case(kernel, kHalf, 8, 8, 8)))
       GTEST_SKIP() << "skipped: needs a GPU that " << kernel << " runs on";
     for (int64_t m : {1, 77, 128, 515}) {
       for (int64_t n : {8, 72, 256, 1000}) {
         for (int64_t k : {8, 64, 200, 1032}) {
           for (DType dtype : {kHalf, kFloat}) {
-            if (hopper && dtype == kFloat) continue;
             KernelCase test = product_case(kernel, dtype, m, n, k);
             if (pick(0, 1) == 1) add_epilogue(test, {m, n}, dtype);
-            expect_kernel_agrees(test);
+            expect_kernel_agrees_in_all(test);
             if (HasFailure()) return;
           }
         }
@@ -71,10 +92,12 @@ TEST(CudaProduct, LargeOnHopper) {
   if (!can_run(product_case("cuda_product_hopper", kHalf, 8, 8, 8))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
   const int64_t sizes[][3] = {{4096, 1024, 256}, {2048, 768, 512}, {128, 1024, 4096}, {64, 512, 2048}, {4000, 192, 64}};
   for (const auto& [m, n, k] : sizes) {
-    KernelCase test = product_case("cuda_product_hopper", kHalf, m, n, k);
-    add_epilogue(test, {m, n}, kHalf);
-    expect_kernel_agrees(test);
-    if (HasFailure()) return;
+    for (DType dtype : {kHalf, kFloat}) {
+      KernelCase test = product_case("cuda_product_hopper", dtype, m, n, k);
+      add_epilogue(test, {m, n}, dtype);
+      expect_kernel_agrees_in_all(test);
+      if (HasFailure()) return;
+    }
   }
 }
 
@@ -126,13 +149,11 @@ constexpr ConvShape kConvolutions[] = {
 
 TEST(CudaConv, GridOfWindows) {
   for (const char* kernel : {"cuda_conv", "cuda_conv_hopper"}) {
-    const bool hopper = std::string_view(kernel).ends_with("hopper");
     if (!can_run(conv_case(kernel, kHalf, kConvolutions[0])))
       GTEST_SKIP() << "skipped: needs a GPU that " << kernel << " runs on";
     for (const ConvShape& shape : kConvolutions) {
       for (DType dtype : {kHalf, kFloat}) {
-        if (hopper && dtype == kFloat) continue;
-        expect_kernel_agrees(conv_case(kernel, dtype, shape));
+        expect_kernel_agrees_in_all(conv_case(kernel, dtype, shape));
         if (HasFailure()) return;
       }
     }
@@ -149,10 +170,9 @@ TEST(CudaConv, FewChannels) {
     const bool lines = std::string_view(kernel).ends_with("lines");
     for (const ConvShape& shape : kShapes) {
       for (DType dtype : {kHalf, kFloat}) {
-        if (lines && dtype == kFloat) continue;
         KernelCase test = conv_case(kernel, dtype, shape);
         if (lines && pick(0, 1) == 1) test.inputs[0].layout = Layout::kPlain, test.inputs[0].gap = 0;
-        expect_kernel_agrees(test);
+        expect_kernel_agrees_in_all(test);
         if (HasFailure()) return;
       }
     }
@@ -239,10 +259,21 @@ const AttentionShape kAttentions[] = {
 };
 
 TEST(CudaAttention, Halves) {
-  if (!can_run(attention_case("cuda_attention_half", kHalf, kAttentions[0])))
+  if (!can_run(attention_case("cuda_attention_tensor", kHalf, kAttentions[0])))
     GTEST_SKIP() << "skipped: needs tensor cores";
   for (const AttentionShape& shape : kAttentions) {
-    expect_kernel_agrees(attention_case("cuda_attention_half", kHalf, shape));
+    expect_kernel_agrees(attention_case("cuda_attention_tensor", kHalf, shape));
+    if (HasFailure()) return;
+  }
+}
+
+TEST(CudaAttention, Tf32) {
+  if (!can_run(attention_case("cuda_attention_tensor", kHalf, kAttentions[0])))
+    GTEST_SKIP() << "skipped: needs tensor cores";
+  for (const AttentionShape& shape : kAttentions) {
+    KernelCase test = in_tf32(attention_case("cuda_attention_tensor", kFloat, shape));
+    test.tolerance = 3e-3;  // weights are rounded
+    expect_kernel_agrees(test);
     if (HasFailure()) return;
   }
 }

@@ -246,6 +246,7 @@ Target target_for(const KernelCase& test, int threads) {
   const Kernel* kernel = find_kernel(test.kernel);
   if (kernel == nullptr || kernel->place == Place::kHost) return target;
   target.place = Place::kDevice;
+  if (test.tf32) target.no_tf32 = {};
   target.sm = std::atoi(tests::use_test_device().c_str() + std::strlen("cuda:sm_"));
   return target;
 }

@@ -33,6 +33,7 @@ struct KernelCase {
   // Fused work: the inputs from program_inputs on are its operands.
   std::optional<Program> program = std::nullopt;
   int32_t program_inputs = 0;
+  bool tf32 = false;  // the kernel may round to it
 };
 
 // Checks on 1 and 2 threads: the tactic takes the node, all outputs agree with the reference and are the same on any

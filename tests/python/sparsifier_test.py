@@ -351,6 +351,8 @@ check(model, sparsifier)
 model = Small(seed=rank)
 sparsifier = Sparsifier(model, Sparsity(pattern="2:4x8", **ANY_SIZE))
 check(torch.nn.parallel.DistributedDataParallel(model), sparsifier)
+distributed.barrier()
+distributed.destroy_process_group()
 """
 
     def test_processes_agree(self):

@@ -66,8 +66,9 @@ static std::string int8_summary(const Int8Report& report) {
 
 std::string summary(const BuildReport& report) {
   const PlanGraph& graph = report.plan.graph;
-  const int64_t fp16_steps = count_fp16_steps(graph);
-  const std::string lower = fp16_steps > 0 ? fmt::format(", {} in FP16", fp16_steps) : "";
+  const int64_t fp16_steps = count_fp16_steps(graph), tf32_steps = count_tf32_steps(graph);
+  std::string lower = fp16_steps > 0 ? fmt::format(", {} in FP16", fp16_steps) : "";
+  if (tf32_steps > 0) lower += fmt::format(", {} in TF32", tf32_steps);
   std::string text =
       fmt::format("{}: {}, {} steps ({} by reference code{}), {}, {} threads, built in {:.2f} s\n", report.output,
                   format_bytes(static_cast<double>(report.plan_bytes)), graph.steps.size(), reference_steps(graph),
@@ -82,8 +83,8 @@ std::string summary(const BuildReport& report) {
 Json precision_counts(const PlanGraph& graph) {
   std::map<std::string, int64_t> counts;
   for (const PlanStep& step : graph.steps) {
-    const DType precision = precision_of(graph, step);
-    if (precision != DType::kUndefined) ++counts[std::string(dtype_name(precision))];
+    const std::string precision = precision_name(graph, step);
+    if (!precision.empty()) ++counts[precision];
   }
   Json json = Json::object();
   for (const auto& [name, count] : counts) json.set(name, count);

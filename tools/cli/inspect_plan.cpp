@@ -66,9 +66,11 @@ std::string regions_text(const PlanGraph& graph, const std::string& indent) {
   std::string text;
   for (size_t i = 0; i < graph.steps.size(); ++i) {
     const PlanStep& step = graph.steps[i];
-    const bool lower = precision_of(graph, step) == DType::kFloat16 &&
-                       graph.values[static_cast<size_t>(step.outputs[0])].dtype != DType::kFloat16;
-    text += fmt::format("{}{:4} {} '{}'{}\n", indent, i, step.op, step.name, lower ? " in float16" : "");
+    const std::string precision = precision_name(graph, step);
+    const bool lower =
+        precision == "tf32" ||
+        (precision == "float16" && graph.values[static_cast<size_t>(step.outputs[0])].dtype != DType::kFloat16);
+    text += fmt::format("{}{:4} {} '{}'{}\n", indent, i, step.op, step.name, lower ? " in " + precision : "");
     std::string inputs, outputs;
     for (int32_t input : step.inputs) inputs += (inputs.empty() ? "" : ", ") + describe_value(graph, input);
     for (int32_t output : step.outputs) outputs += (outputs.empty() ? "" : ", ") + describe_value(graph, output);
@@ -94,11 +96,11 @@ Json regions_json(const PlanGraph& graph) {
     for (int32_t input : step.inputs) inputs.push(describe_value(graph, input));
     for (int32_t output : step.outputs) outputs.push(describe_value(graph, output));
     for (const auto& [name, body] : step.bodies) bodies.set(name, regions_json(*body));
-    const DType precision = precision_of(graph, step);
+    const std::string precision = precision_name(graph, step);
     entry.set("op", step.op).set("name", step.name).set("kernel", step.kernel).set("report", step.report);
     const std::string configuration = step.attributes.get_string(kConfigurationAttribute, "");
     entry.set("configuration", configuration.empty() ? Json() : Json(configuration));
-    entry.set("precision", precision == DType::kUndefined ? Json() : Json(std::string(dtype_name(precision))));
+    entry.set("precision", precision.empty() ? Json() : Json(precision));
     entry.set("fused", fused_work(step)).set("inputs", std::move(inputs)).set("outputs", std::move(outputs));
     list.push(std::move(entry.set("bodies", std::move(bodies))));
   }

@@ -10,11 +10,16 @@ namespace hussar::cli {
 void PrecisionFlags::declare(Command& command, bool forces) {
   command.toggle(
       "--fp16", fp16_,
-      "allows steps to multiply in FP16 where that is faster (CPUs with AVX512-FP16); activations, norms and "
-      "sums stay FP32");
-  command.option("--precision", "NODE=fp32", nodes_,
-                 "with --fp16 or --int8: this ONNX node stays in FP32; repeatable; @FILE has one a line, as `hussar "
-                 "calibrate --advice` writes them");
+      "allows steps to multiply in FP16 where that is faster (GPUs, CPUs with AVX512-FP16); norms and sums stay FP32, "
+      "on CPUs activations too");
+  command.toggle(
+      "--tf32", tf32_,
+      "allows products, convolutions and attention on a GPU to round their floats to TF32: FP16's ten bits of "
+      "mantissa in FP32's range");
+  command.option(
+      "--precision", "NODE=fp32", nodes_,
+      "with --fp16, --tf32 or --int8: this ONNX node stays in FP32; repeatable; @FILE has one a line, as `hussar "
+      "calibrate --advice` writes them");
   std::vector<std::string> choices = {"auto", "off"};
   std::string help = "whether weights that are 2:4 make use of it where that is measured to be faster (auto)";
   if (forces) {
@@ -79,9 +84,10 @@ Result<std::vector<std::string>> parse_fp32_nodes(const std::vector<std::string>
 }
 
 Status PrecisionFlags::apply(CompileOptions& options, bool int8) const {
-  HUSSAR_CHECK(fp16_ || int8 || nodes_.empty(), ErrorCode::kUsage,
-               "--precision goes with --fp16 or --int8: everything is FP32 without them");
+  HUSSAR_CHECK(fp16_ || tf32_ || int8 || nodes_.empty(), ErrorCode::kUsage,
+               "--precision goes with --fp16, --tf32 or --int8: everything is FP32 without them");
   options.fp16 = fp16_;
+  options.tf32 = tf32_;
   options.sparsity = sparsity_ != "off";
   const std::vector<std::string> nodes = HUSSAR_TRY(parse_fp32_nodes(nodes_));
   options.fp32_nodes.insert(options.fp32_nodes.end(), nodes.begin(), nodes.end());
@@ -92,6 +98,8 @@ Status PrecisionFlags::apply(CompileOptions& options, bool int8) const {
         "CPUs that can",
         cpu::isa_name(static_cast<cpu::Isa>(isa)), cpu::isa_name(cpu::Isa::kAvx512Fp16)));
   }
+  if (tf32_ && options.place == Place::kHost)
+    warn("--tf32: only GPUs multiply in TF32, everything stays FP32; --target cuda builds for one");
   return {};
 }
 

@@ -1,4 +1,4 @@
-// The flags that allow kernels which not every user wants: --fp16 and --precision, --sparsity.
+// The flags that allow kernels which not every user wants: --fp16, --tf32 and --precision, --sparsity.
 #pragma once
 #include <string>
 #include <vector>
@@ -17,13 +17,13 @@ class PrecisionFlags {
   // forces: --sparsity force is offered, which is up to the verb.
   void declare(Command& command, bool forces = false);
   // Into the options, whose target is settled. Notes where no kernel of the target can make use of what is allowed.
-  // int8: that is allowed too, so that --precision has a meaning without --fp16.
+  // int8: that is allowed too, so that --precision has a meaning without the others.
   Status apply(CompileOptions& options, bool int8 = false) const;
   bool fp16() const { return fp16_; }
   bool forces_sparsity() const { return sparsity_ == "force"; }
 
  private:
-  bool fp16_ = false;
+  bool fp16_ = false, tf32_ = false;
   std::string sparsity_ = "auto";
   std::vector<std::string> nodes_;
 };

@@ -4,28 +4,32 @@
 namespace hussar::cuda {
 namespace {
 
-constexpr AmpereTile kHalfTiles[] = {
+constexpr AmpereTile kTensorTiles[] = {
     {128, 128, 2, 4, 3, 1.0}, {128, 64, 4, 1, 3, 0.85}, {64, 128, 2, 2, 3, 0.85}, {64, 64, 2, 2, 4, 0.7}};
 constexpr AmpereTile kFloatTiles[] = {{128, 128, 4, 2, 2, 1.0}, {64, 64, 2, 1, 3, 0.7}};
 constexpr std::string_view kTile = "hussar_tile";
 // Of the largest GPUs; what is more or less shifts the best tile a little.
 constexpr int kUsualMultiprocessors = 132;
 
-bool is_half(DType dtype) { return dtype == DType::kFloat16; }
+// For halves and TF32, and for FP32.
+std::span<const AmpereTile> tiles_of(ProductInput input) {
+  return input == ProductInput::kFp32 ? std::span<const AmpereTile>(kFloatTiles)
+                                      : std::span<const AmpereTile>(kTensorTiles);
+}
 
-double time_of(const AmpereTile& tile, const DenseProduct& product, DType dtype) {
-  const double rate = (is_half(dtype) ? 4.5e8 : 4e7) * tile.rate / kUsualMultiprocessors;
+double time_of(const AmpereTile& tile, const DenseProduct& product, ProductInput input) {
+  const double peak = input == ProductInput::kFp16 ? 4.5e8 : input == ProductInput::kTf32 ? 2.2e8 : 4e7;
+  const double rate = peak * tile.rate / kUsualMultiprocessors;
   const int64_t tiles = (product.m + tile.rows - 1) / tile.rows * ((product.n + tile.columns - 1) / tile.columns);
   const double waves = std::ceil(static_cast<double>(tiles) / kUsualMultiprocessors);
   return waves * 2.0 * tile.rows * tile.columns * static_cast<double>(product.k) / rate;
 }
 
-AmpereTile best_tile(const DenseProduct& product, DType dtype) {
-  const auto tiles =
-      is_half(dtype) ? std::span<const AmpereTile>(kHalfTiles) : std::span<const AmpereTile>(kFloatTiles);
+AmpereTile best_tile(const DenseProduct& product, ProductInput input) {
+  const auto tiles = tiles_of(input);
   AmpereTile best = tiles[0];
   for (const AmpereTile& tile : tiles) {
-    if (time_of(tile, product, dtype) < time_of(best, product, dtype)) best = tile;
+    if (time_of(tile, product, input) < time_of(best, product, input)) best = tile;
   }
   return best;
 }
@@ -40,24 +44,39 @@ Refusal check_ampere_types(const Problem& problem) {
   return problem.dtype(0) == problem.dtype(1) ? Refusal() : Refusal("dtype");
 }
 
-double ampere_time(const DenseProduct& product, DType dtype) {
-  return time_of(best_tile(product, dtype), product, dtype);
+ProductInput product_input(DType dtype, const Target& target) {
+  if (dtype == DType::kFloat16) return ProductInput::kFp16;
+  return target.no_tf32.empty() ? ProductInput::kTf32 : ProductInput::kFp32;
 }
 
-void define_ampere(Node& node, const DenseProduct& product, int sm, Defines& defines) {
-  const DType dtype = node.inputs[0]->dtype;
-  const AmpereTile tile = best_tile(product, dtype);
+double ampere_time(const DenseProduct& product, const Problem& problem) {
+  const ProductInput input = product_input(problem.dtype(0), problem.target);
+  return time_of(best_tile(product, input), product, input);
+}
+
+void define_input(Node& node, ProductInput input, Defines& defines) {
+  constexpr std::string_view kNames[] = {"PRODUCT_FP16", "PRODUCT_TF32", "PRODUCT_FP32"};
+  defines.set("PRODUCT_INPUT", kNames[static_cast<int>(input)]);
+  if (input == ProductInput::kTf32) node.attributes.set(kTf32Attribute, int64_t{1});
+}
+
+void define_ampere(Node& node, const DenseProduct& product, const Target& target, Defines& defines) {
+  const ProductInput input = product_input(node.inputs[0]->dtype, target);
+  const AmpereTile tile = best_tile(product, input);
   node.attributes.set(kTile, Ints{tile.rows, tile.columns, tile.warps_m * tile.warps_n, tile.stages});
-  defines.set("PRODUCT_INPUT", is_half(dtype) ? "PRODUCT_FP16" : "PRODUCT_FP32");
-  const bool half_results = is_half(node.outputs[0]->dtype);
+  define_input(node, input, defines);
+  const bool half_results = node.outputs[0]->dtype == DType::kFloat16;
   defines.set("PRODUCT_OUTPUT_HALF", half_results).set("HALF_RESULTS", half_results);
-  defines.set("PRODUCT_DEPENDENT_LAUNCH", sm >= 90);
+  defines.set("PRODUCT_DEPENDENT_LAUNCH", target.sm >= 90);
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_STAGES", tile.stages);
   defines.set("PRODUCT_WARPS_M", tile.warps_m).set("PRODUCT_WARPS_N", tile.warps_n);
 }
 
-void forget_ampere(Node& node) { node.attributes.erase(kTile); }
+void forget_ampere(Node& node) {
+  node.attributes.erase(kTile);
+  node.attributes.erase(kTf32Attribute);
+}
 
 ProductSizes sizes_of(const DenseProduct& product) {
   return {product.x_pitch,

@@ -9,11 +9,17 @@ struct AmpereTile {
   double rate;  // the share of the peak that a full wave of them reaches, about
 };
 
-// Microseconds of a product of this type in its best tile.
-double ampere_time(const DenseProduct& product, DType dtype);
+// What the products of operands of this type are made of. In the order of device/product_contract.cuh.
+enum class ProductInput { kFp16, kTf32, kFp32 };
+ProductInput product_input(DType dtype, const Target& target);
+// Defines it for the text, and notes TF32 in the node.
+void define_input(Node& node, ProductInput input, Defines& defines);
+
+// Microseconds of the product that the problem is, in its best tile.
+double ampere_time(const DenseProduct& product, const Problem& problem);
 
 // Chooses a tile, notes it in the node, and defines what the text needs but for the epilogue.
-void define_ampere(Node& node, const DenseProduct& product, int sm, Defines& defines);
+void define_ampere(Node& node, const DenseProduct& product, const Target& target, Defines& defines);
 void forget_ampere(Node& node);
 
 // ProductProblem of device/product_contract.cuh.

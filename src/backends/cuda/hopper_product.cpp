@@ -36,24 +36,27 @@ int64_t slots_of(int64_t blocks, int64_t multiprocessors) {
 }
 
 // Microseconds.
-double time_of(const Tile& tile, const DenseProduct& product) {
-  constexpr double kFlopsOfOne = 5.4e6, kStart = 1.5, kCluster = 0.8;
+double time_of(const Tile& tile, const DenseProduct& product, DType dtype) {
+  const double flops_of_one = dtype == DType::kFloat16 ? 5.4e6 : 2.7e6;
+  constexpr double kStart = 1.5, kCluster = 0.8;
   const double waves = std::ceil(static_cast<double>(clusters_of(tile, product)) /
                                  static_cast<double>(slots_of(tile.blocks(), kMultiprocessors)));
   const auto flops = static_cast<double>(2 * tile.rows * tile.columns * product.k / tile.split);
   // Blocks that share a sum end with their tile: each wave begins anew.
   const double starts = tile.split > 1 ? waves * (kStart + kCluster) : kStart;
-  return starts + waves * flops / (kFlopsOfOne * tile.rate);
+  return starts + waves * flops / (flops_of_one * tile.rate);
 }
 
 // Every part of a split sum has something to do.
-bool fits(const Tile& tile, const DenseProduct& product) { return product.k >= kHopperBlockK * tile.split; }
+bool fits(const Tile& tile, const DenseProduct& product, DType dtype) {
+  return product.k >= hopper_block_k(dtype) * tile.split;
+}
 
-Tile best_tile(const DenseProduct& product) {
+Tile best_tile(const DenseProduct& product, DType dtype) {
   Tile best = kTiles[1];
   for (const Tile& tile : kTiles) {
-    if (!fits(tile, product)) continue;
-    if (time_of(tile, product) < time_of(best, product)) best = tile;
+    if (!fits(tile, product, dtype)) continue;
+    if (time_of(tile, product, dtype) < time_of(best, product, dtype)) best = tile;
   }
   return best;
 }
@@ -62,17 +65,21 @@ Tile best_tile(const DenseProduct& product) {
 
 Refusal check_hopper(const Problem& problem) {
   if (problem.target.sm != 90) return "needs Hopper (sm_90)";
-  if (problem.dtype(0) != DType::kFloat16) return "dtype";
+  if (problem.dtype(0) == DType::kFloat32 && !problem.target.no_tf32.empty())
+    return std::string(problem.target.no_tf32);
   return check_ampere_types(problem);
 }
 
-double hopper_time(const DenseProduct& product) { return time_of(best_tile(product), product); }
+double hopper_time(const DenseProduct& product, DType dtype) {
+  return time_of(best_tile(product, dtype), product, dtype);
+}
 
-std::vector<Configuration> hopper_configurations(const DenseProduct& product, double least) {
+std::vector<Configuration> hopper_configurations(const DenseProduct& product, DType dtype, double least) {
   std::vector<Configuration> list;
-  const std::string_view usual = best_tile(product).name;
+  const std::string_view usual = best_tile(product, dtype).name;
   for (const Tile& tile : kTiles) {
-    if (tile.name != usual && fits(tile, product)) list.push_back({tile.name, std::max(least, time_of(tile, product))});
+    if (tile.name != usual && fits(tile, product, dtype))
+      list.push_back({tile.name, std::max(least, time_of(tile, product, dtype))});
   }
   return list;
 }
@@ -80,12 +87,14 @@ std::vector<Configuration> hopper_configurations(const DenseProduct& product, do
 Status attach_hopper(Packing& packing, const DenseProduct& product, Defines defines,
                      std::initializer_list<std::string_view> more) {
   Node& node = packing.node;
+  const DType dtype = node.inputs[0]->dtype;
   const Tile* wanted = configured_tile<Tile>(kTiles, node);
-  const Tile tile = wanted != nullptr ? *wanted : best_tile(product);
+  const Tile tile = wanted != nullptr ? *wanted : best_tile(product, dtype);
   node.attributes.set(kTileAttribute,
                       Ints{tile.rows, tile.columns, tile.cluster_m, tile.cluster_n, tile.split, tile.stages});
   const bool half_results = node.outputs[0]->dtype == DType::kFloat16;
-  defines.set("PRODUCT_INPUT", "PRODUCT_FP16").set("HALF_RESULTS", half_results);
+  define_input(node, product_input(dtype, packing.target), defines);
+  defines.set("HALF_RESULTS", half_results);
   // Residuals are on their way together where nothing else runs meanwhile.
   defines.set("PRODUCT_EPILOGUE_BATCH", node.program && node.program->operand_count > 1 ? 8 : 4);
   defines.set("PRODUCT_OUTPUT_HALF", half_results).set("PRODUCT_DEPENDENT_LAUNCH", 1);
@@ -99,7 +108,10 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, Defines defi
                          assemble({}, {"hopper_pipeline.cuh", "hopper_wgmma.cuh", "product_hopper.cuh"}));
 }
 
-void forget_hopper(Node& node) { node.attributes.erase(kTileAttribute); }
+void forget_hopper(Node& node) {
+  node.attributes.erase(kTileAttribute);
+  node.attributes.erase(kTf32Attribute);
+}
 
 Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, HopperLaunch& launch) {
   const PlanStep& step = prepare.step;
@@ -120,8 +132,10 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, Hoppe
   launch.launch.function =
       HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "hussar_product", launch.launch.shared_bytes));
   const auto n = static_cast<uint64_t>(product.n), k = static_cast<uint64_t>(product.k);
-  const auto pitch = static_cast<uint64_t>(product.w_pitch) * 2;
-  launch.w = {5, {k, 2, n / 8, 4, 1}, {pitch, 8 * pitch, 2 * pitch, pitch * n}, {kHopperBlockK, 2, 4, 4, 1}};
+  const DType dtype = prepare.inputs[0].dtype;
+  launch.block_k = static_cast<uint32_t>(hopper_block_k(dtype));
+  const auto pitch = static_cast<uint64_t>(product.w_pitch) * dtype_size(dtype);
+  launch.w = {dtype, 5, {k, 2, n / 8, 4, 1}, {pitch, 8 * pitch, 2 * pitch, pitch * n}, {launch.block_k, 2, 4, 4, 1}};
   launch.x_rows = static_cast<int32_t>(tile.rows / tile.cluster_n);
   return {};
 }

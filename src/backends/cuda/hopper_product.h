@@ -4,17 +4,17 @@
 
 namespace hussar::cuda {
 
-// Whether the kernels run on this GPU and compute with these types.
+// Whether the kernels run on this GPU and may compute with these types: halves, and floats as TF32.
 Refusal check_hopper(const Problem& problem);
 
 // What k is multiplied in blocks of.
-inline constexpr int64_t kHopperBlockK = 64;
+inline int64_t hopper_block_k(DType dtype) { return 128 / static_cast<int64_t>(dtype_size(dtype)); }
 
-// Microseconds of a product of halves in its best tile.
-double hopper_time(const DenseProduct& product);
+// Microseconds of a product in its best tile.
+double hopper_time(const DenseProduct& product, DType dtype);
 
 // The other tiles; `least`: the time that the work takes in any.
-std::vector<Configuration> hopper_configurations(const DenseProduct& product, double least);
+std::vector<Configuration> hopper_configurations(const DenseProduct& product, DType dtype, double least);
 
 // Compiles the kernel in its tile, which the node notes. `defines`: what the texts need beside the product's own;
 // `more`: texts in front of it.
@@ -32,7 +32,8 @@ struct HopperLaunch {
   ProductSizes sizes;
   EpilogueState epilogue;
   TileMap w;
-  int32_t x_rows;  // that one copy of X brings
+  uint32_t block_k;  // elements
+  int32_t x_rows;    // that one copy of X brings
 };
 Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, HopperLaunch& launch);
 // `x`: the map of the left matrix. `windows`: null where its rows lie in memory.

@@ -35,7 +35,7 @@ constexpr bool is_fault(int code) { return code == 214 || (code >= 700 && code <
 constexpr int kNonBlocking = 1;      // CU_STREAM_NON_BLOCKING
 constexpr int kThreadLocalMode = 1;  // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 // Of CUtensorMap: FLOAT16, INTERLEAVE_NONE, SWIZZLE_128B, L2_PROMOTION_L2_256B, OOB_FILL_NONE.
-constexpr int kHalves = 6, kNoInterleave = 0, kSwizzle128 = 3, kPromote256 = 3, kZeros = 0;
+constexpr int kHalves = 6, kRoundedFloats = 11, kNoInterleave = 0, kSwizzle128 = 3, kPromote256 = 3, kZeros = 0;
 constexpr char kNoTensorMaps[] = "the NVIDIA driver is too old for this plan: CUDA 12 is needed";
 
 DevicePointer pointer(const std::byte* memory) { return reinterpret_cast<DevicePointer>(memory); }
@@ -190,11 +190,14 @@ Status Queue::launch(const Launch& launch, std::span<void* const> arguments) {
                "cannot launch a kernel");
 }
 
+// Floats arrive rounded to TF32.
+static int map_type(DType dtype) { return dtype == DType::kFloat32 ? kRoundedFloats : kHalves; }
+
 Result<TensorMap> Queue::encode(const TileMap& map, const std::byte* data) {
   constexpr uint32_t kOnes[5] = {1, 1, 1, 1, 1};
   HUSSAR_CHECK(driver_->encode_tiled_map != nullptr, ErrorCode::kDeviceUnavailable, kNoTensorMaps);
   TensorMap encoded;
-  HUSSAR_TRY(check(driver_->encode_tiled_map(&encoded, kHalves, static_cast<uint32_t>(map.rank),
+  HUSSAR_TRY(check(driver_->encode_tiled_map(&encoded, map_type(map.dtype), static_cast<uint32_t>(map.rank),
                                              const_cast<std::byte*>(data), map.sizes, map.strides, map.box, kOnes,
                                              kNoInterleave, kSwizzle128, kPromote256, kZeros),
                    "cannot describe a tensor to the copy engine"));
@@ -204,7 +207,7 @@ Result<TensorMap> Queue::encode(const TileMap& map, const std::byte* data) {
 Result<TensorMap> Queue::encode(const WindowMap& map, const std::byte* data) {
   HUSSAR_CHECK(driver_->encode_window_map != nullptr, ErrorCode::kDeviceUnavailable, kNoTensorMaps);
   TensorMap encoded;
-  HUSSAR_TRY(check(driver_->encode_window_map(&encoded, kHalves, 4, const_cast<std::byte*>(data), map.sizes,
+  HUSSAR_TRY(check(driver_->encode_window_map(&encoded, map_type(map.dtype), 4, const_cast<std::byte*>(data), map.sizes,
                                               map.strides, map.lower, map.upper, map.channels, map.pixels, map.step,
                                               kNoInterleave, kSwizzle128, kPromote256, kZeros),
                    "cannot describe windows to the copy engine"));

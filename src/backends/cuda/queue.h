@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backends/cuda/driver.h"
+#include "hussar/tensor.h"
 #include "plan/device.h"
 
 namespace hussar::cuda {
@@ -20,17 +21,19 @@ struct Launch {
   unsigned shared_bytes = 0;  // dynamic
 };
 
-// A tensor of halves in the memory of the GPU, as tiles that the copy engine brings to shared memory with 128-byte
-// swizzling; zeros outside. Strides in bytes, of the dimensions from the second on.
+// A tensor of halves or floats in the memory of the GPU, as tiles that the copy engine brings to shared memory with
+// 128-byte swizzling; zeros outside; floats rounded to TF32. Strides in bytes, of the dimensions from the second on.
 struct TileMap {
+  DType dtype = DType::kFloat16;
   int rank = 0;
   uint64_t sizes[5] = {}, strides[4] = {};
   uint32_t box[5] = {};
 };
 
-// Columns of windows of pictures of halves (im2col): channels, then across, down, pictures; else as TileMap. The place
-// of a window is that of its first tap: from `lower` to the last pixel + `upper`, in steps of `step`.
+// Columns of windows of pictures (im2col): channels, then across, down, pictures; else as TileMap. The place of a
+// window is that of its first tap: from `lower` to the last pixel + `upper`, in steps of `step`.
 struct WindowMap {
+  DType dtype = DType::kFloat16;
   uint64_t sizes[4] = {}, strides[3] = {};
   int32_t lower[2] = {}, upper[2] = {};  // across, down
   uint32_t channels = 0, pixels = 0;     // of one column

@@ -47,14 +47,14 @@ void declare(Command& command, Arguments& arguments) {
 // What was given, else what suits the precision of the two.
 double tolerance_for(const Arguments& arguments, const Subject& first, const Subject& second) {
   if (!std::isnan(arguments.tolerance)) return arguments.tolerance;
-  const auto computes_in_fp16 = [](const Subject& subject) {
-    return subject.plan() != nullptr && count_fp16_steps(subject.plan()->graph) > 0;
+  const auto has_ten_bits = [](const Subject& subject) {
+    return subject.plan() != nullptr && has_ten_bit_steps(subject.plan()->graph);
   };
   const auto computes_in_int8 = [](const Subject& subject) {
     return subject.plan() != nullptr && has_int8_steps(subject.plan()->graph);
   };
   if (computes_in_int8(first) || computes_in_int8(second)) return kInt8Tolerance;
-  return computes_in_fp16(first) || computes_in_fp16(second) ? kFp16Tolerance : kFp32Tolerance;
+  return has_ten_bits(first) || has_ten_bits(second) ? kFp16Tolerance : kFp32Tolerance;
 }
 
 Status work(const Arguments& arguments, const Command& command) {

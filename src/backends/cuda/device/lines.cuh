@@ -2,7 +2,7 @@
 // (r * LINE_STRIDE - row_pad, c * LINE_STRIDE - column_pad) on, row by row, the channels of each, and zeros up to
 // LINE_BLOCK elements. A window of a convolution with these strides is then a few lines of neighbouring blocks.
 //
-// Defined before: LINE_CHANNELS; LINE_STRIDE; LINE_BLOCK, a multiple of 8.
+// Defined before: LINE_CHANNELS; LINE_TYPE, half or float; LINE_STRIDE; LINE_BLOCK, a multiple of 16 bytes.
 #pragma once
 
 // On the host: 5 x 8 bytes, then 6 x 4 bytes.
@@ -13,7 +13,7 @@ struct Lines {
 };
 
 extern "C" __global__ void __launch_bounds__(256)
-    make_lines(const half* x, half* to, const __grid_constant__ Lines lines) {
+    make_lines(const LINE_TYPE* x, LINE_TYPE* to, const __grid_constant__ Lines lines) {
   begin_kernel();
   const long long block = static_cast<long long>(blockIdx.x) * 256 + threadIdx.x;
   if (block >= lines.blocks) return;
@@ -22,9 +22,9 @@ extern "C" __global__ void __launch_bounds__(256)
   const int picture = line / lines.block_rows;
   const int top = (line - picture * lines.block_rows) * LINE_STRIDE - lines.row_pad;
   const int left = column * LINE_STRIDE - lines.column_pad;
-  const half* const from = x + picture * lines.picture;
+  const LINE_TYPE* const from = x + picture * lines.picture;
   struct alignas(16) {
-    half values[LINE_BLOCK];
+    LINE_TYPE values[LINE_BLOCK];
   } part;
 #pragma unroll
   for (int i = 0; i < LINE_BLOCK; ++i) {
@@ -33,7 +33,7 @@ extern "C" __global__ void __launch_bounds__(256)
     const bool inside = pixel < LINE_STRIDE * LINE_STRIDE && row >= 0 && row < lines.height && place >= 0 &&
                         place < lines.width;
     part.values[i] =
-        inside ? from[row * lines.row + place * lines.column + i % LINE_CHANNELS * lines.channel] : half{0};
+        inside ? from[row * lines.row + place * lines.column + i % LINE_CHANNELS * lines.channel] : LINE_TYPE{0};
   }
   *reinterpret_cast<decltype(part)*>(to + block * LINE_BLOCK) = part;
 }

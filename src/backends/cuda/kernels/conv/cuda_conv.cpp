@@ -16,7 +16,7 @@ Refusal supports(const Problem& problem) {
 double cost(const Problem& problem) {
   auto conv = convolution(problem.node);
   // Finding the windows takes time.
-  return conv ? memory_cost(problem) + 1.2 * ampere_time(window_product(*conv), problem.dtype(0)) : 1e9;
+  return conv ? memory_cost(problem) + 1.2 * ampere_time(window_product(*conv), problem) : 1e9;
 }
 
 Status pack(Packing& packing) {
@@ -24,7 +24,7 @@ Status pack(Packing& packing) {
   const Convolution conv = HUSSAR_TRY(convolution(node));
   HUSSAR_TRY(turn_filter(packing));
   Defines defines;
-  define_ampere(node, window_product(conv), packing.target.sm, defines);
+  define_ampere(node, window_product(conv), packing.target, defines);
   defines.set("PRODUCT_WINDOWS", 1).set("CONV_CHANNELS", conv.channels);
   defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
   return attach_code(

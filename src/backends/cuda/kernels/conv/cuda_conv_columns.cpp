@@ -37,8 +37,7 @@ double cost(const Problem& problem) {
   constexpr double kBytesPerMicrosecond = 1.5e6;
   const DenseProduct product = product_of(*conv);
   const auto bytes = static_cast<double>(2 * product.m * product.k) * static_cast<double>(dtype_size(problem.dtype(0)));
-  return memory_cost(problem) + kLaunchMicroseconds + bytes / kBytesPerMicrosecond +
-         ampere_time(product, problem.dtype(0));
+  return memory_cost(problem) + kLaunchMicroseconds + bytes / kBytesPerMicrosecond + ampere_time(product, problem);
 }
 
 // [filter][channel][tap] and [filter][tap][channel] with zeros up to the columns, back or forth.
@@ -67,7 +66,7 @@ Status pack(Packing& packing) {
   move_filter(filter.shape(), columns, size, const_cast<std::byte*>(filter.raw()), packed.raw(), false);
   packing.replace(1, std::move(packed));
   Defines defines;
-  define_ampere(node, product_of(conv), packing.target.sm, defines);
+  define_ampere(node, product_of(conv), packing.target, defines);
   defines.set("COLUMNS", columns).set("CONV_TAPS", conv.taps()).set("CONV_CHANNELS", conv.channels);
   defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
   return attach_code(packing,

@@ -1,5 +1,5 @@
-// cuda_conv_hopper: convolutions of halves as products of windows and filters (implicit GEMM) on Hopper, whose copy
-// engine finds the windows.
+// cuda_conv_hopper: convolutions, of halves or in TF32, as products of windows and filters (implicit GEMM) on Hopper,
+// whose copy engine finds the windows.
 #include "backends/cuda/hopper_product.h"
 #include "backends/cuda/windows.h"
 
@@ -22,9 +22,10 @@ Refusal check_engine(const Convolution& conv) {
 }
 
 // A tap's channels are multiplied in blocks.
-DenseProduct work_of(const Convolution& conv) {
+DenseProduct work_of(const Convolution& conv, DType dtype) {
   DenseProduct product = window_product(conv);
-  product.k = (conv.channels + kHopperBlockK - 1) / kHopperBlockK * kHopperBlockK * conv.taps();
+  const int64_t block = hopper_block_k(dtype);
+  product.k = (conv.channels + block - 1) / block * block * conv.taps();
   return product;
 }
 
@@ -36,12 +37,14 @@ Refusal supports(const Problem& problem) {
 
 double cost(const Problem& problem) {
   auto conv = convolution(problem.node);
-  return conv ? std::max(memory_cost(problem), hopper_time(work_of(*conv))) : 1e9;
+  return conv ? std::max(memory_cost(problem), hopper_time(work_of(*conv, problem.dtype(0)), problem.dtype(0))) : 1e9;
 }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   auto conv = convolution(problem.node);
-  return conv ? hopper_configurations(work_of(*conv), memory_cost(problem)) : std::vector<Configuration>();
+  const DType dtype = problem.dtype(0);
+  return conv ? hopper_configurations(work_of(*conv, dtype), dtype, memory_cost(problem))
+              : std::vector<Configuration>();
 }
 
 Status pack(Packing& packing) {
@@ -50,7 +53,7 @@ Status pack(Packing& packing) {
   Defines defines;
   defines.set("PRODUCT_WINDOWS", 1).set("CONV_CHANNELS", conv.channels);
   defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
-  return attach_hopper(packing, work_of(conv), std::move(defines));
+  return attach_hopper(packing, work_of(conv, packing.node.inputs[0]->dtype), std::move(defines));
 }
 
 Status unpack(Packing& packing) {
@@ -73,11 +76,12 @@ Status prepare(Prepare& prepare) {
   HUSSAR_CHECK(!refusal, ErrorCode::kUsage, "step '{}': its kernel does not take this shape: {}", step.name, *refusal);
   HUSSAR_TRY(prepare_hopper(prepare, window_product(conv), state.launch));
   state.x = WindowMap{};
-  state.x.channels = kHopperBlockK;
+  state.x.dtype = prepare.inputs[0].dtype;
+  state.x.channels = state.launch.block_k;
   state.x.pixels = static_cast<uint32_t>(state.launch.x_rows);
   state.x.sizes[0] = static_cast<uint64_t>(conv.channels);
   state.x.sizes[3] = static_cast<uint64_t>(conv.batch);
-  uint64_t pitch = static_cast<uint64_t>(conv.x_pitch) * 2;
+  uint64_t pitch = static_cast<uint64_t>(conv.x_pitch) * dtype_size(state.x.dtype);
   for (int dimension = 0; dimension < 2; ++dimension) {
     const int axis = 2 - dimension, index = 1 - dimension;
     state.x.sizes[1 + dimension] = static_cast<uint64_t>(conv.input[axis]);

@@ -2,6 +2,7 @@
 // it comes, is copied into blocks of stride x stride pixels: across, a window is then one line of neighbouring blocks,
 // and lines that overlap are rows of a product that the copy engine finds in memory.
 #include "backends/cuda/hopper_product.h"
+#include "backends/cuda/program_source.h"
 #include "backends/cuda/windows.h"
 
 namespace hussar {
@@ -11,17 +12,18 @@ using namespace cuda;
 
 // A convolution over blocks of pixels.
 struct LineForm {
-  int64_t stride, block;           // pixels along a side; halves, a multiple of 16 bytes
+  int64_t stride, block;           // pixels along a side; elements, a multiple of 16 bytes
   int64_t taps_down, taps_across;  // in blocks
   int64_t rows, columns;           // blocks of a picture
   int64_t line() const { return taps_across * block; }
   int64_t k() const { return taps_down * line(); }
 };
 
-LineForm form_of(const Convolution& conv) {
+LineForm form_of(const Convolution& conv, DType dtype) {
   LineForm form{};
+  const int64_t chunk = 16 / static_cast<int64_t>(dtype_size(dtype));
   form.stride = conv.strides[1];
-  form.block = (conv.channels * form.stride * form.stride + 7) / 8 * 8;
+  form.block = (conv.channels * form.stride * form.stride + chunk - 1) / chunk * chunk;
   form.taps_down = (conv.kernel[1] + form.stride - 1) / form.stride;
   form.taps_across = (conv.kernel[2] + form.stride - 1) / form.stride;
   form.rows = conv.output[1] + form.taps_down - 1;
@@ -29,19 +31,20 @@ LineForm form_of(const Convolution& conv) {
   return form;
 }
 
-DenseProduct product_of(const Convolution& conv) {
-  const LineForm form = form_of(conv);
+DenseProduct product_of(const Convolution& conv, DType dtype) {
+  const LineForm form = form_of(conv, dtype);
   return {conv.pixels(), conv.filters, form.k(), form.block, form.k(), conv.y_pitch};
 }
 
-Refusal check_form(const Convolution& conv) {
-  constexpr int64_t kMostChannels = 8, kMostStride = 4, kMostBlock = 64;
+Refusal check_form(const Convolution& conv, DType dtype) {
+  constexpr int64_t kMostChannels = 8, kMostStride = 4;
   if (conv.groups != 1) return "groups";
   if (conv.channels > kMostChannels) return "many channels";
   if (conv.strides[1] != conv.strides[2] || conv.strides[1] > kMostStride) return "strides";
   if (conv.dilations[1] != 1 || conv.dilations[2] != 1) return "dilation";
   // The corner of an im2col map is of eight bits.
-  if (form_of(conv).block > kMostBlock || form_of(conv).taps_down > 128) return "a wide filter";
+  const LineForm form = form_of(conv, dtype);
+  if (form.block > hopper_block_k(dtype) || form.taps_down > 128) return "a wide filter";
   return std::nullopt;
 }
 
@@ -55,38 +58,43 @@ Refusal supports(const Problem& problem) {
   if (Refusal refusal = check_epilogue(problem)) return refusal;
   auto conv = convolution(problem.node);
   if (!conv) return "shapes";
-  if (Refusal refusal = check_form(*conv)) return refusal;
+  if (Refusal refusal = check_form(*conv, problem.dtype(0))) return refusal;
   const bool is_aligned =
       conv->filters % 8 == 0 && conv->y_pitch % 8 == 0 && offset_in_holder(*problem.output()) % 8 == 0;
   return is_aligned ? Refusal() : Refusal("filters are not multiples of 8");
 }
 
 // What the product is worth in blocks of k.
-DenseProduct work_of(const Convolution& conv) {
-  const LineForm form = form_of(conv);
-  DenseProduct work = product_of(conv);
-  work.k = form.taps_down * ((form.line() + kHopperBlockK - 1) / kHopperBlockK) * kHopperBlockK;
+DenseProduct work_of(const Convolution& conv, DType dtype) {
+  const LineForm form = form_of(conv, dtype);
+  const int64_t block = hopper_block_k(dtype);
+  DenseProduct work = product_of(conv, dtype);
+  work.k = form.taps_down * ((form.line() + block - 1) / block) * block;
   return work;
 }
 
 // Making the lines: they are written, and read about once.
-double lines_time(const Convolution& conv) {
+double lines_time(const Convolution& conv, DType dtype) {
   constexpr double kBytesPerMicrosecond = 2e6;
-  const LineForm form = form_of(conv);
+  const LineForm form = form_of(conv, dtype);
+  const int64_t elements = conv.batch * form.rows * form.columns * form.block;
   return kLaunchMicroseconds +
-         static_cast<double>(4 * conv.batch * form.rows * form.columns * form.block) / kBytesPerMicrosecond;
+         static_cast<double>(2 * elements) * static_cast<double>(dtype_size(dtype)) / kBytesPerMicrosecond;
 }
 
 double cost(const Problem& problem) {
   auto conv = convolution(problem.node);
-  return conv ? lines_time(*conv) + std::max(memory_cost(problem), hopper_time(work_of(*conv))) : 1e9;
+  const DType dtype = problem.dtype(0);
+  if (!conv) return 1e9;
+  return lines_time(*conv, dtype) + std::max(memory_cost(problem), hopper_time(work_of(*conv, dtype), dtype));
 }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   auto conv = convolution(problem.node);
   if (!conv) return {};
-  std::vector<Configuration> list = hopper_configurations(work_of(*conv), memory_cost(problem));
-  for (Configuration& configuration : list) configuration.predicted += lines_time(*conv);
+  const DType dtype = problem.dtype(0);
+  std::vector<Configuration> list = hopper_configurations(work_of(*conv, dtype), dtype, memory_cost(problem));
+  for (Configuration& configuration : list) configuration.predicted += lines_time(*conv, dtype);
   return list;
 }
 
@@ -110,7 +118,8 @@ void for_each_weight(const Shape& filter, const LineForm& form, Move&& move) {
 Status pack(Packing& packing) {
   Node& node = packing.node;
   const Convolution conv = HUSSAR_TRY(convolution(node));
-  const LineForm form = form_of(conv);
+  const DType dtype = node.inputs[0]->dtype;
+  const LineForm form = form_of(conv, dtype);
   const Tensor filter = *node.inputs[1]->constant;
   const size_t size = dtype_size(filter.dtype());
   Tensor packed(filter.dtype(), Shape{conv.filters, form.k()});
@@ -123,7 +132,8 @@ Status pack(Packing& packing) {
   defines.set("PRODUCT_WINDOWS", 1).set("CONV_CHANNELS", form.line());
   defines.set("CONV_KERNEL_1", form.taps_down).set("CONV_KERNEL_2", 1);
   defines.set("LINE_CHANNELS", conv.channels).set("LINE_STRIDE", form.stride).set("LINE_BLOCK", form.block);
-  return attach_hopper(packing, work_of(conv), std::move(defines), {"lines.cuh"});
+  defines.set("LINE_TYPE", type_name(dtype));
+  return attach_hopper(packing, work_of(conv, dtype), std::move(defines), {"lines.cuh"});
 }
 
 // Gives the node a picture that is channels-last: other kernels read nothing else.
@@ -149,11 +159,12 @@ Status unpack(Packing& packing) {
   const Convolution conv = HUSSAR_TRY(
       convolution(node.op, node.attributes, operand_of(*node.inputs[0]), shape, operand_of(*node.outputs[0])));
   const Tensor from = *packed->constant;
-  HUSSAR_CHECK(!check_form(conv) && from.shape() == (Shape{conv.filters, form_of(conv).k()}),
-               ErrorCode::kPlanIncompatible, "{}: its filter is not what it was", describe(node));
+  HUSSAR_CHECK(
+      !check_form(conv, from.dtype()) && from.shape() == (Shape{conv.filters, form_of(conv, from.dtype()).k()}),
+      ErrorCode::kPlanIncompatible, "{}: its filter is not what it was", describe(node));
   Tensor filter(from.dtype(), shape);
   const size_t size = dtype_size(from.dtype());
-  for_each_weight(shape, form_of(conv), [&](int64_t to, int64_t at) {
+  for_each_weight(shape, form_of(conv, from.dtype()), [&](int64_t to, int64_t at) {
     std::memcpy(filter.raw() + static_cast<size_t>(to) * size, from.raw() + static_cast<size_t>(at) * size, size);
   });
   packing.replace(1, std::move(filter));
@@ -176,9 +187,9 @@ struct State {
   WindowSteps steps;
 };
 
-Lines lines_of(const Convolution& conv, Layout layout) {
-  const LineForm form = form_of(conv);
-  const bool is_plain = layout == Layout::kPlain;
+Lines lines_of(const Convolution& conv, const Operand& x) {
+  const LineForm form = form_of(conv, x.dtype);
+  const bool is_plain = x.layout == Layout::kPlain;
   Lines lines{};
   lines.blocks = conv.batch * form.rows * form.columns;
   lines.column = is_plain ? 1 : conv.x_pitch;
@@ -195,13 +206,14 @@ Lines lines_of(const Convolution& conv, Layout layout) {
 }
 
 // Windows of one line for every output pixel; the padding is in memory.
-WindowMap map_of(const Convolution& conv, int32_t pixels) {
-  const LineForm form = form_of(conv);
+WindowMap map_of(const Convolution& conv, DType dtype, const HopperLaunch& launch) {
+  const LineForm form = form_of(conv, dtype);
   auto size = [](int64_t number) { return static_cast<uint64_t>(number); };
-  const uint64_t pitch = 2 * size(form.block), row = pitch * size(form.columns);
+  const uint64_t pitch = dtype_size(dtype) * size(form.block), row = pitch * size(form.columns);
   WindowMap map;
-  map.channels = kHopperBlockK;
-  map.pixels = static_cast<uint32_t>(pixels);
+  map.dtype = dtype;
+  map.channels = launch.block_k;
+  map.pixels = static_cast<uint32_t>(launch.x_rows);
   map.upper[1] = static_cast<int32_t>(1 - form.taps_down);
   const uint64_t sizes[] = {size(form.line()), size(conv.output[2]), size(form.rows), size(conv.batch)};
   const uint64_t strides[] = {pitch, row, row * size(form.rows)};
@@ -217,12 +229,13 @@ Status prepare(Prepare& prepare) {
   HUSSAR_CHECK(dims.size() == 4, ErrorCode::kPlanIncompatible, "step '{}' has no filter", step.name);
   const Convolution conv =
       HUSSAR_TRY(convolution(step.op, step.attributes, prepare.inputs[0], Shape(dims), prepare.outputs[0]));
-  const DenseProduct product = product_of(conv);
-  HUSSAR_CHECK(!check_form(conv) && prepare.inputs[1].shape == (Shape{product.n, product.k}),
+  const DType dtype = prepare.inputs[0].dtype;
+  const DenseProduct product = product_of(conv, dtype);
+  HUSSAR_CHECK(!check_form(conv, dtype) && prepare.inputs[1].shape == (Shape{product.n, product.k}),
                ErrorCode::kPlanIncompatible, "step '{}': its filter does not fit; build the plan again", step.name);
   HUSSAR_TRY(prepare_hopper(prepare, product, state.launch));
-  state.lines = lines_of(conv, prepare.inputs[0].layout);
-  state.x = map_of(conv, state.launch.x_rows);
+  state.lines = lines_of(conv, prepare.inputs[0]);
+  state.x = map_of(conv, dtype, state.launch);
   state.steps = {{static_cast<int32_t>(conv.output[1]), static_cast<int32_t>(conv.output[2])}, {1, 1}, {0, 0}, {1, 1}};
   HUSSAR_CHECK(state.lines.blocks < (int64_t{1} << 31), ErrorCode::kUsage, "step '{}': the picture is too large",
                step.name);
@@ -230,7 +243,7 @@ Status prepare(Prepare& prepare) {
   state.make_lines.function = HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "make_lines"));
   state.make_lines.threads = 256;
   state.make_lines.grid[0] = static_cast<unsigned>((state.lines.blocks + 255) / 256);
-  prepare.scratch_bytes = static_cast<size_t>(state.lines.blocks * form_of(conv).block) * 2;
+  prepare.scratch_bytes = static_cast<size_t>(state.lines.blocks * form_of(conv, dtype).block) * dtype_size(dtype);
   return {};
 }
 

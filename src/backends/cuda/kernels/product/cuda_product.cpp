@@ -13,14 +13,14 @@ Refusal supports(const Problem& problem) {
 
 double cost(const Problem& problem) {
   auto product = dense_product(problem.node);
-  return product ? memory_cost(problem) + ampere_time(*product, problem.dtype(0)) : 1e9;
+  return product ? memory_cost(problem) + ampere_time(*product, problem) : 1e9;
 }
 
 Status pack(Packing& packing) {
   turn_weights(packing);
   Node& node = packing.node;
   Defines defines;
-  define_ampere(node, HUSSAR_TRY(dense_product(node)), packing.target.sm, defines);
+  define_ampere(node, HUSSAR_TRY(dense_product(node)), packing.target, defines);
   return attach_code(packing,
                      assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, bias_input(node))) +
                          assemble({}, {"half.cuh", "product_contract.cuh", "product_ampere.cuh"}));

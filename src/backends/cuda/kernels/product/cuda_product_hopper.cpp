@@ -1,4 +1,4 @@
-// cuda_product_hopper: dense products of halves on Hopper, with its copy engine and warpgroup products.
+// cuda_product_hopper: dense products on Hopper, of halves or in TF32, with its copy engine and warpgroup products.
 #include "backends/cuda/hopper_product.h"
 
 namespace hussar {
@@ -13,12 +13,13 @@ Refusal supports(const Problem& problem) {
 
 double cost(const Problem& problem) {
   auto product = dense_product(problem.node);
-  return product ? std::max(memory_cost(problem), hopper_time(*product)) : 1e9;
+  return product ? std::max(memory_cost(problem), hopper_time(*product, problem.dtype(0))) : 1e9;
 }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   auto product = dense_product(problem.node);
-  return product ? hopper_configurations(*product, memory_cost(problem)) : std::vector<Configuration>();
+  return product ? hopper_configurations(*product, problem.dtype(0), memory_cost(problem))
+                 : std::vector<Configuration>();
 }
 
 Status pack(Packing& packing) {
@@ -42,8 +43,10 @@ Status prepare(Prepare& prepare) {
                                                         prepare.inputs[1], prepare.outputs[0]));
   HUSSAR_TRY(prepare_hopper(prepare, product, state.launch));
   const auto m = static_cast<uint64_t>(product.m), k = static_cast<uint64_t>(product.k);
-  const auto pitch = static_cast<uint64_t>(product.x_pitch) * 2;
-  state.x = {3, {k, m, 1}, {pitch, pitch * m}, {kHopperBlockK, static_cast<uint32_t>(state.launch.x_rows), 1}};
+  const DType dtype = prepare.inputs[0].dtype;
+  const auto pitch = static_cast<uint64_t>(product.x_pitch) * dtype_size(dtype);
+  const auto rows = static_cast<uint32_t>(state.launch.x_rows);
+  state.x = {dtype, 3, {k, m, 1}, {pitch, pitch * m}, {state.launch.block_k, rows, 1}};
   return {};
 }
 

@@ -1,25 +1,29 @@
-// Attention on halves with tensor cores, without the matrix of scores (Dao et al., "FlashAttention-2", 2023): a warp
-// holds 16 queries and their sums, the block walks the keys through two stages of shared memory. Where there is little
-// work, SPLIT warps share the same queries, each with its part of every stage's keys; their sums are added in the end.
+// Attention with tensor cores, on halves or on floats as TF32, without the matrix of scores (Dao et al.,
+// "FlashAttention-2", 2023): a warp holds 16 queries and their sums, the block walks the keys through two stages of
+// shared memory. Where there is little work, SPLIT warps share the same queries, each with its part of every stage's
+// keys; their sums are added in the end.
 //
-// Defined before, too: WARPS, groups of 16 queries of a block; SPLIT, warps of a group; STEPS, of 32 keys of each warp in a
-// stage; MASK_PAIRS, 1 where two neighbours of the mask are one access; MASK_ROWS, 0 where all queries have the same.
-// HEAD == V_HEAD is 32, 64 or 128; rows of q, k, v and y begin at multiples of 16 bytes; k_column is 1.
-// Grid: (ceil(queries / (16 * WARPS)), heads, batch); block: 32 * WARPS * SPLIT threads, at most 128; shared memory:
-// (4 * 32 * SPLIT * STEPS + 16 * WARPS) * HEAD * 2 bytes, dynamic.
+// Defined before, too: TF32, 1 for floats; WARPS, groups of 16 queries of a block; SPLIT, warps of a group; STEPS, of
+// 32 keys of each warp in a stage; MASK_PAIRS, 1 where two neighbours of the mask are one access; MASK_ROWS, 0 where
+// all queries have the same. HEAD == V_HEAD is 32, 64 or 128; rows of q, k, v and y begin at multiples of 16 bytes;
+// k_column is 1. Grid: (ceil(queries / (16 * WARPS)), heads, batch); block: 32 * WARPS * SPLIT threads, at most 128;
+// shared memory: (4 * 32 * SPLIT * STEPS + 16 * WARPS) * HEAD * sizeof(DATA_TYPE) bytes, dynamic.
 #pragma once
 
-constexpr int kStep = 32;                    // keys of a warp at once
+constexpr int kStep = 32;                     // keys of a warp at once
 constexpr int kKeys = kStep * SPLIT * STEPS;  // of a stage
-constexpr int kChunks = HEAD / 8;    // of 16 bytes in a row
-constexpr int kTileBytes = kKeys * HEAD * 2;
+constexpr int kRowBytes = HEAD * static_cast<int>(sizeof(DATA_TYPE));
+constexpr int kChunks = kRowBytes / 16;
+constexpr int kSlices = kRowBytes / 32;  // what one instruction multiplies
+constexpr int kColumns = HEAD / 8;       // blocks of eight columns of v and y
+constexpr int kTileBytes = kKeys * kRowBytes;
 constexpr int kThreads = 32 * WARPS * SPLIT;
 constexpr int kBlocks = kStep / 8;  // of eight keys, of a warp
 
 // Where a chunk of a row lies: eight rows that ldmatrix reads together are in different banks.
 __device__ __forceinline__ unsigned place(int row, int chunk) {
   constexpr int kMix = kChunks < 8 ? kChunks : 8;
-  return row * (HEAD * 2) + ((chunk ^ (row / (8 / kMix) & (kMix - 1))) << 4);
+  return row * kRowBytes + ((chunk ^ (row / (8 / kMix) & (kMix - 1))) << 4);
 }
 
 // kRows rows of a matrix from `first` on, zeros behind the last.
@@ -34,11 +38,17 @@ __device__ __forceinline__ void copy_rows(unsigned to, const DATA_TYPE* from, lo
     if (kAll % kThreads != 0 && at >= kAll) break;
     const int row = at / kChunks, chunk = at % kChunks;
     const bool inside = first + row < rows;
-    const DATA_TYPE* source = inside ? from + (first + row) * pitch + chunk * 8 : from;
+    const DATA_TYPE* source = inside ? from + (first + row) * pitch + chunk * (16 / sizeof(DATA_TYPE)) : from;
     const int bytes = inside ? 16 : 0;
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to + place(row, chunk)), "l"(source), "r"(bytes)
                  : "memory");
   }
+}
+
+__device__ __forceinline__ unsigned round_to_tf32(float x) {
+  unsigned rounded;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+  return rounded;
 }
 
 __device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) {
@@ -46,6 +56,10 @@ __device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) 
                : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
                : "r"(from)
                : "memory");
+#if TF32
+#pragma unroll
+  for (int i = 0; i < 4; ++i) to[i] = round_to_tf32(__uint_as_float(to[i]));
+#endif
 }
 __device__ __forceinline__ void load_turned(unsigned (&to)[4], unsigned from) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -55,11 +69,14 @@ __device__ __forceinline__ void load_turned(unsigned (&to)[4], unsigned from) {
 }
 
 __device__ __forceinline__ void multiply(float (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-      "%3};"
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#if TF32
+#define ATTENTION_MMA "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"
+#else
+#define ATTENTION_MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
+#endif
+  asm volatile(ATTENTION_MMA " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 __device__ __forceinline__ unsigned pack(float low, float high) {
@@ -76,17 +93,17 @@ __device__ __forceinline__ float power_of_two(float x) {
 
 // The warp's 16 queries, of which a lane holds two rows of numbers: lane / 4 and that + 8.
 struct Rows {
-  float sums[kChunks][4];  // columns 8 c + lane % 4 * 2 and the next, of both rows
+  float sums[kColumns][4];     // columns 8 c + lane % 4 * 2 and the next, of both rows
   float largest[2], total[2];  // the largest: of logarithms to base 2
 };
 
 // Scores of the warp's keys: of block n the lane has keys 8 n + lane % 4 * 2 and the next.
-__device__ __forceinline__ void score(float (&scores)[kBlocks][4], const unsigned (&q)[HEAD / 16][4], unsigned keys) {
+__device__ __forceinline__ void score(float (&scores)[kBlocks][4], const unsigned (&q)[kSlices][4], unsigned keys) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int n = 0; n < kBlocks; n += 2) {
 #pragma unroll
-    for (int c = 0; c < HEAD / 16; ++c) {
+    for (int c = 0; c < kSlices; ++c) {
       unsigned b[4];
       load_matrices(b, keys + place(8 * n + (lane & 7) + ((lane >> 4) << 3), 2 * c + ((lane >> 3) & 1)));
       multiply(scores[n], q[c], b[0], b[1]);
@@ -155,8 +172,7 @@ __device__ __forceinline__ void weigh(float (&scores)[kBlocks][4], Rows& rows) {
   for (int half_row = 0; half_row < 2; ++half_row) {
     float next = rows.largest[half_row];
 #pragma unroll
-    for (int n = 0; n < kBlocks; ++n)
-      next = fmaxf(next, fmaxf(scores[n][2 * half_row], scores[n][2 * half_row + 1]));
+    for (int n = 0; n < kBlocks; ++n) next = fmaxf(next, fmaxf(scores[n][2 * half_row], scores[n][2 * half_row + 1]));
     next = fmaxf(next, __shfl_xor_sync(0xffffffffU, next, 1));
     next = fmaxf(next, __shfl_xor_sync(0xffffffffU, next, 2));
     const float base = next == kHidden ? 0.0f : next;
@@ -173,12 +189,41 @@ __device__ __forceinline__ void weigh(float (&scores)[kBlocks][4], Rows& rows) {
     }
     rows.total[half_row] = rows.total[half_row] * shrink + total;
 #pragma unroll
-    for (int c = 0; c < kChunks; ++c) {
+    for (int c = 0; c < kColumns; ++c) {
       rows.sums[c][2 * half_row] *= shrink;
       rows.sums[c][2 * half_row + 1] *= shrink;
     }
   }
 }
+
+#if TF32
+
+// A lane's two neighbouring keys of a block count as the instruction's keys lane % 4 and that + 4: what it holds of the
+// weights is then what it needs of them.
+__device__ __forceinline__ void add_values(const float (&weights)[kBlocks][4], Rows& rows, unsigned values) {
+  const int lane = threadIdx.x % 32, column = lane / 4;
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+    const unsigned a[4] = {round_to_tf32(weights[n][0]), round_to_tf32(weights[n][2]), round_to_tf32(weights[n][1]),
+                           round_to_tf32(weights[n][3])};
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      unsigned b[2];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        float value;
+        asm volatile("ld.shared.f32 %0, [%1];"
+                     : "=f"(value)
+                     : "r"(values + place(8 * n + lane % 4 * 2 + i, 2 * c + column / 4) + column % 4 * 4)
+                     : "memory");
+        b[i] = round_to_tf32(value);
+      }
+      multiply(rows.sums[c], a, b[0], b[1]);
+    }
+  }
+}
+
+#else
 
 __device__ __forceinline__ void add_values(const float (&weights)[kBlocks][4], Rows& rows, unsigned values) {
   const int lane = threadIdx.x % 32;
@@ -188,7 +233,7 @@ __device__ __forceinline__ void add_values(const float (&weights)[kBlocks][4], R
                            pack(weights[2 * k + 1][0], weights[2 * k + 1][1]),
                            pack(weights[2 * k + 1][2], weights[2 * k + 1][3])};
 #pragma unroll
-    for (int c = 0; c < kChunks; c += 2) {
+    for (int c = 0; c < kColumns; c += 2) {
       unsigned b[4];
       load_turned(b, values + place(16 * k + (lane & 15), c + (lane >> 4)));
       multiply(rows.sums[c], a, b[0], b[1]);
@@ -197,22 +242,24 @@ __device__ __forceinline__ void add_values(const float (&weights)[kBlocks][4], R
   }
 }
 
+#endif
+
 #if SPLIT > 1
 
 // Adds what the warps of a group have found; the first one gets it.
 __device__ __forceinline__ void join(Rows& rows, float* shared, int warp) {
-  constexpr int kNumbers = kChunks * 4 + 4;
+  constexpr int kNumbers = kColumns * 4 + 4;
   const int lane = threadIdx.x % 32, part = warp % SPLIT;
   auto place_of = [&](int of_part, int number) -> float& {
     return shared[((warp / SPLIT * (SPLIT - 1) + of_part - 1) * kNumbers + number) * 32 + lane];
   };
   if (part > 0) {
 #pragma unroll
-    for (int i = 0; i < kChunks * 4; ++i) place_of(part, i) = rows.sums[i / 4][i % 4];
+    for (int i = 0; i < kColumns * 4; ++i) place_of(part, i) = rows.sums[i / 4][i % 4];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      place_of(part, kChunks * 4 + i) = rows.largest[i];
-      place_of(part, kChunks * 4 + 2 + i) = rows.total[i];
+      place_of(part, kColumns * 4 + i) = rows.largest[i];
+      place_of(part, kColumns * 4 + 2 + i) = rows.total[i];
     }
   }
   __syncthreads();
@@ -221,14 +268,14 @@ __device__ __forceinline__ void join(Rows& rows, float* shared, int warp) {
   for (int other = 1; other < SPLIT; ++other) {
 #pragma unroll
     for (int half_row = 0; half_row < 2; ++half_row) {
-      const float theirs = place_of(other, kChunks * 4 + half_row);
+      const float theirs = place_of(other, kColumns * 4 + half_row);
       const float next = fmaxf(rows.largest[half_row], theirs);
       const float base = next == kHidden ? 0.0f : next;
       const float shrink = power_of_two(rows.largest[half_row] - base), factor = power_of_two(theirs - base);
       rows.largest[half_row] = next;
-      rows.total[half_row] = rows.total[half_row] * shrink + place_of(other, kChunks * 4 + 2 + half_row) * factor;
+      rows.total[half_row] = rows.total[half_row] * shrink + place_of(other, kColumns * 4 + 2 + half_row) * factor;
 #pragma unroll
-      for (int c = 0; c < kChunks; ++c) {
+      for (int c = 0; c < kColumns; ++c) {
 #pragma unroll
         for (int i = 2 * half_row; i < 2 * half_row + 2; ++i)
           rows.sums[c][i] = rows.sums[c][i] * shrink + place_of(other, c * 4 + i) * factor;
@@ -240,7 +287,7 @@ __device__ __forceinline__ void join(Rows& rows, float* shared, int warp) {
 #endif
 
 // Blocks of a multiprocessor hide each other's waiting: as many as registers last for.
-constexpr int kBlocksTogether = HEAD > 64 ? 2 : SPLIT > 1 || MASK_ROWS ? 4 : 5;
+constexpr int kBlocksTogether = TF32 ? (HEAD > 64 ? 1 : 2) : HEAD > 64 ? 2 : SPLIT > 1 || MASK_ROWS ? 4 : 5;
 extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
     attention(const __grid_constant__ Attention work) {
   begin_kernel();
@@ -274,9 +321,9 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
   if (HAS_MASK) load_mask(masked, work, mask, query, first_key);
   asm volatile("cp.async.wait_group 1;" ::: "memory");
   __syncthreads();
-  unsigned q[HEAD / 16][4];
+  unsigned q[kSlices][4];
 #pragma unroll
-  for (int c = 0; c < HEAD / 16; ++c)
+  for (int c = 0; c < kSlices; ++c)
     load_matrices(q[c], queries_at + place(16 * (warp / SPLIT) + (lane & 15), 2 * c + (lane >> 4)));
 
   Rows rows = {};
@@ -286,7 +333,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
 #pragma unroll 1
     for (int step = 0; step < STEPS; ++step) {
       const int here = step * SPLIT * kStep + first_key, next = first + here + SPLIT * kStep;
-      const unsigned tile = stages + stage * 2 * kTileBytes + here * HEAD * 2;
+      const unsigned tile = stages + stage * 2 * kTileBytes + here * kRowBytes;
       float scores[kBlocks][4] = {};
       score(scores, q, tile);
       finish_scores(scores, work, masked, query, first + here);
@@ -317,9 +364,14 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
     const long long row = query + 8 * half_row;
     if (row >= queries) continue;
 #pragma unroll
-    for (int c = 0; c < kChunks; ++c) {
-      *reinterpret_cast<unsigned*>(y + row * work.y_row + 8 * c + lane % 4 * 2) =
-          pack(rows.sums[c][2 * half_row] * factor, rows.sums[c][2 * half_row + 1] * factor);
+    for (int c = 0; c < kColumns; ++c) {
+      const float first = rows.sums[c][2 * half_row] * factor, second = rows.sums[c][2 * half_row + 1] * factor;
+      DATA_TYPE* const to = y + row * work.y_row + 8 * c + lane % 4 * 2;
+#if TF32
+      *reinterpret_cast<float2*>(to) = make_float2(first, second);
+#else
+      *reinterpret_cast<unsigned*>(to) = pack(first, second);
+#endif
     }
   }
 }
