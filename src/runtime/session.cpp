@@ -21,6 +21,7 @@ namespace {
 Target target_of(const Plan& plan, int threads) {
   constexpr std::string_view kTargets[] = {"cpu:scalar", "cpu:avx2", "cpu:avx512"};
   Target target{.isa = -1, .threads = threads};
+  target.no_fp16 = target.no_tf32 = {};  // what its steps compute in was decided then
   auto entry = plan.meta.find("target");
   if (entry == plan.meta.end()) return target;
   for (int isa = 0; isa < 3; ++isa) {

@@ -61,6 +61,13 @@ def test_fp16_without_the_instructions(hussar: Program) -> None:
     hussar("bench", "--problem", "matmul m=8 n=64 k=64", "--fp16", "--duration", "0.01", **LOWER)
 
 
+def test_tf32_is_for_gpus(hussar: Program) -> None:
+    model = hussar.model("products", two_products())
+    outcome = hussar("build", model, "-o", "m.plan", "--tf32", "--json", says="only GPUs multiply in TF32")
+    data = outcome.json
+    assert "tf32" not in data["precision_counts"] and data["self_check"]["max_relative_error"] < 1e-5, data
+
+
 def test_fp16_is_cross_built(hussar: Program) -> None:
     plan = cross_built(hussar)
     assert kernels(hussar, plan) == {"first": ("matmul_fp16", "float16"), "second": ("matmul_fp16", "float16")}
@@ -94,7 +101,8 @@ def test_precision_of_single_nodes(hussar: Program) -> None:
     for text in ("first", "first=fp16", "=fp32", "first="):
         hussar(*words, "--fp16", "--precision", text, code=USAGE, says="NODE=fp32")
     hussar(*words, "--precision", "first=fp32", code=USAGE, says="goes with --fp16")
-    hussar("bench", plan, "--fp16", code=USAGE, says="is a plan")
+    for flag in ("--fp16", "--tf32"):
+        hussar("bench", plan, flag, code=USAGE, says="is a plan")
     assert "no.plan" not in hussar.files()
 
 

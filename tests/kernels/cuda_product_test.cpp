@@ -51,11 +51,11 @@ KernelCase in_tf32(KernelCase test) {
   return test;
 }
 
-// The case itself, in whatever precisions the kernel has for it.
-void expect_kernel_agrees_in_all(const KernelCase& test) {
+// The case itself, in whatever precisions the kernel has for it. One in `rarely` in TF32: every tile is compiled.
+void expect_kernel_agrees_in_all(const KernelCase& test, int rarely = 1) {
   const bool is_float = test.inputs[0].tensor.dtype() == kFloat;
   if (!is_float || !refusal_of(test)) expect_kernel_agrees(test);
-  if (is_float) expect_kernel_agrees(in_tf32(test));
+  if (is_float && pick(1, rarely) == 1) expect_kernel_agrees(in_tf32(test));
 }
 
 double tolerance_of(DType dtype, int64_t k) {
@@ -78,7 +78,7 @@ TEST(CudaProduct, GridOfSizes) {
           for (DType dtype : {kHalf, kFloat}) {
             KernelCase test = product_case(kernel, dtype, m, n, k);
             if (pick(0, 1) == 1) add_epilogue(test, {m, n}, dtype);
-            expect_kernel_agrees_in_all(test);
+            expect_kernel_agrees_in_all(test, 4);
             if (HasFailure()) return;
           }
         }
@@ -153,7 +153,7 @@ TEST(CudaConv, GridOfWindows) {
       GTEST_SKIP() << "skipped: needs a GPU that " << kernel << " runs on";
     for (const ConvShape& shape : kConvolutions) {
       for (DType dtype : {kHalf, kFloat}) {
-        expect_kernel_agrees_in_all(conv_case(kernel, dtype, shape));
+        expect_kernel_agrees_in_all(conv_case(kernel, dtype, shape), 2);
         if (HasFailure()) return;
       }
     }

@@ -7,6 +7,7 @@
 
 #include "backends/cuda/emulation.h"
 #include "compile/compile.h"
+#include "compile/precision.h"
 #include "onnx/import.h"
 #include "tests/support/emulated_device.h"
 #include "tests/support/pipeline.h"
@@ -114,14 +115,12 @@ Message picture_model() {
 }
 
 // The plan for a GPU of Hopper that is not there; its code is not needed.
-std::shared_ptr<const Plan> plan_for_hopper(const Message& model, bool fp16) {
+std::shared_ptr<const Plan> plan_for_hopper(const Message& model, CompileOptions options) {
   static const cuda::Emulation no_compiler = {
       nullptr, [](const std::string&, int) -> Result<Tensor> { return Tensor(DType::kUInt8, {1}); }};
-  CompileOptions options;
   options.threads = 1;
   options.place = Place::kDevice;
   options.sm = 90;
-  options.fp16 = fp16;
   const cuda::Emulation* usual = cuda::emulation();
   cuda::set_emulation(&no_compiler);
   auto plan = build(model.bytes(), options);
@@ -133,22 +132,42 @@ std::shared_ptr<const Plan> plan_for_hopper(const Message& model, bool fp16) {
 // Weights that kernels of GPUs have turned and packed are what they were when a plan is built again for a CPU.
 TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
   std::set<std::string> kernels;
-  for (bool fp16 : {false, true}) {
+  CompileOptions in_fp32, in_tf32, in_fp16;
+  in_tf32.tf32 = in_fp16.fp16 = true;
+  for (const CompileOptions& options : {in_fp32, in_tf32, in_fp16}) {
     for (const Message& model :
          {conv_model(), wide_conv_model(), wide_dense_model(), depthwise_model(), picture_model()}) {
-      auto plan = plan_for_hopper(model, fp16);
+      auto plan = plan_for_hopper(model, options);
       ASSERT_NE(plan, nullptr);
       for (const PlanStep& step : plan->graph.steps) kernels.insert(step.kernel);
       auto rebuilt = compile_plan(*plan, {});
       ASSERT_TRUE(rebuilt) << rebuilt.error().message;
-      EXPECT_EQ(steps_on_device(*rebuilt), 0U);
-      expect_outputs(model, std::make_shared<const Plan>(std::move(*rebuilt)), {2, 3}, fp16 ? 1e-2F : 1e-4F);
+      EXPECT_EQ(steps_on_device(*rebuilt) + static_cast<size_t>(count_tf32_steps(rebuilt->graph)), 0U);
+      expect_outputs(model, std::make_shared<const Plan>(std::move(*rebuilt)), {2, 3}, options.fp16 ? 1e-2F : 1e-4F);
     }
   }
   // All that change what their weights look like.
   for (const char* kernel : {"cuda_conv", "cuda_conv_columns", "cuda_conv_depthwise", "cuda_conv_hopper",
                              "cuda_conv_lines", "cuda_product", "cuda_product_hopper"})
     EXPECT_EQ(kernels.count(kernel), 1U) << kernel;
+}
+
+// Products are rounded to TF32 where that is allowed, and not in nodes that are to stay in FP32.
+TEST(CudaSession, Tf32WhereAllowed) {
+  CompileOptions options;
+  auto exact = plan_for_hopper(wide_dense_model(), options);
+  options.tf32 = true;
+  auto rounded = plan_for_hopper(wide_dense_model(), options);
+  ASSERT_TRUE(exact != nullptr && rounded != nullptr);
+  EXPECT_EQ(count_tf32_steps(exact->graph), 0);
+  EXPECT_GE(count_tf32_steps(rounded->graph), 1);
+  EXPECT_TRUE(has_ten_bit_steps(rounded->graph) && !has_ten_bit_steps(exact->graph));
+  for (const PlanStep& step : rounded->graph.steps) {
+    if (precision_name(rounded->graph, step) == "tf32") options.fp32_nodes.push_back(step.name);
+  }
+  auto kept = plan_for_hopper(wide_dense_model(), options);
+  ASSERT_NE(kept, nullptr);
+  EXPECT_EQ(count_tf32_steps(kept->graph), 0);
 }
 
 size_t steps_of(const Plan& plan, std::string_view op) {
@@ -159,7 +178,9 @@ size_t steps_of(const Plan& plan, std::string_view op) {
 // The first convolution reads the picture in the layout in which it comes, and a view of halves is no place to widen
 // and narrow them: one Cast at each end, and one Reformat behind the convolutions.
 TEST(CudaSession, ConvertsNothingTwice) {
-  auto pictures = plan_for_hopper(picture_model(), true);
+  CompileOptions options;
+  options.fp16 = true;
+  auto pictures = plan_for_hopper(picture_model(), options);
   ASSERT_NE(pictures, nullptr);
   EXPECT_EQ(steps_of(*pictures, "Cast"), 2U);
   EXPECT_EQ(steps_of(*pictures, "hussar.Reformat"), 1U);
@@ -169,21 +190,23 @@ TEST(CudaSession, ConvertsNothingTwice) {
              {any_shape("y")},
              {tensor_of("w", DType::kFloat32, {64, 64}, ramp(4096)),
               tensor_of("shape", DType::kInt64, {3}, std::vector<int64_t>{-1, 8, 8})}}));
-  auto views = plan_for_hopper(viewed, true);
+  auto views = plan_for_hopper(viewed, options);
   ASSERT_NE(views, nullptr);
   EXPECT_EQ(steps_of(*views, "Cast"), 2U);
 }
 
-// On a GPU that multiplies halves, in FP16.
-TEST(CudaSession, Halves) {
-  CompileOptions options = for_device();
-  options.fp16 = true;
-  for (const Message& model :
-       {conv_model(), wide_conv_model(), wide_dense_model(), depthwise_model(), picture_model()}) {
-    auto plan = build(model.bytes(), options);
-    ASSERT_TRUE(plan) << plan.error().message;
-    EXPECT_GE(steps_on_device(**plan), 1U);
-    expect_outputs(model, *plan, {2, 2, 5}, 1e-2F);
+// On a GPU that multiplies halves and TF32.
+TEST(CudaSession, LowerPrecisions) {
+  CompileOptions in_tf32 = for_device(), in_fp16 = for_device();
+  in_tf32.tf32 = in_fp16.fp16 = true;
+  for (const CompileOptions& options : {in_tf32, in_fp16}) {
+    for (const Message& model :
+         {conv_model(), wide_conv_model(), wide_dense_model(), depthwise_model(), picture_model()}) {
+      auto plan = build(model.bytes(), options);
+      ASSERT_TRUE(plan) << plan.error().message;
+      EXPECT_GE(steps_on_device(**plan), 1U);
+      expect_outputs(model, *plan, {2, 2, 5}, 1e-2F);
+    }
   }
 }
 

@@ -56,7 +56,9 @@ double ampere_time(const DenseProduct& product, const Problem& problem) {
 
 void define_input(Node& node, ProductInput input, Defines& defines) {
   constexpr std::string_view kNames[] = {"PRODUCT_FP16", "PRODUCT_TF32", "PRODUCT_FP32"};
-  defines.set("PRODUCT_INPUT", kNames[static_cast<int>(input)]);
+  const bool half_results = node.outputs[0]->dtype == DType::kFloat16;
+  defines.set("PRODUCT_INPUT", kNames[static_cast<int>(input)]).set("PRODUCT_OUTPUT_HALF", half_results);
+  defines.set("HALF_RESULTS", half_results).set("FAST_GELU", half_results || input == ProductInput::kTf32);
   if (input == ProductInput::kTf32) node.attributes.set(kTf32Attribute, int64_t{1});
 }
 
@@ -65,8 +67,6 @@ void define_ampere(Node& node, const DenseProduct& product, const Target& target
   const AmpereTile tile = best_tile(product, input);
   node.attributes.set(kTile, Ints{tile.rows, tile.columns, tile.warps_m * tile.warps_n, tile.stages});
   define_input(node, input, defines);
-  const bool half_results = node.outputs[0]->dtype == DType::kFloat16;
-  defines.set("PRODUCT_OUTPUT_HALF", half_results).set("HALF_RESULTS", half_results);
   defines.set("PRODUCT_DEPENDENT_LAUNCH", target.sm >= 90);
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_STAGES", tile.stages);

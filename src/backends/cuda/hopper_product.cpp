@@ -92,12 +92,10 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, Defines defi
   const Tile tile = wanted != nullptr ? *wanted : best_tile(product, dtype);
   node.attributes.set(kTileAttribute,
                       Ints{tile.rows, tile.columns, tile.cluster_m, tile.cluster_n, tile.split, tile.stages});
-  const bool half_results = node.outputs[0]->dtype == DType::kFloat16;
   define_input(node, product_input(dtype, packing.target), defines);
-  defines.set("HALF_RESULTS", half_results);
   // Residuals are on their way together where nothing else runs meanwhile.
   defines.set("PRODUCT_EPILOGUE_BATCH", node.program && node.program->operand_count > 1 ? 8 : 4);
-  defines.set("PRODUCT_OUTPUT_HALF", half_results).set("PRODUCT_DEPENDENT_LAUNCH", 1);
+  defines.set("PRODUCT_DEPENDENT_LAUNCH", 1);
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_PINGPONG", tile.pingpong);
   defines.set("PRODUCT_CLUSTER_M", tile.cluster_m).set("PRODUCT_CLUSTER_N", tile.cluster_n);

@@ -60,8 +60,7 @@ void declare(Command& command, Arguments& arguments) {
                  "runs the plan beside a slower one before writing it");
   command.option("--tolerance", "X", arguments.tolerance,
                  "of the self-check and of --verify-passes, relative to the output range; default 1e-3, of the "
-                 "self-check 1e-2 with "
-                 "--fp16");
+                 "self-check 1e-2 with --fp16 or --tf32");
   command.option("--disable-pass", "NAME", arguments.disabled, "leaves out one pass, or `all`; repeatable");
   command.option("--dump", "FOLDER", arguments.dump, "writes the graph as text after each pass that changes it");
   command.toggle("--verify-passes", arguments.verify_passes,
@@ -71,7 +70,8 @@ void declare(Command& command, Arguments& arguments) {
   arguments.int8.declare(command);
   for (const char* flag : {"--bf16", "--fp8"}) {
     command.refuse(flag,
-                   "FP16 (--fp16) and INT8 (--int8) are the precisions below the model's own that plans compute in");
+                   "FP16 (--fp16), TF32 (--tf32, on GPUs) and INT8 (--int8) are the precisions below the model's own "
+                   "that plans compute in");
   }
   command.refuse("--fallback", "a plan holds its weights in one precision");
   command.option("--budget", "TIME", arguments.budget,

@@ -1,16 +1,21 @@
 // The operations of fused programs (src/tensor/program.h) and of single operators. NaN in an operand gives NaN.
+//
+// Defined before: HALF_RESULTS, 1 for results that are rounded to halves; FAST_GELU, 1 where they come from, or go to,
+// products of ten bits.
 #pragma once
 
 __device__ __forceinline__ float f_min(float a, float b) { return a != a || a < b ? a : b; }
 __device__ __forceinline__ float f_max(float a, float b) { return a != a || a > b ? a : b; }
 __device__ __forceinline__ float f_clip(float a, float low, float high) { return f_min(f_max(a, low), high); }
-#if HALF_RESULTS && defined(__CUDA_ARCH__)
-// With the hardware's tanh, whose error of 2^-11 is that of a half: for results that are rounded to one.
+#if (HALF_RESULTS || FAST_GELU) && defined(__CUDA_ARCH__)
+// The hardware's tanh, whose error of 2^-11 is that of a half.
 __device__ __forceinline__ float f_fast_tanh(float a) {
   float y;
   asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(a));
   return y;
 }
+#endif
+#if HALF_RESULTS && defined(__CUDA_ARCH__)
 __device__ __forceinline__ float f_sigmoid(float a) { return 0.5f + 0.5f * f_fast_tanh(0.5f * a); }
 #else
 __device__ __forceinline__ float f_sigmoid(float a) { return 1.0f / (1.0f + __expf(-a)); }
@@ -18,7 +23,7 @@ __device__ __forceinline__ float f_sigmoid(float a) { return 1.0f / (1.0f + __ex
 // pow() of negative numbers to integer powers has a sign.
 __device__ __forceinline__ float f_pow(float a, float b) { return powf(a, b); }
 __device__ __forceinline__ float f_softplus(float a) { return f_max(a, 0.0f) + log1pf(expf(-fabsf(a))); }
-#if HALF_RESULTS && defined(__CUDA_ARCH__)
+#if FAST_GELU && defined(__CUDA_ARCH__)
 // erf(a / sqrt(2)) as the tanh of a polynomial that was fitted to it: off by 2.5e-5 at most.
 __device__ __forceinline__ float f_gelu_erf(float a) {
   const float u = fminf(a * a, 36.0f);

@@ -37,14 +37,14 @@ DenseProduct product_of(const Convolution& conv, DType dtype) {
 }
 
 Refusal check_form(const Convolution& conv, DType dtype) {
-  constexpr int64_t kMostChannels = 8, kMostStride = 4;
+  constexpr int64_t kMostChannels = 8, kMostStride = 4, kMostBlock = 64;
   if (conv.groups != 1) return "groups";
   if (conv.channels > kMostChannels) return "many channels";
   if (conv.strides[1] != conv.strides[2] || conv.strides[1] > kMostStride) return "strides";
   if (conv.dilations[1] != 1 || conv.dilations[2] != 1) return "dilation";
   // The corner of an im2col map is of eight bits.
   const LineForm form = form_of(conv, dtype);
-  if (form.block > hopper_block_k(dtype) || form.taps_down > 128) return "a wide filter";
+  if (form.block > kMostBlock || form.taps_down > 128) return "a wide filter";
   return std::nullopt;
 }
 

@@ -290,7 +290,8 @@ Status pack(Packing& packing) {
   define_loops(nest, vector_of(node, nest), kLoops, node, defines);
   defines.set("OUTPUT_TYPE", memory_type(node.outputs[0]->dtype));
   defines.set("COMPUTE_TYPE", register_type(node.outputs[0]->dtype));
-  defines.set("HALF_RESULTS", node.outputs[0]->dtype == DType::kFloat16);
+  const bool half_results = node.outputs[0]->dtype == DType::kFloat16;
+  defines.set("HALF_RESULTS", half_results).set("FAST_GELU", half_results);
   const std::string program = node.program ? program_source(*node.program) : std::string();
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh", "elementwise.cuh"},
                                        program + compute_source(node, nest)));
