@@ -14,6 +14,7 @@ constexpr int kStep = 32;                     // keys of a warp at once
 constexpr int kKeys = kStep * SPLIT * STEPS;  // of a stage
 constexpr int kRowBytes = HEAD * static_cast<int>(sizeof(DATA_TYPE));
 constexpr int kChunks = kRowBytes / 16;
+constexpr int kChunkElements = HEAD / kChunks;
 constexpr int kSlices = kRowBytes / 32;  // what one instruction multiplies
 constexpr int kColumns = HEAD / 8;       // blocks of eight columns of v and y
 constexpr int kTileBytes = kKeys * kRowBytes;
@@ -38,7 +39,7 @@ __device__ __forceinline__ void copy_rows(unsigned to, const DATA_TYPE* from, lo
     if (kAll % kThreads != 0 && at >= kAll) break;
     const int row = at / kChunks, chunk = at % kChunks;
     const bool inside = first + row < rows;
-    const DATA_TYPE* source = inside ? from + (first + row) * pitch + chunk * (16 / sizeof(DATA_TYPE)) : from;
+    const DATA_TYPE* source = inside ? from + (first + row) * pitch + chunk * kChunkElements : from;
     const int bytes = inside ? 16 : 0;
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to + place(row, chunk)), "l"(source), "r"(bytes)
                  : "memory");
@@ -287,7 +288,12 @@ __device__ __forceinline__ void join(Rows& rows, float* shared, int warp) {
 #endif
 
 // Blocks of a multiprocessor hide each other's waiting: as many as registers last for.
-constexpr int kBlocksTogether = TF32 ? (HEAD > 64 ? 1 : MASK_ROWS ? 2 : 3) : HEAD > 64 ? 2 : SPLIT > 1 || MASK_ROWS ? 4 : 5;
+constexpr int kBlocksTogether = TF32                     ? (HEAD > 64   ? 1
+                                                            : MASK_ROWS ? 2
+                                                                        : 3)
+                                : HEAD > 64              ? 2
+                                : SPLIT > 1 || MASK_ROWS ? 4
+                                                         : 5;
 extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
     attention(const __grid_constant__ Attention work) {
   begin_kernel();
