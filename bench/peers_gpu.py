@@ -180,7 +180,8 @@ def measure(case: str, arguments: argparse.Namespace, peers: Peers, folder: path
 
 def markdown(report: dict) -> str:
     names = [name for name in ENGINES if any(name in row for row in report["cases"])]
-    lines = [f"{report['gpu']}, {report['machine']['date']}, commit {report['machine']['commit']}; {report['precision'].upper()}, milliseconds.", ""]
+    facts, precision = report["machine"], report["precision"].upper()
+    lines = [f"{report['gpu']}, {facts['date']}, commit {facts['commit']}; {precision}, milliseconds.", ""]
     lines.append(f"| case | {' | '.join(names)} | hussar / torch_compile |")
     lines.append("|---" * (len(names) + 2) + "|")
     for row in report["cases"]:

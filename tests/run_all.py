@@ -73,7 +73,9 @@ def all_stages(build: pathlib.Path, jobs: int) -> list[Stage]:
     operators = f"-DHUSSAR_OPERATORS={';'.join(THREAD_OPERATORS.split())}"
     fatal = {"UBSAN_OPTIONS": "print_stacktrace=1", "ASAN_OPTIONS": "allocator_may_return_null=1:max_allocation_size_mb=2000"}
     models = ROOT / "tests/models"
-    address_build = build_commands(address, jobs, ["hussar_tests"], *sanitize, "-DHUSSAR_SANITIZE=address,undefined", "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1")
+    address_build = build_commands(
+        address, jobs, ["hussar_tests"], *sanitize, "-DHUSSAR_SANITIZE=address,undefined", "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1"
+    )
     # These tests take two seconds: what takes time is compiling.
     thread_build = build_commands(
         thread, jobs, ["hussar_tests"], *sanitize, "-DHUSSAR_SANITIZE=thread", "-DCMAKE_CXX_FLAGS_DEBUG=-O0 -g1", operators

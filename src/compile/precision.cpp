@@ -63,9 +63,12 @@ int64_t count_fp16_steps(const PlanGraph& graph) { return static_cast<int64_t>(f
 int64_t count_tf32_steps(const PlanGraph& graph) { return count_steps(graph, multiplies_in_tf32); }
 
 bool has_ten_bit_steps(const PlanGraph& graph) {
+  const auto rounds_on_device = [&](const PlanStep& step) {
+    const Kernel* kernel = find_kernel(step.kernel);
+    return kernel != nullptr && kernel->place == Place::kDevice && precision_of(graph, step) == DType::kFloat16;
+  };
   return count_fp16_steps(graph) + count_tf32_steps(graph) > 0 ||
-         std::any_of(graph.values.begin(), graph.values.end(),
-                     [](const PlanValue& value) { return value.dtype == DType::kFloat16; });
+         std::any_of(graph.steps.begin(), graph.steps.end(), rounds_on_device);
 }
 
 bool has_int8_steps(const PlanGraph& graph) {

@@ -21,7 +21,8 @@ int64_t count_quantized_in_model(const PlanGraph& graph);
 // How many steps, those of bodies included, compute in FP16.
 int64_t count_fp16_steps(const PlanGraph& graph);
 int64_t count_tf32_steps(const PlanGraph& graph);
-// Whether something is computed, or kept, with the ten bits of mantissa of FP16 and TF32.
+// Whether steps compute with the ten bits of mantissa of FP16 and TF32. A CPU that stores a model's FP16 computes in
+// FP32.
 bool has_ten_bit_steps(const PlanGraph& graph);
 // The steps that do, in the order of execution.
 struct Fp16Step {

@@ -288,12 +288,9 @@ __device__ __forceinline__ void join(Rows& rows, float* shared, int warp) {
 #endif
 
 // Blocks of a multiprocessor hide each other's waiting: as many as registers last for.
-constexpr int kBlocksTogether = TF32                     ? (HEAD > 64   ? 1
-                                                            : MASK_ROWS ? 2
-                                                                        : 3)
-                                : HEAD > 64              ? 2
-                                : SPLIT > 1 || MASK_ROWS ? 4
-                                                         : 5;
+constexpr int kBlocksOfHalves = HEAD > 64 ? 2 : SPLIT > 1 || MASK_ROWS ? 4 : 5;
+constexpr int kBlocksOfFloats = HEAD > 64 ? 1 : MASK_ROWS ? 2 : 3;
+constexpr int kBlocksTogether = TF32 ? kBlocksOfFloats : kBlocksOfHalves;
 extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
     attention(const __grid_constant__ Attention work) {
   begin_kernel();

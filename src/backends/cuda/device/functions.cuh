@@ -1,13 +1,13 @@
 // The operations of fused programs (src/tensor/program.h) and of single operators. NaN in an operand gives NaN.
 //
-// Defined before: HALF_RESULTS, 1 for results that are rounded to halves; FAST_GELU, 1 where they come from, or go to,
-// products of ten bits.
+// Defined before: HALF_RESULTS, 1 for results that are rounded to halves; FAST_GELU, 1 for these and for results of
+// products in TF32.
 #pragma once
 
 __device__ __forceinline__ float f_min(float a, float b) { return a != a || a < b ? a : b; }
 __device__ __forceinline__ float f_max(float a, float b) { return a != a || a > b ? a : b; }
 __device__ __forceinline__ float f_clip(float a, float low, float high) { return f_min(f_max(a, low), high); }
-#if (HALF_RESULTS || FAST_GELU) && defined(__CUDA_ARCH__)
+#if FAST_GELU && defined(__CUDA_ARCH__)
 // The hardware's tanh, whose error of 2^-11 is that of a half.
 __device__ __forceinline__ float f_fast_tanh(float a) {
   float y;
