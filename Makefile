@@ -22,7 +22,7 @@ demo: configure ## Fashion-MNIST from FP32 to INT8 on labelled pictures; then PP
 	@$(PYTHON) demo/classify.py
 	@$(PYTHON) demo/ocr.py
 
-test: deps-test ## run everything (from nothing 40 minutes on two cores, 30 with ccache)
+test: deps-test ## run everything (from nothing 20 minutes on two cores)
 	@$(MAKE) --no-print-directory -j2 venv-test build-ahead
 	@$(PYTHON) tests/run_all.py --build $(BUILD) --jobs $(JOBS)
 

@@ -8,8 +8,11 @@
 
 namespace hussar {
 
+static bool is_int8(const PlanStep& step) { return step.op.starts_with("hussar.Quantized"); }
+
 DType precision_of(const PlanGraph& graph, const PlanStep& step) {
   if (step.kernel == "view" || step.outputs.empty() || step.outputs[0] < 0) return DType::kUndefined;
+  if (is_int8(step)) return DType::kInt8;
   const Kernel* kernel = find_kernel(step.kernel);
   if (kernel != nullptr && kernel->multiplies_in != DType::kUndefined) return kernel->multiplies_in;
   return graph.values[static_cast<size_t>(step.outputs[0])].dtype;
@@ -33,7 +36,7 @@ static int64_t count_steps(const PlanGraph& graph, bool (*wanted)(const PlanStep
 }
 
 int64_t count_int8_steps(const PlanGraph& graph) {
-  return count_steps(graph, [](const PlanStep& step) { return step.op.starts_with("hussar.Quantized"); });
+  return count_steps(graph, is_int8);
 }
 
 int64_t count_quantized_in_model(const PlanGraph& graph) {

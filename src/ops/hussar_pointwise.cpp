@@ -15,8 +15,8 @@ static Status infer(InferContext& context) {
   for (size_t i = 0; i < context.input_count(); ++i) has_bytes = has_bytes || context.dtype(i) == DType::kUInt8;
   if (!has_bytes) return infer_broadcast(context);
   for (size_t i = 0; i < context.input_count(); ++i) {
-    if (context.dtype(i) != DType::kUInt8 && context.dtype(i) != DType::kFloat32)
-      return context.fail("takes float32 and uint8, input {} is {}", i, dtype_name(context.dtype(i)));
+    if (context.dtype(i) != DType::kUInt8 && !is_floating(context.dtype(i)))
+      return context.fail("takes floats and uint8, input {} is {}", i, dtype_name(context.dtype(i)));
   }
   const DType dtype = HUSSAR_TRY(check_byte_meanings(context));
   std::vector<size_t> all(context.input_count());

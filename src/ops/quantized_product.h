@@ -4,7 +4,8 @@
 //   y    = fma(float(sum), x_scale * w_scale[m], bias[m])  in FP32, rounded once
 //   y    = the fused program on y                          its uint8 operands stand for (q - operand_zero_point) *
 //                                                          operand_scale
-//   q    = saturate(round(y / y_scale) + y_zero_point)         with the attribute y_scale: the output is uint8
+//   q    = saturate(round(y / y_scale) + y_zero_point)         with the attribute y_scale: the output is uint8; without,
+//                                                              of the type y_type, float32 if there is none
 //
 // Inputs: x, w, w_scale and, perhaps, bias. Rounding is half to even; NaN gives the byte 0. The attributes x_scale and
 // x_zero_point are those of input 0, or the inputs 4 and 5, one number each, where only running the model tells.
@@ -15,7 +16,7 @@
 
 namespace hussar {
 
-// The type of output 0, after checks of the attributes that say what bytes stand for; without y_scale it is float32.
+// The type of output 0, after checks of the attributes that say what bytes stand for.
 Result<DType> check_byte_meanings(const InferContext& context);
 // The same after checks of the operands, too.
 Result<DType> check_quantized(const InferContext& context);

@@ -92,7 +92,8 @@ class Movers {
         return false;
     }
     for (Value* value : values) value->dtype = DType::kUInt8;
-    const bool has_kernel = choose(Problem{node, target_}).tactic() != nullptr;
+    const Tactic* tactic = choose(Problem{node, target_}).tactic();
+    const bool has_kernel = tactic != nullptr && tactic->place == target_.place;
     for (Value* value : values) value->dtype = DType::kFloat32;
     return has_kernel;
   }
@@ -128,7 +129,7 @@ class Movers {
         const auto other = user->inputs.begin() + static_cast<std::ptrdiff_t>(data_inputs(*user));
         return std::find(other, user->inputs.end(), value) == user->inputs.end();
       }
-      return can_read_bytes(*user, value) && own_params(value).has_value();
+      return can_read_bytes(*user, value, target_.place) && own_params(value).has_value();
     });
   }
 
@@ -293,7 +294,7 @@ class Movers {
     const std::vector<Node*> users = value->users;
     // A product may multiply the value and add it, too: what it adds comes first, while it can be told apart.
     for (Node* user : users) {
-      if (!is_source && user->op != "QuantizeLinear" && can_read_bytes(*user, value))
+      if (!is_source && user->op != "QuantizeLinear" && can_read_bytes(*user, value, target_.place))
         read_bytes(graph_, user, value, bytes, *params);
     }
     for (Node* user : users) {

@@ -238,6 +238,10 @@ Result<int> run(PassContext& context) {
   if (context.quantization == nullptr) return 0;
   return rewrite_each(context.graph, [&](Node* node) {
     if (node->op != "hussar.Attention") return false;
+    if (context.target.place != Place::kHost) {
+      node->note = "no INT8: on a GPU attention multiplies numbers, not bytes";
+      return false;
+    }
     Attention attention(context.graph, node, *context.quantization);
     const std::string reason = attention.refusal();
     if (reason.empty()) {

@@ -29,7 +29,7 @@ void drop_last_fake_quantize(Node* node, const QuantParams& params) {
   node->program_inputs = 0;
 }
 
-bool store(Graph& graph, Node* quantize) {
+bool store(Graph& graph, Node* quantize, Place place) {
   if (quantize->op != "QuantizeLinear" || quantize->outputs[0] == nullptr) return false;
   Value* real = quantize->inputs[0];
   Value* bytes = quantize->outputs[0];
@@ -38,7 +38,7 @@ bool store(Graph& graph, Node* quantize) {
   if (producer == nullptr || !can_write_bytes(*producer) || !params || !can_divide_by(*params)) return false;
   if (graph.is_output(real) || real->slice_of != nullptr || bytes->dtype != DType::kUInt8) return false;
   for (const Node* user : real->users) {
-    if (user != quantize && !can_read_bytes(*user, real)) return false;
+    if (user != quantize && !can_read_bytes(*user, real, place)) return false;
   }
   const std::vector<Node*> users = real->users;
   for (Node* user : users) {
@@ -54,11 +54,11 @@ bool store(Graph& graph, Node* quantize) {
 }
 
 // QuantizedConv{program, add DequantizeLinear(bytes)} => QuantizedConv{program, add bytes}
-bool take_bytes(Graph& graph, Node* node) {
+bool take_bytes(Graph& graph, Node* node, Place place) {
   for (Value* input : node->inputs) {
     Node* dequantize = input == nullptr ? nullptr : produced_by(input, "DequantizeLinear");
     const auto params = dequantize == nullptr ? std::nullopt : byte_params(*dequantize);
-    if (!params || dequantize->inputs[0]->dtype != DType::kUInt8 || !can_read_bytes(*node, input)) continue;
+    if (!params || dequantize->inputs[0]->dtype != DType::kUInt8 || !can_read_bytes(*node, input, place)) continue;
     read_bytes(graph, node, input, dequantize->inputs[0], *params);
     unlink_unused(graph, dequantize);
     return true;
@@ -68,7 +68,7 @@ bool take_bytes(Graph& graph, Node* node) {
 
 // QuantizedConv whose result no product multiplies, but others read as bytes, writes them when it is fake-quantized or
 // an image of a known range.
-bool store_for_others(Graph& graph, Node* node, const Quantization* quantization) {
+bool store_for_others(Graph& graph, Node* node, const Quantization* quantization, Place place) {
   if (!can_write_bytes(*node)) return false;
   Value* real = node->output();
   std::optional<QuantParams> params;
@@ -79,7 +79,7 @@ bool store_for_others(Graph& graph, Node* node, const Quantization* quantization
   if (!params || !can_divide_by(*params) || graph.is_output(real) || real->slice_of != nullptr || real->users.empty())
     return false;
   for (const Node* user : real->users) {
-    if (!can_read_bytes(*user, real)) return false;
+    if (!can_read_bytes(*user, real, place)) return false;
   }
   real->dtype = DType::kUInt8;
   const std::vector<Node*> users = real->users;
@@ -90,9 +90,10 @@ bool store_for_others(Graph& graph, Node* node, const Quantization* quantization
 }
 
 Result<int> run(PassContext& context) {
+  const Place place = context.target.place;
   return rewrite_each(context.graph, [&](Node* node) {
-    return store(context.graph, node) || take_bytes(context.graph, node) ||
-           store_for_others(context.graph, node, context.quantization);
+    return store(context.graph, node, place) || take_bytes(context.graph, node, place) ||
+           store_for_others(context.graph, node, context.quantization, place);
   });
 }
 

@@ -1,11 +1,13 @@
 // With --fp16 on a GPU: what kernels of the device compute lies in memory as FP16. Their arithmetic stays FP32 or
 // accumulates in FP32; inputs and outputs of the model keep their type.
 //   x -> MatMul -> Gelu -> y   =>  x -> Cast(f16) -> MatMul@f16 -> Gelu@f16 -> Cast(f32) -> y
+#include <algorithm>
 #include <map>
 #include <set>
 
 #include "ops/op_def.h"
 #include "passes/pass.h"
+#include "passes/support/byte_operands.h"
 #include "tactics/choose.h"
 #include "tensor/convert.h"
 
@@ -15,6 +17,8 @@ namespace {
 // Inputs that hold data; the others say how, and keep their type.
 bool is_data(const Node& node, size_t index) {
   if (node.program && index >= static_cast<size_t>(node.program_inputs)) return true;
+  if (is_int8_product(node)) return false;
+  if (node.op == "QuantizeLinear") return index == 0;
   if (node.op == "Resize") return index == 0;
   return true;
 }
@@ -67,7 +71,8 @@ class Halves {
       if (is_data(node, i)) turn(node.inputs[i]);
     }
     for (Value* output : node.outputs) turn(output);
-    bool takes = !turned.empty() && node.op != "Cast" && node.bodies.empty();
+    // The results of DequantizeLinear have the type of its scales.
+    bool takes = !turned.empty() && node.op != "Cast" && node.op != "DequantizeLinear" && node.bodies.empty();
     if (takes) {
       const Problem allowed{node, context_.target};
       const Problem problem = context_.restrict ? context_.restrict(allowed) : allowed;
@@ -80,6 +85,12 @@ class Halves {
   }
 
   void lower(Node& node) {
+    const bool writes_reals = node.outputs[0] != nullptr && node.outputs[0]->dtype == DType::kFloat32;
+    const bool reads_bytes = std::any_of(node.inputs.begin(), node.inputs.end(), [](const Value* input) {
+      return input != nullptr && input->dtype == DType::kUInt8;
+    });
+    if (reads_bytes && writes_reals && (is_int8_product(node) || node.op == kPointwise))
+      node.attributes.set("y_type", static_cast<int64_t>(DType::kFloat16));
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       Value* input = node.inputs[i];
       if (input == nullptr || input->dtype != DType::kFloat32 || !is_data(node, i)) continue;

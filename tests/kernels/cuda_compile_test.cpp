@@ -71,6 +71,24 @@ KernelCase in_tf32(KernelCase test) {
   return test;
 }
 
+// The same of bytes, with everything that there may be behind them: scales, bias, residual; results are bytes.
+KernelCase of_bytes(KernelCase test, int64_t columns, const Shape& output) {
+  test.op = test.op == "Conv" ? "hussar.QuantizedConv" : "hussar.QuantizedMatMul";
+  test.inputs[0].tensor = random_tensor(DType::kUInt8, test.inputs[0].tensor.shape(), 0, 255);
+  test.inputs[1].tensor = random_tensor(DType::kInt8, test.inputs[1].tensor.shape(), -128, 127);
+  for (int i = 0; i < 2; ++i) test.inputs.push_back({random_tensor(DType::kFloat32, {columns}, 1, 2), true});
+  test.program_inputs = static_cast<int32_t>(test.inputs.size());
+  test.inputs.push_back({random_tensor(DType::kFloat16, output, -1, 1), false, test.output_layout});
+  test.program.emplace();
+  test.program->operand_count = 1;
+  test.program->step_count = 2;
+  test.program->steps[0].op = ProgramOp::kAdd;
+  test.program->steps[0].source = ProgramSource::kOperand;
+  test.program->steps[1].op = ProgramOp::kGeluErf;
+  test.attributes.set("y_scale", 0.1F);
+  return test;
+}
+
 // Products, convolutions and attention.
 std::vector<KernelCase> product_texts() {
   const DType f16 = DType::kFloat16, f32 = DType::kFloat32;
@@ -87,6 +105,14 @@ std::vector<KernelCase> product_texts() {
       {"cuda_product", "MatMul", {x(f32, {512, 64}), weights(f32, {64, 1024})}},
       in_tf32({"cuda_product", "MatMul", {x(f32, {512, 64}), weights(f32, {64, 1024})}}),
       {"cuda_matmul_simple", "MatMul", {x(f16, {3, 5, 7}), x(f16, {7, 9})}},
+      of_bytes({"cuda_product", "MatMul", {x(f16, {512, 64}), weights(f16, {64, 1024})}}, 1024, {512, 1024}),
+      of_bytes({"cuda_product", "MatMul", {x(f16, {64, 64}), weights(f16, {64, 64})}}, 64, {64, 64}),
+      of_bytes({"cuda_matmul_simple", "MatMul", {x(f16, {5, 7}), weights(f16, {7, 9})}}, 9, {5, 9}),
+      of_bytes(with(channels_last({"cuda_conv", "Conv", {x(f16, {2, 16, 9, 9}), weights(f16, {16, 16, 3, 3})}}), pads),
+               16, {2, 16, 9, 9}),
+      of_bytes(with(channels_last({"cuda_conv_simple", "Conv", {x(f32, {2, 3, 9, 9}), weights(f32, {5, 3, 3, 3})}}),
+                    pads),
+               5, {2, 5, 9, 9}),
       with(channels_last({"cuda_conv", "Conv", {x(f16, {2, 16, 9, 9}), weights(f16, {16, 16, 3, 3})}}), pads),
       with(channels_last({"cuda_conv_columns", "Conv", {x(f16, {2, 3, 9, 9}), weights(f16, {16, 3, 3, 3})}}), pads),
       with(channels_last({"cuda_conv_depthwise", "Conv", {x(f16, {2, 64, 9, 9}), weights(f16, {64, 1, 7, 7})}}),
@@ -128,6 +154,7 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     const Argument floats{random_tensor(DType::kFloat32, rows, 1, 2)};
     const Argument float_weights{random_tensor(DType::kFloat32, {64, 1024}, 1, 2), true};
     expect_no_spills(in_tf32({"cuda_product_hopper", "MatMul", {floats, float_weights}}), {90});
+    expect_no_spills(of_bytes({"cuda_product_hopper", "MatMul", {x, weights}}, 1024, {rows[0], 1024}), {90});
   }
   for (int64_t batch : {1, 64}) {
     const Argument x{random_tensor(DType::kFloat16, {batch, 64, 14, 14}, 1, 2)};
@@ -135,6 +162,7 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     KernelCase test = channels_last({"cuda_conv_hopper", "Conv", {x, filter}});
     test.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
     expect_no_spills(test, {90});
+    expect_no_spills(of_bytes(test, 256, {batch, 256, 14, 14}), {90});
   }
   const Argument picture{random_tensor(DType::kFloat16, {2, 3, 33, 31}, 1, 2)};
   const Argument filter{random_tensor(DType::kFloat16, {64, 3, 7, 7}, 1, 2), true};

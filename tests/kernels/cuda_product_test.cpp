@@ -1,5 +1,6 @@
 // CUDA kernels that multiply matrices and windows, against the reference: those without tensor cores on any device,
 // the others on a GPU that has them.
+#include <array>
 #include <cmath>
 
 #include "tests/kernels/kernel_case.h"
@@ -66,6 +67,76 @@ KernelCase product_case(const char* kernel, DType dtype, int64_t m, int64_t n, i
   KernelCase test{kernel, "MatMul", {values(dtype, {m, k}), weights(dtype, {k, n})}};
   test.tolerance = tolerance_of(dtype, k);
   return test;
+}
+
+// Bytes of any zero point, and weights that use all of theirs. Results are floats, halves or bytes; those of `depth`
+// elements are of the size of one.
+KernelCase of_bytes(KernelCase test, int64_t columns, int64_t depth) {
+  test.op = test.op == "Conv" ? "hussar.QuantizedConv" : "hussar.QuantizedMatMul";
+  test.inputs.resize(2);
+  test.program.reset();
+  test.inputs[0].tensor = random_tensor(DType::kUInt8, test.inputs[0].tensor.shape(), 0, 255);
+  test.inputs[0].gap *= 2;  // 16 bytes
+  test.inputs[1] = {random_tensor(DType::kInt8, test.inputs[1].tensor.shape(), -128, 127), true};
+  const double unit = 1 / (70.0 * 70.0 * std::sqrt(static_cast<double>(depth)));
+  test.inputs.push_back({random_tensor(kFloat, {columns}, 100 * unit, 200 * unit), true});
+  test.inputs.push_back(pick(0, 1) == 1 ? weights(kFloat, {columns}) : Argument{});
+  test.attributes.set("x_scale", 0.01F);
+  test.tolerance = 1e-5;
+  return test;
+}
+
+// Adds a residual, of bytes perhaps, takes the positive part, and gives results of a type.
+void finish_bytes(KernelCase& test, const Shape& output) {
+  if (pick(0, 1) == 1) {
+    const bool adds_bytes = pick(0, 1) == 1;
+    add_epilogue(test, output, pick(0, 1) == 1 ? kFloat : kHalf);
+    if (adds_bytes) {
+      test.inputs.back().tensor = random_tensor(DType::kUInt8, output, 0, 255);
+      test.attributes.set("operand_scale", 0.02F);
+      test.attributes.set("operand_zero_point", pick(0, 255));
+    }
+  }
+  const int64_t type = pick(0, 2);
+  if (type == 1) {
+    test.attributes.set("y_type", static_cast<int64_t>(kHalf));
+    test.tolerance = 2e-3;
+  } else if (type == 2) {
+    test.attributes.set("y_scale", 0.03F);
+    test.attributes.set("y_zero_point", pick(0, 255));
+    test.tolerance = 1;  // of a byte, where the last bit of a number decides
+  }
+}
+
+KernelCase byte_product_case(const char* kernel, int64_t m, int64_t n, int64_t k) {
+  KernelCase test = of_bytes(product_case(kernel, kFloat, m, n, k), n, k);
+  test.attributes.set("x_zero_point", pick(0, 255));
+  finish_bytes(test, {m, n});
+  return test;
+}
+
+TEST(CudaProduct, SimpleOfBytes) {
+  for (const auto& [m, n, k] : {std::array<int64_t, 3>{3, 7, 5}, {70, 65, 130}, {1, 8, 33}, {129, 1, 16}}) {
+    for (int turn = 0; turn < 4; ++turn) {
+      expect_kernel_agrees(byte_product_case("cuda_matmul_simple", m, n, k));
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(CudaProduct, GridOfBytes) {
+  for (const char* kernel : {"cuda_product", "cuda_product_hopper"}) {
+    if (!can_run(byte_product_case(kernel, 8, 8, 16)))
+      GTEST_SKIP() << "skipped: needs a GPU that " << kernel << " runs on";
+    for (int64_t m : {1, 77, 128, 515, 4096}) {
+      for (int64_t n : {8, 72, 256, 1000}) {
+        for (int64_t k : {16, 64, 208, 1040, 4096}) {
+          expect_kernel_agrees(byte_product_case(kernel, m, n, k));
+          if (HasFailure()) return;
+        }
+      }
+    }
+  }
 }
 
 TEST(CudaProduct, GridOfSizes) {
@@ -160,6 +231,31 @@ TEST(CudaConv, GridOfWindows) {
   }
 }
 
+KernelCase byte_conv_case(const char* kernel, const ConvShape& shape) {
+  KernelCase test = of_bytes(conv_case(kernel, kFloat, shape), shape.filters,
+                             shape.channels / shape.groups * shape.kernel * shape.kernel);
+  const bool pads = shape.pad > 0 && kernel != std::string_view("cuda_conv_simple");
+  test.attributes.set("x_zero_point", pads ? 0 : pick(0, 255));
+  const int64_t reach = (shape.kernel - 1) * shape.dilation + 1;
+  finish_bytes(test, {shape.batch, shape.filters, (shape.height + 2 * shape.pad - reach) / shape.stride + 1,
+                      (shape.width + 2 * shape.pad - reach) / shape.stride + 1});
+  return test;
+}
+
+TEST(CudaConv, GridOfBytes) {
+  for (const char* kernel : {"cuda_conv", "cuda_conv_hopper"}) {
+    if (!can_run(byte_conv_case(kernel, kConvolutions[0])))
+      GTEST_SKIP() << "skipped: needs a GPU that " << kernel << " runs on";
+    for (const ConvShape& shape : kConvolutions) {
+      if (shape.channels % 16 != 0) continue;
+      for (int turn = 0; turn < 3; ++turn) {
+        expect_kernel_agrees(byte_conv_case(kernel, shape));
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
 TEST(CudaConv, FewChannels) {
   constexpr ConvShape kShapes[] = {{2, 3, 33, 31, 64, 7, 2, 3},  {1, 1, 12, 12, 8, 3, 1, 1},
                                    {3, 3, 20, 20, 16, 3, 2, 0},  {2, 4, 18, 16, 24, 5, 3, 2},
@@ -184,6 +280,16 @@ TEST(CudaConv, Simple) {
                                  ConvShape{1, 4, 8, 8, 6, 3, 1, 2, 2, 2}}) {
     for (DType dtype : {kFloat, kHalf}) {
       expect_kernel_agrees(conv_case("cuda_conv_simple", dtype, shape));
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(CudaConv, SimpleOfBytes) {
+  for (const ConvShape& shape : {ConvShape{2, 3, 9, 7, 5, 3, 1, 1}, ConvShape{1, 6, 9, 9, 6, 3, 2, 1, 1, 6},
+                                 ConvShape{1, 4, 8, 8, 6, 3, 1, 2, 2, 2}}) {
+    for (int turn = 0; turn < 4; ++turn) {
+      expect_kernel_agrees(byte_conv_case("cuda_conv_simple", shape));
       if (HasFailure()) return;
     }
   }

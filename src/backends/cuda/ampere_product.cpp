@@ -1,6 +1,9 @@
 // Tiles of products on GPUs from Ampere on.
 #include "backends/cuda/ampere_product.h"
 
+#include "backends/cuda/byte_product.h"
+#include "backends/cuda/results.h"
+
 namespace hussar::cuda {
 namespace {
 
@@ -11,14 +14,15 @@ constexpr std::string_view kTile = "hussar_tile";
 // Of the largest GPUs; what is more or less shifts the best tile a little.
 constexpr int kUsualMultiprocessors = 132;
 
-// For halves and TF32, and for FP32.
+// For tensor cores, and for FP32.
 std::span<const AmpereTile> tiles_of(ProductInput input) {
   return input == ProductInput::kFp32 ? std::span<const AmpereTile>(kFloatTiles)
                                       : std::span<const AmpereTile>(kTensorTiles);
 }
 
 double time_of(const AmpereTile& tile, const DenseProduct& product, ProductInput input) {
-  const double peak = input == ProductInput::kFp16 ? 4.5e8 : input == ProductInput::kTf32 ? 2.2e8 : 4e7;
+  constexpr double kPeaks[] = {4.5e8, 2.2e8, 4e7, 9e8};  // of each input
+  const double peak = kPeaks[static_cast<int>(input)];
   const double rate = peak * tile.rate / kUsualMultiprocessors;
   const int64_t tiles = (product.m + tile.rows - 1) / tile.rows * ((product.n + tile.columns - 1) / tile.columns);
   const double waves = std::ceil(static_cast<double>(tiles) / kUsualMultiprocessors);
@@ -38,14 +42,17 @@ AmpereTile best_tile(const DenseProduct& product, ProductInput input) {
 
 Refusal check_ampere_types(const Problem& problem) {
   if (problem.target.sm < kTensorCores) return "needs tensor cores (sm_80)";
-  for (DType dtype : {problem.dtype(0), problem.dtype(1), problem.output()->dtype}) {
-    if (dtype != DType::kFloat32 && dtype != DType::kFloat16) return "dtype";
-  }
+  auto is_either = [](DType dtype) { return dtype == DType::kFloat32 || dtype == DType::kFloat16; };
+  const DType output = problem.output()->dtype;
+  if (is_byte_product(problem.node.op))
+    return is_either(output) || output == DType::kUInt8 ? Refusal() : Refusal("dtype");
+  if (!is_either(problem.dtype(0)) || !is_either(output)) return "dtype";
   return problem.dtype(0) == problem.dtype(1) ? Refusal() : Refusal("dtype");
 }
 
 ProductInput product_input(DType dtype, const Target& target) {
   if (dtype == DType::kFloat16) return ProductInput::kFp16;
+  if (dtype == DType::kUInt8) return ProductInput::kInt8;
   return target.no_tf32.empty() ? ProductInput::kTf32 : ProductInput::kFp32;
 }
 
@@ -55,10 +62,13 @@ double ampere_time(const DenseProduct& product, const Problem& problem) {
 }
 
 void define_input(Node& node, ProductInput input, Defines& defines) {
-  constexpr std::string_view kNames[] = {"PRODUCT_FP16", "PRODUCT_TF32", "PRODUCT_FP32"};
-  const bool half_results = node.outputs[0]->dtype == DType::kFloat16;
-  defines.set("PRODUCT_INPUT", kNames[static_cast<int>(input)]).set("PRODUCT_OUTPUT_HALF", half_results);
-  defines.set("HALF_RESULTS", half_results).set("FAST_GELU", half_results || input == ProductInput::kTf32);
+  constexpr std::string_view kNames[] = {"PRODUCT_FP16", "PRODUCT_TF32", "PRODUCT_FP32", "PRODUCT_INT8"};
+  const DType output = node.outputs[0]->dtype;
+  defines.set("PRODUCT_INPUT", kNames[static_cast<int>(input)]);
+  defines.set("PRODUCT_OUTPUT", output == DType::kFloat16 ? "PRODUCT_HALVES"
+                                : output == DType::kUInt8 ? "PRODUCT_BYTES"
+                                                          : "PRODUCT_FLOATS");
+  define_results(node, input != ProductInput::kFp32, defines);
   if (input == ProductInput::kTf32) node.attributes.set(kTf32Attribute, int64_t{1});
 }
 
@@ -96,7 +106,7 @@ Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, Amper
   const Ints tile = step.attributes.get_ints(kTile);
   HUSSAR_CHECK(tile.size() == 4 && *std::min_element(tile.begin(), tile.end()) > 0, ErrorCode::kPlanIncompatible,
                "step '{}' has no tile; build the plan again", step.name);
-  HUSSAR_TRY(launch.epilogue.prepare(prepare, bias_input(step)));
+  HUSSAR_TRY(launch.epilogue.prepare(prepare));
   const int64_t tiles = (product.m + tile[0] - 1) / tile[0] * ((product.n + tile[1] - 1) / tile[1]);
   HUSSAR_CHECK(product.m < (int64_t{1} << 31) && tiles < (int64_t{1} << 31), ErrorCode::kUsage,
                "step '{}': the product is too large", step.name);

@@ -1,6 +1,7 @@
 // Geometry of convolutions from attributes and shapes.
 #include "backends/cuda/convolution.h"
 
+#include "backends/cuda/byte_product.h"
 #include "backends/cuda/epilogue_source.h"
 
 namespace hussar::cuda {
@@ -13,14 +14,12 @@ bool Convolution::is_pointwise() const {
   return is_plain;
 }
 
-Refusal check_convolution(const Problem& problem, std::string_view op) {
-  if (Refusal refusal = refuse_op(problem, {op})) return refusal;
+Refusal check_convolution(const Problem& problem, std::initializer_list<std::string_view> ops) {
+  if (Refusal refusal = refuse_op(problem, ops)) return refusal;
   const Value& x = *problem.input(0);
-  for (size_t i = 0; i < std::min<size_t>(problem.own_inputs(), 3); ++i) {
-    const Value* input = problem.input(i);
-    if (input != nullptr && !is_float(input->dtype)) return "dtype";
-  }
-  if (!is_float(problem.output()->dtype)) return "dtype";
+  if (Refusal refusal = check_factors(problem)) return refusal;
+  const Value* bias = problem.own_inputs() > 2 ? problem.input(2) : nullptr;
+  if (bias != nullptr && !is_float(bias->dtype)) return "dtype";
   if (!problem.is_constant(1)) return "needs constant weights";
   if (x.rank() < 3 || x.rank() > 5 || problem.input(1)->rank() != x.rank()) return "rank";
   if (x.layout != Layout::kChannelsLast || problem.output()->layout != Layout::kChannelsLast) {

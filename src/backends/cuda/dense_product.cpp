@@ -1,6 +1,7 @@
 // Sizes of dense products, and weights turned around.
 #include "backends/cuda/dense_product.h"
 
+#include "backends/cuda/byte_product.h"
 #include "backends/cuda/convolution.h"
 #include "backends/cuda/matrix_product.h"
 
@@ -24,6 +25,18 @@ void transpose(const Tensor& from, Tensor& to) {
   }
 }
 
+Tensor transposed(const Tensor& from) {
+  Tensor to(from.dtype(), Shape{from.shape()[1], from.shape()[0]});
+  switch (dtype_size(from.dtype())) {
+    case 1: transpose<uint8_t>(from, to); break;
+    case 2: transpose<uint16_t>(from, to); break;
+    default: transpose<uint32_t>(from, to);
+  }
+  return to;
+}
+
+bool is_convolution(std::string_view op) { return op == "Conv" || op == "hussar.QuantizedConv"; }
+
 bool is_turned(const Attributes& attributes) { return attributes.get_int("transB", 0) != 0; }
 
 }  // namespace
@@ -31,7 +44,7 @@ bool is_turned(const Attributes& attributes) { return attributes.get_int("transB
 Result<DenseProduct> dense_product(const Node& node) {
   Operand w = operand_of(*node.inputs[1]);
   Attributes attributes = node.attributes;
-  if (node.op != "Conv" && !is_turned(attributes)) {
+  if (!is_convolution(node.op) && !is_turned(attributes)) {
     attributes.set("transB", int64_t{1});
     w.shape = Shape{w.shape[1], w.shape[0]};
   }
@@ -40,19 +53,22 @@ Result<DenseProduct> dense_product(const Node& node) {
 
 Refusal check_dense_product(const Problem& problem) {
   const Node& node = problem.node;
-  if (Refusal refusal = node.op == "Conv" ? check_convolution(problem) : check_matrix_product(problem)) return refusal;
+  const bool is_conv = is_convolution(node.op);
+  if (Refusal refusal =
+          is_conv ? check_convolution(problem, {"Conv", "hussar.QuantizedConv"}) : check_matrix_product(problem))
+    return refusal;
   if (!problem.is_constant(1)) return "needs constant weights";
-  if (node.op != "Conv") {
+  if (!is_conv) {
     if (problem.input(1)->rank() != 2) return "needs a matrix";
     if (node.attributes.get_int("transA", 0) != 0 || node.attributes.get_float("alpha", 1) != 1)
       return "transA or alpha";
   }
-  if (problem.dtype(1) != problem.dtype(0)) return "dtype";
+  if (dtype_size(problem.dtype(1)) != dtype_size(problem.dtype(0))) return "dtype";
   auto product = dense_product(node);
   if (!product) return "not a product";
-  const int64_t chunk = problem.dtype(0) == DType::kFloat32 ? 4 : 8;
+  const auto chunk = static_cast<int64_t>(16 / dtype_size(problem.dtype(0)));
   const bool is_aligned = product->n % 8 == 0 && product->k % chunk == 0 && product->x_pitch % chunk == 0 &&
-                          product->y_pitch % 8 == 0 && offset_in_holder(*problem.input(0)) % 8 == 0 &&
+                          product->y_pitch % 8 == 0 && offset_in_holder(*problem.input(0)) % chunk == 0 &&
                           offset_in_holder(*problem.output()) % 8 == 0;
   return is_aligned ? Refusal() : Refusal("rows are not multiples of 16 bytes");
 }
@@ -60,7 +76,7 @@ Refusal check_dense_product(const Problem& problem) {
 Result<DenseProduct> dense_product(std::string_view op, const Attributes& attributes, const Operand& x,
                                    const Operand& w, const Operand& y) {
   DenseProduct product;
-  if (op == "Conv") {
+  if (is_convolution(op)) {
     const Convolution conv = HUSSAR_TRY(convolution(op, attributes, x, w.shape, y));
     HUSSAR_CHECK(conv.is_pointwise(), ErrorCode::kPlanIncompatible, "the convolution is no product");
     return DenseProduct{conv.pixels(), conv.filters, conv.channels, conv.x_pitch, conv.channels, conv.y_pitch};
@@ -73,18 +89,25 @@ Result<DenseProduct> dense_product(std::string_view op, const Attributes& attrib
 
 void turn_weights(Packing& packing) {
   Node& node = packing.node;
-  if (node.op == "Conv" || is_turned(node.attributes)) return;
-  const Tensor& from = *node.inputs[1]->constant;
-  const int64_t k = from.shape()[0], n = from.shape()[1];
-  const size_t size = dtype_size(from.dtype());
-  Tensor to(from.dtype(), Shape{n, k});
-  if (size == 2)
-    transpose<uint16_t>(from, to);
-  else
-    transpose<uint32_t>(from, to);
-  packing.replace(1, std::move(to));
-  node.op = "com.microsoft.FusedMatMul";
+  const bool of_bytes = is_byte_product(node.op);
+  if (of_bytes) make_table(packing);
+  if (is_convolution(node.op) || is_turned(node.attributes)) return;
+  packing.replace(1, transposed(*node.inputs[1]->constant));
+  if (!of_bytes) node.op = "com.microsoft.FusedMatMul";
   node.attributes.set("transB", int64_t{1});
+}
+
+Status turn_weights_back(Packing& packing) {
+  Node& node = packing.node;
+  if (!is_byte_product(node.op)) return {};
+  HUSSAR_TRY(forget_table(packing));
+  if (is_convolution(node.op)) return {};
+  const Value* weights = node.input(1);
+  HUSSAR_CHECK(weights != nullptr && weights->is_constant() && weights->constant->shape().rank() == 2,
+               ErrorCode::kPlanIncompatible, "{}: its weights are not what they were", describe(node));
+  packing.replace(1, transposed(*weights->constant));
+  node.attributes.erase("transB");
+  return {};
 }
 
 }  // namespace hussar::cuda

@@ -1,5 +1,5 @@
-// Products with constant weights that the fast kernels take: MatMul and FusedMatMul with one matrix, and Conv of
-// kernel 1.
+// Products with constant weights that the fast kernels take: MatMul and FusedMatMul with one matrix, Conv of kernel 1,
+// and these of bytes.
 #pragma once
 #include "backends/cuda/epilogue_source.h"
 #include "backends/cuda/kernel_support.h"
@@ -21,7 +21,9 @@ Result<DenseProduct> dense_product(const Node& node);
 Result<DenseProduct> dense_product(std::string_view op, const Attributes& attributes, const Operand& x,
                                    const Operand& w, const Operand& y);
 
-// Gives a product's weights, which lie as [k][n], the form [n][k], by way of com.microsoft.FusedMatMul with transB.
+// Gives a product's weights, which lie as [k][n], the form [n][k], by way of com.microsoft.FusedMatMul with transB;
+// those of bytes have their table then (byte_product.h). The second does what else `unpack` has to: the former stays.
 void turn_weights(Packing& packing);
+Status turn_weights_back(Packing& packing);
 
 }  // namespace hussar::cuda

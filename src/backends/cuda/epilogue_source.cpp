@@ -1,11 +1,19 @@
 // Operands of epilogues: how each lies over the output, and how N of its elements are loaded.
 #include "backends/cuda/epilogue_source.h"
 
+#include "backends/cuda/byte_product.h"
+#include "backends/cuda/elementwise_launch.h"
 #include "backends/cuda/program_source.h"
+#include "backends/cuda/results.h"
 #include "tensor/broadcast.h"
 
 namespace hussar::cuda {
 namespace {
+
+// Of operands of the program: floats, or bytes of a known meaning.
+bool is_number(const Attributes& attributes, DType dtype) {
+  return is_float(dtype) || (dtype == DType::kUInt8 && attributes.has("operand_scale"));
+}
 
 Cover cover_in(const Node& node, const Value& operand) {
   const Value& output = *node.outputs[0];
@@ -37,6 +45,53 @@ std::string load_source(const Node& node, size_t input, int index) {
                      index, to);
 }
 
+// An operand of the program, as numbers.
+std::string operand_source(const Node& node, size_t input, int index) {
+  std::string text = fmt::format("  float o{}[N];\n  {}\n", index, load_source(node, input, index));
+  if (node.inputs[input]->dtype == DType::kUInt8)
+    text += fmt::format("#pragma unroll\n  for (int i = 0; i < N; ++i) o{0}[i] = {1};\n", index,
+                        real_source(node.attributes, "operand", fmt::format("o{}[i]", index)));
+  return text;
+}
+
+size_t inputs_before_program(const Node& node) {
+  return node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
+}
+
+// The inputs behind the factors of the product: a bias, and a table of byte_product.h before it.
+std::vector<size_t> own_operands(const Node& node) {
+  std::vector<size_t> list;
+  for (size_t i = 2; i < inputs_before_program(node); ++i) {
+    if (node.inputs[i] != nullptr) list.push_back(i);
+  }
+  return list;
+}
+
+// real_sums, with so many own operands.
+std::string sums_source(const Node& node, size_t own) {
+  const bool of_bytes = is_byte_product(node.op);
+  const bool has_bias = own > (of_bytes ? 1 : 0);
+  std::string loads, value = "sum[i]";
+  if (of_bytes) {
+    const int64_t columns = node.inputs[2]->constant->elements() / 3;
+    loads += fmt::format(
+        "  float factor[N], zero[N];\n  load(operands.data0 + column, factor);\n"
+        "  load(operands.data0 + {} + column, zero);\n",
+        columns);
+    value = "static_cast<float>(sum[i] - static_cast<int>(__float_as_uint(zero[i])))";
+  }
+  if (has_bias) loads += fmt::format("  float bias[N];\n  load(operands.data{} + column, bias);\n", own - 1);
+  if (of_bytes)
+    value = has_bias ? fmt::format("fmaf({}, factor[i], bias[i])", value) : value + " * factor[i]";
+  else if (has_bias)
+    value += " + bias[i]";
+  return fmt::format(
+      "template <int N>\n__device__ __forceinline__ void real_sums(const {} (&sum)[N], float (&value)[N], const "
+      "EpilogueOperands& operands, long long row, int column) {{\n{}#pragma unroll\n  for (int i = 0; i < N; ++i) "
+      "value[i] = {};\n}}\n",
+      of_bytes ? "int" : "float", loads, value);
+}
+
 }  // namespace
 
 Refusal check_epilogue(const Problem& problem) {
@@ -44,53 +99,56 @@ Refusal check_epilogue(const Problem& problem) {
   if (!node.program) return std::nullopt;
   for (size_t i = problem.own_inputs(); i < node.inputs.size(); ++i) {
     const Value* operand = node.inputs[i];
-    if (operand == nullptr || !is_float(operand->dtype)) return "fused operand";
+    if (operand == nullptr || !is_number(node.attributes, operand->dtype)) return "fused operand";
     if (cover_in(node, *operand) == Cover::kOther) return "fused operand in another layout, or of general broadcasting";
   }
   return std::nullopt;
 }
 
-std::string epilogue_source(const Node& node, int bias) {
-  std::vector<size_t> inputs;
-  if (bias >= 0) inputs.push_back(static_cast<size_t>(bias));
-  const size_t own = node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
-  for (size_t i = own; i < node.inputs.size(); ++i) inputs.push_back(i);
+std::string epilogue_source(const Node& node) {
+  std::vector<size_t> inputs = own_operands(node);
+  const size_t own = inputs.size();
+  for (size_t i = inputs_before_program(node); i < node.inputs.size(); ++i) inputs.push_back(i);
   std::string members, loads, arguments;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    const Value& value = *node.inputs[inputs[i]];
-    members += fmt::format("  const {}* data{};\n  long long pitch{};\n", type_name(value.dtype), i, i);
-    const bool is_bias = bias >= 0 && i == 0;
-    const std::string load =
-        is_bias ? "load(operands.data0 + column, o0);" : load_source(node, inputs[i], static_cast<int>(i));
-    loads += fmt::format("  float o{}[N];\n  {}\n", i, load);
-    if (!is_bias) arguments += fmt::format(", o{}[i]", i);
+    members +=
+        fmt::format("  const {}* data{};\n  long long pitch{};\n", memory_type(node.inputs[inputs[i]]->dtype), i, i);
+    if (i < own) continue;
+    loads += operand_source(node, inputs[i], static_cast<int>(i));
+    arguments += fmt::format(", o{}[i]", i);
   }
-  std::string value = bias >= 0 ? "value[i] + o0[i]" : "value[i]";
-  if (node.program) value = fmt::format("run_program({}{})", value, arguments);
   if (inputs.empty()) members = "  long long nothing;\n";
-  return (node.program ? program_source(*node.program) : std::string()) +
-         fmt::format(
-             "struct EpilogueOperands {{\n{}}};\n"
-             "template <int N>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const "
-             "EpilogueOperands& operands, long long row, int column) {{\n{}"
-             "#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = {};\n}}\n"
-             "__device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, "
-             "long long row, int column) {{\n  epilogue_of(value, operands, row, column);\n}}\n",
-             members, loads, value);
+  std::string text = node.program ? program_source(*node.program) : std::string();
+  text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + sums_source(node, own);
+  text +=
+      "template <int N>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const EpilogueOperands& "
+      "operands, long long row, int column) {\n";
+  if (node.program) {
+    text += loads + fmt::format("#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = run_program(value[i]{});\n",
+                                arguments);
+  }
+  return text +
+         "}\n__device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, long long "
+         "row, int column) {\n  epilogue_of(value, operands, row, column);\n}\n";
 }
 
-Status EpilogueState::prepare(const Prepare& prepare, int bias) {
+Status EpilogueState::prepare(const Prepare& prepare) {
   const PlanStep& step = prepare.step;
   const Operand& output = prepare.outputs[0];
   count_ = 0;
-  if (bias >= 0) operands_[count_++] = {bias, 0};
+  const auto own = static_cast<int32_t>(step.program ? step.program_inputs : std::ssize(step.inputs));
+  for (int32_t i = 2; i < own; ++i) {
+    if (!prepare.inputs[static_cast<size_t>(i)].present()) continue;
+    HUSSAR_CHECK(count_ < 2, ErrorCode::kPlanIncompatible, "step '{}' has too many inputs", step.name);
+    operands_[count_++] = {i, 0};
+  }
   if (!step.program) return {};
   for (int i = 0; i < step.program->operand_count; ++i) {
     const int32_t input = step.program_inputs + i;
     const Operand& operand = prepare.inputs[static_cast<size_t>(input)];
     const Cover cover =
         fitting_cover<int64_t>(output.shape.dims(), output.layout, operand.shape.dims(), operand.layout);
-    HUSSAR_CHECK(cover != Cover::kOther && is_float(operand.dtype), ErrorCode::kUsage,
+    HUSSAR_CHECK(cover != Cover::kOther && is_number(step.attributes, operand.dtype), ErrorCode::kUsage,
                  "step '{}': fused operand {} of shape {} does not fit the output {}", step.name, i,
                  operand.shape.to_string(), output.shape.to_string());
     operands_[count_++] = {input, columns_of(operand)};

@@ -37,7 +37,7 @@ int64_t slots_of(int64_t blocks, int64_t multiprocessors) {
 
 // Microseconds.
 double time_of(const Tile& tile, const DenseProduct& product, DType dtype) {
-  const double flops_of_one = dtype == DType::kFloat16 ? 5.4e6 : 2.7e6;
+  const double flops_of_one = 1.08e7 / static_cast<double>(dtype_size(dtype));
   constexpr double kStart = 1.5, kCluster = 0.8;
   const double waves = std::ceil(static_cast<double>(clusters_of(tile, product)) /
                                  static_cast<double>(slots_of(tile.blocks(), kMultiprocessors)));
@@ -101,7 +101,7 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, Defines defi
   defines.set("PRODUCT_CLUSTER_M", tile.cluster_m).set("PRODUCT_CLUSTER_N", tile.cluster_n);
   defines.set("PRODUCT_SPLIT", tile.split).set("PRODUCT_STAGES", tile.stages);
   return attach_code(packing,
-                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, bias_input(node))) +
+                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
                          assemble({}, {"half.cuh", "product_contract.cuh"}) + assemble({}, more) +
                          assemble({}, {"hopper_pipeline.cuh", "hopper_wgmma.cuh", "product_hopper.cuh"}));
 }
@@ -118,7 +118,7 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, Hoppe
                "step '{}' has no tile; build the plan again", step.name);
   HUSSAR_CHECK(product.m < (int64_t{1} << 31), ErrorCode::kUsage, "step '{}': the product is too large", step.name);
   const Tile tile{{}, list[0], list[1], 0, list[2], list[3], list[4], list[5], 1};
-  HUSSAR_TRY(launch.epilogue.prepare(prepare, bias_input(step)));
+  HUSSAR_TRY(launch.epilogue.prepare(prepare));
   launch.sizes = sizes_of(product);
   const int64_t clusters = clusters_of(tile, product);
   const int64_t slots = slots_of(tile.blocks(), queue_of(prepare.device).facts().multiprocessors);

@@ -4,7 +4,7 @@
 
 namespace hussar::cuda {
 
-// Whether the kernels run on this GPU and may compute with these types: halves, and floats as TF32.
+// Whether the kernels run on this GPU and may compute with these types: halves, bytes, and floats as TF32.
 Refusal check_hopper(const Problem& problem);
 
 // What k is multiplied in blocks of.

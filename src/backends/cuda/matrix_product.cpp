@@ -1,16 +1,17 @@
 // Lists, transposition and broadcast batches of matrix products.
 #include "backends/cuda/matrix_product.h"
 
+#include "backends/cuda/byte_product.h"
 #include "backends/cuda/epilogue_source.h"
 
 namespace hussar::cuda {
 
 Refusal check_matrix_product(const Problem& problem) {
   const Node& node = problem.node;
-  if (node.op != "MatMul" && node.op != "com.microsoft.FusedMatMul") return "op";
-  if (Refusal refusal = refuse_op(problem, {node.op})) return refusal;
+  if (Refusal refusal = refuse_op(problem, {"MatMul", "com.microsoft.FusedMatMul", "hussar.QuantizedMatMul"}))
+    return refusal;
+  if (Refusal refusal = check_factors(problem)) return refusal;
   for (const Value* value : {problem.input(0), problem.input(1), problem.output()}) {
-    if (!is_float(value->dtype)) return "dtype";
     if (value->layout != Layout::kPlain) return "layout is not plain";
   }
   for (const char* name : {"transBatchA", "transBatchB"}) {

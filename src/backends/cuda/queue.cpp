@@ -34,8 +34,9 @@ constexpr int kOutOfMemory = 2;
 constexpr bool is_fault(int code) { return code == 214 || (code >= 700 && code < 800); }
 constexpr int kNonBlocking = 1;      // CU_STREAM_NON_BLOCKING
 constexpr int kThreadLocalMode = 1;  // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-// Of CUtensorMap: FLOAT16, INTERLEAVE_NONE, SWIZZLE_128B, L2_PROMOTION_L2_256B, OOB_FILL_NONE.
-constexpr int kHalves = 6, kRoundedFloats = 11, kNoInterleave = 0, kSwizzle128 = 3, kPromote256 = 3, kZeros = 0;
+// Of CUtensorMap: UINT8, FLOAT16, TFLOAT32, INTERLEAVE_NONE, SWIZZLE_128B, L2_PROMOTION_L2_256B, OOB_FILL_NONE.
+constexpr int kBytes = 0, kHalves = 6, kRoundedFloats = 11;
+constexpr int kNoInterleave = 0, kSwizzle128 = 3, kPromote256 = 3, kZeros = 0;
 constexpr char kNoTensorMaps[] = "the NVIDIA driver is too old for this plan: CUDA 12 is needed";
 
 DevicePointer pointer(const std::byte* memory) { return reinterpret_cast<DevicePointer>(memory); }
@@ -191,7 +192,9 @@ Status Queue::launch(const Launch& launch, std::span<void* const> arguments) {
 }
 
 // Floats arrive rounded to TF32.
-static int map_type(DType dtype) { return dtype == DType::kFloat32 ? kRoundedFloats : kHalves; }
+static int map_type(DType dtype) {
+  return dtype == DType::kFloat32 ? kRoundedFloats : dtype == DType::kFloat16 ? kHalves : kBytes;
+}
 
 Result<TensorMap> Queue::encode(const TileMap& map, const std::byte* data) {
   constexpr uint32_t kOnes[5] = {1, 1, 1, 1, 1};

@@ -21,7 +21,7 @@ struct Launch {
   unsigned shared_bytes = 0;  // dynamic
 };
 
-// A tensor of halves or floats in the memory of the GPU, as tiles that the copy engine brings to shared memory with
+// A tensor of bytes, halves or floats in the memory of the GPU, as tiles that the copy engine brings to shared memory with
 // 128-byte swizzling; zeros outside; floats rounded to TF32. Strides in bytes, of the dimensions from the second on.
 struct TileMap {
   DType dtype = DType::kFloat16;

@@ -1,7 +1,9 @@
 // Products of any operands in tiles of 64 x 64.
 #include "backends/cuda/simple_product.h"
 
-#include "backends/cuda/program_source.h"
+#include "backends/cuda/byte_product.h"
+#include "backends/cuda/elementwise_launch.h"
+#include "backends/cuda/results.h"
 
 namespace hussar::cuda {
 
@@ -13,19 +15,25 @@ double simple_time(int64_t m, int64_t n, int64_t k, int64_t batch) {
 
 Status attach_simple(Packing& packing, Defines& defines, std::string_view operands) {
   const Node& node = packing.node;
-  defines.set("X_TYPE", type_name(node.inputs[0]->dtype)).set("W_TYPE", type_name(node.inputs[1]->dtype));
-  defines.set("Y_TYPE", type_name(node.outputs[0]->dtype));
-  std::string source = epilogue_source(node, bias_input(node));
+  if (is_byte_product(node.op)) make_table(packing);
+  defines.set("X_TYPE", memory_type(node.inputs[0]->dtype)).set("W_TYPE", memory_type(node.inputs[1]->dtype));
+  defines.set("Y_TYPE", result_type(node)).set("SUM_TYPE", is_byte_product(node.op) ? "int" : "float");
+  define_results(node, false, defines);
+  std::string source = epilogue_source(node);
   source += operands;
   return attach_code(
       packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, source) + assemble({}, {"simple_product.cuh"}));
+}
+
+Status forget_simple(Packing& packing) {
+  return is_byte_product(packing.node.op) ? forget_table(packing) : Status();
 }
 
 Status prepare_simple(const Prepare& prepare, int64_t m, int64_t n, int64_t k, int64_t batch, SimpleLaunch& launch) {
   constexpr int64_t kMost = int64_t{1} << 31, kMostBlocks = 65535;
   HUSSAR_CHECK(m < kMost && n <= 64 * kMostBlocks && k < kMost && batch <= kMostBlocks, ErrorCode::kUsage,
                "step '{}': the product is too large", prepare.step.name);
-  HUSSAR_TRY(launch.epilogue.prepare(prepare, bias_input(prepare.step)));
+  HUSSAR_TRY(launch.epilogue.prepare(prepare));
   launch.m = m;
   launch.n = n;
   launch.k = k;

@@ -10,6 +10,8 @@ double simple_time(int64_t m, int64_t n, int64_t k, int64_t batch);
 
 // Compiles the node's program and `operands`, which defines struct Operands and where its elements are.
 Status attach_simple(Packing& packing, Defines& defines, std::string_view operands);
+// The `unpack` of kernels that pack nothing else.
+Status forget_simple(Packing& packing);
 
 struct SimpleLaunch {
   Launch launch;

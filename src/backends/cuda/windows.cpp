@@ -1,7 +1,7 @@
 // Windows and filters of convolutions as the matrices of products.
 #include "backends/cuda/windows.h"
 
-#include "backends/cuda/epilogue_source.h"
+#include "backends/cuda/byte_product.h"
 
 namespace hussar::cuda {
 namespace {
@@ -25,6 +25,14 @@ Tensor turned(const Tensor& from, const Shape& shape, bool back) {
   return to;
 }
 
+bool reaches_outside(const Convolution& conv) {
+  for (int axis = 0; axis < 3; ++axis) {
+    const int64_t last = (conv.output[axis] - 1) * conv.strides[axis] + (conv.kernel[axis] - 1) * conv.dilations[axis];
+    if (conv.pads[axis] > 0 || last - conv.pads[axis] >= conv.input[axis]) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Windows windows_of(const Convolution& conv) {
@@ -46,18 +54,21 @@ DenseProduct window_product(const Convolution& conv) {
 }
 
 Refusal check_window_product(const Problem& problem) {
-  if (Refusal refusal = check_convolution(problem)) return refusal;
+  if (Refusal refusal = check_convolution(problem, {"Conv", "hussar.QuantizedConv"})) return refusal;
   auto conv = convolution(problem.node);
   if (!conv) return "shapes";
   if (conv->groups != 1) return "groups";
-  const int64_t chunk = problem.dtype(0) == DType::kFloat32 ? 4 : 8;
+  if (problem.node.attributes.get_int("x_zero_point", 0) != 0 && reaches_outside(*conv))
+    return "pads with bytes that are not 0";
+  const auto chunk = static_cast<int64_t>(16 / dtype_size(problem.dtype(0)));
   const bool is_aligned = conv->channels % chunk == 0 && conv->filters % 8 == 0 && conv->x_pitch % chunk == 0 &&
-                          conv->y_pitch % 8 == 0 && offset_in_holder(*problem.input(0)) % 8 == 0 &&
+                          conv->y_pitch % 8 == 0 && offset_in_holder(*problem.input(0)) % chunk == 0 &&
                           offset_in_holder(*problem.output()) % 8 == 0;
   return is_aligned ? Refusal() : Refusal("channels are not multiples of 16 bytes");
 }
 
 Status turn_filter(Packing& packing) {
+  if (is_byte_product(packing.node.op)) make_table(packing);
   const Tensor filter = *packing.node.inputs[1]->constant;
   packing.replace(1, turned(filter, filter.shape(), false));
   return {};
@@ -70,7 +81,7 @@ Status turn_filter_back(Packing& packing) {
                    node.inputs[1]->constant->shape() == Shape(*shape),
                ErrorCode::kPlanIncompatible, "{}: its filter is not what it was", describe(node));
   packing.replace(1, turned(*node.inputs[1]->constant, Shape(*shape), true));
-  return {};
+  return is_byte_product(node.op) ? forget_table(packing) : Status();
 }
 
 }  // namespace hussar::cuda

@@ -18,7 +18,10 @@ Result<DType> check_byte_meanings(const InferContext& context) {
     const int64_t zero_point = attributes.get_int(name, 0);
     if (zero_point < 0 || zero_point > 255) return context.fail("{} is {}", name, zero_point);
   }
-  return attributes.has("y_scale") ? DType::kUInt8 : DType::kFloat32;
+  if (attributes.has("y_scale")) return DType::kUInt8;
+  const auto dtype = static_cast<DType>(attributes.get_int("y_type", static_cast<int64_t>(DType::kFloat32)));
+  if (dtype != DType::kFloat32 && dtype != DType::kFloat16) return context.fail("y_type is no float");
+  return dtype;
 }
 
 Result<DType> check_quantized(const InferContext& context) {
@@ -76,7 +79,7 @@ Status finish_quantized(EvalContext& context, std::vector<float> y) {
     y.assign(result.data<float>(), result.data<float>() + result.elements());
   }
   if (!context.attributes.has("y_scale")) {
-    std::copy(y.begin(), y.end(), context.output().data<float>());
+    store_elements<float>(context.output(), 0, std::ssize(y), y.data());
     return {};
   }
   const float scale = context.attributes.get_float("y_scale", 1);

@@ -34,13 +34,13 @@ bool can_write_bytes(const Node& node) {
 
 void set_byte_output(Node* node, const QuantParams& params) { set_scale(node, "y", params); }
 
-bool can_read_bytes(const Node& node, const Value* value) {
+bool can_read_bytes(const Node& node, const Value* value, Place place) {
   if (std::count(node.inputs.begin(), node.inputs.end(), value) != 1) return false;
   const bool is_image = value->layout == Layout::kChannelsLast;
-  if (node.op == kAverage) return is_image && node.outputs[0]->layout == Layout::kChannelsLast;
-  const size_t place = place_of(node, value);
+  if (node.op == kAverage) return place == Place::kHost && is_image && node.outputs[0]->layout == Layout::kChannelsLast;
+  const size_t index = place_of(node, value);
   if (!node.program) return false;
-  const bool is_operand = place >= static_cast<size_t>(node.program_inputs);
+  const bool is_operand = index >= static_cast<size_t>(node.program_inputs);
   if (is_operand && node.attributes.has("operand_scale")) return false;
   if (node.op == kPointwise) return is_image && (is_operand || !node.attributes.has("x_scale"));
   return is_int8_product(node) && is_operand && node.outputs[0]->dims == value->dims &&

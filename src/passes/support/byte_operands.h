@@ -1,6 +1,7 @@
 // What passes know of the nodes that read and write bytes, which stand for real numbers.
 #pragma once
 #include "graph/graph.h"
+#include "tensor/place.h"
 #include "tensor/quant_params.h"
 
 namespace hussar {
@@ -16,8 +17,8 @@ bool is_int8_product(const Node& node);
 bool can_write_bytes(const Node& node);
 void set_byte_output(Node* node, const QuantParams& params);
 // Whether the node can read the value as bytes, beside what an INT8 product multiplies: what products add, and
-// elementwise work and averages of images. What transformers add up stays real.
-bool can_read_bytes(const Node& node, const Value* value);
+// elementwise work and averages of images. What transformers add up stays real; on a device, what is averaged too.
+bool can_read_bytes(const Node& node, const Value* value, Place place);
 // The node reads `bytes` instead of `real`.
 void read_bytes(Graph& graph, Node* node, const Value* real, Value* bytes, const QuantParams& params);
 

@@ -57,7 +57,9 @@ extern "C" __global__ void __launch_bounds__(256)
   for (int o = 0; o < OUTPUTS; ++o) {
     if (column + o >= work.columns) break;
     const long long pixel = (static_cast<long long>(picture) * work.rows + row) * work.columns + column + o;
-    epilogue_of(sums[o], fused, pixel, channel);
-    store(work.y + pixel * work.y_pitch + channel, sums[o]);
+    float value[VECTOR];
+    real_sums(sums[o], value, fused, pixel, channel);
+    epilogue_of(value, fused, pixel, channel);
+    store(work.y + pixel * work.y_pitch + channel, value);
   }
 }

@@ -132,12 +132,13 @@ __device__ __forceinline__ void cluster_meet_only() {
           : "memory");
 }
 
-// Writes four floats into the shared memory of block `rank` of the cluster, at the address that `to` has here.
-__device__ __forceinline__ void cluster_store(unsigned to, unsigned rank, float a, float b, float c, float d) {
+// Writes four words into the shared memory of block `rank` of the cluster, at the address that `to` has here.
+__device__ __forceinline__ void cluster_store(unsigned to, unsigned rank, unsigned a, unsigned b, unsigned c,
+                                              unsigned d) {
   asm volatile(
       "{ .reg .b32 remote; mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "st.shared::cluster.v4.f32 [remote], {%2, %3, %4, %5}; }" ::"r"(to),
-      "r"(rank), "f"(a), "f"(b), "f"(c), "f"(d)
+      "st.shared::cluster.v4.b32 [remote], {%2, %3, %4, %5}; }" ::"r"(to),
+      "r"(rank), "r"(a), "r"(b), "r"(c), "r"(d)
       : "memory");
 }
 

@@ -1,4 +1,5 @@
-// wgmma m64nNk16 (FP16) and m64nNk8 (TF32) with N = PRODUCT_BN, both operands in shared memory, FP32 sums in registers.
+// wgmma m64nNk16 (FP16), m64nNk8 (TF32) and m64nNk32 (bytes) with N = PRODUCT_BN, both operands in shared memory, sums
+// in registers.
 // The operand lists have to be spelled out: inline assembly takes no arrays.
 //
 // A tile lies as TMA writes it with the 128-byte swizzle: rows of 128 bytes, the 16-byte chunks of each XORed with the
@@ -6,8 +7,9 @@
 #pragma once
 
 #define HOPPER_EIGHT(i)                                                                                   \
-  "+f"(sum[i]), "+f"(sum[i + 1]), "+f"(sum[i + 2]), "+f"(sum[i + 3]), "+f"(sum[i + 4]), "+f"(sum[i + 5]), \
-      "+f"(sum[i + 6]), "+f"(sum[i + 7])
+  PRODUCT_SUM_OPERAND(sum[i]), PRODUCT_SUM_OPERAND(sum[i + 1]), PRODUCT_SUM_OPERAND(sum[i + 2]),          \
+      PRODUCT_SUM_OPERAND(sum[i + 3]), PRODUCT_SUM_OPERAND(sum[i + 4]), PRODUCT_SUM_OPERAND(sum[i + 5]),  \
+      PRODUCT_SUM_OPERAND(sum[i + 6]), PRODUCT_SUM_OPERAND(sum[i + 7])
 
 #if PRODUCT_BN == 64
 #define HOPPER_SUM_REGISTERS                                                                             \
@@ -66,10 +68,13 @@
 
 #if PRODUCT_INPUT == PRODUCT_FP16
 #define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k16.f32.f16.f16 "
-#define HOPPER_MAJOR ", 0, 0"
+#define HOPPER_SIGNS ", 1, 1, 0, 0"
+#elif PRODUCT_INPUT == PRODUCT_INT8
+#define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k32.s32.u8.s8 "
+#define HOPPER_SIGNS ""
 #else
 #define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k8.f32.tf32.tf32 "
-#define HOPPER_MAJOR ""
+#define HOPPER_SIGNS ", 1, 1"
 #endif
 
 // Describes the tile at a shared-memory address: groups of eight rows 1,024 bytes apart, 128-byte swizzle. The address
@@ -79,10 +84,10 @@ __device__ __forceinline__ unsigned long long hopper_describe(unsigned address) 
 }
 
 // sum = (keep ? sum : 0) + a * b over 32 bytes of k.
-__device__ __forceinline__ void hopper_multiply(float (&sum)[PRODUCT_BN / 2], unsigned long long a,
+__device__ __forceinline__ void hopper_multiply(ProductSum (&sum)[PRODUCT_BN / 2], unsigned long long a,
                                                 unsigned long long b, int keep) {
   asm volatile("{ .reg .pred keep; setp.ne.b32 keep, " HOPPER_KEEP ", 0;\n" HOPPER_OPERATION "{" HOPPER_SUM_REGISTERS
-               "}, " HOPPER_A ", " HOPPER_B ", keep, 1, 1" HOPPER_MAJOR ";\n}"
+               "}, " HOPPER_A ", " HOPPER_B ", keep" HOPPER_SIGNS ";\n}"
                : HOPPER_SUM_OPERANDS
                : "l"(a), "l"(b), "r"(keep));
 }

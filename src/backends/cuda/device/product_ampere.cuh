@@ -1,6 +1,6 @@
 // Matrix product for every GPU from Ampere on (sm_80, 86, 89, 90): a block computes one tile of Y from a ring of
-// shared-memory stages that cp.async fills; tensor cores (ldmatrix, mma.sync) for FP16 and TF32, FFMA register tiles
-// for FP32. The pipeline is the multistage scheme of the Ampere tuning guide. Contract: product_contract.cuh, with
+// shared-memory stages that cp.async fills; tensor cores (ldmatrix, mma.sync) for FP16, TF32 and bytes, FFMA register
+// tiles for FP32. The pipeline is the multistage scheme of the Ampere tuning guide. Contract: product_contract.cuh, with
 //   PRODUCT_BM, PRODUCT_BN            the block's tile
 //   PRODUCT_WARPS_M, PRODUCT_WARPS_N  warps that share it; a warp's part is 16s x 32s (tensor cores) or 32 x 64 (FP32)
 //   PRODUCT_STAGES                    stages of the ring, 2 to 4
@@ -13,7 +13,7 @@
 //   block   32 * WARPS_M * WARPS_N threads
 //   shared  STAGES * (BM + BN) * 128 bytes, dynamic
 //
-// A stage holds 128 bytes of every row: 64 halves or 32 floats. Its 16-byte chunks lie XORed with bits of the row
+// A stage holds 128 bytes of every row. Its 16-byte chunks lie XORed with bits of the row
 // number, so that neither cp.async nor ldmatrix meets a bank twice. Rows of W are read in an order that leaves every
 // thread with eight neighbouring columns of the result: no exchange is needed before the epilogue.
 #pragma once
@@ -97,7 +97,7 @@ __device__ __forceinline__ void copy_windows(const WindowRows<kPasses>& rows, co
 constexpr int kBlocksM = kWarpM / 16;
 constexpr int kBlocksN = kWarpN / 8;
 static_assert(kWarpM % 16 == 0 && kWarpN % 32 == 0);
-using Accumulator = float[kBlocksM][kBlocksN][4];
+using Accumulator = ProductSum[kBlocksM][kBlocksN][4];
 
 __device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -110,14 +110,18 @@ __device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) 
 #endif
 }
 
-__device__ __forceinline__ void multiply(float (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+// Adds the product of 16 x 32 and 32 x 8 bytes of operands.
+__device__ __forceinline__ void multiply(ProductSum (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
 #if PRODUCT_INPUT == PRODUCT_FP16
 #define HUSSAR_MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
+#elif PRODUCT_INPUT == PRODUCT_INT8
+#define HUSSAR_MMA "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32"
 #else
 #define HUSSAR_MMA "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"
 #endif
   asm volatile(HUSSAR_MMA " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-               : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+               : PRODUCT_SUM_OPERAND(sum[0]), PRODUCT_SUM_OPERAND(sum[1]), PRODUCT_SUM_OPERAND(sum[2]),
+                 PRODUCT_SUM_OPERAND(sum[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #undef HUSSAR_MMA
 }
@@ -149,7 +153,7 @@ __device__ __forceinline__ void multiply_stage(Accumulator& sum, unsigned stage_
 
 // The groups of eight neighbouring columns that a thread holds, and their place in the warp's part.
 constexpr int kGroups = kBlocksM * kBlocksN / 2;
-__device__ __forceinline__ void take_group(const Accumulator& sum, int group, float (&value)[8]) {
+__device__ __forceinline__ void take_group(const Accumulator& sum, int group, ProductSum (&value)[8]) {
   const int i = group % (kBlocksM * 2), j = group / (kBlocksM * 2) * 4;
 #pragma unroll
   for (int c = 0; c < 8; ++c) value[c] = sum[i / 2][j + c / 2][(i % 2) * 2 + c % 2];
@@ -198,7 +202,7 @@ __device__ __forceinline__ void multiply_stage(Accumulator& sum, unsigned stage_
 }
 
 constexpr int kGroups = 8;
-__device__ __forceinline__ void take_group(const Accumulator& sum, int group, float (&value)[8]) {
+__device__ __forceinline__ void take_group(const Accumulator& sum, int group, ProductSum (&value)[8]) {
 #pragma unroll
   for (int c = 0; c < 8; ++c) value[c] = sum[group][c];
 }
@@ -265,6 +269,6 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 
   const int row = tile.row * PRODUCT_BM + first_m, column = tile.column * PRODUCT_BN + first_n;
   product_finish<kGroups>(
-      y, problem, operands, entry, [&](int group, float(&value)[8]) { take_group(sum, group, value); },
+      y, problem, operands, entry, [&](int group, ProductSum(&value)[8]) { take_group(sum, group, value); },
       [&](int group) { return row + group_row(group); }, [&](int group) { return column + group_column(group); });
 }

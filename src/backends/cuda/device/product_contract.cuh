@@ -2,8 +2,9 @@
 //
 // The text in front of this header gives the macros
 //   PRODUCT_INPUT             PRODUCT_FP16: X and W are halves. PRODUCT_TF32: floats, multiplied as TF32.
-//                             PRODUCT_FP32: floats
-//   PRODUCT_OUTPUT_HALF       1: Y is halves. 0: Y is floats. Sums are always FP32
+//                             PRODUCT_FP32: floats. PRODUCT_INT8: X is unsigned bytes, W signed ones
+//   PRODUCT_OUTPUT            PRODUCT_HALVES, PRODUCT_FLOATS or PRODUCT_BYTES: what Y is. Sums are FP32, those of bytes
+//                             exact in 32 bits (k <= 65,536)
 //   PRODUCT_KERNEL            the kernel's name (default hussar_product)
 //   PRODUCT_N, PRODUCT_K      sizes fixed when the plan is built; 0 (default): taken from ProductProblem
 //   PRODUCT_RASTER            tiles of rows walked together before the next tile of columns (default 8): keeps what the
@@ -17,15 +18,22 @@
 //   struct EpilogueOperands {...};
 //   __device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, long long row,
 //                                            int column);
-// which changes eight neighbouring columns (column % 8 == 0) of one row in place; row counts through the batch
-// (z * m + r). At the edges it may be called for the same place more than once: it must write nothing else.
+//   __device__ __forceinline__ void real_sums(const ProductSum (&sum)[8], float (&value)[8],
+//                                             const EpilogueOperands& operands, long long row, int column);
+// real_sums says what numbers the sums stand for; epilogue changes eight neighbouring columns (column % 8 == 0) of one row in place; row counts through the batch
+// (z * m + r). At the edges they may be called for the same place more than once: they must write nothing else.
 //
-// n is a multiple of 8; k is a multiple of 8 (halves) or 4 (floats); pitches and strides keep rows 16-byte aligned.
+// n is a multiple of 8; k is a multiple of 16 bytes; pitches and strides keep rows of X and W 16-byte aligned, and eight
+// elements of Y.
 #pragma once
 
 #define PRODUCT_FP16 0
 #define PRODUCT_TF32 1
 #define PRODUCT_FP32 2
+#define PRODUCT_INT8 3
+#define PRODUCT_HALVES 0
+#define PRODUCT_FLOATS 1
+#define PRODUCT_BYTES 2
 
 #ifndef PRODUCT_KERNEL
 #define PRODUCT_KERNEL hussar_product
@@ -56,13 +64,31 @@ struct ProductProblem {
 
 #if PRODUCT_INPUT == PRODUCT_FP16
 using ProductInput = unsigned short;
+#elif PRODUCT_INPUT == PRODUCT_INT8
+using ProductInput = unsigned char;
 #else
 using ProductInput = float;
 #endif
 
-#if PRODUCT_OUTPUT_HALF
+// PRODUCT_SUM_OPERAND: a sum that inline assembly reads and writes.
+#if PRODUCT_INPUT == PRODUCT_INT8
+using ProductSum = int;
+#define PRODUCT_SUM_OPERAND(sum) "+r"(sum)
+__device__ __forceinline__ unsigned word_of(ProductSum sum) { return static_cast<unsigned>(sum); }
+__device__ __forceinline__ ProductSum sum_of(unsigned word) { return static_cast<ProductSum>(word); }
+#else
+using ProductSum = float;
+#define PRODUCT_SUM_OPERAND(sum) "+f"(sum)
+__device__ __forceinline__ unsigned word_of(ProductSum sum) { return __float_as_uint(sum); }
+__device__ __forceinline__ ProductSum sum_of(unsigned word) { return __uint_as_float(word); }
+#endif
+
+#if PRODUCT_OUTPUT == PRODUCT_HALVES
 using ProductOutput = unsigned short;
 __device__ __forceinline__ void store_eight(ProductOutput* to, const float (&value)[8]) { store_halves(to, value); }
+#elif PRODUCT_OUTPUT == PRODUCT_BYTES
+using ProductOutput = quantized;
+__device__ __forceinline__ void store_eight(ProductOutput* to, const float (&value)[8]) { store(to, value); }
 #else
 using ProductOutput = float;
 __device__ __forceinline__ void store_eight(ProductOutput* to, const float (&value)[8]) { store_floats(to, value); }
@@ -90,9 +116,8 @@ __device__ __forceinline__ ProductTile product_tile(int index, int row_tiles, in
   return {first + within - column * rows, column};
 }
 
-// Finishes and writes a thread's kGroups groups of eight neighbouring columns: take(g, value) gives the sums of group
-// g, row(g) and column(g) its place in batch entry `entry`. Groups outside Y are worked out at Y's edge and not
-// written: without branches, the operands of a batch of groups are all on their way before the first is needed.
+// Finishes and writes a thread's kGroups groups of eight neighbouring columns: take(g, sum) gives the sums of group g,
+// row(g) and column(g) its place in batch entry `entry`. Groups outside Y are worked out at Y's edge and not written: without branches, the operands of a batch of groups are all on their way before the first is needed.
 template <int kGroups, typename Take, typename Row, typename Column>
 __device__ __forceinline__ void product_finish(ProductOutput* y, const ProductProblem& problem,
                                                const EpilogueOperands& operands, int entry, Take take, Row row,
@@ -107,9 +132,12 @@ __device__ __forceinline__ void product_finish(ProductOutput* y, const ProductPr
     float value[kBatch][8];
 #pragma unroll
     for (int g = 0; g < kBatch; ++g) {
-      take(first + g, value[g]);
-      epilogue(value[g], operands, static_cast<long long>(entry) * problem.m + min(row(first + g), problem.m - 1),
-               min(column(first + g), n - 8));
+      const long long y_row = static_cast<long long>(entry) * problem.m + min(row(first + g), problem.m - 1);
+      const int y_column = min(column(first + g), n - 8);
+      ProductSum sum[8];
+      take(first + g, sum);
+      real_sums(sum, value[g], operands, y_row, y_column);
+      epilogue(value[g], operands, y_row, y_column);
     }
 #pragma unroll
     for (int g = 0; g < kBatch; ++g) {

@@ -1,4 +1,4 @@
-// Matrix product for Hopper (sm_90a), FP16 and TF32: the copy engine (TMA) fills a ring of shared-memory stages guarded
+// Matrix product for Hopper (sm_90a), FP16, TF32 and bytes: the copy engine (TMA) fills a ring of shared-memory stages guarded
 // by mbarriers; one warpgroup issues the copies and gives its registers to two that multiply (wgmma). Blocks are
 // persistent: the copies of the next tile run under the epilogue of this one. The scheme is that of CUTLASS 3's
 // warp-specialized kernels. Contract: product_contract.cuh, with
@@ -24,7 +24,7 @@
 //           many as fit the GPU at once (they walk the rest). The cluster's size is part of the kernel
 //   block   384 threads
 //   shared  1024 + STAGES * ((BM + BN) * 128 + 16) bytes, dynamic
-// Tensor maps: FLOAT16, or TFLOAT32 (it rounds) for floats; no interleave, SWIZZLE_128B, zeros out of bounds.
+// Tensor maps: FLOAT16, TFLOAT32 (it rounds) for floats, UINT8 for bytes of either sign; no interleave, SWIZZLE_128B, zeros out of bounds.
 // B = bytes of an element, K = 128 / B:
 //   X: rank 3, dims {k, m, batch}, strides {x_pitch B, x_stride B}, box {K, BM / CLUSTER_N, 1}
 //   W: rank 5, dims {k, 2, n / 8, 4, batch}, strides {w_pitch B, 8 w_pitch B, 2 w_pitch B, w_stride B},
@@ -74,7 +74,7 @@ static_assert(kGroupM % 64 == 0 && kGroupM * PRODUCT_BN <= 16384);
 static_assert(kShareX % 8 == 0 && kShareW % 32 == 0);
 static_assert(PRODUCT_SPLIT == 1 || (!PRODUCT_PINGPONG && PRODUCT_SHARERS == 1));
 static_assert(PRODUCT_SPLIT == 1 || PRODUCT_BM * PRODUCT_BN * 4 <= kRingBytes);
-using Accumulator = float[kBlocksM][PRODUCT_BN / 2];
+using Accumulator = ProductSum[kBlocksM][PRODUCT_BN / 2];
 
 // The ring's stages and barriers, as shared-memory addresses.
 struct Ring {
@@ -308,13 +308,13 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
   for (int i = 0; i < kBlocksM; ++i)
 #pragma unroll
     for (int j = 0; j < PRODUCT_BN / 2; ++j)
-      asm volatile("" : "+f"(sum[i][j])::"memory");  // no use of a sum moves above the wait
+      asm volatile("" : PRODUCT_SUM_OPERAND(sum[i][j])::"memory");  // no use of a sum moves above the wait
   if (work.step_last > work.step_first) release_stage(ring, previous, work);
 }
 
 // The groups of eight neighbouring columns that a thread holds, and their place in the warpgroup's part of the tile.
 constexpr int kGroups = kBlocksM * PRODUCT_BN / 16;
-__device__ __forceinline__ void take_group(const Accumulator& sum, int group, float (&value)[8]) {
+__device__ __forceinline__ void take_group(const Accumulator& sum, int group, ProductSum (&value)[8]) {
   const int i = group % (kBlocksM * 2), j = group / (kBlocksM * 2);
 #pragma unroll
   for (int c = 0; c < 8; ++c) value[c] = sum[i / 2][j * 16 + (c / 2) * 4 + (i % 2) * 2 + c % 2];
@@ -341,18 +341,18 @@ __device__ __forceinline__ unsigned partial_place(const Ring& ring, int rank, in
   return ring.stages + ((((rank * kSlabs + slab) * kPieces + piece) * 2 + half) * 32 + lane) * 16;
 }
 
-__device__ __forceinline__ void sum_partials(const Ring& ring, int slab, int piece, int lane, float (&value)[8]) {
+__device__ __forceinline__ void sum_partials(const Ring& ring, int slab, int piece, int lane, ProductSum (&value)[8]) {
 #pragma unroll
   for (int rank = 0; rank < PRODUCT_SPLIT; ++rank) {
-    float part[8];
+    unsigned part[8];
 #pragma unroll
     for (int half = 0; half < 2; ++half)
-      asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-                   : "=f"(part[half * 4]), "=f"(part[half * 4 + 1]), "=f"(part[half * 4 + 2]), "=f"(part[half * 4 + 3])
+      asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(part[half * 4]), "=r"(part[half * 4 + 1]), "=r"(part[half * 4 + 2]), "=r"(part[half * 4 + 3])
                    : "r"(partial_place(ring, rank, slab, piece, half, lane))
                    : "memory");
 #pragma unroll
-    for (int c = 0; c < 8; ++c) value[c] = rank == 0 ? part[c] : value[c] + part[c];
+    for (int c = 0; c < 8; ++c) value[c] = rank == 0 ? sum_of(part[c]) : value[c] + sum_of(part[c]);
   }
 }
 
@@ -370,15 +370,15 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
   const int warp = static_cast<int>(threadIdx.x) / 32 % 4, lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
   for (int group = 0; group < kGroups; ++group) {
-    float value[8];
+    ProductSum value[8];
     take_group(sum, group, value);
     const int slab = first_row / 16 + 4 * (group % (kBlocksM * 2) / 2) + warp;
     const int piece = group / (kBlocksM * 2) * 2 + group % 2;
     const unsigned to = static_cast<unsigned>(slab / kSlabs);
-    cluster_store(partial_place(ring, work.rank, slab % kSlabs, piece, 0, lane), to, value[0], value[1], value[2],
-                  value[3]);
-    cluster_store(partial_place(ring, work.rank, slab % kSlabs, piece, 1, lane), to, value[4], value[5], value[6],
-                  value[7]);
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      cluster_store(partial_place(ring, work.rank, slab % kSlabs, piece, half, lane), to, word_of(value[half * 4]),
+                    word_of(value[half * 4 + 1]), word_of(value[half * 4 + 2]), word_of(value[half * 4 + 3]));
   }
   cluster_meet();  // every partial sum has arrived
   constexpr int kWarps = kMultiplyingThreads / 32;
@@ -389,7 +389,7 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
   if (first >= kAll) return;
   product_finish<kMine>(
       y, problem, operands, place.entry,
-      [&](int group, float(&value)[8]) {
+      [&](int group, ProductSum(&value)[8]) {
         const int item = first + group * kWarps;
         sum_partials(ring, item / kPieces, item % kPieces, lane, value);
       },
@@ -423,7 +423,7 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
     finish_split(sum, ring, work, place, first_row_of(warpgroup), y, problem, operands);
 #else
     product_finish<kGroups>(
-        y, problem, operands, place.entry, [&](int group, float(&value)[8]) { take_group(sum, group, value); },
+        y, problem, operands, place.entry, [&](int group, ProductSum(&value)[8]) { take_group(sum, group, value); },
         [&](int group) { return place.row + first_row_of(warpgroup) + group_row(group); },
         [&](int group) { return place.column + group_column(group); });
 #endif

@@ -28,7 +28,7 @@ Status pack(Packing& packing) {
   defines.set("PRODUCT_WINDOWS", 1).set("CONV_CHANNELS", conv.channels);
   defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
   return attach_code(
-      packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, bias_input(node))) +
+      packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
                    assemble({}, {"half.cuh", "product_contract.cuh", "convolution_rows.cuh", "product_ampere.cuh"}));
 }
 

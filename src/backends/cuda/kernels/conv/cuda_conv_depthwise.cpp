@@ -56,7 +56,7 @@ Status pack(Packing& packing) {
   defines.set("KERNEL_1", conv.kernel[1]).set("KERNEL_2", conv.kernel[2]);
   defines.set("STRIDE_2", conv.strides[2]).set("DILATION_2", conv.dilations[2]);
   return attach_code(packing,
-                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, bias_input(node))) +
+                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
                          assemble({}, {"depthwise.cuh"}));
 }
 
@@ -89,7 +89,7 @@ Status prepare(Prepare& prepare) {
                     conv.x_pitch % form[0] == 0 && conv.y_pitch % form[0] == 0;
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': its code is for other shapes; build the plan again",
                step.name);
-  HUSSAR_TRY(state.epilogue.prepare(prepare, bias_input(step)));
+  HUSSAR_TRY(state.epilogue.prepare(prepare));
   auto number = [](int64_t value) { return static_cast<int32_t>(value); };
   Depthwise& work = state.work;
   work = Depthwise{};

@@ -16,7 +16,7 @@ struct Operands {
   long long channels, filters, taps, y_pitch, x_pitch;
   long long input[3], output[3], kernel[3], strides[3], pads[3], dilations[3];
 };
-__device__ __forceinline__ float x_at(const Operands& operands, int z, long long row, long long i) {
+__device__ __forceinline__ SUM_TYPE x_at(const Operands& operands, int z, long long row, long long i) {
   const int channel = static_cast<int>(i) % static_cast<int>(operands.channels);
   int tap = static_cast<int>(i) / static_cast<int>(operands.channels);
   int rest = static_cast<int>(row);
@@ -37,16 +37,16 @@ __device__ __forceinline__ float x_at(const Operands& operands, int z, long long
   long long pixel = rest;
 #pragma unroll
   for (int axis = 0; axis < 3; ++axis) {
-    if (places[axis] < 0 || places[axis] >= operands.input[axis]) return 0.0f;
+    if (places[axis] < 0 || places[axis] >= operands.input[axis]) return OUTSIDE;
     pixel = pixel * operands.input[axis] + places[axis];
   }
-  return read<float>(operands.x[pixel * operands.x_pitch + z * operands.channels + channel]);
+  return read<SUM_TYPE>(operands.x[pixel * operands.x_pitch + z * operands.channels + channel]);
 }
-__device__ __forceinline__ float w_at(const Operands& operands, int z, long long column, long long i) {
+__device__ __forceinline__ SUM_TYPE w_at(const Operands& operands, int z, long long column, long long i) {
   const long long channel = i % operands.channels, tap = i / operands.channels;
   const long long line = TRANSPOSED ? (z * operands.channels + channel) * operands.filters + column
                                     : (z * operands.filters + column) * operands.channels + channel;
-  return read<float>(operands.w[line * operands.taps + tap]);
+  return read<SUM_TYPE>(operands.w[line * operands.taps + tap]);
 }
 __device__ __forceinline__ long long y_row(const Operands&, int, long long row) { return row; }
 __device__ __forceinline__ long long y_column(const Operands& operands, int z, long long column) {
@@ -55,7 +55,7 @@ __device__ __forceinline__ long long y_column(const Operands& operands, int z, l
 )";
 
 Refusal supports(const Problem& problem) {
-  return check_convolution(problem, problem.node.op == "ConvTranspose" ? "ConvTranspose" : "Conv");
+  return check_convolution(problem, {"Conv", "ConvTranspose", "hussar.QuantizedConv"});
 }
 
 double cost(const Problem& problem) {
@@ -69,6 +69,8 @@ double cost(const Problem& problem) {
 Status pack(Packing& packing) {
   Defines defines;
   defines.set("TRANSPOSED", packing.node.op == "ConvTranspose");
+  // Padding stands for zero.
+  defines.set("OUTSIDE", packing.node.attributes.get_int("x_zero_point", 0));
   return attach_simple(packing, defines, kOperands);
 }
 
@@ -107,6 +109,6 @@ extern const Tactic cuda_conv_simple_tactic = {.kernel = "cuda_conv_simple",
                                                .supports = supports,
                                                .cost = cost,
                                                .pack = pack,
-                                               .unpack = forget_code};
+                                               .unpack = forget_simple};
 
 }  // namespace hussar

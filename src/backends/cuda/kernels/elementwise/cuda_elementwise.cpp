@@ -6,6 +6,7 @@
 
 #include "backends/cuda/elementwise_launch.h"
 #include "backends/cuda/program_source.h"
+#include "backends/cuda/results.h"
 
 namespace hussar {
 namespace {
@@ -194,7 +195,7 @@ Refusal refuse_quantizing(const Node& node) {
   const Value& integers = node.op == "QuantizeLinear" ? *node.outputs[0] : *node.inputs[0];
   const Value& floats = node.op == "QuantizeLinear" ? *node.inputs[0] : *node.outputs[0];
   const bool fits = dtype_size(integers.dtype) <= 2 && !is_float(integers.dtype) && is_float(floats.dtype);
-  if (!fits || node.inputs[1]->dtype != DType::kFloat32 || floats.dtype != DType::kFloat32) return "dtype";
+  if (!fits || node.inputs[1]->dtype != DType::kFloat32) return "dtype";
   if (node.attributes.get_int("block_size", 0) != 0 || node.inputs[1]->rank() > 1) return "blocks";
   if (node.input(2) != nullptr && node.inputs[2]->rank() > 1) return "blocks";
   return std::nullopt;
@@ -231,11 +232,16 @@ Refusal supports(const Problem& problem) {
   for (size_t i : inputs_of(node)) {
     const Value* input = node.inputs[i];
     if (memory_type(input->dtype).empty()) return "dtype";
-    if (is_program && !is_float(input->dtype)) return "dtype";
+    const bool is_number = is_float(input->dtype) ||
+                           (input->dtype == DType::kUInt8 && node.attributes.has(i == 0 && node.program_inputs > 0
+                                                                                     ? "x_scale"
+                                                                                     : "operand_scale"));
+    if (is_program && !is_number) return "dtype";
     // A constant of one axis is the same in both layouts.
     if (input->layout != output.layout && !input->is_constant()) return "mixed layouts";
   }
   if (memory_type(output.dtype).empty()) return "dtype";
+  if (is_program && !is_float(output.dtype) && !node.attributes.has("y_scale")) return "dtype";
   if (is_quantizing(node.op)) {
     if (Refusal refusal = refuse_quantizing(node)) return refusal;
   }
@@ -266,13 +272,18 @@ std::string compute_source(const Node& node, const LoopNest& nest) {
     const DType dtype = node.inputs[inputs[i]]->dtype;
     const bool moves = nest.strides[i + 1][nest.rank - 1] != 0;
     text += fmt::format("  {0} v{1}[VECTOR];\n  {2}(static_cast<const {3}*>(work.inputs[{4}]) + offsets[{4}], v{1});\n",
-                        register_type(dtype), inputs[i], moves ? "load" : "broadcast", memory_type(dtype), i);
+                        node.program ? "float" : register_type(dtype), inputs[i], moves ? "load" : "broadcast",
+                        memory_type(dtype), i);
   }
   text += "#pragma unroll\n  for (int i = 0; i < VECTOR; ++i) {\n";
   if (node.program) {
     const auto own = static_cast<size_t>(node.program_inputs);
-    text += own > 0 ? "    value[i] = run_program(v0[i]" : "    value[i] = run_program(0.0f";
-    for (size_t i = own; i < inputs.size(); ++i) text += fmt::format(", v{}[i]", i);
+    const auto number = [&](size_t i, std::string_view what) {
+      const std::string value = fmt::format("v{}[i]", i);
+      return node.inputs[i]->dtype == DType::kUInt8 ? real_source(node.attributes, what, value) : value;
+    };
+    text += fmt::format("    value[i] = run_program({}", own > 0 ? number(0, "x") : "0.0f");
+    for (size_t i = own; i < inputs.size(); ++i) text += ", " + number(i, "operand");
     text += ");\n";
   } else {
     for (size_t i : inputs) text += fmt::format("    const auto x{0} = v{0}[i];\n", i);
@@ -288,10 +299,9 @@ Status pack(Packing& packing) {
   const LoopNest nest = HUSSAR_TRY(nest_of(node));
   Defines defines;
   define_loops(nest, vector_of(node, nest), kLoops, node, defines);
-  defines.set("OUTPUT_TYPE", memory_type(node.outputs[0]->dtype));
-  defines.set("COMPUTE_TYPE", register_type(node.outputs[0]->dtype));
-  const bool half_results = node.outputs[0]->dtype == DType::kFloat16;
-  defines.set("HALF_RESULTS", half_results).set("FAST_GELU", half_results);
+  defines.set("OUTPUT_TYPE", result_type(node));
+  defines.set("COMPUTE_TYPE", node.program ? "float" : register_type(node.outputs[0]->dtype));
+  define_results(node, false, defines);
   const std::string program = node.program ? program_source(*node.program) : std::string();
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh", "elementwise.cuh"},
                                        program + compute_source(node, nest)));

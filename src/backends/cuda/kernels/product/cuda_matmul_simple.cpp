@@ -1,4 +1,5 @@
 // cuda_matmul_simple: matrix products whose operands lie in any way, without tensor cores.
+#include "backends/cuda/byte_product.h"
 #include "backends/cuda/matrix_product.h"
 #include "backends/cuda/program_source.h"
 #include "backends/cuda/simple_product.h"
@@ -25,12 +26,12 @@ __device__ __forceinline__ long long batch_offset(const Operands& operands, cons
   }
   return offset;
 }
-__device__ __forceinline__ float x_at(const Operands& operands, int z, long long row, long long i) {
-  return ALPHA * read<float>(operands.x[batch_offset(operands, operands.x_steps, z) + row * operands.x_row +
+__device__ __forceinline__ SUM_TYPE x_at(const Operands& operands, int z, long long row, long long i) {
+  return ALPHA * read<SUM_TYPE>(operands.x[batch_offset(operands, operands.x_steps, z) + row * operands.x_row +
                                         i * operands.x_depth]);
 }
-__device__ __forceinline__ float w_at(const Operands& operands, int z, long long column, long long i) {
-  return read<float>(operands.w[batch_offset(operands, operands.w_steps, z) + column * operands.w_column +
+__device__ __forceinline__ SUM_TYPE w_at(const Operands& operands, int z, long long column, long long i) {
+  return read<SUM_TYPE>(operands.w[batch_offset(operands, operands.w_steps, z) + column * operands.w_column +
                                 i * operands.w_depth]);
 }
 __device__ __forceinline__ long long y_row(const Operands& operands, int z, long long row) {
@@ -50,7 +51,11 @@ double cost(const Problem& problem) {
 
 Status pack(Packing& packing) {
   Defines defines;
-  defines.set("ALPHA", literal(packing.node.attributes.get_float("alpha", 1)));
+  const Node& node = packing.node;
+  if (is_byte_product(node.op))
+    defines.set("ALPHA", 1);
+  else
+    defines.set("ALPHA", literal(node.attributes.get_float("alpha", 1)));
   return attach_simple(packing, defines, kOperands);
 }
 
@@ -94,6 +99,6 @@ extern const Tactic cuda_matmul_simple_tactic = {.kernel = "cuda_matmul_simple",
                                                  .supports = supports,
                                                  .cost = cost,
                                                  .pack = pack,
-                                                 .unpack = forget_code};
+                                                 .unpack = forget_simple};
 
 }  // namespace hussar

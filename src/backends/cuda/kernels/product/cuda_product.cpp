@@ -22,13 +22,13 @@ Status pack(Packing& packing) {
   Defines defines;
   define_ampere(node, HUSSAR_TRY(dense_product(node)), packing.target, defines);
   return attach_code(packing,
-                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, bias_input(node))) +
+                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
                          assemble({}, {"half.cuh", "product_contract.cuh", "product_ampere.cuh"}));
 }
 
 Status unpack(Packing& packing) {
   forget_ampere(packing.node);
-  return {};
+  return turn_weights_back(packing);
 }
 
 Status prepare(Prepare& prepare) {

@@ -1,4 +1,4 @@
-// cuda_product_hopper: dense products on Hopper, of halves or in TF32, with its copy engine and warpgroup products.
+// cuda_product_hopper: dense products on Hopper, of halves, in TF32 or of bytes, with its copy engine and warpgroup products.
 #include "backends/cuda/hopper_product.h"
 
 namespace hussar {
@@ -29,7 +29,7 @@ Status pack(Packing& packing) {
 
 Status unpack(Packing& packing) {
   forget_hopper(packing.node);
-  return {};
+  return turn_weights_back(packing);
 }
 
 struct State {

@@ -1,0 +1,88 @@
+// The table that turns sums of bytes into numbers.
+#include "backends/cuda/byte_product.h"
+
+#include "tensor/quant_params.h"
+
+namespace hussar::cuda {
+namespace {
+
+constexpr int64_t kRows = 3;
+
+// Of the weights of each column: a matrix of k rows, or filters one after the other.
+std::vector<int32_t> column_sums(const Tensor& weights, bool is_matrix) {
+  const Shape& shape = weights.shape();
+  const int64_t columns = is_matrix ? shape[1] : shape[0];
+  const int64_t depth = columns == 0 ? 0 : shape.elements() / columns;
+  const auto* w = weights.data<int8_t>();
+  std::vector<int32_t> sums(static_cast<size_t>(columns));
+  for (int64_t i = 0; i < depth; ++i) {
+    for (int64_t column = 0; column < columns; ++column) {
+      sums[static_cast<size_t>(column)] += is_matrix ? w[i * columns + column] : w[column * depth + i];
+    }
+  }
+  return sums;
+}
+
+Refusal check_bytes(const Problem& problem) {
+  if (problem.dtype(0) != DType::kUInt8 || problem.dtype(1) != DType::kInt8) return "dtype";
+  if (!problem.is_constant(1)) return "needs constant weights";
+  if (problem.own_inputs() > 4) return "scale of the input is known in a run only";
+  const Shape& weights = problem.input(1)->constant->shape();
+  if (weights.rank() < 2 || weights.elements() == 0) return "empty";
+  const int64_t columns = problem.node.op == "hussar.QuantizedMatMul" ? weights[1] : weights[0];
+  if (weights.elements() / columns > kQuantizedDepth) return "sums may overflow";
+  const Value* bias = problem.own_inputs() > 3 ? problem.input(3) : nullptr;
+  if (bias != nullptr && (bias->dtype != DType::kFloat32 || bias->rank() != 1)) return "bias";
+  const bool has_scales = problem.is_constant(2) && problem.input(2)->constant->elements() == columns;
+  return has_scales ? Refusal() : Refusal("needs constant scales");
+}
+
+}  // namespace
+
+Refusal check_factors(const Problem& problem) {
+  const DType output = problem.output()->dtype;
+  const bool of_bytes = is_byte_product(problem.node.op);
+  if (!is_float(output) && !(of_bytes && output == DType::kUInt8)) return "dtype";
+  if (of_bytes) return check_bytes(problem);
+  return is_float(problem.dtype(0)) && is_float(problem.dtype(1)) ? Refusal() : Refusal("dtype");
+}
+
+void make_table(Packing& packing) {
+  const Node& node = packing.node;
+  const Tensor scales = *node.inputs[2]->constant;
+  const int64_t columns = scales.elements();
+  const std::vector<int32_t> sums = column_sums(*node.inputs[1]->constant, node.op == "hussar.QuantizedMatMul");
+  const float x_scale = node.attributes.get_float("x_scale", 1);
+  const auto zero_point = static_cast<int32_t>(node.attributes.get_int("x_zero_point", 0));
+  Tensor table(DType::kFloat32, {kRows, columns});
+  auto* row = table.data<float>();
+  for (int64_t column = 0; column < columns; ++column) {
+    const float scale = scales.data<float>()[column];
+    row[column] = scale * x_scale;
+    row[columns + column] = std::bit_cast<float>(zero_point * sums[static_cast<size_t>(column)]);
+    row[2 * columns + column] = scale;
+  }
+  packing.replace(2, std::move(table));
+}
+
+Status forget_table(Packing& packing) {
+  Node& node = packing.node;
+  const Value* table = node.input(2);
+  const bool fits = table != nullptr && table->is_constant() && table->constant->dtype() == DType::kFloat32 &&
+                    table->constant->shape().rank() == 2 && table->constant->shape()[0] == kRows;
+  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "{}: the scales of its weights are not what they were",
+               describe(node));
+  const Tensor packed = *table->constant;
+  const int64_t columns = packed.shape()[1];
+  Tensor scales(DType::kFloat32, {columns});
+  std::copy_n(packed.data<float>() + 2 * columns, columns, scales.data<float>());
+  packing.replace(2, std::move(scales));
+  return {};
+}
+
+bool is_table(const Operand& table, int64_t columns) {
+  return table.dtype == DType::kFloat32 && table.shape.rank() == 2 && table.shape[0] == kRows &&
+         table.shape[1] == columns;
+}
+
+}  // namespace hussar::cuda

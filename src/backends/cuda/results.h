@@ -1,0 +1,17 @@
+// What bytes stand for in kernels that read and write them (ops/quantized_product.h), and how exact results must be.
+#pragma once
+#include <string>
+
+#include "backends/cuda/code.h"
+
+namespace hussar::cuda {
+
+// The type of output 0 in CUDA C++; "quantized" where it has the attribute y_scale.
+std::string result_type(const Node& node);
+// What the code needs to know of it. `lower_products`: results are of products in a lower precision anyway.
+void define_results(const Node& node, bool lower_products, Defines& defines);
+
+// The number that `byte` stands for by the attributes <what>_scale and <what>_zero_point.
+std::string real_source(const Attributes& attributes, std::string_view what, std::string_view byte);
+
+}  // namespace hussar::cuda
