@@ -208,9 +208,14 @@ static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& optio
   return plan;
 }
 
+// Plans for a GPU that is not here are not measured.
+static bool can_measure_plans(const CompileOptions& options, const Target& target) {
+  return tunes(options, target) && (target.place == Place::kHost || open_device(target_name(target), 0).has_value());
+}
+
 static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileReport* report) {
   const Target target = target_of(options);
-  if (options.quantization != nullptr && options.chooses_int8 && tunes(options, target))
+  if (options.quantization != nullptr && options.chooses_int8 && can_measure_plans(options, target))
     return compile_int8(graph, options, report);
   if (report != nullptr) report->int8.chosen = options.quantization;
   HUSSAR_TRY(fix_shapes(graph, options.shapes));

@@ -7,11 +7,13 @@
 // scaled scores s become c tanh(s / c), before the mask.
 // head_major has one bit per tensor (1 q, 2 k, 4 v, 8 output). A tensor with its bit is [B][heads][length][dim], one
 // without is [B][length][width], where head h begins at column <q|k|v>_offset + h * dim: so one tensor may hold q, k
-// and v side by side. k_transposed=1: k is [B][kv_heads][head_dim][K].
+// and v side by side. k_transposed=1: k is [B][kv_heads][head_dim][K]. With y_scale the output is bytes
+// (ops/quantized_product.h).
 #include "ops/arguments.h"
 #include "ops/attention_mask.h"
 #include "ops/evaluate.h"
 #include "ops/op_def.h"
+#include "ops/quantized_product.h"
 
 namespace hussar {
 namespace {
@@ -99,10 +101,12 @@ Status infer(InferContext& context) {
   if (q && v) HUSSAR_TRY(same_dim(context, batch, v->batch));
   if (k && v) keys = HUSSAR_TRY(same_dim(context, k->length, v->length));
   HUSSAR_TRY(check_attention_mask(context, 3, {batch, Dim(form.heads), queries, keys}));
+  DType dtype = context.dtype(0);
+  if (context.attributes.has("y_scale")) dtype = HUSSAR_TRY(check_byte_meanings(context));
   if (form.is_head_major(kOut)) {
-    context.set(0, context.dtype(0), {batch, Dim(form.heads), queries, Dim(form.v_head_dim)});
+    context.set(0, dtype, {batch, Dim(form.heads), queries, Dim(form.v_head_dim)});
   } else {
-    context.set(0, context.dtype(0), {batch, queries, Dim(form.heads * form.v_head_dim)});
+    context.set(0, dtype, {batch, queries, Dim(form.heads * form.v_head_dim)});
   }
   return {};
 }
@@ -146,7 +150,8 @@ Status evaluate(EvalContext& context) {
   View k = view_of(context.input(1), form.is_head_major(kK), attributes.get_int("k_offset", 0), form.head_dim,
                    form.k_transposed);
   View v = view_of(context.input(2), form.is_head_major(kV), attributes.get_int("v_offset", 0), form.v_head_dim);
-  Tensor& output = context.output();
+  const bool writes_bytes = attributes.has("y_scale");
+  Tensor output = writes_bytes ? Tensor(DType::kFloat32, context.output().shape()) : context.output();
   View y = view_of(output, form.is_head_major(kOut), 0, form.v_head_dim);
   int64_t batch = context.shape(0)[0], queries = context.shape(0)[form.is_head_major(kQ) ? 2 : 1];
   int64_t keys = context.shape(2)[form.is_head_major(kV) ? 2 : 1];
@@ -167,6 +172,8 @@ Status evaluate(EvalContext& context) {
       }
     }
   }
+  if (writes_bytes)
+    store_bytes(attributes, {output.data<float>(), static_cast<size_t>(output.elements())}, context.output());
   return {};
 }
 

@@ -2,10 +2,12 @@
 //
 //   y[i..., column] = (table[indices[i...]][column] - 128) * scales[indices[i...]]
 //
-// Inputs: table [rows][columns] uint8, scales [rows] float32, indices int32 or int64, from -rows to rows - 1.
+// Inputs: table [rows][columns] uint8, scales [rows] float32, indices int32 or int64, from -rows to rows - 1. y is of
+// the type y_type (ops/quantized_product.h).
 #include "ops/arguments.h"
 #include "ops/axis.h"
 #include "ops/movement.h"
+#include "ops/quantized_product.h"
 
 namespace hussar {
 
@@ -19,15 +21,16 @@ static Status infer(InferContext& context) {
   if (context.dtype(2) != DType::kInt32 && context.dtype(2) != DType::kInt64) {
     return context.fail("indices must be int32 or int64");
   }
+  const DType dtype = HUSSAR_TRY(check_byte_meanings(context));
   if (table == nullptr || scales == nullptr || indices == nullptr) {
-    context.set_unknown(0, DType::kFloat32);
+    context.set_unknown(0, dtype);
     return {};
   }
   if (table->size() != 2 || scales->size() != 1) return context.fail("takes a matrix and a scale for each of its rows");
   HUSSAR_TRY(same_dim(context, (*table)[0], (*scales)[0]));
   Dims out = *indices;
   out.push_back((*table)[1]);
-  context.set(0, DType::kFloat32, std::move(out));
+  context.set(0, dtype, std::move(out));
   return {};
 }
 
@@ -35,11 +38,12 @@ static Status evaluate(EvalContext& context) {
   const Shape& shape = context.shape(0);
   const auto* table = context.input(0).data<uint8_t>();
   const auto* scales = context.input(1).data<float>();
-  auto* y = context.output().data<float>();
+  auto y = context.write<float>();
+  int64_t at = 0;
   for (int64_t index : context.integers(2)) {
     const int64_t row = HUSSAR_TRY(wrap_index(context, index, shape[0]));
     for (int64_t column = 0; column < shape[1]; ++column) {
-      *y++ = static_cast<float>(table[row * shape[1] + column] - 128) * scales[row];
+      y[at++] = static_cast<float>(table[row * shape[1] + column] - 128) * scales[row];
     }
   }
   return {};

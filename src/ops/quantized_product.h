@@ -22,6 +22,8 @@ Result<DType> check_byte_meanings(const InferContext& context);
 Result<DType> check_quantized(const InferContext& context);
 // The fused program and the output's quantization, for y in row-major order.
 Status finish_quantized(EvalContext& context, std::vector<float> y);
+// Numbers as the bytes that stand for them by y_scale and y_zero_point.
+void store_bytes(const Attributes& attributes, std::span<const float> y, Tensor& bytes);
 int64_t x_zero_point_of(const EvalContext& context);
 // w_scale times x_scale, one per output channel.
 std::vector<float> product_scales(const EvalContext& context);

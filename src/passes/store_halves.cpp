@@ -14,10 +14,12 @@
 namespace hussar {
 namespace {
 
+constexpr std::string_view kGatherBytes = "hussar.GatherBytes";
+
 // Inputs that hold data; the others say how, and keep their type.
 bool is_data(const Node& node, size_t index) {
   if (node.program && index >= static_cast<size_t>(node.program_inputs)) return true;
-  if (is_int8_product(node)) return false;
+  if (is_int8_product(node) || node.op == kGatherBytes) return false;
   if (node.op == "QuantizeLinear") return index == 0;
   if (node.op == "Resize") return index == 0;
   return true;
@@ -89,7 +91,7 @@ class Halves {
     const bool reads_bytes = std::any_of(node.inputs.begin(), node.inputs.end(), [](const Value* input) {
       return input != nullptr && input->dtype == DType::kUInt8;
     });
-    if (reads_bytes && writes_reals && (is_int8_product(node) || node.op == kPointwise))
+    if (reads_bytes && writes_reals && (is_int8_product(node) || node.op == kPointwise || node.op == kGatherBytes))
       node.attributes.set("y_type", static_cast<int64_t>(DType::kFloat16));
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       Value* input = node.inputs[i];
@@ -145,6 +147,6 @@ Result<int> run(PassContext& context) {
 extern const Pass store_halves_pass = {.name = "store_halves",
                                        .summary = "x -> MatMul -> y => x -> Cast -> MatMul@f16 -> Cast -> y",
                                        .run = run,
-                                       .after = "store_bytes"};
+                                       .after = "round_in_place"};
 
 }  // namespace hussar

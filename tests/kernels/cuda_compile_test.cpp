@@ -35,6 +35,7 @@ std::vector<KernelCase> texts() {
       with({"cuda_transpose", "Transpose", {x(f16, {3, 40, 5, 60})}}, attributes({{"perm", Ints{0, 2, 3, 1}}})),
       {"cuda_norm", "LayerNormalization", {x(f16, {4, 1024}), x(f16, {1024}), x(f32, {1024})}},
       {"cuda_norm", "RMSNormalization", {x(bf16, {4, 8192}), x(bf16, {8192})}},
+      {"cuda_norm", "hussar.NormToBytes", {x(f16, {4, 1024}), x(f16, {1024})}, attributes({{"y_scale", 0.1F}}), 2},
       {"cuda_norm", "LayerNormalization", {x(f32, {4, 9000}), x(f32, {9000})}},
       {"cuda_softmax", "Softmax", {x(f32, {4, 1024})}},
       {"cuda_softmax", "LogSoftmax", {x(f16, {4, 8192})}},
@@ -49,6 +50,7 @@ std::vector<KernelCase> texts() {
       with(channels_last({"cuda_pool", "MaxPool", {image}}), window),
       with({"cuda_pool", "AveragePool", {image}}, window),
       {"cuda_gather", "Gather", {x(f16, {9, 16}), x(DType::kInt64, {2, 3})}},
+      {"cuda_gather_bytes", "hussar.GatherBytes", {x(DType::kUInt8, {9, 16}), x(f32, {9}), x(DType::kInt64, {2})}},
       {"cuda_gather_elements", "GatherElements", {x(f32, {9, 4}), x(DType::kInt32, {2, 3})}},
       {"cuda_gather_nd", "GatherND", {x(f32, {9, 4, 4}), x(DType::kInt64, {3, 2})}},
       {"cuda_gather_nd", "ScatterND", {x(f32, {9, 4, 4}), x(DType::kInt64, {1, 2}), x(f32, {1, 4})}},
@@ -96,6 +98,8 @@ std::vector<KernelCase> product_texts() {
   auto weights = [](DType dtype, const Shape& shape) { return Argument{random_tensor(dtype, shape, 1, 2), true}; };
   const Attributes pads = attributes({{"pads", Ints{1, 1, 1, 1}}});
   const Attributes heads = attributes({{"heads", int64_t{2}}, {"head_dim", int64_t{64}}});
+  Attributes heads_to_bytes = heads;
+  heads_to_bytes.set("y_scale", 0.1F);
   const Attributes wide = attributes({{"heads", int64_t{1}}, {"head_dim", int64_t{128}}});
   const Argument rows = x(f16, {2, 64, 128}), many = x(f16, {99, 64, 128});
   const Argument few_floats = x(f32, {2, 64, 128}), floats = x(f32, {99, 64, 128}), more = x(f32, {199, 64, 128});
@@ -124,7 +128,8 @@ std::vector<KernelCase> product_texts() {
       in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {floats, floats, floats, x(f32, {64, 64})}}, heads)),
       in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {few_floats, few_floats, few_floats}}, wide)),
       in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {more, more, more, x(f32, {64, 64})}}, wide)),
-      with({"cuda_attention_simple", "hussar.Attention", {rows, rows, rows}}, heads),
+      with({"cuda_attention_tensor", "hussar.Attention", {many, many, many, x(f16, {64, 64})}}, heads_to_bytes),
+      with({"cuda_attention_simple", "hussar.Attention", {rows, rows, rows}}, heads_to_bytes),
   };
 }
 

@@ -32,6 +32,17 @@ TEST(CudaNorm, LayerNormalization) {
   expect_kernel_agrees(norm_case("LayerNormalization", DType::kFloat16, {2, 3, 96}, -1, true, 1));
 }
 
+TEST(CudaNorm, ToBytes) {
+  for (int64_t length : {1, 5, 65, 768, 1024, 1025, 9000}) {
+    KernelCase test = norm_case("hussar.NormToBytes", any_float(), {2, pick(1, 5), length}, -1, pick(0, 1) == 0, 2);
+    test.attributes.set("center", pick(0, 1));
+    test.attributes.set("y_scale", 0.03F);
+    test.attributes.set("y_zero_point", pick(0, 255));
+    expect_kernel_agrees(test);
+    if (HasFailure()) return;
+  }
+}
+
 TEST(CudaNorm, RootMeanSquare) {
   for (int64_t length : {7, 512, 2048}) {
     expect_kernel_agrees(norm_case("RMSNormalization", any_float(), {3, length}, -1, false, 1));

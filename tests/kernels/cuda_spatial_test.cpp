@@ -168,6 +168,19 @@ TEST(CudaGather, AnyAxis) {
   }
 }
 
+TEST(CudaGather, RowsOfBytes) {
+  for (int64_t columns : {1, 12, 64}) {
+    const Tensor table = random_tensor(DType::kUInt8, {7, columns}, 0, 255), scales = random_tensor(DType::kFloat32, {7});
+    KernelCase test{"cuda_gather_bytes",
+                    "hussar.GatherBytes",
+                    {{table, true}, {scales, true}, {random_tensor(any_index(), {2, pick(0, 4)}, -7, 6)}}};
+    test.attributes.set("y_type", static_cast<int64_t>(pick(0, 1) == 1 ? DType::kFloat16 : DType::kFloat32));
+    test.tolerance = 1e-3;
+    expect_kernel_agrees(test);
+    if (HasFailure()) return;
+  }
+}
+
 TEST(CudaGather, ElementsAndScatter) {
   for (int repeat = 0; repeat < 10; ++repeat) {
     const Shape shape{pick(2, 5), pick(2, 6), pick(2, 5)};

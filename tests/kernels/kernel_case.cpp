@@ -185,10 +185,11 @@ bool same(const Tensor& actual, const Tensor& expected, double tolerance, std::s
   load_elements<double>(actual, 0, actual.elements(), a.data());
   load_elements<double>(expected, 0, expected.elements(), b.data());
   size_t step = dtype_size(actual.dtype());
+  const double least = tolerance > 0 && actual.dtype() == DType::kUInt8 ? 1 : tolerance;
   for (size_t i = 0; i < a.size(); ++i) {
     bool equal = std::memcmp(actual.raw() + i * step, expected.raw() + i * step, step) == 0 || a[i] == b[i] ||
                  (std::isnan(a[i]) && std::isnan(b[i])) ||
-                 std::fabs(a[i] - b[i]) <= tolerance * std::fmax(1, std::fabs(b[i]));
+                 std::fabs(a[i] - b[i]) <= std::fmax(least, tolerance * std::fabs(b[i]));
     if (equal) continue;
     where = "element " + std::to_string(i) + ": " + std::to_string(a[i]) + " instead of " + std::to_string(b[i]);
     return false;

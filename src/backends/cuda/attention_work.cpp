@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "backends/cuda/program_source.h"
+#include "backends/cuda/results.h"
 
 namespace hussar::cuda {
 namespace {
@@ -24,7 +25,8 @@ Refusal check_attention(const Problem& problem) {
   for (size_t i = 0; i < 3; ++i) {
     if (!is_float(problem.dtype(i)) || problem.dtype(i) != problem.dtype(0)) return "dtype";
   }
-  if (problem.output()->dtype != problem.dtype(0)) return "dtype";
+  const bool writes_bytes = problem.node.attributes.has("y_scale");
+  if (problem.output()->dtype != (writes_bytes ? DType::kUInt8 : problem.dtype(0))) return "dtype";
   if (problem.input(3) != nullptr && !is_float(problem.dtype(3))) return "dtype";
   return std::nullopt;
 }
@@ -77,7 +79,8 @@ Defines attention_defines(const Node& node) {
   const int64_t head = attributes.get_int("head_dim", 1);
   const float usual = 1.0F / std::sqrt(static_cast<float>(head));
   Defines defines;
-  defines.set("DATA_TYPE", type_name(node.inputs[0]->dtype));
+  defines.set("DATA_TYPE", type_name(node.inputs[0]->dtype)).set("OUTPUT_TYPE", result_type(node));
+  define_results(node, false, defines);
   defines.set("MASK_TYPE", has_mask ? type_name(node.inputs[3]->dtype) : "float").set("HAS_MASK", has_mask);
   defines.set("HEAD", head).set("V_HEAD", attributes.get_int("v_head_dim", head));
   defines.set("SCALE", literal(attributes.get_float("scale", usual)));

@@ -70,6 +70,14 @@ static std::vector<Tensor> real_operands(const EvalContext& context) {
   return inputs;
 }
 
+void store_bytes(const Attributes& attributes, std::span<const float> y, Tensor& bytes) {
+  const float scale = attributes.get_float("y_scale", 1);
+  const int64_t zero_point = attributes.get_int("y_zero_point", 0);
+  const IntegerRange range = integer_range(DType::kUInt8);
+  auto* q = bytes.data<uint8_t>();
+  for (size_t i = 0; i < y.size(); ++i) q[i] = static_cast<uint8_t>(quantize(y[i] / scale, zero_point, range));
+}
+
 Status finish_quantized(EvalContext& context, std::vector<float> y) {
   if (context.node.program) {
     if (!is_valid(*context.node.program)) return context.fail("has no valid program");
@@ -82,11 +90,7 @@ Status finish_quantized(EvalContext& context, std::vector<float> y) {
     store_elements<float>(context.output(), 0, std::ssize(y), y.data());
     return {};
   }
-  const float scale = context.attributes.get_float("y_scale", 1);
-  const int64_t zero_point = context.attributes.get_int("y_zero_point", 0);
-  const IntegerRange range = integer_range(DType::kUInt8);
-  auto* q = context.output().data<uint8_t>();
-  for (size_t i = 0; i < y.size(); ++i) q[i] = static_cast<uint8_t>(quantize(y[i] / scale, zero_point, range));
+  store_bytes(context.attributes, y, context.output());
   return {};
 }
 

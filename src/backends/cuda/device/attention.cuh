@@ -1,6 +1,6 @@
 // What the attention kernels share: softmax(scale * q k^T + mask) v for every head (src/ops/hussar_attention.cpp).
 //
-// Defined before: DATA_TYPE, MASK_TYPE, HAS_MASK, HEAD (columns of q and k), V_HEAD, SCALE, SOFTCAP (0: none), CAUSAL.
+// Defined before: DATA_TYPE, OUTPUT_TYPE, MASK_TYPE, HAS_MASK, HEAD (columns of q and k), V_HEAD, SCALE, SOFTCAP (0: none), CAUSAL.
 #pragma once
 
 // All of 8 bytes. Strides in elements; a head's columns of q, v and y are contiguous.
@@ -9,7 +9,7 @@ struct Attention {
   const DATA_TYPE* k;
   const DATA_TYPE* v;
   const MASK_TYPE* mask;
-  DATA_TYPE* y;
+  OUTPUT_TYPE* y;
   long long q_batch, q_head, q_row;
   long long k_batch, k_head, k_row, k_column;
   long long v_batch, v_head, v_row;

@@ -46,10 +46,10 @@ extern "C" __global__ void __launch_bounds__(128) attention(const __grid_constan
     }
   }
   for (int step = 16; step > 0; step /= 2) total += __shfl_xor_sync(0xffffffffU, total, step);
-  DATA_TYPE* y = work.y + batch * work.y_batch + head * work.y_head + query * work.y_row;
+  OUTPUT_TYPE* y = work.y + batch * work.y_batch + head * work.y_head + query * work.y_row;
 #pragma unroll
   for (int c = 0; c < kColumns; ++c) {
     const int column = c * 32 + lane;
-    if (column < V_HEAD) y[column] = write<DATA_TYPE>(total > 0.0f ? sums[c] / total : 0.0f);
+    if (column < V_HEAD) y[column] = write<OUTPUT_TYPE>(total > 0.0f ? sums[c] / total : 0.0f);
   }
 }

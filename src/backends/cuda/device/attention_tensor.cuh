@@ -357,7 +357,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
   if (warp % SPLIT > 0) return;
 #endif
 
-  DATA_TYPE* y = work.y + batch * work.y_batch + head * work.y_head;
+  OUTPUT_TYPE* y = work.y + batch * work.y_batch + head * work.y_head;
 #pragma unroll
   for (int half_row = 0; half_row < 2; ++half_row) {
     float total = rows.total[half_row];
@@ -369,9 +369,10 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
       const float first = rows.sums[c][2 * half_row] * factor, second = rows.sums[c][2 * half_row + 1] * factor;
-      DATA_TYPE* const to = y + row * work.y_row + 8 * c + lane % 4 * 2;
-#if TF32
-      *reinterpret_cast<float2*>(to) = make_float2(first, second);
+      OUTPUT_TYPE* const to = y + row * work.y_row + 8 * c + lane % 4 * 2;
+#if TF32 || defined(BYTE_RECIPROCAL)
+      const float pair[2] = {first, second};
+      store<2>(to, pair);
 #else
       *reinterpret_cast<unsigned*>(to) = pack(first, second);
 #endif

@@ -1,15 +1,17 @@
 // LayerNormalization and RMSNormalization of rows.
 //
-// Defined before: INPUT_TYPE, OUTPUT_TYPE, SCALE_TYPE, BIAS_TYPE; CENTER, 1 where the mean is taken off.
+// Defined before: INPUT_TYPE, OUTPUT_TYPE, SCALE_TYPE, BIAS_TYPE; CENTER, 1 where the mean is taken off; for results that
+// are written as bytes, too, BYTE_RECIPROCAL and BYTE_ZERO_POINT.
 #pragma once
 
 struct Normalize {
   long long rows, length;
   const INPUT_TYPE* input;
-  OUTPUT_TYPE* output;
+  OUTPUT_TYPE* output;  // null: not wanted
   const SCALE_TYPE* scale;
   const BIAS_TYPE* bias;         // null: there is none
   float *mean, *inverse_deviation;  // null: not wanted
+  void* bytes;
   float epsilon;
 };
 
@@ -45,7 +47,6 @@ extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constan
       squares = sum;
     }
     const float inverse = 1.0f / sqrtf(squares + work.epsilon);
-    OUTPUT_TYPE* output = work.output + r * work.length;
     int access = 0;
     row.visit_again([&](long long at, const float (&x)[VECTOR]) {
       const int held = kEarly ? access++ : 0;
@@ -57,7 +58,10 @@ extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constan
         y[i] = (x[i] - mean) * inverse * scale.held[held][i];
         if (work.bias != nullptr) y[i] += bias.held[held][i];
       }
-      store<VECTOR>(output + at, y);
+      if (work.output != nullptr) store<VECTOR>(work.output + r * work.length + at, y);
+#ifdef BYTE_RECIPROCAL
+      store<VECTOR>(static_cast<quantized*>(work.bytes) + r * work.length + at, y);
+#endif
     });
     if (threadIdx.x % GROUP != 0) continue;
     if (work.mean != nullptr) work.mean[r] = mean;

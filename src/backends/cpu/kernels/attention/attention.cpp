@@ -50,6 +50,7 @@ Refusal supports(const Problem& problem) {
   for (const Value* input : problem.node.inputs) {
     if (input != nullptr && input->dtype != DType::kFloat32) return "dtype";
   }
+  if (problem.output()->dtype != DType::kFloat32) return "dtype";
   return std::nullopt;
 }
 

@@ -1,5 +1,6 @@
-// cuda_norm: LayerNormalization and RMSNormalization over the last axes.
+// cuda_norm: LayerNormalization and RMSNormalization over the last axes, and hussar.NormToBytes.
 #include "backends/cuda/elementwise_launch.h"
+#include "backends/cuda/results.h"
 #include "backends/cuda/rows.h"
 
 namespace hussar {
@@ -7,19 +8,21 @@ namespace {
 
 using namespace cuda;
 
-constexpr std::string_view kLayer = "LayerNormalization";
+constexpr std::string_view kLayer = "LayerNormalization", kToBytes = "hussar.NormToBytes";
 
 Refusal supports(const Problem& problem) {
-  if (Refusal refusal = refuse_op(problem, {kLayer, "RMSNormalization"})) return refusal;
+  if (Refusal refusal = refuse_op(problem, {kLayer, "RMSNormalization", kToBytes})) return refusal;
+  const bool to_bytes = problem.node.op == kToBytes;
   for (const auto* list : {&problem.node.inputs, &problem.node.outputs}) {
     for (const Value* value : *list) {
       if (value == nullptr) continue;
-      if (!is_float(value->dtype)) return "dtype";
+      if (!is_float(value->dtype) && value != problem.output(1)) return "dtype";
       if (value->layout != Layout::kPlain) return "layout";
     }
   }
   for (size_t i = 1; i < problem.node.outputs.size(); ++i) {
-    if (problem.output(i) != nullptr && problem.output(i)->dtype != DType::kFloat32) return "dtype of statistics";
+    const DType wanted = to_bytes ? DType::kUInt8 : DType::kFloat32;
+    if (problem.output(i) != nullptr && problem.output(i)->dtype != wanted) return "dtype of statistics";
   }
   const int rank = problem.input(0)->rank();
   if (rank < 1) return "rank";
@@ -38,18 +41,21 @@ double cost(const Problem& problem) { return memory_cost(problem); }
 
 Status pack(Packing& packing) {
   Node& node = packing.node;
-  const Value &x = *node.inputs[0], &y = *node.outputs[0], &scale = *node.inputs[1];
+  const bool to_bytes = node.op == kToBytes;
+  const Value &x = *node.inputs[0], &scale = *node.inputs[1];
+  const Value& y = node.outputs[0] != nullptr ? *node.outputs[0] : x;
   const Value& bias = node.input(2) != nullptr ? *node.input(2) : scale;
   const int rank = x.rank();
   const int axis = axis_from_front(node.attributes.get_int("axis", -1), rank);
   const int64_t length = known_elements(*x.dims, axis, rank);
   Defines defines;
   define_rows(
-      row_form(length, {{&x, length}, {&y, length}, {&scale, 0}, {&bias, 0}}, true, known_elements(*x.dims, 0, axis)),
+      row_form(length, {{&x, length}, {&y, length}, {to_bytes ? node.outputs[1] : &y, length}, {&scale, 0}, {&bias, 0}}, true, known_elements(*x.dims, 0, axis)),
       node, defines);
   defines.set("INPUT_TYPE", memory_type(x.dtype)).set("OUTPUT_TYPE", memory_type(y.dtype));
   defines.set("SCALE_TYPE", memory_type(scale.dtype)).set("BIAS_TYPE", memory_type(bias.dtype));
-  defines.set("CENTER", node.op == kLayer ? 1 : 0);
+  defines.set("CENTER", to_bytes ? node.attributes.get_int("center", 1) : node.op == kLayer);
+  if (to_bytes) define_results(node, false, defines);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "rows.cuh", "norm.cuh"}));
 }
 
@@ -62,6 +68,7 @@ struct State {
   Launch launch;
   int64_t rows, length;
   float epsilon;
+  bool to_bytes;
 };
 
 Status prepare(Prepare& prepare) {
@@ -70,6 +77,7 @@ Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   state.rows = shape.elements(0, axis);
   state.length = shape.elements(axis, shape.rank());
+  state.to_bytes = prepare.step.op == kToBytes;
   state.epsilon = prepare.step.attributes.get_float("epsilon", 1e-5F);
   state.launch = HUSSAR_TRY(prepare_rows(prepare, "normalize", state.rows, state.length, {state.length}));
   return {};
@@ -84,7 +92,8 @@ Status run(const Run& run) {
   words.put(run.inputs[0].data);
   words.put(run.outputs[0].data);
   for (size_t i : {size_t{1}, size_t{2}}) words.put(find(run.inputs, i));
-  for (size_t i : {size_t{1}, size_t{2}}) words.put(find(run.outputs, i));
+  for (size_t i : {size_t{1}, size_t{2}}) words.put(state.to_bytes ? nullptr : find(run.outputs, i));
+  words.put(state.to_bytes ? run.outputs[1].data : nullptr);
   words.put_float(state.epsilon);
   void* const arguments[] = {words.data()};
   return queue_of(run.device).launch(state.launch, arguments);

@@ -1,0 +1,68 @@
+// On a GPU normalizations and attention write the bytes that products read themselves:
+//   LayerNormalization -> y -> QuantizeLinear  =>  hussar.NormToBytes -> y, bytes
+//   hussar.Attention -> y -> QuantizeLinear    =>  hussar.Attention<y_scale> -> bytes, where nobody else reads y
+#include "passes/pass.h"
+#include "passes/support/byte_operands.h"
+#include "passes/support/fake_quantize.h"
+#include "passes/support/rewrite.h"
+#include "tactics/choose.h"
+
+namespace hussar {
+namespace {
+
+bool is_used(const Graph& graph, const Value* value) { return value != nullptr && graph.use_count(value) > 0; }
+
+bool has_own_kernel(const PassContext& context, const Node& node) {
+  const Tactic* tactic = choose(Problem{node, context.target}).tactic();
+  return tactic != nullptr && tactic->place == context.target.place;
+}
+
+bool round_norm(Graph& graph, Node* norm, Node* quantize, const QuantParams& params) {
+  if (is_used(graph, norm->output(1)) || is_used(graph, norm->output(2))) return false;
+  Value* y = norm->outputs[0];
+  Value* bytes = quantize->outputs[0];
+  Attributes attributes = norm->attributes;
+  attributes.set("center", int64_t{norm->op == "LayerNormalization"});
+  const std::vector<Value*> inputs = norm->inputs;
+  const std::string name = norm->name;
+  graph.remove(quantize);
+  graph.remove(norm);
+  const bool is_read = is_used(graph, y);
+  Node* both = graph.add_node("hussar.NormToBytes", name, inputs, {is_read ? y : nullptr, bytes}, std::move(attributes));
+  set_byte_output(both, params);
+  return true;
+}
+
+bool round_attention(Graph& graph, Node* attention, Node* quantize, const QuantParams& params) {
+  if (graph.use_count(attention->outputs[0]) > 1 || attention->attributes.has("y_scale")) return false;
+  Value* bytes = quantize->outputs[0];
+  graph.remove(quantize);
+  attention->outputs[0]->producer = nullptr;
+  attention->outputs[0] = bytes;
+  bytes->producer = attention;
+  set_byte_output(attention, params);
+  return true;
+}
+
+Result<int> run(PassContext& context) {
+  if (context.target.place == Place::kHost) return 0;
+  return rewrite_each(context.graph, [&](Node* node) {
+    if (node->op != "QuantizeLinear" || node->outputs[0]->dtype != DType::kUInt8) return false;
+    const auto params = byte_params(*node);
+    Node* producer = node->inputs[0]->producer;
+    if (!params || !can_divide_by(*params) || producer == nullptr || producer->outputs[0] != node->inputs[0]) return false;
+    if (!has_own_kernel(context, *producer)) return false;
+    if (producer->op == "LayerNormalization" || producer->op == "RMSNormalization")
+      return round_norm(context.graph, producer, node, *params);
+    return producer->op == "hussar.Attention" && round_attention(context.graph, producer, node, *params);
+  });
+}
+
+}  // namespace
+
+extern const Pass round_in_place_pass = {.name = "round_in_place",
+                                         .summary = "LayerNormalization -> QuantizeLinear => hussar.NormToBytes",
+                                         .run = run,
+                                         .after = "store_bytes"};
+
+}  // namespace hussar
