@@ -62,7 +62,7 @@ void widen(Graph& graph) {
   // Attributes that name a type, of nodes whose results are wide now.
   for (Node* node : graph.snapshot()) {
     const bool is_wide = !node->outputs.empty() && node->outputs[0] != nullptr && node->outputs[0]->dtype == kFloat;
-    for (const char* name : {"to", "dtype"}) {
+    for (const char* name : {"to", "dtype", "y_type"}) {
       if (is_wide && node->attributes.get_int(name, 0) == static_cast<int64_t>(kHalf))
         node->attributes.set(name, static_cast<int64_t>(kFloat));
     }
@@ -70,6 +70,35 @@ void widen(Graph& graph) {
     if (node->op == "Cast" && !node->program && x != nullptr && is_wide && x->dtype == kFloat)
       bypass(graph, node, node->inputs[0]);
   }
+}
+
+// What kernels of a GPU round to bytes themselves (the pass round_in_place), others do in a step of its own.
+void round_apart(Graph& graph, Node* node) {
+  const bool is_norm = node->op == "hussar.NormToBytes";
+  if (!is_norm && !(node->op == "hussar.Attention" && node->attributes.has("y_scale"))) return;
+  Value*& written = node->outputs[is_norm ? 1 : 0];
+  Value* const bytes = written;
+  Value* real = is_norm ? node->outputs[0] : nullptr;
+  if (real == nullptr) {
+    real = add_like(graph, *bytes, kFloat, bytes->layout);
+    real->producer = node;
+    node->outputs[0] = real;
+  }
+  Tensor scale(kFloat, Shape{}), zero_point(DType::kUInt8, Shape{});
+  scale.data<float>()[0] = node->attributes.get_float("y_scale", 1);
+  zero_point.data<uint8_t>()[0] = static_cast<uint8_t>(node->attributes.get_int("y_zero_point", 0));
+  node->attributes.erase("y_scale");
+  node->attributes.erase("y_zero_point");
+  if (is_norm) {
+    node->op = node->attributes.get_int("center", 1) != 0 ? "LayerNormalization" : "RMSNormalization";
+    node->attributes.erase("center");
+    node->outputs.resize(1);
+  }
+  bytes->producer = nullptr;
+  graph.add_node("QuantizeLinear", "quantize " + real->name,
+                 {real, graph.add_constant(graph.unique_name(real->name + "_scale"), std::move(scale)),
+                  graph.add_constant(graph.unique_name(real->name + "_zero"), std::move(zero_point))},
+                 {bytes});
 }
 
 // Gives the node plain data, and its users what they had.
@@ -99,6 +128,7 @@ Status move_to_host(Graph& graph, const Target& target) {
     for (const Body& body : node->bodies) HUSSAR_TRY(move_to_host(*body.graph, target));
   }
   widen(graph);
+  for (Node* node : graph.snapshot()) round_apart(graph, node);
   for (Node* node : graph.snapshot()) {
     if (node->op != "hussar.Reformat" && choose(Problem{*node, target}).tactic() == nullptr) make_plain(graph, node);
   }

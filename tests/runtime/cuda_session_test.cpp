@@ -31,11 +31,12 @@ size_t steps_on_device(const Plan& plan) {
   return count;
 }
 
-// Runs the plan and the model by reference code on the same inputs, for each value of the symbols.
+// Runs the plan and the model by reference code, in the same precision, on the same inputs, for each value of the symbols.
 void expect_outputs(const Message& model, std::shared_ptr<const Plan> plan, const std::vector<int64_t>& symbols,
-                    float tolerance = 1e-4F) {
+                    float tolerance = 1e-4F, std::shared_ptr<const Quantization> quantization = nullptr) {
   CompileOptions reference;
   reference.reference_only = true;
+  reference.quantization = std::move(quantization);
   auto expected_plan = build(model.bytes(), reference);
   ASSERT_TRUE(expected_plan) << expected_plan.error().message;
   auto expected_session = Session::create(*expected_plan);
@@ -129,26 +130,68 @@ std::shared_ptr<const Plan> plan_for_hopper(const Message& model, CompileOptions
   return plan ? *plan : nullptr;
 }
 
+// Bytes that halves round the other way change results by some percent. Both products are of bytes, and so is what the normalization and the activation make for them.
+Message int8_model() {
+  return model(graph({{node("LayerNormalization", {"x", "g", "h"}, {"a"}), node("MatMul", {"a", "w"}, {"b"}),
+                       node("Relu", {"b"}, {"c"}), node("MatMul", {"c", "v"}, {"d"}), node("Add", {"d", "a"}, {"y"})},
+                      {value("x", {"N", 64})},
+                      {any_shape("y")},
+                      {tensor_of("w", DType::kFloat32, {64, 64}, ramp(4096)),
+                       tensor_of("v", DType::kFloat32, {64, 64}, ramp(4096)),
+                       tensor_of("g", DType::kFloat32, {64}, std::vector<float>(64, 1.0F)),
+                       tensor_of("h", DType::kFloat32, {64}, ramp(64))}}));
+}
+Message int8_conv_model() {
+  const auto pads = attribute("pads", std::vector<int64_t>{1, 1, 1, 1});
+  return model(graph({{node("Conv", {"x", "w"}, {"b"}, {pads}), node("Relu", {"b"}, {"c"}),
+                       node("Conv", {"c", "w"}, {"y"}, {pads})},
+                      {value("x", {"N", 64, 6, 6})},
+                      {any_shape("y")},
+                      {tensor_of("w", DType::kFloat32, {64, 64, 3, 3}, ramp(36864))}}));
+}
+std::shared_ptr<const Quantization> ranges() {
+  auto quantization = std::make_shared<Quantization>();
+  quantization->activations = {{"a", {0.025F, 128}}, {"c", {0.06F, 0}}};
+  return quantization;
+}
+
+TEST(CudaSession, Int8) {
+  CompileOptions options = for_device();
+  options.quantization = ranges();
+  for (bool halves : {false, true}) {
+    options.fp16 = halves;
+    for (const Message& model : {int8_model(), int8_conv_model()}) {
+      auto plan = build(model.bytes(), options);
+      ASSERT_TRUE(plan) << plan.error().message;
+      EXPECT_EQ(steps_on_device(**plan), (*plan)->graph.steps.size());
+      EXPECT_GE(count_int8_steps((*plan)->graph), 1);
+      expect_outputs(model, *plan, {2, 2, 5}, halves ? 0.3F : 0.1F, ranges());
+    }
+  }
+}
+
 // Weights that kernels of GPUs have turned and packed are what they were when a plan is built again for a CPU.
 TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
   std::set<std::string> kernels;
-  CompileOptions in_fp32, in_tf32, in_fp16;
-  in_tf32.tf32 = in_fp16.fp16 = true;
-  for (const CompileOptions& options : {in_fp32, in_tf32, in_fp16}) {
-    for (const Message& model :
-         {conv_model(), wide_conv_model(), wide_dense_model(), depthwise_model(), picture_model()}) {
+  CompileOptions in_fp32, in_tf32, in_fp16, in_int8;
+  in_tf32.tf32 = in_fp16.fp16 = in_int8.fp16 = true;
+  in_int8.quantization = ranges();
+  for (const CompileOptions& options : {in_fp32, in_tf32, in_fp16, in_int8}) {
+    for (const Message& model : {conv_model(), wide_conv_model(), wide_dense_model(), depthwise_model(),
+                                 picture_model(), int8_model(), int8_conv_model()}) {
       auto plan = plan_for_hopper(model, options);
       ASSERT_NE(plan, nullptr);
       for (const PlanStep& step : plan->graph.steps) kernels.insert(step.kernel);
       auto rebuilt = compile_plan(*plan, {});
       ASSERT_TRUE(rebuilt) << rebuilt.error().message;
       EXPECT_EQ(steps_on_device(*rebuilt) + static_cast<size_t>(count_tf32_steps(rebuilt->graph)), 0U);
-      expect_outputs(model, std::make_shared<const Plan>(std::move(*rebuilt)), {2, 3}, options.fp16 ? 1e-2F : 1e-4F);
+      expect_outputs(model, std::make_shared<const Plan>(std::move(*rebuilt)), {2, 3}, options.quantization != nullptr ? 0.3F : options.fp16 ? 1e-2F : 1e-4F,
+                     options.quantization);
     }
   }
   // All that change what their weights look like.
   for (const char* kernel : {"cuda_conv", "cuda_conv_columns", "cuda_conv_depthwise", "cuda_conv_hopper",
-                             "cuda_conv_lines", "cuda_product", "cuda_product_hopper"})
+                             "cuda_conv_lines", "cuda_product", "cuda_product_hopper", "cuda_norm"})
     EXPECT_EQ(kernels.count(kernel), 1U) << kernel;
 }
 

@@ -33,8 +33,9 @@ Refusal check_bytes(const Problem& problem) {
   if (weights.elements() / columns > kQuantizedDepth) return "sums may overflow";
   const Value* bias = problem.own_inputs() > 3 ? problem.input(3) : nullptr;
   if (bias != nullptr && (bias->dtype != DType::kFloat32 || bias->rank() != 1)) return "bias";
-  const bool has_scales = problem.is_constant(2) && problem.input(2)->constant->elements() == columns;
-  return has_scales ? Refusal() : Refusal("needs constant scales");
+  if (!problem.is_constant(2)) return "needs constant scales";
+  const Shape& scales = problem.input(2)->constant->shape();
+  return scales.elements() == columns || scales == Shape{kRows, columns} ? Refusal() : Refusal("number of scales");
 }
 
 }  // namespace

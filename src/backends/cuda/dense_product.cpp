@@ -25,6 +25,7 @@ void transpose(const Tensor& from, Tensor& to) {
   }
 }
 
+// [k][n] as [n][k].
 Tensor transposed(const Tensor& from) {
   Tensor to(from.dtype(), Shape{from.shape()[1], from.shape()[0]});
   switch (dtype_size(from.dtype())) {
@@ -39,12 +40,19 @@ bool is_convolution(std::string_view op) { return op == "Conv" || op == "hussar.
 
 bool is_turned(const Attributes& attributes) { return attributes.get_int("transB", 0) != 0; }
 
+// The same elements in another shape.
+Tensor reshaped(const Tensor& from, const Shape& shape) {
+  Tensor to(from.dtype(), shape);
+  std::memcpy(to.raw(), from.raw(), from.bytes());
+  return to;
+}
+
 }  // namespace
 
 Result<DenseProduct> dense_product(const Node& node) {
   Operand w = operand_of(*node.inputs[1]);
   Attributes attributes = node.attributes;
-  if (!is_convolution(node.op) && !is_turned(attributes)) {
+  if (!is_convolution(node.op) && !is_byte_product(node.op) && !is_turned(attributes)) {
     attributes.set("transB", int64_t{1});
     w.shape = Shape{w.shape[1], w.shape[0]};
   }
@@ -81,7 +89,8 @@ Result<DenseProduct> dense_product(std::string_view op, const Attributes& attrib
     HUSSAR_CHECK(conv.is_pointwise(), ErrorCode::kPlanIncompatible, "the convolution is no product");
     return DenseProduct{conv.pixels(), conv.filters, conv.channels, conv.x_pitch, conv.channels, conv.y_pitch};
   }
-  const MatrixProduct matrices = HUSSAR_TRY(matrix_product(attributes, x, w, y));
+  MatrixProduct matrices = HUSSAR_TRY(matrix_product(attributes, x, w, y));
+  if (is_byte_product(op)) matrices.b_column = matrices.k, matrices.b_depth = 1;
   const bool is_one = matrices.batch == 1 && matrices.a_depth == 1 && matrices.b_depth == 1;
   HUSSAR_CHECK(is_one, ErrorCode::kPlanIncompatible, "the product is not one of two matrices");
   return DenseProduct{matrices.m, matrices.n, matrices.k, matrices.a_row, matrices.b_column, matrices.n};
@@ -92,8 +101,13 @@ void turn_weights(Packing& packing) {
   const bool of_bytes = is_byte_product(node.op);
   if (of_bytes) make_table(packing);
   if (is_convolution(node.op) || is_turned(node.attributes)) return;
-  packing.replace(1, transposed(*node.inputs[1]->constant));
-  if (!of_bytes) node.op = "com.microsoft.FusedMatMul";
+  const Tensor& weights = *node.inputs[1]->constant;
+  if (of_bytes) {
+    packing.replace(1, reshaped(transposed(weights), weights.shape()));
+    return;
+  }
+  packing.replace(1, transposed(weights));
+  node.op = "com.microsoft.FusedMatMul";
   node.attributes.set("transB", int64_t{1});
 }
 
@@ -105,8 +119,8 @@ Status turn_weights_back(Packing& packing) {
   const Value* weights = node.input(1);
   HUSSAR_CHECK(weights != nullptr && weights->is_constant() && weights->constant->shape().rank() == 2,
                ErrorCode::kPlanIncompatible, "{}: its weights are not what they were", describe(node));
-  packing.replace(1, transposed(*weights->constant));
-  node.attributes.erase("transB");
+  const Shape shape = weights->constant->shape();
+  packing.replace(1, transposed(reshaped(*weights->constant, {shape[1], shape[0]})));
   return {};
 }
 

@@ -17,12 +17,13 @@ Refusal check_dense_product(const Problem& problem);
 
 // Of a node, whichever way its weights lie. Symbolic dimensions are what operand_of makes of them.
 Result<DenseProduct> dense_product(const Node& node);
-// Of a step, whose weights are [n][k] (turn_weights).
+// Of a step, whose weights lie as [n][k] (turn_weights).
 Result<DenseProduct> dense_product(std::string_view op, const Attributes& attributes, const Operand& x,
                                    const Operand& w, const Operand& y);
 
 // Gives a product's weights, which lie as [k][n], the form [n][k], by way of com.microsoft.FusedMatMul with transB;
-// those of bytes have their table then (byte_product.h). The second does what else `unpack` has to: the former stays.
+// those of bytes keep their shape and have their table then (byte_product.h). The second does what else `unpack` has to:
+// the former stays.
 void turn_weights(Packing& packing);
 Status turn_weights_back(Packing& packing);
 

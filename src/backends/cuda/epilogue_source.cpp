@@ -142,6 +142,13 @@ Status EpilogueState::prepare(const Prepare& prepare) {
     HUSSAR_CHECK(count_ < 2, ErrorCode::kPlanIncompatible, "step '{}' has too many inputs", step.name);
     operands_[count_++] = {i, 0};
   }
+  if (is_byte_product(step.op)) {
+    const int64_t columns = output.shape[output.layout == Layout::kChannelsLast ? 1 : output.shape.rank() - 1];
+    const Operand& table = prepare.inputs[2];
+    const bool fits = is_table(table, columns) && (own <= 3 || !prepare.inputs[3].present() ||
+                                                   prepare.inputs[3].shape.elements() == columns);
+    HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed scales or bias", step.name);
+  }
   if (!step.program) return {};
   for (int i = 0; i < step.program->operand_count; ++i) {
     const int32_t input = step.program_inputs + i;
