@@ -32,7 +32,9 @@ Refusal check_bytes(const Problem& problem) {
   const int64_t columns = problem.node.op == "hussar.QuantizedMatMul" ? weights[1] : weights[0];
   if (weights.elements() / columns > kQuantizedDepth) return "sums may overflow";
   const Value* bias = problem.own_inputs() > 3 ? problem.input(3) : nullptr;
-  if (bias != nullptr && (bias->dtype != DType::kFloat32 || bias->rank() != 1)) return "bias";
+  const bool is_bias = bias == nullptr || (bias->is_constant() && bias->dtype == DType::kFloat32 &&
+                                           bias->constant->elements() == columns);
+  if (!is_bias) return "bias";
   if (!problem.is_constant(2)) return "needs constant scales";
   const Shape& scales = problem.input(2)->constant->shape();
   return scales.elements() == columns || scales == Shape{kRows, columns} ? Refusal() : Refusal("number of scales");
@@ -54,13 +56,16 @@ void make_table(Packing& packing) {
   const int64_t columns = scales.elements();
   const std::vector<int32_t> sums = column_sums(*node.inputs[1]->constant, node.op == "hussar.QuantizedMatMul");
   const float x_scale = node.attributes.get_float("x_scale", 1);
-  const auto zero_point = static_cast<int32_t>(node.attributes.get_int("x_zero_point", 0));
+  const auto zero_point = static_cast<double>(node.attributes.get_int("x_zero_point", 0));
+  const bool has_bias = node.input(3) != nullptr && (!node.program || node.program_inputs > 3);
+  const float* bias = has_bias ? node.inputs[3]->constant->data<float>() : nullptr;
   Tensor table(DType::kFloat32, {kRows, columns});
   auto* row = table.data<float>();
   for (int64_t column = 0; column < columns; ++column) {
     const float scale = scales.data<float>()[column];
     row[column] = scale * x_scale;
-    row[columns + column] = std::bit_cast<float>(zero_point * sums[static_cast<size_t>(column)]);
+    const double added = zero_point * sums[static_cast<size_t>(column)] * static_cast<double>(row[column]);
+    row[columns + column] = static_cast<float>((bias != nullptr ? static_cast<double>(bias[column]) : 0) - added);
     row[2 * columns + column] = scale;
   }
   packing.replace(2, std::move(table));

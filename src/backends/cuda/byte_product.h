@@ -11,8 +11,9 @@ inline bool is_byte_product(std::string_view op) { return op.starts_with("hussar
 // bytes with constant weights of int8, one scale per column, and a scale of x that is known.
 Refusal check_factors(const Problem& problem);
 
-// Makes input 2, the scales of the n columns, a table of three rows of n: factors of the sums, what the zero point of x
-// adds to them (int32), and the scales. The weights must not have been packed. And back.
+// Makes input 2, the scales of the n columns, a table of three rows of n: factors of the sums, what is added then (the
+// bias, less what the zero point of x has added to the sum), and the scales. The weights must not have been packed. And
+// back.
 void make_table(Packing& packing);
 Status forget_table(Packing& packing);
 

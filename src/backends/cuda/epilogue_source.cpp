@@ -58,33 +58,23 @@ size_t inputs_before_program(const Node& node) {
   return node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
 }
 
-// The inputs behind the factors of the product: a bias, and a table of byte_product.h before it.
-std::vector<size_t> own_operands(const Node& node) {
-  std::vector<size_t> list;
-  for (size_t i = 2; i < inputs_before_program(node); ++i) {
-    if (node.inputs[i] != nullptr) list.push_back(i);
-  }
-  return list;
-}
+// Of the inputs behind the factors of the product: a bias, or the table of byte_product.h, which has it.
+bool has_own_operand(const Node& node) { return inputs_before_program(node) > 2 && node.inputs[2] != nullptr; }
 
-// real_sums, with so many own operands.
-std::string sums_source(const Node& node, size_t own) {
+// real_sums, with the own operands.
+std::string sums_source(const Node& node, bool has_own) {
   const bool of_bytes = is_byte_product(node.op);
-  const bool has_bias = own > (of_bytes ? 1 : 0);
   std::string loads, value = "sum[i]";
   if (of_bytes) {
-    const int64_t columns = node.inputs[2]->constant->elements() / 3;
-    loads += fmt::format(
-        "  float factor[N], zero[N];\n  load(operands.data0 + column, factor);\n"
-        "  load(operands.data0 + {} + column, zero);\n",
-        columns);
-    value = "static_cast<float>(sum[i] - static_cast<int>(__float_as_uint(zero[i])))";
+    loads = fmt::format(
+        "  float factor[N], shift[N];\n  load(operands.data0 + column, factor);\n"
+        "  load(operands.data0 + {} + column, shift);\n",
+        node.inputs[2]->constant->shape()[1]);
+    value = "fmaf(static_cast<float>(sum[i]), factor[i], shift[i])";
+  } else if (has_own) {
+    loads = "  float bias[N];\n  load(operands.data0 + column, bias);\n";
+    value = "sum[i] + bias[i]";
   }
-  if (has_bias) loads += fmt::format("  float bias[N];\n  load(operands.data{} + column, bias);\n", own - 1);
-  if (of_bytes)
-    value = has_bias ? fmt::format("fmaf({}, factor[i], bias[i])", value) : value + " * factor[i]";
-  else if (has_bias)
-    value += " + bias[i]";
   return fmt::format(
       "template <int N>\n__device__ __forceinline__ void real_sums(const {} (&sum)[N], float (&value)[N], const "
       "EpilogueOperands& operands, long long row, int column) {{\n{}#pragma unroll\n  for (int i = 0; i < N; ++i) "
@@ -106,20 +96,21 @@ Refusal check_epilogue(const Problem& problem) {
 }
 
 std::string epilogue_source(const Node& node) {
-  std::vector<size_t> inputs = own_operands(node);
-  const size_t own = inputs.size();
+  std::vector<size_t> inputs;
+  const bool has_own = has_own_operand(node);
+  if (has_own) inputs.push_back(2);
   for (size_t i = inputs_before_program(node); i < node.inputs.size(); ++i) inputs.push_back(i);
   std::string members, loads, arguments;
   for (size_t i = 0; i < inputs.size(); ++i) {
     members +=
         fmt::format("  const {}* data{};\n  long long pitch{};\n", memory_type(node.inputs[inputs[i]]->dtype), i, i);
-    if (i < own) continue;
+    if (has_own && i == 0) continue;
     loads += operand_source(node, inputs[i], static_cast<int>(i));
     arguments += fmt::format(", o{}[i]", i);
   }
   if (inputs.empty()) members = "  long long nothing;\n";
   std::string text = node.program ? program_source(*node.program) : std::string();
-  text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + sums_source(node, own);
+  text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + sums_source(node, has_own);
   text +=
       "template <int N>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const EpilogueOperands& "
       "operands, long long row, int column) {\n";
@@ -137,17 +128,11 @@ Status EpilogueState::prepare(const Prepare& prepare) {
   const Operand& output = prepare.outputs[0];
   count_ = 0;
   const auto own = static_cast<int32_t>(step.program ? step.program_inputs : std::ssize(step.inputs));
-  for (int32_t i = 2; i < own; ++i) {
-    if (!prepare.inputs[static_cast<size_t>(i)].present()) continue;
-    HUSSAR_CHECK(count_ < 2, ErrorCode::kPlanIncompatible, "step '{}' has too many inputs", step.name);
-    operands_[count_++] = {i, 0};
-  }
+  if (own > 2 && prepare.inputs[2].present()) operands_[count_++] = {2, 0};
   if (is_byte_product(step.op)) {
     const int64_t columns = output.shape[output.layout == Layout::kChannelsLast ? 1 : output.shape.rank() - 1];
-    const Operand& table = prepare.inputs[2];
-    const bool fits = is_table(table, columns) && (own <= 3 || !prepare.inputs[3].present() ||
-                                                   prepare.inputs[3].shape.elements() == columns);
-    HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed scales or bias", step.name);
+    HUSSAR_CHECK(is_table(prepare.inputs[2], columns), ErrorCode::kPlanIncompatible, "step '{}': malformed scales",
+                 step.name);
   }
   if (!step.program) return {};
   for (int i = 0; i < step.program->operand_count; ++i) {

@@ -30,7 +30,7 @@ class EpilogueState {
   struct {
     int32_t input;
     int64_t pitch;
-  } operands_[kProgramOperands + 2];
+  } operands_[kProgramOperands + 1];
 };
 
 }  // namespace hussar::cuda

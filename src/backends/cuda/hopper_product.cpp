@@ -12,13 +12,23 @@ struct Tile {
   int64_t blocks() const { return cluster_m * cluster_n * split; }
 };
 constexpr Tile kTiles[] = {
-    {"pair_128x256", 128, 256, 0, 2, 1, 1, 4, 1.01}, {"128x256", 128, 256, 0, 1, 1, 1, 4, 1.0},
-    {"256x128", 256, 128, 0, 1, 1, 1, 4, 0.97},      {"pair_256x128", 256, 128, 0, 2, 1, 1, 4, 0.97},
-    {"128x192", 128, 192, 0, 1, 1, 1, 5, 0.92},      {"turns_128x128", 128, 128, 1, 1, 1, 1, 6, 0.85},
-    {"128x128", 128, 128, 0, 1, 1, 1, 7, 0.8},       {"128x128_by_2", 128, 128, 0, 1, 1, 2, 7, 0.8},
-    {"128x128_by_4", 128, 128, 0, 1, 1, 4, 7, 0.8},  {"128x64", 128, 64, 0, 1, 1, 1, 9, 0.58},
-    {"128x64_by_2", 128, 64, 0, 1, 1, 2, 9, 0.56},   {"128x64_by_4", 128, 64, 0, 1, 1, 4, 9, 0.55},
-    {"128x64_by_8", 128, 64, 0, 1, 1, 8, 9, 0.54},   {"turns_64x128", 64, 128, 1, 1, 1, 1, 9, 0.55},
+    {"pair_128x256", 128, 256, 0, 2, 1, 1, 4, 1.01},
+    {"128x256", 128, 256, 0, 1, 1, 1, 4, 1.0},
+    {"256x128", 256, 128, 0, 1, 1, 1, 4, 0.97},
+    {"pair_256x128", 256, 128, 0, 2, 1, 1, 4, 0.97},
+    {"quad_128x256", 128, 256, 0, 2, 2, 1, 4, 1.02},
+    {"pair_turns_128x128", 128, 128, 1, 2, 1, 1, 6, 0.9},
+    {"quad_turns_128x128", 128, 128, 1, 2, 2, 1, 6, 0.9},
+    {"128x192", 128, 192, 0, 1, 1, 1, 5, 0.92},
+    {"turns_128x128", 128, 128, 1, 1, 1, 1, 6, 0.85},
+    {"128x128", 128, 128, 0, 1, 1, 1, 7, 0.8},
+    {"128x128_by_2", 128, 128, 0, 1, 1, 2, 7, 0.8},
+    {"128x128_by_4", 128, 128, 0, 1, 1, 4, 7, 0.8},
+    {"128x64", 128, 64, 0, 1, 1, 1, 9, 0.58},
+    {"128x64_by_2", 128, 64, 0, 1, 1, 2, 9, 0.56},
+    {"128x64_by_4", 128, 64, 0, 1, 1, 4, 9, 0.55},
+    {"128x64_by_8", 128, 64, 0, 1, 1, 8, 9, 0.54},
+    {"turns_64x128", 64, 128, 1, 1, 1, 1, 9, 0.55},
     {"turns_64x64", 64, 64, 1, 1, 1, 1, 12, 0.42},
 };
 constexpr std::string_view kTileAttribute = "hussar_tile";
@@ -100,10 +110,9 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, Defines defi
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_PINGPONG", tile.pingpong);
   defines.set("PRODUCT_CLUSTER_M", tile.cluster_m).set("PRODUCT_CLUSTER_N", tile.cluster_n);
   defines.set("PRODUCT_SPLIT", tile.split).set("PRODUCT_STAGES", tile.stages);
-  return attach_code(packing,
-                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
-                         assemble({}, {"half.cuh", "product_contract.cuh"}) + assemble({}, more) +
-                         assemble({}, {"hopper_pipeline.cuh", "hopper_wgmma.cuh", "product_hopper.cuh"}));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
+                                  assemble({}, {"half.cuh", "product_contract.cuh"}) + assemble({}, more) +
+                                  assemble({}, {"hopper_pipeline.cuh", "hopper_wgmma.cuh", "product_hopper.cuh"}));
 }
 
 void forget_hopper(Node& node) {

@@ -25,12 +25,12 @@ std::string result_type(const Node& node) {
 
 void define_results(const Node& node, bool lower_products, Defines& defines) {
   const bool writes_bytes = node.attributes.has("y_scale");
-  // An error of 2^-11 is less than that of a byte, too.
   const bool is_short = node.outputs[0]->dtype == DType::kFloat16 || writes_bytes;
-  defines.set("HALF_RESULTS", is_short).set("FAST_GELU", is_short || lower_products);
+  defines.set("HALF_RESULTS", is_short).set("FAST_GELU", is_short || lower_products).set("BYTE_RESULTS", writes_bytes);
   if (!writes_bytes) return;
   const auto [scale, zero_point] = meaning_of(node.attributes, "y");
   defines.set("BYTE_RECIPROCAL", literal(1 / scale)).set("BYTE_ZERO_POINT", literal(zero_point));
+  defines.set("BYTE_LOWEST", literal(-zero_point * scale)).set("BYTE_HIGHEST", literal((255 - zero_point) * scale));
 }
 
 std::string real_source(const Attributes& attributes, std::string_view what, std::string_view byte) {

@@ -1,7 +1,7 @@
 // The operations of fused programs (src/tensor/program.h) and of single operators. NaN in an operand gives NaN.
 //
-// Defined before: HALF_RESULTS, 1 for results that are rounded to halves; FAST_GELU, 1 for these and for results of
-// products in TF32.
+// Defined before: HALF_RESULTS, 1 for results that are rounded to halves or bytes; BYTE_RESULTS, 1 for bytes; FAST_GELU,
+// 1 for all of these and for results of products in TF32.
 #pragma once
 
 __device__ __forceinline__ float f_min(float a, float b) { return a != a || a < b ? a : b; }
@@ -24,13 +24,21 @@ __device__ __forceinline__ float f_sigmoid(float a) { return 1.0f / (1.0f + __ex
 __device__ __forceinline__ float f_pow(float a, float b) { return powf(a, b); }
 __device__ __forceinline__ float f_softplus(float a) { return f_max(a, 0.0f) + log1pf(expf(-fabsf(a))); }
 #if FAST_GELU && defined(__CUDA_ARCH__)
-// erf(a / sqrt(2)) as the tanh of a polynomial that was fitted to it: off by 2.5e-5 at most.
-__device__ __forceinline__ float f_gelu_erf(float a) {
-  const float u = fminf(a * a, 36.0f);
-  return 0.5f * a * (1.0f + f_fast_tanh(a * (0.797507923f + u * (0.0370056331f - 0.000351519832f * u))));
+__device__ __forceinline__ float f_gelu_of(float a, float argument) {
+  const float half_a = 0.5f * a;
+  return fmaf(half_a, f_fast_tanh(argument), half_a);
 }
 __device__ __forceinline__ float f_gelu_tanh(float a) {
-  return 0.5f * a * (1.0f + f_fast_tanh(0.79788456f * (a + 0.044715f * a * a * a)));
+  return f_gelu_of(a, a * fmaf(0.0356774081f, a * a, 0.79788456f));
+}
+__device__ __forceinline__ float f_gelu_erf(float a) {
+#if BYTE_RESULTS
+  return f_gelu_tanh(a);  // off by 5e-4 at most
+#else
+  // erf(a / sqrt(2)) as the tanh of a polynomial that was fitted to it: off by 2.5e-5 at most.
+  const float u = fminf(a * a, 36.0f);
+  return f_gelu_of(a, a * (0.797507923f + u * (0.0370056331f - 0.000351519832f * u)));
+#endif
 }
 #else
 __device__ __forceinline__ float f_gelu_erf(float a) { return 0.5f * a * (1.0f + erff(a * 0.70710678f)); }

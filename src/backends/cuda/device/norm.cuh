@@ -1,7 +1,7 @@
 // LayerNormalization and RMSNormalization of rows.
 //
 // Defined before: INPUT_TYPE, OUTPUT_TYPE, SCALE_TYPE, BIAS_TYPE; CENTER, 1 where the mean is taken off; for results that
-// are written as bytes, too, BYTE_RECIPROCAL and BYTE_ZERO_POINT.
+// are written as bytes, too, what `quantized` needs.
 #pragma once
 
 struct Normalize {

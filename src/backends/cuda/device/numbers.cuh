@@ -72,16 +72,16 @@ __device__ __forceinline__ bfloat write<bfloat, float>(float x) {
 }
 
 #ifdef BYTE_RECIPROCAL
-// What the kernel writes as bytes stands for (byte - BYTE_ZERO_POINT) / BYTE_RECIPROCAL, both floats.
+// What the kernel writes as bytes stands for (byte - BYTE_ZERO_POINT) / BYTE_RECIPROCAL, from BYTE_LOWEST to
+// BYTE_HIGHEST; all of them floats.
 struct quantized {
   unsigned char bits;
 };
 template <>
 __device__ __forceinline__ quantized write<quantized, float>(float x) {
-  // In this order NaN gives 0.
-  const float place = fminf(fmaxf(fmaf(x, BYTE_RECIPROCAL, BYTE_ZERO_POINT), 0.0f), 255.0f);
-  // The last bits of the sum are the integer nearest to it, which conversions give at a quarter of the speed.
-  return {static_cast<unsigned char>(__float_as_uint(place + 12582912.0f))};
+  // In this order NaN gives the lowest. The last bits of the sum are the integer nearest to it.
+  const float inside = fminf(fmaxf(x, BYTE_LOWEST), BYTE_HIGHEST);
+  return {static_cast<unsigned char>(__float_as_uint(fmaf(inside, BYTE_RECIPROCAL, BYTE_ZERO_POINT + 12582912.0f)))};
 }
 #endif
 
