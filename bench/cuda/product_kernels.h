@@ -103,14 +103,19 @@ struct EpilogueOperands {
   const unsigned short* residual;
   long long residual_pitch;
 };
+__device__ __forceinline__ void real_sums(const float (&sum)[8], float (&value)[8], const EpilogueOperands&, long long,
+                                          int) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i) value[i] = sum[i];
+}
 )";
 
 const char* const kEpilogueTexts[] = {
     R"(
-__device__ __forceinline__ void epilogue(float (&)[8], const EpilogueOperands&, long long, int) {}
+__device__ __forceinline__ void epilogue_of(float (&)[8], const EpilogueOperands&, long long, int) {}
 )",
     R"(
-__device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, long long, int column) {
+__device__ __forceinline__ void epilogue_of(float (&value)[8], const EpilogueOperands& operands, long long, int column) {
   float bias[8];
   load_constant_halves(operands.bias + column, bias);
 #pragma unroll
@@ -128,7 +133,7 @@ __device__ __forceinline__ float gelu(float x) {
   const float half_x = 0.5f * x;
   return fmaf(half_x, t, half_x);
 }
-__device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, long long, int column) {
+__device__ __forceinline__ void epilogue_of(float (&value)[8], const EpilogueOperands& operands, long long, int column) {
   float bias[8];
   load_constant_halves(operands.bias + column, bias);
 #pragma unroll
@@ -136,7 +141,7 @@ __device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperan
 }
 )",
     R"(
-__device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, long long row,
+__device__ __forceinline__ void epilogue_of(float (&value)[8], const EpilogueOperands& operands, long long row,
                                          int column) {
   float bias[8], residual[8];
   load_constant_halves(operands.bias + column, bias);
@@ -166,7 +171,7 @@ inline std::string source_text(const Variant& variant, const std::string& device
   const char* const inputs[] = {"PRODUCT_FP16", "PRODUCT_TF32", "PRODUCT_FP32"};
   const auto define = [&](const char* name, auto value) { text << "#define " << name << " " << value << "\n"; };
   define("PRODUCT_INPUT", inputs[c.input]);
-  define("PRODUCT_OUTPUT_HALF", variant.half_output ? 1 : 0);
+  define("PRODUCT_OUTPUT", variant.half_output ? "PRODUCT_HALVES" : "PRODUCT_FLOATS");
   define("PRODUCT_BM", c.bm);
   define("PRODUCT_BN", c.bn);
   define("PRODUCT_STAGES", c.stages);

@@ -76,14 +76,11 @@ void widen(Graph& graph) {
 void round_apart(Graph& graph, Node* node) {
   const bool is_norm = node->op == "hussar.NormToBytes";
   if (!is_norm && !(node->op == "hussar.Attention" && node->attributes.has("y_scale"))) return;
-  Value*& written = node->outputs[is_norm ? 1 : 0];
-  Value* const bytes = written;
-  Value* real = is_norm ? node->outputs[0] : nullptr;
-  if (real == nullptr) {
-    real = add_like(graph, *bytes, kFloat, bytes->layout);
-    real->producer = node;
-    node->outputs[0] = real;
-  }
+  Value* const bytes = node->outputs[0];
+  Value* real = node->output(1);
+  if (real == nullptr) real = add_like(graph, *bytes, kFloat, bytes->layout);
+  real->producer = node;
+  node->outputs = {real};
   Tensor scale(kFloat, Shape{}), zero_point(DType::kUInt8, Shape{});
   scale.data<float>()[0] = node->attributes.get_float("y_scale", 1);
   zero_point.data<uint8_t>()[0] = static_cast<uint8_t>(node->attributes.get_int("y_zero_point", 0));
@@ -92,7 +89,6 @@ void round_apart(Graph& graph, Node* node) {
   if (is_norm) {
     node->op = node->attributes.get_int("center", 1) != 0 ? "LayerNormalization" : "RMSNormalization";
     node->attributes.erase("center");
-    node->outputs.resize(1);
   }
   bytes->producer = nullptr;
   graph.add_node("QuantizeLinear", "quantize " + real->name,

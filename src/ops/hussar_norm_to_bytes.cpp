@@ -1,6 +1,5 @@
 // hussar.NormToBytes(x, scale, bias?): LayerNormalization, or RMSNormalization with center=0, over the axes from `axis`
-// on. Output 0, which may be missing, is the result, like scale; output 1 the same as bytes, by y_scale and y_zero_point
-// (ops/quantized_product.h).
+// on, as bytes by y_scale and y_zero_point (ops/quantized_product.h). Output 1 is the same as numbers, like scale.
 #include "ops/normalize.h"
 #include "ops/quantized_product.h"
 
@@ -10,11 +9,12 @@ static Status infer(InferContext& context) {
   const DType bytes = HUSSAR_TRY(check_byte_meanings(context));
   if (bytes != DType::kUInt8) return context.fail("has no y_scale");
   const Dims* x = context.dims(0);
-  HUSSAR_TRY(infer_trailing_normalization(context, context.dtype(1)));
+  HUSSAR_TRY(infer_trailing_normalization(context, bytes));
+  if (context.output_count() < 2) return {};
   if (x == nullptr)
-    context.set_unknown(1, bytes);
+    context.set_unknown(1, context.dtype(1));
   else
-    context.set(1, bytes, *x);
+    context.set(1, context.dtype(1), *x);
   return {};
 }
 
@@ -24,8 +24,8 @@ static Status evaluate(EvalContext& context) {
   for (size_t i = 0; i < context.input_count(); ++i) inputs.push_back(context.has(i) ? context.input(i) : Tensor());
   EvalContext normalization(context.node, std::move(inputs), {real}, nullptr);
   HUSSAR_TRY(normalize_trailing(normalization, context.attributes.get_int("center", 1) != 0));
-  if (context.wants(0)) store_elements<float>(context.output(0), 0, real.elements(), real.data<float>());
-  store_bytes(context.attributes, {real.data<float>(), static_cast<size_t>(real.elements())}, context.output(1));
+  if (context.wants(1)) store_elements<float>(context.output(1), 0, real.elements(), real.data<float>());
+  store_bytes(context.attributes, {real.data<float>(), static_cast<size_t>(real.elements())}, context.output());
   return {};
 }
 

@@ -1,5 +1,5 @@
 // On a GPU normalizations and attention write the bytes that products read themselves:
-//   LayerNormalization -> y -> QuantizeLinear  =>  hussar.NormToBytes -> y, bytes
+//   LayerNormalization -> y -> QuantizeLinear  =>  hussar.NormToBytes -> bytes, y
 //   hussar.Attention -> y -> QuantizeLinear    =>  hussar.Attention<y_scale> -> bytes, where nobody else reads y
 #include "passes/pass.h"
 #include "passes/support/byte_operands.h"
@@ -28,7 +28,7 @@ bool round_norm(Graph& graph, Node* norm, Node* quantize, const QuantParams& par
   graph.remove(quantize);
   graph.remove(norm);
   const bool is_read = is_used(graph, y);
-  Node* both = graph.add_node("hussar.NormToBytes", name, inputs, {is_read ? y : nullptr, bytes}, std::move(attributes));
+  Node* both = graph.add_node("hussar.NormToBytes", name, inputs, {bytes, is_read ? y : nullptr}, std::move(attributes));
   set_byte_output(both, params);
   return true;
 }

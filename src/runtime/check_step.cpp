@@ -46,8 +46,9 @@ bool makes_sense(const Node& node, const PlanStep& step, const Kernel& kernel) {
     const Ints* unpacked =
         kernel.checks_shapes ? step.attributes.find<Ints>("hussar_packed_" + std::to_string(i)) : nullptr;
     if (unpacked != nullptr) {
-      // Packed elements may be of another type than the weights were: what is not int8 was of the type of the data.
-      if (infos[i].dtype != DType::kInt8) infos[i].dtype = infos[0].dtype;
+      // Packed elements may be of another type than the weights were: what is not int8 was of the type of the data,
+      // where these are floats.
+      if (infos[i].dtype != DType::kInt8 && infos[0].dtype != DType::kUInt8) infos[i].dtype = infos[0].dtype;
       infos[i].dims = Dims(unpacked->begin(), unpacked->end());
     } else if (value->is_constant() && value->layout == Layout::kPlain) {
       infos[i].constant = &*value->constant;

@@ -159,7 +159,12 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     const Argument floats{random_tensor(DType::kFloat32, rows, 1, 2)};
     const Argument float_weights{random_tensor(DType::kFloat32, {64, 1024}, 1, 2), true};
     expect_no_spills(in_tf32({"cuda_product_hopper", "MatMul", {floats, float_weights}}), {90});
-    expect_no_spills(of_bytes({"cuda_product_hopper", "MatMul", {x, weights}}, 1024, {rows[0], 1024}), {90});
+    KernelCase bytes = of_bytes({"cuda_product_hopper", "MatMul", {x, weights}}, 1024, {rows[0], 1024});
+    expect_no_spills(bytes, {90});
+    bytes.kernel = "cuda_product_sparse";
+    auto* w = reinterpret_cast<int8_t*>(bytes.inputs[1].tensor.raw());
+    for (int64_t i = 0; i < bytes.inputs[1].tensor.elements(); ++i) w[i] = i / 1024 % 4 < 2 ? w[i] : int8_t{0};
+    expect_no_spills(bytes, {90});
   }
   for (int64_t batch : {1, 64}) {
     const Argument x{random_tensor(DType::kFloat16, {batch, 64, 14, 14}, 1, 2)};

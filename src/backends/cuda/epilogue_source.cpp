@@ -118,9 +118,7 @@ std::string epilogue_source(const Node& node) {
     text += loads + fmt::format("#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = run_program(value[i]{});\n",
                                 arguments);
   }
-  return text +
-         "}\n__device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, long long "
-         "row, int column) {\n  epilogue_of(value, operands, row, column);\n}\n";
+  return text + "}\n";
 }
 
 Status EpilogueState::prepare(const Prepare& prepare) {

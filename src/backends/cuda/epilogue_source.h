@@ -13,7 +13,6 @@ Refusal check_epilogue(const Problem& problem);
 // `struct EpilogueOperands` and
 //   template <int N> void real_sums(const S (&sum)[N], float (&value)[N], const EpilogueOperands&, long long row, int column)
 //   template <int N> void epilogue_of(float (&value)[N], const EpilogueOperands&, long long row, int column)
-//   void epilogue(float (&value)[8], ...)
 // which finish N neighbours of a row: numbers of sums, with the operator's own bias; then the program. S is int for
 // products of bytes, whose input 2 is the table of byte_product.h, else float.
 std::string epilogue_source(const Node& node);

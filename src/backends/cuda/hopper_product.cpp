@@ -1,10 +1,12 @@
 // Tiles of products on Hopper: its copy engine and warpgroup products.
 #include "backends/cuda/hopper_product.h"
 
+#include "backends/cuda/sparse_weights.h"
+
 namespace hussar::cuda {
 namespace {
 
-// Tiles of device/product_hopper.cuh. `rate`: the share of the peak that a full wave of them reaches, about.
+// Tiles of device/product_hopper.cuh; their columns are those of W. `rate`: the share of the peak that a full wave of them reaches, about.
 struct Tile {
   std::string_view name;  // as a configuration
   int64_t rows, columns, pingpong, cluster_m, cluster_n, split, stages;
@@ -31,6 +33,15 @@ constexpr Tile kTiles[] = {
     {"turns_64x128", 64, 128, 1, 1, 1, 1, 9, 0.55},
     {"turns_64x64", 64, 64, 1, 1, 1, 1, 12, 0.42},
 };
+// For weights of which two of four are zero.
+constexpr Tile kSparseTiles[] = {
+    {"pair_128x256", 128, 256, 0, 2, 1, 1, 6, 0.82},      {"quad_128x256", 128, 256, 0, 2, 2, 1, 6, 0.85},
+    {"wide_pair_128x256", 128, 256, 0, 1, 2, 1, 6, 0.8},  {"128x256", 128, 256, 0, 1, 1, 1, 6, 0.75},
+    {"pair_turns_128x128", 128, 128, 1, 2, 1, 1, 8, 0.8}, {"quad_turns_128x128", 128, 128, 1, 2, 2, 1, 8, 0.8},
+    {"256x128", 256, 128, 0, 1, 1, 1, 5, 0.75},           {"pair_256x128", 256, 128, 0, 1, 2, 1, 5, 0.8},
+    {"128x128", 128, 128, 0, 1, 1, 1, 9, 0.6},            {"64x256", 64, 256, 0, 1, 1, 1, 9, 0.5},
+    {"64x128", 64, 128, 0, 1, 1, 1, 12, 0.35},
+};
 constexpr std::string_view kTileAttribute = "hussar_tile";
 constexpr int64_t kMultiprocessors = 132;
 
@@ -45,9 +56,13 @@ int64_t slots_of(int64_t blocks, int64_t multiprocessors) {
   return std::max<int64_t>(blocks <= 2 ? multiprocessors / blocks : multiprocessors * 7 / 8 / blocks, 1);
 }
 
+std::span<const Tile> tiles_of(const HopperOperands& operands) {
+  return operands.sparse ? std::span<const Tile>(kSparseTiles) : std::span<const Tile>(kTiles);
+}
+
 // Microseconds.
-double time_of(const Tile& tile, const DenseProduct& product, DType dtype) {
-  const double flops_of_one = 1.08e7 / static_cast<double>(dtype_size(dtype));
+double time_of(const Tile& tile, const DenseProduct& product, const HopperOperands& operands) {
+  const double flops_of_one = (operands.sparse ? 2.16e7 : 1.08e7) / static_cast<double>(dtype_size(operands.dtype));
   constexpr double kStart = 1.5, kCluster = 0.8;
   const double waves = std::ceil(static_cast<double>(clusters_of(tile, product)) /
                                  static_cast<double>(slots_of(tile.blocks(), kMultiprocessors)));
@@ -62,13 +77,20 @@ bool fits(const Tile& tile, const DenseProduct& product, DType dtype) {
   return product.k >= hopper_block_k(dtype) * tile.split;
 }
 
-Tile best_tile(const DenseProduct& product, DType dtype) {
-  Tile best = kTiles[1];
-  for (const Tile& tile : kTiles) {
-    if (!fits(tile, product, dtype)) continue;
-    if (time_of(tile, product, dtype) < time_of(best, product, dtype)) best = tile;
+Tile best_tile(const DenseProduct& product, const HopperOperands& operands) {
+  const auto tiles = tiles_of(operands);
+  Tile best = tiles[1];
+  for (const Tile& tile : tiles) {
+    if (!fits(tile, product, operands.dtype)) continue;
+    if (time_of(tile, product, operands) < time_of(best, product, operands)) best = tile;
   }
   return best;
+}
+
+// The one that the node asks for, or else the best.
+Tile tile_of(const Node& node, const DenseProduct& product, const HopperOperands& operands) {
+  const Tile* wanted = configured_tile<Tile>(tiles_of(operands), node);
+  return wanted != nullptr ? *wanted : best_tile(product, operands);
 }
 
 }  // namespace
@@ -80,32 +102,37 @@ Refusal check_hopper(const Problem& problem) {
   return check_ampere_types(problem);
 }
 
-double hopper_time(const DenseProduct& product, DType dtype) {
-  return time_of(best_tile(product, dtype), product, dtype);
+double hopper_time(const DenseProduct& product, const HopperOperands& operands) {
+  return time_of(best_tile(product, operands), product, operands);
 }
 
-std::vector<Configuration> hopper_configurations(const DenseProduct& product, DType dtype, double least) {
+std::vector<Configuration> hopper_configurations(const DenseProduct& product, const HopperOperands& operands,
+                                                 double least) {
   std::vector<Configuration> list;
-  const std::string_view usual = best_tile(product, dtype).name;
-  for (const Tile& tile : kTiles) {
-    if (tile.name != usual && fits(tile, product, dtype))
-      list.push_back({tile.name, std::max(least, time_of(tile, product, dtype))});
+  const std::string_view usual = best_tile(product, operands).name;
+  for (const Tile& tile : tiles_of(operands)) {
+    if (tile.name != usual && fits(tile, product, operands.dtype))
+      list.push_back({tile.name, std::max(least, time_of(tile, product, operands))});
   }
   return list;
 }
 
-Status attach_hopper(Packing& packing, const DenseProduct& product, Defines defines,
+int64_t hopper_sparse_group(const Node& node, const DenseProduct& product) {
+  const Tile tile = tile_of(node, product, {node.inputs[0]->dtype, true});
+  return tile.pingpong != 0 ? tile.columns : tile.columns / 2;
+}
+
+Status attach_hopper(Packing& packing, const DenseProduct& product, bool sparse, Defines defines,
                      std::initializer_list<std::string_view> more) {
   Node& node = packing.node;
   const DType dtype = node.inputs[0]->dtype;
-  const Tile* wanted = configured_tile<Tile>(kTiles, node);
-  const Tile tile = wanted != nullptr ? *wanted : best_tile(product, dtype);
+  const Tile tile = tile_of(node, product, {dtype, sparse});
   node.attributes.set(kTileAttribute,
                       Ints{tile.rows, tile.columns, tile.cluster_m, tile.cluster_n, tile.split, tile.stages});
   define_input(node, product_input(dtype, packing.target), defines);
   // Residuals are on their way together where nothing else runs meanwhile.
   defines.set("PRODUCT_EPILOGUE_BATCH", node.program && node.program->operand_count > 1 ? 8 : 4);
-  defines.set("PRODUCT_DEPENDENT_LAUNCH", 1);
+  defines.set("PRODUCT_DEPENDENT_LAUNCH", 1).set("PRODUCT_SPARSE", sparse);
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_PINGPONG", tile.pingpong);
   defines.set("PRODUCT_CLUSTER_M", tile.cluster_m).set("PRODUCT_CLUSTER_N", tile.cluster_n);
@@ -120,7 +147,7 @@ void forget_hopper(Node& node) {
   node.attributes.erase(kTf32Attribute);
 }
 
-Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, HopperLaunch& launch) {
+Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, bool sparse, HopperLaunch& launch) {
   const PlanStep& step = prepare.step;
   const Ints list = step.attributes.get_ints(kTileAttribute);
   HUSSAR_CHECK(list.size() == 6 && *std::min_element(list.begin(), list.end()) > 0, ErrorCode::kPlanIncompatible,
@@ -135,7 +162,8 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, Hoppe
   launch.launch.grid[0] =
       static_cast<unsigned>((tile.split > 1 ? clusters : std::min(clusters, slots)) * tile.blocks());
   launch.launch.threads = 384;
-  launch.launch.shared_bytes = static_cast<unsigned>(1024 + tile.stages * ((tile.rows + tile.columns) * 128 + 16));
+  const int64_t stage_bytes = tile.rows * 128 + tile.columns * (sparse ? 64 : 128);
+  launch.launch.shared_bytes = static_cast<unsigned>(1024 + tile.stages * (stage_bytes + 16));
   launch.launch.function =
       HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "hussar_product", launch.launch.shared_bytes));
   const auto n = static_cast<uint64_t>(product.n), k = static_cast<uint64_t>(product.k);
@@ -143,8 +171,22 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, Hoppe
   launch.block_k = static_cast<uint32_t>(hopper_block_k(dtype));
   const auto pitch = static_cast<uint64_t>(product.w_pitch) * dtype_size(dtype);
   launch.w = {dtype, 5, {k, 2, n / 8, 4, 1}, {pitch, 8 * pitch, 2 * pitch, pitch * n}, {launch.block_k, 2, 4, 4, 1}};
+  launch.places = 0;
+  if (sparse) {
+    const SparseSizes sizes = sparse_sizes(product.n, product.k, prepare.step.attributes.get_int(kSparseGroup, 0));
+    const auto rows = static_cast<uint64_t>(sizes.rows), bytes = static_cast<uint64_t>(sizes.row_bytes);
+    const auto share = static_cast<uint32_t>(tile.columns / tile.cluster_m);
+    launch.w = {dtype, 3, {bytes, rows, 1}, {bytes, bytes * rows}, {64, share, 1}, 64};
+    launch.places = sizes.value_bytes();
+  }
   launch.x_rows = static_cast<int32_t>(tile.rows / tile.cluster_n);
   return {};
+}
+
+TileMap x_map(const DenseProduct& product, DType dtype, const HopperLaunch& launch) {
+  const auto m = static_cast<uint64_t>(product.m), k = static_cast<uint64_t>(product.k);
+  const auto pitch = static_cast<uint64_t>(product.x_pitch) * dtype_size(dtype);
+  return {dtype, 3, {k, m, 1}, {pitch, pitch * m}, {launch.block_k, static_cast<uint32_t>(launch.x_rows), 1}};
 }
 
 Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, WindowSteps* windows) {
@@ -153,10 +195,13 @@ Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, W
   Words fused;
   launch.epilogue.put(run, fused);
   std::byte* y = run.outputs[0].data;
+  const std::byte* places = run.inputs[1].data + launch.places;
   ProductSizes sizes = launch.sizes;
-  void* const arguments[] = {&x, &w, &y, &sizes, fused.data(), windows};
-  const std::span<void* const> all(arguments);
-  return queue.launch(launch.launch, windows != nullptr ? all : all.first(5));
+  void* arguments[7] = {&x, &w, &y, &sizes, fused.data()};
+  size_t count = 5;
+  if (launch.places > 0) arguments[count++] = &places;
+  if (windows != nullptr) arguments[count++] = windows;
+  return queue.launch(launch.launch, {arguments, count});
 }
 
 }  // namespace hussar::cuda

@@ -34,9 +34,9 @@ constexpr int kOutOfMemory = 2;
 constexpr bool is_fault(int code) { return code == 214 || (code >= 700 && code < 800); }
 constexpr int kNonBlocking = 1;      // CU_STREAM_NON_BLOCKING
 constexpr int kThreadLocalMode = 1;  // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-// Of CUtensorMap: UINT8, FLOAT16, TFLOAT32, INTERLEAVE_NONE, SWIZZLE_128B, L2_PROMOTION_L2_256B, OOB_FILL_NONE.
+// Of CUtensorMap: UINT8, FLOAT16, TFLOAT32, INTERLEAVE_NONE, SWIZZLE_64B, SWIZZLE_128B, L2_PROMOTION_L2_256B, OOB_FILL_NONE.
 constexpr int kBytes = 0, kHalves = 6, kRoundedFloats = 11;
-constexpr int kNoInterleave = 0, kSwizzle128 = 3, kPromote256 = 3, kZeros = 0;
+constexpr int kNoInterleave = 0, kSwizzle64 = 2, kSwizzle128 = 3, kPromote256 = 3, kZeros = 0;
 constexpr char kNoTensorMaps[] = "the NVIDIA driver is too old for this plan: CUDA 12 is needed";
 
 DevicePointer pointer(const std::byte* memory) { return reinterpret_cast<DevicePointer>(memory); }
@@ -202,7 +202,8 @@ Result<TensorMap> Queue::encode(const TileMap& map, const std::byte* data) {
   TensorMap encoded;
   HUSSAR_TRY(check(driver_->encode_tiled_map(&encoded, map_type(map.dtype), static_cast<uint32_t>(map.rank),
                                              const_cast<std::byte*>(data), map.sizes, map.strides, map.box, kOnes,
-                                             kNoInterleave, kSwizzle128, kPromote256, kZeros),
+                                             kNoInterleave, map.swizzle_bytes == 64 ? kSwizzle64 : kSwizzle128,
+                                             kPromote256, kZeros),
                    "cannot describe a tensor to the copy engine"));
   return encoded;
 }

@@ -21,13 +21,15 @@ struct Launch {
   unsigned shared_bytes = 0;  // dynamic
 };
 
-// A tensor of bytes, halves or floats in the memory of the GPU, as tiles that the copy engine brings to shared memory with
-// 128-byte swizzling; zeros outside; floats rounded to TF32. Strides in bytes, of the dimensions from the second on.
+// A tensor of bytes, halves or floats in the memory of the GPU, as tiles that the copy engine brings to shared memory
+// with 128-byte swizzling, or 64-byte; zeros outside; floats rounded to TF32. Strides in bytes, of the dimensions from
+// the second on.
 struct TileMap {
   DType dtype = DType::kFloat16;
   int rank = 0;
   uint64_t sizes[5] = {}, strides[4] = {};
   uint32_t box[5] = {};
+  int swizzle_bytes = 128;
 };
 
 // Columns of windows of pictures (im2col): channels, then across, down, pictures; else as TileMap. The place of a

@@ -1,17 +1,24 @@
-// wgmma m64nNk16 (FP16), m64nNk8 (TF32) and m64nNk32 (bytes) with N = PRODUCT_BN, both operands in shared memory, sums
-// in registers.
+// wgmma m64nNk16 (FP16), m64nNk8 (TF32) and m64nNk32 (bytes) with N = HOPPER_N, both operands in shared memory, sums in
+// registers.
 // The operand lists have to be spelled out: inline assembly takes no arrays.
 //
 // A tile lies as TMA writes it with the 128-byte swizzle: rows of 128 bytes, the 16-byte chunks of each XORed with the
 // row number modulo 8, in groups of eight rows (1,024 bytes, aligned so).
 #pragma once
 
+// Weights are the right operand, or the left one where they are sparse.
+#if PRODUCT_SPARSE
+#define HOPPER_N PRODUCT_BM
+#else
+#define HOPPER_N PRODUCT_BN
+#endif
+
 #define HOPPER_EIGHT(i)                                                                                   \
   PRODUCT_SUM_OPERAND(sum[i]), PRODUCT_SUM_OPERAND(sum[i + 1]), PRODUCT_SUM_OPERAND(sum[i + 2]),          \
       PRODUCT_SUM_OPERAND(sum[i + 3]), PRODUCT_SUM_OPERAND(sum[i + 4]), PRODUCT_SUM_OPERAND(sum[i + 5]),  \
       PRODUCT_SUM_OPERAND(sum[i + 6]), PRODUCT_SUM_OPERAND(sum[i + 7])
 
-#if PRODUCT_BN == 64
+#if HOPPER_N == 64
 #define HOPPER_SUM_REGISTERS                                                                             \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
   "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
@@ -19,8 +26,9 @@
 #define HOPPER_A "%32"
 #define HOPPER_B "%33"
 #define HOPPER_KEEP "%34"
+#define HOPPER_WHERE "%35"
 #define HOPPER_SHAPE "n64"
-#elif PRODUCT_BN == 128
+#elif HOPPER_N == 128
 #define HOPPER_SUM_REGISTERS                                                                             \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
   "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, " \
@@ -32,8 +40,9 @@
 #define HOPPER_A "%64"
 #define HOPPER_B "%65"
 #define HOPPER_KEEP "%66"
+#define HOPPER_WHERE "%67"
 #define HOPPER_SHAPE "n128"
-#elif PRODUCT_BN == 192
+#elif HOPPER_N == 192
 #define HOPPER_SUM_REGISTERS                                                                             \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
   "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, " \
@@ -46,8 +55,9 @@
 #define HOPPER_A "%96"
 #define HOPPER_B "%97"
 #define HOPPER_KEEP "%98"
+#define HOPPER_WHERE "%99"
 #define HOPPER_SHAPE "n192"
-#elif PRODUCT_BN == 256
+#elif HOPPER_N == 256
 #define HOPPER_SUM_REGISTERS                                                                             \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
   "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, " \
@@ -63,6 +73,7 @@
 #define HOPPER_A "%128"
 #define HOPPER_B "%129"
 #define HOPPER_KEEP "%130"
+#define HOPPER_WHERE "%131"
 #define HOPPER_SHAPE "n256"
 #endif
 
@@ -84,13 +95,34 @@ __device__ __forceinline__ unsigned long long hopper_describe(unsigned address) 
 }
 
 // sum = (keep ? sum : 0) + a * b over 32 bytes of k.
-__device__ __forceinline__ void hopper_multiply(ProductSum (&sum)[PRODUCT_BN / 2], unsigned long long a,
+__device__ __forceinline__ void hopper_multiply(ProductSum (&sum)[HOPPER_N / 2], unsigned long long a,
                                                 unsigned long long b, int keep) {
   asm volatile("{ .reg .pred keep; setp.ne.b32 keep, " HOPPER_KEEP ", 0;\n" HOPPER_OPERATION "{" HOPPER_SUM_REGISTERS
                "}, " HOPPER_A ", " HOPPER_B ", keep" HOPPER_SIGNS ";\n}"
                : HOPPER_SUM_OPERANDS
                : "l"(a), "l"(b), "r"(keep));
 }
+
+#if PRODUCT_SPARSE
+// Describes a tile whose rows are 64 bytes, four chunks that lie XORed with bits 1 and 2 of the row number; groups of
+// eight rows are 512 bytes apart.
+__device__ __forceinline__ unsigned long long hopper_describe_narrow(unsigned address) {
+  return ((address & 0x3ffffu) >> 4) | (1ull << 16) | (32ull << 32) | (2ull << 62);
+}
+
+// sum = (keep ? sum : 0) + a * b over 64 of k, of which a has 32 bytes: two of each four. `where` says which: the thread
+// has the word for row 16 * warp + 8 * (lane % 2) + lane / 4 of a, k from 32 * (lane / 2 % 2) on: four bits for each
+// four of k, the places of the two bytes, the first in the lower bits (PTX ISA, "Matrix fragments for warpgroup-level
+// multiply-accumulate operation with sparse matrix A").
+__device__ __forceinline__ void hopper_multiply_sparse(ProductSum (&sum)[HOPPER_N / 2], unsigned long long a,
+                                                       unsigned long long b, unsigned where, int keep) {
+  asm volatile("{ .reg .pred keep; setp.ne.b32 keep, " HOPPER_KEEP
+               ", 0;\nwgmma.mma_async.sp.sync.aligned.m64" HOPPER_SHAPE "k64.s32.s8.u8 {" HOPPER_SUM_REGISTERS
+               "}, " HOPPER_A ", " HOPPER_B ", " HOPPER_WHERE ", 0, keep;\n}"
+               : HOPPER_SUM_OPERANDS
+               : "l"(a), "l"(b), "r"(keep), "r"(where));
+}
+#endif
 
 __device__ __forceinline__ void hopper_begin_multiply() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void hopper_end_multiply() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }

@@ -7,6 +7,7 @@
 //                             exact in 32 bits (k <= 65,536)
 //   PRODUCT_KERNEL            the kernel's name (default hussar_product)
 //   PRODUCT_N, PRODUCT_K      sizes fixed when the plan is built; 0 (default): taken from ProductProblem
+//   PRODUCT_SPARSE            1: two of four weights are zero (product_hopper.cuh only). Default 0
 //   PRODUCT_RASTER            tiles of rows walked together before the next tile of columns (default 8): keeps what the
 //                             tiles in flight share of X and W in the L2 cache
 //   PRODUCT_EPILOGUE_BATCH    epilogue calls whose operands are loaded together (default 4). 8 pays for an epilogue
@@ -16,12 +17,11 @@
 //                             must not be written by them
 // and, generated per fused region,
 //   struct EpilogueOperands {...};
-//   __device__ __forceinline__ void epilogue(float (&value)[8], const EpilogueOperands& operands, long long row,
-//                                            int column);
-//   __device__ __forceinline__ void real_sums(const ProductSum (&sum)[8], float (&value)[8],
-//                                             const EpilogueOperands& operands, long long row, int column);
-// real_sums says what numbers the sums stand for; epilogue changes eight neighbouring columns (column % 8 == 0) of one row in place; row counts through the batch
-// (z * m + r). At the edges they may be called for the same place more than once: they must write nothing else.
+//   template <int N> void real_sums(const ProductSum (&sum)[N], float (&value)[N], const EpilogueOperands& operands,
+//                                   long long row, int column);
+//   template <int N> void epilogue_of(float (&value)[N], const EpilogueOperands& operands, long long row, int column);
+// real_sums says what numbers the sums of N neighbouring columns of one row stand for, epilogue_of changes these in
+// place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts through the batch (z * m + r). At the edges they may be called for the same place more than once: they must write nothing else.
 //
 // n is a multiple of 8; k is a multiple of 16 bytes; pitches and strides keep rows of X and W 16-byte aligned, and eight
 // elements of Y.
@@ -43,6 +43,9 @@
 #endif
 #ifndef PRODUCT_K
 #define PRODUCT_K 0
+#endif
+#ifndef PRODUCT_SPARSE
+#define PRODUCT_SPARSE 0
 #endif
 #ifndef PRODUCT_RASTER
 #define PRODUCT_RASTER 8
@@ -85,13 +88,25 @@ __device__ __forceinline__ ProductSum sum_of(unsigned word) { return __uint_as_f
 
 #if PRODUCT_OUTPUT == PRODUCT_HALVES
 using ProductOutput = unsigned short;
-__device__ __forceinline__ void store_eight(ProductOutput* to, const float (&value)[8]) { store_halves(to, value); }
+__device__ __forceinline__ void store_neighbours(ProductOutput* to, const float (&value)[8]) {
+  store_halves(to, value);
+}
+template <int N>
+__device__ __forceinline__ void store_neighbours(ProductOutput* to, const float (&value)[N]) {
+  store(reinterpret_cast<half*>(to), value);
+}
 #elif PRODUCT_OUTPUT == PRODUCT_BYTES
 using ProductOutput = quantized;
-__device__ __forceinline__ void store_eight(ProductOutput* to, const float (&value)[8]) { store(to, value); }
+template <int N>
+__device__ __forceinline__ void store_neighbours(ProductOutput* to, const float (&value)[N]) {
+  store(to, value);
+}
 #else
 using ProductOutput = float;
-__device__ __forceinline__ void store_eight(ProductOutput* to, const float (&value)[8]) { store_floats(to, value); }
+template <int N>
+__device__ __forceinline__ void store_neighbours(ProductOutput* to, const float (&value)[N]) {
+  store(to, value);
+}
 #endif
 
 __device__ __forceinline__ int product_n(const ProductProblem& problem) {
@@ -116,9 +131,9 @@ __device__ __forceinline__ ProductTile product_tile(int index, int row_tiles, in
   return {first + within - column * rows, column};
 }
 
-// Finishes and writes a thread's kGroups groups of eight neighbouring columns: take(g, sum) gives the sums of group g,
+// Finishes and writes a thread's kGroups groups of kWidth neighbouring columns: take(g, sum) gives the sums of group g,
 // row(g) and column(g) its place in batch entry `entry`. Groups outside Y are worked out at Y's edge and not written: without branches, the operands of a batch of groups are all on their way before the first is needed.
-template <int kGroups, typename Take, typename Row, typename Column>
+template <int kGroups, int kWidth, typename Take, typename Row, typename Column>
 __device__ __forceinline__ void product_finish(ProductOutput* y, const ProductProblem& problem,
                                                const EpilogueOperands& operands, int entry, Take take, Row row,
                                                Column column) {
@@ -129,20 +144,20 @@ __device__ __forceinline__ void product_finish(ProductOutput* y, const ProductPr
   ProductOutput* const to = y + entry * problem.y_stride;
 #pragma unroll
   for (int first = 0; first < kGroups; first += kBatch) {
-    float value[kBatch][8];
+    float value[kBatch][kWidth];
 #pragma unroll
     for (int g = 0; g < kBatch; ++g) {
       const long long y_row = static_cast<long long>(entry) * problem.m + min(row(first + g), problem.m - 1);
-      const int y_column = min(column(first + g), n - 8);
-      ProductSum sum[8];
+      const int y_column = min(column(first + g), n - kWidth);
+      ProductSum sum[kWidth];
       take(first + g, sum);
       real_sums(sum, value[g], operands, y_row, y_column);
-      epilogue(value[g], operands, y_row, y_column);
+      epilogue_of(value[g], operands, y_row, y_column);
     }
 #pragma unroll
     for (int g = 0; g < kBatch; ++g) {
       if (row(first + g) < problem.m && column(first + g) < n)
-        store_eight(to + row(first + g) * problem.y_pitch + column(first + g), value[g]);
+        store_neighbours(to + row(first + g) * problem.y_pitch + column(first + g), value[g]);
     }
   }
 }

@@ -17,13 +17,16 @@
 //   PRODUCT_WINDOWS           1: rows of X are windows of pictures (implicit GEMM); with CONV_CHANNELS and CONV_KERNEL_1,
 //                             CONV_KERNEL_2 (taps, down and across). k is taps * channels: its blocks are of one tap
 //                             each, so that a tap has ceil(channels / K) of them. Default 0
+//   PRODUCT_SPARSE            1: of each four of k that follow one another W has two at most, of bytes. Then W is the left
+//                             operand of the products: the tensor cores' rows are its rows, columns are rows of X.
+//                             BN is 128, or 256 without PINGPONG; a warpgroup's share of it is kGroupN. Not with SPLIT
 //
-// Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands[, WindowSteps]) in this order;
+// Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands[, places][, WindowSteps]) in this order;
 //   grid    CLUSTER_M * CLUSTER_N * SPLIT * clusters. There are ceil(ceil(m / BM) / CLUSTER_M) *
 //           ceil(ceil(n / BN) / CLUSTER_N) * batch groups of tiles: a cluster for each, but without SPLIT at most as
 //           many as fit the GPU at once (they walk the rest). The cluster's size is part of the kernel
 //   block   384 threads
-//   shared  1024 + STAGES * ((BM + BN) * 128 + 16) bytes, dynamic
+//   shared  1024 + STAGES * (BM * 128 + BN * 128 (sparse: 64) + 16) bytes, dynamic
 // Tensor maps: FLOAT16, TFLOAT32 (it rounds) for floats, UINT8 for bytes of either sign; no interleave, SWIZZLE_128B, zeros out of bounds.
 // B = bytes of an element, K = 128 / B:
 //   X: rank 3, dims {k, m, batch}, strides {x_pitch B, x_stride B}, box {K, BM / CLUSTER_N, 1}
@@ -32,6 +35,10 @@
 //   X with PRODUCT_WINDOWS: an im2col map of rank 4, dims {channels, width, height, pictures}, lower corner -pads, an
 //      upper corner that leaves as many places as there are rows and columns of output, K channels and
 //      BM / CLUSTER_N pixels, element strides {1, stride, stride, 1}
+// Sparse W: rank 3, dims {k / 2, n, 1} of the bytes that there are, of whole groups of kGroupN rows, box
+//   {64, BN / CLUSTER_M, 1}, SWIZZLE_64B. In a group, row 64i + 16w + 8h + l (w < 4, l < 8, h < 2) is row
+//   (8w + l) * kGroupN / 32 + 2i + h of the matrix: a thread then holds neighbouring columns of the result. `places`,
+//   [rows / 64][ceil(k / 256)][128 threads][4 words of 64 of k] says where the bytes are: hopper_multiply_sparse.
 // A map of X may name more rows than m: rows from m on are computed and dropped.
 //
 // W's map reads 32 rows in the order 8i + 2b + (0, 1) for b < 4, i < 4: a thread then holds eight neighbouring columns
@@ -60,21 +67,31 @@ constexpr int kThreads = kMultiplyingThreads + 128;
 constexpr int kCopyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 56 : 40;
 constexpr int kMultiplyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 224 : 96;
 constexpr int kRowBytes = 128;
+constexpr int kRowBytesW = PRODUCT_SPARSE ? kRowBytes / 2 : kRowBytes;
 constexpr int kBlockK = kRowBytes / static_cast<int>(sizeof(ProductInput));
 constexpr int kTileBytesX = PRODUCT_BM * kRowBytes;
-constexpr int kStageBytes = (PRODUCT_BM + PRODUCT_BN) * kRowBytes;
+constexpr int kStageBytes = PRODUCT_BM * kRowBytes + PRODUCT_BN * kRowBytesW;
 constexpr int kRingBytes = PRODUCT_STAGES * kStageBytes;
-constexpr int kGroupM = PRODUCT_PINGPONG ? PRODUCT_BM : PRODUCT_BM / 2;  // rows of a warpgroup
-constexpr int kBlocksM = kGroupM / 64;
+#if PRODUCT_SPARSE
+constexpr int kGroupM = PRODUCT_BM;  // rows of a warpgroup
+constexpr int kGroupN = PRODUCT_PINGPONG ? PRODUCT_BN : PRODUCT_BN / 2;
+constexpr int kBlocks = kGroupN / 64;
+static_assert(kGroupN % 64 == 0 && PRODUCT_SPLIT == 1 && PRODUCT_INPUT == PRODUCT_INT8);
+#else
+constexpr int kGroupM = PRODUCT_PINGPONG ? PRODUCT_BM : PRODUCT_BM / 2;
+constexpr int kGroupN = PRODUCT_BN;
+constexpr int kBlocks = kGroupM / 64;
+static_assert(kGroupM % 64 == 0);
+#endif
 constexpr int kShareX = PRODUCT_BM / PRODUCT_CLUSTER_N;  // rows that this block loads
 constexpr int kShareW = PRODUCT_BN / PRODUCT_CLUSTER_M;
 constexpr int kSignals = PRODUCT_CLUSTER_M + PRODUCT_CLUSTER_N - 1;  // blocks that load into a block's stage
 constexpr int kReadersWarps = PRODUCT_PINGPONG ? 4 : 8;
-static_assert(kGroupM % 64 == 0 && kGroupM * PRODUCT_BN <= 16384);
+static_assert(kGroupM * kGroupN <= 16384);
 static_assert(kShareX % 8 == 0 && kShareW % 32 == 0);
 static_assert(PRODUCT_SPLIT == 1 || (!PRODUCT_PINGPONG && PRODUCT_SHARERS == 1));
 static_assert(PRODUCT_SPLIT == 1 || PRODUCT_BM * PRODUCT_BN * 4 <= kRingBytes);
-using Accumulator = ProductSum[kBlocksM][PRODUCT_BN / 2];
+using Accumulator = ProductSum[kBlocks][HOPPER_N / 2];
 
 // The ring's stages and barriers, as shared-memory addresses.
 struct Ring {
@@ -201,6 +218,12 @@ __device__ __forceinline__ void copy_x(const Ring& ring, int stage, const Tensor
 __device__ __forceinline__ void copy_w(const Ring& ring, int stage, const TensorMap& map, const Work& work,
                                        const Place& place, int step) {
   const unsigned mask = ((1u << PRODUCT_CLUSTER_M) - 1) << (work.rank_n * PRODUCT_CLUSTER_M);
+#if PRODUCT_SPARSE
+  const int first = work.rank_m * kShareW;
+  tensor_copy<PRODUCT_CLUSTER_M>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytesW, map,
+                                 ring.full + stage * 8, first_of_w(step) / 2, place.column + first, place.entry,
+                                 static_cast<unsigned short>(mask));
+#else
 #pragma unroll
   for (int block = 0; block < kShareW / 32; ++block) {
     const int first = work.rank_m * kShareW + block * 32;
@@ -208,6 +231,7 @@ __device__ __forceinline__ void copy_w(const Ring& ring, int stage, const Tensor
                                    ring.full + stage * 8, first_of_w(step), 0, (place.column + first) / 8, 0,
                                    place.entry, static_cast<unsigned short>(mask));
   }
+#endif
 }
 
 // One thread keeps the ring full. Before the kernels in front have ended it may load weights only.
@@ -256,8 +280,10 @@ __device__ __forceinline__ void release_stage(const Ring& ring, int stage, const
   }
 }
 
-// A warpgroup's first row in the tile that it works on.
-__device__ __forceinline__ int first_row_of(int warpgroup) { return PRODUCT_PINGPONG ? 0 : warpgroup * kGroupM; }
+// A warpgroup's part of the tile that it works on: rows, or columns where weights are the left operand.
+__device__ __forceinline__ int first_row_of(int warpgroup) {
+  return PRODUCT_PINGPONG || PRODUCT_SPARSE ? 0 : warpgroup * kGroupM;
+}
 
 // Two warpgroups that take turns: one multiplies only after the other has issued its last product. Without it the one
 // ahead could take a stage's earlier completion, of the same parity, for its own.
@@ -273,6 +299,83 @@ __device__ __forceinline__ void give_turn(int warpgroup) {
   else
     asm volatile("bar.arrive 2, %0;" ::"n"(kMultiplyingThreads) : "memory");
 }
+
+// Behind the last product of a tile.
+__device__ __forceinline__ void end_tile(Accumulator& sum, const Ring& ring, const Work& work, int warpgroup,
+                                         int previous) {
+  if (PRODUCT_PINGPONG) give_turn(1 - warpgroup);
+  hopper_wait_multiply<0>();
+#pragma unroll
+  for (int i = 0; i < kBlocks; ++i)
+#pragma unroll
+    for (int j = 0; j < HOPPER_N / 2; ++j)
+      asm volatile("" : PRODUCT_SUM_OPERAND(sum[i][j])::"memory");  // no use of a sum moves above the wait
+  if (work.step_last > work.step_first) release_stage(ring, previous, work);
+}
+
+#if PRODUCT_SPARSE
+
+// Where the bytes of W are, for a tile's columns of this warpgroup: the words of this thread for 256 of k each.
+struct Places {
+  const uint4* from;  // of the first block of 64 columns
+  int count;          // of one block
+  __device__ __forceinline__ void load(uint4 (&words)[kBlocks], int index) const {
+#pragma unroll
+    for (int i = 0; i < kBlocks; ++i) words[i] = from[(i * count + min(index, count - 1)) * 128];
+  }
+};
+__device__ __forceinline__ Places places_of(const uint4* places, const ProductProblem& problem, const Place& place,
+                                            int warpgroup) {
+  const int first = place.column + (PRODUCT_PINGPONG ? 0 : warpgroup * kGroupN);
+  const int count = (product_k(problem) + 255) / 256;
+  // Behind the last group of columns lies nothing.
+  const int group = min(first / kGroupN, (product_n(problem) + kGroupN - 1) / kGroupN - 1);
+  return {places + static_cast<long long>(group) * kBlocks * count * 128 + (threadIdx.x & 127), count};
+}
+
+// The sums of this warpgroup's columns of one tile. As below, but two sets of words take turns: what products in flight
+// read is not overwritten.
+__device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring, Position& at, const Work& work,
+                                              int warpgroup, const Places& places) {
+  int previous = 0;
+  uint4 words[2][kBlocks];
+  places.load(words[0], 0);
+  if (PRODUCT_PINGPONG) wait_for_turn(warpgroup);
+  for (int base = 0; base < work.step_last; base += 4) {
+#pragma unroll
+    for (int quarter = 0; quarter < 4; ++quarter) {
+      const int step = base + quarter;
+      if (step >= work.step_last) break;
+      const uint4(&set)[kBlocks] = words[quarter / 2];
+      barrier_wait(ring.full + at.stage * 8, at.parity);
+      const unsigned stage = ring.stages + at.stage * kStageBytes;
+      const unsigned long long a = hopper_describe_narrow(stage + kTileBytesX + (PRODUCT_PINGPONG ? 0 : warpgroup) *
+                                                                                    kGroupN * kRowBytesW);
+      const unsigned long long b = hopper_describe(stage);
+      hopper_begin_multiply();
+#pragma unroll
+      for (int part = 0; part < 2; ++part) {
+#pragma unroll
+        for (int i = 0; i < kBlocks; ++i) {
+          const unsigned where = quarter % 2 == 0 ? (part == 0 ? set[i].x : set[i].y) : (part == 0 ? set[i].z : set[i].w);
+          hopper_multiply_sparse(sum[i], a + part * 2 + i * (64 * kRowBytesW / 16), b + part * 4, where,
+                                 step > 0 || part > 0);
+        }
+      }
+      hopper_end_multiply();
+      if (step > 0) {
+        hopper_wait_multiply<1>();
+        release_stage(ring, previous, work);
+      }
+      if (quarter % 2 == 0) places.load(words[1 - quarter / 2], step / 2 + 1);
+      previous = at.stage;
+      at.advance();
+    }
+  }
+  end_tile(sum, ring, work, warpgroup, previous);
+}
+
+#else
 
 // The sums of this warpgroup's rows of one tile. The release of a stage lags one step behind, so that the tensor cores
 // always have the next product in their queue.
@@ -290,7 +393,7 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
 #pragma unroll
     for (int part = 0; part < 4; ++part) {
 #pragma unroll
-      for (int i = 0; i < kBlocksM; ++i)
+      for (int i = 0; i < kBlocks; ++i)
         hopper_multiply(sum[i], a + part * 2 + i * (64 * kRowBytes / 16), b + part * 2,
                         step > work.step_first || part > 0);
     }
@@ -302,30 +405,45 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
     previous = at.stage;
     at.advance();
   }
-  if (PRODUCT_PINGPONG) give_turn(1 - warpgroup);
-  hopper_wait_multiply<0>();
-#pragma unroll
-  for (int i = 0; i < kBlocksM; ++i)
-#pragma unroll
-    for (int j = 0; j < PRODUCT_BN / 2; ++j)
-      asm volatile("" : PRODUCT_SUM_OPERAND(sum[i][j])::"memory");  // no use of a sum moves above the wait
-  if (work.step_last > work.step_first) release_stage(ring, previous, work);
+  end_tile(sum, ring, work, warpgroup, previous);
 }
 
+#endif
+
+#if PRODUCT_SPARSE
+
+// The groups of neighbouring columns that a thread holds, one for each of its rows, and their place in the warpgroup's
+// part of the tile.
+constexpr int kGroups = PRODUCT_BM / 4;
+constexpr int kWidth = 2 * kBlocks;
+__device__ __forceinline__ void take_group(const Accumulator& sum, int group, ProductSum (&value)[kWidth]) {
+#pragma unroll
+  for (int c = 0; c < kWidth; ++c) value[c] = sum[c / 2][group / 2 * 4 + c % 2 * 2 + group % 2];
+}
+__device__ __forceinline__ int group_row(int group) {
+  return group / 2 * 8 + (static_cast<int>(threadIdx.x) & 3) * 2 + group % 2;
+}
+__device__ __forceinline__ int group_column(int) { return (static_cast<int>(threadIdx.x) & 127) / 4 * kWidth; }
+
+#else
+
 // The groups of eight neighbouring columns that a thread holds, and their place in the warpgroup's part of the tile.
-constexpr int kGroups = kBlocksM * PRODUCT_BN / 16;
+constexpr int kGroups = kBlocks * PRODUCT_BN / 16;
+constexpr int kWidth = 8;
 __device__ __forceinline__ void take_group(const Accumulator& sum, int group, ProductSum (&value)[8]) {
-  const int i = group % (kBlocksM * 2), j = group / (kBlocksM * 2);
+  const int i = group % (kBlocks * 2), j = group / (kBlocks * 2);
 #pragma unroll
   for (int c = 0; c < 8; ++c) value[c] = sum[i / 2][j * 16 + (c / 2) * 4 + (i % 2) * 2 + c % 2];
 }
 __device__ __forceinline__ int group_row(int group) {
-  const int i = group % (kBlocksM * 2), thread = static_cast<int>(threadIdx.x) & 127;
+  const int i = group % (kBlocks * 2), thread = static_cast<int>(threadIdx.x) & 127;
   return 64 * (i / 2) + 16 * (thread / 32) + 8 * (i % 2) + thread % 32 / 4;
 }
 __device__ __forceinline__ int group_column(int group) {
-  return 32 * (group / (kBlocksM * 2)) + 8 * (static_cast<int>(threadIdx.x) & 3);
+  return 32 * (group / (kBlocks * 2)) + 8 * (static_cast<int>(threadIdx.x) & 3);
 }
+
+#endif
 
 #if PRODUCT_SPLIT > 1
 
@@ -362,7 +480,7 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
                                              const EpilogueOperands& operands) {
   if (work.step_last == work.step_first) {
 #pragma unroll
-    for (int i = 0; i < kBlocksM; ++i)
+    for (int i = 0; i < kBlocks; ++i)
 #pragma unroll
       for (int j = 0; j < PRODUCT_BN / 2; ++j) sum[i][j] = 0;
   }
@@ -372,8 +490,8 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
   for (int group = 0; group < kGroups; ++group) {
     ProductSum value[8];
     take_group(sum, group, value);
-    const int slab = first_row / 16 + 4 * (group % (kBlocksM * 2) / 2) + warp;
-    const int piece = group / (kBlocksM * 2) * 2 + group % 2;
+    const int slab = first_row / 16 + 4 * (group % (kBlocks * 2) / 2) + warp;
+    const int piece = group / (kBlocks * 2) * 2 + group % 2;
     const unsigned to = static_cast<unsigned>(slab / kSlabs);
 #pragma unroll
     for (int half = 0; half < 2; ++half)
@@ -387,7 +505,7 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
   static_assert(kMine * kWarps == kAll || kMine == 1);
   const int first = static_cast<int>(threadIdx.x) / 32;
   if (first >= kAll) return;
-  product_finish<kMine>(
+  product_finish<kMine, kWidth>(
       y, problem, operands, place.entry,
       [&](int group, ProductSum(&value)[8]) {
         const int item = first + group * kWarps;
@@ -404,7 +522,8 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
 
 // What a multiplying warpgroup (0 or 1) does.
 __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int warpgroup, ProductOutput* y,
-                                        const ProductProblem& problem, const EpilogueOperands& operands) {
+                                        const ProductProblem& problem, const EpilogueOperands& operands,
+                                        const uint4* places) {
   product_wait_for_earlier_kernels();
   const int steps = work.step_last - work.step_first;
   Position at = {0, 0};
@@ -417,15 +536,20 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
        group += kTurns * work.stride) {
     const Place place = make_place(work, group);
     Accumulator sum;
+#if PRODUCT_SPARSE
+    multiply_tile(sum, ring, at, work, warpgroup, places_of(places, problem, place, warpgroup));
+#else
     multiply_tile(sum, ring, at, work, warpgroup);
+#endif
     if (PRODUCT_PINGPONG) at.advance(steps);  // the other's tile
 #if PRODUCT_SPLIT > 1
     finish_split(sum, ring, work, place, first_row_of(warpgroup), y, problem, operands);
 #else
-    product_finish<kGroups>(
-        y, problem, operands, place.entry, [&](int group, ProductSum(&value)[8]) { take_group(sum, group, value); },
+    const int first_column = PRODUCT_SPARSE && !PRODUCT_PINGPONG ? warpgroup * kGroupN : 0;
+    product_finish<kGroups, kWidth>(
+        y, problem, operands, place.entry, [&](int group, ProductSum(&value)[kWidth]) { take_group(sum, group, value); },
         [&](int group) { return place.row + first_row_of(warpgroup) + group_row(group); },
-        [&](int group) { return place.column + group_column(group); });
+        [&](int group) { return place.column + first_column + group_column(group); });
 #endif
   }
 }
@@ -437,6 +561,10 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
         PRODUCT_KERNEL(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map,
                        ProductOutput* y, const __grid_constant__ ProductProblem problem,
                        const __grid_constant__ EpilogueOperands operands
+#if PRODUCT_SPARSE
+                       ,
+                       const uint4* places
+#endif
 #if PRODUCT_WINDOWS
                        ,
                        const __grid_constant__ WindowSteps windows
@@ -444,6 +572,9 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
         ) {
 #if !PRODUCT_WINDOWS
   constexpr WindowSteps windows{};
+#endif
+#if !PRODUCT_SPARSE
+  constexpr const uint4* places = nullptr;
 #endif
   extern __shared__ unsigned char shared[];
   Ring ring;
@@ -470,7 +601,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
 
   if (threadIdx.x < kMultiplyingThreads) {
     registers_take<kMultiplyingRegisters>();
-    consume(ring, work, static_cast<int>(threadIdx.x) / 128, y, problem, operands);
+    consume(ring, work, static_cast<int>(threadIdx.x) / 128, y, problem, operands, places);
   } else {
     registers_give<kCopyingRegisters>();
     if (threadIdx.x == kMultiplyingThreads) produce(ring, x_map, w_map, work, windows);

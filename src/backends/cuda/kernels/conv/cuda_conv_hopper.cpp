@@ -37,13 +37,13 @@ Refusal supports(const Problem& problem) {
 
 double cost(const Problem& problem) {
   auto conv = convolution(problem.node);
-  return conv ? std::max(memory_cost(problem), hopper_time(work_of(*conv, problem.dtype(0)), problem.dtype(0))) : 1e9;
+  return conv ? std::max(memory_cost(problem), hopper_time(work_of(*conv, problem.dtype(0)), {problem.dtype(0)})) : 1e9;
 }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   auto conv = convolution(problem.node);
   const DType dtype = problem.dtype(0);
-  return conv ? hopper_configurations(work_of(*conv, dtype), dtype, memory_cost(problem))
+  return conv ? hopper_configurations(work_of(*conv, dtype), {dtype}, memory_cost(problem))
               : std::vector<Configuration>();
 }
 
@@ -53,7 +53,7 @@ Status pack(Packing& packing) {
   Defines defines;
   defines.set("PRODUCT_WINDOWS", 1).set("CONV_CHANNELS", conv.channels);
   defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
-  return attach_hopper(packing, work_of(conv, packing.node.inputs[0]->dtype), std::move(defines));
+  return attach_hopper(packing, work_of(conv, packing.node.inputs[0]->dtype), false, std::move(defines));
 }
 
 Status unpack(Packing& packing) {
@@ -74,7 +74,7 @@ Status prepare(Prepare& prepare) {
       HUSSAR_TRY(convolution(step.op, step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
   const Refusal refusal = check_engine(conv);
   HUSSAR_CHECK(!refusal, ErrorCode::kUsage, "step '{}': its kernel does not take this shape: {}", step.name, *refusal);
-  HUSSAR_TRY(prepare_hopper(prepare, window_product(conv), state.launch));
+  HUSSAR_TRY(prepare_hopper(prepare, window_product(conv), false, state.launch));
   state.x = WindowMap{};
   state.x.dtype = prepare.inputs[0].dtype;
   state.x.channels = state.launch.block_k;

@@ -86,14 +86,14 @@ double cost(const Problem& problem) {
   auto conv = convolution(problem.node);
   const DType dtype = problem.dtype(0);
   if (!conv) return 1e9;
-  return lines_time(*conv, dtype) + std::max(memory_cost(problem), hopper_time(work_of(*conv, dtype), dtype));
+  return lines_time(*conv, dtype) + std::max(memory_cost(problem), hopper_time(work_of(*conv, dtype), {dtype}));
 }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   auto conv = convolution(problem.node);
   if (!conv) return {};
   const DType dtype = problem.dtype(0);
-  std::vector<Configuration> list = hopper_configurations(work_of(*conv, dtype), dtype, memory_cost(problem));
+  std::vector<Configuration> list = hopper_configurations(work_of(*conv, dtype), {dtype}, memory_cost(problem));
   for (Configuration& configuration : list) configuration.predicted += lines_time(*conv, dtype);
   return list;
 }
@@ -133,7 +133,7 @@ Status pack(Packing& packing) {
   defines.set("CONV_KERNEL_1", form.taps_down).set("CONV_KERNEL_2", 1);
   defines.set("LINE_CHANNELS", conv.channels).set("LINE_STRIDE", form.stride).set("LINE_BLOCK", form.block);
   defines.set("LINE_TYPE", type_name(dtype));
-  return attach_hopper(packing, work_of(conv, dtype), std::move(defines), {"lines.cuh"});
+  return attach_hopper(packing, work_of(conv, dtype), false, std::move(defines), {"lines.cuh"});
 }
 
 // Gives the node a picture that is channels-last: other kernels read nothing else.
@@ -233,7 +233,7 @@ Status prepare(Prepare& prepare) {
   const DenseProduct product = product_of(conv, dtype);
   HUSSAR_CHECK(!check_form(conv, dtype) && prepare.inputs[1].shape == (Shape{product.n, product.k}),
                ErrorCode::kPlanIncompatible, "step '{}': its filter does not fit; build the plan again", step.name);
-  HUSSAR_TRY(prepare_hopper(prepare, product, state.launch));
+  HUSSAR_TRY(prepare_hopper(prepare, product, false, state.launch));
   state.lines = lines_of(conv, prepare.inputs[0]);
   state.x = map_of(conv, dtype, state.launch);
   state.steps = {{static_cast<int32_t>(conv.output[1]), static_cast<int32_t>(conv.output[2])}, {1, 1}, {0, 0}, {1, 1}};

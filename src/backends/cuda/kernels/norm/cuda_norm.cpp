@@ -16,13 +16,13 @@ Refusal supports(const Problem& problem) {
   for (const auto* list : {&problem.node.inputs, &problem.node.outputs}) {
     for (const Value* value : *list) {
       if (value == nullptr) continue;
-      if (!is_float(value->dtype) && value != problem.output(1)) return "dtype";
+      const bool may_be_bytes = to_bytes && value == problem.output();
+      if (may_be_bytes ? value->dtype != DType::kUInt8 : !is_float(value->dtype)) return "dtype";
       if (value->layout != Layout::kPlain) return "layout";
     }
   }
-  for (size_t i = 1; i < problem.node.outputs.size(); ++i) {
-    const DType wanted = to_bytes ? DType::kUInt8 : DType::kFloat32;
-    if (problem.output(i) != nullptr && problem.output(i)->dtype != wanted) return "dtype of statistics";
+  for (size_t i = 1; i < problem.node.outputs.size() && !to_bytes; ++i) {
+    if (problem.output(i) != nullptr && problem.output(i)->dtype != DType::kFloat32) return "dtype of statistics";
   }
   const int rank = problem.input(0)->rank();
   if (rank < 1) return "rank";
@@ -43,14 +43,15 @@ Status pack(Packing& packing) {
   Node& node = packing.node;
   const bool to_bytes = node.op == kToBytes;
   const Value &x = *node.inputs[0], &scale = *node.inputs[1];
-  const Value& y = node.outputs[0] != nullptr ? *node.outputs[0] : x;
+  const Value* numbers = node.output(to_bytes ? 1 : 0);
+  const Value& y = numbers != nullptr ? *numbers : x;
   const Value& bias = node.input(2) != nullptr ? *node.input(2) : scale;
   const int rank = x.rank();
   const int axis = axis_from_front(node.attributes.get_int("axis", -1), rank);
   const int64_t length = known_elements(*x.dims, axis, rank);
   Defines defines;
   define_rows(
-      row_form(length, {{&x, length}, {&y, length}, {to_bytes ? node.outputs[1] : &y, length}, {&scale, 0}, {&bias, 0}}, true, known_elements(*x.dims, 0, axis)),
+      row_form(length, {{&x, length}, {&y, length}, {node.outputs[0], length}, {&scale, 0}, {&bias, 0}}, true, known_elements(*x.dims, 0, axis)),
       node, defines);
   defines.set("INPUT_TYPE", memory_type(x.dtype)).set("OUTPUT_TYPE", memory_type(y.dtype));
   defines.set("SCALE_TYPE", memory_type(scale.dtype)).set("BIAS_TYPE", memory_type(bias.dtype));
@@ -90,10 +91,10 @@ Status run(const Run& run) {
   words.put(state.rows);
   words.put(state.length);
   words.put(run.inputs[0].data);
-  words.put(run.outputs[0].data);
+  words.put(find(run.outputs, state.to_bytes ? 1 : 0));
   for (size_t i : {size_t{1}, size_t{2}}) words.put(find(run.inputs, i));
   for (size_t i : {size_t{1}, size_t{2}}) words.put(state.to_bytes ? nullptr : find(run.outputs, i));
-  words.put(state.to_bytes ? run.outputs[1].data : nullptr);
+  words.put(state.to_bytes ? run.outputs[0].data : nullptr);
   words.put_float(state.epsilon);
   void* const arguments[] = {words.data()};
   return queue_of(run.device).launch(state.launch, arguments);

@@ -13,18 +13,18 @@ Refusal supports(const Problem& problem) {
 
 double cost(const Problem& problem) {
   auto product = dense_product(problem.node);
-  return product ? std::max(memory_cost(problem), hopper_time(*product, problem.dtype(0))) : 1e9;
+  return product ? std::max(memory_cost(problem), hopper_time(*product, {problem.dtype(0)})) : 1e9;
 }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   auto product = dense_product(problem.node);
-  return product ? hopper_configurations(*product, problem.dtype(0), memory_cost(problem))
+  return product ? hopper_configurations(*product, {problem.dtype(0)}, memory_cost(problem))
                  : std::vector<Configuration>();
 }
 
 Status pack(Packing& packing) {
   turn_weights(packing);
-  return attach_hopper(packing, HUSSAR_TRY(dense_product(packing.node)), {});
+  return attach_hopper(packing, HUSSAR_TRY(dense_product(packing.node)), false, {});
 }
 
 Status unpack(Packing& packing) {
@@ -41,12 +41,8 @@ Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   const DenseProduct product = HUSSAR_TRY(dense_product(prepare.step.op, prepare.step.attributes, prepare.inputs[0],
                                                         prepare.inputs[1], prepare.outputs[0]));
-  HUSSAR_TRY(prepare_hopper(prepare, product, state.launch));
-  const auto m = static_cast<uint64_t>(product.m), k = static_cast<uint64_t>(product.k);
-  const DType dtype = prepare.inputs[0].dtype;
-  const auto pitch = static_cast<uint64_t>(product.x_pitch) * dtype_size(dtype);
-  const auto rows = static_cast<uint32_t>(state.launch.x_rows);
-  state.x = {dtype, 3, {k, m, 1}, {pitch, pitch * m}, {state.launch.block_k, rows, 1}};
+  HUSSAR_TRY(prepare_hopper(prepare, product, false, state.launch));
+  state.x = x_map(product, prepare.inputs[0].dtype, state.launch);
   return {};
 }
 

@@ -1,0 +1,106 @@
+// cuda_product_sparse: products of bytes with weights of which two of four are zero, on Hopper's sparse tensor cores.
+#include "backends/cuda/byte_product.h"
+#include "backends/cuda/hopper_product.h"
+#include "backends/cuda/sparse_weights.h"
+
+namespace hussar {
+namespace {
+
+using namespace cuda;
+
+constexpr std::string_view kMatrix = "hussar.QuantizedMatMul";
+
+Refusal supports(const Problem& problem) {
+  if (problem.node.op != kMatrix) return "op";
+  if (!problem.target.no_sparsity.empty()) return std::string(problem.target.no_sparsity);
+  if (Refusal refusal = check_dense_product(problem)) return refusal;
+  if (Refusal refusal = check_hopper(problem)) return refusal;
+  if (problem.input(1)->constant->shape()[0] % 32 != 0) return "k is no multiple of 32";
+  return shared_columns(problem.node) > 0 ? Refusal() : Refusal(kNotTwoOfFour);
+}
+
+double cost(const Problem& problem) {
+  auto product = dense_product(problem.node);
+  if (!product) return 1e9;
+  return std::max(memory_cost(problem), hopper_time(*product, {problem.dtype(0), true}));
+}
+
+std::vector<Configuration> configurations(const Problem& problem) {
+  auto product = dense_product(problem.node);
+  if (!product) return {};
+  return hopper_configurations(*product, {problem.dtype(0), true}, memory_cost(problem));
+}
+
+Status pack(Packing& packing) {
+  Node& node = packing.node;
+  const DenseProduct product = HUSSAR_TRY(dense_product(node));
+  const int64_t group = hopper_sparse_group(node, product);
+  node.attributes.set(kSparseGroup, group);
+  make_table(packing);
+  packing.replace(1, pack_sparse(*node.inputs[1]->constant, group));
+  return attach_hopper(packing, product, true, {});
+}
+
+Status unpack(Packing& packing) {
+  Node& node = packing.node;
+  const Ints* shape = node.attributes.find<Ints>("hussar_packed_1");
+  const int64_t group = node.attributes.get_int(kSparseGroup, 0);
+  const Value* weights = node.input(1);
+  const bool fits = shape != nullptr && shape->size() == 2 && (group == 64 || group == 128) && weights != nullptr &&
+                    weights->is_constant() && weights->constant->dtype() == DType::kInt8 && (*shape)[0] % 32 == 0 &&
+                    weights->constant->elements() == sparse_sizes((*shape)[1], (*shape)[0], group).bytes();
+  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "{}: its weights are not what they were", describe(node));
+  forget_hopper(node);
+  node.attributes.erase(kSparseGroup);
+  packing.replace(1, unpack_sparse(*weights->constant, (*shape)[0], (*shape)[1], group));
+  return forget_table(packing);
+}
+
+struct State {
+  HopperLaunch launch;
+  TileMap x;
+};
+
+Status prepare(Prepare& prepare) {
+  State& state = prepare.state_as<State>();
+  const PlanStep& step = prepare.step;
+  const Ints shape = step.attributes.get_ints("hussar_packed_1");
+  const int64_t group = step.attributes.get_int(kSparseGroup, 0);
+  const Operand& packed = prepare.inputs[1];
+  bool fits = shape.size() == 2 && shape[0] > 0 && shape[1] > 0 && (group == 64 || group == 128) &&
+              packed.dtype == DType::kInt8 && prepare.inputs[0].dtype == DType::kUInt8;
+  fits = fits && packed.shape.elements() == sparse_sizes(shape[1], shape[0], group).bytes();
+  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed sparse weights", step.name);
+  Operand w = packed;
+  w.shape = Shape(shape);
+  const DenseProduct product =
+      HUSSAR_TRY(dense_product(step.op, step.attributes, prepare.inputs[0], w, prepare.outputs[0]));
+  HUSSAR_TRY(prepare_hopper(prepare, product, true, state.launch));
+  state.x = x_map(product, DType::kUInt8, state.launch);
+  return {};
+}
+
+Status run(const Run& run) {
+  const State& state = run.state_as<State>();
+  if (state.launch.sizes.m == 0) return {};
+  TensorMap x = HUSSAR_TRY(queue_of(run.device).encode(state.x, run.inputs[0].data));
+  return launch_hopper(run, state.launch, x, nullptr);
+}
+
+}  // namespace
+
+extern const Kernel cuda_product_sparse_kernel = {.name = "cuda_product_sparse",
+                                                  .place = Place::kDevice,
+                                                  .state_bytes = sizeof(State),
+                                                  .checks_shapes = true,
+                                                  .prepare = prepare,
+                                                  .run = run};
+extern const Tactic cuda_product_sparse_tactic = {.kernel = "cuda_product_sparse",
+                                                  .place = Place::kDevice,
+                                                  .supports = supports,
+                                                  .cost = cost,
+                                                  .configurations = configurations,
+                                                  .pack = pack,
+                                                  .unpack = unpack};
+
+}  // namespace hussar
