@@ -55,16 +55,40 @@ SharedMask find_mask(const MatrixView<const Number>& weights) {
   return mask;
 }
 
+// The most in one of the groups of `count` columns that are not zero.
+template <class Number>
+uint8_t most_nonzero(const Number* const (&rows)[kGroup], int64_t first, int64_t count, int64_t stride) {
+  uint8_t most = 0;
+  for (int64_t column = first; column < first + count; ++column) {
+    uint8_t nonzero = 0;
+    for (const Number* row : rows) nonzero = static_cast<uint8_t>(nonzero + (row[column * stride] != Number{} ? 1 : 0));
+    most = std::max(most, nonzero);
+  }
+  return most;
+}
+
+// The same of neighbours: so many of which compilers make vectors.
+constexpr int64_t kNeighbours = 64;
+template <class Number>
+uint8_t most_nonzero_of_neighbours(const Number* a, const Number* b, const Number* c, const Number* d) {
+  uint8_t counts[kNeighbours], most = 0;
+  for (int64_t i = 0; i < kNeighbours; ++i)
+    counts[i] = static_cast<uint8_t>((a[i] != 0) + (b[i] != 0) + (c[i] != 0) + (d[i] != 0));
+  for (uint8_t count : counts) most = std::max(most, count);
+  return most;
+}
+
 template <class Number>
 bool has_two_of_four(const MatrixView<const Number>& weights) {
   for (int64_t group = 0; group < weights.k; group += kGroup) {
-    for (int64_t column = 0; column < weights.n; ++column) {
-      int nonzero = 0;
-      for (int64_t i = group; i < group + kGroup; ++i) {
-        nonzero += weights.row(i)[column * weights.column_stride] != Number{} ? 1 : 0;
-      }
-      if (nonzero > 2) return false;
+    const Number* const rows[kGroup] = {weights.row(group), weights.row(group + 1), weights.row(group + 2),
+                                        weights.row(group + 3)};
+    int64_t column = 0;
+    for (; weights.column_stride == 1 && column + kNeighbours <= weights.n; column += kNeighbours) {
+      if (most_nonzero_of_neighbours(rows[0] + column, rows[1] + column, rows[2] + column, rows[3] + column) > 2)
+        return false;
     }
+    if (most_nonzero(rows, column, weights.n - column, weights.column_stride) > 2) return false;
   }
   return true;
 }

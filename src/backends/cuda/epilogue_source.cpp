@@ -61,25 +61,26 @@ size_t inputs_before_program(const Node& node) {
 // Of the inputs behind the factors of the product: a bias, or the table of byte_product.h, which has it.
 bool has_own_operand(const Node& node) { return inputs_before_program(node) > 2 && node.inputs[2] != nullptr; }
 
-// real_sums, with the own operands.
+// SumMeaning, and what it makes of sums.
 std::string sums_source(const Node& node, bool has_own) {
   const bool of_bytes = is_byte_product(node.op);
-  std::string loads, value = "sum[i]";
+  std::string members = "  float bias[N];\n", loads, value = "sum[i]";
   if (of_bytes) {
-    loads = fmt::format(
-        "  float factor[N], shift[N];\n  load(operands.data0 + column, factor);\n"
-        "  load(operands.data0 + {} + column, shift);\n",
-        node.inputs[2]->constant->shape()[1]);
-    value = "fmaf(static_cast<float>(sum[i]), factor[i], shift[i])";
+    members = "  float factor[N], shift[N];\n";
+    loads = fmt::format("load(operands.data0 + column, meaning.factor), load(operands.data0 + {} + column, meaning.shift);",
+                        node.inputs[2]->constant->shape()[1]);
+    value = "fmaf(static_cast<float>(sum[i]), meaning.factor[i], meaning.shift[i])";
   } else if (has_own) {
-    loads = "  float bias[N];\n  load(operands.data0 + column, bias);\n";
-    value = "sum[i] + bias[i]";
+    loads = "load(operands.data0 + column, meaning.bias);";
+    value = "sum[i] + meaning.bias[i]";
   }
   return fmt::format(
-      "template <int N>\n__device__ __forceinline__ void real_sums(const {} (&sum)[N], float (&value)[N], const "
-      "EpilogueOperands& operands, long long row, int column) {{\n{}#pragma unroll\n  for (int i = 0; i < N; ++i) "
-      "value[i] = {};\n}}\n",
-      of_bytes ? "int" : "float", loads, value);
+      "template <int N>\nstruct SumMeaning {{\n{0}}};\n"
+      "template <int N>\n__device__ __forceinline__ void load_meaning(SumMeaning<N>& meaning, const EpilogueOperands& "
+      "operands, int column) {{\n  {1}\n}}\n"
+      "template <int N>\n__device__ __forceinline__ void real_sums(const {2} (&sum)[N], float (&value)[N], const "
+      "SumMeaning<N>& meaning) {{\n#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = {3};\n}}\n",
+      members, loads, of_bytes ? "int" : "float", value);
 }
 
 }  // namespace

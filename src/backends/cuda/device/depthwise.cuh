@@ -53,12 +53,14 @@ extern "C" __global__ void __launch_bounds__(256)
       }
     }
   }
+  SumMeaning<VECTOR> meaning;
+  load_meaning(meaning, fused, channel);
 #pragma unroll
   for (int o = 0; o < OUTPUTS; ++o) {
     if (column + o >= work.columns) break;
     const long long pixel = (static_cast<long long>(picture) * work.rows + row) * work.columns + column + o;
     float value[VECTOR];
-    real_sums(sums[o], value, fused, pixel, channel);
+    real_sums(sums[o], value, meaning);
     epilogue_of(value, fused, pixel, channel);
     store(work.y + pixel * work.y_pitch + channel, value);
   }

@@ -17,11 +17,12 @@
 //                             must not be written by them
 // and, generated per fused region,
 //   struct EpilogueOperands {...};
-//   template <int N> void real_sums(const ProductSum (&sum)[N], float (&value)[N], const EpilogueOperands& operands,
-//                                   long long row, int column);
+//   template <int N> struct SumMeaning {...};
+//   template <int N> void load_meaning(SumMeaning<N>& meaning, const EpilogueOperands& operands, int column);
+//   template <int N> void real_sums(const ProductSum (&sum)[N], float (&value)[N], const SumMeaning<N>& meaning);
 //   template <int N> void epilogue_of(float (&value)[N], const EpilogueOperands& operands, long long row, int column);
-// real_sums says what numbers the sums of N neighbouring columns of one row stand for, epilogue_of changes these in
-// place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts through the batch (z * m + r). At the edges they may be called for the same place more than once: they must write nothing else.
+// real_sums says what numbers the sums of N neighbouring columns of one row stand for, which depends on the columns only;
+// epilogue_of changes these in place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts through the batch (z * m + r). At the edges they may be called for the same place more than once: they must write nothing else.
 //
 // n is a multiple of 8; k is a multiple of 16 bytes; pitches and strides keep rows of X and W 16-byte aligned, and eight
 // elements of Y.
@@ -132,8 +133,8 @@ __device__ __forceinline__ ProductTile product_tile(int index, int row_tiles, in
 }
 
 // Finishes and writes a thread's kGroups groups of kWidth neighbouring columns: take(g, sum) gives the sums of group g,
-// row(g) and column(g) its place in batch entry `entry`. Groups outside Y are worked out at Y's edge and not written: without branches, the operands of a batch of groups are all on their way before the first is needed.
-template <int kGroups, int kWidth, typename Take, typename Row, typename Column>
+// row(g) and column(g) its place in batch entry `entry`; with kOneColumn all are of the same columns. Groups outside Y are worked out at Y's edge and not written: without branches, the operands of a batch of groups are all on their way before the first is needed.
+template <int kGroups, int kWidth, bool kOneColumn, typename Take, typename Row, typename Column>
 __device__ __forceinline__ void product_finish(ProductOutput* y, const ProductProblem& problem,
                                                const EpilogueOperands& operands, int entry, Take take, Row row,
                                                Column column) {
@@ -142,6 +143,8 @@ __device__ __forceinline__ void product_finish(ProductOutput* y, const ProductPr
   static_assert(kBatch * kBatches == kGroups);
   const int n = product_n(problem);
   ProductOutput* const to = y + entry * problem.y_stride;
+  SumMeaning<kWidth> meaning;
+  if (kOneColumn) load_meaning(meaning, operands, min(column(0), n - kWidth));
 #pragma unroll
   for (int first = 0; first < kGroups; first += kBatch) {
     float value[kBatch][kWidth];
@@ -151,7 +154,8 @@ __device__ __forceinline__ void product_finish(ProductOutput* y, const ProductPr
       const int y_column = min(column(first + g), n - kWidth);
       ProductSum sum[kWidth];
       take(first + g, sum);
-      real_sums(sum, value[g], operands, y_row, y_column);
+      if (!kOneColumn) load_meaning(meaning, operands, y_column);
+      real_sums(sum, value[g], meaning);
       epilogue_of(value[g], operands, y_row, y_column);
     }
 #pragma unroll

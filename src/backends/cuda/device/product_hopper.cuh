@@ -505,7 +505,7 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
   static_assert(kMine * kWarps == kAll || kMine == 1);
   const int first = static_cast<int>(threadIdx.x) / 32;
   if (first >= kAll) return;
-  product_finish<kMine, kWidth>(
+  product_finish<kMine, kWidth, false>(
       y, problem, operands, place.entry,
       [&](int group, ProductSum(&value)[8]) {
         const int item = first + group * kWarps;
@@ -546,7 +546,7 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
     finish_split(sum, ring, work, place, first_row_of(warpgroup), y, problem, operands);
 #else
     const int first_column = PRODUCT_SPARSE && !PRODUCT_PINGPONG ? warpgroup * kGroupN : 0;
-    product_finish<kGroups, kWidth>(
+    product_finish<kGroups, kWidth, PRODUCT_SPARSE>(
         y, problem, operands, place.entry, [&](int group, ProductSum(&value)[kWidth]) { take_group(sum, group, value); },
         [&](int group) { return place.row + first_row_of(warpgroup) + group_row(group); },
         [&](int group) { return place.column + first_column + group_column(group); });

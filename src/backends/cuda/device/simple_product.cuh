@@ -61,7 +61,9 @@ extern "C" __global__ void __launch_bounds__(256)
       const long long y_line = y_row(operands, z, row), y_place = y_column(operands, z, column);
       const SUM_TYPE sum[1] = {sums[i][j]};
       float value[1];
-      real_sums(sum, value, fused, y_line, static_cast<int>(y_place));
+      SumMeaning<1> meaning;
+      load_meaning(meaning, fused, static_cast<int>(y_place));
+      real_sums(sum, value, meaning);
       epilogue_of(value, fused, y_line, static_cast<int>(y_place));
       store(y + y_line * operands.y_pitch + y_place, value);
     }
