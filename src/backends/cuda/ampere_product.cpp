@@ -108,8 +108,8 @@ Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, Amper
                "step '{}' has no tile; build the plan again", step.name);
   HUSSAR_TRY(launch.epilogue.prepare(prepare));
   const int64_t tiles = (product.m + tile[0] - 1) / tile[0] * ((product.n + tile[1] - 1) / tile[1]);
-  HUSSAR_CHECK(product.m < (int64_t{1} << 31) && tiles < (int64_t{1} << 31), ErrorCode::kUsage,
-               "step '{}': the product is too large", step.name);
+  HUSSAR_CHECK(product.m < (int64_t{1} << 31) && product.y_pitch < kMostPitch && tiles < (int64_t{1} << 31),
+               ErrorCode::kUsage, "step '{}': the product is too large", step.name);
   launch.sizes = sizes_of(product);
   launch.launch = Launch{};
   launch.launch.grid[0] = static_cast<unsigned>(tiles);

@@ -38,6 +38,9 @@ Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, Amper
 // `x`: the left matrix. `windows`: the Windows of device/convolution_rows.cuh, or null.
 Status launch_ampere(const Run& run, const AmpereLaunch& launch, const std::byte* x, void* windows);
 
+// Offsets of results in a tile of up to 256 rows have 31 bits.
+inline constexpr int64_t kMostPitch = int64_t{1} << 23;
+
 // Whether the kernels compute with these types.
 Refusal check_ampere_types(const Problem& problem);
 

@@ -152,7 +152,7 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, bool 
   const Ints list = step.attributes.get_ints(kTileAttribute);
   HUSSAR_CHECK(list.size() == 6 && *std::min_element(list.begin(), list.end()) > 0, ErrorCode::kPlanIncompatible,
                "step '{}' has no tile; build the plan again", step.name);
-  HUSSAR_CHECK(product.m < (int64_t{1} << 31), ErrorCode::kUsage, "step '{}': the product is too large", step.name);
+  HUSSAR_CHECK(product.m < (int64_t{1} << 31) && product.y_pitch < kMostPitch, ErrorCode::kUsage, "step '{}': the product is too large", step.name);
   const Tile tile{{}, list[0], list[1], 0, list[2], list[3], list[4], list[5], 1};
   HUSSAR_TRY(launch.epilogue.prepare(prepare));
   launch.sizes = sizes_of(product);

@@ -269,6 +269,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 
   const int row = tile.row * PRODUCT_BM + first_m, column = tile.column * PRODUCT_BN + first_n;
   product_finish<kGroups, 8, false>(
-      y, problem, operands, entry, [&](int group, ProductSum(&value)[8]) { take_group(sum, group, value); },
+      y, problem, operands, entry, (tile.row + 1) * PRODUCT_BM <= m && (tile.column + 1) * PRODUCT_BN <= n,
+      [&](int group, ProductSum(&value)[8]) { take_group(sum, group, value); },
       [&](int group) { return row + group_row(group); }, [&](int group) { return column + group_column(group); });
 }

@@ -24,7 +24,7 @@
 // real_sums says what numbers the sums of N neighbouring columns of one row stand for, which depends on the columns only;
 // epilogue_of changes these in place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts through the batch (z * m + r). At the edges they may be called for the same place more than once: they must write nothing else.
 //
-// n is a multiple of 8; k is a multiple of 16 bytes; pitches and strides keep rows of X and W 16-byte aligned, and eight
+// n is a multiple of 8, and y_pitch * BM fits 31 bits; k is a multiple of 16 bytes; pitches and strides keep rows of X and W 16-byte aligned, and eight
 // elements of Y.
 #pragma once
 
@@ -133,37 +133,52 @@ __device__ __forceinline__ ProductTile product_tile(int index, int row_tiles, in
 }
 
 // Finishes and writes a thread's kGroups groups of kWidth neighbouring columns: take(g, sum) gives the sums of group g,
-// row(g) and column(g) its place in batch entry `entry`; with kOneColumn all are of the same columns. Groups outside Y are worked out at Y's edge and not written: without branches, the operands of a batch of groups are all on their way before the first is needed.
-template <int kGroups, int kWidth, bool kOneColumn, typename Take, typename Row, typename Column>
-__device__ __forceinline__ void product_finish(ProductOutput* y, const ProductProblem& problem,
-                                               const EpilogueOperands& operands, int entry, Take take, Row row,
-                                               Column column) {
+// row(g) and column(g) its place in batch entry `entry`; with kOneColumn all are of the same columns. kWhole: all of them
+// lie in Y. Else groups outside are worked out at Y's edge and not written. Without branches, the operands of a batch of
+// groups are all on their way before the first is needed.
+template <int kGroups, int kWidth, bool kOneColumn, bool kWhole, typename Take, typename Row, typename Column>
+__device__ __forceinline__ void product_finish_part(ProductOutput* y, const ProductProblem& problem,
+                                                    const EpilogueOperands& operands, int entry, Take take, Row row,
+                                                    Column column) {
   constexpr int kBatches = (kGroups + PRODUCT_EPILOGUE_BATCH - 1) / PRODUCT_EPILOGUE_BATCH;
   constexpr int kBatch = kGroups / kBatches;
   static_assert(kBatch * kBatches == kGroups);
   const int n = product_n(problem);
-  ProductOutput* const to = y + entry * problem.y_stride;
+  // Rows and columns of groups differ by constants.
+  ProductOutput* const to = y + entry * problem.y_stride + row(0) * problem.y_pitch + column(0);
+  const int pitch = static_cast<int>(problem.y_pitch);
   SumMeaning<kWidth> meaning;
-  if (kOneColumn) load_meaning(meaning, operands, min(column(0), n - kWidth));
+  if (kOneColumn) load_meaning(meaning, operands, kWhole ? column(0) : min(column(0), n - kWidth));
 #pragma unroll
   for (int first = 0; first < kGroups; first += kBatch) {
     float value[kBatch][kWidth];
 #pragma unroll
     for (int g = 0; g < kBatch; ++g) {
-      const long long y_row = static_cast<long long>(entry) * problem.m + min(row(first + g), problem.m - 1);
-      const int y_column = min(column(first + g), n - kWidth);
+      const int y_row = kWhole ? row(first + g) : min(row(first + g), problem.m - 1);
+      const int y_column = kWhole ? column(first + g) : min(column(first + g), n - kWidth);
       ProductSum sum[kWidth];
       take(first + g, sum);
       if (!kOneColumn) load_meaning(meaning, operands, y_column);
       real_sums(sum, value[g], meaning);
-      epilogue_of(value[g], operands, y_row, y_column);
+      epilogue_of(value[g], operands, static_cast<long long>(entry) * problem.m + y_row, y_column);
     }
 #pragma unroll
     for (int g = 0; g < kBatch; ++g) {
-      if (row(first + g) < problem.m && column(first + g) < n)
-        store_neighbours(to + row(first + g) * problem.y_pitch + column(first + g), value[g]);
+      if (kWhole || (row(first + g) < problem.m && column(first + g) < n))
+        store_neighbours(to + (row(first + g) - row(0)) * pitch + (column(first + g) - column(0)), value[g]);
     }
   }
+}
+
+// `whole`: the same for all threads of a warp.
+template <int kGroups, int kWidth, bool kOneColumn, typename Take, typename Row, typename Column>
+__device__ __forceinline__ void product_finish(ProductOutput* y, const ProductProblem& problem,
+                                               const EpilogueOperands& operands, int entry, bool whole, Take take,
+                                               Row row, Column column) {
+  if (whole)
+    product_finish_part<kGroups, kWidth, kOneColumn, true>(y, problem, operands, entry, take, row, column);
+  else
+    product_finish_part<kGroups, kWidth, kOneColumn, false>(y, problem, operands, entry, take, row, column);
 }
 
 // Lets the next kernel of the stream start its own preparations.

@@ -476,8 +476,8 @@ __device__ __forceinline__ void sum_partials(const Ring& ring, int slab, int pie
 
 // Adds the cluster's partial sums: every block sends each other block its rows, then finishes its own.
 __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring, const Work& work, const Place& place,
-                                             int first_row, ProductOutput* y, const ProductProblem& problem,
-                                             const EpilogueOperands& operands) {
+                                             int first_row, bool whole, ProductOutput* y,
+                                             const ProductProblem& problem, const EpilogueOperands& operands) {
   if (work.step_last == work.step_first) {
 #pragma unroll
     for (int i = 0; i < kBlocks; ++i)
@@ -506,7 +506,7 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
   const int first = static_cast<int>(threadIdx.x) / 32;
   if (first >= kAll) return;
   product_finish<kMine, kWidth, false>(
-      y, problem, operands, place.entry,
+      y, problem, operands, place.entry, whole,
       [&](int group, ProductSum(&value)[8]) {
         const int item = first + group * kWarps;
         sum_partials(ring, item / kPieces, item % kPieces, lane, value);
@@ -542,12 +542,13 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
     multiply_tile(sum, ring, at, work, warpgroup);
 #endif
     if (PRODUCT_PINGPONG) at.advance(steps);  // the other's tile
+    const bool whole = place.row + PRODUCT_BM <= problem.m && place.column + PRODUCT_BN <= product_n(problem);
 #if PRODUCT_SPLIT > 1
-    finish_split(sum, ring, work, place, first_row_of(warpgroup), y, problem, operands);
+    finish_split(sum, ring, work, place, first_row_of(warpgroup), whole, y, problem, operands);
 #else
     const int first_column = PRODUCT_SPARSE && !PRODUCT_PINGPONG ? warpgroup * kGroupN : 0;
     product_finish<kGroups, kWidth, PRODUCT_SPARSE>(
-        y, problem, operands, place.entry, [&](int group, ProductSum(&value)[kWidth]) { take_group(sum, group, value); },
+        y, problem, operands, place.entry, whole, [&](int group, ProductSum(&value)[kWidth]) { take_group(sum, group, value); },
         [&](int group) { return place.row + first_row_of(warpgroup) + group_row(group); },
         [&](int group) { return place.column + first_column + group_column(group); });
 #endif
