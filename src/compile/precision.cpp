@@ -35,9 +35,7 @@ static int64_t count_steps(const PlanGraph& graph, bool (*wanted)(const PlanStep
   return count;
 }
 
-int64_t count_int8_steps(const PlanGraph& graph) {
-  return count_steps(graph, is_int8);
-}
+int64_t count_int8_steps(const PlanGraph& graph) { return count_steps(graph, is_int8); }
 
 int64_t count_quantized_in_model(const PlanGraph& graph) {
   return count_steps(graph,

@@ -28,7 +28,8 @@ bool round_norm(Graph& graph, Node* norm, Node* quantize, const QuantParams& par
   graph.remove(quantize);
   graph.remove(norm);
   const bool is_read = is_used(graph, y);
-  Node* both = graph.add_node("hussar.NormToBytes", name, inputs, {bytes, is_read ? y : nullptr}, std::move(attributes));
+  Node* both =
+      graph.add_node("hussar.NormToBytes", name, inputs, {bytes, is_read ? y : nullptr}, std::move(attributes));
   set_byte_output(both, params);
   return true;
 }
@@ -50,7 +51,8 @@ Result<int> run(PassContext& context) {
     if (node->op != "QuantizeLinear" || node->outputs[0]->dtype != DType::kUInt8) return false;
     const auto params = byte_params(*node);
     Node* producer = node->inputs[0]->producer;
-    if (!params || !can_divide_by(*params) || producer == nullptr || producer->outputs[0] != node->inputs[0]) return false;
+    if (!params || !can_divide_by(*params) || producer == nullptr || producer->outputs[0] != node->inputs[0])
+      return false;
     if (!has_own_kernel(context, *producer)) return false;
     if (producer->op == "LayerNormalization" || producer->op == "RMSNormalization")
       return round_norm(context.graph, producer, node, *params);

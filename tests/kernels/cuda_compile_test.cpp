@@ -114,9 +114,9 @@ std::vector<KernelCase> product_texts() {
       of_bytes({"cuda_matmul_simple", "MatMul", {x(f16, {5, 7}), weights(f16, {7, 9})}}, 9, {5, 9}),
       of_bytes(with(channels_last({"cuda_conv", "Conv", {x(f16, {2, 16, 9, 9}), weights(f16, {16, 16, 3, 3})}}), pads),
                16, {2, 16, 9, 9}),
-      of_bytes(with(channels_last({"cuda_conv_simple", "Conv", {x(f32, {2, 3, 9, 9}), weights(f32, {5, 3, 3, 3})}}),
-                    pads),
-               5, {2, 5, 9, 9}),
+      of_bytes(
+          with(channels_last({"cuda_conv_simple", "Conv", {x(f32, {2, 3, 9, 9}), weights(f32, {5, 3, 3, 3})}}), pads),
+          5, {2, 5, 9, 9}),
       with(channels_last({"cuda_conv", "Conv", {x(f16, {2, 16, 9, 9}), weights(f16, {16, 16, 3, 3})}}), pads),
       with(channels_last({"cuda_conv_columns", "Conv", {x(f16, {2, 3, 9, 9}), weights(f16, {16, 3, 3, 3})}}), pads),
       with(channels_last({"cuda_conv_depthwise", "Conv", {x(f16, {2, 64, 9, 9}), weights(f16, {64, 1, 7, 7})}}),
@@ -162,6 +162,8 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     KernelCase bytes = of_bytes({"cuda_product_hopper", "MatMul", {x, weights}}, 1024, {rows[0], 1024});
     expect_no_spills(bytes, {90});
     bytes.kernel = "cuda_product_sparse";
+    bytes.inputs[0].tensor = random_tensor(DType::kUInt8, {rows[0], 256}, 0, 255);
+    bytes.inputs[1].tensor = random_tensor(DType::kInt8, {256, 1024}, -128, 127);
     auto* w = reinterpret_cast<int8_t*>(bytes.inputs[1].tensor.raw());
     for (int64_t i = 0; i < bytes.inputs[1].tensor.elements(); ++i) w[i] = i / 1024 % 4 < 2 ? w[i] : int8_t{0};
     expect_no_spills(bytes, {90});

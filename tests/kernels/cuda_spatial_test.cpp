@@ -170,7 +170,8 @@ TEST(CudaGather, AnyAxis) {
 
 TEST(CudaGather, RowsOfBytes) {
   for (int64_t columns : {1, 12, 64}) {
-    const Tensor table = random_tensor(DType::kUInt8, {7, columns}, 0, 255), scales = random_tensor(DType::kFloat32, {7});
+    const Tensor table = random_tensor(DType::kUInt8, {7, columns}, 0, 255),
+                 scales = random_tensor(DType::kFloat32, {7});
     KernelCase test{"cuda_gather_bytes",
                     "hussar.GatherBytes",
                     {{table, true}, {scales, true}, {random_tensor(any_index(), {2, pick(0, 4)}, -7, 6)}}};

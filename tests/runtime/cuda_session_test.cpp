@@ -31,7 +31,8 @@ size_t steps_on_device(const Plan& plan) {
   return count;
 }
 
-// Runs the plan and the model by reference code, in the same precision, on the same inputs, for each value of the symbols.
+// Runs the plan and the model by reference code, in the same precision, on the same inputs, for each value of the
+// symbols.
 void expect_outputs(const Message& model, std::shared_ptr<const Plan> plan, const std::vector<int64_t>& symbols,
                     float tolerance = 1e-4F, std::shared_ptr<const Quantization> quantization = nullptr) {
   CompileOptions reference;
@@ -130,24 +131,25 @@ std::shared_ptr<const Plan> plan_for_hopper(const Message& model, CompileOptions
   return plan ? *plan : nullptr;
 }
 
-// Bytes that halves round the other way change results by some percent. Both products are of bytes, and so is what the normalization and the activation make for them.
+// Bytes that halves round the other way change results by some percent. Both products are of bytes, and so is what the
+// normalization and the activation make for them.
 Message int8_model() {
-  return model(graph({{node("LayerNormalization", {"x", "g", "h"}, {"a"}), node("MatMul", {"a", "w"}, {"b"}),
-                       node("Relu", {"b"}, {"c"}), node("MatMul", {"c", "v"}, {"d"}), node("Add", {"d", "a"}, {"y"})},
-                      {value("x", {"N", 64})},
-                      {any_shape("y")},
-                      {tensor_of("w", DType::kFloat32, {64, 64}, ramp(4096)),
-                       tensor_of("v", DType::kFloat32, {64, 64}, ramp(4096)),
-                       tensor_of("g", DType::kFloat32, {64}, std::vector<float>(64, 1.0F)),
-                       tensor_of("h", DType::kFloat32, {64}, ramp(64))}}));
+  return model(graph(
+      {{node("LayerNormalization", {"x", "g", "h"}, {"a"}), node("MatMul", {"a", "w"}, {"b"}),
+        node("Relu", {"b"}, {"c"}), node("MatMul", {"c", "v"}, {"d"}), node("Add", {"d", "a"}, {"y"})},
+       {value("x", {"N", 64})},
+       {any_shape("y")},
+       {tensor_of("w", DType::kFloat32, {64, 64}, ramp(4096)), tensor_of("v", DType::kFloat32, {64, 64}, ramp(4096)),
+        tensor_of("g", DType::kFloat32, {64}, std::vector<float>(64, 1.0F)),
+        tensor_of("h", DType::kFloat32, {64}, ramp(64))}}));
 }
 Message int8_conv_model() {
   const auto pads = attribute("pads", std::vector<int64_t>{1, 1, 1, 1});
-  return model(graph({{node("Conv", {"x", "w"}, {"b"}, {pads}), node("Relu", {"b"}, {"c"}),
-                       node("Conv", {"c", "w"}, {"y"}, {pads})},
-                      {value("x", {"N", 64, 6, 6})},
-                      {any_shape("y")},
-                      {tensor_of("w", DType::kFloat32, {64, 64, 3, 3}, ramp(36864))}}));
+  return model(graph(
+      {{node("Conv", {"x", "w"}, {"b"}, {pads}), node("Relu", {"b"}, {"c"}), node("Conv", {"c", "w"}, {"y"}, {pads})},
+       {value("x", {"N", 64, 6, 6})},
+       {any_shape("y")},
+       {tensor_of("w", DType::kFloat32, {64, 64, 3, 3}, ramp(36864))}}));
 }
 std::shared_ptr<const Quantization> ranges() {
   auto quantization = std::make_shared<Quantization>();
@@ -185,7 +187,10 @@ TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
       auto rebuilt = compile_plan(*plan, {});
       ASSERT_TRUE(rebuilt) << rebuilt.error().message;
       EXPECT_EQ(steps_on_device(*rebuilt) + static_cast<size_t>(count_tf32_steps(rebuilt->graph)), 0U);
-      expect_outputs(model, std::make_shared<const Plan>(std::move(*rebuilt)), {2, 3}, options.quantization != nullptr ? 0.3F : options.fp16 ? 1e-2F : 1e-4F,
+      expect_outputs(model, std::make_shared<const Plan>(std::move(*rebuilt)), {2, 3},
+                     options.quantization != nullptr ? 0.3F
+                     : options.fp16                  ? 1e-2F
+                                                     : 1e-4F,
                      options.quantization);
     }
   }

@@ -32,8 +32,8 @@ Refusal check_bytes(const Problem& problem) {
   const int64_t columns = problem.node.op == "hussar.QuantizedMatMul" ? weights[1] : weights[0];
   if (weights.elements() / columns > kQuantizedDepth) return "sums may overflow";
   const Value* bias = problem.own_inputs() > 3 ? problem.input(3) : nullptr;
-  const bool is_bias = bias == nullptr || (bias->is_constant() && bias->dtype == DType::kFloat32 &&
-                                           bias->constant->elements() == columns);
+  const bool is_bias = bias == nullptr ||
+                       (bias->is_constant() && bias->dtype == DType::kFloat32 && bias->constant->elements() == columns);
   if (!is_bias) return "bias";
   if (!problem.is_constant(2)) return "needs constant scales";
   const Shape& scales = problem.input(2)->constant->shape();

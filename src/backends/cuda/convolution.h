@@ -26,8 +26,8 @@ Result<Convolution> convolution(std::string_view op, const Attributes& attribute
 // Of a node whose filter has not been packed.
 Result<Convolution> convolution(const Node& node);
 
-// What all kernels ask of it: operands that they multiply (check_factors), constant weights, channels-last layout. `ops`
-// are those of the kernel.
+// What all kernels ask of it: operands that they multiply (check_factors), constant weights, channels-last layout.
+// `ops` are those of the kernel.
 Refusal check_convolution(const Problem& problem, std::initializer_list<std::string_view> ops = {"Conv"});
 
 }  // namespace hussar::cuda

@@ -22,8 +22,8 @@ Result<DenseProduct> dense_product(std::string_view op, const Attributes& attrib
                                    const Operand& w, const Operand& y);
 
 // Gives a product's weights, which lie as [k][n], the form [n][k], by way of com.microsoft.FusedMatMul with transB;
-// those of bytes keep their shape and have their table then (byte_product.h). The second does what else `unpack` has to:
-// the former stays.
+// those of bytes keep their shape and have their table then (byte_product.h). The second does what else `unpack` has
+// to: the former stays.
 void turn_weights(Packing& packing);
 Status turn_weights_back(Packing& packing);
 

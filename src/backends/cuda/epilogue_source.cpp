@@ -67,8 +67,9 @@ std::string sums_source(const Node& node, bool has_own) {
   std::string members = "  float bias[N];\n", loads, value = "sum[i]";
   if (of_bytes) {
     members = "  float factor[N], shift[N];\n";
-    loads = fmt::format("load(operands.data0 + column, meaning.factor), load(operands.data0 + {} + column, meaning.shift);",
-                        node.inputs[2]->constant->shape()[1]);
+    loads =
+        fmt::format("load(operands.data0 + column, meaning.factor), load(operands.data0 + {} + column, meaning.shift);",
+                    node.inputs[2]->constant->shape()[1]);
     value = "fmaf(static_cast<float>(sum[i]), meaning.factor[i], meaning.shift[i])";
   } else if (has_own) {
     loads = "load(operands.data0 + column, meaning.bias);";

@@ -6,7 +6,8 @@
 namespace hussar::cuda {
 namespace {
 
-// Tiles of device/product_hopper.cuh; their columns are those of W. `rate`: the share of the peak that a full wave of them reaches, about.
+// Tiles of device/product_hopper.cuh; their columns are those of W. `rate`: the share of the peak that a full wave of
+// them reaches, about.
 struct Tile {
   std::string_view name;  // as a configuration
   int64_t rows, columns, pingpong, cluster_m, cluster_n, split, stages;
@@ -35,11 +36,16 @@ constexpr Tile kTiles[] = {
 };
 // For weights of which two of four are zero.
 constexpr Tile kSparseTiles[] = {
-    {"pair_128x256", 128, 256, 0, 2, 1, 1, 6, 0.82},      {"quad_128x256", 128, 256, 0, 2, 2, 1, 6, 0.95},
-    {"wide_pair_128x256", 128, 256, 0, 1, 2, 1, 6, 0.8},  {"128x256", 128, 256, 0, 1, 1, 1, 6, 0.75},
-    {"pair_turns_128x128", 128, 128, 1, 2, 1, 1, 8, 0.8}, {"quad_turns_128x128", 128, 128, 1, 2, 2, 1, 8, 0.8},
-    {"256x128", 256, 128, 0, 1, 1, 1, 5, 0.75},           {"pair_256x128", 256, 128, 0, 1, 2, 1, 5, 0.8},
-    {"128x128", 128, 128, 0, 1, 1, 1, 9, 0.6},            {"64x256", 64, 256, 0, 1, 1, 1, 9, 0.5},
+    {"pair_128x256", 128, 256, 0, 2, 1, 1, 6, 0.82},
+    {"quad_128x256", 128, 256, 0, 2, 2, 1, 6, 0.95},
+    {"wide_pair_128x256", 128, 256, 0, 1, 2, 1, 6, 0.8},
+    {"128x256", 128, 256, 0, 1, 1, 1, 6, 0.75},
+    {"pair_turns_128x128", 128, 128, 1, 2, 1, 1, 8, 0.8},
+    {"quad_turns_128x128", 128, 128, 1, 2, 2, 1, 8, 0.8},
+    {"256x128", 256, 128, 0, 1, 1, 1, 5, 0.75},
+    {"pair_256x128", 256, 128, 0, 1, 2, 1, 5, 0.8},
+    {"128x128", 128, 128, 0, 1, 1, 1, 9, 0.6},
+    {"64x256", 64, 256, 0, 1, 1, 1, 9, 0.5},
     {"64x128", 64, 128, 0, 1, 1, 1, 12, 0.35},
 };
 constexpr std::string_view kTileAttribute = "hussar_tile";
@@ -152,7 +158,8 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, bool 
   const Ints list = step.attributes.get_ints(kTileAttribute);
   HUSSAR_CHECK(list.size() == 6 && *std::min_element(list.begin(), list.end()) > 0, ErrorCode::kPlanIncompatible,
                "step '{}' has no tile; build the plan again", step.name);
-  HUSSAR_CHECK(product.m < (int64_t{1} << 31) && product.y_pitch < kMostPitch, ErrorCode::kUsage, "step '{}': the product is too large", step.name);
+  HUSSAR_CHECK(product.m < (int64_t{1} << 31) && product.y_pitch < kMostPitch, ErrorCode::kUsage,
+               "step '{}': the product is too large", step.name);
   const Tile tile{{}, list[0], list[1], 0, list[2], list[3], list[4], list[5], 1};
   HUSSAR_TRY(launch.epilogue.prepare(prepare));
   launch.sizes = sizes_of(product);

@@ -34,7 +34,8 @@ constexpr int kOutOfMemory = 2;
 constexpr bool is_fault(int code) { return code == 214 || (code >= 700 && code < 800); }
 constexpr int kNonBlocking = 1;      // CU_STREAM_NON_BLOCKING
 constexpr int kThreadLocalMode = 1;  // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-// Of CUtensorMap: UINT8, FLOAT16, TFLOAT32, INTERLEAVE_NONE, SWIZZLE_64B, SWIZZLE_128B, L2_PROMOTION_L2_256B, OOB_FILL_NONE.
+// Of CUtensorMap: UINT8, FLOAT16, TFLOAT32, INTERLEAVE_NONE, SWIZZLE_64B, SWIZZLE_128B, L2_PROMOTION_L2_256B,
+// OOB_FILL_NONE.
 constexpr int kBytes = 0, kHalves = 6, kRoundedFloats = 11;
 constexpr int kNoInterleave = 0, kSwizzle64 = 2, kSwizzle128 = 3, kPromote256 = 3, kZeros = 0;
 constexpr char kNoTensorMaps[] = "the NVIDIA driver is too old for this plan: CUDA 12 is needed";
@@ -200,11 +201,11 @@ Result<TensorMap> Queue::encode(const TileMap& map, const std::byte* data) {
   constexpr uint32_t kOnes[5] = {1, 1, 1, 1, 1};
   HUSSAR_CHECK(driver_->encode_tiled_map != nullptr, ErrorCode::kDeviceUnavailable, kNoTensorMaps);
   TensorMap encoded;
-  HUSSAR_TRY(check(driver_->encode_tiled_map(&encoded, map_type(map.dtype), static_cast<uint32_t>(map.rank),
-                                             const_cast<std::byte*>(data), map.sizes, map.strides, map.box, kOnes,
-                                             kNoInterleave, map.swizzle_bytes == 64 ? kSwizzle64 : kSwizzle128,
-                                             kPromote256, kZeros),
-                   "cannot describe a tensor to the copy engine"));
+  HUSSAR_TRY(check(
+      driver_->encode_tiled_map(&encoded, map_type(map.dtype), static_cast<uint32_t>(map.rank),
+                                const_cast<std::byte*>(data), map.sizes, map.strides, map.box, kOnes, kNoInterleave,
+                                map.swizzle_bytes == 64 ? kSwizzle64 : kSwizzle128, kPromote256, kZeros),
+      "cannot describe a tensor to the copy engine"));
   return encoded;
 }
 

@@ -25,9 +25,7 @@ Status attach_simple(Packing& packing, Defines& defines, std::string_view operan
       packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, source) + assemble({}, {"simple_product.cuh"}));
 }
 
-Status forget_simple(Packing& packing) {
-  return is_byte_product(packing.node.op) ? forget_table(packing) : Status();
-}
+Status forget_simple(Packing& packing) { return is_byte_product(packing.node.op) ? forget_table(packing) : Status(); }
 
 Status prepare_simple(const Prepare& prepare, int64_t m, int64_t n, int64_t k, int64_t batch, SimpleLaunch& launch) {
   constexpr int64_t kMost = int64_t{1} << 31, kMostBlocks = 65535;

@@ -96,8 +96,7 @@ Status normalize_trailing(EvalContext& context, bool center) {
     means[run] = mean;
     inverses[run] = inverse;
   }
-  if (context.output_count() > 1 && context.wants(1))
-    store_elements<double>(context.output(1), 0, outer, means.data());
+  if (context.output_count() > 1 && context.wants(1)) store_elements<double>(context.output(1), 0, outer, means.data());
   if (context.output_count() > 2 && context.wants(2))
     store_elements<double>(context.output(2), 0, outer, inverses.data());
   return {};

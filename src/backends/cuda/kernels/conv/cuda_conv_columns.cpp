@@ -69,10 +69,9 @@ Status pack(Packing& packing) {
   define_ampere(node, product_of(conv), packing.target, defines);
   defines.set("COLUMNS", columns).set("CONV_TAPS", conv.taps()).set("CONV_CHANNELS", conv.channels);
   defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
-  return attach_code(packing,
-                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
-                         assemble({}, {"half.cuh", "product_contract.cuh", "convolution_rows.cuh", "columns.cuh",
-                                       "product_ampere.cuh"}));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
+                                  assemble({}, {"half.cuh", "product_contract.cuh", "convolution_rows.cuh",
+                                                "columns.cuh", "product_ampere.cuh"}));
 }
 
 Status unpack(Packing& packing) {

@@ -55,9 +55,8 @@ Status pack(Packing& packing) {
   defines.set("Y_TYPE", type_name(node.outputs[0]->dtype)).set("VECTOR", form.vector).set("OUTPUTS", form.outputs);
   defines.set("KERNEL_1", conv.kernel[1]).set("KERNEL_2", conv.kernel[2]);
   defines.set("STRIDE_2", conv.strides[2]).set("DILATION_2", conv.dilations[2]);
-  return attach_code(packing,
-                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
-                         assemble({}, {"depthwise.cuh"}));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
+                                  assemble({}, {"depthwise.cuh"}));
 }
 
 Status unpack(Packing& packing) {

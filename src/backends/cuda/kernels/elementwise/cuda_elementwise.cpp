@@ -233,9 +233,8 @@ Refusal supports(const Problem& problem) {
     const Value* input = node.inputs[i];
     if (memory_type(input->dtype).empty()) return "dtype";
     const bool is_number = is_float(input->dtype) ||
-                           (input->dtype == DType::kUInt8 && node.attributes.has(i == 0 && node.program_inputs > 0
-                                                                                     ? "x_scale"
-                                                                                     : "operand_scale"));
+                           (input->dtype == DType::kUInt8 &&
+                            node.attributes.has(i == 0 && node.program_inputs > 0 ? "x_scale" : "operand_scale"));
     if (is_program && !is_number) return "dtype";
     // A constant of one axis is the same in both layouts.
     if (input->layout != output.layout && !input->is_constant()) return "mixed layouts";

@@ -19,7 +19,8 @@ Refusal supports(const Problem& problem) {
 }
 
 double cost(const Problem& problem) {
-  return kLaunchMicroseconds + Problem::elements(problem.output()) * static_cast<double>(dtype_size(DType::kFloat32)) * 1e-6;
+  return kLaunchMicroseconds +
+         Problem::elements(problem.output()) * static_cast<double>(dtype_size(DType::kFloat32)) * 1e-6;
 }
 
 Status pack(Packing& packing) {

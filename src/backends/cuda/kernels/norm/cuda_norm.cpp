@@ -50,9 +50,9 @@ Status pack(Packing& packing) {
   const int axis = axis_from_front(node.attributes.get_int("axis", -1), rank);
   const int64_t length = known_elements(*x.dims, axis, rank);
   Defines defines;
-  define_rows(
-      row_form(length, {{&x, length}, {&y, length}, {node.outputs[0], length}, {&scale, 0}, {&bias, 0}}, true, known_elements(*x.dims, 0, axis)),
-      node, defines);
+  define_rows(row_form(length, {{&x, length}, {&y, length}, {node.outputs[0], length}, {&scale, 0}, {&bias, 0}}, true,
+                       known_elements(*x.dims, 0, axis)),
+              node, defines);
   defines.set("INPUT_TYPE", memory_type(x.dtype)).set("OUTPUT_TYPE", memory_type(y.dtype));
   defines.set("SCALE_TYPE", memory_type(scale.dtype)).set("BIAS_TYPE", memory_type(bias.dtype));
   defines.set("CENTER", to_bytes ? node.attributes.get_int("center", 1) : node.op == kLayer);

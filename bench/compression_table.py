@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""What each rung of compression makes of a model: FP32 without fusion, FP32, TF32, FP16, INT8, INT8 with 2:4 weights.
+
+    bench/compression_table.py --target cuda --case bert_large:32x128
+    bench/compression_table.py --target cpu --case resnet50:1 --rungs fp32,int8 --rounds 9
+    bench/compression_table.py --plot bench/results/compression_cuda.json     # SVG and PNG beside it, needs matplotlib
+
+A case is a model of bench/peers_gpu.py and its batch, with the sequence for encoders; or --model FILE.onnx with --shapes.
+Weights are random where the model is exported here: speed and fidelity, not accuracy. INT8 is calibrated with 8 samples
+that are made up; 2:4 weights are the model's own, pruned by magnitude, and are held against the pruned model in FP32: what
+pruning itself costs is a question of training (bench/prune_accuracy.py).
+
+In every round each rung has a turn, a process of its own (`hussar bench`); times are medians over the rounds of medians,
+of the device alone where there is one. Fidelity: the largest error of an output, in parts of its range, and the cosine.
+Writes bench/results/compression.json (--json names another).
+Exit status: 0; 1 when a plan cannot be built or run; 2 for wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import hussar_cli  # noqa: E402
+import machine  # noqa: E402
+import peers_gpu  # noqa: E402
+
+# What is built, from which weights, and with which flags. "unfused": every operator is a step.
+FUSING = ("fuse_pointwise", "fuse_inverted_residual", "recognise_attention", "recognise_gelu", "recognise_silu",
+          "recognise_layer_norm", "recognise_softmax", "recognise_hard_swish", "merge_qkv", "fold_batch_norm")  # fmt: skip
+RUNGS = {
+    "unfused": ("FP32, unfused", "dense", [f"--disable-pass={name}" for name in FUSING]),
+    "fp32": ("FP32", "dense", []),
+    "tf32": ("TF32", "dense", ["--tf32"]),
+    "fp16": ("FP16", "dense", ["--fp16"]),
+    "int8": ("INT8", "dense", ["--fp16", "--int8"]),
+    "int8_24": ("INT8, 2:4", "pruned", ["--fp16", "--int8"]),
+}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--case", action="append", default=[], help="MODEL:BATCH[xSEQUENCE]; repeatable")
+    parser.add_argument("--models", type=pathlib.Path, help="a folder with MODEL/model.onnx of open batch; default: exports them")
+    parser.add_argument("--rungs", default=",".join(RUNGS), help="comma-separated")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--budget", default="60s", help="`hussar build --budget`; 0: predicted times decide")
+    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/compression.json")
+    parser.add_argument("--plot", type=pathlib.Path, help="draws what a JSON file says, and measures nothing")
+    arguments = parser.parse_args()
+    unknown = set(arguments.rungs.split(",")) - set(RUNGS)
+    if unknown or not (arguments.case or arguments.plot):
+        parser.error(f"unknown rungs: {', '.join(unknown)}" if unknown else "--case or --plot is needed")
+    return arguments
+
+
+def hussar(*words) -> subprocess.CompletedProcess:
+    return subprocess.run([str(word) for word in (hussar_cli.program(), *words)], capture_output=True, text=True)
+
+
+def report_of(path: pathlib.Path, *words) -> dict:
+    outcome = hussar(*words, "--json", path)
+    if not path.exists():
+        raise hussar_cli.BuildFailed(outcome.stderr.strip()[-300:])
+    return json.loads(path.read_text())
+
+
+def write_samples(model: str, dims: list[int], path: pathlib.Path, samples: int = 8) -> None:
+    import numpy
+
+    random = numpy.random.default_rng(1)
+    if peers_gpu.is_encoder(model):
+        shape = (samples, *dims[1:])
+        arrays = {"input_ids": random.integers(100, 30000, shape), "attention_mask": numpy.ones(shape, numpy.int64),
+                  "token_type_ids": numpy.zeros(shape, numpy.int64)}  # fmt: skip
+    else:
+        pictures = random.standard_normal((samples, 3, 224, 224), numpy.float32)
+        arrays = {peers_gpu.input_of(model): pictures}
+    numpy.savez(path, **arrays)
+
+
+class Case:
+    """A model at one shape: its weights dense and pruned, with their calibrations."""
+
+    def __init__(self, text: str, arguments: argparse.Namespace, folder: pathlib.Path) -> None:
+        self.model, _, size = text.partition(":")
+        self.dims = [int(number) for number in size.split("x")]
+        self.folder, self.text = folder, text
+        self.dense = (arguments.models or folder) / self.model / "model.onnx"
+        if not self.dense.exists():
+            peers_gpu.export(self.model, self.dense)
+
+    def onnx(self, weights: str) -> pathlib.Path:
+        if weights == "dense":
+            return self.dense
+        pruned = self.folder / f"{self.model}_24.onnx"
+        if not pruned.exists():
+            outcome = hussar("prune", self.dense, "-o", pruned, "--pattern", "2:4", "--method", "magnitude")
+            if outcome.returncode != 0:
+                raise hussar_cli.BuildFailed(outcome.stderr.strip()[-300:])
+        return pruned
+
+    def calibration(self, weights: str) -> pathlib.Path:
+        """Of one sample at a time: ranges do not depend on the batch."""
+        samples = self.folder / f"{self.model}_{'x'.join(map(str, self.dims[1:]))}.npz"
+        path = samples.with_name(f"{samples.stem}_{weights}.json")
+        if not samples.exists():
+            write_samples(self.model, self.dims, samples)
+        if not path.exists():
+            shapes = hussar_cli.spell_shapes(peers_gpu.shapes_of(self.model, [1, *self.dims[1:]]))
+            outcome = hussar("calibrate", self.onnx(weights), "--calib", samples, "-o", path, "--shapes", shapes)
+            if outcome.returncode != 0:
+                raise hussar_cli.BuildFailed(outcome.stderr.strip()[-300:])
+        return path
+
+    def build(self, rung: str, arguments: argparse.Namespace, plan: pathlib.Path) -> float:
+        _, weights, flags = RUNGS[rung]
+        more = ["--target", arguments.target, "--budget", arguments.budget, "--self-check", "off", *flags]
+        more += ["--timing-cache", self.folder / "timings.txt"]  # problems are measured once
+        if "--int8" in flags:
+            more += ["--calib-cache", self.calibration(weights)]
+        begin = time.monotonic()
+        hussar_cli.build(self.onnx(weights), plan, shapes=peers_gpu.shapes_of(self.model, self.dims), more=map(str, more))
+        return time.monotonic() - begin
+
+
+def time_plan(plan: pathlib.Path) -> dict:
+    report = report_of(plan.with_suffix(".bench.json"), "bench", plan, "--iterations", "3", "--warmup", "2")
+    return {
+        "ms": report.get("device_latency_ms", report["latency_ms"])["median"],
+        "plan_bytes": report["plan_bytes"],
+        "memory_bytes": report["plan_bytes"] + report.get("device_arena_bytes", report["arena_bytes"]),
+    }
+
+
+def fidelity(reference: pathlib.Path, plan: pathlib.Path) -> dict:
+    """Of the output that is worst. The comparison ends with status 4 over its tolerance: here it is a figure."""
+    report = report_of(plan.with_suffix(".compare.json"), "compare", reference, plan, "--tolerance", "1")
+    outputs = [output for pair in report["comparisons"] for output in pair["outputs"]]
+    return {"relative_error": max(output["error"] for output in outputs),
+            "cosine": min(output["cosine"] for output in outputs)}  # fmt: skip
+
+
+def measure(case: Case, arguments: argparse.Namespace) -> dict:
+    rungs = arguments.rungs.split(",")
+    if arguments.target == "cpu":
+        lacks = {"tf32"} if hussar_cli.computes_in_fp16() else {"tf32", "fp16"}
+        rungs = [rung for rung in rungs if rung not in lacks]
+    plans = {rung: case.folder / f"{rung}.plan" for rung in rungs}
+    rows = {rung: {"rung": rung, "build_seconds": case.build(rung, arguments, plan)} for rung, plan in plans.items()}
+    times: dict[str, list[float]] = {rung: [] for rung in rungs}
+    for _ in range(arguments.rounds):
+        for rung, plan in plans.items():
+            turn = time_plan(plan)
+            times[rung].append(turn.pop("ms"))
+            rows[rung].update(turn)
+    for rung in rungs:
+        rows[rung]["ms"] = statistics.median(times[rung])
+        rows[rung]["per_second"] = case.dims[0] / rows[rung]["ms"] * 1e3
+        weights = RUNGS[rung][1]
+        # One run's worth of inputs on the CPU would take minutes for large batches: plans are held against plans.
+        reference = plans.get("fp32") if weights == "dense" else pruned_reference(case, arguments)
+        if reference is not None and rung != "fp32":
+            rows[rung].update(fidelity(reference, plans[rung]))
+    return {"case": case.text, "target": arguments.target, "rungs": list(rows.values())}
+
+
+def pruned_reference(case: Case, arguments: argparse.Namespace) -> pathlib.Path:
+    plan = case.folder / "pruned_fp32.plan"
+    more = ("--target", arguments.target, "--budget", "0s", "--self-check", "off", "--sparsity", "off")
+    hussar_cli.build(case.onnx("pruned"), plan, shapes=peers_gpu.shapes_of(case.model, case.dims), more=more)
+    return plan
+
+
+def markdown(report: dict) -> str:
+    facts = report["machine"]
+    lines = [f"{report['device']}, {facts['date']}, commit {facts['commit']}."]
+    for case in report["cases"]:
+        slowest = case["rungs"][0]["ms"]
+        lines += ["", f"{case['case']}, {case['target']}:", "",
+                  "| rung | ms | per second | times as fast | plan MB | memory MB | error | cosine |", "|---" * 8 + "|"]  # fmt: skip
+        for row in case["rungs"]:
+            error = f"{row['relative_error']:.1e} | {row['cosine']:.5f}" if "cosine" in row else "- | -"
+            lines.append(
+                f"| {RUNGS[row['rung']][0]} | {row['ms']:.3g} | {row['per_second']:.4g} | {slowest / row['ms']:.2f} | "
+                f"{row['plan_bytes'] / 1e6:.0f} | {row['memory_bytes'] / 1e6:.0f} | {error} |"
+            )
+    return "\n".join(lines)
+
+
+def plot(path: pathlib.Path) -> None:
+    """One bar per rung: how many times as fast as the first it is, for every case."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    report = json.loads(path.read_text())
+    cases = report["cases"]
+    figure, axes = pyplot.subplots(1, len(cases), figsize=(4.2 * len(cases), 3.4), squeeze=False, layout="constrained")
+    for axis, case in zip(axes[0], cases):
+        rows = case["rungs"]
+        speeds = [rows[0]["ms"] / row["ms"] for row in rows]
+        bars = axis.barh([RUNGS[row["rung"]][0] for row in rows], speeds, color="#3b6ea5")
+        axis.bar_label(bars, [f"{speed:.1f}x, {row['ms']:.3g} ms" for speed, row in zip(speeds, rows)], padding=3)
+        axis.invert_yaxis()
+        axis.set_title(f"{case['case']} ({case['target']})")
+        axis.set_xlim(0, max(speeds) * 1.45)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"{report['device']}: times as fast as {RUNGS[cases[0]['rungs'][0]['rung']][0]}")
+    for suffix in (".svg", ".png"):
+        figure.savefig(path.with_suffix(suffix), dpi=120)
+
+
+def device_name(target: str) -> str:
+    doctor = json.loads(hussar("doctor", "--json").stdout)
+    if target == "cpu":
+        return doctor["device"]["cpu_model"]
+    import torch
+
+    return torch.cuda.get_device_name()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    if arguments.plot:
+        plot(arguments.plot)
+        return 0
+    report = {"schema_version": 1, "machine": machine.facts(), "device": device_name(arguments.target), "cases": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for text in arguments.case:
+            report["cases"].append(measure(Case(text, arguments, pathlib.Path(folder)), arguments))
+            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    print(markdown(report))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except hussar_cli.BuildFailed as error:
+        sys.exit(f"compression_table: {error}")
