@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import tiny_onnx
 from calibration import calibrate, network, samples, write_data
@@ -41,6 +42,19 @@ def test_int8_is_chosen_by_time(hussar: Program) -> None:
     assert len(report["products"]) == 2 and report["fp32_us"] > 0, report
     assert report["chosen_us"] <= report["fp32_us"], report
     assert all(entry["fp32_us"] > 0 and entry["int8_us"] > 0 for entry in report["products"]), report
+
+
+def test_int8_for_a_gpu_that_is_not_here(hussar: Program) -> None:
+    prepare(hussar)
+    compiler = {"VIRTUAL_ENV": sys.prefix}
+    gpu = hussar("doctor", "--json", **compiler).json["gpu"]
+    if "not found" in gpu["libraries"]["NVRTC"] or gpu["devices"]:
+        return
+    words = ("--target", "cuda:sm_90a", "--fp16", "--int8", "--calib", "x.npy", "--budget", "1s", "--json")
+    report = build(hussar, *words, **compiler).json
+    assert report["precision_counts"].get("int8") == 2, report["precision_counts"]
+    kernels = {region["name"].split("+")[0]: region["kernel"] for region in hussar("inspect", "net.plan", "--json").json["regions"]}
+    assert all(kernels[name].startswith("cuda_") for name in ("first", "second")), kernels
 
 
 def test_int8_refuses(hussar: Program) -> None:

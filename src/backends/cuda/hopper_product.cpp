@@ -190,12 +190,6 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, bool 
   return {};
 }
 
-TileMap x_map(const DenseProduct& product, DType dtype, const HopperLaunch& launch) {
-  const auto m = static_cast<uint64_t>(product.m), k = static_cast<uint64_t>(product.k);
-  const auto pitch = static_cast<uint64_t>(product.x_pitch) * dtype_size(dtype);
-  return {dtype, 3, {k, m, 1}, {pitch, pitch * m}, {launch.block_k, static_cast<uint32_t>(launch.x_rows), 1}};
-}
-
 Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, WindowSteps* windows) {
   Queue& queue = queue_of(run.device);
   TensorMap w = HUSSAR_TRY(queue.encode(launch.w, run.inputs[1].data));
@@ -209,6 +203,24 @@ Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, W
   if (launch.places > 0) arguments[count++] = &places;
   if (windows != nullptr) arguments[count++] = windows;
   return queue.launch(launch.launch, {arguments, count});
+}
+
+Status prepare_hopper_product(Prepare& prepare, const DenseProduct& product, bool sparse) {
+  HopperProduct& state = prepare.state_as<HopperProduct>();
+  HUSSAR_TRY(prepare_hopper(prepare, product, sparse, state.launch));
+  const auto m = static_cast<uint64_t>(product.m), k = static_cast<uint64_t>(product.k);
+  const DType dtype = prepare.inputs[0].dtype;
+  const auto pitch = static_cast<uint64_t>(product.x_pitch) * dtype_size(dtype);
+  const auto rows = static_cast<uint32_t>(state.launch.x_rows);
+  state.x = {dtype, 3, {k, m, 1}, {pitch, pitch * m}, {state.launch.block_k, rows, 1}};
+  return {};
+}
+
+Status run_hopper_product(const Run& run) {
+  const HopperProduct& state = run.state_as<HopperProduct>();
+  if (state.launch.sizes.m == 0) return {};
+  TensorMap x = HUSSAR_TRY(queue_of(run.device).encode(state.x, run.inputs[0].data));
+  return launch_hopper(run, state.launch, x, nullptr);
 }
 
 }  // namespace hussar::cuda

@@ -47,9 +47,15 @@ struct HopperLaunch {
   int64_t places;    // where they begin behind sparse weights, in bytes; 0: weights are dense
 };
 Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, bool sparse, HopperLaunch& launch);
-// The map of the left matrix, for rows that lie in memory.
-TileMap x_map(const DenseProduct& product, DType dtype, const HopperLaunch& launch);
 // `x`: the map of the left matrix. `windows`: null where its rows lie in memory.
 Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, WindowSteps* windows);
+
+// The state of kernels whose rows of X lie in memory, and what they do with it.
+struct HopperProduct {
+  HopperLaunch launch;
+  TileMap x;
+};
+Status prepare_hopper_product(Prepare& prepare, const DenseProduct& product, bool sparse);
+Status run_hopper_product(const Run& run);
 
 }  // namespace hussar::cuda

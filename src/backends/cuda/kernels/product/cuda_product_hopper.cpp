@@ -33,34 +33,19 @@ Status unpack(Packing& packing) {
   return turn_weights_back(packing);
 }
 
-struct State {
-  HopperLaunch launch;
-  TileMap x;
-};
-
 Status prepare(Prepare& prepare) {
-  State& state = prepare.state_as<State>();
   const DenseProduct product = HUSSAR_TRY(dense_product(prepare.step.op, prepare.step.attributes, prepare.inputs[0],
                                                         prepare.inputs[1], prepare.outputs[0]));
-  HUSSAR_TRY(prepare_hopper(prepare, product, false, state.launch));
-  state.x = x_map(product, prepare.inputs[0].dtype, state.launch);
-  return {};
-}
-
-Status run(const Run& run) {
-  const State& state = run.state_as<State>();
-  if (state.launch.sizes.m == 0) return {};
-  TensorMap x = HUSSAR_TRY(queue_of(run.device).encode(state.x, run.inputs[0].data));
-  return launch_hopper(run, state.launch, x, nullptr);
+  return prepare_hopper_product(prepare, product, false);
 }
 
 }  // namespace
 
 extern const Kernel cuda_product_hopper_kernel = {.name = "cuda_product_hopper",
                                                   .place = Place::kDevice,
-                                                  .state_bytes = sizeof(State),
+                                                  .state_bytes = sizeof(HopperProduct),
                                                   .prepare = prepare,
-                                                  .run = run};
+                                                  .run = run_hopper_product};
 extern const Tactic cuda_product_hopper_tactic = {.kernel = "cuda_product_hopper",
                                                   .place = Place::kDevice,
                                                   .supports = supports,

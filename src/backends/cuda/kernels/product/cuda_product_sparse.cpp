@@ -59,13 +59,7 @@ Status unpack(Packing& packing) {
   return forget_table(packing);
 }
 
-struct State {
-  HopperLaunch launch;
-  TileMap x;
-};
-
 Status prepare(Prepare& prepare) {
-  State& state = prepare.state_as<State>();
   const PlanStep& step = prepare.step;
   const Ints shape = step.attributes.get_ints("hussar_packed_1");
   const int64_t group = step.attributes.get_int(kSparseGroup, 0);
@@ -78,26 +72,17 @@ Status prepare(Prepare& prepare) {
   w.shape = Shape(shape);
   const DenseProduct product =
       HUSSAR_TRY(dense_product(step.op, step.attributes, prepare.inputs[0], w, prepare.outputs[0]));
-  HUSSAR_TRY(prepare_hopper(prepare, product, true, state.launch));
-  state.x = x_map(product, DType::kUInt8, state.launch);
-  return {};
-}
-
-Status run(const Run& run) {
-  const State& state = run.state_as<State>();
-  if (state.launch.sizes.m == 0) return {};
-  TensorMap x = HUSSAR_TRY(queue_of(run.device).encode(state.x, run.inputs[0].data));
-  return launch_hopper(run, state.launch, x, nullptr);
+  return prepare_hopper_product(prepare, product, true);
 }
 
 }  // namespace
 
 extern const Kernel cuda_product_sparse_kernel = {.name = "cuda_product_sparse",
                                                   .place = Place::kDevice,
-                                                  .state_bytes = sizeof(State),
+                                                  .state_bytes = sizeof(HopperProduct),
                                                   .checks_shapes = true,
                                                   .prepare = prepare,
-                                                  .run = run};
+                                                  .run = run_hopper_product};
 extern const Tactic cuda_product_sparse_tactic = {.kernel = "cuda_product_sparse",
                                                   .place = Place::kDevice,
                                                   .supports = supports,
