@@ -226,16 +226,16 @@ std::vector<Int8Choice> decide(const Candidate& in_float, const Candidate& in_in
   return choices;
 }
 
-Quantization with_choices(const Quantization& allowed, const std::vector<Int8Choice>& choices) {
+Quantization with_choices(const Quantization& allowed, const Int8Report& report) {
   Quantization chosen = allowed;
-  for (const Int8Choice& choice : choices) {
+  for (const Int8Choice& choice : report.choices) {
     for (const std::string& part : parts_of(choice.name)) {
       if (choice.int8) {
-        chosen.notes[part] = fmt::format("INT8: {:.0f} us with conversions, FP32 takes {:.0f} us",
-                                         choice.int8_microseconds, choice.float_microseconds);
+        chosen.notes[part] = fmt::format("INT8: {:.0f} us with conversions, {} takes {:.0f} us",
+                                         choice.int8_microseconds, report.otherwise, choice.float_microseconds);
       } else {
-        chosen.float_nodes[part] = fmt::format("it would take {:.0f} us with conversions, FP32 takes {:.0f} us",
-                                               choice.int8_microseconds, choice.float_microseconds);
+        chosen.float_nodes[part] = fmt::format("it would take {:.0f} us with conversions, {} takes {:.0f} us",
+                                               choice.int8_microseconds, report.otherwise, choice.float_microseconds);
       }
     }
   }
@@ -253,7 +253,7 @@ Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const
   report.chosen = allowed;
   if (!inputs || !measure({&in_float, &in_int8}, *inputs)) return in_int8.take();
   report.choices = decide(in_float, in_int8);
-  auto mixed_quantization = std::make_shared<const Quantization>(with_choices(*allowed, report.choices));
+  auto mixed_quantization = std::make_shared<const Quantization>(with_choices(*allowed, report));
   Candidate mixed = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(mixed_quantization))));
   for (Candidate* candidate : {&in_float, &in_int8}) forget(*candidate);
   HUSSAR_TRY(measure({&in_float, &in_int8, &mixed}, *inputs));

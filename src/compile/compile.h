@@ -64,6 +64,7 @@ struct Int8Choice {
   bool int8 = false;
 };
 struct Int8Report {
+  std::string_view otherwise = "FP32";  // the lowest precision that is allowed to products that are not INT8
   std::vector<Int8Choice> choices;
   // Of whole runs. 0: not measured.
   double float_microseconds = 0, all_int8_microseconds = 0, chosen_microseconds = 0;

@@ -51,15 +51,15 @@ static std::string int8_summary(const Int8Report& report) {
   for (const Int8Choice& choice : report.choices) {
     if (choice.int8) continue;
     if (++kept <= kMostNames) {
-      names += fmt::format("  {}: {:.0f} us in INT8 with conversions, {:.0f} in FP32\n", choice.name,
-                           choice.int8_microseconds, choice.float_microseconds);
+      names += fmt::format("  {}: {:.0f} us in INT8 with conversions, {:.0f} in {}\n", choice.name,
+                           choice.int8_microseconds, choice.float_microseconds, report.otherwise);
     }
   }
-  std::string text = fmt::format("INT8: {} of {} products, {:.3f} ms; FP32 takes {:.3f} ms, all in INT8 {:.3f} ms\n",
+  std::string text = fmt::format("INT8: {} of {} products, {:.3f} ms; {} takes {:.3f} ms, all in INT8 {:.3f} ms\n",
                                  report.choices.size() - static_cast<size_t>(kept), report.choices.size(),
-                                 report.chosen_microseconds / 1e3, report.float_microseconds / 1e3,
+                                 report.chosen_microseconds / 1e3, report.otherwise, report.float_microseconds / 1e3,
                                  report.all_int8_microseconds / 1e3);
-  if (kept > 0) text += "in FP32 because that is faster:\n" + names;
+  if (kept > 0) text += fmt::format("in {} because that is faster:\n{}", report.otherwise, names);
   if (kept > kMostNames) text += fmt::format("  and {} more, which `hussar inspect` names\n", kept - kMostNames);
   return text;
 }
