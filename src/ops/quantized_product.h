@@ -4,9 +4,8 @@
 //   y    = fma(float(sum), x_scale * w_scale[m], bias[m])  in FP32, rounded once
 //   y    = the fused program on y                          its uint8 operands stand for (q - operand_zero_point) *
 //                                                          operand_scale
-//   q    = saturate(round(y / y_scale) + y_zero_point)         with the attribute y_scale: the output is uint8;
-//   without,
-//                                                              of the type y_type, float32 if there is none
+//   q    = saturate(round(y / y_scale) + y_zero_point)         with the attribute y_scale: the output is uint8.
+//                                                              Else it has the type y_type, float32 if not given
 //
 // Inputs: x, w, w_scale and, perhaps, bias. Rounding is half to even; NaN gives the byte 0. The attributes x_scale and
 // x_zero_point are those of input 0, or the inputs 4 and 5, one number each, where only running the model tells.

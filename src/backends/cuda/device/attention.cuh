@@ -1,6 +1,7 @@
 // What the attention kernels share: softmax(scale * q k^T + mask) v for every head (src/ops/hussar_attention.cpp).
 //
-// Defined before: DATA_TYPE, OUTPUT_TYPE, MASK_TYPE, HAS_MASK, HEAD (columns of q and k), V_HEAD, SCALE, SOFTCAP (0: none), CAUSAL.
+// Defined before: DATA_TYPE, OUTPUT_TYPE, MASK_TYPE, HAS_MASK, HEAD (columns of q and k), V_HEAD, SCALE, SOFTCAP (0:
+// none), CAUSAL.
 #pragma once
 
 // All of 8 bytes. Strides in elements; a head's columns of q, v and y are contiguous.
@@ -21,8 +22,7 @@ struct Attention {
 #define kHidden __uint_as_float(0xff800000U)  // minus infinity
 
 // A score with everything that is done to it before the softmax.
-__device__ __forceinline__ float finish_score(const Attention& work, float dot, float masked, int query,
-                                              int key) {
+__device__ __forceinline__ float finish_score(const Attention& work, float dot, float masked, int query, int key) {
   const int keys = static_cast<int>(work.keys), queries = static_cast<int>(work.queries);
   if (key >= keys || (CAUSAL && key > query + keys - queries)) return kHidden;
   float score = dot * SCALE;

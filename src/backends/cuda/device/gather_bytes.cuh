@@ -16,7 +16,8 @@ struct GatherBytes {
 extern "C" __global__ void __launch_bounds__(256) gather_bytes(const __grid_constant__ GatherBytes work) {
   begin_kernel();
   const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
-  for (long long unit = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; unit < work.units; unit += step) {
+  for (long long unit = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; unit < work.units;
+       unit += step) {
     long long row = work.indices[unit / work.groups];
     if (row < 0) row += work.rows;
     float value[VECTOR] = {};

@@ -13,9 +13,9 @@
 #define HOPPER_N PRODUCT_BN
 #endif
 
-#define HOPPER_EIGHT(i)                                                                                   \
-  PRODUCT_SUM_OPERAND(sum[i]), PRODUCT_SUM_OPERAND(sum[i + 1]), PRODUCT_SUM_OPERAND(sum[i + 2]),          \
-      PRODUCT_SUM_OPERAND(sum[i + 3]), PRODUCT_SUM_OPERAND(sum[i + 4]), PRODUCT_SUM_OPERAND(sum[i + 5]),  \
+#define HOPPER_EIGHT(i)                                                                                  \
+  PRODUCT_SUM_OPERAND(sum[i]), PRODUCT_SUM_OPERAND(sum[i + 1]), PRODUCT_SUM_OPERAND(sum[i + 2]),         \
+      PRODUCT_SUM_OPERAND(sum[i + 3]), PRODUCT_SUM_OPERAND(sum[i + 4]), PRODUCT_SUM_OPERAND(sum[i + 5]), \
       PRODUCT_SUM_OPERAND(sum[i + 6]), PRODUCT_SUM_OPERAND(sum[i + 7])
 
 #if HOPPER_N == 64
@@ -110,10 +110,10 @@ __device__ __forceinline__ unsigned long long hopper_describe_narrow(unsigned ad
   return ((address & 0x3ffffu) >> 4) | (1ull << 16) | (32ull << 32) | (2ull << 62);
 }
 
-// sum = (keep ? sum : 0) + a * b over 64 of k, of which a has 32 bytes: two of each four. `where` says which: the thread
-// has the word for row 16 * warp + 8 * (lane % 2) + lane / 4 of a, k from 32 * (lane / 2 % 2) on: four bits for each
-// four of k, the places of the two bytes, the first in the lower bits (PTX ISA, "Matrix fragments for warpgroup-level
-// multiply-accumulate operation with sparse matrix A").
+// sum = (keep ? sum : 0) + a * b over 64 of k, of which a has 32 bytes: two of each four. `where` says which: the
+// thread has the word for row 16 * warp + 8 * (lane % 2) + lane / 4 of a, k from 32 * (lane / 2 % 2) on: four bits for
+// each four of k, the places of the two bytes, the first in the lower bits (PTX ISA, "Matrix fragments for
+// warpgroup-level multiply-accumulate operation with sparse matrix A").
 __device__ __forceinline__ void hopper_multiply_sparse(ProductSum (&sum)[HOPPER_N / 2], unsigned long long a,
                                                        unsigned long long b, unsigned where, int keep) {
   asm volatile("{ .reg .pred keep; setp.ne.b32 keep, " HOPPER_KEEP

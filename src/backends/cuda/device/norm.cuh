@@ -1,7 +1,7 @@
 // LayerNormalization and RMSNormalization of rows.
 //
-// Defined before: INPUT_TYPE, OUTPUT_TYPE, SCALE_TYPE, BIAS_TYPE; CENTER, 1 where the mean is taken off; for results that
-// are written as bytes, too, what `quantized` needs.
+// Defined before: INPUT_TYPE, OUTPUT_TYPE, SCALE_TYPE, BIAS_TYPE; CENTER, 1 where the mean is taken off; for results
+// that are written as bytes, too, what `quantized` needs.
 #pragma once
 
 struct Normalize {
@@ -9,7 +9,7 @@ struct Normalize {
   const INPUT_TYPE* input;
   OUTPUT_TYPE* output;  // null: not wanted
   const SCALE_TYPE* scale;
-  const BIAS_TYPE* bias;         // null: there is none
+  const BIAS_TYPE* bias;            // null: there is none
   float *mean, *inverse_deviation;  // null: not wanted
   void* bytes;
   float epsilon;
@@ -24,13 +24,14 @@ extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constan
   Row<SCALE_TYPE> scale{work.scale, work.length};
   Row<BIAS_TYPE> bias{work.bias, work.bias != nullptr ? work.length : 0};
   if (kEarly) {
-    scale.visit_first([](long long, const float (&)[VECTOR]) {});
-    bias.visit_first([](long long, const float (&)[VECTOR]) {});
+    scale.visit_first([](long long, const float(&)[VECTOR]) {});
+    bias.visit_first([](long long, const float(&)[VECTOR]) {});
   }
-  for (long long r = static_cast<long long>(blockIdx.x) * kRowsOfBlock + threadIdx.x / GROUP; r < work.rows; r += step) {
+  for (long long r = static_cast<long long>(blockIdx.x) * kRowsOfBlock + threadIdx.x / GROUP; r < work.rows;
+       r += step) {
     Row<INPUT_TYPE> row{work.input + r * work.length, work.length};
     float sum = 0.0f, squares = 0.0f;
-    row.visit_first([&](long long, const float (&x)[VECTOR]) {
+    row.visit_first([&](long long, const float(&x)[VECTOR]) {
 #pragma unroll
       for (int i = 0; i < VECTOR; ++i) sum += CENTER ? x[i] : x[i] * x[i];
     });
@@ -38,7 +39,7 @@ extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constan
     const float mean = CENTER ? sum : 0.0f;
     // The distances from the mean, so that nothing cancels.
     if (CENTER) {
-      row.visit_again([&](long long, const float (&x)[VECTOR]) {
+      row.visit_again([&](long long, const float(&x)[VECTOR]) {
 #pragma unroll
         for (int i = 0; i < VECTOR; ++i) squares += (x[i] - mean) * (x[i] - mean);
       });
@@ -48,7 +49,7 @@ extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constan
     }
     const float inverse = 1.0f / sqrtf(squares + work.epsilon);
     int access = 0;
-    row.visit_again([&](long long at, const float (&x)[VECTOR]) {
+    row.visit_again([&](long long at, const float(&x)[VECTOR]) {
       const int held = kEarly ? access++ : 0;
       if (!kEarly) load(work.scale + at, scale.held[0]);
       if (!kEarly && work.bias != nullptr) load(work.bias + at, bias.held[0]);

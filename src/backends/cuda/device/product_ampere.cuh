@@ -1,6 +1,7 @@
 // Matrix product for every GPU from Ampere on (sm_80, 86, 89, 90): a block computes one tile of Y from a ring of
 // shared-memory stages that cp.async fills; tensor cores (ldmatrix, mma.sync) for FP16, TF32 and bytes, FFMA register
-// tiles for FP32. The pipeline is the multistage scheme of the Ampere tuning guide. Contract: product_contract.cuh, with
+// tiles for FP32. The pipeline is the multistage scheme of the Ampere tuning guide. Contract: product_contract.cuh,
+// with
 //   PRODUCT_BM, PRODUCT_BN            the block's tile
 //   PRODUCT_WARPS_M, PRODUCT_WARPS_N  warps that share it; a warp's part is 16s x 32s (tensor cores) or 32 x 64 (FP32)
 //   PRODUCT_STAGES                    stages of the ring, 2 to 4

@@ -21,11 +21,13 @@
 //   template <int N> void load_meaning(SumMeaning<N>& meaning, const EpilogueOperands& operands, int column);
 //   template <int N> void real_sums(const ProductSum (&sum)[N], float (&value)[N], const SumMeaning<N>& meaning);
 //   template <int N> void epilogue_of(float (&value)[N], const EpilogueOperands& operands, long long row, int column);
-// real_sums says what numbers the sums of N neighbouring columns of one row stand for, which depends on the columns only;
-// epilogue_of changes these in place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts through the batch (z * m + r). At the edges they may be called for the same place more than once: they must write nothing else.
+// real_sums says what numbers the sums of N neighbouring columns of one row stand for, which depends on the columns
+// only; epilogue_of changes these in place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts
+// through the batch (z * m + r). At the edges they may be called for the same place more than once: they must write
+// nothing else.
 //
-// n is a multiple of 8, and y_pitch * BM fits 31 bits; k is a multiple of 16 bytes; pitches and strides keep rows of X and W 16-byte aligned, and eight
-// elements of Y.
+// n is a multiple of 8, and y_pitch * BM fits 31 bits; k is a multiple of 16 bytes; pitches and strides keep rows of X
+// and W 16-byte aligned, and eight elements of Y.
 #pragma once
 
 #define PRODUCT_FP16 0
@@ -133,9 +135,9 @@ __device__ __forceinline__ ProductTile product_tile(int index, int row_tiles, in
 }
 
 // Finishes and writes a thread's kGroups groups of kWidth neighbouring columns: take(g, sum) gives the sums of group g,
-// row(g) and column(g) its place in batch entry `entry`; with kOneColumn all are of the same columns. kWhole: all of them
-// lie in Y. Else groups outside are worked out at Y's edge and not written. Without branches, the operands of a batch of
-// groups are all on their way before the first is needed.
+// row(g) and column(g) its place in batch entry `entry`; with kOneColumn all are of the same columns. kWhole: all of
+// them lie in Y. Else groups outside are worked out at Y's edge and not written. Without branches, the operands of a
+// batch of groups are all on their way before the first is needed.
 template <int kGroups, int kWidth, bool kOneColumn, bool kWhole, typename Take, typename Row, typename Column>
 __device__ __forceinline__ void product_finish_part(ProductOutput* y, const ProductProblem& problem,
                                                     const EpilogueOperands& operands, int entry, Take take, Row row,

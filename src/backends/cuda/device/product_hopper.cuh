@@ -1,6 +1,6 @@
-// Matrix product for Hopper (sm_90a), FP16, TF32 and bytes: the copy engine (TMA) fills a ring of shared-memory stages guarded
-// by mbarriers; one warpgroup issues the copies and gives its registers to two that multiply (wgmma). Blocks are
-// persistent: the copies of the next tile run under the epilogue of this one. The scheme is that of CUTLASS 3's
+// Matrix product for Hopper (sm_90a), FP16, TF32 and bytes: the copy engine (TMA) fills a ring of shared-memory stages
+// guarded by mbarriers; one warpgroup issues the copies and gives its registers to two that multiply (wgmma). Blocks
+// are persistent: the copies of the next tile run under the epilogue of this one. The scheme is that of CUTLASS 3's
 // warp-specialized kernels. Contract: product_contract.cuh, with
 //   PRODUCT_BM, PRODUCT_BN    the tile. BN is 64, 128, 192 or 256
 //   PRODUCT_PINGPONG          0: both warpgroups share a tile (BM / 2 rows each). 1: they take turns at tiles, the
@@ -14,20 +14,24 @@
 //   PRODUCT_SPLIT             blocks of a cluster that share the k of one tile, for products with few tiles: 2, 4 or 8
 //                             (default 1; not with PINGPONG or CLUSTER_*). Each finishes BM / SPLIT rows; partial sums
 //                             are added in the order of k: results never differ from run to run
-//   PRODUCT_WINDOWS           1: rows of X are windows of pictures (implicit GEMM); with CONV_CHANNELS and CONV_KERNEL_1,
+//   PRODUCT_WINDOWS           1: rows of X are windows of pictures (implicit GEMM); with CONV_CHANNELS and
+//   CONV_KERNEL_1,
 //                             CONV_KERNEL_2 (taps, down and across). k is taps * channels: its blocks are of one tap
 //                             each, so that a tap has ceil(channels / K) of them. Default 0
-//   PRODUCT_SPARSE            1: of each four of k that follow one another W has two at most, of bytes. Then W is the left
+//   PRODUCT_SPARSE            1: of each four of k that follow one another W has two at most, of bytes. Then W is the
+//   left
 //                             operand of the products: the tensor cores' rows are its rows, columns are rows of X.
 //                             BN is 128, or 256 without PINGPONG; a warpgroup's share of it is kGroupN. Not with SPLIT
 //
-// Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands[, places][, WindowSteps]) in this order;
+// Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands[, places][, WindowSteps]) in
+// this order;
 //   grid    CLUSTER_M * CLUSTER_N * SPLIT * clusters. There are ceil(ceil(m / BM) / CLUSTER_M) *
 //           ceil(ceil(n / BN) / CLUSTER_N) * batch groups of tiles: a cluster for each, but without SPLIT at most as
 //           many as fit the GPU at once (they walk the rest). The cluster's size is part of the kernel
 //   block   384 threads
 //   shared  1024 + STAGES * (BM * 128 + BN * 128 (sparse: 64) + 16) bytes, dynamic
-// Tensor maps: FLOAT16, TFLOAT32 (it rounds) for floats, UINT8 for bytes of either sign; no interleave, SWIZZLE_128B, zeros out of bounds.
+// Tensor maps: FLOAT16, TFLOAT32 (it rounds) for floats, UINT8 for bytes of either sign; no interleave, SWIZZLE_128B,
+// zeros out of bounds.
 // B = bytes of an element, K = 128 / B:
 //   X: rank 3, dims {k, m, batch}, strides {x_pitch B, x_stride B}, box {K, BM / CLUSTER_N, 1}
 //   W: rank 5, dims {k, 2, n / 8, 4, batch}, strides {w_pitch B, 8 w_pitch B, 2 w_pitch B, w_stride B},
@@ -349,15 +353,16 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
       const uint4(&set)[kBlocks] = words[quarter / 2];
       barrier_wait(ring.full + at.stage * 8, at.parity);
       const unsigned stage = ring.stages + at.stage * kStageBytes;
-      const unsigned long long a = hopper_describe_narrow(stage + kTileBytesX + (PRODUCT_PINGPONG ? 0 : warpgroup) *
-                                                                                    kGroupN * kRowBytesW);
+      const unsigned long long a =
+          hopper_describe_narrow(stage + kTileBytesX + (PRODUCT_PINGPONG ? 0 : warpgroup) * kGroupN * kRowBytesW);
       const unsigned long long b = hopper_describe(stage);
       hopper_begin_multiply();
 #pragma unroll
       for (int part = 0; part < 2; ++part) {
 #pragma unroll
         for (int i = 0; i < kBlocks; ++i) {
-          const unsigned where = quarter % 2 == 0 ? (part == 0 ? set[i].x : set[i].y) : (part == 0 ? set[i].z : set[i].w);
+          const unsigned where =
+              quarter % 2 == 0 ? (part == 0 ? set[i].x : set[i].y) : (part == 0 ? set[i].z : set[i].w);
           hopper_multiply_sparse(sum[i], a + part * 2 + i * (64 * kRowBytesW / 16), b + part * 4, where,
                                  step > 0 || part > 0);
         }
@@ -476,8 +481,8 @@ __device__ __forceinline__ void sum_partials(const Ring& ring, int slab, int pie
 
 // Adds the cluster's partial sums: every block sends each other block its rows, then finishes its own.
 __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring, const Work& work, const Place& place,
-                                             int first_row, bool whole, ProductOutput* y,
-                                             const ProductProblem& problem, const EpilogueOperands& operands) {
+                                             int first_row, bool whole, ProductOutput* y, const ProductProblem& problem,
+                                             const EpilogueOperands& operands) {
   if (work.step_last == work.step_first) {
 #pragma unroll
     for (int i = 0; i < kBlocks; ++i)
@@ -548,7 +553,8 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
 #else
     const int first_column = PRODUCT_SPARSE && !PRODUCT_PINGPONG ? warpgroup * kGroupN : 0;
     product_finish<kGroups, kWidth, PRODUCT_SPARSE>(
-        y, problem, operands, place.entry, whole, [&](int group, ProductSum(&value)[kWidth]) { take_group(sum, group, value); },
+        y, problem, operands, place.entry, whole,
+        [&](int group, ProductSum(&value)[kWidth]) { take_group(sum, group, value); },
         [&](int group) { return place.row + first_row_of(warpgroup) + group_row(group); },
         [&](int group) { return place.column + first_column + group_column(group); });
 #endif
