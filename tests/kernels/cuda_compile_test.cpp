@@ -130,6 +130,8 @@ std::vector<KernelCase> product_texts() {
       in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {more, more, more, x(f32, {64, 64})}}, wide)),
       with({"cuda_attention_tensor", "hussar.Attention", {many, many, many, x(f16, {64, 64})}}, heads_to_bytes),
       with({"cuda_attention_simple", "hussar.Attention", {rows, rows, rows}}, heads_to_bytes),
+      with({"cuda_attention_tiles", "hussar.Attention", {few_floats, few_floats, few_floats, x(f32, {64, 64})}}, heads),
+      with({"cuda_attention_tiles", "hussar.Attention", {more, more, more}}, wide),
   };
 }
 

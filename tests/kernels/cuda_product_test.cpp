@@ -434,6 +434,21 @@ TEST(CudaAttention, Tf32) {
   }
 }
 
+TEST(CudaAttention, Tiles) {
+  for (const AttentionShape& shape : {AttentionShape{2, 2, 1, 8, 9, 12, {2, 1, 1, 12}},
+                                      {1, 2, 2, 5, 7, 7, {}, true},
+                                      {1, 2, 1, 64, 100, 65, {1, 2, 100, 65}},
+                                      {1, 1, 1, 128, 70, 40, {70, 40}},
+                                      {2, 1, 1, 32, 130, 130, {}, true},
+                                      {1, 1, 1, 17, 3, 70, {}},
+                                      {1, 1, 1, 64, 80, 200, {}, true}}) {
+    for (DType dtype : {kFloat, kHalf}) {
+      expect_kernel_agrees(attention_case("cuda_attention_tiles", dtype, shape));
+      if (HasFailure()) return;
+    }
+  }
+}
+
 TEST(CudaAttention, Simple) {
   for (const AttentionShape& shape : {AttentionShape{2, 2, 1, 8, 9, 12, {2, 1, 1, 12}}, {1, 2, 2, 5, 7, 7, {}, true}}) {
     for (DType dtype : {kFloat, kHalf}) {
