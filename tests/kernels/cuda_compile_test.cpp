@@ -121,6 +121,10 @@ std::vector<KernelCase> product_texts() {
       with(channels_last({"cuda_conv_columns", "Conv", {x(f16, {2, 3, 9, 9}), weights(f16, {16, 3, 3, 3})}}), pads),
       with(channels_last({"cuda_conv_depthwise", "Conv", {x(f16, {2, 64, 9, 9}), weights(f16, {64, 1, 7, 7})}}),
            attributes({{"group", int64_t{64}}})),
+      of_bytes(
+          with(channels_last({"cuda_conv_depthwise", "Conv", {x(f16, {2, 64, 9, 9}), weights(f16, {64, 1, 5, 5})}}),
+               attributes({{"group", int64_t{64}}})),
+          64, {2, 64, 5, 5}),
       with(channels_last({"cuda_conv_simple", "Conv", {x(f32, {2, 3, 9, 9}), weights(f32, {5, 3, 3, 3})}}), pads),
       with({"cuda_attention_tensor", "hussar.Attention", {rows, rows, rows, x(f16, {64, 64})}}, heads),
       with({"cuda_attention_tensor", "hussar.Attention", {many, many, many, x(f16, {64, 64})}}, heads),

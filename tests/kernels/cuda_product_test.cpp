@@ -282,7 +282,8 @@ TEST(CudaConv, GridOfWindows) {
 KernelCase byte_conv_case(const char* kernel, const ConvShape& shape) {
   KernelCase test = of_bytes(conv_case(kernel, kFloat, shape), shape.filters,
                              shape.channels / shape.groups * shape.kernel * shape.kernel);
-  const bool pads = shape.pad > 0 && kernel != std::string_view("cuda_conv_simple");
+  const bool is_tensor = kernel == std::string_view("cuda_conv") || kernel == std::string_view("cuda_conv_hopper");
+  const bool pads = shape.pad > 0 && is_tensor;
   test.attributes.set("x_zero_point", pads ? 0 : pick(0, 255));
   const int64_t reach = (shape.kernel - 1) * shape.dilation + 1;
   finish_bytes(test, {shape.batch, shape.filters, (shape.height + 2 * shape.pad - reach) / shape.stride + 1,
@@ -374,6 +375,17 @@ TEST(CudaConv, Depthwise) {
       KernelCase test = conv_case("cuda_conv_depthwise", dtype, shape);
       if (dtype == DType::kBFloat16) test.tolerance = 2e-2;
       expect_kernel_agrees(test);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(CudaConv, DepthwiseOfBytes) {
+  for (const ConvShape& shape : {ConvShape{2, 16, 9, 7, 16, 3, 1, 1, 1, 16},
+                                 {1, 24, 12, 13, 24, 5, 2, 2, 1, 24},
+                                 ConvShape{1, 6, 9, 9, 6, 3, 1, 2, 2, 6}}) {
+    for (int turn = 0; turn < 4; ++turn) {
+      expect_kernel_agrees(byte_conv_case("cuda_conv_depthwise", shape));
       if (HasFailure()) return;
     }
   }

@@ -50,13 +50,14 @@ Refusal check_factors(const Problem& problem) {
   return is_float(problem.dtype(0)) && is_float(problem.dtype(1)) ? Refusal() : Refusal("dtype");
 }
 
-void make_table(Packing& packing) {
+void make_table(Packing& packing, bool subtracts) {
   const Node& node = packing.node;
+  if (!is_byte_product(node.op)) return;
   const Tensor scales = *node.inputs[2]->constant;
   const int64_t columns = scales.elements();
   const std::vector<int32_t> sums = column_sums(*node.inputs[1]->constant, node.op == "hussar.QuantizedMatMul");
   const float x_scale = node.attributes.get_float("x_scale", 1);
-  const auto zero_point = static_cast<double>(node.attributes.get_int("x_zero_point", 0));
+  const auto zero_point = subtracts ? 0.0 : static_cast<double>(node.attributes.get_int("x_zero_point", 0));
   const bool has_bias = node.input(3) != nullptr && (!node.program || node.program_inputs > 3);
   const float* bias = has_bias ? node.inputs[3]->constant->data<float>() : nullptr;
   Tensor table(DType::kFloat32, {kRows, columns});

@@ -12,9 +12,10 @@ inline bool is_byte_product(std::string_view op) { return op.starts_with("hussar
 Refusal check_factors(const Problem& problem);
 
 // Makes input 2, the scales of the n columns, a table of three rows of n: factors of the sums, what is added then (the
-// bias, less what the zero point of x has added to the sum), and the scales. The weights must not have been packed. And
+// bias, less what the zero point of x has added to the sum), and the scales; of other products nothing. The weights
+// must not have been packed. `subtracts`: the kernel takes the zero point off every byte, so that it adds nothing. And
 // back.
-void make_table(Packing& packing);
+void make_table(Packing& packing, bool subtracts = false);
 Status forget_table(Packing& packing);
 
 // The table's size in a plan.

@@ -99,7 +99,7 @@ Result<DenseProduct> dense_product(std::string_view op, const Attributes& attrib
 void turn_weights(Packing& packing) {
   Node& node = packing.node;
   const bool of_bytes = is_byte_product(node.op);
-  if (of_bytes) make_table(packing);
+  make_table(packing);
   if (is_convolution(node.op) || is_turned(node.attributes)) return;
   const Tensor& weights = *node.inputs[1]->constant;
   if (of_bytes) {

@@ -79,9 +79,9 @@ std::string sums_source(const Node& node, bool has_own) {
       "template <int N>\nstruct SumMeaning {{\n{0}}};\n"
       "template <int N>\n__device__ __forceinline__ void load_meaning(SumMeaning<N>& meaning, const EpilogueOperands& "
       "operands, int column) {{\n  {1}\n}}\n"
-      "template <int N>\n__device__ __forceinline__ void real_sums(const {2} (&sum)[N], float (&value)[N], const "
-      "SumMeaning<N>& meaning) {{\n#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = {3};\n}}\n",
-      members, loads, of_bytes ? "int" : "float", value);
+      "template <int N, class Sum>\n__device__ __forceinline__ void real_sums(const Sum (&sum)[N], float (&value)[N], "
+      "const SumMeaning<N>& meaning) {{\n#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = {2};\n}}\n",
+      members, loads, value);
 }
 
 }  // namespace

@@ -13,10 +13,10 @@ Refusal check_epilogue(const Problem& problem);
 // `struct EpilogueOperands` and
 //   template <int N> struct SumMeaning
 //   template <int N> void load_meaning(SumMeaning<N>&, const EpilogueOperands&, int column)
-//   template <int N> void real_sums(const S (&sum)[N], float (&value)[N], const SumMeaning<N>&)
+//   template <int N, class Sum> void real_sums(const Sum (&sum)[N], float (&value)[N], const SumMeaning<N>&)
 //   template <int N> void epilogue_of(float (&value)[N], const EpilogueOperands&, long long row, int column)
-// which finish N neighbours of a row: numbers of sums, with the operator's own bias; then the program. S is int for
-// products of bytes, whose input 2 is the table of byte_product.h, else float.
+// which finish N neighbours of a row: numbers of sums, with the operator's own bias; then the program. Products of
+// bytes have the table of byte_product.h as input 2.
 std::string epilogue_source(const Node& node);
 
 // What EpilogueOperands holds in a run.

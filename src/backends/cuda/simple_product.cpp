@@ -15,7 +15,7 @@ double simple_time(int64_t m, int64_t n, int64_t k, int64_t batch) {
 
 Status attach_simple(Packing& packing, Defines& defines, std::string_view operands) {
   const Node& node = packing.node;
-  if (is_byte_product(node.op)) make_table(packing);
+  make_table(packing);
   defines.set("X_TYPE", memory_type(node.inputs[0]->dtype)).set("W_TYPE", memory_type(node.inputs[1]->dtype));
   defines.set("Y_TYPE", result_type(node)).set("SUM_TYPE", is_byte_product(node.op) ? "int" : "float");
   define_results(node, false, defines);

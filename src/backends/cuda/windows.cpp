@@ -68,7 +68,6 @@ Refusal check_window_product(const Problem& problem) {
 }
 
 Status turn_filter(Packing& packing) {
-  if (is_byte_product(packing.node.op)) make_table(packing);
   const Tensor filter = *packing.node.inputs[1]->constant;
   packing.replace(1, turned(filter, filter.shape(), false));
   return {};

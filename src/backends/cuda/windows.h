@@ -20,7 +20,7 @@ DenseProduct window_product(const Convolution& conv);
 Refusal check_window_product(const Problem& problem);
 
 // Gives the filter the order [filter][tap][channel], that of a depthwise convolution [tap][channel]; its shape stays.
-// And back.
+// And back, with the scales of what has a table (byte_product.h).
 Status turn_filter(Packing& packing);
 Status turn_filter_back(Packing& packing);
 

@@ -2,7 +2,8 @@
 // pixels of a row, and reads every pixel of their windows once.
 //
 // Defined before: X_TYPE, W_TYPE, Y_TYPE; VECTOR; OUTPUTS; KERNEL_1, KERNEL_2 (down, across); STRIDE_2 and DILATION_2
-// (across; OUTPUTS is 1 where DILATION_2 is not); the epilogue. Weights lie as [tap][channel].
+// (across; OUTPUTS is 1 where DILATION_2 is not); X_ZERO_POINT, what stands for 0 in X; the epilogue. Weights lie as
+// [tap][channel]. Sums of bytes are exact: fewer than 2^24.
 #pragma once
 
 // On the host: 6 x 8 bytes, then 10 x 4 bytes.
@@ -44,6 +45,8 @@ extern "C" __global__ void __launch_bounds__(256)
       if (x_place < 0 || x_place >= work.width) continue;
       float x[VECTOR];
       load(from + x_place * work.x_pitch + channel, x);
+#pragma unroll
+      for (int i = 0; i < VECTOR; ++i) x[i] -= X_ZERO_POINT;
 #pragma unroll
       for (int o = 0; o < OUTPUTS; ++o) {
         const int tap = (j - o * STRIDE_2) / DILATION_2;

@@ -1,6 +1,7 @@
 // cuda_conv: convolutions as products of windows and filters (implicit GEMM) with tensor cores; FP32 with
 // multiply-adds.
 #include "backends/cuda/ampere_product.h"
+#include "backends/cuda/byte_product.h"
 #include "backends/cuda/windows.h"
 
 namespace hussar {
@@ -22,6 +23,7 @@ double cost(const Problem& problem) {
 Status pack(Packing& packing) {
   Node& node = packing.node;
   const Convolution conv = HUSSAR_TRY(convolution(node));
+  make_table(packing);
   HUSSAR_TRY(turn_filter(packing));
   Defines defines;
   define_ampere(node, window_product(conv), packing.target, defines);

@@ -1,6 +1,9 @@
 // cuda_conv_depthwise: convolutions of each channel by itself, in two dimensions.
+#include "backends/cuda/byte_product.h"
+#include "backends/cuda/elementwise_launch.h"
 #include "backends/cuda/epilogue_source.h"
 #include "backends/cuda/program_source.h"
+#include "backends/cuda/results.h"
 #include "backends/cuda/windows.h"
 
 namespace hussar {
@@ -28,7 +31,7 @@ Form form_of(const Node& node, const Convolution& conv) {
 }
 
 Refusal supports(const Problem& problem) {
-  if (Refusal refusal = check_convolution(problem)) return refusal;
+  if (Refusal refusal = check_convolution(problem, {"Conv", "hussar.QuantizedConv"})) return refusal;
   auto conv = convolution(problem.node);
   if (!conv) return "shapes";
   if (conv->channels != 1 || conv->filters != 1) return "not depthwise";
@@ -48,11 +51,15 @@ Status pack(Packing& packing) {
   Node& node = packing.node;
   const Convolution conv = HUSSAR_TRY(convolution(node));
   const Form form = form_of(node, conv);
+  make_table(packing, true);
   HUSSAR_TRY(turn_filter(packing));
   node.attributes.set(kForm, Ints{form.vector, form.outputs});
   Defines defines;
-  defines.set("X_TYPE", type_name(node.inputs[0]->dtype)).set("W_TYPE", type_name(node.inputs[1]->dtype));
-  defines.set("Y_TYPE", type_name(node.outputs[0]->dtype)).set("VECTOR", form.vector).set("OUTPUTS", form.outputs);
+  defines.set("X_TYPE", memory_type(node.inputs[0]->dtype)).set("W_TYPE", memory_type(node.inputs[1]->dtype));
+  defines.set("Y_TYPE", result_type(node)).set("VECTOR", form.vector).set("OUTPUTS", form.outputs);
+  const auto zero_point = static_cast<float>(node.attributes.get_int("x_zero_point", 0));
+  defines.set("X_ZERO_POINT", is_byte_product(node.op) ? literal(zero_point) : "0.0f");
+  define_results(node, false, defines);
   defines.set("KERNEL_1", conv.kernel[1]).set("KERNEL_2", conv.kernel[2]);
   defines.set("STRIDE_2", conv.strides[2]).set("DILATION_2", conv.dilations[2]);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +

@@ -1,5 +1,6 @@
 // cuda_conv_hopper: convolutions, of halves or in TF32, as products of windows and filters (implicit GEMM) on Hopper,
 // whose copy engine finds the windows.
+#include "backends/cuda/byte_product.h"
 #include "backends/cuda/hopper_product.h"
 #include "backends/cuda/windows.h"
 
@@ -49,6 +50,7 @@ std::vector<Configuration> configurations(const Problem& problem) {
 
 Status pack(Packing& packing) {
   const Convolution conv = HUSSAR_TRY(convolution(packing.node));
+  make_table(packing);
   HUSSAR_TRY(turn_filter(packing));
   Defines defines;
   defines.set("PRODUCT_WINDOWS", 1).set("CONV_CHANNELS", conv.channels);
