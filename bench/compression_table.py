@@ -7,8 +7,8 @@
 
 A case is a model of bench/peers_gpu.py and its batch, with the sequence for encoders; or --model FILE.onnx with --shapes.
 Weights are random where the model is exported here: speed and fidelity, not accuracy. INT8 is calibrated with 8 samples
-that are made up; 2:4 weights are the model's own, pruned by magnitude, and are held against the pruned model in FP32: what
-pruning itself costs is a question of training (bench/prune_accuracy.py).
+that are made up; 2:4 weights (on CPUs 2:4x64, which they make use of) are the model's own, pruned by magnitude, and are
+held against the pruned model in FP32: what pruning itself costs is a question of training (bench/prune_accuracy.py).
 
 In every round each rung has a turn, a process of its own (`hussar bench`); times are medians over the rounds of medians,
 of the device alone where there is one. Fidelity: the largest error of an output, in parts of its range, and the cosine.
@@ -96,6 +96,7 @@ class Case:
         self.model, _, size = text.partition(":")
         self.dims = [int(number) for number in size.split("x")]
         self.folder, self.text = folder, text
+        self.pattern = "2:4" if arguments.target == "cuda" else "2:4x64"
         self.dense = (arguments.models or folder) / self.model / "model.onnx"
         if not self.dense.exists():
             peers_gpu.export(self.model, self.dense)
@@ -105,7 +106,7 @@ class Case:
             return self.dense
         pruned = self.folder / f"{self.model}_24.onnx"
         if not pruned.exists():
-            outcome = hussar("prune", self.dense, "-o", pruned, "--pattern", "2:4", "--method", "magnitude")
+            outcome = hussar("prune", self.dense, "-o", pruned, "--pattern", self.pattern, "--method", "magnitude")
             if outcome.returncode != 0:
                 raise hussar_cli.BuildFailed(outcome.stderr.strip()[-300:])
         return pruned
@@ -192,10 +193,15 @@ def markdown(report: dict) -> str:
         for row in case["rungs"]:
             error = f"{row['relative_error']:.1e} | {row['cosine']:.5f}" if "cosine" in row else "- | -"
             lines.append(
-                f"| {RUNGS[row['rung']][0]} | {row['ms']:.3g} | {row['per_second']:.4g} | {slowest / row['ms']:.2f} | "
+                f"| {label(row, case)} | {row['ms']:.3g} | {row['per_second']:.4g} | {slowest / row['ms']:.2f} | "
                 f"{row['plan_bytes'] / 1e6:.0f} | {row['memory_bytes'] / 1e6:.0f} | {error} |"
             )
     return "\n".join(lines)
+
+
+def label(row: dict, case: dict) -> str:
+    name = RUNGS[row["rung"]][0]
+    return name + "x64" if name.endswith("2:4") and case["target"] == "cpu" else name
 
 
 def plot(path: pathlib.Path) -> None:
@@ -211,7 +217,7 @@ def plot(path: pathlib.Path) -> None:
     for axis, case in zip(axes[0], cases):
         rows = case["rungs"]
         speeds = [rows[0]["ms"] / row["ms"] for row in rows]
-        bars = axis.barh([RUNGS[row["rung"]][0] for row in rows], speeds, color="#3b6ea5")
+        bars = axis.barh([label(row, case) for row in rows], speeds, color="#3b6ea5")
         axis.bar_label(bars, [f"{speed:.1f}x, {row['ms']:.3g} ms" for speed, row in zip(speeds, rows)], padding=3)
         axis.invert_yaxis()
         axis.set_title(f"{case['case']} ({case['target']})")
