@@ -3,7 +3,10 @@
 // A model may say so itself: x is fake-quantized and w consists of 8-bit integers times a scale per output channel.
 // Then these are taken as they are. For others PassContext::quantization knows scale and zero point of x, and the
 // scales of w follow from the largest magnitude in each output channel.
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <tuple>
 
@@ -13,6 +16,7 @@
 #include "passes/support/fake_quantize.h"
 #include "passes/support/rewrite.h"
 #include "passes/support/weight_grid.h"
+#include "tactics/choose.h"
 #include "tensor/broadcast.h"
 
 namespace hussar {
@@ -47,9 +51,19 @@ struct Bytes {
   Node* move = nullptr;     // what moves fake-quantized numbers before, for nobody else
 };
 
+// A node as it was.
+struct Before {
+  std::string op;
+  std::vector<Value*> inputs;
+  Attributes attributes;
+  std::optional<Program> program;
+  int32_t program_inputs;
+};
+
 class Products {
  public:
-  Products(Graph& graph, const Quantization* quantization) : graph_(graph), quantization_(quantization) {}
+  Products(Graph& graph, const Quantization* quantization, const Target& target)
+      : graph_(graph), quantization_(quantization), target_(target) {}
 
   int run() {
     int rewrites = 0;
@@ -77,8 +91,25 @@ class Products {
     std::string reason;
     auto form = form_of(*node, *weights, reason);
     if (!reason.empty()) node->note = "no INT8: " + reason;
-    if (form) replace(node, *weights, *form);
-    return form.has_value();
+    if (!form) return false;
+    if (target_.place == Place::kHost || form->is_of_model) return replace(node, *weights, *form) != nullptr;
+    const Before before{node->op, node->inputs, node->attributes, node->program, node->program_inputs};
+    const double in_floats = predicted(*node);
+    Node* product = replace(node, *weights, *form);
+    if (predicted(*product) <= in_floats) return true;
+    // Measuring would tell, but the GPU may be elsewhere.
+    const std::string note =
+        fmt::format("no INT8: predicted to take {:.0f} us, {:.0f} in floats", predicted(*product), in_floats);
+    Node* again = replace_node(graph_, product, before.op, before.inputs, before.attributes);
+    again->program = before.program;
+    again->program_inputs = before.program_inputs;
+    again->note = note;
+    return true;
+  }
+
+  double predicted(const Node& node) const {
+    const Choice choice = choose(Problem{node, target_});
+    return choice.rival() == nullptr ? std::numeric_limits<double>::infinity() : choice.rival()->predicted;
   }
 
   // nullopt: it stays as it is, and perhaps there is a reason to tell.
@@ -106,7 +137,7 @@ class Products {
     return std::nullopt;
   }
 
-  void replace(Node* node, const ProductWeights& weights, const Form& form) {
+  Node* replace(Node* node, const ProductWeights& weights, const Form& form) {
     const std::string name = node->inputs[1]->name;
     Int8Weights quantized = quantize_weights(*node, weights, form.scales);
     const ProductCorrection* correction = correction_of(*node, weights, quantized, form.bytes.params);
@@ -142,6 +173,7 @@ class Products {
     if (note != nullptr) product->note = *note;
     product->program = program;
     product->program_inputs = program ? own_inputs : 0;
+    return product;
   }
 
   // How the model itself quantizes what the node multiplies: right before, or before something that only moves it.
@@ -267,12 +299,13 @@ class Products {
 
   Graph& graph_;
   const Quantization* quantization_;
+  const Target target_;
   std::map<std::tuple<Value*, float, int32_t>, Value*> bytes_;
   std::map<const Node*, std::vector<Value*>> dynamic_;
   std::vector<std::pair<Node*, Value*>> quantizers_;
 };
 
-Result<int> run(PassContext& context) { return Products(context.graph, context.quantization).run(); }
+Result<int> run(PassContext& context) { return Products(context.graph, context.quantization, context.target).run(); }
 
 }  // namespace
 
