@@ -92,8 +92,7 @@ class Movers {
         return false;
     }
     for (Value* value : values) value->dtype = DType::kUInt8;
-    const Tactic* tactic = choose(Problem{node, target_}).tactic();
-    const bool has_kernel = tactic != nullptr && tactic->place == target_.place;
+    const bool has_kernel = has_own_kernel(Problem{node, target_});
     for (Value* value : values) value->dtype = DType::kFloat32;
     return has_kernel;
   }

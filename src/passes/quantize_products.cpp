@@ -92,7 +92,10 @@ class Products {
     auto form = form_of(*node, *weights, reason);
     if (!reason.empty()) node->note = "no INT8: " + reason;
     if (!form) return false;
-    if (target_.place == Place::kHost || form->is_of_model) return replace(node, *weights, *form) != nullptr;
+    if (target_.place == Place::kHost || form->is_of_model) {
+      replace(node, *weights, *form);
+      return true;
+    }
     const Before before{node->op, node->inputs, node->attributes, node->program, node->program_inputs};
     const double in_floats = predicted(*node);
     Node* product = replace(node, *weights, *form);

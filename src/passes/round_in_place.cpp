@@ -12,11 +12,6 @@ namespace {
 
 bool is_used(const Graph& graph, const Value* value) { return value != nullptr && graph.use_count(value) > 0; }
 
-bool has_own_kernel(const PassContext& context, const Node& node) {
-  const Tactic* tactic = choose(Problem{node, context.target}).tactic();
-  return tactic != nullptr && tactic->place == context.target.place;
-}
-
 bool round_norm(Graph& graph, Node* norm, Node* quantize, const QuantParams& params) {
   if (is_used(graph, norm->output(1)) || is_used(graph, norm->output(2))) return false;
   Value* y = norm->outputs[0];
@@ -53,7 +48,7 @@ Result<int> run(PassContext& context) {
     Node* producer = node->inputs[0]->producer;
     if (!params || !can_divide_by(*params) || producer == nullptr || producer->outputs[0] != node->inputs[0])
       return false;
-    if (!has_own_kernel(context, *producer)) return false;
+    if (!has_own_kernel(Problem{*producer, context.target})) return false;
     if (producer->op == "LayerNormalization" || producer->op == "RMSNormalization")
       return round_norm(context.graph, producer, node, *params);
     return producer->op == "hussar.Attention" && round_attention(context.graph, producer, node, *params);

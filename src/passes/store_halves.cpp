@@ -78,9 +78,7 @@ class Halves {
     if (takes) {
       const Problem allowed{node, context_.target};
       const Problem problem = context_.restrict ? context_.restrict(allowed) : allowed;
-      const Tactic* tactic = choose(problem).tactic();
-      takes =
-          problem.target.no_fp16.empty() && ((tactic != nullptr && tactic->place == Place::kDevice) || is_view(node));
+      takes = problem.target.no_fp16.empty() && (has_own_kernel(problem) || is_view(node));
     }
     for (Value* value : turned) value->dtype = DType::kFloat32;
     return takes;

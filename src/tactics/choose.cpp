@@ -131,6 +131,11 @@ Choice choose(const Problem& problem, const Timings& timings) {
   return choice;
 }
 
+bool has_own_kernel(const Problem& problem) {
+  const Tactic* tactic = choose(problem).tactic();
+  return tactic != nullptr && tactic->place == problem.target.place;
+}
+
 std::vector<size_t> contenders(const Choice& choice, size_t most) {
   std::vector<size_t> order;
   if (choice.chosen < 0) return order;

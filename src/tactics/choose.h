@@ -35,6 +35,9 @@ using Timings = std::function<std::optional<double>(const Problem& problem, cons
 // usual one too.
 Choice choose(const Problem& problem, const Timings& timings = nullptr);
 
+// Whether a kernel of the target's own place does it: what none of a device's takes is left to the host.
+bool has_own_kernel(const Problem& problem);
+
 // The rivals in their usual configuration that are worth measuring, the likeliest first: predicted within a factor of
 // the best, at most `most`. Indices into choice.rivals; one or none when there is nothing to decide.
 std::vector<size_t> contenders(const Choice& choice, size_t most);

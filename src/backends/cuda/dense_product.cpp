@@ -40,13 +40,6 @@ bool is_convolution(std::string_view op) { return op == "Conv" || op == "hussar.
 
 bool is_turned(const Attributes& attributes) { return attributes.get_int("transB", 0) != 0; }
 
-// The same elements in another shape.
-Tensor reshaped(const Tensor& from, const Shape& shape) {
-  Tensor to(from.dtype(), shape);
-  std::memcpy(to.raw(), from.raw(), from.bytes());
-  return to;
-}
-
 }  // namespace
 
 Result<DenseProduct> dense_product(const Node& node) {
@@ -103,7 +96,7 @@ void turn_weights(Packing& packing) {
   if (is_convolution(node.op) || is_turned(node.attributes)) return;
   const Tensor& weights = *node.inputs[1]->constant;
   if (of_bytes) {
-    packing.replace(1, reshaped(transposed(weights), weights.shape()));
+    packing.replace(1, transposed(weights).reshaped(weights.shape()));
     return;
   }
   packing.replace(1, transposed(weights));
@@ -120,7 +113,7 @@ Status turn_weights_back(Packing& packing) {
   HUSSAR_CHECK(weights != nullptr && weights->is_constant() && weights->constant->shape().rank() == 2,
                ErrorCode::kPlanIncompatible, "{}: its weights are not what they were", describe(node));
   const Shape shape = weights->constant->shape();
-  packing.replace(1, transposed(reshaped(*weights->constant, {shape[1], shape[0]})));
+  packing.replace(1, transposed(weights->constant->reshaped({shape[1], shape[0]})));
   return {};
 }
 
