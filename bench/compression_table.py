@@ -5,10 +5,14 @@
     bench/compression_table.py --target cpu --case resnet50:1 --rungs fp32,int8 --rounds 9
     bench/compression_table.py --plot bench/results/compression_cuda.json     # SVG and PNG beside it, needs matplotlib
 
-A case is a model of bench/peers_gpu.py and its batch, with the sequence for encoders; or --model FILE.onnx with --shapes.
-Weights are random where the model is exported here: speed and fidelity, not accuracy. INT8 is calibrated with 8 samples
-that are made up; 2:4 weights (on CPUs 2:4x64, which they make use of) are the model's own, pruned by magnitude, and are
-held against the pruned model in FP32: what pruning itself costs is a question of training (bench/prune_accuracy.py).
+A case is MODEL:BATCH, then the sequence of encoders or the size of pictures where the model leaves it open
+(bert_large:32x128, yolov8n:1x640x640). MODEL is one that bench/peers_gpu.py exports (alexnet, too), a file
+MODELS/MODEL/model.onnx, or a classifier of demo/models (resnet20, mobilenet, vit).
+
+The weights of exports are random: speed and fidelity, not accuracy. INT8 is calibrated with 8 samples that are made up;
+2:4 weights (on CPUs 2:4x64, which they make use of) are the model's own, pruned by magnitude, and are held against the
+pruned model in FP32: what pruning itself costs is a question of training (bench/prune_accuracy.py). The classifiers are
+trained: 500 real pictures calibrate, the 2:4x64 weights are fine-tuned, and top-1 is of 10,000 labelled pictures.
 
 In every round each rung has a turn, a process of its own (`hussar bench`); times are medians over the rounds of medians,
 of the device alone where there is one. Fidelity: the largest error of an output, in parts of its range, and the cosine.
@@ -31,9 +35,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
 import hussar_cli  # noqa: E402
+import hussar_ctypes  # noqa: E402
 import machine  # noqa: E402
 import peers_gpu  # noqa: E402
+from modelzoo import fashion_mnist  # noqa: E402
 
+CLASSIFIERS = ("resnet20", "mobilenet", "vit")  # of demo/models
 # What is built, from which weights, and with which flags. "unfused": every operator is a step.
 FUSING = ("fuse_pointwise", "fuse_inverted_residual", "recognise_attention", "recognise_gelu", "recognise_silu",
           "recognise_layer_norm", "recognise_softmax", "recognise_hard_swish", "merge_qkv", "fold_batch_norm")  # fmt: skip
@@ -75,17 +82,21 @@ def report_of(path: pathlib.Path, *words) -> dict:
     return json.loads(path.read_text())
 
 
-def write_samples(model: str, dims: list[int], path: pathlib.Path, samples: int = 8) -> None:
+def write_samples(case: Case, path: pathlib.Path) -> None:
     import numpy
 
     random = numpy.random.default_rng(1)
-    if peers_gpu.is_encoder(model):
-        shape = (samples, *dims[1:])
+    if case.model in CLASSIFIERS:
+        pictures, _ = fashion_mnist.read("held_out")
+        numpy.savez(path, x=fashion_mnist.normalise(pictures[:500]))
+        return
+    shapes = case.shapes(8)
+    if peers_gpu.is_encoder(case.model):
+        shape = shapes["input_ids"]
         arrays = {"input_ids": random.integers(100, 30000, shape), "attention_mask": numpy.ones(shape, numpy.int64),
                   "token_type_ids": numpy.zeros(shape, numpy.int64)}  # fmt: skip
     else:
-        pictures = random.standard_normal((samples, 3, 224, 224), numpy.float32)
-        arrays = {peers_gpu.input_of(model): pictures}
+        arrays = {name: random.standard_normal(shape, numpy.float32) for name, shape in shapes.items()}
     numpy.savez(path, **arrays)
 
 
@@ -94,16 +105,29 @@ class Case:
 
     def __init__(self, text: str, arguments: argparse.Namespace, folder: pathlib.Path) -> None:
         self.model, _, size = text.partition(":")
-        self.dims = [int(number) for number in size.split("x")]
+        self.batch, *self.size = [int(number) for number in size.split("x")]
         self.folder, self.text = folder, text
         self.pattern = "2:4" if arguments.target == "cuda" else "2:4x64"
         self.dense = (arguments.models or folder) / self.model / "model.onnx"
-        if not self.dense.exists():
+        if self.model in CLASSIFIERS:
+            self.dense = ROOT / "demo/models" / f"{self.model}.onnx"
+        elif not self.dense.exists():
             peers_gpu.export(self.model, self.dense)
+
+    def shapes(self, batch: int) -> dict[str, list[int]]:
+        if peers_gpu.is_encoder(self.model):
+            return peers_gpu.shapes_of(self.model, [batch, *self.size])
+        import onnx
+
+        picture = onnx.load(self.dense, load_external_data=False).graph.input[0]
+        channels, *size = [dim.dim_value for dim in picture.type.tensor_type.shape.dim][1:]
+        return {picture.name: [batch, channels, *(self.size or size)]}
 
     def onnx(self, weights: str) -> pathlib.Path:
         if weights == "dense":
             return self.dense
+        if self.model in CLASSIFIERS:
+            return self.dense.with_name(f"{self.model}_2of4x64.onnx")
         pruned = self.folder / f"{self.model}_24.onnx"
         if not pruned.exists():
             outcome = hussar("prune", self.dense, "-o", pruned, "--pattern", self.pattern, "--method", "magnitude")
@@ -113,12 +137,12 @@ class Case:
 
     def calibration(self, weights: str) -> pathlib.Path:
         """Of one sample at a time: ranges do not depend on the batch."""
-        samples = self.folder / f"{self.model}_{'x'.join(map(str, self.dims[1:]))}.npz"
+        samples = self.folder / f"{self.model}_{'x'.join(map(str, self.size))}.npz"
         path = samples.with_name(f"{samples.stem}_{weights}.json")
         if not samples.exists():
-            write_samples(self.model, self.dims, samples)
+            write_samples(self, samples)
         if not path.exists():
-            shapes = hussar_cli.spell_shapes(peers_gpu.shapes_of(self.model, [1, *self.dims[1:]]))
+            shapes = hussar_cli.spell_shapes(self.shapes(1))
             outcome = hussar("calibrate", self.onnx(weights), "--calib", samples, "-o", path, "--shapes", shapes)
             if outcome.returncode != 0:
                 raise hussar_cli.BuildFailed(outcome.stderr.strip()[-300:])
@@ -131,7 +155,7 @@ class Case:
         if "--int8" in flags:
             more += ["--calib-cache", self.calibration(weights)]
         begin = time.monotonic()
-        hussar_cli.build(self.onnx(weights), plan, shapes=peers_gpu.shapes_of(self.model, self.dims), more=map(str, more))
+        hussar_cli.build(self.onnx(weights), plan, shapes=self.shapes(self.batch), more=map(str, more))
         return time.monotonic() - begin
 
 
@@ -152,6 +176,23 @@ def fidelity(reference: pathlib.Path, plan: pathlib.Path) -> dict:
             "cosine": min(output["cosine"] for output in outputs)}  # fmt: skip
 
 
+def top1(plan: pathlib.Path, case: Case) -> float:
+    """Percent of the 10,000 labelled pictures."""
+    import numpy
+
+    pictures, labels = fashion_mnist.read("test")
+    pictures = fashion_mnist.normalise(pictures)
+    session = hussar_ctypes.Library().load(plan).session()
+    right = 0
+    for begin in range(0, len(labels), case.batch):
+        batch = pictures[begin : begin + case.batch]
+        missing = case.batch - len(batch)  # of the last one
+        answers = session.run({"x": numpy.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)))})
+        classes = next(iter(answers.values())).argmax(axis=1)[: len(batch)]
+        right += int((classes == labels[begin : begin + case.batch]).sum())
+    return 100 * right / len(labels)
+
+
 def measure(case: Case, arguments: argparse.Namespace) -> dict:
     rungs = arguments.rungs.split(",")
     if arguments.target == "cpu":
@@ -167,19 +208,21 @@ def measure(case: Case, arguments: argparse.Namespace) -> dict:
             rows[rung].update(turn)
     for rung in rungs:
         rows[rung]["ms"] = statistics.median(times[rung])
-        rows[rung]["per_second"] = case.dims[0] / rows[rung]["ms"] * 1e3
+        rows[rung]["per_second"] = case.batch / rows[rung]["ms"] * 1e3
         weights = RUNGS[rung][1]
         # The model itself would take minutes on the CPU for a large batch: plans are held against plans.
         reference = plans.get("fp32") if weights == "dense" else pruned_reference(case, arguments)
         if reference is not None and rung != "fp32":
             rows[rung].update(fidelity(reference, plans[rung]))
+        if case.model in CLASSIFIERS:
+            rows[rung]["top1"] = top1(plans[rung], case)
     return {"case": case.text, "target": arguments.target, "rungs": list(rows.values())}
 
 
 def pruned_reference(case: Case, arguments: argparse.Namespace) -> pathlib.Path:
     plan = case.folder / "pruned_fp32.plan"
     more = ("--target", arguments.target, "--budget", "0s", "--self-check", "off", "--sparsity", "off")
-    hussar_cli.build(case.onnx("pruned"), plan, shapes=peers_gpu.shapes_of(case.model, case.dims), more=more)
+    hussar_cli.build(case.onnx("pruned"), plan, shapes=case.shapes(case.batch), more=more)
     return plan
 
 
@@ -188,13 +231,15 @@ def markdown(report: dict) -> str:
     lines = [f"{report['device']}, {facts['date']}, commit {facts['commit']}."]
     for case in report["cases"]:
         slowest = case["rungs"][0]["ms"]
-        lines += ["", f"{case['case']}, {case['target']}:", "",
-                  "| rung | ms | per second | times as fast | plan MB | memory MB | error | cosine |", "|---" * 8 + "|"]  # fmt: skip
+        is_labelled = "top1" in case["rungs"][0]
+        head = "| rung | ms | per second | times as fast | plan MB | memory MB | error | cosine |" + " top-1 |" * is_labelled
+        lines += ["", f"{case['case']}, {case['target']}:", "", head, "|---" * (8 + is_labelled) + "|"]
         for row in case["rungs"]:
             error = f"{row['relative_error']:.1e} | {row['cosine']:.5f}" if "cosine" in row else "- | -"
             lines.append(
                 f"| {label(row, case)} | {row['ms']:.3g} | {row['per_second']:.4g} | {slowest / row['ms']:.2f} | "
-                f"{row['plan_bytes'] / 1e6:.0f} | {row['memory_bytes'] / 1e6:.0f} | {error} |"
+                f"{row['plan_bytes'] / 1e6:.3g} | {row['memory_bytes'] / 1e6:.3g} | {error} |"
+                + (f" {row['top1']:.2f} |" if is_labelled else "")
             )
     return "\n".join(lines)
 

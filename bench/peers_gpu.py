@@ -65,7 +65,7 @@ def export(model: str, path: pathlib.Path) -> None:
     elif model == "vit_b16":
         module = exports.vit_b16("sdpa")
     else:
-        module = exports.convolutional("ResNet50", inputs, 7)
+        module = exports.convolutional("AlexNet" if model == "alexnet" else "ResNet50", inputs, 7)
     exports.export(module, path, inputs, outputs, "torchscript", axes, exports.DEFAULT_OPSET["torchscript"])
 
 

@@ -8,6 +8,7 @@
 #include <random>
 #include <unordered_map>
 
+#include "base/cores.h"
 #include "base/error.h"
 #include "compile/compile.h"
 #include "compile/score.h"
@@ -22,6 +23,7 @@ namespace {
 
 constexpr size_t kMostKernels = 3, kMostTiles = 6;
 constexpr int kRounds = 7;
+constexpr size_t kJobsPerCore = 4;  // compiled before what they are for is measured
 // More weights than the cache of a GPU holds, and no more steps than that takes.
 constexpr size_t kColdBytes = size_t{96} << 20;
 constexpr size_t kMostTwins = 8;
@@ -121,11 +123,13 @@ class DeviceTuner {
     }
     device_ = std::move(*device);
     HUSSAR_TRY(find_problems());
-    HUSSAR_TRY(compile_all());
     double done = 0, all = 0;
     for (const Problems& problem : problems_) all += problem.predicted;
-    for (const Problems& problem : problems_) {
+    size_t compiled = 0;
+    for (size_t i = 0; i < problems_.size(); ++i) {
       if (report_.measured > 0 && seconds() >= options_.seconds) break;
+      const Problems& problem = problems_[i];
+      if (i == compiled) compiled = HUSSAR_TRY(compile_from(i));
       // A device without room for it is no reason not to build.
       if (Status held = hold(problem); !held) {
         report_.skipped = held.error().message;
@@ -214,18 +218,20 @@ class DeviceTuner {
     return {};
   }
 
-  // The code of all rivals at once, on all cores.
-  Status compile_all() {
+  // Compiles the rivals of this problem and of as many behind it as keep all cores at work. Gives the next one.
+  Result<size_t> compile_from(size_t first) {
+    const auto enough = static_cast<size_t>(usable_cores()) * kJobsPerCore;
     std::vector<Copy> copies;
     std::vector<Packing::Job> jobs;
-    for (const Problems& problem : problems_) {
-      for (const Rival& rival : problem.rivals)
-        HUSSAR_TRY(pack(*problem.twins.front(), rival, copies.emplace_back(), jobs));
+    size_t next = first;
+    for (; next < problems_.size() && jobs.size() < enough; ++next) {
+      for (const Rival& rival : problems_[next].rivals)
+        HUSSAR_TRY(pack(*problems_[next].twins.front(), rival, copies.emplace_back(), jobs));
     }
     HUSSAR_TRY(do_jobs(jobs));
     // What a device has loaded goes by the address of the code.
     for (const Packing::Job& job : jobs) codes_[job.key] = *job.constant->constant;
-    return {};
+    return next;
   }
 
   // Memory for what the steps of a problem read and write, the same for all rivals.

@@ -306,6 +306,16 @@ TEST(CudaConv, GridOfBytes) {
   }
 }
 
+// Where a tap, or k, has 64 bytes at most.
+TEST(CudaConv, NarrowRows) {
+  const char* kernel = "cuda_conv_hopper";
+  constexpr ConvShape kOfBytes{3, 64, 14, 17, 64, 3, 1, 1}, kOfHalves{1, 32, 19, 23, 72, 3, 1, 2, 2};
+  if (!can_run(byte_conv_case(kernel, kOfBytes))) GTEST_SKIP() << "skipped: needs a Hopper GPU";
+  expect_kernel_agrees(byte_conv_case(kernel, kOfBytes));
+  expect_kernel_agrees(conv_case(kernel, kHalf, kOfHalves));
+  expect_kernel_agrees(byte_product_case("cuda_product_hopper", 300, 264, 64));
+}
+
 TEST(CudaConv, FewChannels) {
   constexpr ConvShape kShapes[] = {{2, 3, 33, 31, 64, 7, 2, 3},  {1, 1, 12, 12, 8, 3, 1, 1},
                                    {3, 3, 20, 20, 16, 3, 2, 0},  {2, 4, 18, 16, 24, 5, 3, 2},

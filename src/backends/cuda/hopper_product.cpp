@@ -79,15 +79,15 @@ double time_of(const Tile& tile, const DenseProduct& product, const HopperOperan
 }
 
 // Every part of a split sum has something to do.
-bool fits(const Tile& tile, const DenseProduct& product, DType dtype) {
-  return product.k >= hopper_block_k(dtype) * tile.split;
+bool fits(const Tile& tile, const DenseProduct& product, const HopperOperands& operands) {
+  return product.k >= operands.block_k() * tile.split;
 }
 
 Tile best_tile(const DenseProduct& product, const HopperOperands& operands) {
   const auto tiles = tiles_of(operands);
   Tile best = tiles[1];
   for (const Tile& tile : tiles) {
-    if (!fits(tile, product, operands.dtype)) continue;
+    if (!fits(tile, product, operands)) continue;
     if (time_of(tile, product, operands) < time_of(best, product, operands)) best = tile;
   }
   return best;
@@ -117,28 +117,28 @@ std::vector<Configuration> hopper_configurations(const DenseProduct& product, co
   std::vector<Configuration> list;
   const std::string_view usual = best_tile(product, operands).name;
   for (const Tile& tile : tiles_of(operands)) {
-    if (tile.name != usual && fits(tile, product, operands.dtype))
+    if (tile.name != usual && fits(tile, product, operands))
       list.push_back({tile.name, std::max(least, time_of(tile, product, operands))});
   }
   return list;
 }
 
 int64_t hopper_sparse_group(const Node& node, const DenseProduct& product) {
-  const Tile tile = tile_of(node, product, {node.inputs[0]->dtype, true});
+  const Tile tile = tile_of(node, product, {node.inputs[0]->dtype, product.k, true});
   return tile.pingpong != 0 ? tile.columns : tile.columns / 2;
 }
 
-Status attach_hopper(Packing& packing, const DenseProduct& product, bool sparse, Defines defines,
+Status attach_hopper(Packing& packing, const DenseProduct& product, const HopperOperands& operands, Defines defines,
                      std::initializer_list<std::string_view> more) {
   Node& node = packing.node;
-  const DType dtype = node.inputs[0]->dtype;
-  const Tile tile = tile_of(node, product, {dtype, sparse});
+  const Tile tile = tile_of(node, product, operands);
   node.attributes.set(kTileAttribute,
                       Ints{tile.rows, tile.columns, tile.cluster_m, tile.cluster_n, tile.split, tile.stages});
-  define_input(node, product_input(dtype, packing.target), defines);
+  define_input(node, product_input(operands.dtype, packing.target), defines);
   // Residuals are on their way together where nothing else runs meanwhile; those of sparse weights are short.
-  defines.set("PRODUCT_EPILOGUE_BATCH", sparse || (node.program && node.program->operand_count > 1) ? 8 : 4);
-  defines.set("PRODUCT_DEPENDENT_LAUNCH", 1).set("PRODUCT_SPARSE", sparse);
+  defines.set("PRODUCT_EPILOGUE_BATCH", operands.sparse || (node.program && node.program->operand_count > 1) ? 8 : 4);
+  defines.set("PRODUCT_DEPENDENT_LAUNCH", 1).set("PRODUCT_SPARSE", operands.sparse);
+  defines.set("PRODUCT_ROW_BYTES", operands.row_bytes());
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_PINGPONG", tile.pingpong);
   defines.set("PRODUCT_CLUSTER_M", tile.cluster_m).set("PRODUCT_CLUSTER_N", tile.cluster_n);
@@ -153,7 +153,8 @@ void forget_hopper(Node& node) {
   node.attributes.erase(kTf32Attribute);
 }
 
-Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, bool sparse, HopperLaunch& launch) {
+Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const HopperOperands& operands,
+                      HopperLaunch& launch) {
   const PlanStep& step = prepare.step;
   const Ints list = step.attributes.get_ints(kTileAttribute);
   HUSSAR_CHECK(list.size() == 6 && *std::min_element(list.begin(), list.end()) > 0, ErrorCode::kPlanIncompatible,
@@ -169,17 +170,20 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, bool 
   launch.launch.grid[0] =
       static_cast<unsigned>((tile.split > 1 ? clusters : std::min(clusters, slots)) * tile.blocks());
   launch.launch.threads = 384;
-  const int64_t stage_bytes = tile.rows * 128 + tile.columns * (sparse ? 64 : 128);
+  const int64_t stage_bytes = (tile.rows + tile.columns / (operands.sparse ? 2 : 1)) * operands.row_bytes();
   launch.launch.shared_bytes = static_cast<unsigned>(1024 + tile.stages * (stage_bytes + 16));
   launch.launch.function =
       HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "hussar_product", launch.launch.shared_bytes));
   const auto n = static_cast<uint64_t>(product.n), k = static_cast<uint64_t>(product.k);
-  const DType dtype = prepare.inputs[0].dtype;
-  launch.block_k = static_cast<uint32_t>(hopper_block_k(dtype));
+  const DType dtype = operands.dtype;
+  launch.row_bytes = static_cast<int>(operands.row_bytes());
+  launch.block_k = static_cast<uint32_t>(operands.block_k());
   const auto pitch = static_cast<uint64_t>(product.w_pitch) * dtype_size(dtype);
-  launch.w = {dtype, 5, {k, 2, n / 8, 4, 1}, {pitch, 8 * pitch, 2 * pitch, pitch * n}, {launch.block_k, 2, 4, 4, 1}};
+  launch.w = {
+      dtype,           5, {k, 2, n / 8, 4, 1}, {pitch, 8 * pitch, 2 * pitch, pitch * n}, {launch.block_k, 2, 4, 4, 1},
+      launch.row_bytes};
   launch.places = 0;
-  if (sparse) {
+  if (operands.sparse) {
     const SparseSizes sizes = sparse_sizes(product.n, product.k, prepare.step.attributes.get_int(kSparseGroup, 0));
     const auto rows = static_cast<uint64_t>(sizes.rows), bytes = static_cast<uint64_t>(sizes.row_bytes);
     const auto share = static_cast<uint32_t>(tile.columns / tile.cluster_m);
@@ -207,12 +211,12 @@ Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, W
 
 Status prepare_hopper_product(Prepare& prepare, const DenseProduct& product, bool sparse) {
   HopperProduct& state = prepare.state_as<HopperProduct>();
-  HUSSAR_TRY(prepare_hopper(prepare, product, sparse, state.launch));
-  const auto m = static_cast<uint64_t>(product.m), k = static_cast<uint64_t>(product.k);
   const DType dtype = prepare.inputs[0].dtype;
+  HUSSAR_TRY(prepare_hopper(prepare, product, {dtype, product.k, sparse}, state.launch));
+  const auto m = static_cast<uint64_t>(product.m), k = static_cast<uint64_t>(product.k);
   const auto pitch = static_cast<uint64_t>(product.x_pitch) * dtype_size(dtype);
   const auto rows = static_cast<uint32_t>(state.launch.x_rows);
-  state.x = {dtype, 3, {k, m, 1}, {pitch, pitch * m}, {state.launch.block_k, rows, 1}};
+  state.x = {dtype, 3, {k, m, 1}, {pitch, pitch * m}, {state.launch.block_k, rows, 1}, state.launch.row_bytes};
   return {};
 }
 

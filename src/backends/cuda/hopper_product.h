@@ -7,13 +7,18 @@ namespace hussar::cuda {
 // Whether the kernels run on this GPU and may compute with these types: halves, bytes, and floats as TF32.
 Refusal check_hopper(const Problem& problem);
 
-// What k is multiplied in blocks of.
-inline int64_t hopper_block_k(DType dtype) { return 128 / static_cast<int64_t>(dtype_size(dtype)); }
-
-// What is multiplied: elements of a type, by weights of which two of four may be zero.
+// What is multiplied: elements of a type, `depth` of which lie behind each other in rows of X and W (all of k, or the
+// channels of a tap), by weights of which two of four may be zero.
 struct HopperOperands {
   DType dtype;
+  int64_t depth;
   bool sparse = false;
+
+  // Of what is multiplied at a time: PRODUCT_ROW_BYTES of device/product_hopper.cuh.
+  int64_t row_bytes() const { return !sparse && depth * static_cast<int64_t>(dtype_size(dtype)) <= 64 ? 64 : 128; }
+  int64_t block_k() const { return row_bytes() / static_cast<int64_t>(dtype_size(dtype)); }
+  // k as it is multiplied, for rows of `parts` times the depth.
+  int64_t whole_k(int64_t parts) const { return (depth + block_k() - 1) / block_k() * block_k() * parts; }
 };
 
 // Microseconds of a product in its best tile.
@@ -28,7 +33,7 @@ int64_t hopper_sparse_group(const Node& node, const DenseProduct& product);
 
 // Compiles the kernel in its tile, which the node notes. `defines`: what the texts need beside the product's own;
 // `more`: texts in front of it.
-Status attach_hopper(Packing& packing, const DenseProduct& product, bool sparse, Defines defines,
+Status attach_hopper(Packing& packing, const DenseProduct& product, const HopperOperands& operands, Defines defines,
                      std::initializer_list<std::string_view> more = {});
 void forget_hopper(Node& node);
 
@@ -43,10 +48,12 @@ struct HopperLaunch {
   EpilogueState epilogue;
   TileMap w;
   uint32_t block_k;  // elements
-  int32_t x_rows;    // that one copy of X brings
-  int64_t places;    // where they begin behind sparse weights, in bytes; 0: weights are dense
+  int row_bytes;
+  int32_t x_rows;  // that one copy of X brings
+  int64_t places;  // where they begin behind sparse weights, in bytes; 0: weights are dense
 };
-Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, bool sparse, HopperLaunch& launch);
+Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const HopperOperands& operands,
+                      HopperLaunch& launch);
 // `x`: the map of the left matrix. `windows`: null where its rows lie in memory.
 Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, WindowSteps* windows);
 

@@ -197,15 +197,16 @@ static int map_type(DType dtype) {
   return dtype == DType::kFloat32 ? kRoundedFloats : dtype == DType::kFloat16 ? kHalves : kBytes;
 }
 
+static uint32_t swizzle_of(int bytes) { return bytes == 64 ? kSwizzle64 : kSwizzle128; }
+
 Result<TensorMap> Queue::encode(const TileMap& map, const std::byte* data) {
   constexpr uint32_t kOnes[5] = {1, 1, 1, 1, 1};
   HUSSAR_CHECK(driver_->encode_tiled_map != nullptr, ErrorCode::kDeviceUnavailable, kNoTensorMaps);
   TensorMap encoded;
-  HUSSAR_TRY(check(
-      driver_->encode_tiled_map(&encoded, map_type(map.dtype), static_cast<uint32_t>(map.rank),
-                                const_cast<std::byte*>(data), map.sizes, map.strides, map.box, kOnes, kNoInterleave,
-                                map.swizzle_bytes == 64 ? kSwizzle64 : kSwizzle128, kPromote256, kZeros),
-      "cannot describe a tensor to the copy engine"));
+  HUSSAR_TRY(check(driver_->encode_tiled_map(&encoded, map_type(map.dtype), static_cast<uint32_t>(map.rank),
+                                             const_cast<std::byte*>(data), map.sizes, map.strides, map.box, kOnes,
+                                             kNoInterleave, swizzle_of(map.swizzle_bytes), kPromote256, kZeros),
+                   "cannot describe a tensor to the copy engine"));
   return encoded;
 }
 
@@ -214,7 +215,7 @@ Result<TensorMap> Queue::encode(const WindowMap& map, const std::byte* data) {
   TensorMap encoded;
   HUSSAR_TRY(check(driver_->encode_window_map(&encoded, map_type(map.dtype), 4, const_cast<std::byte*>(data), map.sizes,
                                               map.strides, map.lower, map.upper, map.channels, map.pixels, map.step,
-                                              kNoInterleave, kSwizzle128, kPromote256, kZeros),
+                                              kNoInterleave, swizzle_of(map.swizzle_bytes), kPromote256, kZeros),
                    "cannot describe windows to the copy engine"));
   return encoded;
 }

@@ -40,6 +40,7 @@ struct WindowMap {
   int32_t lower[2] = {}, upper[2] = {};  // across, down
   uint32_t channels = 0, pixels = 0;     // of one column
   uint32_t step[4] = {1, 1, 1, 1};
+  int swizzle_bytes = 128;
 };
 
 class Queue : public Device {

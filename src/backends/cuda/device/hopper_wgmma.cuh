@@ -103,12 +103,13 @@ __device__ __forceinline__ void hopper_multiply(ProductSum (&sum)[HOPPER_N / 2],
                : "l"(a), "l"(b), "r"(keep));
 }
 
-#if PRODUCT_SPARSE
 // Describes a tile whose rows are 64 bytes, four chunks that lie XORed with bits 1 and 2 of the row number; groups of
 // eight rows are 512 bytes apart.
 __device__ __forceinline__ unsigned long long hopper_describe_narrow(unsigned address) {
   return ((address & 0x3ffffu) >> 4) | (1ull << 16) | (32ull << 32) | (2ull << 62);
 }
+
+#if PRODUCT_SPARSE
 
 // sum = (keep ? sum : 0) + a * b over 64 of k, of which a has 32 bytes: two of each four. `where` says which: the
 // thread has the word for row 16 * warp + 8 * (lane % 2) + lane / 4 of a, k from 32 * (lane / 2 % 2) on: four bits for

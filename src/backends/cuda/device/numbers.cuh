@@ -77,11 +77,15 @@ __device__ __forceinline__ bfloat write<bfloat, float>(float x) {
 struct quantized {
   unsigned char bits;
 };
-template <>
-__device__ __forceinline__ quantized write<quantized, float>(float x) {
+// The byte in the last bits of a word.
+__device__ __forceinline__ unsigned byte_of(float x) {
   // In this order NaN gives the lowest. The last bits of the sum are the integer nearest to it.
   const float inside = fminf(fmaxf(x, BYTE_LOWEST), BYTE_HIGHEST);
-  return {static_cast<unsigned char>(__float_as_uint(fmaf(inside, BYTE_RECIPROCAL, BYTE_ZERO_POINT + 12582912.0f)))};
+  return __float_as_uint(fmaf(inside, BYTE_RECIPROCAL, BYTE_ZERO_POINT + 12582912.0f));
+}
+template <>
+__device__ __forceinline__ quantized write<quantized, float>(float x) {
+  return {static_cast<unsigned char>(byte_of(x))};
 }
 #endif
 
@@ -96,6 +100,20 @@ __device__ __forceinline__ void load(const T* from, C (&to)[N]) {
 #pragma unroll
   for (int i = 0; i < N; ++i) to[i] = read<C>(pack.values[i]);
 }
+// Bytes become the last bits of 2^23: a permutation and a subtraction each.
+template <int N>
+__device__ __forceinline__ void load(const unsigned char* from, float (&to)[N]) {
+  if constexpr (N % 4 == 0) {
+    const Pack<N / 4, unsigned> pack = *reinterpret_cast<const Pack<N / 4, unsigned>*>(from);
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      to[i] = __uint_as_float(__byte_perm(pack.values[i / 4], 0x4b000000U, 0x7440U + i % 4)) - 8388608.0f;
+  } else {
+    const Pack<N, unsigned char> pack = *reinterpret_cast<const Pack<N, unsigned char>*>(from);
+#pragma unroll
+    for (int i = 0; i < N; ++i) to[i] = static_cast<float>(pack.values[i]);
+  }
+}
 template <int N, class T, class C>
 __device__ __forceinline__ void store(T* to, const C (&from)[N]) {
   Pack<N, T> pack;
@@ -103,6 +121,27 @@ __device__ __forceinline__ void store(T* to, const C (&from)[N]) {
   for (int i = 0; i < N; ++i) pack.values[i] = write<T>(from[i]);
   *reinterpret_cast<Pack<N, T>*>(to) = pack;
 }
+#ifdef BYTE_RECIPROCAL
+// Four bytes by three permutations; masks and shifts would take the longer half of a product's epilogue.
+template <int N>
+__device__ __forceinline__ void store(quantized* to, const float (&from)[N]) {
+  if constexpr (N % 4 == 0) {
+    Pack<N / 4, unsigned> pack;
+#pragma unroll
+    for (int i = 0; i < N / 4; ++i) {
+      const unsigned low = __byte_perm(byte_of(from[4 * i]), byte_of(from[4 * i + 1]), 0x0040);
+      const unsigned high = __byte_perm(byte_of(from[4 * i + 2]), byte_of(from[4 * i + 3]), 0x0040);
+      pack.values[i] = __byte_perm(low, high, 0x5410);
+    }
+    *reinterpret_cast<Pack<N / 4, unsigned>*>(to) = pack;
+  } else {
+    Pack<N, quantized> pack;
+#pragma unroll
+    for (int i = 0; i < N; ++i) pack.values[i] = write<quantized>(from[i]);
+    *reinterpret_cast<Pack<N, quantized>*>(to) = pack;
+  }
+}
+#endif
 template <int N, class C, class T>
 __device__ __forceinline__ void broadcast(const T* from, C (&to)[N]) {
   const C value = read<C>(*from);

@@ -11,6 +11,8 @@
 //                             (a warpgroup's rows * BN <= 4,096). Default 1
 //   PRODUCT_CLUSTER_M, _N     blocks of a cluster, one above the other (they share W's tile) or side by side (they
 //                             share X's): each loads its share of the common tile for all (multicast). Default 1, 1
+//   PRODUCT_ROW_BYTES         of a row of X and W that a stage holds: 128, or 64 where k, or a tap, has no more (not with
+//                             SPARSE). Default 128
 //   PRODUCT_SPLIT             blocks of a cluster that share the k of one tile, for products with few tiles: 2, 4 or 8
 //                             (default 1; not with PINGPONG or CLUSTER_*). Each finishes BM / SPLIT rows; partial sums
 //                             are added in the order of k: results never differ from run to run
@@ -29,10 +31,10 @@
 //           ceil(ceil(n / BN) / CLUSTER_N) * batch groups of tiles: a cluster for each, but without SPLIT at most as
 //           many as fit the GPU at once (they walk the rest). The cluster's size is part of the kernel
 //   block   384 threads
-//   shared  1024 + STAGES * (BM * 128 + BN * 128 (sparse: 64) + 16) bytes, dynamic
-// Tensor maps: FLOAT16, TFLOAT32 (it rounds) for floats, UINT8 for bytes of either sign; no interleave, SWIZZLE_128B,
-// zeros out of bounds.
-// B = bytes of an element, K = 128 / B:
+//   shared  1024 + STAGES * ((BM + BN (sparse: BN / 2)) * ROW_BYTES + 16) bytes, dynamic
+// Tensor maps: FLOAT16, TFLOAT32 (it rounds) for floats, UINT8 for bytes of either sign; no interleave, a swizzle of
+// ROW_BYTES, zeros out of bounds.
+// B = bytes of an element, K = ROW_BYTES / B:
 //   X: rank 3, dims {k, m, batch}, strides {x_pitch B, x_stride B}, box {K, BM / CLUSTER_N, 1}
 //   W: rank 5, dims {k, 2, n / 8, 4, batch}, strides {w_pitch B, 8 w_pitch B, 2 w_pitch B, w_stride B},
 //      box {K, 2, 4, 4, 1}
@@ -64,14 +66,18 @@
 #ifndef PRODUCT_WINDOWS
 #define PRODUCT_WINDOWS 0
 #endif
+#ifndef PRODUCT_ROW_BYTES
+#define PRODUCT_ROW_BYTES 128
+#endif
 #define PRODUCT_SHARERS (PRODUCT_CLUSTER_M * PRODUCT_CLUSTER_N)
 
 constexpr int kMultiplyingThreads = 256;
 constexpr int kThreads = kMultiplyingThreads + 128;
 constexpr int kCopyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 56 : 40;
 constexpr int kMultiplyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 224 : 96;
-constexpr int kRowBytes = 128;
+constexpr int kRowBytes = PRODUCT_ROW_BYTES;
 constexpr int kRowBytesW = PRODUCT_SPARSE ? kRowBytes / 2 : kRowBytes;
+static_assert(kRowBytes == 128 || (kRowBytes == 64 && !PRODUCT_SPARSE));
 constexpr int kBlockK = kRowBytes / static_cast<int>(sizeof(ProductInput));
 constexpr int kTileBytesX = PRODUCT_BM * kRowBytes;
 constexpr int kStageBytes = PRODUCT_BM * kRowBytes + PRODUCT_BN * kRowBytesW;
@@ -382,6 +388,10 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
 
 #else
 
+__device__ __forceinline__ unsigned long long describe_rows(unsigned address) {
+  return kRowBytes == 64 ? hopper_describe_narrow(address) : hopper_describe(address);
+}
+
 // The sums of this warpgroup's rows of one tile. The release of a stage lags one step behind, so that the tensor cores
 // always have the next product in their queue.
 __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring, Position& at, const Work& work,
@@ -392,11 +402,11 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
   for (int step = work.step_first; step < work.step_last; ++step) {
     barrier_wait(ring.full + at.stage * 8, at.parity);
     const unsigned stage = ring.stages + at.stage * kStageBytes;
-    const unsigned long long a = hopper_describe(stage + first_row * kRowBytes);
-    const unsigned long long b = hopper_describe(stage + kTileBytesX);
+    const unsigned long long a = describe_rows(stage + first_row * kRowBytes);
+    const unsigned long long b = describe_rows(stage + kTileBytesX);
     hopper_begin_multiply();
 #pragma unroll
-    for (int part = 0; part < 4; ++part) {
+    for (int part = 0; part < kRowBytes / 32; ++part) {
 #pragma unroll
       for (int i = 0; i < kBlocks; ++i)
         hopper_multiply(sum[i], a + part * 2 + i * (64 * kRowBytes / 16), b + part * 2,

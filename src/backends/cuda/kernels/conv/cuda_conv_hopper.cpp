@@ -23,29 +23,32 @@ Refusal check_engine(const Convolution& conv) {
 }
 
 // A tap's channels are multiplied in blocks.
-DenseProduct work_of(const Convolution& conv, DType dtype) {
+DenseProduct work_of(const Convolution& conv, const HopperOperands& operands) {
   DenseProduct product = window_product(conv);
-  const int64_t block = hopper_block_k(dtype);
-  product.k = (conv.channels + block - 1) / block * block * conv.taps();
+  product.k = operands.whole_k(conv.taps());
   return product;
 }
 
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = check_window_product(problem)) return refusal;
   if (Refusal refusal = check_hopper(problem)) return refusal;
-  return check_engine(*convolution(problem.node));
+  const Convolution conv = *convolution(problem.node);
+  if (!check_dense_product(problem)) return "has no windows: a product";
+  return check_engine(conv);
 }
 
 double cost(const Problem& problem) {
   auto conv = convolution(problem.node);
-  return conv ? std::max(memory_cost(problem), hopper_time(work_of(*conv, problem.dtype(0)), {problem.dtype(0)})) : 1e9;
+  if (!conv) return 1e9;
+  const HopperOperands operands{problem.dtype(0), conv->channels};
+  return std::max(memory_cost(problem), hopper_time(work_of(*conv, operands), operands));
 }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   auto conv = convolution(problem.node);
-  const DType dtype = problem.dtype(0);
-  return conv ? hopper_configurations(work_of(*conv, dtype), {dtype}, memory_cost(problem))
-              : std::vector<Configuration>();
+  if (!conv) return {};
+  const HopperOperands operands{problem.dtype(0), conv->channels};
+  return hopper_configurations(work_of(*conv, operands), operands, memory_cost(problem));
 }
 
 Status pack(Packing& packing) {
@@ -55,7 +58,8 @@ Status pack(Packing& packing) {
   Defines defines;
   defines.set("PRODUCT_WINDOWS", 1).set("CONV_CHANNELS", conv.channels);
   defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
-  return attach_hopper(packing, work_of(conv, packing.node.inputs[0]->dtype), false, std::move(defines));
+  const HopperOperands operands{packing.node.inputs[0]->dtype, conv.channels};
+  return attach_hopper(packing, work_of(conv, operands), operands, std::move(defines));
 }
 
 Status unpack(Packing& packing) {
@@ -76,10 +80,11 @@ Status prepare(Prepare& prepare) {
       HUSSAR_TRY(convolution(step.op, step.attributes, prepare.inputs[0], prepare.inputs[1].shape, prepare.outputs[0]));
   const Refusal refusal = check_engine(conv);
   HUSSAR_CHECK(!refusal, ErrorCode::kUsage, "step '{}': its kernel does not take this shape: {}", step.name, *refusal);
-  HUSSAR_TRY(prepare_hopper(prepare, window_product(conv), false, state.launch));
+  HUSSAR_TRY(prepare_hopper(prepare, window_product(conv), {prepare.inputs[0].dtype, conv.channels}, state.launch));
   state.x = WindowMap{};
   state.x.dtype = prepare.inputs[0].dtype;
   state.x.channels = state.launch.block_k;
+  state.x.swizzle_bytes = state.launch.row_bytes;
   state.x.pixels = static_cast<uint32_t>(state.launch.x_rows);
   state.x.sizes[0] = static_cast<uint64_t>(conv.channels);
   state.x.sizes[3] = static_cast<uint64_t>(conv.batch);

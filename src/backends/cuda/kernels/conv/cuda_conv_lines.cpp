@@ -64,12 +64,13 @@ Refusal supports(const Problem& problem) {
   return is_aligned ? Refusal() : Refusal("filters are not multiples of 8");
 }
 
+HopperOperands operands_of(const Convolution& conv, DType dtype) { return {dtype, form_of(conv, dtype).line()}; }
+
 // What the product is worth in blocks of k.
 DenseProduct work_of(const Convolution& conv, DType dtype) {
   const LineForm form = form_of(conv, dtype);
-  const int64_t block = hopper_block_k(dtype);
   DenseProduct work = product_of(conv, dtype);
-  work.k = form.taps_down * ((form.line() + block - 1) / block) * block;
+  work.k = operands_of(conv, dtype).whole_k(form.taps_down);
   return work;
 }
 
@@ -86,14 +87,16 @@ double cost(const Problem& problem) {
   auto conv = convolution(problem.node);
   const DType dtype = problem.dtype(0);
   if (!conv) return 1e9;
-  return lines_time(*conv, dtype) + std::max(memory_cost(problem), hopper_time(work_of(*conv, dtype), {dtype}));
+  return lines_time(*conv, dtype) +
+         std::max(memory_cost(problem), hopper_time(work_of(*conv, dtype), operands_of(*conv, dtype)));
 }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   auto conv = convolution(problem.node);
   if (!conv) return {};
   const DType dtype = problem.dtype(0);
-  std::vector<Configuration> list = hopper_configurations(work_of(*conv, dtype), {dtype}, memory_cost(problem));
+  std::vector<Configuration> list =
+      hopper_configurations(work_of(*conv, dtype), operands_of(*conv, dtype), memory_cost(problem));
   for (Configuration& configuration : list) configuration.predicted += lines_time(*conv, dtype);
   return list;
 }
@@ -133,7 +136,7 @@ Status pack(Packing& packing) {
   defines.set("CONV_KERNEL_1", form.taps_down).set("CONV_KERNEL_2", 1);
   defines.set("LINE_CHANNELS", conv.channels).set("LINE_STRIDE", form.stride).set("LINE_BLOCK", form.block);
   defines.set("LINE_TYPE", type_name(dtype));
-  return attach_hopper(packing, work_of(conv, dtype), false, std::move(defines), {"lines.cuh"});
+  return attach_hopper(packing, work_of(conv, dtype), operands_of(conv, dtype), std::move(defines), {"lines.cuh"});
 }
 
 // Gives the node a picture that is channels-last: other kernels read nothing else.
@@ -213,6 +216,7 @@ WindowMap map_of(const Convolution& conv, DType dtype, const HopperLaunch& launc
   WindowMap map;
   map.dtype = dtype;
   map.channels = launch.block_k;
+  map.swizzle_bytes = launch.row_bytes;
   map.pixels = static_cast<uint32_t>(launch.x_rows);
   map.upper[1] = static_cast<int32_t>(1 - form.taps_down);
   const uint64_t sizes[] = {size(form.line()), size(conv.output[2]), size(form.rows), size(conv.batch)};
@@ -233,7 +237,7 @@ Status prepare(Prepare& prepare) {
   const DenseProduct product = product_of(conv, dtype);
   HUSSAR_CHECK(!check_form(conv, dtype) && prepare.inputs[1].shape == (Shape{product.n, product.k}),
                ErrorCode::kPlanIncompatible, "step '{}': its filter does not fit; build the plan again", step.name);
-  HUSSAR_TRY(prepare_hopper(prepare, product, false, state.launch));
+  HUSSAR_TRY(prepare_hopper(prepare, product, operands_of(conv, dtype), state.launch));
   state.lines = lines_of(conv, prepare.inputs[0]);
   state.x = map_of(conv, dtype, state.launch);
   state.steps = {{static_cast<int32_t>(conv.output[1]), static_cast<int32_t>(conv.output[2])}, {1, 1}, {0, 0}, {1, 1}};

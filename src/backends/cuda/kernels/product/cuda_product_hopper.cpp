@@ -14,18 +14,19 @@ Refusal supports(const Problem& problem) {
 
 double cost(const Problem& problem) {
   auto product = dense_product(problem.node);
-  return product ? std::max(memory_cost(problem), hopper_time(*product, {problem.dtype(0)})) : 1e9;
+  return product ? std::max(memory_cost(problem), hopper_time(*product, {problem.dtype(0), product->k})) : 1e9;
 }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   auto product = dense_product(problem.node);
-  return product ? hopper_configurations(*product, {problem.dtype(0)}, memory_cost(problem))
+  return product ? hopper_configurations(*product, {problem.dtype(0), product->k}, memory_cost(problem))
                  : std::vector<Configuration>();
 }
 
 Status pack(Packing& packing) {
   turn_weights(packing);
-  return attach_hopper(packing, HUSSAR_TRY(dense_product(packing.node)), false, {});
+  const DenseProduct product = HUSSAR_TRY(dense_product(packing.node));
+  return attach_hopper(packing, product, {packing.node.inputs[0]->dtype, product.k}, {});
 }
 
 Status unpack(Packing& packing) {

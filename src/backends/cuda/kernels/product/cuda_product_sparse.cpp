@@ -22,13 +22,13 @@ Refusal supports(const Problem& problem) {
 double cost(const Problem& problem) {
   auto product = dense_product(problem.node);
   if (!product) return 1e9;
-  return std::max(memory_cost(problem), hopper_time(*product, {problem.dtype(0), true}));
+  return std::max(memory_cost(problem), hopper_time(*product, {problem.dtype(0), product->k, true}));
 }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   auto product = dense_product(problem.node);
   if (!product) return {};
-  return hopper_configurations(*product, {problem.dtype(0), true}, memory_cost(problem));
+  return hopper_configurations(*product, {problem.dtype(0), product->k, true}, memory_cost(problem));
 }
 
 Status pack(Packing& packing) {
@@ -38,7 +38,7 @@ Status pack(Packing& packing) {
   node.attributes.set(kSparseGroup, group);
   make_table(packing);
   packing.replace(1, pack_sparse(*node.inputs[1]->constant, group));
-  return attach_hopper(packing, product, true, {});
+  return attach_hopper(packing, product, {node.inputs[0]->dtype, product.k, true}, {});
 }
 
 Status unpack(Packing& packing) {
