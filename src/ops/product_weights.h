@@ -44,8 +44,10 @@ struct Int8Weights {
 };
 // The scales that follow from the largest magnitude of each channel.
 std::vector<float> weight_scales(const ProductWeights& weights);
-int8_t quantize_weight(float weight, float scale);
-Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, const std::vector<float>& scales);
+int8_t quantize_weight(float weight, float scale, float offset = 0);
+// offsets: what the integers of each channel are less than the weights in units of its scale; none: 0.
+Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, const std::vector<float>& scales,
+                             const std::vector<int32_t>& offsets = {});
 inline Int8Weights quantize_weights(const Node& node, const ProductWeights& weights) {
   return quantize_weights(node, weights, weight_scales(weights));
 }

@@ -1,8 +1,11 @@
 // Convolutions and products with constant weights compute in INT8 where the range of their input is known:
 //   Conv(x, w){program}  =>  hussar.QuantizedConv(QuantizeLinear(x), round(w / s), s, bias){program}
 // A model may say so itself: x is fake-quantized and w consists of 8-bit integers times a scale per output channel.
-// Then these are taken as they are. For others PassContext::quantization knows scale and zero point of x, and the
-// scales of w follow from the largest magnitude in each output channel.
+// Then these are taken as they are. Where the integers of a channel do not fit int8, since its zero point is another
+// one, they are moved, and the product's program adds what it lacks then: offset * scale times a sum over what x gives to
+// the output's element, which a product with ones computes.
+// For others PassContext::quantization knows scale and zero point of x, and the scales of w follow from the largest
+// magnitude in each output channel.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,7 +20,7 @@
 #include "passes/support/rewrite.h"
 #include "passes/support/weight_grid.h"
 #include "tactics/choose.h"
-#include "tensor/broadcast.h"
+#include "tensor/row_term.h"
 
 namespace hussar {
 namespace {
@@ -30,16 +33,25 @@ std::optional<ProductWeights> weights_of(const Node& node) {
   return has_layout ? product_weights(node) : std::nullopt;
 }
 
-// Those of the model; nullopt: its weights are not quantized, or not like this.
-std::optional<std::vector<float>> scales_of_model(const ProductWeights& weights) {
+// What the integers of each output channel mean.
+struct ChannelGrids {
   std::vector<float> scales;
+  std::vector<int32_t> offsets;  // none: all are 0
+};
+
+// Those of the model; nullopt: its weights are not quantized, or not like this.
+std::optional<ChannelGrids> grids_of_model(const ProductWeights& weights) {
+  ChannelGrids grids;
   for (int64_t channel = 0; channel < weights.channels; ++channel) {
-    const auto scale =
+    const auto grid =
         grid_of({weights.data + channel * weights.channel_stride, weights.elements, weights.element_stride});
-    if (!scale) return std::nullopt;
-    scales.push_back(*scale);
+    if (!grid) return std::nullopt;
+    grids.scales.push_back(grid->scale);
+    grids.offsets.push_back(grid->offset);
   }
-  return scales;
+  const auto is_zero = [](int32_t offset) { return offset == 0; };
+  if (std::all_of(grids.offsets.begin(), grids.offsets.end(), is_zero)) grids.offsets.clear();
+  return grids;
 }
 
 // How a product reads x as bytes.
@@ -76,7 +88,7 @@ class Products {
  private:
   struct Form {
     Bytes bytes;
-    std::vector<float> scales;  // of the weights, one per output channel
+    ChannelGrids grids;
     bool is_of_model = false;
   };
 
@@ -129,21 +141,26 @@ class Products {
       return std::nullopt;
     }
     if (bytes) {
-      auto scales = scales_of_model(weights);
-      if (scales) return Form{*bytes, std::move(*scales), true};
-      reason = "the model quantizes its input, but its weights are not 8-bit integers times a scale per output channel";
+      auto grids = grids_of_model(weights);
+      const bool has_place =
+          node.outputs[0]->dims.has_value() && (!node.program || has_room(*node.program, kRowTermSteps, 2));
+      if (grids && (grids->offsets.empty() || has_place)) return Form{*bytes, std::move(*grids), true};
+      reason = grids ? "its weights have zero points, and there is no room for them in the work that is fused into it"
+                     : "the model quantizes its input, but its weights are not 8-bit integers, less a zero point, times a "
+                       "scale per output channel";
       return std::nullopt;
     }
     const QuantParams* params = quantization_->find(node.inputs[0]->name);
-    if (params != nullptr) return Form{{*params, node.inputs[0]}, weight_scales(weights)};
+    if (params != nullptr) return Form{{*params, node.inputs[0]}, {weight_scales(weights), {}}};
     reason = "nothing is known of the range of its input";
     return std::nullopt;
   }
 
   Node* replace(Node* node, const ProductWeights& weights, const Form& form) {
     const std::string name = node->inputs[1]->name;
-    Int8Weights quantized = quantize_weights(*node, weights, form.scales);
-    const ProductCorrection* correction = correction_of(*node, weights, quantized, form.bytes.params);
+    Int8Weights quantized = quantize_weights(*node, weights, form.grids.scales, form.grids.offsets);
+    const ProductCorrection* correction =
+        form.grids.offsets.empty() ? correction_of(*node, weights, quantized, form.bytes.params) : nullptr;
     if (correction != nullptr) flip_roundings(*node, weights, correction->flips, quantized);
     Value* numbers = graph_.add_constant(graph_.unique_name(name), std::move(quantized.numbers));
     Value* factors = graph_.add_constant(graph_.unique_name(name + "_scale"), std::move(quantized.scales));
@@ -176,7 +193,71 @@ class Products {
     if (note != nullptr) product->note = *note;
     product->program = program;
     product->program_inputs = program ? own_inputs : 0;
+    if (!form.grids.offsets.empty()) add_offsets(product, own_inputs, form.grids);
     return product;
+  }
+
+  // The product's program adds what the product lacks first. All channels read the same, but for those of other groups:
+  // then the sums are multiplied before, and have the output's shape.
+  void add_offsets(Node* product, int32_t own_inputs, const ChannelGrids& grids) {
+    const bool is_conv = product->op == "hussar.QuantizedConv";
+    const bool has_groups = is_conv && product->attributes.get_int("group", 1) != 1;
+    const auto channels = std::ssize(grids.scales);
+    Tensor factors(DType::kFloat32, {channels});
+    for (size_t i = 0; i < grids.scales.size(); ++i)
+      factors.data<float>()[i] = static_cast<float>(grids.offsets[i]) * grids.scales[i];
+    if (!product->program) {
+      product->program = Program{};
+      product->program_inputs = own_inputs;
+    }
+    Program& program = *product->program;
+    const uint8_t first = program.operand_count;
+    if (has_groups) {
+      const ProgramStep add = {ProgramOp::kAdd, 0, 0, ProgramSource::kOperand, first, {}, 0, 0};
+      put_in_front(program, &add, 1);
+      graph_.append_input(product, add_sums(*product, own_inputs, std::move(factors)));
+      program.operand_count = first + 1;
+      return;
+    }
+    Ints column(static_cast<size_t>(is_conv ? product->outputs[0]->rank() - 1 : 1), 1);
+    column[0] = channels;
+    graph_.append_input(product, sums_of(*product, own_inputs));
+    graph_.append_input(product, graph_.add_constant(graph_.unique_name(product->inputs[1]->name + "_offset"),
+                                                     factors.reshaped(Shape(std::span(column)))));
+    put_row_term(program, {first, first + 1});
+    program.operand_count = first + 2;
+  }
+
+  // What all channels read, once for all products that read the same.
+  Value* sums_of(const Node& product, int32_t own_inputs) {
+    Tensor one(DType::kFloat32, {1});
+    one.data<float>()[0] = 1;
+    if (product.op == "hussar.QuantizedConv") return add_sums(product, own_inputs, std::move(one));
+    Value*& sums = sums_[{product.inputs[0], own_inputs > 4 ? product.inputs[4] : nullptr,
+                          product.attributes.get_float("x_scale", 1), product.attributes.get_int("x_zero_point", 0)}];
+    if (sums == nullptr) sums = add_sums(product, own_inputs, std::move(one));
+    return sums;
+  }
+
+  // The same product with ones for weights and as many channels as there are scales.
+  Value* add_sums(const Node& product, int32_t own_inputs, Tensor scales) {
+    const int channel_axis = product.op == "hussar.QuantizedConv" ? 0 : 1;
+    Shape shape = product.inputs[1]->constant->shape();
+    shape[channel_axis] = scales.elements();
+    Tensor ones(DType::kInt8, shape);
+    std::fill_n(ones.data<int8_t>(), ones.elements(), int8_t{1});
+    const Value* y = product.outputs[0];
+    Dims dims = *y->dims;
+    dims[channel_axis == 0 ? 1 : dims.size() - 1] = scales.elements();
+    std::vector<Value*> inputs(product.inputs.begin(), product.inputs.begin() + own_inputs);
+    inputs[1] = graph_.add_constant(graph_.unique_name(product.inputs[1]->name + "_ones"), std::move(ones));
+    inputs[2] = graph_.add_constant(graph_.unique_name(product.inputs[1]->name + "_one"), std::move(scales));
+    inputs[3] = nullptr;
+    Value* sums = graph_.add_value(graph_.unique_name(y->name + "_sums"), DType::kFloat32, std::move(dims));
+    sums->layout = y->layout;
+    Node* node = graph_.add_node(product.op, "sums for " + product.name, inputs, {sums}, product.attributes);
+    node->note = "INT8: sums of what a product reads whose weights have zero points";
+    return sums;
   }
 
   // How the model itself quantizes what the node multiplies: right before, or before something that only moves it.
@@ -305,6 +386,7 @@ class Products {
   const Target target_;
   std::map<std::tuple<Value*, float, int32_t>, Value*> bytes_;
   std::map<const Node*, std::vector<Value*>> dynamic_;
+  std::map<std::tuple<Value*, Value*, float, int64_t>, Value*> sums_;
   std::vector<std::pair<Node*, Value*>> quantizers_;
 };
 

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "tensor/dynamic_quantize.h"
 #include "tensor/fake_quantize.h"
+#include "tensor/row_term.h"
 
 namespace hussar::cpu {
 
@@ -85,26 +86,50 @@ static void take_bias(int program_inputs, Program& program, EpilogueState& state
   program.steps[--program.step_count] = {};
 }
 
-// A program that fake-quantizes first, and is simple enough otherwise, needs no interpreter; others need less of it.
+// What the end of a tile does before a program, taken off the front of it.
+static bool take_row_term(const Prepare& prepare, const EpilogueState& epilogue, Program& program, Int8State& state) {
+  const auto term = row_term_of(program);
+  if (!term || epilogue.column_strides[term->rows] != 0) return false;
+  if (epilogue.column_strides[term->columns] != 1 || epilogue.row_strides[term->columns] != 0) return false;
+  const int32_t rows = prepare.step.program_inputs + term->rows, columns = prepare.step.program_inputs + term->columns;
+  for (int32_t input : {rows, columns}) {
+    if (prepare.inputs[static_cast<size_t>(input)].dtype != DType::kFloat32) return false;
+  }
+  state.row_term = rows;
+  state.row_factors = columns;
+  state.args.row_term_stride = epilogue.row_strides[term->rows];
+  erase_row_term(program);
+  return true;
+}
+
+static bool take_fake_quantize(Program& program, Int8State& state) {
+  const auto first = fake_quantize_at(program, 0);
+  if (!first) return false;
+  state.args.quantize_scale = first->scale;
+  state.args.quantize_zero_point = first->zero_point;
+  erase_fake_quantize(program, 0);
+  return true;
+}
+
+// A program that begins with these, and is simple enough otherwise, needs no interpreter; others need less of it.
 static Status prepare_program(const Prepare& prepare, Int8State& state) {
   state.rest = {};
-  const auto first = prepare.step.program ? fake_quantize_at(*prepare.step.program, 0) : std::nullopt;
-  if (first) {
-    PlanStep rest;
-    rest.name = prepare.step.name;
-    rest.program = prepare.step.program;
-    rest.program_inputs = prepare.step.program_inputs;
-    erase_fake_quantize(*rest.program, 0);
-    HUSSAR_TRY(prepare_epilogue({rest, prepare.inputs, prepare.outputs, prepare.threads, prepare.state}, -1,
-                                state.epilogue, true, true));
-    state.args.quantize_scale = first->scale;
-    state.args.quantize_zero_point = first->zero_point;
-    if (!state.epilogue.runs_program) return {};
-    state.rest = *rest.program;
-    take_bias(rest.program_inputs, state.rest, state.epilogue);
-    return {};
-  }
-  return prepare_epilogue(prepare, -1, state.epilogue, true, true);
+  state.row_term = state.row_factors = -1;
+  HUSSAR_TRY(prepare_epilogue(prepare, -1, state.epilogue, true, true));
+  if (!prepare.step.program) return {};
+  PlanStep rest;
+  rest.name = prepare.step.name;
+  rest.program = prepare.step.program;
+  rest.program_inputs = prepare.step.program_inputs;
+  const bool has_term = take_row_term(prepare, state.epilogue, *rest.program, state);
+  const bool is_rounded = take_fake_quantize(*rest.program, state);
+  if (!has_term && !is_rounded) return {};
+  HUSSAR_TRY(prepare_epilogue({rest, prepare.inputs, prepare.outputs, prepare.threads, prepare.state}, -1,
+                              state.epilogue, true, true));
+  if (!state.epilogue.runs_program) return {};
+  state.rest = *rest.program;
+  if (is_rounded) take_bias(rest.program_inputs, state.rest, state.epilogue);
+  return {};
 }
 
 static bool is_one_number(const Prepare& prepare, size_t input, DType dtype) {
@@ -188,6 +213,10 @@ Status run_int8_step(const Run& run, Int8Function function) {
   args.weights = run.inputs[1].as<const int8_t>();
   args.weight_scales = run.inputs[2].f32();
   if (state.bias >= 0) args.bias = run.inputs[static_cast<size_t>(state.bias)].f32();
+  if (state.row_term >= 0) {
+    args.row_term = run.inputs[static_cast<size_t>(state.row_term)].f32();
+    args.row_factors = run.inputs[static_cast<size_t>(state.row_factors)].f32();
+  }
   if (state.dynamic) {
     args.input_scale = *run.inputs[4].f32();
     args.input_zero_point = *run.inputs[5].as<const uint8_t>();

@@ -10,6 +10,8 @@ struct Int8State {
   EpilogueState epilogue;
   int32_t bias;  // the input, or -1
   bool dynamic;  // scale and zero point of x are the inputs 4 and 5
+  int32_t row_term;  // the input with the sums, or -1; the next field: with the factors
+  int32_t row_factors;
   // The program without what the end of a tile does before it; no steps: the step's own program.
   Program rest;
   int shares;

@@ -68,21 +68,23 @@ std::vector<float> weight_scales(const ProductWeights& weights) {
   return scales;
 }
 
-int8_t quantize_weight(float weight, float scale) {
+int8_t quantize_weight(float weight, float scale, float offset) {
   // Adding this rounds to an integer, ties to even, where std::nearbyint would be a call.
   constexpr float kMagic = 12582912.0F;  // 1.5 * 2^23
-  return static_cast<int8_t>((std::clamp(weight / scale, -128.0F, 127.0F) + kMagic) - kMagic);
+  return static_cast<int8_t>((std::clamp(weight / scale - offset, -128.0F, 127.0F) + kMagic) - kMagic);
 }
 
-Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, const std::vector<float>& scales) {
+Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, const std::vector<float>& scales,
+                             const std::vector<int32_t>& offsets) {
   const bool is_conv = node.op == "Conv";
   const Shape shape = is_conv ? node.inputs[1]->constant->shape() : Shape{weights.elements, weights.channels};
   Int8Weights result{Tensor(DType::kInt8, shape), Tensor::from<float>(DType::kFloat32, {weights.channels}, scales)};
   auto* q = result.numbers.data<int8_t>();
   for (int64_t channel = 0; channel < weights.channels; ++channel) {
+    const float offset = offsets.empty() ? 0 : static_cast<float>(offsets[static_cast<size_t>(channel)]);
     for (int64_t i = 0; i < weights.elements; ++i) {
       const int64_t at = is_conv ? channel * weights.elements + i : i * weights.channels + channel;
-      q[at] = quantize_weight(weights.at(channel, i), scales[static_cast<size_t>(channel)]);
+      q[at] = quantize_weight(weights.at(channel, i), scales[static_cast<size_t>(channel)], offset);
     }
   }
   return result;

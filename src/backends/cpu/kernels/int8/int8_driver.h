@@ -134,7 +134,7 @@ struct TileTarget {
 enum class Activation : uint8_t { kNone, kHardSwish, kFactors };
 
 // The end of a tile, but for a program: what a column needs stays in registers. kRare: also what only few products
-// have, a bias of the epilogue, a residual of real numbers, sums that are fake-quantized, and bounds that NaN passes on
+// have, a term of rank one, a bias of the epilogue, a residual of real numbers, sums that are fake-quantized, and bounds that NaN passes on
 // its way to a lower byte.
 template <bool kRare, bool kResidual, Activation kActivation, bool kBytes>
 void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSums& tile, const TileTarget& target) {
@@ -164,10 +164,13 @@ void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSu
     const IVec correction = load_ints(facts.corrections + tile.first_fact + c);
     const Vec scale = load(facts.scales + tile.first_fact + c), bias = load(facts.bias + tile.first_fact + c);
     const Vec factor = epilogue.scales ? load_up_to(epilogue.scales + column, left) : set(epilogue.scale);
+    const Vec row_factor = kRare && args.row_term ? load_up_to(args.row_factors + column, left) : set(0.0f);
     const Vec shift = epilogue.shifts ? load_up_to(epilogue.shifts + column, left) : set(epilogue.shift);
     for (int r = 0; r < rows; ++r, sums += width) {
       Vec y = fma_once(to_float(load_ints(sums) - correction), scale, bias);
       if constexpr (kRare) {
+        if (args.row_term != nullptr)
+          y = y + rounded(set(args.row_term[(tile.row + r) * args.row_term_stride]) * row_factor);
         if (args.quantize_scale != 0)
           y = rounded(clamp(round(y / quantize_scale), quantize_low, quantize_high) * quantize_scale);
         if (epilogue.bias != nullptr) y = y + load_up_to(epilogue.bias + column, left);
@@ -273,7 +276,7 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
   TileTarget target = {is_real ? args.reals + at : nullptr, is_real ? nullptr : args.bytes + at, pitch};
   if (has_program) target = {buffer, nullptr, tile.width};
   const bool is_rare =
-      epilogue.residual != nullptr || epilogue.bias != nullptr || args.quantize_scale != 0 ||
+      epilogue.residual != nullptr || epilogue.bias != nullptr || args.quantize_scale != 0 || args.row_term != nullptr ||
       (target.bytes != nullptr && epilogue.low > ToBytes(args.output_scale, args.output_zero_point).least);
   const auto& table = is_rare ? kFinishColumns<true> : kFinishColumns<false>;
   const Activation activation = epilogue.hard_swish          ? Activation::kHardSwish

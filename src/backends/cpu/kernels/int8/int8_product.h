@@ -24,6 +24,10 @@ struct Int8Args {
   int64_t shared_panels = 0;             // sparse weights: panels of a block (sparse_packing.h)
   const float* weight_scales = nullptr;  // one per output channel
   const float* bias = nullptr;           // one per output channel; may be null
+  // Added before all else that follows, where it is not null: a number per row, times one per output channel.
+  const float* row_term = nullptr;
+  int64_t row_term_stride = 0;
+  const float* row_factors = nullptr;
   // Where quantize_scale is not 0: the sum with its bias becomes a byte and a real number again before the epilogue.
   float quantize_scale = 0;
   int32_t quantize_zero_point = 0;
