@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "tensor/row_term.h"
+
 namespace hussar {
 
 ProgramStep step(ProgramOp op) { return {op, 0, 0, ProgramSource::kConstant, 0, {}, 0, 0}; }
@@ -44,9 +46,22 @@ void add_column_operand(KernelCase& test, ProgramOp op, const Shape& output, Lay
   ++test.program->operand_count;
 }
 
-// Bytes or real numbers out; nothing, bounds and a factor per column, a residual of either kind with bounds, or a
-// program of several steps.
-void add_epilogue(KernelCase& test, const Shape& output, Layout layout, int64_t gap) {
+void add_row_term(KernelCase& test, const Shape& output, Layout layout) {
+  const int column = layout == Layout::kChannelsLast ? 1 : output.rank() - 1;
+  Shape rows = output;
+  rows[column] = 1;
+  Ints columns(static_cast<size_t>(output.rank() - column), 1);
+  columns[0] = output[column];
+  if (!test.program) test.program = Program{};
+  test.program_inputs = 4;
+  const uint8_t first = test.program->operand_count;
+  test.inputs.push_back({random_tensor(DType::kFloat32, rows), false, layout});
+  test.inputs.push_back({random_tensor(DType::kFloat32, Shape(std::span(columns))), true});
+  put_row_term(*test.program, {first, first + 1});
+  test.program->operand_count = first + 2;
+}
+
+void add_any_end(KernelCase& test, const Shape& output, Layout layout, int64_t gap) {
   if (pick(0, 1) == 1) {
     test.attributes.set("y_scale", 0.05F);
     test.attributes.set("y_zero_point", pick(0, 255));
@@ -74,6 +89,11 @@ void add_epilogue(KernelCase& test, const Shape& output, Layout layout, int64_t 
       add_step(test, step(ProgramOp::kAbs));
       add_step(test, step(ProgramOp::kSqrt));
   }
+}
+
+void add_epilogue(KernelCase& test, const Shape& output, Layout layout, int64_t gap) {
+  add_any_end(test, output, layout, gap);
+  if (pick(0, 2) == 0) add_row_term(test, output, layout);
 }
 
 KernelCase product_case(const char* kernel, const char* op, Argument x, const Shape& weights, int64_t k,

@@ -12,8 +12,10 @@ void add_step(KernelCase& test, ProgramStep next);
 void add_full_operand(KernelCase& test, DType dtype, const Shape& shape, Layout layout, int64_t gap);
 // One number per column.
 void add_column_operand(KernelCase& test, ProgramOp op, const Shape& output, Layout layout);
+// A number per row times one per column, before what the program does so far.
+void add_row_term(KernelCase& test, const Shape& output, Layout layout);
 // Bytes or real numbers out; nothing, bounds and a factor per column, a residual of either kind with bounds, or a
-// program of several steps.
+// program of several steps. Sometimes with a term of rank one before it.
 void add_epilogue(KernelCase& test, const Shape& output, Layout layout, int64_t gap);
 
 Argument random_bytes(const Shape& shape, Layout layout, int64_t gap);

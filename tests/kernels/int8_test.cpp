@@ -173,6 +173,7 @@ TEST(Int8, FakeQuantizedSums) {
     if (adds_reals) add_full_operand(test, DType::kFloat32, {rows, n}, Layout::kPlain, 0);
     if (form == 5) round();
     if (form != 0) add_step(test, step(form == 3 ? ProgramOp::kAbs : ProgramOp::kRelu));
+    if (pick(0, 1) == 1) add_row_term(test, {rows, n}, Layout::kPlain);
     if (pick(0, 1) == 1) test.attributes.set("y_scale", 0.05F);
     expect_kernel_agrees(test);
     if (testing::Test::HasFatalFailure()) return;

@@ -36,10 +36,18 @@ FORMS = {
                               "weight_type": S8, "per_channel": True},
     "QOperator s8s8": {"quant_format": quantization.QuantFormat.QOperator, "activation_type": S8, "weight_type": S8,
                        "per_channel": False},
-    "weights only": None,
+    # Zero points of weights that are not in the middle.
+    "u8u8 per channel": {"activation_type": U8, "weight_type": U8, "per_channel": True},
+    "u8u8": {"activation_type": U8, "weight_type": U8, "per_channel": False},
+    "QOperator u8u8": {"quant_format": quantization.QuantFormat.QOperator, "activation_type": U8, "weight_type": U8,
+                       "per_channel": False},
+    "weights only": {"weight_type": S8, "per_channel": True},
+    "weights only, u8": {"weight_type": U8, "per_channel": False},
+    "weights only, u8 per channel": {"weight_type": U8, "per_channel": True},
     # As ONNX Runtime saves them for itself, with operators of its own domain.
     "u8s8 saved": {"activation_type": U8, "weight_type": S8, "per_channel": True},
-    "weights only saved": None,
+    "weights only saved": {"weight_type": S8, "per_channel": True},
+    "weights only, u8 saved": {"weight_type": U8, "per_channel": False},
 }
 FEWEST_DYNAMIC = {"resnet20": 22, "mobilenet": 35, "vit": 26}
 
@@ -65,8 +73,9 @@ def check(model: str, form: str, folder: pathlib.Path) -> str:
     source, quantized, plan = ROOT / f"demo/models/{model}.onnx", folder / "model.onnx", folder / "model.plan"
     given = onnx.load(source).graph.input[0]
     shape = [dim.dim_value or 1 for dim in given.type.tensor_type.shape.dim]
-    if FORMS[form] is None:
-        quantization.quantize_dynamic(source, quantized, per_channel=True)
+    is_dynamic = "activation_type" not in FORMS[form]
+    if is_dynamic:
+        quantization.quantize_dynamic(source, quantized, **FORMS[form])
     else:
         quantization.quantize_static(source, quantized, Inputs(given.name, shape), **FORMS[form])
     if form.endswith(" saved"):
@@ -76,7 +85,7 @@ def check(model: str, form: str, folder: pathlib.Path) -> str:
         onnxruntime.InferenceSession(str(quantized), options, providers=["CPUExecutionProvider"])
         quantized = folder / "saved.onnx"
     report = json.loads(run(ROOT / "build/bin/hussar", "build", quantized, "-o", plan, "--budget", "0", "--json"))
-    wanted = FEWEST_DYNAMIC[model] if FORMS[form] is None else PRODUCTS[model]
+    wanted = FEWEST_DYNAMIC[model] if is_dynamic else PRODUCTS[model]
     if report["int8"]["quantized_in_model"] != wanted:
         return f"{report['int8']['quantized_in_model']} of {wanted} products in INT8"
     if report["reference_steps"] != 0:
