@@ -2,10 +2,9 @@
 //   Conv(x, w){program}  =>  hussar.QuantizedConv(QuantizeLinear(x), round(w / s), s, bias){program}
 // A model may say so itself: x is fake-quantized and w consists of 8-bit integers times a scale per output channel.
 // Then these are taken as they are. Where the integers of a channel do not fit int8, since its zero point is another
-// one, they are moved, and the product's program adds what it lacks then: offset * scale times a sum over what x gives to
-// the output's element, which a product with ones computes.
-// For others PassContext::quantization knows scale and zero point of x, and the scales of w follow from the largest
-// magnitude in each output channel.
+// one, they are moved, and the product's program adds what it lacks then: offset * scale times a sum over what x gives
+// to the output's element, which a product with ones computes. For others PassContext::quantization knows scale and
+// zero point of x, and the scales of w follow from the largest magnitude in each output channel.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -145,9 +144,10 @@ class Products {
       const bool has_place =
           node.outputs[0]->dims.has_value() && (!node.program || has_room(*node.program, kRowTermSteps, 2));
       if (grids && (grids->offsets.empty() || has_place)) return Form{*bytes, std::move(*grids), true};
-      reason = grids ? "its weights have zero points, and there is no room for them in the work that is fused into it"
-                     : "the model quantizes its input, but its weights are not 8-bit integers, less a zero point, times a "
-                       "scale per output channel";
+      reason =
+          grids ? "its weights have zero points, and there is no room for them in the work that is fused into it"
+                : "the model quantizes its input, but its weights are not 8-bit integers, less a zero point, times a "
+                  "scale per output channel";
       return std::nullopt;
     }
     const QuantParams* params = quantization_->find(node.inputs[0]->name);

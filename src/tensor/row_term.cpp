@@ -26,8 +26,8 @@ void put_in_front(Program& program, const ProgramStep* steps, int count) {
 void put_row_term(Program& program, const RowTerm& term) {
   ProgramStep steps[kRowTermSteps] = {};
   steps[0] = {ProgramOp::kCopy, kRegister, 0, ProgramSource::kOperand, static_cast<uint8_t>(term.rows), {}, 0, 0};
-  steps[1] = {ProgramOp::kMul, kRegister, kRegister, ProgramSource::kOperand, static_cast<uint8_t>(term.columns), {}, 0,
-              0};
+  steps[1] = {
+      ProgramOp::kMul, kRegister, kRegister, ProgramSource::kOperand, static_cast<uint8_t>(term.columns), {}, 0, 0};
   steps[2] = {ProgramOp::kAdd, 0, 0, ProgramSource::kRegister, kRegister, {}, 0, 0};
   put_in_front(program, steps, kRowTermSteps);
 }

@@ -1,5 +1,5 @@
-// A term of rank one at the front of a program: before anything else, y gains rows[row] * columns[column]. INT8 products
-// have it whose weights have zero points: rows are sums of what a product reads.
+// A term of rank one at the front of a program: before anything else, y gains rows[row] * columns[column]. INT8
+// products have it whose weights have zero points: rows are sums of what a product reads.
 #pragma once
 #include <optional>
 

@@ -109,19 +109,23 @@ def test_int8_strict_holds_where_nothing_is_kept(hussar: Program) -> None:
     assert report["precision_counts"].get("int8") == 2, report["precision_counts"]
 
 
-def quantized(scale: float | None) -> bytes:
+def quantized(scale: float | None, weights: list[float] | None = None, zero_point: int = 0) -> bytes:
     """y = x * w over float [3, 4], with x and w quantized; None: without the scale of x."""
     given = [] if scale is None else ["s"]
     nodes = [
         tiny_onnx.node("QuantizeLinear", ["x", *given], ["q"], "first"),
         tiny_onnx.node("DequantizeLinear", ["q", *given], ["d"], "second"),
-        tiny_onnx.node("QuantizeLinear", ["w", "t"], ["v"]),
-        tiny_onnx.node("DequantizeLinear", ["v", "t"], ["e"]),
+        tiny_onnx.node("QuantizeLinear", ["w", "t", "z"], ["v"]),
+        tiny_onnx.node("DequantizeLinear", ["v", "t", "z"], ["e"]),
         tiny_onnx.node("MatMul", ["d", "e"], ["y"], "product"),
     ]
-    weights = [tiny_onnx.tensor("w", [4, 2], [0.1 * i for i in range(8)]), tiny_onnx.tensor("t", [], [0.01])]
-    weights += [] if scale is None else [tiny_onnx.tensor("s", [], [scale])]
-    return tiny_onnx.model(nodes, [tiny_onnx.value("x", [3, 4])], [tiny_onnx.value("y", [3, 2])], weights)
+    constants = [
+        tiny_onnx.tensor("w", [4, 2], weights or [0.1 * i for i in range(8)]),
+        tiny_onnx.tensor("t", [], [0.01]),
+        tiny_onnx.tensor("z", [], [zero_point], tiny_onnx.UINT8),
+    ]
+    constants += [] if scale is None else [tiny_onnx.tensor("s", [], [scale])]
+    return tiny_onnx.model(nodes, [tiny_onnx.value("x", [3, 4])], [tiny_onnx.value("y", [3, 2])], constants)
 
 
 def test_int8_of_the_model(hussar: Program) -> None:
@@ -130,6 +134,17 @@ def test_int8_of_the_model(hussar: Program) -> None:
     assert report["int8"]["quantized_in_model"] == 1 and report["precision_counts"].get("int8") == 1, report
     assert "1 products are quantized in the model" in hussar("build", "q.onnx", "-o", "q.plan").out
     assert "quantized in the model" in hussar("inspect", "q.plan").out
+
+
+def test_int8_of_weights_with_zero_points(hussar: Program) -> None:
+    # 1.81 is 181 times the scale, which does not fit int8.
+    hussar.model("q", quantized(0.02, [1.81, 0.1, -0.2, 0.4, 0.3, 0.5, 0.6, 0.7], 20))
+    report = hussar("build", "q.onnx", "-o", "q.plan", "--json").json
+    assert report["int8"]["quantized_in_model"] == 1 and report["precision_counts"].get("int8") == 2, report
+    assert report["reference_steps"] == 0 and report["self_check"]["max_relative_error"] < 1e-3, report
+    text = hussar("inspect", "q.plan").out
+    assert "INT8: sums of what a product reads whose weights have zero points" in text, text
+    hussar("compare", "q.onnx", "q.plan", "--tolerance", "1e-3")
 
 
 def test_int8_of_the_model_with_odd_scales(hussar: Program) -> None:

@@ -1,13 +1,14 @@
 """Writes small ONNX models with the standard library alone: protobuf's wire format by hand.
 
-Field numbers: onnx/onnx.proto. Only what the tests need: float and int64 tensors, one opset, no functions.
+Field numbers: onnx/onnx.proto. Only what the tests need: float, uint8 and int64 tensors, one opset, no functions.
 """
 
 from __future__ import annotations
 
 import struct
 
-FLOAT, INT64 = 1, 7
+FLOAT, UINT8, INT64 = 1, 2, 7
+FORMATS = {FLOAT: "f", UINT8: "B", INT64: "q"}
 
 
 def varint(value: int) -> bytes:
@@ -29,7 +30,7 @@ def block(field: int, content: bytes | str) -> bytes:
 
 
 def tensor(name: str, dims: list[int], values: list[float] | list[int], dtype: int = FLOAT) -> bytes:
-    raw = struct.pack(f"<{len(values)}{'f' if dtype == FLOAT else 'q'}", *values)
+    raw = struct.pack(f"<{len(values)}{FORMATS[dtype]}", *values)
     return b"".join(integer(1, dim) for dim in dims) + integer(2, dtype) + block(8, name) + block(9, raw)
 
 

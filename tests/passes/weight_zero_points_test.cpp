@@ -104,8 +104,8 @@ TEST(WeightZeroPoints, Convolutions) {
       Value* x = test.both(test.input({2, 8, 7, 6}), 0.03, 50);
       std::vector<Value*> inputs = {x, test.asymmetric_weights({8, 8 / groups, 3, 3}, 0, form)};
       if (form.has_bias) inputs.push_back(test.weights({8}));
-      Value* y = test.make("Conv", inputs,
-                           with({{"pads", Ints{1, 2, 0, 1}}, {"strides", Ints{2, 1}}, {"group", groups}}));
+      Value* y =
+          test.make("Conv", inputs, with({{"pads", Ints{1, 2, 0, 1}}, {"strides", Ints{2, 1}}, {"group", groups}}));
       test.output(form.has_activation ? test.make("HardSwish", {y}) : y);
       test.run_all();
       EXPECT_EQ(test.quantized_in_model(), 1) << test.graph.to_string();
@@ -202,7 +202,8 @@ TEST(WeightZeroPoints, ProductsPassBytes) {
 TEST(WeightZeroPoints, TooMuchFusedWorkIsToldOf) {
   for (int steps : {kProgramSteps - 3, kProgramSteps - 2}) {
     ZeroPointCase test;
-    Value* y = test.make("MatMul", {test.both(test.input({3, 16}), 0.03, 128), test.asymmetric_weights({16, 8}, 1, {})});
+    Value* y =
+        test.make("MatMul", {test.both(test.input({3, 16}), 0.03, 128), test.asymmetric_weights({16, 8}, 1, {})});
     for (int i = 0; i < steps; ++i) y = test.make(i % 2 == 0 ? "Tanh" : "Neg", {y});
     test.output(y);
     test.run_all();
@@ -228,14 +229,19 @@ TEST(WeightZeroPoints, QLinearOperators) {
     }
     Value* w_scale = form.per_channel ? test.constant({8}, scales) : test.number(0.003);
     Value* w_zero = form.per_channel ? test.constant({8}, zeros, form.bytes) : test.number(lowest + 40, form.bytes);
-    std::vector<Value*> inputs = {test.quantize(test.input({2, 6, 7, 7}), 0.03, 118), test.number(0.03),
-                                  test.number(118, DType::kUInt8), test.integers({8, 6, 3, 3}, form),
-                                  w_scale, w_zero, test.number(0.2), test.number(118, DType::kUInt8)};
+    std::vector<Value*> inputs = {test.quantize(test.input({2, 6, 7, 7}), 0.03, 118),
+                                  test.number(0.03),
+                                  test.number(118, DType::kUInt8),
+                                  test.integers({8, 6, 3, 3}, form),
+                                  w_scale,
+                                  w_zero,
+                                  test.number(0.2),
+                                  test.number(118, DType::kUInt8)};
     if (form.has_bias) inputs.push_back(test.constant({8}, bias, DType::kInt32));
     Value* y = test.make("QLinearConv", inputs, with({{"pads", Ints{1, 1, 1, 1}}}));
-    y = test.make("QLinearMatMul", {test.reshape(y, {16, 49}), test.number(0.2), test.number(118, DType::kUInt8),
-                                    test.integers({49, 8}, form), w_scale, w_zero, test.number(0.5),
-                                    test.number(118, DType::kUInt8)});
+    y = test.make("QLinearMatMul",
+                  {test.reshape(y, {16, 49}), test.number(0.2), test.number(118, DType::kUInt8),
+                   test.integers({49, 8}, form), w_scale, w_zero, test.number(0.5), test.number(118, DType::kUInt8)});
     test.output(test.dequantize(y, 0.5, 118));
     // A step of the output's scale, where the last bit of a sum decides.
     test.run_all(0.02);
@@ -260,24 +266,31 @@ TEST(WeightZeroPoints, DynamicallyQuantizedProducts) {
     auto product = [&](const char* op, Value* x, Value* w, int64_t channels, Value* scale, Attributes attributes) {
       std::vector<Value*> dynamic = test.make_many("DynamicQuantizeLinear", {x}, 3);
       Value* sum = test.make(op, {dynamic[0], w, dynamic[2], zeros(channels)}, std::move(attributes));
-      return test.make("Mul", {test.make("Cast", {sum}, with({{"to", int64_t{1}}})),
-                               test.make("Mul", {dynamic[1], scale})});
+      return test.make("Mul",
+                       {test.make("Cast", {sum}, with({{"to", int64_t{1}}})), test.make("Mul", {dynamic[1], scale})});
     };
-    Value* y = product("ConvInteger", test.input({2, 6, 7, 7}), test.integers({8, 6, 3, 3}, form), 8, test.number(0.002),
-                       with({{"pads", Ints{1, 1, 1, 1}}}));
+    Value* y = product("ConvInteger", test.input({2, 6, 7, 7}), test.integers({8, 6, 3, 3}, form), 8,
+                       test.number(0.002), with({{"pads", Ints{1, 1, 1, 1}}}));
     y = test.reshape(y, {16, 49});
-    Value* first = product("MatMulInteger", y, test.integers({49, 5}, form), 5, parameter(5, 0.002, 0.0003, DType::kFloat32), {});
-    std::vector<Value*> inputs = {y, test.integers({49, 5}, form), parameter(5, 0.002, 0.0003, DType::kFloat32), zeros(5)};
+    Value* first =
+        product("MatMulInteger", y, test.integers({49, 5}, form), 5, parameter(5, 0.002, 0.0003, DType::kFloat32), {});
+    std::vector<Value*> inputs = {y, test.integers({49, 5}, form), parameter(5, 0.002, 0.0003, DType::kFloat32),
+                                  zeros(5)};
     if (form.has_bias) inputs.push_back(test.weights({5}));
     Value* second = test.make("com.microsoft.DynamicQuantizeMatMul", inputs);
     std::vector<Value*> dynamic = test.make_many("DynamicQuantizeLinear", {y}, 3);
-    inputs = {dynamic[0], test.integers({49, 5}, form), dynamic[1], parameter(5, 0.002, 0.0003, DType::kFloat32), dynamic[2],
-              zeros(5)};
+    inputs = {dynamic[0], test.integers({49, 5}, form),
+              dynamic[1], parameter(5, 0.002, 0.0003, DType::kFloat32),
+              dynamic[2], zeros(5)};
     if (form.has_bias) inputs.push_back(test.weights({5}));
     Value* third = test.make("com.microsoft.MatMulIntegerToFloat", inputs);
     Value* fixed = test.quantize(test.input({16, 49}), 0.03, 118);
-    inputs = {fixed, test.integers({49, 5}, form), test.number(0.03), parameter(5, 0.002, 0.0003, DType::kFloat32),
-              test.number(118, DType::kUInt8), zeros(5)};
+    inputs = {fixed,
+              test.integers({49, 5}, form),
+              test.number(0.03),
+              parameter(5, 0.002, 0.0003, DType::kFloat32),
+              test.number(118, DType::kUInt8),
+              zeros(5)};
     Value* fourth = test.make("com.microsoft.MatMulIntegerToFloat", inputs);
     for (Value* value : {first, second, third, fourth}) test.output(value);
     // A byte that rounds the other way moves the next sums by up to 255 weights' steps.

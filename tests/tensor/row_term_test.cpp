@@ -32,8 +32,7 @@ TEST(RowTerm, StaysWhereItsRegisterIsReadLater) {
   for (bool writes_before : {false, true}) {
     Program program{};
     program.operand_count = 2;
-    if (writes_before)
-      program.steps[program.step_count++] = step(ProgramOp::kCopy, 1, 0, ProgramSource::kRegister, 0);
+    if (writes_before) program.steps[program.step_count++] = step(ProgramOp::kCopy, 1, 0, ProgramSource::kRegister, 0);
     program.steps[program.step_count++] = step(ProgramOp::kMul, 0, 0, ProgramSource::kRegister, 1);
     put_row_term(program, {0, 1});
     ASSERT_TRUE(is_valid(program));

@@ -8,8 +8,8 @@ namespace hussar::cpu {
 struct Int8State {
   Int8Args args;
   EpilogueState epilogue;
-  int32_t bias;  // the input, or -1
-  bool dynamic;  // scale and zero point of x are the inputs 4 and 5
+  int32_t bias;      // the input, or -1
+  bool dynamic;      // scale and zero point of x are the inputs 4 and 5
   int32_t row_term;  // the input with the sums, or -1; the next field: with the factors
   int32_t row_factors;
   // The program without what the end of a tile does before it; no steps: the step's own program.

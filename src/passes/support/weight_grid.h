@@ -19,8 +19,8 @@ struct WeightGrid {
 };
 
 // The scale for which all numbers are integers times it, up to the rounding of a few operations, and span 256 integers
-// at most: of all such scales the largest, with the offset nearest to 0. What such a line is multiplied with as integers
-// has the exact result. nullopt: there is none, as for most weights that have not been quantized.
+// at most: of all such scales the largest, with the offset nearest to 0. What such a line is multiplied with as
+// integers has the exact result. nullopt: there is none, as for most weights that have not been quantized.
 std::optional<WeightGrid> grid_of(const NumberLine& line);
 
 }  // namespace hussar

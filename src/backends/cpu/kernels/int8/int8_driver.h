@@ -134,8 +134,8 @@ struct TileTarget {
 enum class Activation : uint8_t { kNone, kHardSwish, kFactors };
 
 // The end of a tile, but for a program: what a column needs stays in registers. kRare: also what only few products
-// have, a term of rank one, a bias of the epilogue, a residual of real numbers, sums that are fake-quantized, and bounds that NaN passes on
-// its way to a lower byte.
+// have, a term of rank one, a bias of the epilogue, a residual of real numbers, sums that are fake-quantized, and
+// bounds that NaN passes on its way to a lower byte.
 template <bool kRare, bool kResidual, Activation kActivation, bool kBytes>
 void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSums& tile, const TileTarget& target) {
   const Epilogue& epilogue = args.conv.epilogue;
@@ -276,7 +276,8 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
   TileTarget target = {is_real ? args.reals + at : nullptr, is_real ? nullptr : args.bytes + at, pitch};
   if (has_program) target = {buffer, nullptr, tile.width};
   const bool is_rare =
-      epilogue.residual != nullptr || epilogue.bias != nullptr || args.quantize_scale != 0 || args.row_term != nullptr ||
+      epilogue.residual != nullptr || epilogue.bias != nullptr || args.quantize_scale != 0 ||
+      args.row_term != nullptr ||
       (target.bytes != nullptr && epilogue.low > ToBytes(args.output_scale, args.output_zero_point).least);
   const auto& table = is_rare ? kFinishColumns<true> : kFinishColumns<false>;
   const Activation activation = epilogue.hard_swish          ? Activation::kHardSwish
