@@ -46,7 +46,7 @@ def extra(**options) -> dict:
 
 
 # Arguments of quantize_static beside per_channel=True, and attention: whether products of two activations are quantized,
-# too. "all" quantizes every operator that ONNX Runtime knows how to.
+# too. "all" quantizes every operator that ONNX Runtime knows how to. uint8 weights have zero points.
 PLACEMENTS = {
     "MatMul": PRODUCTS,
     "MatMul, per tensor": {**PRODUCTS, "per_channel": False},
@@ -66,6 +66,11 @@ PLACEMENTS = {
     "all, biases in FP32": extra(QuantizeBias=False),
     "MatMul, QOperator": {**PRODUCTS, "format": "QOperator"},
     "all, QOperator": {"format": "QOperator"},
+    "MatMul, per tensor, uint8 weights": {**PRODUCTS, "per_channel": False, "weights": "uint8"},
+    "all, per tensor, uint8 weights": {"per_channel": False, "weights": "uint8"},
+    # Ranges of every run: quantize_dynamic, which knows products with weights only.
+    "dynamic, per tensor": {"per_channel": False, "dynamic": True},
+    "dynamic, per tensor, uint8 weights": {"per_channel": False, "dynamic": True, "weights": "uint8"},
 }  # fmt: skip
 
 
@@ -123,11 +128,15 @@ class Encoder:
         options = {"per_channel": True, **placement}
         symbols = quantization.QuantType
         activation = symbols.QInt8 if options.pop("activation", "") == "int8" else symbols.QUInt8
+        weights = symbols.QUInt8 if options.pop("weights", "") == "uint8" else symbols.QInt8
+        if options.pop("dynamic", False):
+            quantization.quantize_dynamic(self.model, path, weight_type=weights, **options)
+            return
         form = getattr(quantization.QuantFormat, options.pop("format", "QDQ"))
         if not options.pop("attention", True):
             options["nodes_to_exclude"] = self.attention_products()
         quantization.quantize_static(self.model, path, int8_cpu.Inputs(self.samples), quant_format=form,
-                                     activation_type=activation, weight_type=symbols.QInt8, **options)  # fmt: skip
+                                     activation_type=activation, weight_type=weights, **options)  # fmt: skip
 
 
 def prepare(encoder: Encoder, name: str) -> tuple[dict, object]:
