@@ -50,15 +50,26 @@ class Lowering {
     return node->op.find("Conv") != std::string::npos ? 0 : w->rank() - 1;
   }
 
-  // Whether scale and zero point of w are what DequantizeLinear takes: one number each, or both per channel.
-  static bool fits_channels(const Node* node, const Value* w, const Value* scale, const Value* zero_point) {
-    const auto scales = parameter(scale);
+  // The weights as real numbers; null: their scale and zero point are no numbers for all, or per channel. One of them
+  // may be either.
+  Value* real_weights(const Node* node, Value* w, Value* scale, Value* zero_point) {
+    auto scales = parameter(scale);
     const int axis = channel_axis(node, w);
-    if (!scales || axis < 0 || !is_bytes(w)) return false;
-    const bool single = scales->size() == 1 || static_dim(w, axis) == static_cast<int64_t>(scales->size());
-    if (zero_point == nullptr) return single;
-    const auto zero_points = parameter(zero_point);
-    return single && zero_points && zero_points->size() == scales->size() && scale->rank() == zero_point->rank();
+    if (!scales || axis < 0 || !is_bytes(w)) return nullptr;
+    auto zeros = zero_point == nullptr ? std::vector<double>{0} : parameter(zero_point).value_or(std::vector<double>());
+    const int64_t channels = static_dim(w, axis);
+    const auto fits = [&](const std::vector<double>& numbers) {
+      return numbers.size() == 1 || std::ssize(numbers) == channels;
+    };
+    if (!fits(*scales) || !fits(zeros)) return nullptr;
+    const bool is_alike =
+        zero_point == nullptr || (scales->size() == zeros.size() && scale->rank() == zero_point->rank());
+    if (is_alike) return dequantize(node, w, scale, zero_point, axis);
+    if (channels <= 0) return nullptr;
+    scales->resize(static_cast<size_t>(channels), scales->front());
+    zeros.resize(static_cast<size_t>(channels), zeros.front());
+    return dequantize(node, w, add_numbers(graph_, w->name, DType::kFloat32, {channels}, *scales),
+                      add_numbers(graph_, w->name, w->dtype, {channels}, zeros), axis);
   }
 
   bool lower_linear(Node* node, const char* op) {
@@ -69,10 +80,10 @@ class Lowering {
     if (!x_scale || !y_scale || !number_of(node->inputs[2]) || !number_of(node->inputs[7])) return false;
     if (node->inputs[1]->dtype != DType::kFloat32 || node->inputs[4]->dtype != DType::kFloat32) return false;
     if (!is_bytes(x) || !is_bytes(node->output()) || node->inputs[2]->rank() != node->inputs[1]->rank()) return false;
-    if (!fits_channels(node, w, node->inputs[4], node->inputs[5])) return false;
     if (bias != nullptr && !bias->is_constant()) return false;
-    std::vector<Value*> inputs = {dequantize(node, x, node->inputs[1], node->inputs[2], 0),
-                                  dequantize(node, w, node->inputs[4], node->inputs[5], channel_axis(node, w))};
+    Value* real_w = real_weights(node, w, node->inputs[4], node->inputs[5]);
+    if (real_w == nullptr) return false;
+    std::vector<Value*> inputs = {dequantize(node, x, node->inputs[1], node->inputs[2], 0), real_w};
     if (bias != nullptr) inputs.push_back(real_bias(bias, *x_scale, *parameter(node->inputs[4])));
     Value* product =
         add_operation(graph_, node->name, op, inputs, node->attributes, DType::kFloat32, node->output()->dims);

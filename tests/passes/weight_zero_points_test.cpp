@@ -251,6 +251,29 @@ TEST(WeightZeroPoints, QLinearOperators) {
   }
 }
 
+// One number for all channels beside one per channel, whichever it is.
+TEST(WeightZeroPoints, ScalesAndZeroPointsOfOtherShapes) {
+  for (bool scale_per_channel : {false, true}) {
+    ZeroPointCase test;
+    auto parameter = [&](bool per_channel, double first, double step, DType dtype) {
+      std::vector<double> numbers;
+      for (int i = 0; i < 8; ++i) numbers.push_back(first + step * i);
+      return per_channel ? test.constant({8}, numbers, dtype) : test.constant({1}, {first}, dtype);
+    };
+    Value* scale = parameter(scale_per_channel, 0.002, 0.0003, DType::kFloat32);
+    Value* zero = parameter(!scale_per_channel, 40, 20, DType::kUInt8);
+    Value* y = test.make("QLinearConv", {test.quantize(test.input({2, 6, 7, 7}), 0.03, 118), test.number(0.03),
+                                         test.number(118, DType::kUInt8), test.integers({8, 6, 3, 3}, {}), scale, zero,
+                                         test.number(0.2), test.number(118, DType::kUInt8)});
+    y = test.make("QLinearMatMul",
+                  {test.reshape(y, {16, 25}), test.number(0.2), test.number(118, DType::kUInt8),
+                   test.integers({25, 8}, {}), scale, zero, test.number(0.5), test.number(118, DType::kUInt8)});
+    test.output(test.dequantize(y, 0.5, 118));
+    test.run_all(0.02);
+    EXPECT_EQ(test.quantized_in_model(), 2) << test.graph.to_string();
+  }
+}
+
 // As ONNX Runtime's quantize_dynamic writes them, and as it saves them for itself.
 TEST(WeightZeroPoints, DynamicallyQuantizedProducts) {
   for (const Form& form : forms()) {

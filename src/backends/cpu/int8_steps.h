@@ -8,10 +8,10 @@ namespace hussar::cpu {
 struct Int8State {
   Int8Args args;
   EpilogueState epilogue;
-  int32_t bias;      // the input, or -1
-  bool dynamic;      // scale and zero point of x are the inputs 4 and 5
-  int32_t row_term;  // the input with the sums, or -1; the next field: with the factors
-  int32_t row_factors;
+  int32_t bias;  // the input, or -1
+  bool dynamic;  // scale and zero point of x are the inputs 4 and 5
+  // The inputs of the term of rank one, sums of rows and a factor per column, or -1.
+  int32_t row_term, row_factors;
   // The program without what the end of a tile does before it; no steps: the step's own program.
   Program rest;
   int shares;
