@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
 namespace hussar {
 
@@ -28,6 +29,26 @@ std::byte* allocate_aligned(size_t bytes) {
 }
 
 void FreeAligned::operator()(std::byte* memory) const { std::free(memory); }
+
+std::byte* GrowingBuffer::reserve(size_t bytes) {
+  if (bytes > capacity_ || memory_ == nullptr) {
+    memory_.reset();
+    capacity_ = 0;
+    memory_.reset(allocate_aligned(bytes));
+    capacity_ = bytes;
+  }
+  return memory_.get();
+}
+
+std::byte* GrowingBuffer::extend(size_t used, size_t bytes) {
+  if (bytes <= capacity_ && memory_ != nullptr) return memory_.get();
+  const size_t capacity = std::max(bytes, 2 * capacity_);
+  AlignedMemory larger(allocate_aligned(capacity));
+  if (used > 0) std::memcpy(larger.get(), memory_.get(), used);
+  memory_ = std::move(larger);
+  capacity_ = capacity;
+  return memory_.get();
+}
 
 GrowingPages::~GrowingPages() {
   if (data_ != nullptr) ::munmap(data_, capacity_);

@@ -21,6 +21,20 @@ struct FreeAligned {
 };
 using AlignedMemory = std::unique_ptr<std::byte, FreeAligned>;
 
+// Memory with 64-byte alignment that only grows.
+class GrowingBuffer {
+ public:
+  // Contents are lost when it grows.
+  std::byte* reserve(size_t bytes);
+  // The first `used` bytes are kept. Grows by so much that adding a little often costs little.
+  std::byte* extend(size_t used, size_t bytes);
+  size_t capacity() const { return capacity_; }
+
+ private:
+  AlignedMemory memory_;
+  size_t capacity_ = 0;
+};
+
 // Memory of whole pages that grows without being copied. What has not been written takes none.
 class GrowingPages {
  public:

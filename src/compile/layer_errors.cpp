@@ -145,7 +145,7 @@ Result<std::vector<Tensor>> evaluate_exactly(const Node& node, const ModelTensor
       inputs.push_back(it->second);
     }
   }
-  return evaluate_node(node, std::move(inputs));
+  return evaluate_node(node, inputs);
 }
 
 }  // namespace

@@ -521,7 +521,7 @@ class Importer {
     HUSSAR_TRY(account(elements.dtype(), shape, name));
     Tensor dense(elements.dtype(), shape);
     size_t size = dtype_size(elements.dtype());
-    Ints strides = row_major_strides(shape);
+    const ElementStrides strides = row_major_strides(shape);
     for (int64_t i = 0; i < count; ++i) {
       int64_t at = 0;
       if (linear) at = positions.data<int64_t>()[i];

@@ -117,8 +117,8 @@ Status join_past(EvalContext& context, size_t past, size_t present, Operand& ope
 struct Mask {
   Shape shape;  // of the mask input; rank 0 and no values: none
   std::vector<double> values;
-  Ints strides;      // to [B][Hq][S][T]
-  int64_t keys = 0;  // beyond the mask's own length everything is masked
+  ElementStrides strides;  // to [B][Hq][S][T]
+  int64_t keys = 0;        // beyond the mask's own length everything is masked
   bool causal = false;
   int64_t past = 0;
   Ints valid;

@@ -79,7 +79,7 @@ Status evaluate(EvalContext& context) {
   if (positions != in[2]) return context.fail("{} blocks fit the image, {} are given", positions, in[2]);
   Shape image_shape((std::span<const int64_t>(g.image)));
   int64_t image_size = image_shape.elements();
-  Ints strides = row_major_strides(image_shape);
+  const ElementStrides strides = row_major_strides(image_shape);
   return dispatch(context.input(0).dtype(), [&](auto tag) -> Status {
     using T = typename decltype(tag)::type;
     auto x = context.read<T>(0);

@@ -36,19 +36,20 @@ static Status evaluate(EvalContext& context) {
     shape = in.shape();
     axis = static_cast<int>(given < 0 ? given + shape.rank() : given);
   }
-  std::vector<int64_t> chosen;
+  shape[axis] = 0;
   const auto* condition = context.input(1).data<uint8_t>();
-  for (int64_t i = 0; i < context.input(1).elements(); ++i) {
+  const int64_t conditions = context.input(1).elements();
+  for (int64_t i = 0; i < conditions; ++i) {
     if (condition[i] == 0) continue;
     if (i >= split.length)
       return context.fail("the condition is true at {}, the axis has {} elements", i, split.length);
-    chosen.push_back(i);
+    ++shape[axis];
   }
-  shape[axis] = static_cast<int64_t>(chosen.size());
   std::byte* to = context.allocate(0, in.dtype(), shape).raw();
   size_t unit = static_cast<size_t>(split.inner) * dtype_size(in.dtype());
   for (int64_t outer = 0; outer < split.outer && unit > 0; ++outer) {
-    for (int64_t index : chosen) {
+    for (int64_t index = 0; index < conditions; ++index) {
+      if (condition[index] == 0) continue;
       std::memcpy(to, in.raw() + static_cast<size_t>(outer * split.length + index) * unit, unit);
       to += unit;
     }
@@ -56,7 +57,11 @@ static Status evaluate(EvalContext& context) {
   return {};
 }
 
-extern const OpDef compress_op = {
-    .name = "Compress", .min_inputs = 2, .max_inputs = 2, .infer = infer, .evaluate = evaluate};
+extern const OpDef compress_op = {.name = "Compress",
+                                  .min_inputs = 2,
+                                  .max_inputs = 2,
+                                  .traits = kSizesOutputs,
+                                  .infer = infer,
+                                  .evaluate = evaluate};
 
 }  // namespace hussar

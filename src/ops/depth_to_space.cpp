@@ -24,7 +24,8 @@ static Status evaluate(EvalContext& context) {
   int64_t column = depth_first ? channels * plane : plane;
   // The output seen as [N, C, H, block row, W, block column], with the strides of the input.
   Shape shape{in[0], channels, in[2], block, in[3], block};
-  Ints strides = {in[1] * plane, depth_first ? plane : block * block * plane, in[3], block * column, 1, column};
+  ElementStrides strides = {in[1] * plane, depth_first ? plane : block * block * plane, in[3], block * column, 1,
+                            column};
   copy_strided(context.input(0), 0, shape, strides, context.output());
   return {};
 }

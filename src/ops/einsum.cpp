@@ -80,18 +80,19 @@ Status evaluate(EvalContext& context) {
     loop.push_back(dim);
     summed *= dim;
   }
-  std::vector<Ints> strides;
+  std::vector<ElementStrides> strides;
   for (size_t i = 0; i < ranks.size(); ++i) {
-    Ints own = row_major_strides(context.shape(i));
-    Ints& line = strides.emplace_back(static_cast<size_t>(loop.rank()), 0);
-    for (size_t axis = 0; axis < own.size(); ++axis) {
-      if (context.shape(i)[static_cast<int>(axis)] != 1) line[place[equation->inputs[i][axis]]] += own[axis];
+    const ElementStrides own = row_major_strides(context.shape(i));
+    ElementStrides& line = strides.emplace_back(zero_strides(loop));
+    for (int axis = 0; axis < own.rank(); ++axis) {
+      if (context.shape(i)[axis] != 1) line[place[equation->inputs[i][static_cast<size_t>(axis)]]] += own[axis];
     }
   }
   return dispatch(context.input(0).dtype(), [&](auto tag) -> Status {
     using T = typename decltype(tag)::type;
     std::vector<std::unique_ptr<Elements<T>>> x;
-    for (size_t i = 0; i < ranks.size(); ++i) x.push_back(std::make_unique<Elements<T>>(context.input(i)));
+    for (size_t i = 0; i < ranks.size(); ++i)
+      x.push_back(std::make_unique<Elements<T>>(context.input(i), context.workspace()));
     auto y = context.write<T>();
     for (int64_t i = 0; i < y.size(); ++i) y[i] = 0;
     Accumulator<T> sum = 0;

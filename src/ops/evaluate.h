@@ -1,6 +1,7 @@
 // Reference evaluation: what a node or graph computes, in plain scalar code.
 #pragma once
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -10,18 +11,23 @@
 
 namespace hussar {
 
-// Runs a body graph of a control-flow node.
-using BodyRunner = std::function<Result<std::vector<Tensor>>(std::string_view body, std::vector<Tensor> inputs)>;
+// Runs a body graph of a control-flow node. The results stay until the body runs again, or its inputs change.
+using BodyRunner =
+    std::function<Result<std::span<const Tensor>>(std::string_view body, std::span<const Tensor> inputs)>;
+
+// What evaluation uses besides operands.
+struct Evaluation {
+  Workspace& workspace;
+  const BodyRunner* run_body = nullptr;
+  // Per output: where it goes when only evaluation tells its shape. Empty: to memory of its own.
+  std::span<GrowingBuffer* const> output_memory = {};
+};
 
 class EvalContext {
  public:
-  // outputs: allocated where their shape was inferred, invalid where only evaluation tells.
-  EvalContext(const Node& node, std::vector<Tensor> inputs, std::vector<Tensor> outputs, BodyRunner run_body)
-      : node(node),
-        attributes(node.attributes),
-        inputs_(std::move(inputs)),
-        outputs_(std::move(outputs)),
-        run_body_(std::move(run_body)) {}
+  // outputs: allocated and zero where their shape was inferred, invalid where only evaluation tells.
+  EvalContext(const Node& node, std::span<const Tensor> inputs, std::span<Tensor> outputs, const Evaluation& evaluation)
+      : node(node), attributes(node.attributes), inputs_(inputs), outputs_(outputs), evaluation_(evaluation) {}
 
   const Node& node;
   const Attributes& attributes;
@@ -30,33 +36,37 @@ class EvalContext {
   size_t input_count() const { return inputs_.size(); }
   size_t output_count() const { return outputs_.size(); }
   bool wants(size_t output) const { return node.output(output) != nullptr; }
+  std::span<const Tensor> inputs() const { return inputs_; }
   const Tensor& input(size_t index) const { return inputs_[index]; }
   const Shape& shape(size_t input) const { return inputs_[input].shape(); }
   Tensor& output(size_t index = 0) { return outputs_[index]; }
-  // For outputs whose shape inference could not tell.
+  // For outputs whose shape inference could not tell (the trait kSizesOutputs): zeros.
   Tensor& allocate(size_t output, DType dtype, const Shape& shape);
-  // Makes output `index` share the bytes of `tensor`.
-  void set_output(size_t index, Tensor tensor) { outputs_[index] = std::move(tensor); }
+  // Makes the output a copy of `tensor`.
+  void copy_output(size_t output, const Tensor& tensor);
 
   // The elements of an input as T = float, double, int64_t or uint64_t, converted when it has another dtype.
   template <class T>
   Elements<T> read(size_t input) const {
-    return Elements<T>(inputs_[input]);
+    return Elements<T>(inputs_[input], evaluation_.workspace);
   }
   // The elements of an output to be written; they are converted to its dtype when the object is destroyed.
   template <class T>
   MutableElements<T> write(size_t output = 0) {
-    return MutableElements<T>(outputs_[output]);
+    return MutableElements<T>(outputs_[output], evaluation_.workspace);
   }
   // A scalar or 1-D integer input as a list; empty when absent.
   Ints integers(size_t input) const;
+  // The same, of at most one integer per dimension, such as axes: what comes after kMaxRank is left out.
+  Shape few_integers(size_t input) const;
   // The first element of an input, or the default when absent or empty.
   double number(size_t input, double otherwise) const;
 
-  Result<std::vector<Tensor>> run_body(std::string_view name, std::vector<Tensor> inputs) {
-    return run_body_(name, std::move(inputs));
+  Result<std::span<const Tensor>> run_body(std::string_view name, std::span<const Tensor> inputs) {
+    return (*evaluation_.run_body)(name, inputs);
   }
-  std::vector<Tensor>& outputs() { return outputs_; }
+  Workspace& workspace() const { return evaluation_.workspace; }
+  const Evaluation& evaluation() const { return evaluation_; }
 
   template <class... Args>
   [[nodiscard]] tl::unexpected<Error> fail(fmt::format_string<Args...> text, Args&&... args) const {
@@ -65,14 +75,23 @@ class EvalContext {
   }
 
  private:
-  std::vector<Tensor> inputs_, outputs_;
-  BodyRunner run_body_;
+  Tensor& place(size_t output, DType dtype, const Shape& shape);
+
+  std::span<const Tensor> inputs_;
+  std::span<Tensor> outputs_;
+  const Evaluation& evaluation_;
 };
 
-// Evaluates one node. Invalid Tensors stand for omitted inputs. Bodies run through evaluate_graph unless a runner is
-// given. When `outputs` is given, its valid tensors are written in place (they must have the inferred shape).
-Result<std::vector<Tensor>> evaluate_node(const Node& node, std::vector<Tensor> inputs, BodyRunner run_body = nullptr,
-                                          std::vector<Tensor> outputs = {});
+// Evaluates one node into `outputs`, one per output of the node: valid and zero where their shape was inferred. Invalid
+// Tensors stand for omitted inputs.
+Status evaluate_into(const Node& node, std::span<const Tensor> inputs, std::span<Tensor> outputs,
+                     const Evaluation& evaluation);
+// The same with inference, into new tensors. Bodies run through evaluate_graph.
+Result<std::vector<Tensor>> evaluate_node(const Node& node, std::span<const Tensor> inputs, Workspace& workspace);
+inline Result<std::vector<Tensor>> evaluate_node(const Node& node, std::span<const Tensor> inputs) {
+  Workspace workspace;
+  return evaluate_node(node, inputs, workspace);
+}
 
 // Sees every tensor as it is produced.
 using Observer = std::function<void(const Value&, const Tensor&)>;

@@ -156,7 +156,7 @@ Status evaluate(EvalContext& context) {
   int64_t batch = context.shape(0)[0], queries = context.shape(0)[form.is_head_major(kQ) ? 2 : 1];
   int64_t keys = context.shape(2)[form.is_head_major(kV) ? 2 : 1];
   double scale = attributes.get_float("scale", 1.0F / std::sqrt(static_cast<float>(form.head_dim)));
-  Ints mask_strides(4, 0);
+  ElementStrides mask_strides{0, 0, 0, 0};
   if (context.has(3)) mask_strides = broadcast_strides(context.shape(3), Shape{batch, form.heads, queries, keys});
   for (int64_t b = 0; b < batch; ++b) {
     for (int64_t h = 0; h < form.heads; ++h) {

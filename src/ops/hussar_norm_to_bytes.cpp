@@ -20,9 +20,7 @@ static Status infer(InferContext& context) {
 
 static Status evaluate(EvalContext& context) {
   Tensor real(DType::kFloat32, context.shape(0));
-  std::vector<Tensor> inputs;
-  for (size_t i = 0; i < context.input_count(); ++i) inputs.push_back(context.has(i) ? context.input(i) : Tensor());
-  EvalContext normalization(context.node, std::move(inputs), {real}, nullptr);
+  EvalContext normalization(context.node, context.inputs(), {&real, 1}, context.evaluation());
   HUSSAR_TRY(normalize_trailing(normalization, context.attributes.get_int("center", 1) != 0));
   if (context.wants(1)) store_elements<float>(context.output(1), 0, real.elements(), real.data<float>());
   store_bytes(context.attributes, {real.data<float>(), static_cast<size_t>(real.elements())}, context.output());

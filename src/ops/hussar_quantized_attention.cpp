@@ -183,7 +183,7 @@ class Evaluation {
   int64_t queries_, keys_;
   float scale_ = 1;
   int64_t zero_points_[3] = {}, offsets_[3] = {};
-  Ints mask_strides_;
+  ElementStrides mask_strides_;
 };
 
 Status evaluate(EvalContext& context) {

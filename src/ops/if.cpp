@@ -39,13 +39,15 @@ static Status infer(InferContext& context) {
 static Status evaluate(EvalContext& context) {
   auto then_count = static_cast<size_t>(context.attributes.get_int("then_inputs", 0));
   bool condition = context.number(0, 0) != 0;
-  std::vector<Tensor> arguments;
+  Loan arguments(context.workspace().lists);
   for (size_t i = 1; i < context.input_count(); ++i) {
-    if ((i <= then_count) == condition) arguments.push_back(context.input(i));
+    if ((i <= then_count) == condition) arguments->push_back(context.input(i));
   }
-  auto results = HUSSAR_TRY(context.run_body(condition ? "then_branch" : "else_branch", std::move(arguments)));
+  auto results = HUSSAR_TRY(context.run_body(condition ? "then_branch" : "else_branch", *arguments));
   if (results.size() < context.output_count()) return context.fail("the branch gave too few outputs");
-  for (size_t i = 0; i < context.output_count(); ++i) context.set_output(i, std::move(results[i]));
+  for (size_t i = 0; i < context.output_count(); ++i) {
+    if (context.wants(i)) context.copy_output(i, results[i]);
+  }
   return {};
 }
 
@@ -54,6 +56,7 @@ extern const OpDef if_op = {.name = "If",
                             .max_inputs = -1,
                             .min_outputs = 1,
                             .max_outputs = -1,
+                            .traits = kSizesOutputs,
                             .infer = infer,
                             .evaluate = evaluate};
 

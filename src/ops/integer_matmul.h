@@ -15,7 +15,8 @@ double integer_matmul_flops(const Node& node);
 // (`by_row`) or per column of the last two axes, or of any shape that broadcasts to the operand's.
 Result<std::vector<double>> centered_matrix(const EvalContext& context, size_t data, size_t zero_point, bool by_row);
 // The same parameter for every element of `target`, as offsets into it (rows and columns as in centered_matrix).
-Result<Ints> matrix_parameter_strides(const EvalContext& context, size_t parameter, const Shape& target, bool by_row);
+Result<ElementStrides> matrix_parameter_strides(const EvalContext& context, size_t parameter, const Shape& target,
+                                                bool by_row);
 
 // y = a x b; y has the shape that infer_integer_matmul gives.
 std::vector<double> multiply(const Shape& a_shape, const std::vector<double>& a, const Shape& b_shape,

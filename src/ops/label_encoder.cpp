@@ -61,7 +61,7 @@ Status evaluate(EvalContext& context) {
   size_t width = dtype_size(values->dtype());
   return dispatch(context.input(0).dtype(), [&](auto tag) -> Status {
     using T = typename decltype(tag)::type;
-    Elements<T> table_keys(*keys);
+    Elements<T> table_keys(*keys, context.workspace());
     std::unordered_map<T, int64_t> rows;
     int64_t nan_row = -1;
     for (int64_t row = 0; row < table_keys.size(); ++row) {

@@ -99,40 +99,39 @@ static Status evaluate(EvalContext& context) {
   if (body == nullptr) return context.fail("has no body");
   int64_t limit = std::numeric_limits<int64_t>::max();
   if (inputs.given > 0 && context.has(0)) {
-    Ints count = context.integers(0);
-    if (count.size() != 1) return context.fail("the trip count has {} elements", count.size());
-    limit = count[0];
+    const Tensor& count = context.input(0);
+    if (count.elements() != 1) return context.fail("the trip count has {} elements", count.elements());
+    load_elements<int64_t>(count, 0, 1, &limit);
   }
   bool go_on = inputs.given < 2 || context.number(1, 1) != 0;
-  std::vector<Tensor> states, captures;
+  int64_t iteration = 0;
+  uint8_t condition = 1;
+  Loan arguments(context.workspace().lists);
+  arguments->push_back(Tensor::view(DType::kInt64, scalar_shape(*body, 0), &iteration));
+  arguments->push_back(Tensor::view(DType::kBool, scalar_shape(*body, 1), &condition));
   for (size_t i = std::min<size_t>(2, inputs.given); i < context.input_count(); ++i) {
-    (i < inputs.given ? states : captures).push_back(context.input(i));
+    arguments->push_back(context.input(i));
   }
-  std::vector<std::vector<Tensor>> slices(std::max(context.output_count(), states.size()) - states.size());
-  for (int64_t iteration = 0; go_on && iteration < limit; ++iteration) {
-    Tensor number(DType::kInt64, scalar_shape(*body, 0)), condition(DType::kBool, scalar_shape(*body, 1));
-    *number.data<int64_t>() = iteration;
-    *condition.data<uint8_t>() = 1;
-    std::vector<Tensor> arguments = {number, condition};
-    arguments.insert(arguments.end(), states.begin(), states.end());
-    arguments.insert(arguments.end(), captures.begin(), captures.end());
-    auto results = HUSSAR_TRY(context.run_body("body", std::move(arguments)));
-    if (results.size() < 1 + states.size() + slices.size()) return context.fail("the body gave too few outputs");
+  const std::span<Tensor> states = std::span(*arguments).subspan(2, inputs.states);
+  CarriedStates carried(context.workspace());
+  StackedSlices slices(context, states.size());
+  for (; go_on && iteration < limit; ++iteration) {
+    auto results = HUSSAR_TRY(context.run_body("body", *arguments));
+    if (results.size() < 1 + states.size() + slices.count()) return context.fail("the body gave too few outputs");
     double next = 0;
     if (results[0].elements() != 1) return context.fail("the body's condition has {} elements", results[0].elements());
     load_elements<double>(results[0], 0, 1, &next);
     go_on = next != 0;
-    for (size_t i = 0; i < states.size(); ++i) states[i] = results[1 + i];
-    for (size_t i = 0; i < slices.size(); ++i) {
-      if (context.wants(states.size() + i)) slices[i].push_back(results[1 + states.size() + i]);
-    }
+    HUSSAR_TRY(slices.add(results.subspan(1 + states.size())));
+    carried.carry(results.subspan(1, states.size()), states);
   }
   for (size_t i = 0; i < context.output_count(); ++i) {
+    if (!context.wants(i)) continue;
     if (i < states.size()) {
-      context.set_output(i, states[i]);
-    } else if (context.wants(i)) {
+      context.copy_output(i, states[i]);
+    } else {
       if (1 + i >= body->outputs.size()) return context.fail("the body gives too few outputs");
-      context.set_output(i, HUSSAR_TRY(stack(context, slices[i - states.size()], 0, false, *body->outputs[1 + i])));
+      HUSSAR_TRY(slices.stack(i, 0, false, *body->outputs[1 + i]));
     }
   }
   return {};
@@ -143,6 +142,7 @@ extern const OpDef loop_op = {.name = "Loop",
                               .max_inputs = -1,
                               .min_outputs = 0,
                               .max_outputs = -1,
+                              .traits = kSizesOutputs,
                               .infer = infer,
                               .evaluate = evaluate};
 

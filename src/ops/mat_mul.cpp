@@ -45,8 +45,8 @@ Status evaluate(EvalContext& context) {
   const Shape& out = context.output().shape();
   int lists = (context.shape(0).rank() == 1 ? 1 : 0) + (context.shape(1).rank() == 1 ? 1 : 0);
   for (int axis = 0; axis < out.rank() - 2 + lists; ++axis) batch.push_back(out[axis]);
-  Ints steps_a = broadcast_strides(batch_of(a), batch);
-  Ints steps_b = broadcast_strides(batch_of(b), batch);
+  ElementStrides steps_a = broadcast_strides(batch_of(a), batch);
+  ElementStrides steps_b = broadcast_strides(batch_of(b), batch);
   return dispatch(context.input(0).dtype(), [&](auto tag) -> Status {
     using T = typename decltype(tag)::type;
     auto x = context.read<T>(0);

@@ -49,7 +49,7 @@ static Status evaluate(EvalContext& context) {
   auto indices = context.read<int64_t>(1);
   auto y = context.write<double>();
   if (indices.size() != x.size()) return context.fail("x and the indices have different shapes");
-  Ints strides = row_major_strides(context.output().shape());
+  const ElementStrides strides = row_major_strides(context.output().shape());
   for (int64_t i = 0; i < x.size(); ++i) {
     int64_t rest = indices[i], at = 0;
     if (rest < 0 || rest >= natural.elements())

@@ -16,9 +16,9 @@ auto dispatch_width(DType dtype, Body&& body) {
   }
 }
 
-// out[i] = in[base + strides . index], the i-th index of `shape` in row-major order. Strides are in elements, may be
-// zero or negative, and must stay inside `in`; shape.elements() == out.elements().
-void copy_strided(const Tensor& in, int64_t base, const Shape& shape, const Ints& strides, Tensor& out);
+// out[i] = in[base + strides . index], the i-th index of `shape` in row-major order. ElementStrides are in elements,
+// may be zero or negative, and must stay inside `in`; shape.elements() == out.elements().
+void copy_strided(const Tensor& in, int64_t base, const Shape& shape, const ElementStrides& strides, Tensor& out);
 
 // out[index] = in[sum over axes of maps[axis][index[axis]]]: for every axis of `out`, maps gives the element offset
 // that each index adds, or -1 where the output is `*fill` (one element) instead.

@@ -88,7 +88,11 @@ static Status evaluate(EvalContext& context) {
   return {};
 }
 
-extern const OpDef non_max_suppression_op = {
-    .name = "NonMaxSuppression", .min_inputs = 2, .max_inputs = 5, .infer = infer, .evaluate = evaluate};
+extern const OpDef non_max_suppression_op = {.name = "NonMaxSuppression",
+                                             .min_inputs = 2,
+                                             .max_inputs = 5,
+                                             .traits = kSizesOutputs,
+                                             .infer = infer,
+                                             .evaluate = evaluate};
 
 }  // namespace hussar

@@ -14,21 +14,18 @@ static Status infer(InferContext& context) {
 static Status evaluate(EvalContext& context) {
   const Shape& shape = context.shape(0);
   auto x = context.read<double>(0);
-  std::vector<int64_t> found;
-  for (int64_t i = 0; i < x.size(); ++i) {
-    if (x[i] != 0) found.push_back(i);
-  }
-  auto count = static_cast<int64_t>(found.size());
+  const int64_t count = std::count_if(x.begin(), x.end(), [](double value) { return value != 0; });
   auto* out = context.allocate(0, DType::kInt64, {shape.rank(), count}).data<int64_t>();
-  Ints strides = row_major_strides(shape);
-  for (int axis = 0; axis < shape.rank(); ++axis) {
-    for (int64_t i = 0; i < count; ++i)
-      out[axis * count + i] = found[static_cast<size_t>(i)] / strides[axis] % shape[axis];
+  const ElementStrides strides = row_major_strides(shape);
+  for (int64_t i = 0, found = 0; i < x.size(); ++i) {
+    if (x[i] == 0) continue;
+    for (int axis = 0; axis < shape.rank(); ++axis) out[axis * count + found] = i / strides[axis] % shape[axis];
+    ++found;
   }
   return {};
 }
 
 extern const OpDef non_zero_op = {
-    .name = "NonZero", .min_inputs = 1, .max_inputs = 1, .infer = infer, .evaluate = evaluate};
+    .name = "NonZero", .min_inputs = 1, .max_inputs = 1, .traits = kSizesOutputs, .infer = infer, .evaluate = evaluate};
 
 }  // namespace hussar

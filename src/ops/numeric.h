@@ -3,12 +3,18 @@
 // A reference evaluator is written once for T in {float, double, int64_t, uint64_t} and chosen by dispatch(): see
 // tensor/convert.h for which dtype computes as which T.
 #pragma once
+#include <algorithm>
 #include <cmath>
+#include <initializer_list>
+#include <memory_resource>
+#include <optional>
+#include <span>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "hussar/tensor.h"
+#include "ops/workspace.h"
 #include "tensor/attributes.h"
 #include "tensor/convert.h"
 
@@ -27,13 +33,12 @@ bool is_stored_as(DType dtype) {
 template <class T>
 class Elements {
  public:
-  explicit Elements(const Tensor& tensor) : size_(tensor.elements()) {
+  Elements(const Tensor& tensor, Workspace& workspace) : size_(tensor.elements()) {
     if (is_stored_as<T>(tensor.dtype())) {
       data_ = tensor.data<T>();
     } else {
-      copy_.resize(static_cast<size_t>(size_));
-      load_elements<T>(tensor, 0, size_, copy_.data());
-      data_ = copy_.data();
+      data_ = copy_.emplace(workspace, size_).data();
+      load_elements<T>(tensor, 0, size_, copy_->data());
     }
   }
   Elements(const Elements&) = delete;
@@ -47,25 +52,25 @@ class Elements {
  private:
   const T* data_ = nullptr;
   int64_t size_ = 0;
-  std::vector<T> copy_;
+  std::optional<Scratch<T>> copy_;
 };
 
 // Elements to be written: in place when stored as T, else converted and stored when destroyed. Starts as zeros.
 template <class T>
 class MutableElements {
  public:
-  explicit MutableElements(Tensor& tensor) : tensor_(tensor), size_(tensor.elements()) {
+  MutableElements(Tensor& tensor, Workspace& workspace) : tensor_(tensor), size_(tensor.elements()) {
     if (is_stored_as<T>(tensor.dtype())) {
       data_ = tensor.data<T>();
     } else {
-      copy_.resize(static_cast<size_t>(size_));
-      data_ = copy_.data();
+      data_ = copy_.emplace(workspace, size_).data();
+      std::fill_n(data_, size_, T{});
     }
   }
   MutableElements(const MutableElements&) = delete;
   MutableElements& operator=(const MutableElements&) = delete;
   ~MutableElements() {
-    if (!copy_.empty()) store_elements<T>(tensor_, 0, size_, copy_.data());
+    if (copy_) store_elements<T>(tensor_, 0, size_, copy_->data());
   }
   T& operator[](int64_t index) { return data_[index]; }
   T* data() { return data_; }
@@ -75,7 +80,7 @@ class MutableElements {
   Tensor& tensor_;
   T* data_ = nullptr;
   int64_t size_ = 0;
-  std::vector<T> copy_;
+  std::optional<Scratch<T>> copy_;
 };
 
 template <class T>
@@ -100,18 +105,25 @@ auto dispatch_floating(DType dtype, Body&& body) {
   return compute_type(dtype) == 'd' ? body(Tag<double>{}) : body(Tag<float>{});
 }
 
+// One number per dimension. Never allocates.
+using ElementStrides = Shape;
 // Row-major strides in elements; 0 for dimensions of size 1 that are broadcast to `target` (rank padded on the left).
-Ints broadcast_strides(const Shape& shape, const Shape& target);
-Ints row_major_strides(const Shape& shape);
+ElementStrides broadcast_strides(const Shape& shape, const Shape& target);
+ElementStrides row_major_strides(const Shape& shape);
+// As many zeros as the shape has dimensions.
+ElementStrides zero_strides(const Shape& shape);
 
 // Visits every index of `shape` in row-major order and calls visit(linear, offsets...) with the element offset of each
 // operand, whose strides (one per dimension) are given.
 template <class Visit>
-void for_each_index(const Shape& shape, const std::vector<Ints>& strides, Visit&& visit) {
+void for_each_index(const Shape& shape, std::span<const ElementStrides> strides, Visit&& visit) {
   int64_t total = shape.elements();
   int rank = shape.rank();
-  std::vector<int64_t> index(static_cast<size_t>(rank), 0);
-  std::vector<int64_t> offsets(strides.size(), 0);
+  int64_t index[kMaxRank] = {};
+  // More operands than fit here take memory of their own.
+  std::byte memory[256];
+  std::pmr::monotonic_buffer_resource resource(memory, sizeof(memory));
+  std::pmr::vector<int64_t> offsets(strides.size(), 0, &resource);
   for (int64_t linear = 0; linear < total; ++linear) {
     visit(linear, offsets.data());
     for (int axis = rank - 1; axis >= 0; --axis) {
@@ -123,6 +135,10 @@ void for_each_index(const Shape& shape, const std::vector<Ints>& strides, Visit&
       index[axis] = 0;
     }
   }
+}
+template <class Visit>
+void for_each_index(const Shape& shape, std::initializer_list<ElementStrides> strides, Visit&& visit) {
+  for_each_index(shape, std::span<const ElementStrides>(strides.begin(), strides.size()), std::forward<Visit>(visit));
 }
 
 }  // namespace hussar

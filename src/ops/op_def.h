@@ -26,6 +26,7 @@ enum Trait : uint32_t {
   kChannelsLastOk = 1U << 4,  // means the same in any layout, given that all its tensors share it
   kImpure = 1U << 5,          // random or otherwise not a function of its inputs: never folded
   kOwnProgram = 1U << 6,      // evaluate() applies the fused program itself
+  kSizesOutputs = 1U << 7,    // evaluate() allocates its outputs: the data, or a body, decide their shapes
 };
 
 // "Before opset `until`, input `input` was the attribute `attribute`."

@@ -62,13 +62,13 @@ Status evaluate(EvalContext& context) {
   }
   if (out.elements() == 0) return {};
   if (mode != "constant" && in.elements() == 0) return context.fail("mode {} needs something to repeat", mode);
-  Ints strides = row_major_strides(in.shape());
+  const ElementStrides strides = row_major_strides(in.shape());
   std::vector<Ints> maps;
   for (int axis = 0; axis < rank; ++axis) {
     Ints& map = maps.emplace_back();
     for (int64_t i = 0; i < out.shape()[axis]; ++i) {
       int64_t from = source(i - begin[static_cast<size_t>(axis)], in.shape()[axis], mode);
-      map.push_back(from < 0 ? -1 : from * strides[static_cast<size_t>(axis)]);
+      map.push_back(from < 0 ? -1 : from * strides[axis]);
     }
   }
   // The fill value may have another dtype, since import does not know that of the data.

@@ -18,8 +18,8 @@ static Status evaluate(EvalContext& context) {
   std::vector<double> b = HUSSAR_TRY(centered_matrix(context, 3, 5, false));
   std::vector<double> product = multiply(context.shape(0), a, context.shape(3), b, shape.elements());
   auto a_scale = context.read<float>(1), b_scale = context.read<float>(4);
-  Ints a_strides = HUSSAR_TRY(matrix_parameter_strides(context, 1, shape, true));
-  Ints b_strides = HUSSAR_TRY(matrix_parameter_strides(context, 4, shape, false));
+  ElementStrides a_strides = HUSSAR_TRY(matrix_parameter_strides(context, 1, shape, true));
+  ElementStrides b_strides = HUSSAR_TRY(matrix_parameter_strides(context, 4, shape, false));
   auto y_scale = static_cast<float>(context.number(6, 1));
   double zero_point = context.number(7, 0);
   IntegerRange range = integer_range(context.output().dtype());

@@ -15,9 +15,9 @@ Status infer_reduce_elements(InferContext& context, Dim (*combine)(const Dim&, c
 
 // The data seen as output elements times `count` elements each: the kept axes outside, the reduced ones inside.
 struct Reduction {
-  Shape shape;        // of the data with the reduced axes last
-  Ints strides;       // of the data in that order
-  int64_t count = 1;  // elements that are reduced into one
+  Shape shape;             // of the data with the reduced axes last
+  ElementStrides strides;  // of the data in that order
+  int64_t count = 1;       // elements that are reduced into one
 };
 Reduction reduction_of(const EvalContext& context);
 
@@ -27,15 +27,16 @@ void map_reduction(EvalContext& context, Compute&& compute) {
   Reduction reduction = reduction_of(context);
   auto x = context.read<T>(0);
   auto y = context.write<T>();
-  std::vector<T> buffer(static_cast<size_t>(reduction.count));
+  Scratch<T> buffer(context.workspace(), reduction.count);
+  const std::span<const T> values(buffer.data(), static_cast<size_t>(reduction.count));
   if (reduction.count == 0) {
-    for (int64_t i = 0; i < y.size(); ++i) y[i] = compute(std::span<const T>(buffer));
+    for (int64_t i = 0; i < y.size(); ++i) y[i] = compute(values);
     return;
   }
   for_each_index(reduction.shape, {reduction.strides}, [&](int64_t i, const int64_t* offset) {
     int64_t at = i % reduction.count;
-    buffer[static_cast<size_t>(at)] = x[offset[0]];
-    if (at + 1 == reduction.count) y[i / reduction.count] = compute(std::span<const T>(buffer));
+    buffer[at] = x[offset[0]];
+    if (at + 1 == reduction.count) y[i / reduction.count] = compute(values);
   });
 }
 

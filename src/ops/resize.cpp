@@ -19,7 +19,8 @@ static Status upgrade(UpgradeContext& context) {
   context.graph.append_input(&node, scales);
   bool shrinks = false;
   if (scales != nullptr && scales->is_constant() && is_floating(scales->constant->dtype())) {
-    for (float scale : Elements<float>(*scales->constant)) shrinks = shrinks || scale < 1;
+    Workspace workspace;
+    for (float scale : Elements<float>(*scales->constant, workspace)) shrinks = shrinks || scale < 1;
   }
   node.attributes.set("coordinate_transformation_mode", std::string("asymmetric"));
   node.attributes.set("nearest_mode", std::string(shrinks ? "ceil" : "floor"));
@@ -73,7 +74,8 @@ static Status infer_from_scales(InferContext& context, const Ints& axes, Dims& o
   if (scales->elements() != static_cast<int64_t>(axes.size())) {
     return context.fail("{} scales for {} axes", scales->elements(), axes.size());
   }
-  Elements<float> values(*scales);
+  Workspace workspace;
+  Elements<float> values(*scales, workspace);
   for (size_t i = 0; i < axes.size(); ++i) {
     if (!(values[i] > 0) || !std::isfinite(values[i])) return context.fail("a scale is {}", values[i]);
     Dim& dim = output[axes[i]];
@@ -166,7 +168,7 @@ static Result<std::vector<ResizeAxis>> resize_axes(EvalContext& context) {
 static void resize_nearest(EvalContext& context, const std::vector<std::vector<ResizeTaps>>& taps) {
   size_t size = dtype_size(context.output().dtype());
   Shape output = context.output().shape();
-  Ints strides = row_major_strides(context.shape(0));
+  const ElementStrides strides = row_major_strides(context.shape(0));
   std::vector<int64_t> position(static_cast<size_t>(output.rank()), 0);
   for (int64_t i = 0, total = output.elements(); i < total; ++i) {
     int64_t from = 0;

@@ -10,8 +10,11 @@ namespace {
 
 struct ScanInputs {
   size_t states, scans;
-  Ints input_axes, input_directions, output_axes, output_directions;  // one per scan input or scan output
+  // Null, or one per scan input or scan output.
+  const Ints *input_axes, *input_directions, *output_axes, *output_directions;
 };
+
+int64_t value_at(const Ints* values, size_t index) { return values == nullptr ? 0 : (*values)[index]; }
 
 Result<ScanInputs> split_inputs(const Node& node) {
   const Attributes& attributes = node.attributes;
@@ -21,11 +24,11 @@ Result<ScanInputs> split_inputs(const Node& node) {
                "{}: {} scan inputs and {} captures in {} inputs", describe(node), scans, captures, count);
   ScanInputs inputs{static_cast<size_t>(count - captures - scans), static_cast<size_t>(scans), {}, {}, {}, {}};
   size_t outputs = std::max(node.outputs.size(), inputs.states) - inputs.states;
-  auto read = [&](const char* name, size_t wanted) -> Result<Ints> {
-    Ints values = attributes.get_ints(name);
-    if (values.empty()) values.assign(wanted, 0);
-    HUSSAR_CHECK(values.size() >= wanted, ErrorCode::kInvalidModel, "{}: {} has {} values, {} are needed",
-                 describe(node), name, values.size(), wanted);
+  auto read = [&](const char* name, size_t wanted) -> Result<const Ints*> {
+    const Ints* values = attributes.find<Ints>(name);
+    if (values == nullptr || values->empty()) return nullptr;
+    HUSSAR_CHECK(values->size() >= wanted, ErrorCode::kInvalidModel, "{}: {} has {} values, {} are needed",
+                 describe(node), name, values->size(), wanted);
     return values;
   };
   inputs.input_axes = HUSSAR_TRY(read("scan_input_axes", inputs.scans));
@@ -127,7 +130,7 @@ static Status infer(InferContext& context) {
     slice.elements.reset();
     if (!slice.dims) continue;
     if (slice.dims->empty()) return context.fail("scan input {} is a scalar", i - inputs.states);
-    int axis = HUSSAR_TRY(context.normalize_axis(inputs.input_axes[i - inputs.states], context.rank(i)));
+    int axis = HUSSAR_TRY(context.normalize_axis(value_at(inputs.input_axes, i - inputs.states), context.rank(i)));
     Dim extent = (*slice.dims)[axis];
     if (length.is_constant() && extent.is_constant() && !(length == extent)) {
       return context.fail("scan inputs have the lengths {} and {}", length.value(), extent.value());
@@ -149,56 +152,65 @@ static Status infer(InferContext& context) {
     context.outputs[i].dtype = results[i].dtype;
     if (!results[i].dims) continue;
     Dims dims = *results[i].dims;
-    int axis =
-        HUSSAR_TRY(context.normalize_axis(inputs.output_axes[i - inputs.states], static_cast<int>(dims.size()) + 1));
+    int axis = HUSSAR_TRY(
+        context.normalize_axis(value_at(inputs.output_axes, i - inputs.states), static_cast<int>(dims.size()) + 1));
     dims.insert(dims.begin() + axis, length);
     context.outputs[i].dims = std::move(dims);
   }
   return {};
 }
 
+// The axis of scan input `scan`, which all have the same length along theirs.
+static Result<int> scan_axis(const EvalContext& context, const ScanInputs& inputs, size_t scan, int64_t& length) {
+  const Shape& shape = context.shape(inputs.states + scan);
+  int64_t axis = value_at(inputs.input_axes, scan);
+  if (axis < 0) axis += shape.rank();
+  if (axis < 0 || axis >= shape.rank()) return context.fail("axis {} is out of range for rank {}", axis, shape.rank());
+  const int64_t own = shape[static_cast<int>(axis)];
+  if (length >= 0 && own != length) return context.fail("scan inputs have the lengths {} and {}", length, own);
+  length = own;
+  return static_cast<int>(axis);
+}
+
 static Status evaluate(EvalContext& context) {
   ScanInputs inputs = HUSSAR_TRY(split_inputs(context.node));
   const Graph* body = context.node.body("body");
   if (body == nullptr) return context.fail("has no body");
-  std::vector<int> axes;
   int64_t length = -1;
+  size_t slice_bytes = 0;
   for (size_t i = 0; i < inputs.scans; ++i) {
-    const Shape& shape = context.shape(inputs.states + i);
-    int64_t axis = inputs.input_axes[i] < 0 ? inputs.input_axes[i] + shape.rank() : inputs.input_axes[i];
-    if (axis < 0 || axis >= shape.rank())
-      return context.fail("axis {} is out of range for rank {}", axis, shape.rank());
-    axes.push_back(static_cast<int>(axis));
-    if (length >= 0 && shape[axes.back()] != length)
-      return context.fail("scan inputs have the lengths {} and {}", length, shape[axes.back()]);
-    length = shape[axes.back()];
+    HUSSAR_TRY(scan_axis(context, inputs, i, length));
+    if (length > 0) slice_bytes += aligned_size(context.input(inputs.states + i).bytes() / static_cast<size_t>(length));
   }
-  std::vector<Tensor> states, captures;
-  for (size_t i = 0; i < inputs.states; ++i) states.push_back(context.input(i));
-  for (size_t i = inputs.states + inputs.scans; i < context.input_count(); ++i) captures.push_back(context.input(i));
-  std::vector<std::vector<Tensor>> slices(std::max(context.output_count(), inputs.states) - inputs.states);
+  Loan arguments(context.workspace().lists);
+  arguments->assign(context.inputs().begin(), context.inputs().end());
+  const std::span<Tensor> states = std::span(*arguments).first(inputs.states);
+  Scratch<std::byte> memory(context.workspace(), static_cast<int64_t>(slice_bytes));
+  CarriedStates carried(context.workspace());
+  StackedSlices slices(context, states.size());
   for (int64_t t = 0; t < length; ++t) {
-    std::vector<Tensor> arguments = states;
+    std::byte* to = memory.data();
     for (size_t i = 0; i < inputs.scans; ++i) {
-      arguments.push_back(
-          slice_at(context.input(inputs.states + i), axes[i], inputs.input_directions[i] != 0 ? length - 1 - t : t));
+      const int64_t index = value_at(inputs.input_directions, i) != 0 ? length - 1 - t : t;
+      const int axis = HUSSAR_TRY(scan_axis(context, inputs, i, length));
+      Tensor& slice = (*arguments)[inputs.states + i];
+      slice = slice_at(context.input(inputs.states + i), axis, index, to);
+      to += aligned_size(slice.bytes());
     }
-    arguments.insert(arguments.end(), captures.begin(), captures.end());
-    auto results = HUSSAR_TRY(context.run_body("body", std::move(arguments)));
-    if (results.size() < states.size() + slices.size()) return context.fail("the body gave too few outputs");
-    for (size_t i = 0; i < states.size(); ++i) states[i] = results[i];
-    for (size_t i = 0; i < slices.size(); ++i) {
-      if (context.wants(states.size() + i)) slices[i].push_back(results[states.size() + i]);
-    }
+    auto results = HUSSAR_TRY(context.run_body("body", *arguments));
+    if (results.size() < states.size() + slices.count()) return context.fail("the body gave too few outputs");
+    HUSSAR_TRY(slices.add(results.subspan(states.size())));
+    carried.carry(results.first(states.size()), states);
   }
   for (size_t i = 0; i < context.output_count(); ++i) {
+    if (!context.wants(i)) continue;
     if (i < states.size()) {
-      context.set_output(i, states[i]);
-    } else if (context.wants(i)) {
+      context.copy_output(i, states[i]);
+    } else {
       if (i >= body->outputs.size()) return context.fail("the body gives too few outputs");
-      size_t k = i - states.size();
-      context.set_output(i, HUSSAR_TRY(stack(context, slices[k], inputs.output_axes[k],
-                                             inputs.output_directions[k] != 0, *body->outputs[i])));
+      const size_t k = i - states.size();
+      HUSSAR_TRY(slices.stack(i, value_at(inputs.output_axes, k), value_at(inputs.output_directions, k) != 0,
+                              *body->outputs[i]));
     }
   }
   return {};
@@ -209,6 +221,7 @@ extern const OpDef scan_op = {.name = "Scan",
                               .max_inputs = -1,
                               .min_outputs = 0,
                               .max_outputs = -1,
+                              .traits = kSizesOutputs,
                               .upgrade = upgrade,
                               .infer = infer,
                               .evaluate = evaluate};

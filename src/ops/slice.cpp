@@ -104,7 +104,7 @@ Status evaluate(EvalContext& context) {
   Ints starts = context.integers(1);
   Ints axes = context.integers(3);
   Ints steps = context.integers(4);
-  Ints strides = row_major_strides(shape);
+  ElementStrides strides = row_major_strides(shape);
   int64_t base = 0;
   for (size_t i = 0; i < starts.size(); ++i) {
     auto axis = static_cast<int>(axes.empty() ? static_cast<int64_t>(i) : axes[i]);

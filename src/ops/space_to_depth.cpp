@@ -18,7 +18,7 @@ static Status evaluate(EvalContext& context) {
   int64_t block = context.attributes.get_int("blocksize", 1);
   // The output seen as [N, block row, block column, C, H, W], with the strides of the input.
   Shape shape{in[0], block, block, in[1], in[2] / block, in[3] / block};
-  Ints strides = {in[1] * in[2] * in[3], in[3], 1, in[2] * in[3], block * in[3], block};
+  ElementStrides strides = {in[1] * in[2] * in[3], in[3], 1, in[2] * in[3], block * in[3], block};
   copy_strided(context.input(0), 0, shape, strides, context.output());
   return {};
 }

@@ -29,7 +29,7 @@ static Status evaluate(EvalContext& context) {
   const Shape& shape = context.shape(0);
   Tensor& out = context.output();
   if (out.elements() == 0) return {};
-  Ints strides = row_major_strides(shape);
+  const ElementStrides strides = row_major_strides(shape);
   std::vector<Ints> maps;
   for (int axis = 0; axis < shape.rank(); ++axis) {
     Ints& map = maps.emplace_back();

@@ -36,10 +36,10 @@ static Status infer(InferContext& context) {
 }
 
 static Status evaluate(EvalContext& context) {
-  Ints own = row_major_strides(context.shape(0));
-  Ints strides;
+  const ElementStrides own = row_major_strides(context.shape(0));
+  ElementStrides strides;
   for (int64_t axis : permutation(context.attributes, context.shape(0).rank())) {
-    strides.push_back(own[static_cast<size_t>(axis)]);
+    strides.push_back(own[static_cast<int>(axis)]);
   }
   copy_strided(context.input(0), 0, context.output().shape(), strides, context.output());
   return {};

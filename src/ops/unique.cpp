@@ -56,8 +56,8 @@ struct Groups {
 };
 
 template <class T>
-Groups group_slices(const Tensor& tensor, const AxisSplit& split, bool sorted) {
-  Elements<T> x(tensor);
+Groups group_slices(const Tensor& tensor, const AxisSplit& split, bool sorted, Workspace& workspace) {
+  Elements<T> x(tensor, workspace);
   std::vector<int64_t> order(static_cast<size_t>(split.length));
   std::iota(order.begin(), order.end(), 0);
   auto compare = [&](int64_t a, int64_t b) { return compare_slices(x.data(), split, a, b); };
@@ -99,8 +99,9 @@ Status evaluate(EvalContext& context) {
   bool flat = !context.attributes.has("axis");
   AxisSplit split = flat ? AxisSplit{1, in.elements(), 1} : split_at(in.shape(), context.attributes.get_int("axis", 0));
   bool sorted = context.attributes.get_int("sorted", 1) != 0;
-  Groups groups =
-      dispatch(in.dtype(), [&](auto tag) { return group_slices<typename decltype(tag)::type>(in, split, sorted); });
+  Groups groups = dispatch(in.dtype(), [&](auto tag) {
+    return group_slices<typename decltype(tag)::type>(in, split, sorted, context.workspace());
+  });
   Shape shape{0};
   int64_t axis = 0;
   if (!flat) {
@@ -132,6 +133,7 @@ extern const OpDef unique_op = {.name = "Unique",
                                 .max_inputs = 1,
                                 .min_outputs = 1,
                                 .max_outputs = 4,
+                                .traits = kSizesOutputs,
                                 .infer = infer,
                                 .evaluate = evaluate};
 

@@ -34,8 +34,8 @@ static Status infer(InferContext& context) {
 
 static Status evaluate(EvalContext& context) {
   const Shape& shape = context.output().shape();
-  std::vector<Ints> strides;
-  for (size_t i = 0; i < 3; ++i) strides.push_back(broadcast_strides(context.shape(i), shape));
+  ElementStrides strides[3];
+  for (size_t i = 0; i < 3; ++i) strides[i] = broadcast_strides(context.shape(i), shape);
   const auto* condition = context.input(0).data<uint8_t>();
   return dispatch_width(context.output().dtype(), [&](auto tag) -> Status {
     using Word = typename decltype(tag)::type;

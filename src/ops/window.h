@@ -38,7 +38,7 @@ inline Shape spatial_shape(const Shape& shape) { return Shape(shape.dims().subsp
 // input or its declared padding. `input` and `output` are spatial shapes.
 template <class Visit>
 void for_each_window(const Window& window, const Shape& input, const Shape& output, Visit&& visit) {
-  Ints strides = row_major_strides(input);
+  const ElementStrides strides = row_major_strides(input);
   std::vector<int64_t> position(window.rank(), 0), offsets, wider;
   for (int64_t linear = 0, total = output.elements(); linear < total; ++linear) {
     offsets.assign(1, 0);

@@ -47,10 +47,11 @@ std::optional<Dims> dims_before(const std::optional<Dims>& after, const Order& o
 
 Tensor transposed(const Tensor& tensor, const Order& order) {
   Shape shape;
-  Ints own = row_major_strides(tensor.shape()), strides;
+  const ElementStrides own = row_major_strides(tensor.shape());
+  ElementStrides strides;
   for (int64_t axis : order) {
     shape.push_back(tensor.shape()[static_cast<int>(axis)]);
-    strides.push_back(own[static_cast<size_t>(axis)]);
+    strides.push_back(own[static_cast<int>(axis)]);
   }
   Tensor result(tensor.dtype(), shape);
   size_t size = dtype_size(tensor.dtype());

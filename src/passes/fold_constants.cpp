@@ -41,7 +41,7 @@ Result<int> fold_node(Graph& graph, Node* node) {
     auto shape = output == nullptr ? std::nullopt : output->static_shape();
     if (shape && static_cast<size_t>(shape->elements()) * dtype_size(output->dtype) > limit) return 0;
   }
-  auto results = evaluate_node(*node, std::move(inputs));
+  auto results = evaluate_node(*node, inputs);
   if (!results) return tl::unexpected(results.error());
   for (size_t i = 0; i < node->outputs.size(); ++i) {
     if (node->outputs[i] == nullptr) continue;

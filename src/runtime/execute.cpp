@@ -95,8 +95,7 @@ Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
   auto outputs = HUSSAR_TRY(infer_node(step.node, std::move(infos), fresh, nullptr));
   for (size_t i = 0; i < plan_step.outputs.size(); ++i) {
     int32_t value = plan_step.outputs[i];
-    if (value < 0) continue;
-    Slot& slot = slots_[value];
+    if (value < 0 && step.spares.empty()) continue;
     Shape shape;
     bool known = i < outputs.size() && outputs[i].dims.has_value();
     if (known) {
@@ -105,6 +104,13 @@ Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
         shape.push_back(dim.is_constant() ? dim.value() : 0);
       }
     }
+    if (value < 0) {
+      Spare& spare = step.spares[i];
+      const auto bytes = bytes_needed(i < outputs.size() ? outputs[i].dtype : DType::kUndefined, shape);
+      spare.tensor = known && bytes ? Tensor::view(outputs[i].dtype, shape, spare.memory.reserve(*bytes)) : Tensor();
+      continue;
+    }
+    Slot& slot = slots_[value];
     HUSSAR_CHECK(known, ErrorCode::kRunFailed, "step '{}': the shape of output {} cannot be determined", plan_step.name,
                  i);
     const PlanValue& entry = graph_.values[value];
@@ -123,15 +129,19 @@ Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
   return {};
 }
 
-Status GraphRun::run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool) {
-  // Inference allocates, and its inputs are mostly those of the last run.
+// Inference allocates, and its inputs are mostly those of the last run.
+Status GraphRun::follow_inputs(StepRun& step, const PlanStep& plan_step) {
   note_inputs(plan_step);
-  if (!step.is_inferred || noted_ != step.seen) {
-    step.is_inferred = false;
-    HUSSAR_TRY(infer_outputs(step, plan_step));
-    step.seen.assign(noted_.begin(), noted_.end());
-    step.is_inferred = true;
-  }
+  if (step.is_inferred && noted_ == step.seen) return {};
+  step.is_inferred = false;
+  HUSSAR_TRY(infer_outputs(step, plan_step));
+  step.seen.assign(noted_.begin(), noted_.end());
+  step.is_inferred = true;
+  return {};
+}
+
+Status GraphRun::run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool) {
+  HUSSAR_TRY(follow_inputs(step, plan_step));
   point_operands(step, plan_step);
   size_t scratch_bytes = 0;
   if (step.kernel->prepare != nullptr) {
@@ -144,54 +154,58 @@ Status GraphRun::run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPoo
   return step.kernel->run(run);
 }
 
+void GraphRun::point_tensors(StepRun& step, const PlanStep& plan_step) {
+  auto view = [&](int32_t value) {
+    return Tensor::view(graph_.values[value].dtype, slots_[value].shape, slots_[value].data);
+  };
+  for (size_t i = 0; i < step.arguments.size(); ++i) {
+    step.arguments[i] = plan_step.inputs[i] < 0 ? Tensor() : view(plan_step.inputs[i]);
+  }
+  for (size_t i = 0; i < step.results.size(); ++i) {
+    const int32_t value = plan_step.outputs[i];
+    Tensor& result = step.results[i];
+    if (step.sizes_outputs) {
+      result = value >= 0 && slots_[value].bound ? view(value) : Tensor();
+      continue;
+    }
+    result = value >= 0 ? view(value) : step.spares[i].tensor;
+    if (result.bytes() > 0) std::memset(result.raw(), 0, result.bytes());
+  }
+}
+
 Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool) {
-  std::vector<Tensor> inputs, outputs;
-  for (int32_t input : plan_step.inputs) {
-    inputs.push_back(input < 0 ? Tensor()
-                               : Tensor::view(graph_.values[input].dtype, slots_[input].shape, slots_[input].data));
+  const bool has_shapes = step.is_static && !step.reads_shape;
+  if (step.sizes_outputs) {
+    // The evaluator tells.
+  } else if (!has_shapes) {
+    HUSSAR_TRY(follow_inputs(step, plan_step));
+  } else if (!step.spares.empty() && !step.is_inferred) {
+    HUSSAR_TRY(infer_outputs(step, plan_step));
+    step.is_inferred = true;
   }
-  // Evaluators may write outputs that nobody takes, so these need memory, too: then they allocate all of them.
-  bool all_wanted = std::all_of(plan_step.outputs.begin(), plan_step.outputs.end(), [](int32_t it) { return it >= 0; });
-  for (int32_t output : plan_step.outputs) {
-    if (!step.is_static || step.reads_shape || !all_wanted) break;
-    outputs.push_back(Tensor::view(graph_.values[output].dtype, slots_[output].shape, slots_[output].data));
-    // Evaluators may count on zeros.
-    if (outputs.back().bytes() > 0) std::memset(outputs.back().raw(), 0, outputs.back().bytes());
-  }
-  auto run_body = [&](std::string_view name, std::vector<Tensor> arguments) -> Result<std::vector<Tensor>> {
+  point_tensors(step, plan_step);
+  auto run_body = [&](std::string_view name, std::span<const Tensor> inputs) -> Result<std::span<const Tensor>> {
     auto it = step.bodies.find(name);
     HUSSAR_CHECK(it != step.bodies.end(), ErrorCode::kPlanIncompatible, "step '{}' has no body '{}'", plan_step.name,
                  name);
-    auto results = HUSSAR_TRY(it->second->run(arguments, pool, nullptr));
-    // The next iteration overwrites them.
-    std::vector<Tensor> copies;
-    for (const Tensor& result : results) copies.push_back(result.clone());
-    return copies;
+    return it->second->run(inputs, pool, nullptr);
   };
-  std::vector<Tensor> results = HUSSAR_TRY(evaluate_node(step.node, std::move(inputs), run_body, std::move(outputs)));
-  auto is_borrowed = [&](const Tensor& result) {
-    return std::any_of(plan_step.inputs.begin(), plan_step.inputs.end(),
-                       [&](int32_t input) { return input >= 0 && result.raw() == slots_[input].data; });
-  };
+  const BodyRunner runner = std::ref(run_body);
+  HUSSAR_TRY(evaluate_into(step.node, step.arguments, step.results, {workspace_, &runner, step.output_memory}));
   for (size_t i = 0; i < plan_step.outputs.size(); ++i) {
-    int32_t value = plan_step.outputs[i];
+    const int32_t value = plan_step.outputs[i];
     if (value < 0) continue;
     Slot& slot = slots_[value];
-    const PlanValue& plan_value = graph_.values[value];
-    bool ok = i < results.size() && results[i].valid() && results[i].dtype() == plan_value.dtype;
-    HUSSAR_CHECK(ok, ErrorCode::kRunFailed, "step '{}' ({}) gave no usable output {}", plan_step.name, plan_step.op, i);
-    if (plan_value.storage == Storage::kHeap) {
-      // A loop without iterations hands its inputs on, whose memory others will write.
-      slot.tensor = is_borrowed(results[i]) ? results[i].clone() : std::move(results[i]);
-      slot.shape = slot.tensor.shape();
-      slot.pitch = slot.shape.rank() > 1 ? slot.shape[1] : 1;
-      slot.data = slot.tensor.raw();
-    } else if (results[i].raw() != slot.data) {
-      HUSSAR_CHECK(results[i].shape() == slot.shape, ErrorCode::kRunFailed,
-                   "step '{}' ({}) gave shape {} instead of {}", plan_step.name, plan_step.op,
-                   results[i].shape().to_string(), slot.shape.to_string());
-      if (results[i].bytes() > 0) std::memcpy(slot.data, results[i].raw(), results[i].bytes());
-    }
+    const Tensor& result = step.results[i];
+    HUSSAR_CHECK(result.valid() && result.dtype() == graph_.values[value].dtype, ErrorCode::kRunFailed,
+                 "step '{}' ({}) gave no usable output {}", plan_step.name, plan_step.op, i);
+    HUSSAR_CHECK(!slot.bound || (result.shape() == slot.shape && result.raw() == slot.data), ErrorCode::kRunFailed,
+                 "step '{}' ({}) gave shape {} instead of {}", plan_step.name, plan_step.op, result.shape().to_string(),
+                 slot.shape.to_string());
+    if (slot.bound) continue;
+    slot.shape = result.shape();
+    slot.pitch = slot.shape.rank() > 1 ? slot.shape[1] : 1;
+    slot.data = step.results[i].raw();
   }
   return {};
 }

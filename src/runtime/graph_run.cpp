@@ -5,20 +5,11 @@
 #include <chrono>
 
 #include "base/error.h"
+#include "ops/op_def.h"
 #include "runtime/check_step.h"
 #include "runtime/settled_steps.h"
 
 namespace hussar {
-
-std::byte* GrowingBuffer::reserve(size_t bytes) {
-  if (bytes > capacity_ || memory_ == nullptr) {
-    memory_.reset();
-    capacity_ = 0;
-    memory_.reset(allocate_aligned(bytes));
-    capacity_ = bytes;
-  }
-  return memory_.get();
-}
 
 namespace {
 
@@ -87,19 +78,18 @@ Status GraphRun::create_step(size_t index) {
   for (int32_t output : plan_step.outputs) step.node.outputs.push_back(output < 0 ? nullptr : &present);
   step.inputs.resize(plan_step.inputs.size());
   step.outputs.resize(plan_step.outputs.size());
-  for (const auto& [name, body] : plan_step.bodies) {
-    auto run = std::make_unique<GraphRun>(plan_, *body, target_);
-    HUSSAR_TRY(run->create());
-    step.bodies.emplace(name, std::move(run));
-    // Shape inference at run time asks a body only for its inputs and the dtypes of its outputs.
-    auto signature = std::make_unique<Graph>();
-    for (int32_t input : body->inputs) {
-      signature->inputs.push_back(signature->add_value(body->values[input].name, body->values[input].dtype));
+  HUSSAR_TRY(create_bodies(step, plan_step));
+  if (step.kernel == nullptr || step.is_view) {
+    const bool takes_all =
+        std::all_of(plan_step.outputs.begin(), plan_step.outputs.end(), [](int32_t it) { return it >= 0; });
+    step.sizes_outputs = has_trait(find_op(plan_step.op), kSizesOutputs);
+    step.arguments.resize(plan_step.inputs.size());
+    step.results.resize(plan_step.outputs.size());
+    if (!takes_all) step.spares = std::vector<Spare>(plan_step.outputs.size());
+    for (size_t i = 0; i < plan_step.outputs.size(); ++i) {
+      const int32_t output = plan_step.outputs[i];
+      step.output_memory.push_back(output < 0 ? &step.spares[i].memory : &slots_[output].heap);
     }
-    for (int32_t output : body->outputs) {
-      signature->outputs.push_back(signature->add_value(body->values[output].name, body->values[output].dtype));
-    }
-    step.node.bodies.push_back({name, std::move(signature)});
   }
   auto known = [&](int32_t value) {
     if (value < 0) return true;
@@ -112,6 +102,24 @@ Status GraphRun::create_step(size_t index) {
     bool is_alias = output >= 0 && graph_.values[output].storage == Storage::kAlias;
     HUSSAR_CHECK(!is_alias || step.is_static, ErrorCode::kPlanIncompatible, "step '{}' writes a view of unknown shape",
                  plan_step.name);
+  }
+  return {};
+}
+
+Status GraphRun::create_bodies(StepRun& step, const PlanStep& plan_step) {
+  for (const auto& [name, body] : plan_step.bodies) {
+    auto run = std::make_unique<GraphRun>(plan_, *body, target_, workspace_);
+    HUSSAR_TRY(run->create());
+    step.bodies.emplace(name, std::move(run));
+    // Inference at run time and evaluators ask a body only for its inputs and outputs.
+    auto signature = std::make_unique<Graph>();
+    auto add = [&](int32_t index) {
+      const PlanValue& value = body->values[index];
+      return signature->add_value(value.name, value.dtype, value.dims);
+    };
+    for (int32_t input : body->inputs) signature->inputs.push_back(add(input));
+    for (int32_t output : body->outputs) signature->outputs.push_back(add(output));
+    step.node.bodies.push_back({name, std::move(signature)});
   }
   return {};
 }

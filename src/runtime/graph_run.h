@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "graph/graph.h"
 #include "ops/infer.h"
+#include "ops/workspace.h"
 #include "plan/kernel.h"
 #include "plan/plan.h"
 #include "runtime/device_constants.h"
@@ -19,18 +20,6 @@
 
 namespace hussar {
 
-// Memory with 64-byte alignment that only grows.
-class GrowingBuffer {
- public:
-  // Contents are lost when it grows.
-  std::byte* reserve(size_t bytes);
-  size_t capacity() const { return capacity_; }
-
- private:
-  AlignedMemory memory_;
-  size_t capacity_ = 0;
-};
-
 struct StepObserver {
   std::function<void(const PlanStep&, double microseconds)> time;
   std::function<void(const std::string&, const Tensor&)> tensor;
@@ -39,10 +28,16 @@ struct StepObserver {
 
 class GraphRun {
  public:
-  // device: where steps of its kernels run; null: there is none. Bodies run on the host.
-  GraphRun(const Plan& plan, const PlanGraph& graph, const Target& target, Device* device = nullptr,
-           int device_index = 0)
-      : plan_(plan), graph_(graph), target_(target), device_(device), device_index_(device_index) {}
+  // workspace: of the session, for reference evaluators. device: where steps of its kernels run; null: there is none.
+  // Bodies run on the host.
+  GraphRun(const Plan& plan, const PlanGraph& graph, const Target& target, Workspace& workspace,
+           Device* device = nullptr, int device_index = 0)
+      : plan_(plan),
+        graph_(graph),
+        target_(target),
+        workspace_(workspace),
+        device_(device),
+        device_index_(device_index) {}
   // Resolves kernels and everything else that does not depend on shapes.
   Status create();
   // The outputs view memory that stays valid until the next run.
@@ -69,7 +64,11 @@ class GraphRun {
     std::byte* device_data = nullptr;
     int32_t device_block = -1;
     GrowingBuffer heap;  // Storage::kHeap
-    Tensor tensor;       // Storage::kHeap, when the producer handed over a tensor of its own
+  };
+  // Of an output that nobody takes: evaluators may write it all the same.
+  struct Spare {
+    Tensor tensor;
+    GrowingBuffer memory;
   };
   struct StepRun {
     const Kernel* kernel = nullptr;  // null: the reference evaluator
@@ -84,9 +83,15 @@ class GraphRun {
     bool is_inferred = false;  // in a run, with inputs of which inference reads what `seen` holds
     std::vector<std::byte> seen;
     std::map<std::string, std::unique_ptr<GraphRun>, std::less<>> bodies;
+    // Of reference evaluators.
+    bool sizes_outputs = false;  // the evaluator does, not inference
+    std::vector<Spare> spares;   // per output; empty when all outputs are taken
+    std::vector<Tensor> arguments, results;
+    std::vector<GrowingBuffer*> output_memory;
   };
 
   Status create_step(size_t index);
+  Status create_bodies(StepRun& step, const PlanStep& plan_step);
   Status place_steps();
   void plan_lifetimes();
   void split_lifetimes();
@@ -120,6 +125,9 @@ class GraphRun {
   bool is_read(int32_t value) const;
   void note_inputs(const PlanStep& plan_step);
   Status infer_outputs(StepRun& step, const PlanStep& plan_step);
+  // The same when its inputs are not those of the last run.
+  Status follow_inputs(StepRun& step, const PlanStep& plan_step);
+  void point_tensors(StepRun& step, const PlanStep& plan_step);
   Status observe(size_t index, const StepObserver& observer, ThreadPool::Lease& pool) const;
   Result<Tensor> read_device(int32_t value) const;
   std::string describe_inputs() const;
@@ -127,6 +135,7 @@ class GraphRun {
   const Plan& plan_;
   const PlanGraph& graph_;
   Target target_;
+  Workspace& workspace_;
   Device* device_;
   int device_index_;
   Placement placement_;

@@ -42,7 +42,8 @@ struct Session::State {
   int threads = 1;
   bool forks = false;  // the latest run had parallel regions, so the next one will have some
   std::vector<SizeBound> bounds;
-  std::unique_ptr<Device> device;  // outlives `run`, which has memory of it
+  Workspace workspace;  // these two outlive `run`, which uses them
+  std::unique_ptr<Device> device;
   std::unique_ptr<GraphRun> run;
   StepObserver observer;
   std::vector<Tensor> inputs;
@@ -66,7 +67,8 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Plan> pla
   if (target.place == Place::kDevice) {
     state.device = HUSSAR_TRY(open_device(plan->meta.at("target"), options.device));
   }
-  state.run = std::make_unique<GraphRun>(*plan, plan->graph, target, state.device.get(), options.device);
+  state.run =
+      std::make_unique<GraphRun>(*plan, plan->graph, target, state.workspace, state.device.get(), options.device);
   state.plan = std::move(plan);
   state.inputs.resize(state.plan->graph.inputs.size());
   HUSSAR_TRY(catching("create the session", [&] { return state.run->create(); }));

@@ -53,53 +53,97 @@ Result<std::vector<ValueInfo>> infer_loop_body(const InferContext& context, std:
   }
 }
 
-Result<Tensor> stack(const EvalContext& context, const std::vector<Tensor>& slices, int64_t axis, bool reversed,
-                     const Value& like) {
+void CarriedStates::carry(std::span<const Tensor> results, std::span<Tensor> states) {
+  size_t bytes = 0;
+  for (const Tensor& result : results) bytes += aligned_size(result.bytes());
+  std::byte* to = (is_swapped_ ? now_ : next_)->reserve(bytes);
+  is_swapped_ = !is_swapped_;
+  for (size_t i = 0; i < states.size(); ++i) {
+    const Tensor& result = results[i];
+    if (result.bytes() > 0) std::memcpy(to, result.raw(), result.bytes());
+    states[i] = Tensor::view(result.dtype(), result.shape(), to);
+    to += aligned_size(result.bytes());
+  }
+}
+
+StackedSlices::StackedSlices(EvalContext& context, size_t first)
+    : context_(context),
+      first_(first),
+      count_(std::max(context.output_count(), first) - first),
+      kinds_(context.workspace().lists),
+      memory_(context.workspace().buffers) {}
+
+Status StackedSlices::add(std::span<const Tensor> slices) {
+  if (iterations_ == 0) {
+    for (size_t i = 0; i < count_; ++i) {
+      const Tensor& slice = slices[i];
+      kinds_->push_back(context_.wants(first_ + i) ? Tensor::view(slice.dtype(), slice.shape(), nullptr) : Tensor());
+      iteration_bytes_ += kinds_->back().bytes();
+    }
+  }
+  const size_t used = iterations_ * iteration_bytes_;
+  std::byte* to = memory_->extend(used, used + iteration_bytes_) + used;
+  for (size_t i = 0; i < count_; ++i) {
+    const Tensor& kind = (*kinds_)[i];
+    if (!kind.valid()) continue;
+    if (slices[i].dtype() != kind.dtype() || !(slices[i].shape() == kind.shape()))
+      return context_.fail("iterations give slices of different shapes");
+    if (kind.bytes() > 0) std::memcpy(to, slices[i].raw(), kind.bytes());
+    to += kind.bytes();
+  }
+  ++iterations_;
+  return {};
+}
+
+Status StackedSlices::stack(size_t output, int64_t axis, bool reversed, const Value& like) {
   Shape inner;
   DType dtype = like.dtype;
-  if (!slices.empty()) {
-    inner = slices[0].shape();
-    dtype = slices[0].dtype();
+  size_t offset = 0;
+  if (iterations_ > 0) {
+    const Tensor& kind = (*kinds_)[output - first_];
+    inner = kind.shape();
+    dtype = kind.dtype();
+    for (size_t i = first_; i < output; ++i) offset += (*kinds_)[i - first_].bytes();
   } else if (like.dims) {
     for (const Dim& dim : *like.dims) inner.push_back(dim.is_constant() ? dim.value() : 0);
   }
-  if (dtype_size(dtype) == 0) return context.fail("the dtype of an output of no iterations is unknown");
-  int rank = inner.rank() + 1;
+  if (dtype_size(dtype) == 0) return context_.fail("the dtype of an output of no iterations is unknown");
+  const int rank = inner.rank() + 1;
   if (axis < -rank || axis >= rank || rank > kMaxRank)
-    return context.fail("axis {} is out of range for rank {}", axis, rank);
-  auto at = static_cast<int>(axis < 0 ? axis + rank : axis);
+    return context_.fail("axis {} is out of range for rank {}", axis, rank);
+  const auto at = static_cast<int>(axis < 0 ? axis + rank : axis);
   Shape shape;
   for (int i = 0; i < rank; ++i) {
-    shape.push_back(i == at ? static_cast<int64_t>(slices.size()) : inner[i < at ? i : i - 1]);
+    shape.push_back(i == at ? static_cast<int64_t>(iterations_) : inner[i < at ? i : i - 1]);
   }
-  Tensor result(dtype, shape);
-  int64_t outer = inner.elements(0, at);
-  size_t run = static_cast<size_t>(inner.elements(at, inner.rank())) * dtype_size(dtype);
-  for (size_t k = 0; k < slices.size(); ++k) {
-    const Tensor& slice = slices[reversed ? slices.size() - 1 - k : k];
-    if (slice.dtype() != dtype || !(slice.shape() == inner))
-      return context.fail("iterations give slices of different shapes");
+  std::byte* const to = context_.allocate(output, dtype, shape).raw();
+  const int64_t outer = inner.elements(0, at);
+  const size_t run = static_cast<size_t>(inner.elements(at, inner.rank())) * dtype_size(dtype);
+  for (size_t k = 0; k < iterations_; ++k) {
+    const std::byte* slice = memory_->reserve(0) + (reversed ? iterations_ - 1 - k : k) * iteration_bytes_ + offset;
     for (int64_t i = 0; run > 0 && i < outer; ++i) {
-      size_t position = static_cast<size_t>(i) * slices.size() + k;
-      std::memcpy(result.raw() + position * run, slice.raw() + static_cast<size_t>(i) * run, run);
+      const size_t position = static_cast<size_t>(i) * iterations_ + k;
+      std::memcpy(to + position * run, slice + static_cast<size_t>(i) * run, run);
     }
   }
-  return result;
+  return {};
 }
 
-Tensor slice_at(const Tensor& tensor, int axis, int64_t index) {
+Tensor slice_at(const Tensor& tensor, int axis, int64_t index, std::byte* memory) {
   Shape shape;
   for (int i = 0; i < tensor.shape().rank(); ++i) {
     if (i != axis) shape.push_back(tensor.shape()[i]);
   }
-  Tensor result(tensor.dtype(), shape);
-  AxisSplit split = split_at(tensor.shape(), axis);
-  size_t run = static_cast<size_t>(split.inner) * dtype_size(tensor.dtype());
-  for (int64_t outer = 0; run > 0 && outer < split.outer; ++outer) {
-    auto position = static_cast<size_t>(outer * split.length + index);
-    std::memcpy(result.raw() + static_cast<size_t>(outer) * run, tensor.raw() + position * run, run);
+  const AxisSplit split = split_at(tensor.shape(), axis);
+  const size_t run = static_cast<size_t>(split.inner) * dtype_size(tensor.dtype());
+  auto position = [&](int64_t outer) { return static_cast<size_t>(outer * split.length + index) * run; };
+  if (split.outer == 1) {
+    return Tensor::view(tensor.dtype(), shape, const_cast<std::byte*>(tensor.raw()) + position(0));
   }
-  return result;
+  for (int64_t outer = 0; run > 0 && outer < split.outer; ++outer) {
+    std::memcpy(memory + static_cast<size_t>(outer) * run, tensor.raw() + position(outer), run);
+  }
+  return Tensor::view(tensor.dtype(), shape, memory);
 }
 
 }  // namespace hussar

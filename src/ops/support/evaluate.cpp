@@ -13,8 +13,8 @@
 
 namespace hussar {
 
-Ints row_major_strides(const Shape& shape) {
-  Ints strides(static_cast<size_t>(shape.rank()));
+ElementStrides row_major_strides(const Shape& shape) {
+  ElementStrides strides = shape;
   int64_t stride = 1;
   for (int axis = shape.rank() - 1; axis >= 0; --axis) {
     strides[axis] = stride;
@@ -23,19 +23,45 @@ Ints row_major_strides(const Shape& shape) {
   return strides;
 }
 
-Ints broadcast_strides(const Shape& shape, const Shape& target) {
-  Ints own = row_major_strides(shape);
-  Ints strides(static_cast<size_t>(target.rank()), 0);
-  int shift = target.rank() - shape.rank();
-  for (int axis = 0; axis < shape.rank(); ++axis) {
-    if (shape[axis] != 1 && axis + shift >= 0) strides[axis + shift] = own[axis];
+ElementStrides zero_strides(const Shape& shape) {
+  ElementStrides strides = shape;
+  std::fill_n(&strides[0], strides.rank(), 0);
+  return strides;
+}
+
+ElementStrides broadcast_strides(const Shape& shape, const Shape& target) {
+  const ElementStrides own = row_major_strides(shape);
+  ElementStrides strides = target;
+  const int shift = target.rank() - shape.rank();
+  for (int axis = 0; axis < target.rank(); ++axis) {
+    const int mine = axis - shift;
+    strides[axis] = mine >= 0 && shape[mine] != 1 ? own[mine] : 0;
   }
   return strides;
 }
 
+Tensor& EvalContext::place(size_t output, DType dtype, const Shape& shape) {
+  Tensor& tensor = outputs_[output];
+  if (tensor.valid() && tensor.dtype() == dtype && tensor.shape() == shape) return tensor;
+  const auto bytes = bytes_needed(dtype, shape);
+  if (!bytes) throw std::bad_alloc();
+  if (evaluation_.output_memory.empty()) {
+    tensor = Tensor(dtype, shape);
+  } else {
+    tensor = Tensor::view(dtype, shape, evaluation_.output_memory[output]->reserve(*bytes));
+  }
+  return tensor;
+}
+
 Tensor& EvalContext::allocate(size_t output, DType dtype, const Shape& shape) {
-  outputs_[output] = Tensor(dtype, shape);
-  return outputs_[output];
+  Tensor& tensor = place(output, dtype, shape);
+  if (tensor.bytes() > 0) std::memset(tensor.raw(), 0, tensor.bytes());
+  return tensor;
+}
+
+void EvalContext::copy_output(size_t output, const Tensor& tensor) {
+  Tensor& copy = place(output, tensor.dtype(), tensor.shape());
+  if (copy.bytes() > 0) std::memcpy(copy.raw(), tensor.raw(), copy.bytes());
 }
 
 Ints EvalContext::integers(size_t input) const {
@@ -43,6 +69,14 @@ Ints EvalContext::integers(size_t input) const {
   Ints values(static_cast<size_t>(inputs_[input].elements()));
   load_elements<int64_t>(inputs_[input], 0, inputs_[input].elements(), values.data());
   return values;
+}
+
+Shape EvalContext::few_integers(size_t input) const {
+  if (!has(input)) return {};
+  int64_t values[kMaxRank];
+  const auto count = std::min<int64_t>(inputs_[input].elements(), kMaxRank);
+  load_elements<int64_t>(inputs_[input], 0, count, values);
+  return Shape(std::span<const int64_t>(values, static_cast<size_t>(count)));
 }
 
 double EvalContext::number(size_t input, double otherwise) const {
@@ -77,7 +111,7 @@ Status check_size(const Node& node, const Shape& shape, DType dtype) {
   return {};
 }
 
-Result<std::vector<Tensor>> evaluate_composite(const Node& node, const OpDef& op, std::vector<Tensor> inputs) {
+Result<std::vector<Tensor>> evaluate_composite(const Node& node, std::span<const Tensor> inputs) {
   Graph graph;
   std::vector<Value*> values;
   std::vector<Tensor> given;
@@ -97,7 +131,6 @@ Result<std::vector<Tensor>> evaluate_composite(const Node& node, const OpDef& op
   for (Value* output : outputs) {
     if (output != nullptr) graph.outputs.push_back(output);
   }
-  (void)op;
   HUSSAR_TRY(expand_node(graph, copy));
   HUSSAR_TRY(graph.sort());
   std::vector<Tensor> compact = HUSSAR_TRY(evaluate_graph(graph, {}));
@@ -109,7 +142,7 @@ Result<std::vector<Tensor>> evaluate_composite(const Node& node, const OpDef& op
   return results;
 }
 
-Result<std::vector<Tensor>> allocate_outputs(const Node& node, const std::vector<Tensor>& inputs) {
+Result<std::vector<Tensor>> allocate_outputs(const Node& node, std::span<const Tensor> inputs) {
   std::vector<ValueInfo> infos;
   for (const Tensor& tensor : inputs) infos.push_back(known(tensor));
   int64_t next = 0;
@@ -131,25 +164,37 @@ Result<std::vector<Tensor>> allocate_outputs(const Node& node, const std::vector
   return outputs;
 }
 
+// Results into outputs whose memory was given, if any.
+void hand_over(std::vector<Tensor> results, std::span<Tensor> outputs) {
+  for (size_t i = 0; i < std::min(results.size(), outputs.size()); ++i) {
+    const bool fits = outputs[i].valid() && results[i].valid() && outputs[i].dtype() == results[i].dtype() &&
+                      outputs[i].shape() == results[i].shape();
+    if (!fits) {
+      outputs[i] = std::move(results[i]);
+    } else if (results[i].bytes() > 0) {
+      std::memcpy(outputs[i].raw(), results[i].raw(), results[i].bytes());
+    }
+  }
+}
+
 // The operator on its own inputs, then the fused program over output 0.
-Result<std::vector<Tensor>> evaluate_fused(const Node& node, const OpDef& op, std::vector<Tensor> inputs,
-                                           std::vector<Tensor> outputs, BodyRunner run_body) {
+Status evaluate_fused(const Node& node, const OpDef& op, std::span<const Tensor> inputs, std::span<Tensor> outputs,
+                      const Evaluation& evaluation) {
   auto own = static_cast<size_t>(node.program_inputs);
   HUSSAR_CHECK(own <= inputs.size(), ErrorCode::kInvalidModel, "{}: malformed fused program", describe(node));
-  std::vector<Tensor> own_inputs(inputs.begin(), inputs.begin() + static_cast<std::ptrdiff_t>(own));
-  while (!own_inputs.empty() && !own_inputs.back().valid()) own_inputs.pop_back();
+  std::span<const Tensor> own_inputs = inputs.first(own);
+  while (!own_inputs.empty() && !own_inputs.back().valid()) own_inputs = own_inputs.first(own_inputs.size() - 1);
   if (op.evaluate == nullptr) {
-    outputs = HUSSAR_TRY(evaluate_composite(node, op, std::move(own_inputs)));
+    hand_over(HUSSAR_TRY(evaluate_composite(node, own_inputs)), outputs);
   } else {
-    EvalContext context(node, std::move(own_inputs), std::move(outputs), std::move(run_body));
+    EvalContext context(node, own_inputs, outputs, evaluation);
     HUSSAR_TRY(op.evaluate(context));
-    outputs = std::move(context.outputs());
   }
-  EvalContext fused(node, std::move(inputs), std::move(outputs), nullptr);
+  EvalContext fused(node, inputs, outputs, evaluation);
   if (fused.output().dtype() != DType::kFloat32) return fused.fail("fused programs work on float32");
-  Tensor start = fused.output().clone();
-  HUSSAR_TRY(evaluate_program(fused, start.data<float>()));
-  return std::move(fused.outputs());
+  Scratch<float> start(evaluation.workspace, fused.output().elements());
+  std::copy_n(fused.output().data<float>(), fused.output().elements(), start.data());
+  return evaluate_program(fused, start.data());
 }
 
 bool is_short_float(const Tensor& tensor) {
@@ -157,31 +202,26 @@ bool is_short_float(const Tensor& tensor) {
 }
 
 // Our own operators and fused programs are written for float32: the same on floats, rounded at the end.
-Result<std::vector<Tensor>> evaluate_widened(const Node& node, std::vector<Tensor> inputs,
-                                             std::vector<Tensor> outputs) {
+Result<std::vector<Tensor>> evaluate_widened(const Node& node, std::span<const Tensor> given, Workspace& workspace) {
+  std::vector<Tensor> inputs(given.begin(), given.end());
   DType dtype = DType::kUndefined;
   for (Tensor& input : inputs) {
     if (!is_short_float(input)) continue;
     if (dtype == DType::kUndefined) dtype = input.dtype();
     input = converted(input, DType::kFloat32);
   }
-  std::vector<Tensor> results = HUSSAR_TRY(evaluate_node(node, std::move(inputs), nullptr, {}));
-  for (size_t i = 0; i < results.size(); ++i) {
-    if (!results[i].valid() || results[i].dtype() != DType::kFloat32) continue;
-    results[i] = converted(results[i], dtype);
-    if (i < outputs.size() && outputs[i].bytes() == results[i].bytes() && results[i].bytes() > 0) {
-      std::memcpy(outputs[i].raw(), results[i].raw(), results[i].bytes());
-      results[i] = outputs[i];
-    }
+  std::vector<Tensor> results = HUSSAR_TRY(evaluate_node(node, inputs, workspace));
+  for (Tensor& result : results) {
+    if (result.valid() && result.dtype() == DType::kFloat32) result = converted(result, dtype);
   }
   return results;
 }
 
-}  // namespace
+bool is_widened(const Node& node, std::span<const Tensor> inputs) {
+  return (node.program || node.op.starts_with("hussar.")) && std::any_of(inputs.begin(), inputs.end(), is_short_float);
+}
 
-Result<std::vector<Tensor>> evaluate_node(const Node& node, std::vector<Tensor> inputs, BodyRunner run_body,
-                                          std::vector<Tensor> outputs) {
-  const OpDef* op = find_op(node.op);
+Status check_inputs(const Node& node, const OpDef* op, std::span<const Tensor> inputs) {
   HUSSAR_CHECK(op != nullptr, ErrorCode::kInvalidModel, "{}: unknown operator", describe(node));
   for (size_t i = 0; i < static_cast<size_t>(op->min_inputs); ++i) {
     HUSSAR_CHECK(i < inputs.size() && inputs[i].valid(), ErrorCode::kInvalidModel, "{}: input {} is missing",
@@ -191,34 +231,48 @@ Result<std::vector<Tensor>> evaluate_node(const Node& node, std::vector<Tensor> 
     HUSSAR_CHECK(!input.valid() || dtype_size(input.dtype()) > 0, ErrorCode::kInvalidModel,
                  "{}: Hussar does not compute with {} tensors", describe(node), dtype_name(input.dtype()));
   }
-  const bool is_ours = node.program || op->name.starts_with("hussar.");
-  if (is_ours && std::any_of(inputs.begin(), inputs.end(), is_short_float)) {
-    return evaluate_widened(node, std::move(inputs), std::move(outputs));
+  return {};
+}
+
+}  // namespace
+
+Status evaluate_into(const Node& node, std::span<const Tensor> inputs, std::span<Tensor> outputs,
+                     const Evaluation& evaluation) {
+  const OpDef* op = find_op(node.op);
+  HUSSAR_TRY(check_inputs(node, op, inputs));
+  if (is_widened(node, inputs)) {
+    hand_over(HUSSAR_TRY(evaluate_widened(node, inputs, evaluation.workspace)), outputs);
+    return {};
   }
-  const bool fused = node.program && !has_trait(op, kOwnProgram);
+  if (node.program && !has_trait(op, kOwnProgram)) return evaluate_fused(node, *op, inputs, outputs, evaluation);
   if (op->evaluate == nullptr) {
-    if (fused) return evaluate_fused(node, *op, std::move(inputs), {}, nullptr);
-    return evaluate_composite(node, *op, std::move(inputs));
+    hand_over(HUSSAR_TRY(evaluate_composite(node, inputs)), outputs);
+    return {};
   }
-  if (outputs.empty() && !node.outputs.empty()) outputs = HUSSAR_TRY(allocate_outputs(node, inputs));
-  if (!run_body) {
-    run_body = [&node](std::string_view name, std::vector<Tensor> arguments) -> Result<std::vector<Tensor>> {
-      const Graph* body = node.body(name);
-      HUSSAR_CHECK(body != nullptr, ErrorCode::kInvalidModel, "{} has no body '{}'", describe(node), name);
-      return evaluate_graph(*body, std::move(arguments));
-    };
-  }
-  if (fused) {
-    return evaluate_fused(node, *op, std::move(inputs), std::move(outputs), std::move(run_body));
-  }
-  EvalContext context(node, std::move(inputs), std::move(outputs), std::move(run_body));
-  HUSSAR_TRY(op->evaluate(context));
-  return std::move(context.outputs());
+  EvalContext context(node, inputs, outputs, evaluation);
+  return op->evaluate(context);
+}
+
+Result<std::vector<Tensor>> evaluate_node(const Node& node, std::span<const Tensor> inputs, Workspace& workspace) {
+  const OpDef* op = find_op(node.op);
+  HUSSAR_TRY(check_inputs(node, op, inputs));
+  std::vector<Tensor> outputs(node.outputs.size()), results;
+  if (op->evaluate != nullptr && !is_widened(node, inputs)) outputs = HUSSAR_TRY(allocate_outputs(node, inputs));
+  const BodyRunner run_body = [&](std::string_view name,
+                                  std::span<const Tensor> arguments) -> Result<std::span<const Tensor>> {
+    const Graph* body = node.body(name);
+    HUSSAR_CHECK(body != nullptr, ErrorCode::kInvalidModel, "{} has no body '{}'", describe(node), name);
+    results = HUSSAR_TRY(evaluate_graph(*body, {arguments.begin(), arguments.end()}));
+    return std::span<const Tensor>(results);
+  };
+  HUSSAR_TRY(evaluate_into(node, inputs, outputs, {workspace, &run_body}));
+  return outputs;
 }
 
 Result<std::vector<Tensor>> evaluate_graph(const Graph& graph, std::vector<Tensor> inputs, const Observer& observer) {
   HUSSAR_CHECK(inputs.size() == graph.inputs.size(), ErrorCode::kUsage, "graph '{}' takes {} inputs, {} were given",
                graph.name, graph.inputs.size(), inputs.size());
+  Workspace workspace;
   std::unordered_map<const Value*, Tensor> tensors;
   std::unordered_map<const Value*, size_t> pending;
   for (const auto& value : graph.values()) {
@@ -229,7 +283,7 @@ Result<std::vector<Tensor>> evaluate_graph(const Graph& graph, std::vector<Tenso
   for (const auto& node : graph.nodes()) {
     std::vector<Tensor> arguments;
     for (const Value* value : node->inputs) arguments.push_back(value == nullptr ? Tensor() : tensors[value]);
-    std::vector<Tensor> results = HUSSAR_TRY(evaluate_node(*node, std::move(arguments)));
+    std::vector<Tensor> results = HUSSAR_TRY(evaluate_node(*node, arguments, workspace));
     for (size_t i = 0; i < node->outputs.size(); ++i) {
       const Value* value = node->outputs[i];
       if (value == nullptr) continue;

@@ -29,9 +29,10 @@ double integer_matmul_flops(const Node& node) {
   return 2.0 * static_cast<double>(output->elements()) * static_cast<double>((*a)[a->rank() - 1]);
 }
 
-Result<Ints> matrix_parameter_strides(const EvalContext& context, size_t parameter, const Shape& target, bool by_row) {
+Result<ElementStrides> matrix_parameter_strides(const EvalContext& context, size_t parameter, const Shape& target,
+                                                bool by_row) {
   Shape shape = context.shape(parameter);
-  if (shape.elements() == 1) return Ints(static_cast<size_t>(target.rank()), 0);
+  if (shape.elements() == 1) return zero_strides(target);
   if (shape.rank() == 1 && by_row && target.rank() > 1) shape.push_back(1);
   bool fits = shape.rank() <= target.rank();
   for (int i = 1; fits && i <= shape.rank(); ++i) {
@@ -50,7 +51,7 @@ Result<std::vector<double>> centered_matrix(const EvalContext& context, size_t d
   load_elements<double>(tensor, 0, tensor.elements(), values.data());
   if (!context.has(zero_point)) return values;
   auto zero = context.read<double>(zero_point);
-  Ints strides = HUSSAR_TRY(matrix_parameter_strides(context, zero_point, tensor.shape(), by_row));
+  ElementStrides strides = HUSSAR_TRY(matrix_parameter_strides(context, zero_point, tensor.shape(), by_row));
   for_each_index(tensor.shape(), {strides}, [&](int64_t i, const int64_t* offset) { values[i] -= zero[*offset]; });
   return values;
 }

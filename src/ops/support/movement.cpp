@@ -5,7 +5,7 @@
 
 namespace hussar {
 
-void copy_strided(const Tensor& in, int64_t base, const Shape& shape, const Ints& strides, Tensor& out) {
+void copy_strided(const Tensor& in, int64_t base, const Shape& shape, const ElementStrides& strides, Tensor& out) {
   dispatch_width(in.dtype(), [&](auto tag) {
     using Word = typename decltype(tag)::type;
     const Word* from = in.data<Word>() + base;
@@ -16,8 +16,8 @@ void copy_strided(const Tensor& in, int64_t base, const Shape& shape, const Ints
     }
     auto outer_rank = static_cast<size_t>(shape.rank() - 1);
     int64_t length = shape[shape.rank() - 1];
-    int64_t step = strides.back();
-    Ints outer_strides(strides.begin(), strides.end() - 1);
+    int64_t step = strides[shape.rank() - 1];
+    ElementStrides outer_strides(strides.dims().first(outer_rank));
     for_each_index(Shape(shape.dims().first(outer_rank)), {outer_strides}, [&](int64_t row, const int64_t* offset) {
       for (int64_t i = 0; i < length; ++i) to[row * length + i] = from[offset[0] + i * step];
     });
@@ -32,7 +32,7 @@ void copy_mapped(const Tensor& in, const std::vector<Ints>& maps, const void* fi
     Word* to = out.data<Word>();
     Word filler = 0;
     if (fill != nullptr) std::memcpy(&filler, fill, sizeof(Word));
-    Ints index(static_cast<size_t>(shape.rank()), 0);
+    int64_t index[kMaxRank] = {};
     int64_t total = out.elements();
     for (int64_t linear = 0; linear < total; ++linear) {
       int64_t offset = 0;

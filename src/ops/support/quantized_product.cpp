@@ -82,7 +82,8 @@ Status finish_quantized(EvalContext& context, std::vector<float> y) {
   if (context.node.program) {
     if (!is_valid(*context.node.program)) return context.fail("has no valid program");
     Tensor result(DType::kFloat32, context.output().shape());
-    EvalContext fused(context.node, real_operands(context), {result}, nullptr);
+    const std::vector<Tensor> operands = real_operands(context);
+    EvalContext fused(context.node, operands, {&result, 1}, context.evaluation());
     HUSSAR_TRY(evaluate_program(fused, y.data()));
     y.assign(result.data<float>(), result.data<float>() + result.elements());
   }

@@ -1,15 +1,17 @@
 // Shapes and index order of reductions.
 #include "ops/reduce.h"
 
+#include <array>
+
 namespace hussar {
 namespace {
 
 bool keeps_dims(const Attributes& attributes) { return attributes.get_int("keepdims", 1) != 0; }
 
 // Whether each axis is reduced. An empty list of axes means all of them, or none with noop_with_empty_axes.
-std::vector<bool> reduced_axes(const Attributes& attributes, const Ints& axes, int rank) {
-  bool all = axes.empty() && attributes.get_int("noop_with_empty_axes", 0) == 0;
-  std::vector<bool> reduced(static_cast<size_t>(rank), all);
+std::array<bool, kMaxRank> reduced_axes(const Attributes& attributes, std::span<const int64_t> axes, int rank) {
+  std::array<bool, kMaxRank> reduced;
+  reduced.fill(axes.empty() && attributes.get_int("noop_with_empty_axes", 0) == 0);
   for (int64_t axis : axes) reduced[static_cast<size_t>(axis < 0 ? axis + rank : axis)] = true;
   return reduced;
 }
@@ -30,7 +32,8 @@ Status infer_reduce(InferContext& context) {
   }
   HUSSAR_TRY(context.normalize_axes(*axes, context.rank(0)));
   if (dims->empty() && !axes->empty()) return context.fail("a scalar has no axes");
-  std::vector<bool> reduced = reduced_axes(context.attributes, *axes, context.rank(0));
+  if (dims->size() > kMaxRank) return context.fail("rank {} exceeds {}", dims->size(), kMaxRank);
+  const std::array<bool, kMaxRank> reduced = reduced_axes(context.attributes, *axes, context.rank(0));
   Dims out;
   for (size_t axis = 0; axis < dims->size(); ++axis) {
     if (!reduced[axis])
@@ -56,14 +59,15 @@ Status infer_reduce_elements(InferContext& context, Dim (*combine)(const Dim&, c
 
 Reduction reduction_of(const EvalContext& context) {
   const Shape& shape = context.shape(0);
-  std::vector<bool> reduced = reduced_axes(context.attributes, context.integers(1), shape.rank());
-  Ints strides = row_major_strides(shape);
+  const std::array<bool, kMaxRank> reduced =
+      reduced_axes(context.attributes, context.few_integers(1).dims(), shape.rank());
+  const ElementStrides strides = row_major_strides(shape);
   Reduction result;
   for (bool inside : {false, true}) {
     for (int axis = 0; axis < shape.rank(); ++axis) {
       if (reduced[static_cast<size_t>(axis)] != inside) continue;
       result.shape.push_back(shape[axis]);
-      result.strides.push_back(strides[static_cast<size_t>(axis)]);
+      result.strides.push_back(strides[axis]);
       if (inside) result.count *= shape[axis];
     }
   }

@@ -80,10 +80,13 @@ Status evaluate_program(EvalContext& context, const float* start) {
   if (first + program.operand_count != context.input_count()) return context.fail("program and inputs disagree");
   Tensor& output = context.output();
   if (output.dtype() != DType::kFloat32) return context.fail("fused programs work on float32");
-  std::vector<Ints> strides(context.input_count(), Ints(static_cast<size_t>(output.shape().rank()), 0));
-  std::vector<const float*> data(context.input_count(), nullptr);
+  Scratch<ElementStrides> strides(context.workspace(), std::ssize(context.inputs()));
+  Scratch<const float*> data(context.workspace(), std::ssize(context.inputs()));
   // What the operator itself has read is none of the program's business.
-  for (size_t i = start != nullptr ? first : 0; i < context.input_count(); ++i) {
+  for (size_t i = 0; i < context.input_count(); ++i) {
+    strides[i] = zero_strides(output.shape());
+    data[i] = nullptr;
+    if (start != nullptr && i < first) continue;
     if (context.input(i).dtype() != DType::kFloat32) return context.fail("fused operands must be float32");
     if (!can_broadcast(context.shape(i), output.shape()))
       return context.fail("a fused operand of shape {} does not fit the output {}", context.shape(i).to_string(),
@@ -92,7 +95,7 @@ Status evaluate_program(EvalContext& context, const float* start) {
     data[i] = context.input(i).data<float>();
   }
   auto* out = output.data<float>();
-  for_each_index(output.shape(), strides, [&](int64_t linear, const int64_t* offset) {
+  for_each_index(output.shape(), {strides.data(), context.input_count()}, [&](int64_t linear, const int64_t* offset) {
     float registers[kProgramRegisters] = {};
     if (start != nullptr)
       registers[0] = start[linear];

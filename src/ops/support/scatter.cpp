@@ -29,10 +29,10 @@ Status check_element_indices(const InferContext& context, size_t data, size_t in
 Result<Ints> element_offsets(const EvalContext& context, size_t data, size_t indices) {
   const Shape& shape = context.shape(data);
   int64_t axis = context.attributes.get_int("axis", 0);
-  auto at = static_cast<size_t>(axis < 0 ? axis + shape.rank() : axis);
-  Ints strides = row_major_strides(shape);
+  const auto at = static_cast<int>(axis < 0 ? axis + shape.rank() : axis);
+  ElementStrides strides = row_major_strides(shape);
   int64_t axis_stride = strides[at];
-  int64_t length = shape[static_cast<int>(at)];
+  int64_t length = shape[at];
   Ints list = context.integers(indices);
   for (int64_t& index : list) index = HUSSAR_TRY(wrap_index(context, index, length)) * axis_stride;
   strides[at] = 0;
@@ -45,7 +45,7 @@ Result<TupleOffsets> tuple_offsets(const EvalContext& context, size_t data, size
   const Shape& shape = context.shape(data);
   const Shape& index_shape = context.shape(indices);
   auto tuple = static_cast<int>(index_shape[index_shape.rank() - 1]);
-  Ints strides = row_major_strides(shape);
+  const ElementStrides strides = row_major_strides(shape);
   Ints list = context.integers(indices);
   TupleOffsets result;
   result.block = shape.elements(batch_dims + tuple, shape.rank());
