@@ -16,7 +16,7 @@ auto dispatch_width(DType dtype, Body&& body) {
   }
 }
 
-// out[i] = in[base + strides . index], the i-th index of `shape` in row-major order. ElementStrides are in elements,
+// out[i] = in[base + strides . index], the i-th index of `shape` in row-major order. Strides are in elements, they
 // may be zero or negative, and must stay inside `in`; shape.elements() == out.elements().
 void copy_strided(const Tensor& in, int64_t base, const Shape& shape, const ElementStrides& strides, Tensor& out);
 
