@@ -4,6 +4,7 @@
     plan = library.load("model.plan")
     session = plan.session(threads=2)
     outputs = session.run({"x": array})       # name -> array
+    session.enqueue({"x": tensor}, {"y": result}, stream)  # tensors of PyTorch or CuPy on the GPU
 
 As a program, for callers that must survive a crash of the library:
 
@@ -45,7 +46,25 @@ class TensorStruct(ctypes.Structure):
         ("dims", ctypes.POINTER(ctypes.c_int64)),
         ("data", ctypes.c_void_p),
         ("bytes", ctypes.c_size_t),
+        ("place", ctypes.c_int),
     ]
+
+
+def describe(struct: TensorStruct, name: str, array) -> list:
+    """Fills the struct with an array of numpy or with one on a GPU; returns what must live as long as the struct."""
+    if hasattr(array, "__cuda_array_interface__"):
+        facts = array.__cuda_array_interface__
+        shape, dtype, data, place = facts["shape"], np.dtype(facts["typestr"]), facts["data"][0], 1
+        if facts.get("strides") is not None:
+            raise HussarError(2, f"{name} is not contiguous")
+    else:
+        array = np.ascontiguousarray(array).reshape(array.shape)
+        shape, dtype, data, place = array.shape, array.dtype, array.ctypes.data, 0
+    dims = (ctypes.c_int64 * max(1, len(shape)))(*shape)
+    struct.name, struct.dtype, struct.rank = name.encode(), DTYPE_BY_NUMPY[dtype.name], len(shape)
+    struct.dims, struct.data, struct.place = dims, data, place
+    struct.bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    return [dims, array]
 
 
 def default_library() -> pathlib.Path:
@@ -69,9 +88,17 @@ class Library:
             "hussar_plan_output_name": (text, [handle, index]),
             "hussar_session_create": (ctypes.c_int, [handle, ctypes.c_int32, ctypes.POINTER(handle)]),
             "hussar_session_destroy": (None, [handle]),
+            "hussar_session_create_on_device": (
+                ctypes.c_int,
+                [handle, ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(handle)],
+            ),
             "hussar_session_run": (
                 ctypes.c_int,
                 [handle, ctypes.POINTER(TensorStruct), index, ctypes.POINTER(TensorStruct), index],
+            ),
+            "hussar_session_enqueue": (
+                ctypes.c_int,
+                [handle, ctypes.POINTER(TensorStruct), index, ctypes.POINTER(TensorStruct), index, handle],
             ),
         }
         for name, (result, arguments) in signatures.items():
@@ -107,9 +134,10 @@ class Plan:
             native.hussar_plan_output_name(handle, i).decode() for i in range(native.hussar_plan_output_count(handle))
         ]
 
-    def session(self, threads: int = 0) -> Session:
+    def session(self, threads: int = 0, device: int = 0) -> Session:
         handle = ctypes.c_void_p()
-        self.library.check(self.library.native.hussar_session_create(self.handle, threads, ctypes.byref(handle)))
+        create = self.library.native.hussar_session_create_on_device
+        self.library.check(create(self.handle, threads, device, ctypes.byref(handle)))
         return Session(self, handle)
 
     def __del__(self) -> None:
@@ -131,16 +159,10 @@ class Session:
 
         The arrays are read again on every call, so they must not be freed; the function holds references.
         """
-        arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in feeds.items()}
-        structs = (TensorStruct * len(arrays))()
-        keep = []
-        for struct, (name, array) in zip(structs, arrays.items()):
-            dims = (ctypes.c_int64 * max(1, array.ndim))(*array.shape)
-            keep.append((dims, array))
-            struct.name, struct.dtype, struct.rank = name.encode(), DTYPE_BY_NUMPY[array.dtype.name], array.ndim
-            struct.dims, struct.data, struct.bytes = dims, array.ctypes.data, array.nbytes
+        structs = (TensorStruct * len(feeds))()
+        keep = [describe(struct, name, array) for struct, (name, array) in zip(structs, feeds.items())]
         function, handle, library = self.plan.library.native.hussar_session_run, self.handle, self.plan.library
-        count, outputs, output_count = len(arrays), self.output_structs, len(self.output_structs)
+        count, outputs, output_count = len(feeds), self.output_structs, len(self.output_structs)
 
         def call(held=keep) -> None:
             code = function(handle, structs, count, outputs, output_count)
@@ -161,6 +183,20 @@ class Session:
             content = ctypes.string_at(struct.data, size) if size else b""
             arrays[name] = np.frombuffer(content, dtype).reshape(shape).copy()
         return arrays
+
+    def enqueue(self, feeds: dict, results: dict, stream: int = 0) -> None:
+        """A run as a piece of work of a CUDA stream (torch.cuda.current_stream().cuda_stream).
+
+        Feeds and results are arrays of PyTorch or CuPy on the session's GPU, or of numpy; there is a result for each
+        output, and all must live until the stream is done.
+        """
+        inputs, outputs = (TensorStruct * len(feeds))(), (TensorStruct * len(self.plan.outputs))()
+        keep = [describe(struct, name, array) for struct, (name, array) in zip(inputs, feeds.items())]
+        keep += [describe(struct, name, results[name]) for struct, name in zip(outputs, self.plan.outputs)]
+        native = self.plan.library.native
+        self.plan.library.check(
+            native.hussar_session_enqueue(self.handle, inputs, len(inputs), outputs, len(outputs), stream)
+        )
 
     def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.bind(feeds)()

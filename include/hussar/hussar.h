@@ -37,6 +37,12 @@ typedef struct hussar_session hussar_session;
 /* The values are those of ONNX's TensorProto.DataType. */
 typedef int32_t hussar_dtype;
 
+/* Where a tensor lies. */
+typedef enum hussar_place {
+  HUSSAR_HOST = 0,
+  HUSSAR_DEVICE = 1 /* in the memory of the session's GPU; hussar/session.h has the rules */
+} hussar_place;
+
 /* A tensor as the caller holds it: dense, row-major, dims[0..rank) outermost first. */
 typedef struct hussar_tensor {
   const char* name;
@@ -45,6 +51,7 @@ typedef struct hussar_tensor {
   const int64_t* dims;
   void* data;
   size_t bytes;
+  hussar_place place;
 } hussar_tensor;
 
 /* "0.1.0" */
@@ -71,11 +78,32 @@ HUSSAR_API const char* hussar_plan_output_name(const hussar_plan* plan, size_t i
 /* threads: 0 = as the plan was built for. */
 HUSSAR_API hussar_code hussar_session_create(const hussar_plan* plan, int32_t threads, hussar_session** session);
 HUSSAR_API void hussar_session_destroy(hussar_session* session);
+/* The same on one of several GPUs, as the driver counts them. */
+HUSSAR_API hussar_code hussar_session_create_on_device(const hussar_plan* plan, int32_t threads, int32_t device,
+                                                       hussar_session** session);
 
 /* Runs once. inputs: every plan input, in any order, matched by name. On return outputs[i] (i < output_count, in plan
  * order) describes the i-th output; its name, dims and data belong to the session and stay valid until its next run. */
 HUSSAR_API hussar_code hussar_session_run(hussar_session* session, const hussar_tensor* inputs, size_t input_count,
                                           hussar_tensor* outputs, size_t output_count);
+
+/* The same with outputs where the caller wants them: outputs[i].place, outputs[i].data (null: memory of the session)
+ * and outputs[i].bytes (how many there are at data) are read; on return each describes what is there now. */
+HUSSAR_API hussar_code hussar_session_run_into(hussar_session* session, const hussar_tensor* inputs, size_t input_count,
+                                               hussar_tensor* outputs, size_t output_count);
+
+/* hussar_session_run_into as a piece of work of a stream of the session's GPU (a CUstream or cudaStream_t; null: the
+ * default one): after what the stream was given before, and before what it is given later. Returns once the work is
+ * enqueued; hussar/session.h says when it has to wait. */
+HUSSAR_API hussar_code hussar_session_enqueue(hussar_session* session, const hussar_tensor* inputs, size_t input_count,
+                                              hussar_tensor* outputs, size_t output_count, void* stream);
+
+/* Pinned memory of the host, zeros, which a GPU copies at the speed of the bus; of a plan for the CPU, any memory. It
+ * may outlive the session, and is given back by hussar_pinned_free. */
+typedef struct hussar_pinned hussar_pinned;
+HUSSAR_API hussar_code hussar_pinned_allocate(hussar_session* session, size_t bytes, hussar_pinned** memory);
+HUSSAR_API void* hussar_pinned_data(const hussar_pinned* memory);
+HUSSAR_API void hussar_pinned_free(hussar_pinned* memory);
 
 #ifdef __cplusplus
 }

@@ -48,6 +48,12 @@ enum class DType : uint8_t {
   kInt2 = 26,
 };
 
+// Where work is done and where tensors lie.
+enum class Place : uint8_t {
+  kHost,    // the CPU
+  kDevice,  // a GPU with memory of its own
+};
+
 // Bytes that one element takes in memory; 0 for types that Hussar does not compute with.
 size_t dtype_size(DType dtype);
 // "float32", "int4", ...

@@ -21,7 +21,12 @@ struct hussar_session {
   std::unique_ptr<hussar::Session> session;
   // Kept between runs, so that a run need not allocate.
   std::vector<hussar::NamedTensor> inputs;
+  std::vector<hussar::OutputPlace> places;
   std::vector<hussar::Shape> output_shapes;
+};
+
+struct hussar_pinned {
+  hussar::Tensor bytes;
 };
 
 namespace {
@@ -76,27 +81,55 @@ hussar::Result<hussar::Tensor> view_of(const hussar_tensor& given) {
   return Tensor::view(dtype, shape, given.data);
 }
 
-Status run(hussar_session& session, std::span<const hussar_tensor> inputs, std::span<hussar_tensor> outputs) {
+hussar::Result<hussar::Place> place_of(const hussar_tensor& tensor, std::string_view name) {
+  HUSSAR_CHECK(tensor.place == HUSSAR_HOST || tensor.place == HUSSAR_DEVICE, ErrorCode::kUsage,
+               "'{}' has the unknown place {}", name, static_cast<int>(tensor.place));
+  return tensor.place == HUSSAR_HOST ? hussar::Place::kHost : hussar::Place::kDevice;
+}
+
+// How a run goes about outputs.
+enum class Mode { kOutputsOnHost, kOutputsPlaced, kEnqueued };
+
+Status run(hussar_session& session, std::span<const hussar_tensor> inputs, std::span<hussar_tensor> outputs, Mode mode,
+           void* stream = nullptr) {
+  const hussar::PlanGraph& graph = session.plan->graph;
   session.inputs.clear();
-  for (const hussar_tensor& input : inputs) session.inputs.push_back({input.name, HUSSAR_TRY(view_of(input))});
-  auto results = HUSSAR_TRY(session.session->run(session.inputs));
+  session.places.clear();
+  for (const hussar_tensor& input : inputs) {
+    hussar::Tensor view = HUSSAR_TRY(view_of(input));
+    session.inputs.push_back({input.name, std::move(view), HUSSAR_TRY(place_of(input, input.name))});
+  }
+  for (size_t i = 0; i < std::min(outputs.size(), graph.outputs.size()) && mode != Mode::kOutputsOnHost; ++i) {
+    const std::string& name = graph.values[graph.outputs[i]].name;
+    session.places.push_back({name, HUSSAR_TRY(place_of(outputs[i], name)), outputs[i].data, outputs[i].bytes});
+  }
+  auto results = HUSSAR_TRY(mode == Mode::kEnqueued ? session.session->enqueue(session.inputs, session.places, stream)
+                                                    : session.session->run(session.inputs, session.places));
   session.output_shapes.resize(results.size());
   for (size_t i = 0; i < outputs.size() && i < results.size(); ++i) {
     const hussar::Tensor& result = results[i];
     session.output_shapes[i] = result.shape();
-    const hussar::PlanGraph& graph = session.plan->graph;
     outputs[i].name = graph.values[graph.outputs[i]].name.c_str();
     outputs[i].dtype = static_cast<hussar_dtype>(result.dtype());
     outputs[i].rank = result.shape().rank();
     outputs[i].dims = session.output_shapes[i].begin();
     outputs[i].data = const_cast<std::byte*>(result.raw());
     outputs[i].bytes = result.bytes();
+    if (mode == Mode::kOutputsOnHost) outputs[i].place = HUSSAR_HOST;
   }
   return {};
 }
 
 const char* name_at(const hussar_plan* plan, const std::vector<int32_t>& list, size_t index) {
   return index < list.size() ? plan->plan->graph.values[list[index]].name.c_str() : nullptr;
+}
+
+Status require_tensors(const hussar_session* session, const hussar_tensor* inputs, size_t input_count,
+                       const hussar_tensor* outputs, size_t output_count) {
+  HUSSAR_CHECK(session != nullptr, ErrorCode::kUsage, "session is null");
+  HUSSAR_CHECK(inputs != nullptr || input_count == 0, ErrorCode::kUsage, "inputs is null");
+  HUSSAR_CHECK(outputs != nullptr || output_count == 0, ErrorCode::kUsage, "outputs is null");
+  return {};
 }
 
 Status require(bool given, const char* what) {
@@ -153,12 +186,18 @@ const char* hussar_plan_output_name(const hussar_plan* plan, size_t index) {
 }
 
 hussar_code hussar_session_create(const hussar_plan* plan, int32_t threads, hussar_session** session) {
+  return hussar_session_create_on_device(plan, threads, 0, session);
+}
+
+hussar_code hussar_session_create_on_device(const hussar_plan* plan, int32_t threads, int32_t device,
+                                            hussar_session** session) {
   return guarded([&]() -> Status {
     HUSSAR_TRY(require(plan != nullptr, "plan"));
     HUSSAR_TRY(require(session != nullptr, "session"));
     *session = nullptr;
     hussar::SessionOptions options;
     options.threads = threads;
+    options.device = device;
     auto created = std::make_unique<hussar_session>();
     created->plan = plan->plan;
     created->session = HUSSAR_TRY(hussar::Session::create(plan->plan, options));
@@ -172,11 +211,44 @@ void hussar_session_destroy(hussar_session* session) { delete session; }
 hussar_code hussar_session_run(hussar_session* session, const hussar_tensor* inputs, size_t input_count,
                                hussar_tensor* outputs, size_t output_count) {
   return guarded([&]() -> Status {
-    HUSSAR_TRY(require(session != nullptr, "session"));
-    HUSSAR_TRY(require(inputs != nullptr || input_count == 0, "inputs"));
-    HUSSAR_TRY(require(outputs != nullptr || output_count == 0, "outputs"));
-    return run(*session, {inputs, input_count}, {outputs, output_count});
+    HUSSAR_TRY(require_tensors(session, inputs, input_count, outputs, output_count));
+    return run(*session, {inputs, input_count}, {outputs, output_count}, Mode::kOutputsOnHost);
   });
 }
+
+hussar_code hussar_session_run_into(hussar_session* session, const hussar_tensor* inputs, size_t input_count,
+                                    hussar_tensor* outputs, size_t output_count) {
+  return guarded([&]() -> Status {
+    HUSSAR_TRY(require_tensors(session, inputs, input_count, outputs, output_count));
+    return run(*session, {inputs, input_count}, {outputs, output_count}, Mode::kOutputsPlaced);
+  });
+}
+
+hussar_code hussar_session_enqueue(hussar_session* session, const hussar_tensor* inputs, size_t input_count,
+                                   hussar_tensor* outputs, size_t output_count, void* stream) {
+  return guarded([&]() -> Status {
+    HUSSAR_TRY(require_tensors(session, inputs, input_count, outputs, output_count));
+    return run(*session, {inputs, input_count}, {outputs, output_count}, Mode::kEnqueued, stream);
+  });
+}
+
+hussar_code hussar_pinned_allocate(hussar_session* session, size_t bytes, hussar_pinned** memory) {
+  return guarded([&]() -> Status {
+    HUSSAR_TRY(require(session != nullptr, "session"));
+    HUSSAR_TRY(require(memory != nullptr, "memory"));
+    *memory = nullptr;
+    HUSSAR_CHECK(bytes <= INT64_MAX, ErrorCode::kUsage, "no machine has {} bytes", bytes);
+    const hussar::Shape shape{static_cast<int64_t>(bytes)};
+    auto tensor = HUSSAR_TRY(session->session->allocate_pinned(hussar::DType::kUInt8, shape));
+    *memory = new hussar_pinned{std::move(tensor)};
+    return {};
+  });
+}
+
+void* hussar_pinned_data(const hussar_pinned* memory) {
+  return memory == nullptr ? nullptr : const_cast<std::byte*>(memory->bytes.raw());
+}
+
+void hussar_pinned_free(hussar_pinned* memory) { delete memory; }
 
 }  // extern "C"

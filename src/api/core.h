@@ -11,6 +11,7 @@
 namespace hussar::core {
 using CompileOptions = hussar::CompileOptions;
 using NamedTensor = hussar::NamedTensor;
+using OutputPlace = hussar::OutputPlace;
 using Plan = hussar::Plan;
 using PlanValue = hussar::PlanValue;
 using Session = hussar::Session;

@@ -13,17 +13,37 @@
 
 namespace hussar {
 
+// What an address is of.
+struct Residence {
+  int device = -1;          // the device with this index; -1: the host
+  bool is_pinned = false;   // of the host, kept in its place: devices copy it at the speed of the bus
+  bool is_managed = false;  // moves between host and device by itself
+};
+
 class Device {
  public:
   virtual ~Device() = default;
+  // Which of the machine's it is.
+  virtual int index() const = 0;
   // At least 256-byte aligned. Fails with kRunFailed when there is not enough.
   virtual Result<std::byte*> allocate(size_t bytes) = 0;
   virtual void release(std::byte* memory) = 0;
+  // Pinned memory of the host, 64-byte aligned; it may outlive the device.
+  virtual Result<std::shared_ptr<std::byte>> allocate_pinned(size_t bytes) = 0;
+  virtual Residence residence(const std::byte* memory) = 0;
 
-  // Enqueued: the memory of the host must stay until wait().
+  // Enqueued: pinned memory of the host must stay as it is until wait(); what is to be copied from other memory of the
+  // host has been read when copy_in returns.
   virtual Status copy_in(std::byte* to, const std::byte* from, size_t bytes) = 0;
   virtual Status copy_out(std::byte* to, const std::byte* from, size_t bytes) = 0;
+  // From one place on the device to another.
+  virtual Status copy_within(std::byte* to, const std::byte* from, size_t bytes) = 0;
   virtual Status wait() = 0;
+
+  // Others enqueue work, too, on streams of the same device. What is enqueued here from now on comes after what
+  // `stream` has been given; what it is given from now on comes after what has been enqueued here. Neither waits.
+  virtual Status follow(void* stream) = 0;
+  virtual Status lead(void* stream) = 0;
 
   // What kernels enqueue between the two is recorded instead of done.
   virtual Status begin_recording() = 0;

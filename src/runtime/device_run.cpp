@@ -7,6 +7,33 @@
 
 namespace hussar {
 
+Result<std::byte*> DeviceBuffer::reserve(Device& device, size_t bytes) {
+  if (bytes > capacity_ || memory_.data() == nullptr) {
+    if (memory_.data() != nullptr) HUSSAR_TRY(device.wait());
+    memory_ = DeviceMemory();
+    capacity_ = 0;
+    memory_ = DeviceMemory(device, HUSSAR_TRY(device.allocate(bytes)));
+    capacity_ = bytes;
+  }
+  return memory_.data();
+}
+
+Result<std::byte*> PinnedBuffer::reserve(Device& device, size_t bytes) {
+  if (bytes > capacity_ || memory_ == nullptr) {
+    if (memory_ != nullptr) HUSSAR_TRY(device.wait());
+    memory_.reset();
+    capacity_ = 0;
+    memory_ = HUSSAR_TRY(device.allocate_pinned(bytes));
+    capacity_ = bytes;
+  }
+  return memory_.get();
+}
+
+GraphRun::~GraphRun() {
+  // What has been enqueued uses memory of this run.
+  if (device_ != nullptr) static_cast<void>(device_->wait());
+}
+
 Status GraphRun::place_steps() {
   if (device_ == nullptr) return {};
   std::vector<StepPlace> places;
@@ -21,6 +48,9 @@ Status GraphRun::place_steps() {
   recordings_.assign(placement_.segments.size(), -1);
   device_constants_ = HUSSAR_TRY(DeviceConstants::share(plan_, device_index_, placement_.on_device));
   for (size_t i = 0; i < slots_.size(); ++i) slots_[i].device_data = device_constants_->find(i);
+  for (const SideCopy& copy : placement_.end) {
+    if (graph_.values[copy.root].storage == Storage::kArena) homes_[copy.root] = Home::kPinned;
+  }
   return {};
 }
 
@@ -46,14 +76,10 @@ Status GraphRun::bind_device_memory() {
     const size_t bytes = static_cast<size_t>(slots_[i].shape.elements()) * dtype_size(graph_.values[i].dtype);
     device_blocks_[slots_[i].device_block].bytes = (bytes + 255) / 256 * 256;
   }
-  const size_t bytes = pack_blocks(device_blocks_, pack_memory_);
-  if (bytes > device_arena_bytes_ || device_arena_.data() == nullptr) {
-    device_arena_ = DeviceMemory();
-    device_arena_ = DeviceMemory(*device_, HUSSAR_TRY(device_->allocate(bytes)));
-    device_arena_bytes_ = bytes;
-  }
+  device_arena_bytes_ = pack_blocks(device_blocks_, pack_memory_);
+  std::byte* base = HUSSAR_TRY(device_arena_.reserve(*device_, device_arena_bytes_));
   for (Slot& slot : slots_) {
-    if (slot.device_block >= 0) slot.device_data = device_arena_.data() + device_blocks_[slot.device_block].offset;
+    if (slot.device_block >= 0) slot.device_data = base + device_blocks_[slot.device_block].offset;
   }
   for (size_t i = 0; i < graph_.values.size(); ++i) {
     const PlanValue& value = graph_.values[i];
@@ -65,10 +91,7 @@ Status GraphRun::bind_device_memory() {
 }
 
 Status GraphRun::reserve_device_scratch(size_t bytes) {
-  if (bytes <= device_scratch_bytes_) return {};
-  device_scratch_ = DeviceMemory();
-  device_scratch_ = DeviceMemory(*device_, HUSSAR_TRY(device_->allocate(bytes)));
-  device_scratch_bytes_ = bytes;
+  if (bytes > 0) HUSSAR_TRY(device_scratch_.reserve(*device_, bytes));
   return {};
 }
 
@@ -78,7 +101,9 @@ Status GraphRun::copy_sides(std::span<const SideCopy> copies, bool repeats_settl
     if (copy.is_settled && !repeats_settled) continue;
     const Slot& slot = slots_[copy.root];
     const size_t bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[copy.root].dtype);
-    if (copy.to == Place::kDevice) {
+    if (copy.to == Place::kDevice && slot.given != nullptr) {
+      HUSSAR_TRY(device_->copy_within(slot.device_data, slot.given, bytes));
+    } else if (copy.to == Place::kDevice) {
       HUSSAR_TRY(device_->copy_in(slot.device_data, slot.data, bytes));
     } else {
       HUSSAR_TRY(device_->copy_out(slot.data, slot.device_data, bytes));

@@ -13,14 +13,13 @@ namespace hussar {
 
 namespace {
 
-size_t aligned_state(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
 int64_t channel_count(const Shape& shape) { return shape.rank() > 1 ? shape[1] : 1; }
 
 }  // namespace
 
 Status GraphRun::create() {
   slots_ = std::vector<Slot>(graph_.values.size());
+  homes_.assign(graph_.values.size(), Home::kArena);
   steps_ = std::vector<StepRun>(graph_.steps.size());
   for (size_t i = 0; i < graph_.values.size(); ++i) {
     const PlanValue& value = graph_.values[i];
@@ -33,11 +32,11 @@ Status GraphRun::create() {
   }
   for (size_t i = 0; i < graph_.steps.size(); ++i) HUSSAR_TRY(create_step(i));
   size_t state_bytes = 0;
-  for (StepRun& step : steps_) state_bytes += step.kernel != nullptr ? aligned_state(step.kernel->state_bytes) : 0;
+  for (StepRun& step : steps_) state_bytes += step.kernel != nullptr ? aligned(step.kernel->state_bytes) : 0;
   std::byte* state = states_.reserve(state_bytes);
   for (StepRun& step : steps_) {
     step.state = state;
-    state += step.kernel != nullptr ? aligned_state(step.kernel->state_bytes) : 0;
+    state += step.kernel != nullptr ? aligned(step.kernel->state_bytes) : 0;
   }
   const std::vector<bool> settled = settled_steps(graph_);
   for (size_t i = 0; i < steps_.size(); ++i) steps_[i].is_settled = settled[i];
@@ -210,16 +209,26 @@ Status GraphRun::bind_shapes() {
 }
 
 Status GraphRun::bind_memory() {
+  size_t pinned_bytes = 0;
   for (size_t i = 0; i < graph_.values.size(); ++i) {
     Slot& slot = slots_[i];
     if (slot.block < 0 || (device_ != nullptr && !placement_.on_host[i])) continue;
-    blocks_[slot.block].bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype);
+    const size_t bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype);
+    blocks_[slot.block].bytes = homes_[i] == Home::kArena ? bytes : 0;
+    if (homes_[i] == Home::kPinned) pinned_bytes += aligned(bytes);
   }
-  arena_bytes_ = pack_blocks(blocks_, pack_memory_);
-  std::byte* base = arena_.reserve(arena_bytes_);
-  for (Slot& slot : slots_) {
-    if (slot.block >= 0) slot.data = base + blocks_[slot.block].offset;
+  const size_t packed_bytes = pack_blocks(blocks_, pack_memory_);
+  std::byte* base = arena_.reserve(packed_bytes);
+  std::byte* pinned = pinned_bytes > 0 ? HUSSAR_TRY(pinned_.reserve(*device_, pinned_bytes)) : nullptr;
+  for (size_t i = 0; i < graph_.values.size(); ++i) {
+    Slot& slot = slots_[i];
+    if (slot.block < 0) continue;
+    slot.data = base + blocks_[slot.block].offset;
+    if (homes_[i] != Home::kPinned) continue;
+    slot.data = pinned;
+    pinned += aligned(static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype));
   }
+  arena_bytes_ = packed_bytes + pinned_bytes;
   return {};
 }
 
@@ -389,7 +398,7 @@ Result<bool> GraphRun::check_shapes(const StepRun& step, const PlanStep& plan_st
   return is_certain;
 }
 
-Status GraphRun::bind(std::span<const Tensor> inputs) {
+Status GraphRun::bind(std::span<const Tensor> inputs, const Places* places) {
   HUSSAR_CHECK(inputs.size() == graph_.inputs.size(), ErrorCode::kUsage, "the plan takes {} inputs ({}), {} were given",
                graph_.inputs.size(), describe_inputs(), inputs.size());
   bool same = is_bound_;
@@ -406,6 +415,11 @@ Status GraphRun::bind(std::span<const Tensor> inputs) {
     slot.shape = inputs[i].shape();
     slot.pitch = channel_count(slot.shape);
     slot.data = const_cast<std::byte*>(inputs[i].raw());
+    slot.given = nullptr;
+    if (places != nullptr && places->inputs[i] == Place::kDevice) {
+      slot.given = std::exchange(slot.data, nullptr);
+      if (placement_.is_read_on_host[graph_.inputs[i]]) slot.data = slot.heap.reserve(*bytes);
+    }
     slot.bound = true;
   }
   if (!same) {
@@ -422,7 +436,10 @@ Status GraphRun::bind(std::span<const Tensor> inputs) {
   for (size_t i = 0; i < graph_.values.size(); ++i) {
     const PlanValue& value = graph_.values[i];
     if (value.storage != Storage::kAlias || !slots_[i].bound) continue;
-    slots_[i].data = slots_[value.alias_of].data + value.channel_offset * static_cast<int64_t>(dtype_size(value.dtype));
+    // An input that only the device needs is nowhere on the host.
+    std::byte* holder = slots_[value.alias_of].data;
+    if (holder == nullptr) continue;
+    slots_[i].data = holder + value.channel_offset * static_cast<int64_t>(dtype_size(value.dtype));
   }
   if (!same) {
     for (size_t i = 0; i < steps_.size(); ++i) {
@@ -471,21 +488,22 @@ Status GraphRun::run_steps(ThreadPool::Lease& pool, const StepObserver* observer
 }
 
 Result<std::span<const Tensor>> GraphRun::run(std::span<const Tensor> inputs, ThreadPool::Lease& pool,
-                                              const StepObserver* observer) {
-  HUSSAR_TRY(bind(inputs));
+                                              const StepObserver* observer, const Places* places) {
+  HUSSAR_TRY(bind(inputs, places));
   // Who looks at values wants to see all of them.
   const bool repeats_settled = !is_settled_ || (observer != nullptr && (observer->tensor || observer->operands));
-  if (device_ != nullptr) HUSSAR_TRY(copy_sides(placement_.start, true));
-  HUSSAR_TRY(run_steps(pool, observer, repeats_settled));
+  const bool waits = places == nullptr || places->waits;
+  if (!waits) HUSSAR_TRY(device_->follow(places->stream));
   if (device_ != nullptr) {
-    HUSSAR_TRY(copy_sides(placement_.end, true));
-    HUSSAR_TRY(device_->wait());
+    HUSSAR_TRY(fetch_inputs());
+    HUSSAR_TRY(copy_sides(placement_.start, true));
   }
+  HUSSAR_TRY(run_steps(pool, observer, repeats_settled));
+  HUSSAR_TRY(give_outputs(places));
+  if (!waits) HUSSAR_TRY(device_->lead(places->stream));
+  // Steps of the host would write what is still being copied from it.
+  if (device_ != nullptr && (waits || placement_.has_host_steps)) HUSSAR_TRY(device_->wait());
   is_settled_ = true;
-  for (size_t i = 0; i < outputs_.size(); ++i) {
-    int32_t value = graph_.outputs[i];
-    outputs_[i] = Tensor::view(graph_.values[value].dtype, slots_[value].shape, slots_[value].data);
-  }
   return std::span<const Tensor>(outputs_);
 }
 

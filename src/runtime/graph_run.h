@@ -16,14 +16,45 @@
 #include "runtime/device_constants.h"
 #include "runtime/memory.h"
 #include "runtime/placement.h"
+#include "runtime/session.h"
 #include "tactics/tactic.h"
 
 namespace hussar {
+
+// GrowingBuffer on a device.
+class DeviceBuffer {
+ public:
+  // Waits before it gives memory back that work in flight may use.
+  Result<std::byte*> reserve(Device& device, size_t bytes);
+  std::byte* data() const { return memory_.data(); }
+
+ private:
+  DeviceMemory memory_;
+  size_t capacity_ = 0;
+};
+
+// The same of pinned memory of the host.
+class PinnedBuffer {
+ public:
+  Result<std::byte*> reserve(Device& device, size_t bytes);
+
+ private:
+  std::shared_ptr<std::byte> memory_;
+  size_t capacity_ = 0;
+};
 
 struct StepObserver {
   std::function<void(const PlanStep&, double microseconds)> time;
   std::function<void(const std::string&, const Tensor&)> tensor;
   std::function<void(const PlanStep&, std::span<const Operand> outputs, ThreadPool::Lease& pool)> operands;
+};
+
+// Where the tensors of one run lie.
+struct Places {
+  std::span<const Place> inputs;
+  std::span<const OutputPlace> outputs;
+  bool waits = true;  // until all is done; else the run goes between what `stream` has been given and will be
+  void* stream = nullptr;
 };
 
 class GraphRun {
@@ -38,13 +69,16 @@ class GraphRun {
         workspace_(workspace),
         device_(device),
         device_index_(device_index) {}
+  ~GraphRun();
+  GraphRun(const GraphRun&) = delete;
+  GraphRun& operator=(const GraphRun&) = delete;
   // Resolves kernels and everything else that does not depend on shapes.
   Status create();
-  // The outputs view memory that stays valid until the next run.
+  // The outputs view memory that stays valid until the next run. places: null, where all tensors are of the host.
   Result<std::span<const Tensor>> run(std::span<const Tensor> inputs, ThreadPool::Lease& pool,
-                                      const StepObserver* observer);
+                                      const StepObserver* observer, const Places* places = nullptr);
   // Checks the inputs against the plan; when their shapes are new, plans memory and prepares kernels. Reads no element.
-  Status bind(std::span<const Tensor> inputs);
+  Status bind(std::span<const Tensor> inputs, const Places* places = nullptr);
 
   // Runs what is recorded `count` times in a row, without copies from and to the host: milliseconds of one. Fails when
   // the host has steps of its own to do in a run, or before the second run with the same shapes.
@@ -63,7 +97,8 @@ class GraphRun {
     int32_t block = -1;  // of the arena
     std::byte* device_data = nullptr;
     int32_t device_block = -1;
-    GrowingBuffer heap;  // Storage::kHeap
+    const std::byte* given = nullptr;  // Storage::kInput: where the caller's tensor lies on the device
+    GrowingBuffer heap;  // Storage::kHeap, and Storage::kInput when the host reads what lies on the device
   };
   // Of an output that nobody takes: evaluators may write it all the same.
   struct Spare {
@@ -90,6 +125,12 @@ class GraphRun {
     std::vector<GrowingBuffer*> output_memory;
   };
 
+  // Where values with Storage::kArena are on the host.
+  enum class Home : uint8_t {
+    kArena,
+    kPinned,  // outputs that come from the device
+  };
+
   Status create_step(size_t index);
   Status create_bodies(StepRun& step, const PlanStep& plan_step);
   Status place_steps();
@@ -103,6 +144,9 @@ class GraphRun {
   Result<std::span<const std::byte>> code_of(const PlanStep& plan_step) const;
   Status prepare_step(size_t index);
   Status copy_sides(std::span<const SideCopy> copies, bool repeats_settled);
+  Status fetch_inputs();
+  Status give_outputs(const Places* places);
+  Result<std::byte*> give_output(size_t index, const OutputPlace& wanted);
   Status run_steps(ThreadPool::Lease& pool, const StepObserver* observer, bool repeats_settled);
   // Runs the segment that begins there, if it is recorded or can be: the index of its last step, else nothing.
   Result<std::optional<size_t>> run_segment(size_t first, ThreadPool::Lease& pool);
@@ -141,8 +185,8 @@ class GraphRun {
   Placement placement_;
   std::shared_ptr<const DeviceConstants> device_constants_;
   std::vector<Block> device_blocks_;
-  DeviceMemory device_arena_, device_scratch_;
-  size_t device_arena_bytes_ = 0, device_scratch_bytes_ = 0;
+  DeviceBuffer device_arena_, device_scratch_;
+  size_t device_arena_bytes_ = 0;
   std::vector<int> recordings_;  // per segment; -1: not recorded yet
   std::vector<Slot> slots_;
   std::vector<StepRun> steps_;
@@ -152,10 +196,13 @@ class GraphRun {
   std::vector<Shape> bound_shapes_;  // of the inputs, for which everything below is prepared
   bool is_bound_ = false;
   bool is_settled_ = false;  // the settled steps have run for the bound shapes
+  std::vector<Home> homes_;
   GrowingBuffer arena_, states_, scratch_;
+  PinnedBuffer pinned_;
   size_t arena_bytes_ = 0, scratch_bytes_ = 0;
   std::vector<Tensor> outputs_;
-  std::vector<std::byte> noted_;  // what inference could read of the inputs of the step that is running
+  std::vector<DeviceBuffer> device_outputs_;  // of outputs that are on the host and wanted on the device
+  std::vector<std::byte> noted_;              // what inference could read of the inputs of the step that is running
 };
 
 // A dense plain tensor with the contents of an operand of any layout.

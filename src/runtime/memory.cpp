@@ -8,10 +8,6 @@
 namespace hussar {
 namespace {
 
-constexpr size_t kAlignment = 64;
-
-size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
 bool overlap(const Block& a, const Block& b) { return a.first <= b.last && b.first <= a.last; }
 
 // Places the blocks in `order` and returns the height; sets memory.offsets.

@@ -6,6 +6,9 @@
 
 namespace hussar {
 
+// Where the next block may begin.
+inline size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
 // A block that must exist from step `first` to step `last`, both included.
 struct Block {
   int32_t first = 0, last = 0;

@@ -10,6 +10,7 @@ class Walk {
     const size_t count = graph.values.size();
     result_.on_host.resize(count);
     result_.on_device.resize(count);
+    result_.is_read_on_host.resize(count);
     result_.before.resize(steps.size());
     is_settled_.resize(count);
     valid_[0].resize(count);
@@ -21,7 +22,13 @@ class Walk {
     for (size_t i = 0; i < steps_.size(); ++i) {
       if (!steps_[i].is_view) walk(i);
     }
-    for (int32_t output : graph_.outputs) need(output, Place::kHost, result_.end);
+    for (int32_t output : graph_.outputs) {
+      result_.ends_on_device.push_back(valid_[static_cast<size_t>(Place::kDevice)][at(root_of(graph_, output))]);
+    }
+    for (int32_t output : graph_.outputs) {
+      need(output, Place::kHost, result_.end);
+      note_read(output);
+    }
     find_segments();
     return std::move(result_);
   }
@@ -40,11 +47,22 @@ class Walk {
     valid_[side][at(root)] = true;
   }
 
+  // Elements of it are read on the host.
+  void note_read(int32_t value) {
+    const size_t root = at(root_of(graph_, value));
+    if (graph_.values[root].storage == Storage::kInput) result_.is_read_on_host[root] = true;
+  }
+
   void walk(size_t index) {
     const PlanStep& step = graph_.steps[index];
     const Place place = steps_[index].place;
+    // Settled steps look at nothing of an input but its shape.
+    const bool reads_on_host = place == Place::kHost && !steps_[index].is_settled;
+    result_.has_host_steps = result_.has_host_steps || reads_on_host;
     for (int32_t input : step.inputs) {
-      if (input >= 0) need(input, place, result_.before[index]);
+      if (input < 0) continue;
+      need(input, place, result_.before[index]);
+      if (reads_on_host) note_read(input);
     }
     for (int32_t output : step.outputs) {
       if (output < 0) continue;

@@ -17,9 +17,12 @@ struct SideCopy {
 
 struct Placement {
   std::vector<bool> on_host, on_device;       // per value: whether its memory is needed there; true for roots only
+  std::vector<bool> is_read_on_host;          // per value: an input whose elements are needed there in every run
   std::vector<SideCopy> start;                // inputs, before the first step
   std::vector<std::vector<SideCopy>> before;  // per step
   std::vector<SideCopy> end;                  // outputs, after the last step
+  std::vector<bool> ends_on_device;           // per output: it is there, too, after the last step
+  bool has_host_steps = false;                // in every run
   // Steps [first, last] that a device can do without the host.
   struct Segment {
     size_t first, last;

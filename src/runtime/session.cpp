@@ -1,6 +1,8 @@
 // The public face of the runtime.
 #include "runtime/session.h"
 
+#include <cstring>
+
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
@@ -9,13 +11,20 @@
 
 namespace hussar {
 
-static std::string input_names(const PlanGraph& graph) {
+namespace {
+
+std::string names_of(const PlanGraph& graph, const std::vector<int32_t>& values) {
   std::string names;
-  for (int32_t input : graph.inputs) names += (names.empty() ? "" : ", ") + graph.values[input].name;
+  for (int32_t value : values) names += (names.empty() ? "" : ", ") + graph.values[value].name;
   return names;
 }
 
-namespace {
+// Where the name is in the list; its size: nowhere.
+size_t position_of(const PlanGraph& graph, const std::vector<int32_t>& values, std::string_view name) {
+  size_t index = 0;
+  while (index < values.size() && graph.values[values[index]].name != name) ++index;
+  return index;
+}
 
 // What the plan was built for.
 Target target_of(const Plan& plan, int threads) {
@@ -47,7 +56,39 @@ struct Session::State {
   std::unique_ptr<GraphRun> run;
   StepObserver observer;
   std::vector<Tensor> inputs;
+  std::vector<Place> places;
+  std::vector<OutputPlace> outputs;
+
+  Status check_residence(const char* what, std::string_view name, const std::byte* data, Place place) const;
 };
+
+// That an address is where it is said to be. What lies on the other side would be a fault, or wrong results.
+Status Session::State::check_residence(const char* what, std::string_view name, const std::byte* data,
+                                       Place place) const {
+  HUSSAR_CHECK(place == Place::kHost || device != nullptr, ErrorCode::kUsage,
+               "{} '{}' is to be in the memory of a GPU, but the plan was built for the CPU: keep the tensor on the "
+               "host, or build the plan with --target cuda",
+               what, name);
+  if (device == nullptr || data == nullptr) return {};
+  const Residence residence = device->residence(data);
+  if (residence.is_managed) return {};
+  if (place == Place::kHost) {
+    HUSSAR_CHECK(residence.device < 0, ErrorCode::kUsage,
+                 "{} '{}' is in the memory of GPU {} and given as a tensor of the host: give it as one of the device",
+                 what, name, residence.device);
+    return {};
+  }
+  HUSSAR_CHECK(residence.device >= 0, ErrorCode::kUsage,
+               "{} '{}' is given as a tensor of the GPU, but its address is none of a GPU's memory: give it as a "
+               "tensor of the host, or copy it to GPU {}",
+               what, name, device->index());
+  HUSSAR_CHECK(
+      residence.device == device->index(), ErrorCode::kUsage,
+      "{} '{}' is in the memory of GPU {}, the session runs on GPU {}: copy it there, or create the session on "
+      "GPU {}",
+      what, name, residence.device, device->index(), residence.device);
+  return {};
+}
 
 Session::Session() : state_(std::make_unique<State>()) {}
 Session::~Session() = default;
@@ -75,35 +116,80 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Plan> pla
   return session;
 }
 
-Result<std::span<const Tensor>> Session::run_in_order(std::span<const Tensor> inputs) {
-  State& state = *state_;
-  HUSSAR_TRY(check_sizes(state.bounds, state.plan->graph, inputs));
-  return catching("run with inputs of these shapes", [&] {
-    ThreadPool::Lease pool(ThreadPool::shared(), state.threads, state.forks);
-    bool observed = state.observer.time || state.observer.tensor || state.observer.operands;
-    auto outputs = state.run->run(inputs, pool, observed ? &state.observer : nullptr);
-    state.forks = pool.has_forked();
-    return outputs;
-  });
-}
-
-Result<std::span<const Tensor>> Session::run(std::span<const NamedTensor> inputs) {
+// Takes the names apart: inputs, and where outputs go, in the order of the plan.
+Status Session::take(std::span<const NamedTensor> inputs, std::span<const OutputPlace> outputs) {
   State& state = *state_;
   const PlanGraph& graph = state.plan->graph;
   for (Tensor& input : state.inputs) input = Tensor();
+  state.places.assign(graph.inputs.size(), Place::kHost);
+  state.outputs.assign(graph.outputs.size(), OutputPlace());
   for (const NamedTensor& named : inputs) {
-    size_t index = 0;
-    while (index < graph.inputs.size() && graph.values[graph.inputs[index]].name != named.name) ++index;
+    const size_t index = position_of(graph, graph.inputs, named.name);
     HUSSAR_CHECK(index < graph.inputs.size(), ErrorCode::kUsage, "there is no input '{}'; the plan takes {}",
-                 named.name, input_names(graph));
+                 named.name, names_of(graph, graph.inputs));
     HUSSAR_CHECK(!state.inputs[index].valid(), ErrorCode::kUsage, "input '{}' is given twice", named.name);
+    HUSSAR_TRY(state.check_residence("input", named.name, named.tensor.raw(), named.place));
     state.inputs[index] = named.tensor;
+    state.places[index] = named.place;
   }
   for (size_t i = 0; i < state.inputs.size(); ++i) {
     HUSSAR_CHECK(state.inputs[i].valid(), ErrorCode::kUsage, "input '{}' is missing",
                  graph.values[graph.inputs[i]].name);
   }
-  return run_in_order(state.inputs);
+  for (const OutputPlace& wanted : outputs) {
+    const size_t index = position_of(graph, graph.outputs, wanted.name);
+    HUSSAR_CHECK(index < graph.outputs.size(), ErrorCode::kUsage, "there is no output '{}'; the plan gives {}",
+                 wanted.name, names_of(graph, graph.outputs));
+    const auto* data = static_cast<const std::byte*>(wanted.data);
+    HUSSAR_TRY(state.check_residence("output", wanted.name, data, wanted.place));
+    state.outputs[index] = wanted;
+  }
+  return {};
+}
+
+Result<std::span<const Tensor>> Session::run_taken(std::span<const Tensor> inputs, const Places* places) {
+  State& state = *state_;
+  HUSSAR_TRY(check_sizes(state.bounds, state.plan->graph, inputs));
+  return catching("run with inputs of these shapes", [&] {
+    ThreadPool::Lease pool(ThreadPool::shared(), state.threads, state.forks);
+    bool observed = state.observer.time || state.observer.tensor || state.observer.operands;
+    auto outputs = state.run->run(inputs, pool, observed ? &state.observer : nullptr, places);
+    state.forks = pool.has_forked();
+    return outputs;
+  });
+}
+
+Result<std::span<const Tensor>> Session::run_in_order(std::span<const Tensor> inputs) {
+  return run_taken(inputs, nullptr);
+}
+
+Result<std::span<const Tensor>> Session::run(std::span<const NamedTensor> inputs,
+                                             std::span<const OutputPlace> outputs) {
+  HUSSAR_TRY(take(inputs, outputs));
+  const Places places{state_->places, state_->outputs};
+  return run_taken(state_->inputs, &places);
+}
+
+Result<std::span<const Tensor>> Session::enqueue(std::span<const NamedTensor> inputs,
+                                                 std::span<const OutputPlace> outputs, void* stream) {
+  HUSSAR_CHECK(state_->device != nullptr, ErrorCode::kUsage,
+               "the plan was built for the CPU and has no stream: call run, or build it with --target cuda");
+  HUSSAR_TRY(take(inputs, outputs));
+  const Places places{state_->places, state_->outputs, false, stream};
+  return run_taken(state_->inputs, &places);
+}
+
+Result<Tensor> Session::allocate_pinned(DType dtype, const Shape& shape) {
+  return catching("allocate a tensor", [&]() -> Result<Tensor> {
+    if (state_->device == nullptr) return Tensor(dtype, shape);
+    const auto bytes = bytes_needed(dtype, shape);
+    HUSSAR_CHECK(bytes && dtype_size(dtype) > 0, ErrorCode::kUsage, "there are no tensors of {} with the shape {}",
+                 dtype_name(dtype), shape.to_string());
+    auto memory = HUSSAR_TRY(state_->device->allocate_pinned(*bytes));
+    if (*bytes > 0) std::memset(memory.get(), 0, *bytes);
+    std::byte* data = memory.get();
+    return Tensor::view(dtype, shape, data, std::move(memory));
+  });
 }
 
 Status Session::prepare(std::span<const Shape> shapes) {

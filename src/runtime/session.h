@@ -24,6 +24,15 @@ struct SessionOptions {
 struct NamedTensor {
   std::string_view name;
   Tensor tensor;
+  Place place = Place::kHost;  // kDevice: it views memory of the session's device
+};
+
+// Where a run shall leave an output.
+struct OutputPlace {
+  std::string_view name;
+  Place place = Place::kHost;
+  void* data = nullptr;   // the caller's; null: the session's own
+  std::size_t bytes = 0;  // that the caller has there
 };
 
 // One executed step, for profiles.
@@ -32,6 +41,8 @@ struct StepTime {
   double microseconds;
 };
 
+struct Places;
+
 class Session {
  public:
   static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Plan> plan, const SessionOptions& options = {});
@@ -39,9 +50,17 @@ class Session {
 
   // Inputs in any order, matched by name: every plan input exactly once. The outputs, in plan order, view memory of the
   // session that stays valid until its next run.
-  Result<std::span<const Tensor>> run(std::span<const NamedTensor> inputs);
+  Result<std::span<const Tensor>> run(std::span<const NamedTensor> inputs, std::span<const OutputPlace> outputs = {});
+  // The same after what `stream` (null: the default one) of the device has been given, and before what it will be:
+  // returns as soon as the work is enqueued, unless the host has steps of its own to do.
+  Result<std::span<const Tensor>> enqueue(std::span<const NamedTensor> inputs, std::span<const OutputPlace> outputs,
+                                          void* stream);
   // The same with the inputs in plan order.
   Result<std::span<const Tensor>> run_in_order(std::span<const Tensor> inputs);
+
+  // A tensor of zeros that the session's device copies at full speed; on plans for the CPU, any tensor. It may outlive
+  // the session.
+  Result<Tensor> allocate_pinned(DType dtype, const Shape& shape);
 
   // Does what the first run with inputs of these shapes (in plan order) would do before its first step: checks them and
   // plans memory.
@@ -71,6 +90,8 @@ class Session {
 
  private:
   Session();
+  Status take(std::span<const NamedTensor> inputs, std::span<const OutputPlace> outputs);
+  Result<std::span<const Tensor>> run_taken(std::span<const Tensor> inputs, const Places* places);
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -1,12 +1,3 @@
-// Where work is done.
+// Place, for files that need nothing else of tensors.
 #pragma once
-#include <cstdint>
-
-namespace hussar {
-
-enum class Place : uint8_t {
-  kHost,    // the CPU
-  kDevice,  // a GPU with memory of its own
-};
-
-}  // namespace hussar
+#include "hussar/tensor.h"

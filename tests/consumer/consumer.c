@@ -15,7 +15,7 @@ static void expect(int condition, const char* what) {
 static void check_run(hussar_session* session) {
   float x[8] = {-1, 2, 0, 0.5F, 3, 3, 3, 3};
   int64_t dims[2] = {2, 4};
-  hussar_tensor input = {"x", 1, 2, dims, x, sizeof(x)};
+  hussar_tensor input = {"x", 1, 2, dims, x, sizeof(x), HUSSAR_HOST};
   hussar_tensor output;
   memset(&output, 0, sizeof(output));
   expect(hussar_session_run(session, &input, 1, &output, 1) == HUSSAR_OK, "run");
@@ -30,10 +30,31 @@ static void check_run(hussar_session* session) {
   }
 }
 
+/* Outputs in memory of the caller, which may be pinned where there is a GPU. */
+static void check_places(hussar_session* session) {
+  float x[4] = {1, 1, 1, 1};
+  int64_t dims[2] = {1, 4};
+  hussar_tensor input = {"x", 1, 2, dims, x, sizeof(x), HUSSAR_HOST};
+  hussar_pinned* memory = NULL;
+  expect(hussar_pinned_allocate(session, sizeof(x), &memory) == HUSSAR_OK, "pinned memory");
+  if (memory == NULL) return;
+  float* y = (float*)hussar_pinned_data(memory);
+  hussar_tensor output = {NULL, 0, 0, NULL, y, sizeof(x), HUSSAR_HOST};
+  expect(y[0] == 0 && hussar_session_run_into(session, &input, 1, &output, 1) == HUSSAR_OK, "run_into");
+  expect(output.data == y && output.bytes == sizeof(x) && y[0] > 0, "y is where it was to go");
+  output.bytes = 15;
+  expect(hussar_session_run_into(session, &input, 1, &output, 1) == HUSSAR_USAGE, "too little room is refused");
+  expect(hussar_session_enqueue(session, &input, 1, &output, 1, NULL) == HUSSAR_USAGE, "a CPU has no stream");
+  input.place = HUSSAR_DEVICE;
+  expect(hussar_session_run(session, &input, 1, &output, 1) == HUSSAR_USAGE, "a CPU has no memory of a GPU");
+  expect(strstr(hussar_last_error(), "built for the CPU") != NULL, "the message says so");
+  hussar_pinned_free(memory);
+}
+
 static void check_errors(hussar_session* session) {
   float x[4] = {0};
   int64_t dims[2] = {1, 4};
-  hussar_tensor input = {"x", 1, 2, dims, x, 15};
+  hussar_tensor input = {"x", 1, 2, dims, x, 15, HUSSAR_HOST};
   hussar_tensor output;
   expect(hussar_session_run(session, &input, 1, &output, 1) == HUSSAR_USAGE, "a wrong byte count is refused");
   expect(strstr(hussar_last_error(), "'x'") != NULL, "the message names the input");
@@ -60,6 +81,7 @@ int main(int count, char** words) {
   expect(hussar_session_create(plan, 0, &session) == HUSSAR_OK, "session");
   if (failures == 0) {
     check_run(session);
+    check_places(session);
     check_errors(session);
     check_run(session);
   }

@@ -146,6 +146,14 @@ int main(int count, char** words) {
   expect(!refused && refused.error().code == hussar::ErrorCode::kUsage, "a wrong shape is refused");
   refused = session->run({{"z", wrong}});
   expect(!refused && refused.error().message.find("'z'") != std::string::npos, "a wrong name is refused by name");
+  hussar::Tensor right(hussar::DType::kFloat32, {1, 4});
+  refused = session->run({{"x", right, hussar::Place::kDevice}});
+  expect(!refused && refused.error().message.find("built for the CPU") != std::string::npos, "no memory of a GPU");
+  auto y = session->allocate_pinned(hussar::DType::kFloat32, {1, 4});
+  expect(y.has_value(), "a pinned tensor");
+  if (!y) return 1;
+  auto placed = session->run({{"x", right}}, {{"y", hussar::Place::kHost, y->raw(), y->bytes()}});
+  expect(placed.has_value() && (*placed)[0].raw() == y->raw() && y->data<float>()[0] > 0, "an output of the caller's");
   check_run(*session, 2);
   expect(!hussar::compile("no/such/model.onnx").has_value(), "a missing model is an error");
   options.target = "abacus";

@@ -9,21 +9,10 @@
 #include "compile/compile.h"
 #include "compile/precision.h"
 #include "onnx/import.h"
-#include "tests/support/emulated_device.h"
-#include "tests/support/pipeline.h"
-#include "tests/support/small_models.h"
+#include "tests/support/device_models.h"
 
 namespace hussar::tests {
 namespace {
-
-CompileOptions for_device() {
-  const std::string& target = use_test_device();
-  CompileOptions options;
-  options.threads = 1;
-  options.place = Place::kDevice;
-  options.sm = std::atoi(target.c_str() + target.rfind('_') + 1);
-  return options;
-}
 
 size_t steps_on_device(const Plan& plan) {
   size_t count = 0;

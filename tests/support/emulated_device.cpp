@@ -6,6 +6,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -16,6 +17,7 @@
 #include "backends/cuda/queue.h"
 #include "base/error.h"
 #include "tests/support/emulated_machine.h"
+#include "tests/support/emulated_stream.h"
 #include "tests/support/folder.h"
 
 namespace hussar::tests {
@@ -164,9 +166,14 @@ Result<Tensor> compile(const std::string& source, int) {
 
 // ---- the device
 
+struct {
+  std::atomic<int64_t> allocations, recordings, bytes_in, bytes_out;
+} counts;
+
 class EmulatedQueue final : public cuda::Queue {
  public:
-  explicit EmulatedQueue(int sm) {
+  EmulatedQueue(int sm, int index) {
+    index_ = index;
     facts_.name = "emulated GPU";
     facts_.sm = sm;
     facts_.multiprocessors = 4;
@@ -175,33 +182,78 @@ class EmulatedQueue final : public cuda::Queue {
     facts_.shared_bytes = 232448;
   }
   ~EmulatedQueue() override {
+    static_cast<void>(stream_->wait());
     for (auto& [code, library] : libraries_) ::dlclose(library);
     for (int file : files_) ::close(file);
   }
 
   Result<std::byte*> allocate(size_t bytes) override {
-    bytes = (std::max<size_t>(bytes, 1) + 255) / 256 * 256;
-    auto* memory = static_cast<std::byte*>(std::aligned_alloc(256, bytes));
-    std::memset(memory, 0xC5, bytes);  // who reads what nobody has written shall see it
-    return memory;
+    ++counts.allocations;
+    return emulated_memory().allocate(bytes, {.device = index_});
   }
-  void release(std::byte* memory) override { std::free(memory); }
-  Status copy_in(std::byte* to, const std::byte* from, size_t bytes) override { return copy_now(to, from, bytes); }
-  Status copy_out(std::byte* to, const std::byte* from, size_t bytes) override { return copy_now(to, from, bytes); }
-  Status wait() override { return {}; }
+  void release(std::byte* memory) override { emulated_memory().release(memory); }
+  Result<std::shared_ptr<std::byte>> allocate_pinned(size_t bytes) override {
+    ++counts.allocations;
+    return std::shared_ptr<std::byte>(emulated_memory().allocate(bytes, {.is_pinned = true}),
+                                      [](std::byte* memory) { emulated_memory().release(memory); });
+  }
+  Residence residence(const std::byte* memory) override { return emulated_memory().residence(memory); }
+  Status copy_in(std::byte* to, const std::byte* from, size_t bytes) override {
+    counts.bytes_in += static_cast<int64_t>(bytes);
+    HUSSAR_TRY(check_copy(to, from, bytes));
+    // A driver reads at once what is not pinned.
+    if (bytes == 0 || residence(from).is_pinned) return copy_later(to, from, bytes);
+    Tensor read(DType::kUInt8, Shape{static_cast<int64_t>(bytes)});
+    std::memcpy(read.raw(), from, bytes);
+    stream_->push([to, read]() -> Status {
+      std::memcpy(to, read.raw(), read.bytes());
+      return {};
+    });
+    return {};
+  }
+  Status copy_out(std::byte* to, const std::byte* from, size_t bytes) override {
+    counts.bytes_out += static_cast<int64_t>(bytes);
+    HUSSAR_TRY(check_copy(from, to, bytes));
+    return copy_later(to, from, bytes);
+  }
+  Status copy_within(std::byte* to, const std::byte* from, size_t bytes) override {
+    HUSSAR_CHECK(bytes == 0 || (residence(to).device == index_ && residence(from).device == index_),
+                 ErrorCode::kRunFailed, "a copy within the device of what is elsewhere");
+    return enqueue([=]() -> Status {
+      if (bytes > 0) std::memmove(to, from, bytes);
+      return {};
+    });
+  }
+  Status wait() override {
+    HUSSAR_CHECK(!is_recording_, ErrorCode::kRunFailed, "waiting in a recording");
+    return stream_->wait();
+  }
+  Status follow(void* stream) override {
+    stream_->follow(*static_cast<EmulatedStream*>(stream));
+    return {};
+  }
+  Status lead(void* stream) override {
+    static_cast<EmulatedStream*>(stream)->follow(*stream_);
+    return {};
+  }
+  void* stream() override { return stream_.get(); }
 
   Status begin_recording() override {
     HUSSAR_CHECK(!is_recording_, ErrorCode::kRunFailed, "two recordings at once");
     is_recording_ = true;
-    recordings_.emplace_back();
+    recordings_.push_back(std::make_shared<Recording>());
     return {};
   }
   Result<int> end_recording() override {
+    ++counts.recordings;
     is_recording_ = false;
     return static_cast<int>(recordings_.size()) - 1;
   }
   Status replay(int recording) override {
-    for (const auto& work : recordings_[static_cast<size_t>(recording)]) HUSSAR_TRY(work());
+    stream_->push([work = recordings_[static_cast<size_t>(recording)]]() -> Status {
+      for (const auto& item : *work) HUSSAR_TRY(item());
+      return {};
+    });
     return {};
   }
   void drop_recordings() override { recordings_.clear(); }
@@ -244,22 +296,29 @@ class EmulatedQueue final : public cuda::Queue {
     }
     return enqueue([&function, launch, copies] { return execute(function, launch, copies); });
   }
-  Status copy_within(std::byte* to, const std::byte* from, size_t bytes) override {
-    return enqueue([=] {
-      std::memmove(to, from, bytes);
-      return Status();
-    });
-  }
 
  private:
-  Status copy_now(std::byte* to, const std::byte* from, size_t bytes) {
+  using Recording = std::vector<std::function<Status()>>;
+
+  Status check_copy(const std::byte* there, const std::byte* here, size_t bytes) {
     HUSSAR_CHECK(!is_recording_, ErrorCode::kRunFailed, "a copy between the sides in a recording");
-    if (bytes > 0) std::memcpy(to, from, bytes);
+    HUSSAR_CHECK(bytes == 0 || (residence(there).device == index_ && residence(here).device < 0), ErrorCode::kRunFailed,
+                 "a copy between the sides of what is elsewhere");
+    return {};
+  }
+  Status copy_later(std::byte* to, const std::byte* from, size_t bytes) {
+    stream_->push([=]() -> Status {
+      if (bytes > 0) std::memcpy(to, from, bytes);
+      return {};
+    });
     return {};
   }
   Status enqueue(std::function<Status()> work) {
-    if (!is_recording_) return work();
-    recordings_.back().push_back(std::move(work));
+    if (is_recording_) {
+      recordings_.back()->push_back(std::move(work));
+    } else {
+      stream_->push(std::move(work));
+    }
     return {};
   }
   static Status execute(const Function& function, const cuda::Launch& launch, const std::vector<Tensor>& copies) {
@@ -286,17 +345,21 @@ class EmulatedQueue final : public cuda::Queue {
   std::map<const std::byte*, void*> libraries_;
   std::vector<int> files_;
   std::map<const Entry*, Function> functions_;
-  std::vector<std::vector<std::function<Status()>>> recordings_;
+  std::vector<std::shared_ptr<Recording>> recordings_;
+  std::shared_ptr<EmulatedStream> stream_ = std::make_shared<EmulatedStream>();
   bool is_recording_ = false;
 };
 
-Result<std::unique_ptr<Device>> open(std::string_view target) {
+Result<std::unique_ptr<Device>> open(std::string_view target, int index) {
+  HUSSAR_CHECK(index >= 0 && index < 2, ErrorCode::kDeviceUnavailable, "there is no GPU {}", index);
   const size_t digits = target.rfind('_');
   const int sm = digits == std::string_view::npos ? 0 : std::atoi(target.data() + digits + 1);
-  return std::unique_ptr<Device>(std::make_unique<EmulatedQueue>(sm));
+  return std::unique_ptr<Device>(std::make_unique<EmulatedQueue>(sm, index));
 }
 
 }  // namespace
+
+DeviceCounts device_counts() { return {counts.allocations, counts.recordings, counts.bytes_in, counts.bytes_out}; }
 
 const std::string& use_test_device() {
   static const std::string target = [] {

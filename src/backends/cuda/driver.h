@@ -17,6 +17,7 @@ struct ModuleHandle;
 struct FunctionHandle;
 struct GraphHandle;
 struct GraphExecHandle;
+struct EventHandle;
 
 // CUtensorMap: how a tile of a tensor in global memory is addressed by bulk copies.
 struct alignas(64) TensorMap {
@@ -55,6 +56,17 @@ enum DeviceAttribute : int {
 };
 inline constexpr int kMaxDynamicSharedBytes = 8;
 
+// Attributes of pointers.
+enum PointerAttribute : int {
+  kMemoryType = 2,
+  kIsManaged = 8,
+  kDeviceOrdinal = 9,
+};
+enum MemoryType : unsigned {
+  kPinnedHostMemory = 1,
+  kDeviceMemory = 2,
+};
+
 struct Driver {
   int (*init)(unsigned);
   int (*driver_version)(int*);
@@ -68,12 +80,19 @@ struct Driver {
   int (*memory_allocate)(DevicePointer*, size_t);
   int (*memory_free)(DevicePointer);
   int (*memory_info)(size_t*, size_t*);
+  int (*host_allocate)(void**, size_t, unsigned);
+  int (*host_free)(void*);
+  int (*pointer_attributes)(unsigned, int*, void**, DevicePointer);
   int (*copy_in)(DevicePointer, const void*, size_t, StreamHandle*);
   int (*copy_out)(void*, DevicePointer, size_t, StreamHandle*);
   int (*copy_within)(DevicePointer, DevicePointer, size_t, StreamHandle*);
   int (*stream_create)(StreamHandle**, unsigned);
   int (*stream_destroy)(StreamHandle*);
   int (*stream_wait)(StreamHandle*);
+  int (*stream_wait_event)(StreamHandle*, EventHandle*, unsigned);
+  int (*event_create)(EventHandle**, unsigned);
+  int (*event_destroy)(EventHandle*);
+  int (*event_record)(EventHandle*, StreamHandle*);
   int (*begin_capture)(StreamHandle*, int);
   int (*end_capture)(StreamHandle*, GraphHandle**);
   int (*graph_instantiate)(GraphExecHandle**, GraphHandle*, unsigned long long);

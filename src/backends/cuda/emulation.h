@@ -12,7 +12,7 @@ namespace hussar::cuda {
 
 struct Emulation {
   // Instead of open_device(); what it opens is a Queue.
-  Result<std::unique_ptr<Device>> (*open)(std::string_view target);
+  Result<std::unique_ptr<Device>> (*open)(std::string_view target, int index);
   // Instead of compile_cuda().
   Result<Tensor> (*compile)(const std::string& source, int sm);
 };

@@ -8,13 +8,14 @@
 #include "backends/cuda/emulation.h"
 #include "backends/cuda/nvrtc.h"
 #include "base/error.h"
+#include "base/memory.h"
 
 namespace hussar {
 
 bool is_device_target(std::string_view target) { return target.starts_with("cuda"); }
 
 Result<std::unique_ptr<Device>> open_device(std::string_view target, int index) {
-  if (const cuda::Emulation* emulation = cuda::emulation()) return emulation->open(target);
+  if (const cuda::Emulation* emulation = cuda::emulation()) return emulation->open(target, index);
   auto queue = HUSSAR_TRY(cuda::Queue::create(index));
   const std::string wanted = fmt::format("cuda:sm_{}", queue->facts().sm);
   HUSSAR_CHECK(target == wanted, ErrorCode::kPlanIncompatible,
@@ -32,7 +33,11 @@ namespace {
 constexpr int kOutOfMemory = 2;
 // Faults of kernels and of the hardware: nothing works in this context any more.
 constexpr bool is_fault(int code) { return code == 214 || (code >= 700 && code < 800); }
-constexpr int kNonBlocking = 1;      // CU_STREAM_NON_BLOCKING
+constexpr int kNonBlocking = 1;    // CU_STREAM_NON_BLOCKING
+constexpr unsigned kPortable = 1;  // CU_MEMHOSTALLOC_PORTABLE
+constexpr unsigned kNoTiming = 2;  // CU_EVENT_DISABLE_TIMING
+constexpr char kForeignStream[] =
+    "cannot wait for the stream, which must be of the session's GPU and its primary context";
 constexpr int kThreadLocalMode = 1;  // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 // Of CUtensorMap: UINT8, FLOAT16, TFLOAT32, INTERLEAVE_NONE, SWIZZLE_64B, SWIZZLE_128B, L2_PROMOTION_L2_256B,
 // OOB_FILL_NONE.
@@ -62,11 +67,13 @@ Result<std::unique_ptr<Queue>> Queue::create(int index) {
   std::unique_ptr<Queue> queue(new Queue);
   queue->driver_ = cuda;
   queue->facts_ = devices[static_cast<size_t>(index)];
+  queue->index_ = index;
   int device = 0;
   HUSSAR_TRY(queue->check(cuda->device_get(&device, index), "cannot open the GPU"));
   HUSSAR_TRY(queue->check(cuda->context_retain(&queue->context_, device), "cannot open the GPU"));
   HUSSAR_TRY(queue->use_context());
   HUSSAR_TRY(queue->check(cuda->stream_create(&queue->stream_, kNonBlocking), "cannot open a stream"));
+  HUSSAR_TRY(queue->check(cuda->event_create(&queue->event_, kNoTiming), "cannot create an event"));
   return queue;
 }
 
@@ -75,6 +82,7 @@ Queue::~Queue() {
   if (context_ == nullptr || driver_->context_set_current(context_) != 0) return;
   drop_recordings();
   for (const auto& [code, module] : modules_) driver_->module_unload(module);
+  if (event_ != nullptr) driver_->event_destroy(event_);
   if (stream_ != nullptr) driver_->stream_destroy(stream_);
 }
 
@@ -99,6 +107,35 @@ void Queue::release(std::byte* memory) {
   if (driver_->context_set_current(context_) == 0) driver_->memory_free(pointer(memory));
 }
 
+Result<std::shared_ptr<std::byte>> Queue::allocate_pinned(size_t bytes) {
+  HUSSAR_TRY(use_context());
+  void* memory = nullptr;
+  const bool is_possible = bytes <= physical_memory();
+  const int code = is_possible ? driver_->host_allocate(&memory, std::max<size_t>(bytes, 64), kPortable) : kOutOfMemory;
+  HUSSAR_CHECK(code != kOutOfMemory, ErrorCode::kRunFailed,
+               "the machine cannot pin {:.1f} MB of its memory: use a smaller batch, or tensors that are not pinned",
+               1e-6 * static_cast<double>(bytes));
+  HUSSAR_TRY(check(code, "cannot allocate pinned memory"));
+  auto release = [driver = driver_, context = context_](std::byte* pinned) {
+    if (driver->context_set_current(context) == 0) driver->host_free(pinned);
+  };
+  return std::shared_ptr<std::byte>(static_cast<std::byte*>(memory), release);
+}
+
+Residence Queue::residence(const std::byte* memory) {
+  Residence residence;
+  int attributes[] = {kMemoryType, kIsManaged, kDeviceOrdinal};
+  unsigned type = 0, is_managed = 0;
+  int device = -1;
+  void* answers[] = {&type, &is_managed, &device};
+  // Of memory that is none of CUDA's all answers are zero.
+  if (!use_context() || driver_->pointer_attributes(3, attributes, answers, pointer(memory)) != 0) return residence;
+  residence.is_managed = is_managed != 0;
+  residence.is_pinned = type == kPinnedHostMemory && is_managed == 0;
+  if (type == kDeviceMemory) residence.device = device;
+  return residence;
+}
+
 Status Queue::copy_in(std::byte* to, const std::byte* from, size_t bytes) {
   HUSSAR_TRY(use_context());
   return bytes == 0 ? Status() : check(driver_->copy_in(pointer(to), from, bytes, stream_), "cannot copy to the GPU");
@@ -111,8 +148,22 @@ Status Queue::copy_out(std::byte* to, const std::byte* from, size_t bytes) {
 }
 
 Status Queue::copy_within(std::byte* to, const std::byte* from, size_t bytes) {
-  if (bytes == 0) return {};
-  return check(driver_->copy_within(pointer(to), pointer(from), bytes, stream_), "cannot copy on the GPU");
+  HUSSAR_TRY(use_context());
+  return bytes == 0 ? Status()
+                    : check(driver_->copy_within(pointer(to), pointer(from), bytes, stream_), "cannot copy on the GPU");
+}
+
+// An event is asked for at the time of the call, so that one is enough.
+Status Queue::follow(void* stream) {
+  HUSSAR_TRY(use_context());
+  HUSSAR_TRY(check(driver_->event_record(event_, static_cast<StreamHandle*>(stream)), kForeignStream));
+  return check(driver_->stream_wait_event(stream_, event_, 0), kForeignStream);
+}
+
+Status Queue::lead(void* stream) {
+  HUSSAR_TRY(use_context());
+  HUSSAR_TRY(check(driver_->event_record(event_, stream_), "cannot record an event"));
+  return check(driver_->stream_wait_event(static_cast<StreamHandle*>(stream), event_, 0), kForeignStream);
 }
 
 Status Queue::wait() {

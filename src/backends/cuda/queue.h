@@ -47,12 +47,18 @@ class Queue : public Device {
  public:
   static Result<std::unique_ptr<Queue>> create(int index);
   ~Queue() override;
+  int index() const override { return index_; }
 
   Result<std::byte*> allocate(size_t bytes) override;
   void release(std::byte* memory) override;
+  Result<std::shared_ptr<std::byte>> allocate_pinned(size_t bytes) override;
+  Residence residence(const std::byte* memory) override;
   Status copy_in(std::byte* to, const std::byte* from, size_t bytes) override;
   Status copy_out(std::byte* to, const std::byte* from, size_t bytes) override;
+  Status copy_within(std::byte* to, const std::byte* from, size_t bytes) override;
   Status wait() override;
+  Status follow(void* stream) override;
+  Status lead(void* stream) override;
   Status begin_recording() override;
   Result<int> end_recording() override;
   Status replay(int recording) override;
@@ -69,12 +75,14 @@ class Queue : public Device {
   virtual Status launch(const Launch& launch, std::span<void* const> arguments);
   Result<TensorMap> encode(const TileMap& map, const std::byte* data);
   Result<TensorMap> encode(const WindowMap& map, const std::byte* data);
-  virtual Status copy_within(std::byte* to, const std::byte* from, size_t bytes);
+  // The stream, as others take it: a CUstream.
+  virtual void* stream() { return stream_; }
 
  protected:
   Queue() = default;  // without a GPU: who emulates one overrides everything above
 
   DeviceFacts facts_;
+  int index_ = 0;
 
  private:
   Status check(int code, const char* what);
@@ -83,6 +91,7 @@ class Queue : public Device {
   const Driver* driver_ = nullptr;
   ContextHandle* context_ = nullptr;
   StreamHandle* stream_ = nullptr;
+  EventHandle* event_ = nullptr;  // what one stream waits for in another
   std::map<const std::byte*, ModuleHandle*> modules_;
   std::vector<GraphExecHandle*> recordings_;
   std::string fault_;  // not empty: the device has failed, and why

@@ -1,0 +1,51 @@
+// Plans for the test device, and small models whose steps are on both sides.
+#pragma once
+#include <cstdlib>
+
+#include "tests/support/emulated_device.h"
+#include "tests/support/pipeline.h"
+#include "tests/support/small_models.h"
+
+namespace hussar::tests {
+
+inline CompileOptions for_device() {
+  const std::string& target = use_test_device();
+  CompileOptions options;
+  options.threads = 1;
+  options.place = Place::kDevice;
+  options.sm = std::atoi(target.c_str() + target.rfind('_') + 1);
+  return options;
+}
+
+// Between two steps of the device lies one of the host: a Hardmax, which has no kernel.
+inline Message host_between_model() {
+  return model(graph({{node("Sin", {"x"}, {"a"}), node("Hardmax", {"a"}, {"b"}), node("Cos", {"b"}, {"c"}),
+                       node("Add", {"c", "a"}, {"d"}), node("Add", {"d", "x"}, {"y"})},
+                      {value("x", {"N", 7})},
+                      {any_shape("y")},
+                      {}}));
+}
+
+// Numbers from zero on, as many as the input has rows: made of shapes alone, by steps that later runs leave out.
+inline Message settled_model() {
+  return model(graph(
+      {{node("Shape", {"x"}, {"s"}), node("Gather", {"s", "first"}, {"n"}), node("Range", {"zero", "n", "one"}, {"r"}),
+        node("Cast", {"r"}, {"f"}, {attribute("to", static_cast<int64_t>(DType::kFloat32))}),
+        node("Unsqueeze", {"f", "axes"}, {"u"}), node("Sin", {"x"}, {"a"}), node("Add", {"a", "u"}, {"y"})},
+       {value("x", {"N", 7})},
+       {any_shape("y")},
+       {tensor_of("first", DType::kInt64, {}, std::vector<int64_t>{0}),
+        tensor_of("zero", DType::kInt64, {}, std::vector<int64_t>{0}),
+        tensor_of("one", DType::kInt64, {}, std::vector<int64_t>{1}),
+        tensor_of("axes", DType::kInt64, {1}, std::vector<int64_t>{1})}}));
+}
+
+// One output is the input.
+inline Message identity_model() {
+  return model(graph({{node("Identity", {"x"}, {"y"}), node("Sin", {"x"}, {"z"})},
+                      {value("x", {"N", 7})},
+                      {any_shape("y"), any_shape("z")},
+                      {}}));
+}
+
+}  // namespace hussar::tests
