@@ -28,6 +28,7 @@ class GrowingBuffer {
   std::byte* reserve(size_t bytes);
   // The first `used` bytes are kept. Grows by so much that adding a little often costs little.
   std::byte* extend(size_t used, size_t bytes);
+  std::byte* data() const { return memory_.get(); }
   size_t capacity() const { return capacity_; }
 
  private:

@@ -50,6 +50,8 @@ class Device {
   virtual Result<int> end_recording() = 0;
   // Enqueues all that was recorded.
   virtual Status replay(int recording) = 0;
+  // Also while what it did is not done yet.
+  virtual void drop_recording(int recording) = 0;
   virtual void drop_recordings() = 0;
 
   // "NVIDIA H200, sm_90"

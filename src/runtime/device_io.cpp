@@ -10,7 +10,7 @@ namespace hussar {
 Status GraphRun::fetch_inputs() {
   bool waits = false;
   for (int32_t input : graph_.inputs) {
-    const Slot& slot = slots_[input];
+    const Slot& slot = bound_.slots[input];
     if (slot.given == nullptr || slot.data == nullptr) continue;
     const size_t bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[input].dtype);
     HUSSAR_TRY(device_->copy_out(slot.data, slot.given, bytes));
@@ -22,7 +22,7 @@ Status GraphRun::fetch_inputs() {
 // Where the output is afterwards.
 Result<std::byte*> GraphRun::give_output(size_t index, const OutputPlace& wanted) {
   const int32_t value = graph_.outputs[index];
-  const Slot& slot = slots_[value];
+  const Slot& slot = bound_.slots[value];
   const size_t bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[value].dtype);
   const bool is_there = device_ != nullptr && placement_.ends_on_device[index];
   auto* to = static_cast<std::byte*>(wanted.data);
@@ -53,14 +53,14 @@ Status GraphRun::give_outputs(const Places* places) {
       is_wanted = is_wanted || (root_of(graph_, graph_.outputs[i]) == copy.root && wanted(i).place == Place::kHost &&
                                 wanted(i).data == nullptr);
     }
-    const Slot& slot = slots_[copy.root];
+    const Slot& slot = bound_.slots[copy.root];
     const size_t bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[copy.root].dtype);
     if (is_wanted) HUSSAR_TRY(device_->copy_out(slot.data, slot.device_data, bytes));
   }
   for (size_t i = 0; i < outputs_.size(); ++i) {
     const int32_t value = graph_.outputs[i];
     std::byte* data = HUSSAR_TRY(give_output(i, wanted(i)));
-    outputs_[i] = Tensor::view(graph_.values[value].dtype, slots_[value].shape, data);
+    outputs_[i] = Tensor::view(graph_.values[value].dtype, bound_.slots[value].shape, data);
   }
   return {};
 }

@@ -45,9 +45,9 @@ Status GraphRun::place_steps() {
     places.push_back({place_of(step), step.is_view && step.is_static, step.is_settled});
   }
   placement_ = place_values(graph_, places);
-  recordings_.assign(placement_.segments.size(), -1);
+  bound_.recordings.assign(placement_.segments.size(), -1);
   device_constants_ = HUSSAR_TRY(DeviceConstants::share(plan_, device_index_, placement_.on_device));
-  for (size_t i = 0; i < slots_.size(); ++i) slots_[i].device_data = device_constants_->find(i);
+  for (size_t i = 0; i < bound_.slots.size(); ++i) bound_.slots[i].device_data = device_constants_->find(i);
   for (const SideCopy& copy : placement_.end) {
     if (graph_.values[copy.root].storage == Storage::kArena) homes_[copy.root] = Home::kPinned;
   }
@@ -57,49 +57,21 @@ Status GraphRun::place_steps() {
 // What is needed on the device lives there as long as it would on the host.
 void GraphRun::split_lifetimes() {
   if (device_ == nullptr) return;
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    Slot& slot = slots_[i];
+  for (size_t i = 0; i < bound_.slots.size(); ++i) {
+    Slot& slot = bound_.slots[i];
     if (!placement_.on_device[i] || slot.device_data != nullptr) continue;
     Block block{0, static_cast<int32_t>(steps_.size()), 0, 0};
-    if (slot.block >= 0) block = blocks_[slot.block];
-    slot.device_block = static_cast<int32_t>(device_blocks_.size());
-    device_blocks_.push_back(block);
+    if (slot.block >= 0) block = bound_.blocks[slot.block];
+    slot.device_block = static_cast<int32_t>(bound_.device_blocks.size());
+    bound_.device_blocks.push_back(block);
   }
-}
-
-Status GraphRun::bind_device_memory() {
-  if (device_ == nullptr) return {};
-  device_->drop_recordings();
-  recordings_.assign(recordings_.size(), -1);
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    if (slots_[i].device_block < 0) continue;
-    const size_t bytes = static_cast<size_t>(slots_[i].shape.elements()) * dtype_size(graph_.values[i].dtype);
-    device_blocks_[slots_[i].device_block].bytes = (bytes + 255) / 256 * 256;
-  }
-  device_arena_bytes_ = pack_blocks(device_blocks_, pack_memory_);
-  std::byte* base = HUSSAR_TRY(device_arena_.reserve(*device_, device_arena_bytes_));
-  for (Slot& slot : slots_) {
-    if (slot.device_block >= 0) slot.device_data = base + device_blocks_[slot.device_block].offset;
-  }
-  for (size_t i = 0; i < graph_.values.size(); ++i) {
-    const PlanValue& value = graph_.values[i];
-    if (value.storage != Storage::kAlias || slots_[value.alias_of].device_data == nullptr) continue;
-    slots_[i].device_data =
-        slots_[value.alias_of].device_data + value.channel_offset * static_cast<int64_t>(dtype_size(value.dtype));
-  }
-  return {};
-}
-
-Status GraphRun::reserve_device_scratch(size_t bytes) {
-  if (bytes > 0) HUSSAR_TRY(device_scratch_.reserve(*device_, bytes));
-  return {};
 }
 
 Status GraphRun::copy_sides(std::span<const SideCopy> copies, bool repeats_settled) {
   bool waits = false;
   for (const SideCopy& copy : copies) {
     if (copy.is_settled && !repeats_settled) continue;
-    const Slot& slot = slots_[copy.root];
+    const Slot& slot = bound_.slots[copy.root];
     const size_t bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[copy.root].dtype);
     if (copy.to == Place::kDevice && slot.given != nullptr) {
       HUSSAR_TRY(device_->copy_within(slot.device_data, slot.given, bytes));
@@ -117,7 +89,7 @@ Result<std::optional<size_t>> GraphRun::run_segment(size_t first, ThreadPool::Le
   const auto& segments = placement_.segments;
   auto it = std::find_if(segments.begin(), segments.end(), [&](const auto& segment) { return segment.first == first; });
   if (it == segments.end()) return std::optional<size_t>();
-  int& recording = recordings_[static_cast<size_t>(it - segments.begin())];
+  int& recording = bound_.recordings[static_cast<size_t>(it - segments.begin())];
   if (recording < 0) {
     HUSSAR_TRY(device_->begin_recording());
     Status status;
@@ -134,11 +106,11 @@ Result<std::optional<size_t>> GraphRun::run_segment(size_t first, ThreadPool::Le
 }
 
 Result<double> GraphRun::time_recordings(int count) {
-  HUSSAR_CHECK(device_ != nullptr && recordings_.size() == 1 && recordings_[0] >= 0, ErrorCode::kUsage,
+  HUSSAR_CHECK(device_ != nullptr && bound_.recordings.size() == 1 && bound_.recordings[0] >= 0, ErrorCode::kUsage,
                "the plan does not run on a device alone");
   HUSSAR_TRY(device_->wait());
   const auto begin = std::chrono::steady_clock::now();
-  for (int i = 0; i < count; ++i) HUSSAR_TRY(device_->replay(recordings_[0]));
+  for (int i = 0; i < count; ++i) HUSSAR_TRY(device_->replay(bound_.recordings[0]));
   HUSSAR_TRY(device_->wait());
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count() / count;
 }

@@ -56,9 +56,9 @@ Status GraphRun::run_step(size_t index, ThreadPool::Lease& pool) {
   }
   // Inputs of the graph move between runs; everything else stays where binding put it.
   for (size_t i = 0; i < step.inputs.size(); ++i) {
-    if (plan_step.inputs[i] >= 0) step.inputs[i].data = slots_[plan_step.inputs[i]].data;
+    if (plan_step.inputs[i] >= 0) step.inputs[i].data = bound_.slots[plan_step.inputs[i]].data;
   }
-  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(scratch_bytes_), pool, target_.isa};
+  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(bound_.scratch_bytes), pool, target_.isa};
   return step.kernel->run(run);
 }
 
@@ -67,7 +67,7 @@ bool GraphRun::is_read(int32_t value) const {
   constexpr size_t kMostBytes = 4096;
   const PlanValue& entry = graph_.values[value];
   return entry.layout == Layout::kPlain && entry.storage != Storage::kConstant &&
-         static_cast<size_t>(slots_[value].shape.elements()) * dtype_size(entry.dtype) <= kMostBytes;
+         static_cast<size_t>(bound_.slots[value].shape.elements()) * dtype_size(entry.dtype) <= kMostBytes;
 }
 
 void GraphRun::note_inputs(const PlanStep& plan_step) {
@@ -78,12 +78,12 @@ void GraphRun::note_inputs(const PlanStep& plan_step) {
   };
   for (int32_t input : plan_step.inputs) {
     if (input < 0 || graph_.values[input].storage == Storage::kConstant) continue;
-    const Shape& shape = slots_[input].shape;
+    const Shape& shape = bound_.slots[input].shape;
     const int rank = shape.rank();
     note(&rank, sizeof(rank));
     for (int64_t dim : shape) note(&dim, sizeof(dim));
     const auto bytes = static_cast<size_t>(shape.elements()) * dtype_size(graph_.values[input].dtype);
-    if (is_read(input) && bytes > 0) note(slots_[input].data, bytes);
+    if (is_read(input) && bytes > 0) note(bound_.slots[input].data, bytes);
   }
 }
 
@@ -106,11 +106,10 @@ Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
     }
     if (value < 0) {
       Spare& spare = step.spares[i];
-      const auto bytes = bytes_needed(i < outputs.size() ? outputs[i].dtype : DType::kUndefined, shape);
-      spare.tensor = known && bytes ? Tensor::view(outputs[i].dtype, shape, spare.memory.reserve(*bytes)) : Tensor();
+      spare = known && bytes_needed(outputs[i].dtype, shape) ? Spare{outputs[i].dtype, shape} : Spare();
       continue;
     }
-    Slot& slot = slots_[value];
+    Slot& slot = bound_.slots[value];
     HUSSAR_CHECK(known, ErrorCode::kRunFailed, "step '{}': the shape of output {} cannot be determined", plan_step.name,
                  i);
     const PlanValue& entry = graph_.values[value];
@@ -119,12 +118,10 @@ Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
                  ErrorCode::kRunFailed, "step '{}' ({}): output {} has shape {} instead of {}", plan_step.name,
                  plan_step.op, i, shape.to_string(), slot.bound ? slot.shape.to_string() : "what the plan says");
     if (slot.bound) continue;
-    auto bytes = bytes_needed(entry.dtype, shape);
-    HUSSAR_CHECK(bytes, ErrorCode::kRunFailed, "step '{}': output {} of shape {} is negative or too large",
+    HUSSAR_CHECK(bytes_needed(entry.dtype, shape), ErrorCode::kRunFailed, "step '{}': output {} of shape {} is negative or too large",
                  plan_step.name, i, shape.to_string());
     slot.shape = shape;
     slot.pitch = shape.rank() > 1 ? shape[1] : 1;
-    slot.data = slot.heap.reserve(*bytes);
   }
   return {};
 }
@@ -132,11 +129,17 @@ Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
 // Inference allocates, and its inputs are mostly those of the last run.
 Status GraphRun::follow_inputs(StepRun& step, const PlanStep& plan_step) {
   note_inputs(plan_step);
-  if (step.is_inferred && noted_ == step.seen) return {};
-  step.is_inferred = false;
-  HUSSAR_TRY(infer_outputs(step, plan_step));
-  step.seen.assign(noted_.begin(), noted_.end());
-  step.is_inferred = true;
+  if (!step.is_inferred || noted_ != step.seen) {
+    step.is_inferred = false;
+    HUSSAR_TRY(infer_outputs(step, plan_step));
+    step.seen.assign(noted_.begin(), noted_.end());
+    step.is_inferred = true;
+  }
+  // Other shapes may have used the memory, or needed less of it, since.
+  for (int32_t value : plan_step.outputs) {
+    if (value < 0 || bound_.slots[value].bound) continue;
+    bound_.slots[value].data = bound_.slots[value].heap.reserve(bytes_of(value));
+  }
   return {};
 }
 
@@ -149,14 +152,19 @@ Status GraphRun::run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPoo
     HUSSAR_TRY(step.kernel->prepare(prepare));
     scratch_bytes = prepare.scratch_bytes;
   }
-  scratch_bytes_ = std::max(scratch_bytes_, scratch_bytes);
-  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(scratch_bytes_), pool, target_.isa};
+  bound_.scratch_bytes = std::max(bound_.scratch_bytes, scratch_bytes);
+  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(bound_.scratch_bytes), pool, target_.isa};
   return step.kernel->run(run);
 }
 
 void GraphRun::point_tensors(StepRun& step, const PlanStep& plan_step) {
   auto view = [&](int32_t value) {
-    return Tensor::view(graph_.values[value].dtype, slots_[value].shape, slots_[value].data);
+    return Tensor::view(graph_.values[value].dtype, bound_.slots[value].shape, bound_.slots[value].data);
+  };
+  auto view_spare = [&](size_t output) {
+    const auto& [dtype, shape] = step.spares[output];
+    if (dtype == DType::kUndefined) return Tensor();
+    return Tensor::view(dtype, shape, step.spare_memory[output].reserve(*bytes_needed(dtype, shape)));
   };
   for (size_t i = 0; i < step.arguments.size(); ++i) {
     step.arguments[i] = plan_step.inputs[i] < 0 ? Tensor() : view(plan_step.inputs[i]);
@@ -164,11 +172,12 @@ void GraphRun::point_tensors(StepRun& step, const PlanStep& plan_step) {
   for (size_t i = 0; i < step.results.size(); ++i) {
     const int32_t value = plan_step.outputs[i];
     Tensor& result = step.results[i];
+    step.output_memory[i] = value >= 0 ? &bound_.slots[value].heap : &step.spare_memory[i];
     if (step.sizes_outputs) {
-      result = value >= 0 && slots_[value].bound ? view(value) : Tensor();
+      result = value >= 0 && bound_.slots[value].bound ? view(value) : Tensor();
       continue;
     }
-    result = value >= 0 ? view(value) : step.spares[i].tensor;
+    result = value >= 0 ? view(value) : view_spare(i);
     if (result.bytes() > 0) std::memset(result.raw(), 0, result.bytes());
   }
 }
@@ -195,7 +204,7 @@ Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadP
   for (size_t i = 0; i < plan_step.outputs.size(); ++i) {
     const int32_t value = plan_step.outputs[i];
     if (value < 0) continue;
-    Slot& slot = slots_[value];
+    Slot& slot = bound_.slots[value];
     const Tensor& result = step.results[i];
     HUSSAR_CHECK(result.valid() && result.dtype() == graph_.values[value].dtype, ErrorCode::kRunFailed,
                  "step '{}' ({}) gave no usable output {}", plan_step.name, plan_step.op, i);
@@ -205,7 +214,12 @@ Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadP
     if (slot.bound) continue;
     slot.shape = result.shape();
     slot.pitch = slot.shape.rank() > 1 ? slot.shape[1] : 1;
-    slot.data = step.results[i].raw();
+    // What the evaluator made by itself stays with the binding, not with the step.
+    if (result.raw() != slot.heap.data()) {
+      std::byte* copy = slot.heap.reserve(result.bytes());
+      if (result.bytes() > 0) std::memcpy(copy, result.raw(), result.bytes());
+    }
+    slot.data = slot.heap.data();
   }
   return {};
 }

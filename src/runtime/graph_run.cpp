@@ -18,26 +18,25 @@ int64_t channel_count(const Shape& shape) { return shape.rank() > 1 ? shape[1] :
 }  // namespace
 
 Status GraphRun::create() {
-  slots_ = std::vector<Slot>(graph_.values.size());
+  bound_.slots = std::vector<Slot>(graph_.values.size());
   homes_.assign(graph_.values.size(), Home::kArena);
   steps_ = std::vector<StepRun>(graph_.steps.size());
   for (size_t i = 0; i < graph_.values.size(); ++i) {
     const PlanValue& value = graph_.values[i];
     if (value.storage != Storage::kConstant) continue;
-    Slot& slot = slots_[i];
+    Slot& slot = bound_.slots[i];
     slot.data = const_cast<std::byte*>(plan_.constants.data()) + value.constant_offset;
     for (const Dim& dim : *value.dims) slot.shape.push_back(dim.value());
     slot.bound = true;
     slot.pitch = channel_count(slot.shape);
   }
   for (size_t i = 0; i < graph_.steps.size(); ++i) HUSSAR_TRY(create_step(i));
-  size_t state_bytes = 0;
-  for (StepRun& step : steps_) state_bytes += step.kernel != nullptr ? aligned(step.kernel->state_bytes) : 0;
-  std::byte* state = states_.reserve(state_bytes);
   for (StepRun& step : steps_) {
-    step.state = state;
-    state += step.kernel != nullptr ? aligned(step.kernel->state_bytes) : 0;
+    step.state_offset = state_bytes_;
+    state_bytes_ += step.kernel != nullptr ? aligned(step.kernel->state_bytes) : 0;
   }
+  std::byte* states = bound_.states.reserve(state_bytes_);
+  for (StepRun& step : steps_) step.state = states + step.state_offset;
   const std::vector<bool> settled = settled_steps(graph_);
   for (size_t i = 0; i < steps_.size(); ++i) steps_[i].is_settled = settled[i];
   HUSSAR_TRY(place_steps());
@@ -84,10 +83,10 @@ Status GraphRun::create_step(size_t index) {
     step.sizes_outputs = has_trait(find_op(plan_step.op), kSizesOutputs);
     step.arguments.resize(plan_step.inputs.size());
     step.results.resize(plan_step.outputs.size());
-    if (!takes_all) step.spares = std::vector<Spare>(plan_step.outputs.size());
-    for (size_t i = 0; i < plan_step.outputs.size(); ++i) {
-      const int32_t output = plan_step.outputs[i];
-      step.output_memory.push_back(output < 0 ? &step.spares[i].memory : &slots_[output].heap);
+    step.output_memory.resize(plan_step.outputs.size());
+    if (!takes_all) {
+      step.spares.resize(plan_step.outputs.size());
+      step.spare_memory = std::vector<GrowingBuffer>(plan_step.outputs.size());
     }
   }
   auto known = [&](int32_t value) {
@@ -108,6 +107,7 @@ Status GraphRun::create_step(size_t index) {
 Status GraphRun::create_bodies(StepRun& step, const PlanStep& plan_step) {
   for (const auto& [name, body] : plan_step.bodies) {
     auto run = std::make_unique<GraphRun>(plan_, *body, target_, workspace_);
+    run->most_parked_ = 0;  // a loop may give its body other shapes each time
     HUSSAR_TRY(run->create());
     step.bodies.emplace(name, std::move(run));
     // Inference at run time and evaluators ask a body only for its inputs and outputs.
@@ -127,12 +127,12 @@ void GraphRun::plan_lifetimes() {
   auto block_of = [&](int32_t value) -> Block* {
     int32_t root = root_of(graph_, value);
     if (graph_.values[root].storage != Storage::kArena) return nullptr;
-    Slot& slot = slots_[root];
+    Slot& slot = bound_.slots[root];
     if (slot.block < 0) {
-      slot.block = static_cast<int32_t>(blocks_.size());
-      blocks_.push_back(Block{INT32_MAX, -1, 0, 0});
+      slot.block = static_cast<int32_t>(bound_.blocks.size());
+      bound_.blocks.push_back(Block{INT32_MAX, -1, 0, 0});
     }
-    return &blocks_[slot.block];
+    return &bound_.blocks[slot.block];
   };
   for (size_t i = 0; i < graph_.steps.size(); ++i) {
     for (const auto* list : {&graph_.steps[i].inputs, &graph_.steps[i].outputs}) {
@@ -150,7 +150,20 @@ void GraphRun::plan_lifetimes() {
   std::vector<bool> settled;
   for (const StepRun& step : steps_) settled.push_back(step.is_settled);
   for (int32_t value : settled_values(graph_, settled)) {
-    if (Block* block = block_of(value)) *block = {0, static_cast<int32_t>(graph_.steps.size()), 0, 0};
+    Block* block = block_of(value);
+    if (block == nullptr) continue;
+    *block = {0, static_cast<int32_t>(graph_.steps.size()), 0, 0};
+    homes_[root_of(graph_, value)] = Home::kSettled;
+  }
+  std::vector<bool> is_kept(graph_.values.size());
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    for (int32_t output : graph_.steps[i].outputs) {
+      if (output >= 0 && steps_[i].is_settled) is_kept[output] = true;
+    }
+  }
+  for (size_t i = 0; i < graph_.values.size(); ++i) {
+    const bool is_heap = graph_.values[i].storage == Storage::kHeap;
+    if (is_heap && !is_kept[i]) passing_heaps_.push_back(static_cast<int32_t>(i));
   }
   split_lifetimes();
 }
@@ -192,7 +205,7 @@ Status GraphRun::bind_shapes() {
   };
   for (size_t i = 0; i < graph_.values.size(); ++i) {
     const PlanValue& value = graph_.values[i];
-    Slot& slot = slots_[i];
+    Slot& slot = bound_.slots[i];
     if (value.storage == Storage::kConstant || value.storage == Storage::kInput) continue;
     slot.bound = false;
     if (value.storage == Storage::kHeap || !value.dims) continue;
@@ -205,30 +218,6 @@ Status GraphRun::bind_shapes() {
     slot.pitch = channel_count(shape);
     slot.bound = true;
   }
-  return {};
-}
-
-Status GraphRun::bind_memory() {
-  size_t pinned_bytes = 0;
-  for (size_t i = 0; i < graph_.values.size(); ++i) {
-    Slot& slot = slots_[i];
-    if (slot.block < 0 || (device_ != nullptr && !placement_.on_host[i])) continue;
-    const size_t bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype);
-    blocks_[slot.block].bytes = homes_[i] == Home::kArena ? bytes : 0;
-    if (homes_[i] == Home::kPinned) pinned_bytes += aligned(bytes);
-  }
-  const size_t packed_bytes = pack_blocks(blocks_, pack_memory_);
-  std::byte* base = arena_.reserve(packed_bytes);
-  std::byte* pinned = pinned_bytes > 0 ? HUSSAR_TRY(pinned_.reserve(*device_, pinned_bytes)) : nullptr;
-  for (size_t i = 0; i < graph_.values.size(); ++i) {
-    Slot& slot = slots_[i];
-    if (slot.block < 0) continue;
-    slot.data = base + blocks_[slot.block].offset;
-    if (homes_[i] != Home::kPinned) continue;
-    slot.data = pinned;
-    pinned += aligned(static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[i].dtype));
-  }
-  arena_bytes_ = packed_bytes + pinned_bytes;
   return {};
 }
 
@@ -252,15 +241,15 @@ static Status check_alias(const PlanValue& value, const Shape& shape, const Plan
 Status GraphRun::prepare_steps() {
   for (size_t i = 0; i < graph_.values.size(); ++i) {
     const PlanValue& value = graph_.values[i];
-    if (value.storage != Storage::kAlias || !slots_[i].bound) continue;
+    if (value.storage != Storage::kAlias || !bound_.slots[i].bound) continue;
     const PlanValue& holder = graph_.values[value.alias_of];
-    const Slot& outer = slots_[value.alias_of];
-    HUSSAR_TRY(check_alias(value, slots_[i].shape, holder, outer.shape));
+    const Slot& outer = bound_.slots[value.alias_of];
+    HUSSAR_TRY(check_alias(value, bound_.slots[i].shape, holder, outer.shape));
     bool is_slice = value.layout == Layout::kChannelsLast && holder.layout == Layout::kChannelsLast &&
                     value.dims->size() == holder.dims->size();
-    if (is_slice) slots_[i].pitch = outer.pitch;
+    if (is_slice) bound_.slots[i].pitch = outer.pitch;
   }
-  scratch_bytes_ = 0;
+  bound_.scratch_bytes = 0;
   for (size_t i = 0; i < steps_.size(); ++i) {
     StepRun& step = steps_[i];
     step.is_inferred = false;
@@ -272,7 +261,7 @@ Status GraphRun::prepare_steps() {
                  graph_.steps[i].name);
     if (!step.reads_shape && step.kernel != nullptr && step.kernel->prepare != nullptr) HUSSAR_TRY(prepare_step(i));
   }
-  scratch_.reserve(scratch_bytes_);
+  scratch_.reserve(bound_.scratch_bytes);
   return {};
 }
 
@@ -284,7 +273,7 @@ Result<std::span<const std::byte>> GraphRun::code_of(const PlanStep& plan_step) 
   HUSSAR_CHECK(index < count && graph_.values[index].storage == Storage::kConstant &&
                    graph_.values[index].dtype == DType::kUInt8,
                ErrorCode::kPlanIncompatible, "step '{}' has no code; build the plan again", plan_step.name);
-  const Slot& slot = slots_[index];
+  const Slot& slot = bound_.slots[index];
   return std::span<const std::byte>(slot.data, static_cast<size_t>(slot.shape.elements()));
 }
 
@@ -296,7 +285,7 @@ Status GraphRun::prepare_step(size_t index) {
   for (size_t k = 0; k < step.inputs.size(); ++k) {
     const int32_t value = plan_step.inputs[k];
     const bool is_there = value >= 0 && graph_.values[value].storage == Storage::kConstant;
-    step.inputs[k].data = is_there ? slots_[value].data : nullptr;
+    step.inputs[k].data = is_there ? bound_.slots[value].data : nullptr;
   }
   for (Operand& output : step.outputs) output.data = nullptr;
   Prepare prepare{plan_step, step.inputs, step.outputs, step.threads, step.state};
@@ -305,8 +294,8 @@ Status GraphRun::prepare_step(size_t index) {
     prepare.code = HUSSAR_TRY(code_of(plan_step));
   }
   HUSSAR_TRY(step.kernel->prepare(prepare));
-  if (on_device) return reserve_device_scratch(prepare.scratch_bytes);
-  scratch_bytes_ = std::max(scratch_bytes_, prepare.scratch_bytes);
+  size_t& most = on_device ? bound_.device_scratch_bytes : bound_.scratch_bytes;
+  most = std::max(most, prepare.scratch_bytes);
   return {};
 }
 
@@ -320,11 +309,11 @@ Status GraphRun::check_overlap(const PlanStep& plan_step) const {
       int32_t root = root_of(graph_, value);
       return value != root && graph_.values[value].layout == Layout::kChannelsLast &&
              graph_.values[root].layout == Layout::kChannelsLast &&
-             slots_[value].shape.rank() == slots_[root].shape.rank();
+             bound_.slots[value].shape.rank() == bound_.slots[root].shape.rank();
     };
     return is_slice(a) && is_slice(b) && left.dtype == right.dtype &&
-           (left.channel_offset + slots_[a].shape[1] <= right.channel_offset ||
-            right.channel_offset + slots_[b].shape[1] <= left.channel_offset);
+           (left.channel_offset + bound_.slots[a].shape[1] <= right.channel_offset ||
+            right.channel_offset + bound_.slots[b].shape[1] <= left.channel_offset);
   };
   for (int32_t output : plan_step.outputs) {
     for (const auto* list : {&plan_step.inputs, &plan_step.outputs}) {
@@ -348,7 +337,7 @@ std::vector<ValueInfo> GraphRun::input_infos(const StepRun& step, const PlanStep
     if (plan_step.inputs[i] < 0) continue;
     const int32_t input = plan_step.inputs[i];
     const PlanValue& value = graph_.values[input];
-    const Slot& slot = slots_[input];
+    const Slot& slot = bound_.slots[input];
     infos[i].dtype = value.dtype;
     infos[i].dims = Dims(slot.shape.begin(), slot.shape.end());
     const Ints* unpacked =
@@ -384,7 +373,7 @@ Result<bool> GraphRun::check_shapes(const StepRun& step, const PlanStep& plan_st
                  dtype_name(dtype), dtype_name(inferred.dtype));
     is_certain = is_certain && inferred.dtype != DType::kUndefined && inferred.dims;
     if (!inferred.dims) continue;
-    const Shape& shape = slots_[output].shape;
+    const Shape& shape = bound_.slots[output].shape;
     bool same = static_cast<int>(inferred.dims->size()) == shape.rank();
     for (int axis = 0; same && axis < shape.rank(); ++axis) {
       const Dim& dim = (*inferred.dims)[axis];
@@ -401,7 +390,6 @@ Result<bool> GraphRun::check_shapes(const StepRun& step, const PlanStep& plan_st
 Status GraphRun::bind(std::span<const Tensor> inputs, const Places* places) {
   HUSSAR_CHECK(inputs.size() == graph_.inputs.size(), ErrorCode::kUsage, "the plan takes {} inputs ({}), {} were given",
                graph_.inputs.size(), describe_inputs(), inputs.size());
-  bool same = is_bound_;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const PlanValue& value = graph_.values[graph_.inputs[i]];
     HUSSAR_CHECK(inputs[i].valid() && (inputs[i].dtype() == value.dtype || value.dtype == DType::kUndefined),
@@ -410,38 +398,47 @@ Status GraphRun::bind(std::span<const Tensor> inputs, const Places* places) {
     auto bytes = bytes_needed(inputs[i].dtype(), inputs[i].shape());
     HUSSAR_CHECK(bytes && (*bytes == 0 || inputs[i].raw() != nullptr), ErrorCode::kUsage,
                  "input '{}' has the impossible shape {} or no data", value.name, inputs[i].shape().to_string());
-    Slot& slot = slots_[graph_.inputs[i]];
-    same = same && bound_shapes_[i] == inputs[i].shape();
+  }
+  select_binding(inputs);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    Slot& slot = bound_.slots[graph_.inputs[i]];
     slot.shape = inputs[i].shape();
     slot.pitch = channel_count(slot.shape);
     slot.data = const_cast<std::byte*>(inputs[i].raw());
     slot.given = nullptr;
     if (places != nullptr && places->inputs[i] == Place::kDevice) {
       slot.given = std::exchange(slot.data, nullptr);
-      if (placement_.is_read_on_host[graph_.inputs[i]]) slot.data = slot.heap.reserve(*bytes);
+      if (placement_.is_read_on_host[graph_.inputs[i]]) slot.data = slot.heap.reserve(inputs[i].bytes());
     }
     slot.bound = true;
   }
-  if (!same) {
-    is_bound_ = is_settled_ = false;
+  const bool is_new = !bound_.is_bound;
+  if (is_new) {
+    bound_.is_settled = false;
     HUSSAR_TRY(bind_symbols(inputs));
     HUSSAR_TRY(bind_shapes());
     HUSSAR_TRY(bind_memory());
     HUSSAR_TRY(bind_device_memory());
     HUSSAR_TRY(prepare_steps());
-    bound_shapes_.clear();
-    for (const Tensor& input : inputs) bound_shapes_.push_back(input.shape());
-    is_bound_ = true;
+    bound_.shapes.clear();
+    for (const Tensor& input : inputs) bound_.shapes.push_back(input.shape());
   }
+  HUSSAR_TRY(reserve_memory());
+  const bool has_moved = this->has_moved();
+  if (is_new || has_moved) {
+    point_memory();
+    point_device_memory();
+  }
+  bound_.is_bound = true;
   for (size_t i = 0; i < graph_.values.size(); ++i) {
     const PlanValue& value = graph_.values[i];
-    if (value.storage != Storage::kAlias || !slots_[i].bound) continue;
+    if (value.storage != Storage::kAlias || !bound_.slots[i].bound) continue;
     // An input that only the device needs is nowhere on the host.
-    std::byte* holder = slots_[value.alias_of].data;
+    std::byte* holder = bound_.slots[value.alias_of].data;
     if (holder == nullptr) continue;
-    slots_[i].data = holder + value.channel_offset * static_cast<int64_t>(dtype_size(value.dtype));
+    bound_.slots[i].data = holder + value.channel_offset * static_cast<int64_t>(dtype_size(value.dtype));
   }
-  if (!same) {
+  if (is_new || has_moved) {
     for (size_t i = 0; i < steps_.size(); ++i) {
       if (steps_[i].is_static) point_operands(steps_[i], graph_.steps[i]);
     }
@@ -451,7 +448,7 @@ Status GraphRun::bind(std::span<const Tensor> inputs, const Places* places) {
 
 Operand GraphRun::operand(int32_t value, Place place) const {
   if (value < 0) return {};
-  const Slot& slot = slots_[value];
+  const Slot& slot = bound_.slots[value];
   return {graph_.values[value].dtype, slot.shape, graph_.values[value].layout, slot.pitch,
           place == Place::kDevice ? slot.device_data : slot.data};
 }
@@ -491,7 +488,7 @@ Result<std::span<const Tensor>> GraphRun::run(std::span<const Tensor> inputs, Th
                                               const StepObserver* observer, const Places* places) {
   HUSSAR_TRY(bind(inputs, places));
   // Who looks at values wants to see all of them.
-  const bool repeats_settled = !is_settled_ || (observer != nullptr && (observer->tensor || observer->operands));
+  const bool repeats_settled = !bound_.is_settled || (observer != nullptr && (observer->tensor || observer->operands));
   const bool waits = places == nullptr || places->waits;
   if (!waits) HUSSAR_TRY(device_->follow(places->stream));
   if (device_ != nullptr) {
@@ -503,7 +500,7 @@ Result<std::span<const Tensor>> GraphRun::run(std::span<const Tensor> inputs, Th
   if (!waits) HUSSAR_TRY(device_->lead(places->stream));
   // Steps of the host would write what is still being copied from it.
   if (device_ != nullptr && (waits || placement_.has_host_steps)) HUSSAR_TRY(device_->wait());
-  is_settled_ = true;
+  bound_.is_settled = true;
   return std::span<const Tensor>(outputs_);
 }
 

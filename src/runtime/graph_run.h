@@ -37,6 +37,7 @@ class DeviceBuffer {
 class PinnedBuffer {
  public:
   Result<std::byte*> reserve(Device& device, size_t bytes);
+  std::byte* data() const { return memory_.get(); }
 
  private:
   std::shared_ptr<std::byte> memory_;
@@ -84,12 +85,12 @@ class GraphRun {
   // the host has steps of its own to do in a run, or before the second run with the same shapes.
   Result<double> time_recordings(int count);
 
-  size_t arena_bytes() const { return arena_bytes_; }
-  size_t device_arena_bytes() const { return device_arena_bytes_; }
-  size_t arena_lower_bound() const { return lower_bound(blocks_); }
+  size_t arena_bytes() const { return bound_.packed_bytes + bound_.pinned_bytes + bound_.settled_bytes; }
+  size_t device_arena_bytes() const { return bound_.device_packed_bytes + bound_.device_settled_bytes; }
+  size_t arena_lower_bound() const { return lower_bound(bound_.blocks) + bound_.pinned_bytes + bound_.settled_bytes; }
 
  private:
-  struct Slot {
+  struct SlotPlace {
     Shape shape;
     bool bound = false;  // shape and data are set when inputs are bound, before any step runs
     int64_t pitch = 0;
@@ -98,37 +99,64 @@ class GraphRun {
     std::byte* device_data = nullptr;
     int32_t device_block = -1;
     const std::byte* given = nullptr;  // Storage::kInput: where the caller's tensor lies on the device
+  };
+  struct Slot : SlotPlace {
     GrowingBuffer heap;  // Storage::kHeap, and Storage::kInput when the host reads what lies on the device
   };
-  // Of an output that nobody takes: evaluators may write it all the same.
+  // An output that nobody takes: evaluators may write it all the same. kUndefined: nothing is known of it.
   struct Spare {
-    Tensor tensor;
-    GrowingBuffer memory;
+    DType dtype = DType::kUndefined;
+    Shape shape;
   };
-  struct StepRun {
-    const Kernel* kernel = nullptr;  // null: the reference evaluator
-    Node node;                       // for the reference evaluator and for shape inference at run time
+  // Of a step, what depends on the shapes of the inputs.
+  struct StepBinding {
     std::vector<Operand> inputs, outputs;
     std::byte* state = nullptr;
-    int threads = 1;           // that the kernel may use: tuning may have found fewer to be faster
-    bool is_static = false;    // all shapes are known once inputs are bound
-    bool is_view = false;      // nothing to do: the output is an alias of the input
     bool reads_shape = false;  // static, but its data have a say in the shape: checked in every run
-    bool is_settled = false;   // depends on shapes only: done by the first run after binding
     bool is_inferred = false;  // in a run, with inputs of which inference reads what `seen` holds
     std::vector<std::byte> seen;
+    std::vector<Spare> spares;  // per output; empty when all outputs are taken
+  };
+  struct StepRun : StepBinding {
+    const Kernel* kernel = nullptr;  // null: the reference evaluator
+    Node node;                       // for the reference evaluator and for shape inference at run time
+    size_t state_offset = 0;
+    int threads = 1;          // that the kernel may use: tuning may have found fewer to be faster
+    bool is_static = false;   // all shapes are known once inputs are bound
+    bool is_view = false;     // nothing to do: the output is an alias of the input
+    bool is_settled = false;  // depends on shapes only: done by the first run after binding
     std::map<std::string, std::unique_ptr<GraphRun>, std::less<>> bodies;
     // Of reference evaluators.
     bool sizes_outputs = false;  // the evaluator does, not inference
-    std::vector<Spare> spares;   // per output; empty when all outputs are taken
+    std::vector<GrowingBuffer> spare_memory;
+    // Pointed in every run: slots are those of the binding in use.
     std::vector<Tensor> arguments, results;
     std::vector<GrowingBuffer*> output_memory;
   };
 
-  // Where values with Storage::kArena are on the host.
+  // Where values with Storage::kArena are.
   enum class Home : uint8_t {
     kArena,
-    kPinned,  // outputs that come from the device
+    kPinned,   // outputs that come from the device: there in its arena, on the host apart
+    kSettled,  // what settled steps leave for others: apart, as other shapes must not overwrite it
+  };
+
+  // All that was prepared for inputs of certain shapes. The arenas are shared.
+  struct Binding {
+    std::vector<Shape> shapes;  // of the inputs
+    bool is_bound = false;      // everything below is prepared for them
+    bool is_settled = false;    // the settled steps have run
+    std::vector<Slot> slots;
+    std::vector<StepBinding> steps;  // while another binding is in use
+    std::vector<Block> blocks, device_blocks;
+    GrowingBuffer states, settled;
+    DeviceBuffer device_settled;
+    std::vector<int> recordings;  // per segment; -1: not recorded yet
+    size_t packed_bytes = 0, pinned_bytes = 0, settled_bytes = 0, scratch_bytes = 0;
+    size_t device_packed_bytes = 0, device_settled_bytes = 0, device_scratch_bytes = 0;
+    // Where they were when it was prepared.
+    const std::byte *arena = nullptr, *pinned = nullptr, *device_arena = nullptr, *device_scratch = nullptr;
+    uint64_t last_use = 0;
   };
 
   Status create_step(size_t index);
@@ -140,7 +168,19 @@ class GraphRun {
   Status bind_shapes();
   Status bind_memory();
   Status bind_device_memory();
-  Status reserve_device_scratch(size_t bytes);
+  size_t bytes_of(size_t value) const {
+    return static_cast<size_t>(bound_.slots[value].shape.elements()) * dtype_size(graph_.values[value].dtype);
+  }
+  Status reserve_memory();
+  void point_memory();
+  void point_device_memory();
+  // Makes the binding of these shapes the one in use, where there is one; else one that is to be prepared.
+  void select_binding(std::span<const Tensor> inputs);
+  Binding new_binding() const;
+  void exchange(Binding& parked);
+  // Whether memory that it was prepared with has moved since; then what was recorded is dropped.
+  bool has_moved();
+  void drop_recordings();
   Result<std::span<const std::byte>> code_of(const PlanStep& plan_step) const;
   Status prepare_step(size_t index);
   Status copy_sides(std::span<const SideCopy> copies, bool repeats_settled);
@@ -184,22 +224,20 @@ class GraphRun {
   int device_index_;
   Placement placement_;
   std::shared_ptr<const DeviceConstants> device_constants_;
-  std::vector<Block> device_blocks_;
   DeviceBuffer device_arena_, device_scratch_;
-  size_t device_arena_bytes_ = 0;
-  std::vector<int> recordings_;  // per segment; -1: not recorded yet
-  std::vector<Slot> slots_;
   std::vector<StepRun> steps_;
-  std::vector<Block> blocks_;
+  std::vector<Home> homes_;
+  std::vector<int32_t> passing_heaps_;  // values with Storage::kHeap that every run computes
+  size_t state_bytes_ = 0;
+  // The binding in use, and those of other shapes that came before.
+  Binding bound_;
+  std::vector<Binding> parked_;
+  size_t most_parked_ = 7;
+  uint64_t uses_ = 0;
   PackMemory pack_memory_;
   std::map<std::string, int64_t, std::less<>> symbols_;
-  std::vector<Shape> bound_shapes_;  // of the inputs, for which everything below is prepared
-  bool is_bound_ = false;
-  bool is_settled_ = false;  // the settled steps have run for the bound shapes
-  std::vector<Home> homes_;
-  GrowingBuffer arena_, states_, scratch_;
+  GrowingBuffer arena_, scratch_;
   PinnedBuffer pinned_;
-  size_t arena_bytes_ = 0, scratch_bytes_ = 0;
   std::vector<Tensor> outputs_;
   std::vector<DeviceBuffer> device_outputs_;  // of outputs that are on the host and wanted on the device
   std::vector<std::byte> noted_;              // what inference could read of the inputs of the step that is running

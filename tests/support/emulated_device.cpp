@@ -189,11 +189,13 @@ class EmulatedQueue final : public cuda::Queue {
 
   Result<std::byte*> allocate(size_t bytes) override {
     ++counts.allocations;
+    HUSSAR_CHECK(bytes <= facts_.memory_bytes, ErrorCode::kRunFailed, "the GPU has no room for {} bytes", bytes);
     return emulated_memory().allocate(bytes, {.device = index_});
   }
   void release(std::byte* memory) override { emulated_memory().release(memory); }
   Result<std::shared_ptr<std::byte>> allocate_pinned(size_t bytes) override {
     ++counts.allocations;
+    HUSSAR_CHECK(bytes <= facts_.memory_bytes, ErrorCode::kRunFailed, "the machine cannot pin {} bytes", bytes);
     return std::shared_ptr<std::byte>(emulated_memory().allocate(bytes, {.is_pinned = true}),
                                       [](std::byte* memory) { emulated_memory().release(memory); });
   }
@@ -256,6 +258,7 @@ class EmulatedQueue final : public cuda::Queue {
     });
     return {};
   }
+  void drop_recording(int recording) override { recordings_[static_cast<size_t>(recording)].reset(); }
   void drop_recordings() override { recordings_.clear(); }
   std::string describe() const override { return facts_.name; }
   std::string identity() const override { return facts_.name; }

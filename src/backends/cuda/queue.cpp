@@ -183,8 +183,10 @@ Result<int> Queue::end_recording() {
   const int code = driver_->graph_instantiate(&executable, graph, 0);
   driver_->graph_destroy(graph);
   HUSSAR_TRY(check(code, "cannot instantiate a graph"));
-  recordings_.push_back(executable);
-  return static_cast<int>(recordings_.size()) - 1;
+  const auto place = std::find(recordings_.begin(), recordings_.end(), nullptr);
+  return static_cast<int>(
+      recordings_.insert(place == recordings_.end() ? place : recordings_.erase(place), executable) -
+      recordings_.begin());
 }
 
 Status Queue::replay(int recording) {
@@ -192,8 +194,15 @@ Status Queue::replay(int recording) {
   return check(driver_->graph_launch(recordings_[static_cast<size_t>(recording)], stream_), "cannot launch a graph");
 }
 
+// The driver frees one that is in flight when that has ended.
+void Queue::drop_recording(int recording) {
+  GraphExecHandle*& executable = recordings_[static_cast<size_t>(recording)];
+  if (executable != nullptr) driver_->graph_exec_destroy(executable);
+  executable = nullptr;
+}
+
 void Queue::drop_recordings() {
-  for (GraphExecHandle* recording : recordings_) driver_->graph_exec_destroy(recording);
+  for (size_t i = 0; i < recordings_.size(); ++i) drop_recording(static_cast<int>(i));
   recordings_.clear();
 }
 

@@ -62,6 +62,7 @@ class Queue : public Device {
   Status begin_recording() override;
   Result<int> end_recording() override;
   Status replay(int recording) override;
+  void drop_recording(int recording) override;
   void drop_recordings() override;
   std::string describe() const override;
   std::string identity() const override;
@@ -93,8 +94,8 @@ class Queue : public Device {
   StreamHandle* stream_ = nullptr;
   EventHandle* event_ = nullptr;  // what one stream waits for in another
   std::map<const std::byte*, ModuleHandle*> modules_;
-  std::vector<GraphExecHandle*> recordings_;
-  std::string fault_;  // not empty: the device has failed, and why
+  std::vector<GraphExecHandle*> recordings_;  // null: dropped
+  std::string fault_;                         // not empty: the device has failed, and why
 };
 
 // The queue behind the Device of a kernel's Prepare or Run.
