@@ -30,8 +30,8 @@ DATA_ERRORS = re.compile(r"^(\d+) of the failures are known errors of the data$"
 CTEST = re.compile(r"tests passed, (\d+) tests? failed out of (\d+)")
 CTEST_SKIPPED = re.compile(r"\*\*\*Skipped|\(Skipped\)$")
 # Of the unit tests, those whose subject is bytes from outside or memory: the ones that sanitizers can say more about.
-ADDRESS_TESTS = "^(Seeds/)?(BadInput|BadPlan|Hostile|Files|Wire|EditModel|Import|Plan|Session|Memory|Dim|Convert|Graph|Statistics|Calibrat)"
-THREAD_TESTS = "^(Threads|ThreadPool)"
+ADDRESS_TESTS = "^(Seeds/)?(BadInput|BadPlan|Hostile|Files|Wire|EditModel|Import|Plan|Session|Bindings|Memory|Dim|Convert|Graph|Statistics|Calibrat)"
+THREAD_TESTS = "^(Threads|ThreadPool|CudaThreads)"
 # What their models consist of, and what the passes make of it: the other operators would only take time to compile.
 THREAD_OPERATORS = """add bias_add cast conv hussar_attention hussar_inverted_residual hussar_pointwise hussar_reformat
                       identity if max_pool mul non_zero relu softmax"""

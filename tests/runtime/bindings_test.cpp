@@ -134,18 +134,16 @@ TEST(Bindings, ShapesInTurnGiveTheSameResults) {
 }
 
 // What was prepared before finds its memory again when other shapes have asked for more than there is.
-TEST(Bindings, TooLargeAShapeForgetsNothing) {
-  for (bool on_device : {false, true}) {
-    CompileOptions options = for_device();
-    if (!on_device) options = CompileOptions();
-    Sizes sizes(conv_model(), options, {3, 8});
-    for (size_t i : {0, 1, 0, 1}) sizes.run(i);
-    const std::vector<Tensor> huge = {
-        Tensor::view(DType::kFloat32, {1, 3, 1 << 20, 1 << 20}, sizes.inputs[0][0].raw())};
-    ASSERT_FALSE(sizes.session->run_in_order(huge));
-    for (size_t i : {0, 1, 0, 1}) sizes.run(i);
-  }
+void expect_kept_after_too_large_a_shape(const CompileOptions& options) {
+  Sizes sizes(conv_model(), options, {3, 8});
+  for (size_t i : {0, 1, 0, 1}) sizes.run(i);
+  const std::vector<Tensor> huge = {Tensor::view(DType::kFloat32, {1, 3, 1 << 20, 1 << 20}, sizes.inputs[0][0].raw())};
+  ASSERT_FALSE(sizes.session->run_in_order(huge));
+  for (size_t i : {0, 1, 0, 1}) sizes.run(i);
 }
+
+TEST(Bindings, TooLargeAShapeForgetsNothing) { expect_kept_after_too_large_a_shape({}); }
+TEST(CudaBindings, TooLargeAShapeForgetsNothing) { expect_kept_after_too_large_a_shape(for_device()); }
 
 TEST(Bindings, SwitchingAllocatesNothing) {
   if (!can_count_allocations()) GTEST_SKIP() << "a sanitizer counts them";

@@ -55,6 +55,27 @@ TEST(Placement, AStepOfTheHostGetsCopiesAndEndsTheSegment) {
   EXPECT_EQ(placement.segments[1].first, 2U);
 }
 
+// What callers who have an input on the device, or want an output there, need to know.
+TEST(Placement, KnowsWhatTheHostReadsAndWhereOutputsAre) {
+  Placement placement = place_values(chain(), {kDeviceStep, kDeviceStep, kDeviceStep});
+  EXPECT_FALSE(placement.is_read_on_host[0]);
+  EXPECT_TRUE(placement.ends_on_device[0]);
+  EXPECT_FALSE(placement.has_host_steps);
+  placement = place_values(chain(), {kHostStep, kDeviceStep, kHostStep});
+  EXPECT_TRUE(placement.is_read_on_host[0]);
+  EXPECT_FALSE(placement.ends_on_device[0]);
+  EXPECT_TRUE(placement.has_host_steps);
+  // A settled step looks at the shape of the input.
+  placement = place_values(chain(), {{Place::kHost, false, true}, kDeviceStep, kDeviceStep});
+  EXPECT_FALSE(placement.is_read_on_host[0]);
+  EXPECT_FALSE(placement.has_host_steps);
+  // An output that is the input.
+  PlanGraph graph = chain();
+  graph.outputs = {0};
+  placement = place_values(graph, {kDeviceStep, kDeviceStep, kDeviceStep});
+  EXPECT_TRUE(placement.is_read_on_host[0]);
+}
+
 TEST(Placement, WhatIsThereIsNotCopiedAgain) {
   PlanGraph graph = chain();
   graph.steps[2] = step({0, 1, 2}, {3});
