@@ -118,8 +118,8 @@ Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
                  ErrorCode::kRunFailed, "step '{}' ({}): output {} has shape {} instead of {}", plan_step.name,
                  plan_step.op, i, shape.to_string(), slot.bound ? slot.shape.to_string() : "what the plan says");
     if (slot.bound) continue;
-    HUSSAR_CHECK(bytes_needed(entry.dtype, shape), ErrorCode::kRunFailed, "step '{}': output {} of shape {} is negative or too large",
-                 plan_step.name, i, shape.to_string());
+    HUSSAR_CHECK(bytes_needed(entry.dtype, shape), ErrorCode::kRunFailed,
+                 "step '{}': output {} of shape {} is negative or too large", plan_step.name, i, shape.to_string());
     slot.shape = shape;
     slot.pitch = shape.rank() > 1 ? shape[1] : 1;
   }

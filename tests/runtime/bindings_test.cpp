@@ -51,6 +51,29 @@ Message dynamic_model() {
                       {}}));
 }
 
+// A shape that the elements of a settled value decide: what the first run leaves must outlast runs with other shapes.
+Message settled_positions_model() {
+  return model(graph({{node("Shape", {"x"}, {"s"}),
+                       node("ConstantOfShape", {"s"}, {"ones"},
+                            {tensor_attribute("value", tensor_of("", DType::kInt64, {1}, std::vector<int64_t>{1}))}),
+                       node("NonZero", {"ones"}, {"p"}),
+                       node("Cast", {"p"}, {"f"}, {attribute("to", static_cast<int64_t>(DType::kFloat32))}),
+                       node("Cos", {"f"}, {"y"}), node("Sin", {"x"}, {"z"})},
+                      {value("x", {"N", 3})},
+                      {any_shape("y"), any_shape("z")},
+                      {}}));
+}
+
+// A reference step with an output that nobody takes, of another shape each time.
+Message untaken_model() {
+  return model(graph({{node("TopK", {"x", "k"}, {"", "p"}),
+                       node("Cast", {"p"}, {"f"}, {attribute("to", static_cast<int64_t>(DType::kFloat32))}),
+                       node("Cos", {"f"}, {"y"})},
+                      {value("x", {"N", 3})},
+                      {any_shape("y")},
+                      {tensor_of("k", DType::kInt64, {1}, std::vector<int64_t>{2})}}));
+}
+
 TEST(CudaBindings, SwitchingRecordsNothing) {
   for (const Message& model : {conv_model(), dense_model(), settled_model(), host_between_model()}) {
     // The largest comes last, so that memory moves under what was recorded.
@@ -121,9 +144,17 @@ TEST(CudaBindings, SwitchingTakesLessThanATenthOfAMillisecond) {
   for (size_t i : {0, 1}) sizes.run(i);
 }
 
+TEST(Bindings, UntakenOutputsAreOfReferenceSteps) {
+  const Sizes sizes(untaken_model(), {}, {3});
+  const PlanStep& step = sizes.plan->graph.steps.front();
+  EXPECT_EQ(step.kernel, kReferenceKernel);
+  ASSERT_FALSE(step.outputs.empty());
+  EXPECT_LT(step.outputs.front(), 0);
+}
+
 TEST(Bindings, ShapesInTurnGiveTheSameResults) {
   for (const Message& model : {conv_model(), dense_model(), control_model(), settled_model(), dynamic_model(),
-                               identity_model(), host_between_model()}) {
+                               identity_model(), host_between_model(), settled_positions_model(), untaken_model()}) {
     CompileOptions options;
     options.threads = 1;
     Sizes sizes(model, options, {3, 1, 8, 2, 4, 5, 6, 7, 9, 10});
@@ -149,13 +180,16 @@ TEST(Bindings, SwitchingAllocatesNothing) {
   if (!can_count_allocations()) GTEST_SKIP() << "a sanitizer counts them";
   CompileOptions options;
   options.threads = 1;
-  Sizes sizes(conv_model(), options, {3, 8});
-  for (size_t i : {0, 1, 0, 1}) sizes.run(i);
-  for (size_t i : {0, 1, 0}) {
-    const int64_t before = allocation_count();
-    auto outputs = sizes.session->run_in_order(sizes.inputs[i]);
-    EXPECT_EQ(allocation_count(), before);
-    ASSERT_TRUE(outputs);
+  for (const Message& model :
+       {conv_model(), control_model(), dynamic_model(), settled_model(), settled_positions_model()}) {
+    Sizes sizes(model, options, {3, 8});
+    for (size_t i : {0, 1, 0, 1}) sizes.run(i);
+    for (size_t i : {0, 1, 0}) {
+      const int64_t before = allocation_count();
+      auto outputs = sizes.session->run_in_order(sizes.inputs[i]);
+      EXPECT_EQ(allocation_count(), before) << sizes.plan->graph.steps.front().name;
+      ASSERT_TRUE(outputs);
+    }
   }
 }
 
