@@ -70,7 +70,7 @@ bool GraphRun::is_read(int32_t value) const {
          static_cast<size_t>(slots_[value].shape.elements()) * dtype_size(entry.dtype) <= kMostBytes;
 }
 
-void GraphRun::note_inputs(const PlanStep& plan_step) {
+void GraphRun::note_inputs(const StepRun& step, const PlanStep& plan_step) {
   noted_.clear();
   auto note = [&](const void* data, size_t bytes) {
     const auto* begin = static_cast<const std::byte*>(data);
@@ -83,16 +83,18 @@ void GraphRun::note_inputs(const PlanStep& plan_step) {
     note(&rank, sizeof(rank));
     for (int64_t dim : shape) note(&dim, sizeof(dim));
     const auto bytes = static_cast<size_t>(shape.elements()) * dtype_size(graph_.values[input].dtype);
-    if (is_read(input) && bytes > 0) note(slots_[input].data, bytes);
+    if (!step.sizes_outputs && is_read(input) && bytes > 0) note(slots_[input].data, bytes);
   }
 }
 
 Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
   std::vector<Tensor> tensors;
-  std::vector<ValueInfo> infos = input_infos(step, plan_step, true, tensors);
+  std::vector<ValueInfo> infos = input_infos(step, plan_step, !step.sizes_outputs, tensors);
   int64_t next = 0;
   auto fresh = [&next] { return Dim::symbol("unknown" + std::to_string(next++)); };
   auto outputs = HUSSAR_TRY(infer_node(step.node, std::move(infos), fresh, nullptr));
+  // That the inputs fit together is all that has to be known of them.
+  if (step.sizes_outputs) return {};
   for (size_t i = 0; i < plan_step.outputs.size(); ++i) {
     int32_t value = plan_step.outputs[i];
     if (value < 0 && step.spares.empty()) continue;
@@ -131,10 +133,11 @@ Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
 
 // Inference allocates, and its inputs are mostly those of the last run.
 Status GraphRun::follow_inputs(StepRun& step, const PlanStep& plan_step) {
-  note_inputs(plan_step);
+  note_inputs(step, plan_step);
   if (step.is_inferred && noted_ == step.seen) return {};
   step.is_inferred = false;
   HUSSAR_TRY(infer_outputs(step, plan_step));
+  if (!step.is_view) HUSSAR_TRY(check_overlap(plan_step));
   step.seen.assign(noted_.begin(), noted_.end());
   step.is_inferred = true;
   return {};
@@ -152,6 +155,12 @@ Status GraphRun::run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPoo
   scratch_bytes_ = std::max(scratch_bytes_, scratch_bytes);
   Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(scratch_bytes_), pool, target_.isa};
   return step.kernel->run(run);
+}
+
+// Whether output 0 of a view is where its input is: then nothing has to move.
+bool GraphRun::lies_in_input(const PlanStep& plan_step) const {
+  const int32_t input = plan_step.inputs.empty() ? -1 : plan_step.inputs[0], output = plan_step.outputs[0];
+  return input >= 0 && output >= 0 && slots_[input].data == slots_[output].data;
 }
 
 void GraphRun::point_tensors(StepRun& step, const PlanStep& plan_step) {
@@ -175,10 +184,9 @@ void GraphRun::point_tensors(StepRun& step, const PlanStep& plan_step) {
 
 Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool) {
   const bool has_shapes = step.is_static && !step.reads_shape;
-  if (step.sizes_outputs) {
-    // The evaluator tells.
-  } else if (!has_shapes) {
+  if (step.sizes_outputs || !has_shapes) {
     HUSSAR_TRY(follow_inputs(step, plan_step));
+    if (step.is_view && lies_in_input(plan_step)) return {};
   } else if (!step.spares.empty() && !step.is_inferred) {
     HUSSAR_TRY(infer_outputs(step, plan_step));
     step.is_inferred = true;
