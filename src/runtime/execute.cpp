@@ -137,7 +137,6 @@ Status GraphRun::follow_inputs(StepRun& step, const PlanStep& plan_step) {
   if (step.is_inferred && noted_ == step.seen) return {};
   step.is_inferred = false;
   HUSSAR_TRY(infer_outputs(step, plan_step));
-  if (!step.is_view) HUSSAR_TRY(check_overlap(plan_step));
   step.seen.assign(noted_.begin(), noted_.end());
   step.is_inferred = true;
   return {};
@@ -157,15 +156,16 @@ Status GraphRun::run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPoo
   return step.kernel->run(run);
 }
 
-// Whether output 0 of a view is where its input is: then nothing has to move.
-bool GraphRun::lies_in_input(const PlanStep& plan_step) const {
-  const int32_t input = plan_step.inputs.empty() ? -1 : plan_step.inputs[0], output = plan_step.outputs[0];
-  return input >= 0 && output >= 0 && slots_[input].data == slots_[output].data;
-}
-
-void GraphRun::point_tensors(StepRun& step, const PlanStep& plan_step) {
+void GraphRun::point_tensors(StepRun& step, const PlanStep& plan_step, bool is_apart) {
   auto view = [&](int32_t value) {
     return Tensor::view(graph_.values[value].dtype, slots_[value].shape, slots_[value].data);
+  };
+  auto result_of = [&](int32_t value) {
+    Slot& slot = slots_[value];
+    if (!is_apart || !slot.bound) return view(value);
+    const DType dtype = graph_.values[value].dtype;
+    const size_t bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(dtype);
+    return Tensor::view(dtype, slot.shape, slot.heap.reserve(bytes));
   };
   for (size_t i = 0; i < step.arguments.size(); ++i) {
     step.arguments[i] = plan_step.inputs[i] < 0 ? Tensor() : view(plan_step.inputs[i]);
@@ -174,10 +174,10 @@ void GraphRun::point_tensors(StepRun& step, const PlanStep& plan_step) {
     const int32_t value = plan_step.outputs[i];
     Tensor& result = step.results[i];
     if (step.sizes_outputs) {
-      result = value >= 0 && slots_[value].bound ? view(value) : Tensor();
+      result = value >= 0 && slots_[value].bound ? result_of(value) : Tensor();
       continue;
     }
-    result = value >= 0 ? view(value) : step.spares[i].tensor;
+    result = value >= 0 ? result_of(value) : step.spares[i].tensor;
     if (result.bytes() > 0) std::memset(result.raw(), 0, result.bytes());
   }
 }
@@ -186,12 +186,12 @@ Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadP
   const bool has_shapes = step.is_static && !step.reads_shape;
   if (step.sizes_outputs || !has_shapes) {
     HUSSAR_TRY(follow_inputs(step, plan_step));
-    if (step.is_view && lies_in_input(plan_step)) return {};
   } else if (!step.spares.empty() && !step.is_inferred) {
     HUSSAR_TRY(infer_outputs(step, plan_step));
     step.is_inferred = true;
   }
-  point_tensors(step, plan_step);
+  // What the step reads need not be apart from what it writes where binding has not seen the shapes.
+  point_tensors(step, plan_step, !has_shapes);
   auto run_body = [&](std::string_view name, std::span<const Tensor> inputs) -> Result<std::span<const Tensor>> {
     auto it = step.bodies.find(name);
     HUSSAR_CHECK(it != step.bodies.end(), ErrorCode::kPlanIncompatible, "step '{}' has no body '{}'", plan_step.name,
@@ -207,10 +207,13 @@ Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadP
     const Tensor& result = step.results[i];
     HUSSAR_CHECK(result.valid() && result.dtype() == graph_.values[value].dtype, ErrorCode::kRunFailed,
                  "step '{}' ({}) gave no usable output {}", plan_step.name, plan_step.op, i);
-    HUSSAR_CHECK(!slot.bound || (result.shape() == slot.shape && result.raw() == slot.data), ErrorCode::kRunFailed,
+    HUSSAR_CHECK(!slot.bound || result.shape() == slot.shape, ErrorCode::kRunFailed,
                  "step '{}' ({}) gave shape {} instead of {}", plan_step.name, plan_step.op, result.shape().to_string(),
                  slot.shape.to_string());
-    if (slot.bound) continue;
+    if (slot.bound) {
+      if (result.raw() != slot.data && result.bytes() > 0) std::memcpy(slot.data, result.raw(), result.bytes());
+      continue;
+    }
     slot.shape = result.shape();
     slot.pitch = slot.shape.rank() > 1 ? slot.shape[1] : 1;
     slot.data = step.results[i].raw();
