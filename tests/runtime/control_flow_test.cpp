@@ -212,6 +212,17 @@ TEST(ControlFlow, ReferenceStepsAllocateNothing) {
   expect_no_allocation(numbers, {{x}});
 }
 
+TEST(ControlFlow, FirstOutputThatNobodyTakes) {
+  Message scales = model(graph({{node("DynamicQuantizeLinear", {"x"}, {"", "scale", "zero"})},
+                                {value("x", {4})},
+                                {any_shape("scale", DType::kFloat32), any_shape("zero", DType::kUInt8)}}));
+  auto session = session_of(scales);
+  auto outputs = session->run_in_order(Inputs{floats({4}, {0, 1, -1, 1.55F})});
+  ASSERT_TRUE(outputs) << outputs.error().message;
+  EXPECT_FLOAT_EQ((*outputs)[0].data<float>()[0], 0.01F);
+  EXPECT_EQ((*outputs)[1].data<uint8_t>()[0], 100);
+}
+
 TEST(ControlFlow, ReferenceConvolutionsAllocateNothing) {
   const std::vector<double> weights = {1, 2, 3, 4, 5, 6}, bias = {0.5};
   Message doubles =
