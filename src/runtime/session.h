@@ -1,8 +1,8 @@
 // Session: obeys a plan. It binds shapes, plans memory, and runs the steps.
 //
 // A Session serves one thread at a time; any number of Sessions may share one Plan and run concurrently. run()
-// allocates nothing once the shapes of its inputs have been seen, except in some steps by reference code and where shapes
-// that the data decide change (docs/decisions.md). Steps that depend on nothing but shapes run once per shapes.
+// allocates nothing once the shapes of its inputs have been seen, except in some steps by reference code and where
+// shapes that the data decide change (docs/decisions.md). Steps that depend on nothing but shapes run once per shapes.
 #pragma once
 #include <functional>
 #include <memory>
