@@ -75,30 +75,30 @@ class Library:
     def __init__(self, path: pathlib.Path | str | None = None) -> None:
         """Raises OSError when the shared library cannot be loaded."""
         self.native = ctypes.CDLL(str(path or default_library()))
-        handle, text, index = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
+        pointer, text, index = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
         signatures = {
             "hussar_version": (text, []),
             "hussar_last_error": (text, []),
             "hussar_build": (ctypes.c_int, [text, text, text]),
-            "hussar_plan_load": (ctypes.c_int, [text, ctypes.POINTER(handle)]),
-            "hussar_plan_destroy": (None, [handle]),
-            "hussar_plan_input_count": (index, [handle]),
-            "hussar_plan_output_count": (index, [handle]),
-            "hussar_plan_input_name": (text, [handle, index]),
-            "hussar_plan_output_name": (text, [handle, index]),
-            "hussar_session_create": (ctypes.c_int, [handle, ctypes.c_int32, ctypes.POINTER(handle)]),
-            "hussar_session_destroy": (None, [handle]),
+            "hussar_plan_load": (ctypes.c_int, [text, ctypes.POINTER(pointer)]),
+            "hussar_plan_destroy": (None, [pointer]),
+            "hussar_plan_input_count": (index, [pointer]),
+            "hussar_plan_output_count": (index, [pointer]),
+            "hussar_plan_input_name": (text, [pointer, index]),
+            "hussar_plan_output_name": (text, [pointer, index]),
+            "hussar_session_create": (ctypes.c_int, [pointer, ctypes.c_int32, ctypes.POINTER(pointer)]),
+            "hussar_session_destroy": (None, [pointer]),
             "hussar_session_create_on_device": (
                 ctypes.c_int,
-                [handle, ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(handle)],
+                [pointer, ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(pointer)],
             ),
             "hussar_session_run": (
                 ctypes.c_int,
-                [handle, ctypes.POINTER(TensorStruct), index, ctypes.POINTER(TensorStruct), index],
+                [pointer, ctypes.POINTER(TensorStruct), index, ctypes.POINTER(TensorStruct), index],
             ),
             "hussar_session_enqueue": (
                 ctypes.c_int,
-                [handle, ctypes.POINTER(TensorStruct), index, ctypes.POINTER(TensorStruct), index, handle],
+                [pointer, ctypes.POINTER(TensorStruct), index, ctypes.POINTER(TensorStruct), index, pointer],
             ),
         }
         for name, (result, arguments) in signatures.items():
@@ -118,41 +118,41 @@ class Library:
         self.check(self.native.hussar_build(os.fsencode(model), os.fsencode(plan), options))
 
     def load(self, path: pathlib.Path | str) -> Plan:
-        handle = ctypes.c_void_p()
-        self.check(self.native.hussar_plan_load(os.fsencode(path), ctypes.byref(handle)))
-        return Plan(self, handle)
+        pointer = ctypes.c_void_p()
+        self.check(self.native.hussar_plan_load(os.fsencode(path), ctypes.byref(pointer)))
+        return Plan(self, pointer)
 
 
 class Plan:
-    def __init__(self, library: Library, handle: ctypes.c_void_p) -> None:
-        self.library, self.handle = library, handle
+    def __init__(self, library: Library, pointer: ctypes.c_void_p) -> None:
+        self.library, self.pointer = library, pointer
         native = library.native
         self.inputs = [
-            native.hussar_plan_input_name(handle, i).decode() for i in range(native.hussar_plan_input_count(handle))
+            native.hussar_plan_input_name(pointer, i).decode() for i in range(native.hussar_plan_input_count(pointer))
         ]
         self.outputs = [
-            native.hussar_plan_output_name(handle, i).decode() for i in range(native.hussar_plan_output_count(handle))
+            native.hussar_plan_output_name(pointer, i).decode() for i in range(native.hussar_plan_output_count(pointer))
         ]
 
     def session(self, threads: int = 0, device: int = 0) -> Session:
-        handle = ctypes.c_void_p()
+        pointer = ctypes.c_void_p()
         create = self.library.native.hussar_session_create_on_device
-        self.library.check(create(self.handle, threads, device, ctypes.byref(handle)))
-        return Session(self, handle)
+        self.library.check(create(self.pointer, threads, device, ctypes.byref(pointer)))
+        return Session(self, pointer)
 
     def __del__(self) -> None:
-        self.library.native.hussar_plan_destroy(self.handle)
+        self.library.native.hussar_plan_destroy(self.pointer)
 
 
 class Session:
     """Keeps its plan alive. One thread at a time."""
 
-    def __init__(self, plan: Plan, handle: ctypes.c_void_p) -> None:
-        self.plan, self.handle = plan, handle
+    def __init__(self, plan: Plan, pointer: ctypes.c_void_p) -> None:
+        self.plan, self.pointer = plan, pointer
         self.output_structs = (TensorStruct * len(plan.outputs))()
 
     def __del__(self) -> None:
-        self.plan.library.native.hussar_session_destroy(self.handle)
+        self.plan.library.native.hussar_session_destroy(self.pointer)
 
     def bind(self, feeds: dict[str, np.ndarray]):
         """A function without arguments that runs with these arrays and returns nothing; outputs() then has the result.
@@ -161,11 +161,11 @@ class Session:
         """
         structs = (TensorStruct * len(feeds))()
         keep = [describe(struct, name, array) for struct, (name, array) in zip(structs, feeds.items())]
-        function, handle, library = self.plan.library.native.hussar_session_run, self.handle, self.plan.library
+        function, pointer, library = self.plan.library.native.hussar_session_run, self.pointer, self.plan.library
         count, outputs, output_count = len(feeds), self.output_structs, len(self.output_structs)
 
         def call(held=keep) -> None:
-            code = function(handle, structs, count, outputs, output_count)
+            code = function(pointer, structs, count, outputs, output_count)
             if code != 0:
                 library.check(code)
 
@@ -195,7 +195,7 @@ class Session:
         keep += [describe(struct, name, results[name]) for struct, name in zip(outputs, self.plan.outputs)]
         native = self.plan.library.native
         self.plan.library.check(
-            native.hussar_session_enqueue(self.handle, inputs, len(inputs), outputs, len(outputs), stream)
+            native.hussar_session_enqueue(self.pointer, inputs, len(inputs), outputs, len(outputs), stream)
         )
 
     def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

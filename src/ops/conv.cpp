@@ -9,13 +9,16 @@ static Status evaluate(EvalContext& context) {
   ConvShape shape = HUSSAR_TRY(conv_shape(context.node, context.shape(0), context.shape(1), context.output().shape()));
   auto x = context.read<double>(0), w = context.read<double>(1);
   auto y = context.write<double>();
-  std::vector<double> bias(static_cast<size_t>(shape.groups * shape.outputs), 0);
+  const int64_t channels = shape.groups * shape.outputs;
+  Scratch<double> bias(context.workspace(), channels);
+  std::fill_n(bias.data(), channels, 0.0);
   if (context.has(2)) load_elements<double>(context.input(2), 0, context.input(2).elements(), bias.data());
   int64_t plane_size = shape.output.elements();
-  convolve<double>(shape, x.data(), w.data(), [&](int64_t n, int64_t m, const double* plane) {
-    double* out = y.data() + (n * shape.groups * shape.outputs + m) * plane_size;
+  auto finish = [&](int64_t n, int64_t m, const double* plane) {
+    double* out = y.data() + (n * channels + m) * plane_size;
     for (int64_t i = 0; i < plane_size; ++i) out[i] = plane[i] + bias[m];
-  });
+  };
+  convolve<double>(shape, x.data(), w.data(), context.workspace(), std::ref(finish));
   return {};
 }
 

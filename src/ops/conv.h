@@ -25,7 +25,7 @@ Result<ConvShape> conv_shape(const Node& node, const Shape& x, const Shape& w, c
 // Sums of products as T = double or int64_t. x and w are row-major; finish(n, m, plane) is called once per output plane
 // with its sums in row-major order, which it may read until it returns.
 template <class T>
-void convolve(const ConvShape& shape, const T* x, const T* w,
+void convolve(const ConvShape& shape, const T* x, const T* w, Workspace& workspace,
               const std::function<void(int64_t n, int64_t m, const T* plane)>& finish);
 
 }  // namespace hussar

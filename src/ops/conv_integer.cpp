@@ -16,7 +16,7 @@ static Status evaluate(EvalContext& context) {
   std::vector<int64_t> x = centered(context, 0, 2), w = centered(context, 1, 3);
   auto y = context.write<int64_t>();
   int64_t plane_size = shape.output.elements();
-  convolve<int64_t>(shape, x.data(), w.data(), [&](int64_t n, int64_t m, const int64_t* plane) {
+  convolve<int64_t>(shape, x.data(), w.data(), context.workspace(), [&](int64_t n, int64_t m, const int64_t* plane) {
     std::copy_n(plane, plane_size, y.data() + (n * shape.groups * shape.outputs + m) * plane_size);
   });
   return {};

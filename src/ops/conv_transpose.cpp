@@ -33,18 +33,18 @@ Result<Geometry> read_geometry(const Node& node, const Ints& kernel) {
 }
 
 // The extent before any padding is cut off.
-Dim full_extent(const Geometry& geometry, size_t axis, const Dim& input) {
+Dim full_extent(const Geometry& geometry, int axis, const Dim& input) {
   Dim steps = (input - Dim(1)) * Dim(geometry.window.strides[axis]);
-  return steps + Dim(geometry.output_padding[axis] + geometry.window.extent(axis));
+  return steps + Dim(geometry.output_padding[static_cast<size_t>(axis)] + geometry.window.extent(axis));
 }
 
 bool is_same(const Window& window) {
   return window.auto_pad == Window::AutoPad::kSameUpper || window.auto_pad == Window::AutoPad::kSameLower;
 }
 
-Dim output_extent(const Geometry& geometry, size_t axis, const Dim& input) {
+Dim output_extent(const Geometry& geometry, int axis, const Dim& input) {
   const Window& window = geometry.window;
-  if (!geometry.output_shape.empty()) return Dim(geometry.output_shape[axis]);
+  if (!geometry.output_shape.empty()) return Dim(geometry.output_shape[static_cast<size_t>(axis)]);
   if (is_same(window)) return input * Dim(window.strides[axis]);
   return full_extent(geometry, axis, input) - Dim(window.pads_begin[axis] + window.pads_end[axis]);
 }
@@ -53,24 +53,22 @@ Dim output_extent(const Geometry& geometry, size_t axis, const Dim& input) {
 void resolve(Geometry& geometry, const Shape& input, const Shape& output) {
   Window& window = geometry.window;
   if (geometry.output_shape.empty() && !is_same(window)) return;
-  for (size_t axis = 0; axis < window.rank(); ++axis) {
-    auto at = static_cast<int>(axis);
-    int64_t total = std::max<int64_t>(full_extent(geometry, axis, Dim(input[at])).value() - output[at], 0);
+  for (int axis = 0; axis < window.rank(); ++axis) {
+    int64_t total = std::max<int64_t>(full_extent(geometry, axis, Dim(input[axis])).value() - output[axis], 0);
     bool more_at_end = window.auto_pad == Window::AutoPad::kSameUpper;
     window.pads_begin[axis] = more_at_end ? total / 2 : total - total / 2;
   }
 }
 
 // Adds every x times the weight of one tap to its output; axes are walked recursively.
-void add_tap(const Geometry& geometry, const Shape& input, const Shape& output, const Ints& tap, size_t axis,
+void add_tap(const Geometry& geometry, const Shape& input, const Shape& output, const Shape& tap, int axis,
              double weight, const double* x, double* y) {
-  auto at = static_cast<int>(axis);
   bool last = axis + 1 == geometry.window.rank();
-  int64_t x_step = input.elements(at + 1, input.rank()), y_step = output.elements(at + 1, output.rank());
+  int64_t x_step = input.elements(axis + 1, input.rank()), y_step = output.elements(axis + 1, output.rank());
   int64_t offset = tap[axis] * geometry.window.dilations[axis] - geometry.window.pads_begin[axis];
-  for (int64_t i = 0; i < input[at]; ++i) {
+  for (int64_t i = 0; i < input[axis]; ++i) {
     int64_t o = i * geometry.window.strides[axis] + offset;
-    if (o < 0 || o >= output[at]) continue;
+    if (o < 0 || o >= output[axis]) continue;
     if (last)
       y[o] += weight * x[i];
     else
@@ -106,7 +104,7 @@ static Status infer(InferContext& context) {
   if (kernel.size() + 2 != w->size()) return context.set_rank(0, context.dtype(0), context.rank(0)), Status();
   Geometry geometry = HUSSAR_TRY(read_geometry(context.node, kernel));
   for (size_t axis = 0; axis < kernel.size(); ++axis) {
-    output.push_back(output_extent(geometry, axis, (*x)[axis + 2]));
+    output.push_back(output_extent(geometry, static_cast<int>(axis), (*x)[axis + 2]));
     if (output.back().is_constant() && output.back().value() < 0) return context.fail("the padding exceeds the output");
   }
   context.set(0, context.dtype(0), std::move(output));
@@ -126,7 +124,7 @@ static Status evaluate(EvalContext& context) {
   int64_t inputs = x_shape[1] / groups, outputs = w_shape[1], taps = w.size() == 0 ? 0 : kernel.elements();
   std::vector<double> bias(static_cast<size_t>(groups * outputs), 0);
   if (context.has(2)) load_elements<double>(context.input(2), 0, context.input(2).elements(), bias.data());
-  Ints tap(static_cast<size_t>(kernel.rank()));
+  Shape tap = kernel;
   for (int64_t plane = 0; plane < x_shape[0] * groups * outputs; ++plane) {
     int64_t n = plane / (groups * outputs), m = plane % (groups * outputs), group = m / outputs;
     double* out = y.data() + plane * y_plane;

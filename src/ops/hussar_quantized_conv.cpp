@@ -26,7 +26,7 @@ static Status evaluate(EvalContext& context) {
   if (context.has(3)) load_elements<float>(context.input(3), 0, context.input(3).elements(), bias.data());
   std::vector<float> y(static_cast<size_t>(context.output().elements()));
   const int64_t plane_size = shape.output.elements();
-  convolve<int64_t>(shape, x.data(), w.data(), [&](int64_t n, int64_t m, const int64_t* plane) {
+  convolve<int64_t>(shape, x.data(), w.data(), context.workspace(), [&](int64_t n, int64_t m, const int64_t* plane) {
     float* out = y.data() + (n * shape.groups * shape.outputs + m) * plane_size;
     for (int64_t i = 0; i < plane_size; ++i) out[i] = std::fma(static_cast<float>(plane[i]), scales[m], bias[m]);
   });

@@ -7,10 +7,10 @@ namespace hussar {
 
 static Result<Dims> natural_dims(const Node& node, const Dims& input) {
   Window window = HUSSAR_TRY(read_window(node));
-  HUSSAR_CHECK(input.size() == window.rank() + 2, ErrorCode::kInvalidModel,
+  HUSSAR_CHECK(std::ssize(input) == window.rank() + 2, ErrorCode::kInvalidModel,
                "{}: kernel_shape has {} axes, the input has rank {}", describe(node), window.rank(), input.size());
   Dims dims(input.begin(), input.begin() + 2);
-  for (size_t axis = 0; axis < window.rank(); ++axis) {
+  for (int axis = 0; axis < window.rank(); ++axis) {
     Dim steps = (input[axis + 2] - Dim(1)) * Dim(window.strides[axis]);
     dims.push_back(steps + Dim(window.kernel[axis] - window.pads_begin[axis] - window.pads_end[axis]));
   }

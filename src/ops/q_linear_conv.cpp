@@ -24,7 +24,7 @@ static Status evaluate(EvalContext& context) {
   IntegerRange range = integer_range(context.output().dtype());
   auto y = context.write<int64_t>();
   int64_t plane_size = shape.output.elements();
-  convolve<int64_t>(shape, x.data(), w.data(), [&](int64_t n, int64_t m, const int64_t* plane) {
+  convolve<int64_t>(shape, x.data(), w.data(), context.workspace(), [&](int64_t n, int64_t m, const int64_t* plane) {
     int64_t* out = y.data() + (n * shape.groups * shape.outputs + m) * plane_size;
     float scale = x_scale * w_scale[w_scale.size() == 1 ? 0 : m] / y_scale;
     for (int64_t i = 0; i < plane_size; ++i) {

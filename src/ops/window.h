@@ -9,23 +9,23 @@ namespace hussar {
 struct Window {
   enum class AutoPad : uint8_t { kNone, kSameUpper, kSameLower, kValid };
 
-  Ints kernel, strides, dilations, pads_begin, pads_end;
+  Shape kernel, strides, dilations, pads_begin, pads_end;
   AutoPad auto_pad = AutoPad::kNone;  // pads are unknown until resolve_padding() while it is kSame*
   bool ceil_mode = false;
 
-  size_t rank() const { return kernel.size(); }
+  int rank() const { return kernel.rank(); }
   // The input positions from the first tap to the last.
-  int64_t extent(size_t axis) const { return (kernel[axis] - 1) * dilations[axis] + 1; }
+  int64_t extent(int axis) const { return (kernel[axis] - 1) * dilations[axis] + 1; }
 };
 
 // Reads strides, dilations, pads, auto_pad and ceil_mode of a node. Every value is checked: kernel, strides and
 // dilations are in [1, 2^31), pads in [0, 2^31), so that sums of a few of them cannot overflow.
-Result<Window> read_window(const Node& node, Ints kernel);
+Result<Window> read_window(const Node& node, std::span<const int64_t> kernel);
 // The same with the kernel of the attribute kernel_shape, which must be there.
 Result<Window> read_window(const Node& node);
 
 // The output extent along one spatial axis. A negative constant is an error of the node.
-Result<Dim> window_output(const Node& node, const Window& window, size_t axis, const Dim& input);
+Result<Dim> window_output(const Node& node, const Window& window, int axis, const Dim& input);
 
 // Turns auto_pad into pads, for the shape [N][C][D1]..[Dk].
 void resolve_padding(Window& window, const Shape& input);
@@ -39,13 +39,14 @@ inline Shape spatial_shape(const Shape& shape) { return Shape(shape.dims().subsp
 template <class Visit>
 void for_each_window(const Window& window, const Shape& input, const Shape& output, Visit&& visit) {
   const ElementStrides strides = row_major_strides(input);
-  std::vector<int64_t> position(window.rank(), 0), offsets, wider;
+  ElementStrides position = zero_strides(output);
+  std::vector<int64_t> offsets, wider;
   for (int64_t linear = 0, total = output.elements(); linear < total; ++linear) {
     offsets.assign(1, 0);
     int64_t padded_count = 1;
-    for (size_t axis = 0; axis < window.rank(); ++axis) {
+    for (int axis = 0; axis < window.rank(); ++axis) {
       int64_t first = position[axis] * window.strides[axis] - window.pads_begin[axis];
-      int64_t size = input[static_cast<int>(axis)], padded = 0;
+      int64_t size = input[axis], padded = 0;
       wider.clear();
       // Only taps that can be inside or in the padding are looked at: a kernel may be much larger than the input.
       int64_t end = size + window.pads_end[axis] - first;
@@ -66,7 +67,7 @@ void for_each_window(const Window& window, const Shape& input, const Shape& outp
       padded_count *= padded;
     }
     visit(linear, offsets, padded_count);
-    for (int axis = static_cast<int>(window.rank()) - 1; axis >= 0; --axis) {
+    for (int axis = window.rank() - 1; axis >= 0; --axis) {
       if (++position[axis] < output[axis]) break;
       position[axis] = 0;
     }

@@ -47,9 +47,6 @@ struct Prepare {
   }
 };
 
-// Executes the body of a control-flow step.
-using RunBody = std::function<Result<std::vector<Tensor>>(std::string_view body, std::vector<Tensor> inputs)>;
-
 struct Run {
   const PlanStep& step;
   std::span<const Operand> inputs, outputs;

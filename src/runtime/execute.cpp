@@ -70,7 +70,7 @@ bool GraphRun::is_read(int32_t value) const {
          static_cast<size_t>(bound_.slots[value].shape.elements()) * dtype_size(entry.dtype) <= kMostBytes;
 }
 
-void GraphRun::note_inputs(const PlanStep& plan_step) {
+void GraphRun::note_inputs(const StepRun& step, const PlanStep& plan_step) {
   noted_.clear();
   auto note = [&](const void* data, size_t bytes) {
     const auto* begin = static_cast<const std::byte*>(data);
@@ -83,16 +83,18 @@ void GraphRun::note_inputs(const PlanStep& plan_step) {
     note(&rank, sizeof(rank));
     for (int64_t dim : shape) note(&dim, sizeof(dim));
     const auto bytes = static_cast<size_t>(shape.elements()) * dtype_size(graph_.values[input].dtype);
-    if (is_read(input) && bytes > 0) note(bound_.slots[input].data, bytes);
+    if (!step.sizes_outputs && is_read(input) && bytes > 0) note(bound_.slots[input].data, bytes);
   }
 }
 
 Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
   std::vector<Tensor> tensors;
-  std::vector<ValueInfo> infos = input_infos(step, plan_step, true, tensors);
+  std::vector<ValueInfo> infos = input_infos(step, plan_step, !step.sizes_outputs, tensors);
   int64_t next = 0;
   auto fresh = [&next] { return Dim::symbol("unknown" + std::to_string(next++)); };
   auto outputs = HUSSAR_TRY(infer_node(step.node, std::move(infos), fresh, nullptr));
+  // That the inputs fit together is all that has to be known of them.
+  if (step.sizes_outputs) return {};
   for (size_t i = 0; i < plan_step.outputs.size(); ++i) {
     int32_t value = plan_step.outputs[i];
     if (value < 0 && step.spares.empty()) continue;
@@ -128,13 +130,14 @@ Status GraphRun::infer_outputs(StepRun& step, const PlanStep& plan_step) {
 
 // Inference allocates, and its inputs are mostly those of the last run.
 Status GraphRun::follow_inputs(StepRun& step, const PlanStep& plan_step) {
-  note_inputs(plan_step);
+  note_inputs(step, plan_step);
   if (!step.is_inferred || noted_ != step.seen) {
     step.is_inferred = false;
     HUSSAR_TRY(infer_outputs(step, plan_step));
     step.seen.assign(noted_.begin(), noted_.end());
     step.is_inferred = true;
   }
+  if (step.sizes_outputs) return {};
   // Other shapes may have used the memory, or needed less of it, since.
   for (int32_t value : plan_step.outputs) {
     if (value < 0 || bound_.slots[value].bound) continue;
@@ -157,7 +160,7 @@ Status GraphRun::run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPoo
   return step.kernel->run(run);
 }
 
-void GraphRun::point_tensors(StepRun& step, const PlanStep& plan_step) {
+void GraphRun::point_tensors(StepRun& step, const PlanStep& plan_step, bool is_apart) {
   auto view = [&](int32_t value) {
     return Tensor::view(graph_.values[value].dtype, bound_.slots[value].shape, bound_.slots[value].data);
   };
@@ -165,6 +168,11 @@ void GraphRun::point_tensors(StepRun& step, const PlanStep& plan_step) {
     const auto& [dtype, shape] = step.spares[output];
     if (dtype == DType::kUndefined) return Tensor();
     return Tensor::view(dtype, shape, step.spare_memory[output].reserve(*bytes_needed(dtype, shape)));
+  };
+  auto result_of = [&](int32_t value) {
+    Slot& slot = bound_.slots[value];
+    if (!is_apart || !slot.bound) return view(value);
+    return Tensor::view(graph_.values[value].dtype, slot.shape, slot.heap.reserve(bytes_of(value)));
   };
   for (size_t i = 0; i < step.arguments.size(); ++i) {
     step.arguments[i] = plan_step.inputs[i] < 0 ? Tensor() : view(plan_step.inputs[i]);
@@ -174,25 +182,24 @@ void GraphRun::point_tensors(StepRun& step, const PlanStep& plan_step) {
     Tensor& result = step.results[i];
     step.output_memory[i] = value >= 0 ? &bound_.slots[value].heap : &step.spare_memory[i];
     if (step.sizes_outputs) {
-      result = value >= 0 && bound_.slots[value].bound ? view(value) : Tensor();
+      result = value >= 0 && bound_.slots[value].bound ? result_of(value) : Tensor();
       continue;
     }
-    result = value >= 0 ? view(value) : view_spare(i);
+    result = value >= 0 ? result_of(value) : view_spare(i);
     if (result.bytes() > 0) std::memset(result.raw(), 0, result.bytes());
   }
 }
 
 Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool) {
   const bool has_shapes = step.is_static && !step.reads_shape;
-  if (step.sizes_outputs) {
-    // The evaluator tells.
-  } else if (!has_shapes) {
+  if (step.sizes_outputs || !has_shapes) {
     HUSSAR_TRY(follow_inputs(step, plan_step));
   } else if (!step.spares.empty() && !step.is_inferred) {
     HUSSAR_TRY(infer_outputs(step, plan_step));
     step.is_inferred = true;
   }
-  point_tensors(step, plan_step);
+  // What the step reads need not be apart from what it writes where binding has not seen the shapes.
+  point_tensors(step, plan_step, !has_shapes);
   auto run_body = [&](std::string_view name, std::span<const Tensor> inputs) -> Result<std::span<const Tensor>> {
     auto it = step.bodies.find(name);
     HUSSAR_CHECK(it != step.bodies.end(), ErrorCode::kPlanIncompatible, "step '{}' has no body '{}'", plan_step.name,
@@ -208,10 +215,13 @@ Status GraphRun::run_reference(StepRun& step, const PlanStep& plan_step, ThreadP
     const Tensor& result = step.results[i];
     HUSSAR_CHECK(result.valid() && result.dtype() == graph_.values[value].dtype, ErrorCode::kRunFailed,
                  "step '{}' ({}) gave no usable output {}", plan_step.name, plan_step.op, i);
-    HUSSAR_CHECK(!slot.bound || (result.shape() == slot.shape && result.raw() == slot.data), ErrorCode::kRunFailed,
+    HUSSAR_CHECK(!slot.bound || result.shape() == slot.shape, ErrorCode::kRunFailed,
                  "step '{}' ({}) gave shape {} instead of {}", plan_step.name, plan_step.op, result.shape().to_string(),
                  slot.shape.to_string());
-    if (slot.bound) continue;
+    if (slot.bound) {
+      if (result.raw() != slot.data && result.bytes() > 0) std::memcpy(slot.data, result.raw(), result.bytes());
+      continue;
+    }
     slot.shape = result.shape();
     slot.pitch = slot.shape.rank() > 1 ? slot.shape[1] : 1;
     // What the evaluator made by itself stays with the binding, not with the step.

@@ -207,11 +207,11 @@ class GraphRun {
   Status run_reference(StepRun& step, const PlanStep& plan_step, ThreadPool::Lease& pool);
   // Whether inference in a run may read the elements of the value.
   bool is_read(int32_t value) const;
-  void note_inputs(const PlanStep& plan_step);
+  void note_inputs(const StepRun& step, const PlanStep& plan_step);
   Status infer_outputs(StepRun& step, const PlanStep& plan_step);
   // The same when its inputs are not those of the last run.
   Status follow_inputs(StepRun& step, const PlanStep& plan_step);
-  void point_tensors(StepRun& step, const PlanStep& plan_step);
+  void point_tensors(StepRun& step, const PlanStep& plan_step, bool is_apart);
   Status observe(size_t index, const StepObserver& observer, ThreadPool::Lease& pool) const;
   Result<Tensor> read_device(int32_t value) const;
   std::string describe_inputs() const;

@@ -212,5 +212,34 @@ TEST(ControlFlow, ReferenceStepsAllocateNothing) {
   expect_no_allocation(numbers, {{x}});
 }
 
+TEST(ControlFlow, FirstOutputThatNobodyTakes) {
+  Message scales = model(graph({{node("DynamicQuantizeLinear", {"x"}, {"", "scale", "zero"})},
+                                {value("x", {4})},
+                                {any_shape("scale", DType::kFloat32), any_shape("zero", DType::kUInt8)}}));
+  auto session = session_of(scales);
+  auto outputs = session->run_in_order(Inputs{floats({4}, {0, 1, -1, 1.55F})});
+  ASSERT_TRUE(outputs) << outputs.error().message;
+  EXPECT_FLOAT_EQ((*outputs)[0].data<float>()[0], 0.01F);
+  EXPECT_EQ((*outputs)[1].data<uint8_t>()[0], 100);
+}
+
+TEST(ControlFlow, ReferenceConvolutionsAllocateNothing) {
+  const std::vector<double> weights = {1, 2, 3, 4, 5, 6}, bias = {0.5};
+  Message doubles =
+      model(graph({{node("Conv", {"x", "w", "b"}, {"y"}, {attribute("pads", std::vector<int64_t>{1, 1})})},
+                   {value("x", {1, 2, "W"}, DType::kFloat64)},
+                   {any_shape("y", DType::kFloat64)},
+                   {tensor_of("w", DType::kFloat64, {1, 2, 3}, weights), tensor_of("b", DType::kFloat64, {1}, bias)}}));
+  const Tensor x = Tensor::from<double>(DType::kFloat64, {1, 2, 2}, std::vector<double>{1, 2, 3, 4});
+  auto session = session_of(doubles);
+  EXPECT_EQ(session->plan().graph.steps.at(0).kernel, kReferenceKernel);
+  auto outputs = session->run_in_order(Inputs{x});
+  ASSERT_TRUE(outputs) << outputs.error().message;
+  // 0.5 + 1 * 2 + 2 * 3 + 3 * 5 + 4 * 6, and 0.5 + 1 * 1 + 2 * 2 + 3 * 4 + 4 * 5
+  EXPECT_EQ((*outputs)[0].data<double>()[0], 47.5);
+  EXPECT_EQ((*outputs)[0].data<double>()[1], 37.5);
+  expect_no_allocation(doubles, {{x}});
+}
+
 }  // namespace
 }  // namespace hussar

@@ -2,6 +2,7 @@
 #include "tests/support/emulated_device.h"
 
 #include <dlfcn.h>
+#include <setjmp.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -27,6 +28,9 @@ using hussar_emulation::Entry;
 using hussar_emulation::Machine;
 
 // ---- the threads of a block that wait for each other
+//
+// ucontext begins a thread on a stack of its own; setjmp switches between those that have begun, as swapcontext would
+// ask the kernel for the mask of signals every time: that was most of the time of tests of reductions.
 
 constexpr size_t kStackBytes = size_t{1} << 17, kMostThreads = 1024, kWarp = 32;
 
@@ -54,7 +58,7 @@ class Fibers {
         if (fiber.is_done || (fiber.waits_at != nullptr && fiber.waits_at->round == fiber.round)) continue;
         machine.thread.x = static_cast<unsigned>(current_);
         progressed = true;
-        ::swapcontext(&scheduler_, &fiber.context);
+        go_on(fiber);
         if (fiber.is_done) --left;
       }
       if (!progressed) return false;
@@ -68,7 +72,7 @@ class Fibers {
     Fiber& fiber = fibers_[current_];
     fiber.waits_at = &barrier;
     fiber.round = barrier.round;
-    ::swapcontext(&fiber.context, &scheduler_);
+    pause(fiber);
     fiber.waits_at = nullptr;
   }
 
@@ -78,7 +82,10 @@ class Fibers {
     unsigned long round;
   };
   struct Fiber {
-    ucontext_t context;
+    ucontext_t begin;
+    jmp_buf place;
+    bool has_begun = false;
+    bool is_idle = false;  // waits for the next body
     Barrier* waits_at = nullptr;
     unsigned long round = 0;
     bool is_done = false;
@@ -93,18 +100,31 @@ class Fibers {
   void start(Fiber& fiber, size_t index) {
     fiber.waits_at = nullptr;
     fiber.is_done = false;
-    ::getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = stacks_ + index * kStackBytes;
-    fiber.context.uc_stack.ss_size = kStackBytes;
-    fiber.context.uc_link = &scheduler_;
-    ::makecontext(&fiber.context, &Fibers::enter, 0);
+    if (fiber.is_idle) return;
+    fiber.has_begun = false;
+    ::getcontext(&fiber.begin);
+    fiber.begin.uc_stack.ss_sp = stacks_ + index * kStackBytes;
+    fiber.begin.uc_stack.ss_size = kStackBytes;
+    fiber.begin.uc_link = nullptr;
+    ::makecontext(&fiber.begin, &Fibers::enter, 0);
+  }
+  // Returns when the fiber pauses.
+  void go_on(Fiber& fiber) {
+    if (_setjmp(scheduler_) != 0) return;
+    fiber.is_idle = false;
+    if (fiber.has_begun) ::_longjmp(fiber.place, 1);
+    fiber.has_begun = true;
+    ::setcontext(&fiber.begin);
+  }
+  void pause(Fiber& fiber) {
+    if (_setjmp(fiber.place) == 0) ::_longjmp(scheduler_, 1);
   }
   static void enter();
 
   const std::function<void()>* body_ = nullptr;
   std::vector<Fiber> fibers_;
   Barrier block_{}, warps_[kMostThreads / kWarp]{};
-  ucontext_t scheduler_{};
+  jmp_buf scheduler_{};
   char* stacks_ = nullptr;
   size_t current_ = 0;
 };
@@ -112,13 +132,17 @@ class Fibers {
 thread_local Fibers fibers;
 
 void Fibers::enter() {
-  (*fibers.body_)();
-  fibers.fibers_[fibers.current_].is_done = true;
-  Barrier& warp = fibers.warps_[fibers.current_ / kWarp];
-  --warp.alive;
-  --fibers.block_.alive;
-  release(warp);
-  release(fibers.block_);
+  while (true) {
+    (*fibers.body_)();
+    Fiber& fiber = fibers.fibers_[fibers.current_];
+    fiber.is_done = fiber.is_idle = true;
+    Barrier& warp = fibers.warps_[fibers.current_ / kWarp];
+    --warp.alive;
+    --fibers.block_.alive;
+    release(warp);
+    release(fibers.block_);
+    fibers.pause(fiber);
+  }
 }
 
 // ---- compiling

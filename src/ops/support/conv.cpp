@@ -47,8 +47,8 @@ Status infer_conv(InferContext& context, size_t x, size_t w, size_t bias, DType 
     while (output.size() < rank) output.push_back(context.fresh());
   } else {
     Window window = HUSSAR_TRY(read_window(context.node, kernel));
-    for (size_t axis = 0; axis < rank - 2; ++axis) {
-      output.push_back(HUSSAR_TRY(window_output(context.node, window, axis, (*input)[axis + 2])));
+    for (size_t axis = 2; axis < rank; ++axis) {
+      output.push_back(HUSSAR_TRY(window_output(context.node, window, static_cast<int>(axis) - 2, (*input)[axis])));
     }
   }
   context.set(0, dtype, std::move(output));
@@ -65,7 +65,7 @@ double conv_flops(const Node& node, size_t w) {
 Result<ConvShape> conv_shape(const Node& node, const Shape& x, const Shape& w, const Shape& y) {
   ConvShape shape;
   Shape kernel = spatial_shape(w);
-  shape.window = HUSSAR_TRY(read_window(node, Ints(kernel.begin(), kernel.end())));
+  shape.window = HUSSAR_TRY(read_window(node, kernel.dims()));
   resolve_padding(shape.window, x);
   shape.batch = x[0];
   shape.groups = node.attributes.get_int("group", 1);
@@ -83,28 +83,27 @@ struct TapRange {
   int64_t begin, end, offset;
 };
 
-TapRange tap_range(const ConvShape& shape, size_t axis, int64_t tap) {
+TapRange tap_range(const ConvShape& shape, int axis, int64_t tap) {
   const Window& window = shape.window;
-  int64_t stride = window.strides[axis], size = shape.input[static_cast<int>(axis)];
+  int64_t stride = window.strides[axis], size = shape.input[axis];
   int64_t offset = tap * window.dilations[axis] - window.pads_begin[axis];
   int64_t begin = offset >= 0 ? 0 : (-offset + stride - 1) / stride;
   int64_t last = size - 1 - offset;
-  int64_t end = last < 0 ? 0 : std::min(shape.output[static_cast<int>(axis)], last / stride + 1);
+  int64_t end = last < 0 ? 0 : std::min(shape.output[axis], last / stride + 1);
   return {begin, end, offset};
 }
 
 // Adds weight * (the input plane seen through the tap) to the output plane.
 template <class T>
-void add_tap(const ConvShape& shape, const std::vector<TapRange>& ranges, size_t axis, T weight, const T* x, T* y) {
+void add_tap(const ConvShape& shape, const TapRange* ranges, int axis, T weight, const T* x, T* y) {
   auto [begin, end, offset] = ranges[axis];
   int64_t stride = shape.window.strides[axis];
-  if (axis + 1 == ranges.size()) {
+  if (axis + 1 == shape.window.rank()) {
     for (int64_t o = begin; o < end; ++o) y[o] += weight * x[o * stride + offset];
     return;
   }
-  auto next = static_cast<int>(axis) + 1;
-  int64_t x_step = shape.input.elements(next, shape.input.rank());
-  int64_t y_step = shape.output.elements(next, shape.output.rank());
+  int64_t x_step = shape.input.elements(axis + 1, shape.input.rank());
+  int64_t y_step = shape.output.elements(axis + 1, shape.output.rank());
   for (int64_t o = begin; o < end; ++o) {
     add_tap(shape, ranges, axis + 1, weight, x + (o * stride + offset) * x_step, y + o * y_step);
   }
@@ -113,21 +112,21 @@ void add_tap(const ConvShape& shape, const std::vector<TapRange>& ranges, size_t
 }  // namespace
 
 template <class T>
-void convolve(const ConvShape& shape, const T* x, const T* w,
+void convolve(const ConvShape& shape, const T* x, const T* w, Workspace& workspace,
               const std::function<void(int64_t n, int64_t m, const T* plane)>& finish) {
   int64_t x_plane = shape.input.elements(), y_plane = shape.output.elements();
   // Without input channels there are no weights, however large the kernel claims to be.
   int64_t taps = shape.inputs == 0 ? 0 : 1;
-  for (size_t axis = 0; taps != 0 && axis < shape.window.rank(); ++axis) taps *= shape.window.kernel[axis];
-  std::vector<TapRange> ranges(shape.window.rank());
-  std::vector<T> sums(static_cast<size_t>(y_plane));
+  for (int axis = 0; taps != 0 && axis < shape.window.rank(); ++axis) taps *= shape.window.kernel[axis];
+  TapRange ranges[kMaxRank];
+  Scratch<T> sums(workspace, y_plane);
   for (int64_t n = 0; n < shape.batch; ++n) {
     for (int64_t m = 0; m < shape.groups * shape.outputs; ++m) {
-      std::fill(sums.begin(), sums.end(), T(0));
+      std::fill_n(sums.data(), y_plane, T(0));
       int64_t first = n * shape.groups * shape.inputs + m / shape.outputs * shape.inputs;
       for (int64_t tap = 0; tap < taps; ++tap) {
         int64_t rest = tap;
-        for (size_t axis = ranges.size(); axis-- > 0;) {
+        for (int axis = shape.window.rank(); axis-- > 0;) {
           ranges[axis] = tap_range(shape, axis, rest % shape.window.kernel[axis]);
           rest /= shape.window.kernel[axis];
         }
@@ -141,9 +140,9 @@ void convolve(const ConvShape& shape, const T* x, const T* w,
   }
 }
 
-template void convolve<double>(const ConvShape&, const double*, const double*,
+template void convolve<double>(const ConvShape&, const double*, const double*, Workspace&,
                                const std::function<void(int64_t, int64_t, const double*)>&);
-template void convolve<int64_t>(const ConvShape&, const int64_t*, const int64_t*,
+template void convolve<int64_t>(const ConvShape&, const int64_t*, const int64_t*, Workspace&,
                                 const std::function<void(int64_t, int64_t, const int64_t*)>&);
 
 }  // namespace hussar

@@ -6,11 +6,11 @@ namespace hussar {
 Status infer_pool(InferContext& context) {
   Window window = HUSSAR_TRY(read_window(context.node));
   const Dims* input = context.dims(0);
-  if (input != nullptr && input->size() != window.rank() + 2) {
+  if (input != nullptr && std::ssize(*input) != window.rank() + 2) {
     return context.fail("kernel_shape has {} axes, the input has rank {}", window.rank(), input->size());
   }
   Dims output;
-  for (size_t axis = 0; axis < window.rank() + 2; ++axis) {
+  for (int axis = 0; axis < window.rank() + 2; ++axis) {
     if (input == nullptr)
       output.push_back(context.fresh());
     else if (axis < 2)

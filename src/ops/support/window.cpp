@@ -6,31 +6,38 @@ namespace {
 
 constexpr int64_t kLimit = int64_t{1} << 31;
 
-Result<Ints> read_list(const Node& node, const char* name, size_t count, int64_t otherwise, int64_t lowest) {
-  Ints values = node.attributes.get_ints(name);
-  if (values.empty()) values.assign(count, otherwise);
-  HUSSAR_CHECK(values.size() == count, ErrorCode::kInvalidModel, "{}: {} has {} values, {} are needed", describe(node),
-               name, values.size(), count);
-  for (int64_t value : values) {
+// The attribute, as many values as there are; without it all are `otherwise`.
+Status read_list(const Node& node, const char* name, int64_t otherwise, int64_t lowest, std::span<int64_t> values) {
+  std::fill(values.begin(), values.end(), otherwise);
+  const Ints* given = node.attributes.find<Ints>(name);
+  if (given == nullptr || given->empty()) return {};
+  HUSSAR_CHECK(given->size() == values.size(), ErrorCode::kInvalidModel, "{}: {} has {} values, {} are needed",
+               describe(node), name, given->size(), values.size());
+  for (int64_t value : *given) {
     HUSSAR_CHECK(value >= lowest && value < kLimit, ErrorCode::kInvalidModel, "{}: {} contains {}", describe(node),
                  name, value);
   }
-  return values;
+  std::copy(given->begin(), given->end(), values.begin());
+  return {};
 }
 
 }  // namespace
 
-Result<Window> read_window(const Node& node, Ints kernel) {
+Result<Window> read_window(const Node& node, std::span<const int64_t> kernel) {
   Window window;
-  size_t rank = kernel.size();
+  const size_t rank = kernel.size();
+  HUSSAR_CHECK(rank <= kMaxRank, ErrorCode::kInvalidModel, "{}: a kernel of {} dimensions", describe(node), rank);
   for (int64_t size : kernel) {
     HUSSAR_CHECK(size >= 1 && size < kLimit, ErrorCode::kInvalidModel, "{}: a kernel has the size {}", describe(node),
                  size);
   }
-  window.kernel = std::move(kernel);
-  window.strides = HUSSAR_TRY(read_list(node, "strides", rank, 1, 1));
-  window.dilations = HUSSAR_TRY(read_list(node, "dilations", rank, 1, 1));
-  for (size_t axis = 0; axis < rank; ++axis) {
+  window.kernel = Shape(kernel);
+  int64_t values[2 * kMaxRank];
+  HUSSAR_TRY(read_list(node, "strides", 1, 1, {values, rank}));
+  window.strides = Shape(std::span<const int64_t>(values, rank));
+  HUSSAR_TRY(read_list(node, "dilations", 1, 1, {values, rank}));
+  window.dilations = Shape(std::span<const int64_t>(values, rank));
+  for (int axis = 0; axis < window.rank(); ++axis) {
     HUSSAR_CHECK(window.extent(axis) < kLimit, ErrorCode::kInvalidModel, "{}: the dilated kernel is too large",
                  describe(node));
   }
@@ -45,20 +52,21 @@ Result<Window> read_window(const Node& node, Ints kernel) {
   else
     HUSSAR_CHECK(auto_pad == "NOTSET" || auto_pad.empty(), ErrorCode::kInvalidModel, "{}: unknown auto_pad '{}'",
                  describe(node), auto_pad);
-  Ints pads(2 * rank, 0);
-  if (window.auto_pad == Window::AutoPad::kNone) pads = HUSSAR_TRY(read_list(node, "pads", 2 * rank, 0, 0));
-  window.pads_begin.assign(pads.begin(), pads.begin() + static_cast<int64_t>(rank));
-  window.pads_end.assign(pads.begin() + static_cast<int64_t>(rank), pads.end());
+  std::fill_n(values, 2 * rank, 0);
+  if (window.auto_pad == Window::AutoPad::kNone) HUSSAR_TRY(read_list(node, "pads", 0, 0, {values, 2 * rank}));
+  window.pads_begin = Shape(std::span<const int64_t>(values, rank));
+  window.pads_end = Shape(std::span<const int64_t>(values + rank, rank));
   return window;
 }
 
 Result<Window> read_window(const Node& node) {
-  Ints kernel = node.attributes.get_ints("kernel_shape");
-  HUSSAR_CHECK(!kernel.empty(), ErrorCode::kInvalidModel, "{}: the attribute kernel_shape is missing", describe(node));
-  return read_window(node, std::move(kernel));
+  const Ints* kernel = node.attributes.find<Ints>("kernel_shape");
+  HUSSAR_CHECK(kernel != nullptr && !kernel->empty(), ErrorCode::kInvalidModel,
+               "{}: the attribute kernel_shape is missing", describe(node));
+  return read_window(node, *kernel);
 }
 
-Result<Dim> window_output(const Node& node, const Window& window, size_t axis, const Dim& input) {
+Result<Dim> window_output(const Node& node, const Window& window, int axis, const Dim& input) {
   Dim stride(window.strides[axis]);
   if (window.auto_pad == Window::AutoPad::kSameUpper || window.auto_pad == Window::AutoPad::kSameLower) {
     return ceil_div(input, stride);
@@ -79,8 +87,8 @@ Result<Dim> window_output(const Node& node, const Window& window, size_t axis, c
 void resolve_padding(Window& window, const Shape& input) {
   bool upper = window.auto_pad == Window::AutoPad::kSameUpper;
   if (!upper && window.auto_pad != Window::AutoPad::kSameLower) return;
-  for (size_t axis = 0; axis < window.rank(); ++axis) {
-    int64_t size = input[static_cast<int>(axis) + 2];
+  for (int axis = 0; axis < window.rank(); ++axis) {
+    int64_t size = input[axis + 2];
     int64_t outputs = (size + window.strides[axis] - 1) / window.strides[axis];
     int64_t total = std::max<int64_t>((outputs - 1) * window.strides[axis] + window.extent(axis) - size, 0);
     window.pads_begin[axis] = upper ? total / 2 : total - total / 2;

@@ -22,6 +22,7 @@ struct State {
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = refuse_op(problem, {"DynamicQuantizeLinear", "hussar.DynamicFakeQuantize"})) return refusal;
   if (problem.dtype(0) != DType::kFloat32) return "dtype";
+  if (problem.output() == nullptr) return "output 0 is not taken";
   if (problem.input(0)->layout != problem.output()->layout) return "mixed layouts";
   if (problem.input(0)->slice_of != nullptr || problem.output()->slice_of != nullptr) return "a slice";
   return std::nullopt;
