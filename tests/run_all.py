@@ -59,6 +59,7 @@ class Outcome:
     skipped: int = 0
     data_errors: int = 0
     seconds: float = 0.0
+    processor_seconds: float = 0.0  # without what was done ahead
 
 
 def build_commands(folder: pathlib.Path, jobs: int, targets: list[str], *options: str) -> list[list]:
@@ -160,7 +161,9 @@ def run_command(command: list, stage: Stage, outcome: Outcome) -> int:
             outcome.passed -= 1
         read_counts(line.rstrip("\n"), outcome)
         print(line, end="", flush=True)
-    status = process.wait()
+    _, wait_status, usage = os.wait4(process.pid, 0)
+    status = process.returncode = os.waitstatus_to_exitcode(wait_status)
+    outcome.processor_seconds += usage.ru_utime + usage.ru_stime
     if status != 0 and is_build:
         print("".join(quiet), end="", flush=True)
     return status
@@ -223,10 +226,10 @@ def main() -> int:
         print("\n".join(stage.name for stage in stages))
         return 2 if unknown else 0
     outcomes = run_stages([stage for stage in stages if stage.name in wanted or not wanted])
-    print(f"\n{'stage':34}{'passed':>8}{'failed':>8}{'bad data':>10}{'skipped':>9}{'seconds':>9}")
+    print(f"\n{'stage':34}{'passed':>8}{'failed':>8}{'bad data':>10}{'skipped':>9}{'seconds':>9}{'processor':>11}")
     for name, outcome in outcomes.items():
         counts = f"{outcome.passed:8}{outcome.failed:8}{outcome.data_errors:10}{outcome.skipped:9}"
-        print(f"{name:34}{counts}{outcome.seconds:9.0f}")
+        print(f"{name:34}{counts}{outcome.seconds:9.0f}{outcome.processor_seconds:11.0f}")
     passed = sum(outcome.passed for outcome in outcomes.values())
     failed = sum(outcome.failed for outcome in outcomes.values())
     skipped = sum(outcome.skipped for outcome in outcomes.values())
