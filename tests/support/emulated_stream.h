@@ -12,19 +12,26 @@
 
 namespace hussar::tests {
 
-// All memory of all emulated devices, and the host's that is pinned.
+// All memory of all emulated devices, and the host's that is pinned. What is a device's can be read and written by its
+// work only: elsewhere an access ends the process, as with a GPU.
 class EmulatedMemory {
  public:
   std::byte* allocate(size_t bytes, Residence residence);
   void release(std::byte* memory);
   Residence residence(const std::byte* memory);
+  // Work of a device begins and ends.
+  void open();
+  void close();
 
  private:
   struct Block {
     size_t bytes;
     Residence residence;
   };
+  void protect();
+
   std::mutex mutex_;
+  int working_ = 0;
   std::map<const std::byte*, Block> blocks_;
 };
 EmulatedMemory& emulated_memory();
@@ -43,12 +50,15 @@ class EmulatedStream : public std::enable_shared_from_this<EmulatedStream> {
  private:
   size_t given() const { return begun_ + work_.size(); }
   Status finish(size_t count) {
+    if (begun_ >= count || !failure_) return failure_;
+    emulated_memory().open();
     while (begun_ < count && failure_) {
       const std::function<Status()> work = std::move(work_.front());
       work_.pop_front();
       ++begun_;
       if (Status status = work(); !status) failure_ = status;
     }
+    emulated_memory().close();
     return failure_;
   }
 

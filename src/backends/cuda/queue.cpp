@@ -183,10 +183,11 @@ Result<int> Queue::end_recording() {
   const int code = driver_->graph_instantiate(&executable, graph, 0);
   driver_->graph_destroy(graph);
   HUSSAR_TRY(check(code, "cannot instantiate a graph"));
-  const auto place = std::find(recordings_.begin(), recordings_.end(), nullptr);
-  return static_cast<int>(
-      recordings_.insert(place == recordings_.end() ? place : recordings_.erase(place), executable) -
-      recordings_.begin());
+  const auto free = std::find(recordings_.begin(), recordings_.end(), nullptr);
+  const auto index = static_cast<int>(free - recordings_.begin());
+  if (free == recordings_.end()) recordings_.emplace_back();
+  recordings_[static_cast<size_t>(index)] = executable;
+  return index;
 }
 
 Status Queue::replay(int recording) {
