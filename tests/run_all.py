@@ -77,7 +77,8 @@ def all_stages(build: pathlib.Path, jobs: int) -> list[Stage]:
     python = sys.executable
     address, thread = build.with_name("build-asan"), build.with_name("build-tsan")
     unlinked = rf"/src/(sparsify/|compile/({'|'.join(UNLINKED.split())})\.cpp|quantize/(adaptive_rounding|method_ranges)\.cpp)"
-    sanitize = ("-DHUSSAR_PRECOMPILE=ON", "-DHUSSAR_UNITY=ON", "-DCMAKE_BUILD_TYPE=Debug", f"-DHUSSAR_LEAVE_OUT={unlinked}")
+    sanitize = ("-DHUSSAR_PRECOMPILE=ON", "-DHUSSAR_UNITY=ON", "-DCMAKE_BUILD_TYPE=Debug", f"-DHUSSAR_LEAVE_OUT={unlinked}",
+                f"-DHUSSAR_FINISHED={build}")
     operators = f"-DHUSSAR_OPERATORS={';'.join(THREAD_OPERATORS.split())}"
     fatal = {"UBSAN_OPTIONS": "print_stacktrace=1", "ASAN_OPTIONS": "allocator_may_return_null=1:max_allocation_size_mb=2000"}
     models = ROOT / "tests/models"
