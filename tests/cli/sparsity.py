@@ -24,6 +24,7 @@ def test_sparse_weights_in_plans(hussar: Program) -> None:
     region = middle(regions(hussar, "p.plan"))
     assert region["chosen"].startswith("conv_sparse") and region["is_sparse"] and region["bytes_saved"] > 7000, region
     assert region["reason"] == "predicted to be faster" and region["sparse_us"] < region["dense_us"], region
+    assert region["code"] == "sparse", region
     out = hussar("inspect", "p.plan").out
     assert "2:4 weights" in out and "conv_sparse" in out and "weights are not 2:4" in out, out
     hussar("compare", "p.onnx", "p.plan")
@@ -33,7 +34,7 @@ def test_sparse_weights_in_plans(hussar: Program) -> None:
 
     hussar(*build, "--sparsity", "off")
     off = middle(regions(hussar, "p.plan"))
-    assert not off["is_sparse"] and off["reason"] == "--sparsity off", off
+    assert not off["is_sparse"] and off["reason"] == "--sparsity off" and off["code"] == "switched_off", off
     hussar("build", "p.onnx", "-o", "p.plan", "--sparsity", "maybe", code=USAGE, says="--sparsity")
 
 
@@ -43,6 +44,7 @@ def test_masks_that_are_not_shared(hussar: Program) -> None:
     hussar("build", "p.onnx", "-o", "p.plan", "--budget", "0")
     region = middle(regions(hussar, "p.plan"))
     assert region["reason"] == "weights are 2:4, but no 16 output channels share masks", region
+    assert region["code"] == "mask_not_shared", region
     # Nothing to tell where no weights have a sparse form.
     assert "2:4 weights" not in hussar("inspect", "p.plan").out
 
