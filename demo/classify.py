@@ -73,8 +73,8 @@ ROWS = {
     "fp16": Row("FP16", ("--fp16",), "float16"),
     "int8": Row("INT8 where faster", ("--int8",), "int8", calibrated=True),
     "all_int8": Row("INT8 everywhere", ("--int8", "--budget", "0"), "int8", calibrated=True),
-    "fine_tuned": Row("INT8 + 2:4x64, fine-tuned", ("--int8",), "int8", calibrated=True, weights="fine-tuned"),
-    "one_shot": Row("INT8 + 2:4, one shot", ("--int8", "--budget", "0"), "int8", calibrated=True, weights="one shot"),
+    "fine_tuned": Row("2:4x64, fine-tuned, INT8 where faster", ("--int8",), "int8", calibrated=True, weights="fine-tuned"),
+    "one_shot": Row("2:4, one shot, INT8 everywhere", ("--int8", "--budget", "0"), "int8", calibrated=True, weights="one shot"),
 }
 
 LEGEND = """

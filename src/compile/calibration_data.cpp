@@ -110,6 +110,7 @@ std::vector<DataRun> single_samples(const DataRun& run) {
     for (const Tensor& tensor : run.inputs) singles[i].inputs.push_back(rows_of(tensor, static_cast<int64_t>(i), 1));
     singles[i].where = run.where;
     singles[i].hash = hash_of(singles[i].inputs, 1);
+    if (!run.labels.empty()) singles[i].labels = {run.labels[i]};
   }
   return singles;
 }

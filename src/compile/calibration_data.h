@@ -34,8 +34,9 @@ class DataSource {
 struct DataRun {
   std::vector<Tensor> inputs;  // in the model's order
   int64_t samples = 1;
-  std::string where;  // for messages
-  uint64_t hash = 0;  // the sum of the hashes of its samples: the same for any order and any cut
+  std::string where;            // for messages
+  uint64_t hash = 0;            // the sum of the hashes of its samples: the same for any order and any cut
+  std::vector<int64_t> labels;  // the right class of each sample; empty: nobody knows
 };
 
 // Drops whole pages of a file mapping from memory; they come back from the file if they are read again.

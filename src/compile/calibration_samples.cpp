@@ -16,7 +16,10 @@ DataRun joined(const std::vector<const DataRun*>& parts) {
   DataRun run;
   run.samples = static_cast<int64_t>(parts.size());
   run.where = parts[0]->where;
-  for (const DataRun* part : parts) run.hash += part->hash;
+  for (const DataRun* part : parts) {
+    run.hash += part->hash;
+    run.labels.insert(run.labels.end(), part->labels.begin(), part->labels.end());
+  }
   for (size_t i = 0; i < parts[0]->inputs.size(); ++i) {
     const Tensor& first = parts[0]->inputs[i];
     Shape shape = first.shape();

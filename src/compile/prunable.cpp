@@ -81,45 +81,54 @@ class Finder {
 
  private:
   // What the weights themselves say; sets the sizes of the layer.
-  std::string reason_of(PrunableLayer& layer) const {
+  PruneReason reason_of(PrunableLayer& layer) const {
     const Node& node = *layer.node;
     const Value* w = node.input(1);
-    if (w == nullptr || !w->is_constant() || node.inputs[0]->is_constant()) return "its weights are not constant";
+    if (w == nullptr || !w->is_constant() || node.inputs[0]->is_constant())
+      return {"weights_not_constant", "its weights are not constant"};
     const Shape& shape = w->constant->shape();
     if (node.op == "Conv") {
       layer.n = shape[0];
       layer.channels = shape[1];
       layer.taps = shape.elements(2, shape.rank());
       const int64_t group = node.attributes.get_int("group", 1);
-      if (group > 1 && layer.channels == 1) return "depthwise convolution: it sums over no input channels";
-      if (group > 1) return fmt::format("grouped convolution ({} groups)", group);
+      if (group > 1 && layer.channels == 1)
+        return {"depthwise", "depthwise convolution: it sums over no input channels"};
+      if (group > 1) return {"grouped", fmt::format("grouped convolution ({} groups)", group)};
     } else {
-      if (shape.rank() != 2) return fmt::format("its weights have {} dimensions", shape.rank());
+      if (shape.rank() != 2) return {"weights_rank", fmt::format("its weights have {} dimensions", shape.rank())};
       const bool is_transposed = node.attributes.get_int("transB", 0) != 0;
       layer.n = shape[is_transposed ? 0 : 1];
       layer.channels = shape[is_transposed ? 1 : 0];
-      if (node.attributes.get_int("transA", 0) != 0) return "it reads its input transposed";
+      if (node.attributes.get_int("transA", 0) != 0) return {"input_transposed", "it reads its input transposed"};
     }
-    if (w->dtype != DType::kFloat32) return fmt::format("its weights are {}, not float32", dtype_name(w->dtype));
-    if (w->constant->elements() == 0) return "it has no weights";
-    if (!is_finite(*w->constant)) return "its weights have NaN or infinite elements";
-    if (layer.channels % kGroupColumns != 0)
-      return fmt::format("its {} input channels are no multiple of {}", layer.channels, kGroupColumns);
+    if (w->dtype != DType::kFloat32)
+      return {"weights_type", fmt::format("its weights are {}, not float32", dtype_name(w->dtype))};
+    if (w->constant->elements() == 0) return {"no_weights", "it has no weights"};
+    if (!is_finite(*w->constant)) return {"weights_not_finite", "its weights have NaN or infinite elements"};
+    if (layer.channels % kGroupColumns != 0) {
+      return {"channels_not_multiple_of_4",
+              fmt::format("its {} input channels are no multiple of {}", layer.channels, kGroupColumns)};
+    }
     return reason_of_name(layer);
   }
 
   // They must stand in the file under their own name, for this product alone.
-  std::string reason_of_name(const PrunableLayer& layer) const {
+  PruneReason reason_of_name(const PrunableLayer& layer) const {
     const onnx::GraphProto& graph = model_.proto.graph;
     const std::string_view name = graph.nodes[layer.index].inputs[1];
-    if (layer.node->inputs[1]->name != name || stored_.count(name) == 0)
-      return fmt::format("its weights '{}' are computed by other nodes; fold constants when exporting", name);
+    if (layer.node->inputs[1]->name != name || stored_.count(name) == 0) {
+      return {"weights_computed",
+              fmt::format("its weights '{}' are computed by other nodes; fold constants when exporting", name)};
+    }
     for (size_t reader : readers_.at(name)) {
       if (reader == layer.index) continue;
-      return reader < graph.nodes.size() ? fmt::format("its weights '{}' are shared with '{}'", name, title(reader))
-                                         : fmt::format("its weights '{}' are an output of the model", name);
+      if (reader >= graph.nodes.size())
+        return {"weights_output", fmt::format("its weights '{}' are an output of the model", name)};
+      return {"weights_shared", fmt::format("its weights '{}' are shared with '{}'", name, title(reader))};
     }
-    return readers_.at(name).size() > 1 ? fmt::format("it reads its weights '{}' twice", name) : "";
+    if (readers_.at(name).size() > 1) return {"weights_shared", fmt::format("it reads its weights '{}' twice", name)};
+    return {};
   }
 
   std::string_view title(size_t index) const {
@@ -153,13 +162,14 @@ class Finder {
     for (PrunableLayer& layer : model_.layers) {
       if (!layer.reason.empty()) continue;
       if (learned.count(layer.node->inputs[0]) == 0)
-        layer.reason = "first product";
+        layer.reason = {"first", "first product"};
       else if (used.count(layer.node->outputs[0]) == 0)
-        layer.reason = "last product";
+        layer.reason = {"last", "last product"};
       else if (layer.n < kFewestPrunedRows)
-        layer.reason = fmt::format("{} output channels: fewer than {} gain nothing", layer.n, kFewestPrunedRows);
+        layer.reason = {"few_channels",
+                        fmt::format("{} output channels: fewer than {} gain nothing", layer.n, kFewestPrunedRows)};
       else if (layer.k() < kFewestPrunedColumns)
-        layer.reason = fmt::format("k = {}: less than {} gains nothing", layer.k(), kFewestPrunedColumns);
+        layer.reason = {"short_k", fmt::format("k = {}: less than {} gains nothing", layer.k(), kFewestPrunedColumns)};
       layer.is_choice = !layer.reason.empty();
     }
   }

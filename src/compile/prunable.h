@@ -19,14 +19,21 @@ namespace hussar {
 // Smaller products gain nothing from sparse kernels.
 constexpr int64_t kFewestPrunedRows = 64, kFewestPrunedColumns = 64;
 
+// Why a product is not pruned.
+struct PruneReason {
+  std::string code;  // one word for programs: it does not change
+  std::string text;  // "": it can be pruned
+  bool empty() const { return text.empty(); }
+};
+
 // A Conv, MatMul or Gemm of the main graph.
 struct PrunableLayer {
   size_t index = 0;            // in the proto's nodes
   const Node* node = nullptr;  // in PrunableModel::graph
   // Output channels, and what each is a sum of: k = (tap, channel). 0 where the weights are not constant.
   int64_t n = 0, taps = 1, channels = 0;
-  double flops = 0;    // of one run
-  std::string reason;  // why it is not pruned; "": it can be
+  double flops = 0;  // of one run
+  PruneReason reason;
   // The reason is a choice that --layers overrules: first and last products, and small ones.
   bool is_choice = false;
 

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "compile/classes.h"
 #include "compile/order_channels.h"
 #include "compile/prunable.h"
 #include "compile/prune_samples.h"
@@ -47,10 +48,10 @@ Status choose_layers(PrunableModel& model, const ModelPruneOptions& options) {
   HUSSAR_TRY(check_names(model, options.only, "--layers"));
   HUSSAR_TRY(check_names(model, options.skip, "--skip"));
   for (PrunableLayer& layer : model.layers) {
-    if (!options.only.empty() && is_named(layer, options.only) && layer.is_choice) layer.reason.clear();
+    if (!options.only.empty() && is_named(layer, options.only) && layer.is_choice) layer.reason = {};
     if (!layer.reason.empty()) continue;
-    if (is_named(layer, options.skip)) layer.reason = "--skip";
-    if (!options.only.empty() && !is_named(layer, options.only)) layer.reason = "not among --layers";
+    if (is_named(layer, options.skip)) layer.reason = {"skipped", "--skip"};
+    if (!options.only.empty() && !is_named(layer, options.only)) layer.reason = {"not_listed", "not among --layers"};
   }
   return {};
 }
@@ -63,7 +64,15 @@ std::vector<size_t> chosen_layers(const PrunableModel& model) {
   return layers;
 }
 
-std::vector<ModelPruneLayer> describe_layers(const PrunableModel& model) {
+// Blocks that are not full pay less: kernels compute the whole block.
+std::string note_on_last_block(int64_t n, const SparsityPattern& pattern) {
+  const int64_t rest = n % pattern.shared_rows;
+  if (rest == 0 || n < pattern.shared_rows) return "";
+  return fmt::format("{} output channels are no multiple of {}: the last {} share masks of their own", n,
+                     pattern.shared_rows, rest);
+}
+
+std::vector<ModelPruneLayer> describe_layers(const PrunableModel& model, const SparsityPattern& pattern) {
   std::vector<ModelPruneLayer> layers;
   for (const PrunableLayer& layer : model.layers) {
     ModelPruneLayer entry;
@@ -73,7 +82,10 @@ std::vector<ModelPruneLayer> describe_layers(const PrunableModel& model) {
     entry.k = layer.k();
     entry.flops_part = model.flops > 0 ? layer.flops / model.flops : 0;
     entry.is_pruned = layer.reason.empty();
-    entry.reason = layer.reason;
+    entry.reason = layer.reason.text;
+    entry.code = layer.reason.code;
+    if (const std::string note = note_on_last_block(layer.n, pattern); entry.is_pruned && !note.empty())
+      entry.notes.push_back(note);
     layers.push_back(std::move(entry));
   }
   return layers;
@@ -167,11 +179,12 @@ class ModelPruning {
       shapes = shapes_of_samples(data_, inputs);
     }
     HUSSAR_TRY(open(inputs, shapes));
+    HUSSAR_TRY(check_classes());
     const std::vector<size_t> layers = chosen_layers(model_);
     HUSSAR_CHECK(!layers.empty(), ErrorCode::kUsage, "{}: no product can be pruned{}", model_path_,
                  model_.layers.empty() ? ": its main graph has no Conv, MatMul or Gemm"
                                        : fmt::format("; '{}': {} (--dry-run lists all)", model_.layers[0].name(),
-                                                     model_.layers[0].reason));
+                                                     model_.layers[0].reason.text));
     if (options_.reorder) {
       stage("order channels");
       report_.reordered =
@@ -202,11 +215,38 @@ class ModelPruning {
     const std::string_view method = spell(options_.layer.method);
     HUSSAR_CHECK(has_data || options_.layer.method == PruneMethod::kMagnitude, ErrorCode::kUsage,
                  "the method {} needs data (--data DATA); magnitude alone does without", method);
-    HUSSAR_CHECK(has_data || options_.budget == 0, ErrorCode::kUsage,
+    HUSSAR_CHECK(has_data || !has_budget(), ErrorCode::kUsage,
                  "a budget needs data (--data DATA): without, nobody knows what pruning costs");
-    HUSSAR_CHECK(options_.step > 0 && options_.step <= 1 && options_.budget >= 0, ErrorCode::kUsage,
-                 "a step is more than 0 and at most all layers, a budget is not negative");
+    HUSSAR_CHECK(has_data || options_.labels.empty(), ErrorCode::kUsage,
+                 "labels are those of data: --data DATA is missing");
+    HUSSAR_CHECK(options_.most_lost == 0 || !options_.labels.empty(), ErrorCode::kUsage,
+                 "a budget of top-1 needs labels (--labels FILE.npy)");
+    HUSSAR_CHECK(options_.step > 0 && options_.step <= 1 && options_.budget >= 0 && options_.most_lost >= 0,
+                 ErrorCode::kUsage, "a step is more than 0 and at most all layers, a budget is not negative");
     return {};
+  }
+
+  // Before anything takes long: the first output has classes, and the labels are some of them.
+  Status check_classes() const {
+    if (options_.labels.empty()) return {};
+    const auto& outputs = model_.graph.outputs;
+    const auto shape = outputs.empty() ? std::nullopt : outputs[0]->static_shape();
+    const int64_t width = shape && shape->rank() > 0 ? (*shape)[shape->rank() - 1] : 0;
+    const bool has_classes = width > 1 && is_floating(outputs[0]->dtype);
+    const int64_t rows = has_classes ? shape->elements() / width : 0;
+    for (const auto* runs : {&data_.runs, &data_.held_out}) {
+      for (const DataRun& run : *runs) HUSSAR_TRY(check_labels(run.labels, rows, width));
+    }
+    return {};
+  }
+
+  bool has_budget() const { return options_.budget > 0 || options_.most_lost > 0; }
+  bool is_within(const WalkResult& result) const {
+    const bool is_close = options_.budget == 0 || result.output_error <= options_.budget;
+    return is_close && (options_.most_lost == 0 || result.dense_top1 - result.top1 <= options_.most_lost);
+  }
+  PruneStage stage_of(const WalkResult& result) const {
+    return {std::ssize(result.changes), result.output_error, result.top1, is_within(result)};
   }
 
   // `shapes`: of all inputs; none: some that fit.
@@ -220,9 +260,10 @@ class ModelPruning {
     for (PrunableLayer& layer : model_.layers) {
       const bool is_deep = layer.reason.empty() && layer.k() > kMostMomentColumns;
       if (is_deep && options_.layer.method != PruneMethod::kMagnitude)
-        layer.reason = fmt::format("k = {}: methods with data take {} at most", layer.k(), kMostMomentColumns);
+        layer.reason = {"long_k",
+                        fmt::format("k = {}: methods with data take {} at most", layer.k(), kMostMomentColumns)};
     }
-    report_.layers = describe_layers(model_);
+    report_.layers = describe_layers(model_, options_.layer.pattern);
     return {};
   }
 
@@ -236,8 +277,8 @@ class ModelPruning {
     report_.held_out = count_samples(data_.held_out);
     stage("prune");
     WalkResult all = HUSSAR_TRY(walk(layers));
-    if (options_.budget == 0) return all;
-    report_.stages.push_back({std::ssize(all.changes), all.output_error, all.output_error <= options_.budget});
+    if (!has_budget()) return all;
+    report_.stages.push_back(stage_of(all));
     if (report_.stages[0].is_within) return all;
     return grow(std::move(all));
   }
@@ -259,21 +300,23 @@ class ModelPruning {
       stage(fmt::format("prune {} of {}", next, order.size()));
       std::vector<size_t> layers(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(next));
       WalkResult result = next == order.size() ? std::move(all) : HUSSAR_TRY(walk(layers));
-      const bool is_within = result.output_error <= options_.budget;
-      report_.stages.push_back({std::ssize(result.changes), result.output_error, is_within});
-      if (!is_within) break;
+      report_.stages.push_back(stage_of(result));
+      if (!report_.stages.back().is_within) break;
       result.refused = best.refused;
       best = std::move(result);
       taken = next;
     }
-    for (size_t i = taken; i < order.size(); ++i) best.refused.emplace_back(order[i], "the budget is used up");
+    for (size_t i = taken; i < order.size(); ++i)
+      best.refused.emplace_back(order[i], PruneReason{"budget", "the budget is used up"});
     return best;
   }
 
   void report(const WalkResult& result, bool has_data) {
     for (const auto& [layer, reason] : result.refused) {
       report_.layers[layer].is_pruned = false;
-      report_.layers[layer].reason = reason;
+      report_.layers[layer].reason = reason.text;
+      report_.layers[layer].code = reason.code;
+      report_.layers[layer].notes.clear();
     }
     for (const LayerChange& change : result.changes) {
       ModelPruneLayer& entry = report_.layers[change.layer];
@@ -282,9 +325,11 @@ class ModelPruning {
       entry.error_before_refit = change.error_before_refit;
       entry.error = change.error;
       entry.corrects_bias = change.bias_place && !change.bias_change.empty();
-      entry.notes = change.notes;
+      entry.notes.insert(entry.notes.end(), change.notes.begin(), change.notes.end());
     }
     if (has_data) report_.output_error = result.output_error;
+    report_.dense_top1 = result.dense_top1;
+    report_.top1 = result.top1;
   }
 
   const std::string& model_path_;

@@ -33,6 +33,10 @@ struct ModelPruneOptions {
   // differ by more than the budget, in parts of their norm; the last stage within it counts. 0: no budget.
   double budget = 0;
   double step = 0.1;
+  // The right class of each sample of the data, in their order; empty: nobody knows. With labels there can be a budget
+  // of what top-1 may lose, in parts of all; with both budgets both hold.
+  std::vector<int64_t> labels;
+  double most_lost = 0;
   std::function<void(std::string_view stage)> progress;
   std::function<void(double fraction)> stage_progress;
 };
@@ -42,8 +46,9 @@ struct ModelPruneLayer {
   int64_t n = 0, k = 0;
   double flops_part = 0;   // of all nodes
   bool is_pruned = false;  // in a list: it could be
-  std::string reason;      // why it is not
-  int64_t rows = 0;        // of data
+  std::string reason;      // why it is not, and the same as one word that does not change
+  std::string code;
+  int64_t rows = 0;  // of data
   double kept_energy = 1;
   // Of its outputs, in parts of their norm, by the data that it was pruned on; negative without.
   double error_before_refit = -1, error = -1;
@@ -54,6 +59,7 @@ struct ModelPruneLayer {
 struct PruneStage {
   int64_t layers = 0;
   double output_error = 0;
+  double top1 = -1;       // on what was held out; negative without labels
   bool is_within = true;  // the budget
 };
 
@@ -61,8 +67,9 @@ struct ModelPruneReport {
   std::vector<ModelPruneLayer> layers;  // in the order of the file
   int64_t samples = 0, held_out = 0;
   double output_error = -1;  // on what was held out, in parts of the norm of the outputs; negative without data
-  std::vector<PruneStage> stages;
-  int64_t reordered = 0;  // chains of channels
+  double dense_top1 = -1, top1 = -1;  // on what was held out; negative without labels
+  std::vector<PruneStage> stages;     // with a budget
+  int64_t reordered = 0;              // chains of channels
   uint64_t bytes = 0;
   double seconds = 0;
   std::vector<std::string> warnings;

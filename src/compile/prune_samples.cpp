@@ -40,12 +40,21 @@ Result<PruneData> read_prune_samples(const std::string& model_path, DataSource& 
   const std::vector<InputFacts> inputs = HUSSAR_TRY(prune_inputs(model_path, options.shapes));
   CalibrationSamples samples(inputs, options.most_samples, kMostInputBytes);
   DataBatch batch;
-  int64_t left_out = 0;
+  int64_t left_out = 0, place = 0;
+  const std::vector<int64_t>& labels = options.labels;
   for (int64_t number = 0; HUSSAR_TRY(source.next(batch)); ++number) {
     if (batch.where.empty()) batch.where = fmt::format("batch {}", number);
     BatchCutter cutter = HUSSAR_TRY(BatchCutter::create(inputs, batch, {}));
-    while (auto run = HUSSAR_TRY(cutter.next())) samples.offer(*run);
+    while (auto run = HUSSAR_TRY(cutter.next())) {
+      for (int64_t at = place; at < std::min(place + run->samples, std::ssize(labels)); ++at)
+        run->labels.push_back(labels[static_cast<size_t>(at)]);
+      place += run->samples;
+      const bool has_all = labels.empty() || std::ssize(run->labels) == run->samples;
+      if (has_all) samples.offer(*run);
+    }
     left_out += cutter.left_out();
+    // Those that fill no batch have labels, too.
+    place += cutter.left_out();
     if (options.stage_progress && source.fraction() >= 0) options.stage_progress(source.fraction());
     batch = {};
   }
@@ -53,6 +62,8 @@ Result<PruneData> read_prune_samples(const std::string& model_path, DataSource& 
     warnings.push_back(
         fmt::format("{} samples were left out: they fill no batch of the size that the model fixes", left_out));
   }
+  HUSSAR_CHECK(labels.empty() || std::ssize(labels) == place, ErrorCode::kUsage,
+               "there are {} labels for {} samples: there must be one for each", labels.size(), place);
   PruneData data;
   std::vector<DataRun> runs = samples.runs();
   for (const DataRun& run : runs) HUSSAR_TRY(check_shapes(runs[0], run, inputs));

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
+#include "compile/classes.h"
 #include "compile/layer_errors.h"
 #include "compile/layer_rows.h"
 #include "compile/stage_walk.h"
@@ -89,6 +90,7 @@ class DataPruning {
     }
     HUSSAR_TRY(walk_.finish());
     result_.output_error = output_error();
+    HUSSAR_TRY(count_right());
     return std::move(result_);
   }
 
@@ -215,8 +217,10 @@ class DataPruning {
       const int64_t factor = (fewest + std::ssize(chosen) - 1) / std::ssize(chosen);
       for (size_t index : group.layers) {
         result_.refused.emplace_back(
-            index, fmt::format("too few data: {} rows, {} are the least for k = {}; give {} times as many samples",
-                               chosen.size(), fewest, layer.k(), factor));
+            index, PruneReason{"few_data",
+                               fmt::format("too few data: {} rows, {} are the least for k = {}; give {} times as many "
+                                           "samples",
+                                           chosen.size(), fewest, layer.k(), factor)});
       }
       return {};
     }
@@ -261,6 +265,26 @@ class DataPruning {
       }
     }
     return noise.noise == 0 ? 0 : std::sqrt(noise.noise / noise.signal);
+  }
+
+  Status count_right() {
+    int64_t labels = 0, before = 0, after = 0;
+    for (size_t i = 0; i < data_.held_out.size(); ++i) {
+      const DataRun& run = data_.held_out[i];
+      if (run.labels.empty()) return {};
+      const size_t place = data_.runs.size() + i;
+      const Tensor dense = walk_.outputs(0, place)[0], pruned = walk_.outputs(1, place)[0];
+      const std::vector<int64_t> was = classes_of(dense), is = classes_of(pruned);
+      HUSSAR_TRY(check_labels(run.labels, std::ssize(was), was.empty() ? 0 : dense.elements() / std::ssize(was)));
+      for (size_t row = 0; row < was.size(); ++row) {
+        before += was[row] == run.labels[row] ? 1 : 0;
+        after += is[row] == run.labels[row] ? 1 : 0;
+      }
+      labels += std::ssize(was);
+    }
+    result_.dense_top1 = static_cast<double>(before) / static_cast<double>(labels);
+    result_.top1 = static_cast<double>(after) / static_cast<double>(labels);
+    return {};
   }
 
   const PrunableModel& model_;

@@ -41,9 +41,11 @@ struct PruneData {
 struct WalkResult {
   std::vector<LayerChange> changes;
   // Layers that data are too few for, and why.
-  std::vector<std::pair<size_t, std::string>> refused;
+  std::vector<std::pair<size_t, PruneReason>> refused;
   // The difference of the model's outputs on the samples held out, in parts of their norm.
   double output_error = 0;
+  // Parts of these samples whose classes are those of their labels; negative without labels.
+  double dense_top1 = -1, top1 = -1;
 };
 
 // `layers`: those to prune. `progress` is told how much is done, 0 to 1.

@@ -56,12 +56,30 @@ def test_prune_dry_run(hussar: Program) -> None:
     listed = hussar("prune", "net.onnx", "--dry-run", "--json").json
     layers = {layer["node"]: layer for layer in listed["layers"]}
     assert layers["first"]["reason"] == "first product" and layers["last"]["reason"] == "last product", layers
+    assert [layers[name]["code"] for name in ("first", "middle", "last")] == ["first", None, "last"], layers
     middle = layers["middle"]
     assert middle["eligible"] and (middle["k"], middle["n"], middle["op"]) == (64, 64, "Conv"), middle
     assert abs(middle["flops_part"] - 64 / (64 + 4 + 8)) < 0.05, middle
     out = hussar("prune", "net.onnx", "--dry-run", "--pattern", "2:4x64").out
     assert "1 of 3 products can be pruned to 2:4x64" in out, out
     assert hussar.files() == {"net.onnx"}
+
+
+def test_prune_dry_run_gains(hussar: Program) -> None:
+    hussar.model("net", network(out=96))
+    flags = ("prune", "net.onnx", "--dry-run", "--pattern", "2:4x64", "--shapes", "x:1x4x4x4", "--budget", "0")
+    listed = hussar(*flags, "--json").json
+    for gains in ("gains", "gains_int8"):
+        region = next(region for region in listed[gains]["regions"] if region["name"].startswith("middle"))
+        assert region["dense_us"] > 0 and region["sparse_us"] > 0 and region["code"], (gains, region)
+    chosen = {gains: listed[gains]["regions"][0]["chosen"] for gains in ("gains", "gains_int8")}
+    assert "int8" in chosen["gains_int8"] and "int8" not in chosen["gains"], chosen
+    middle = next(layer for layer in listed["layers"] if layer["node"] == "middle")
+    assert "96 output channels are no multiple of 64: the last 32" in middle["notes"][0], middle
+    out = hussar(*flags).out
+    assert "machine, FP32" in out and "machine, INT8" in out and "no multiple of 64" in out, out
+    per_row = hussar("prune", "net.onnx", "--dry-run", "--budget", "0").out
+    assert "INT8: no kernel for sparse weights" in per_row and "no multiple of" not in per_row, per_row
 
 
 def test_prune_without_data(hussar: Program) -> None:
@@ -140,3 +158,44 @@ def test_prune_refuses(hussar: Program) -> None:
     hussar.model("net", tiny_onnx.unsupported())
     hussar(*prune, code=MODEL, says="NoSuchOperator")
     assert not [name for name in hussar.files() if name.startswith("p.onnx")], hussar.files()
+
+
+def classifier() -> bytes:
+    """Four products over float [batch, 64]; the last gives ten classes."""
+    sizes = [64, 64, 128, 64, 10]
+    layers, weights, value = [], [], "x"
+    for index, (k, n) in enumerate(zip(sizes, sizes[1:])):
+        last = index == 3
+        layers.append(tiny_onnx.node("MatMul", [value, f"w{index}"], ["y" if last else f"a{index}"], f"product{index}"))
+        if not last:
+            layers.append(tiny_onnx.node("Relu", [f"a{index}"], [f"b{index}"], f"relu{index}"))
+        weights.append(tiny_onnx.tensor(f"w{index}", [k, n], numbers(k * n, 20 + index, 0.2)))
+        value = f"b{index}"
+    return tiny_onnx.model(layers, [tiny_onnx.value("x", ["batch", 64])], [tiny_onnx.value("y", ["batch", 10])], weights)
+
+
+def test_prune_labels(hussar: Program) -> None:
+    count = 640
+    hussar.model("net", classifier())
+    write_npy(hussar.folder / "x.npy", [count, 64], numbers(count * 64, 9, 1.0))
+    hussar("run", "net.onnx", "--input", "x=x.npy", "-o", "out")
+    outputs = read_npy(hussar.folder / "out/y.npy")[1]
+    classes = [max(range(10), key=outputs[row * 10 : row * 10 + 10].__getitem__) for row in range(count)]
+    write_npy(hussar.folder / "y.npy", [count], classes, "<i8")
+    flags = ("prune", "net.onnx", "-o", "p.onnx", "--data", "x.npy", "--pattern", "2:4x64")
+    report = hussar(*flags, "--labels", "y.npy", "--json").json
+    assert report["top1_dense"] == 1 and 0.2 < report["top1"] < 1 and report["stages"] == [], report
+    out = hussar(*flags, "--labels", "y.npy").out
+    assert "top-1 on them: 100.00 % dense" in out, out
+    drop = 0.9 * (1 - report["top1"])
+    budget = ("--labels", "y.npy", "--max-drop", f"{drop:.4f}", "--step", "50%")
+    stages = hussar(*flags, *budget, "--json").json["stages"]
+    assert [stage["within_budget"] for stage in stages] == [True, False], stages
+    assert 1 - stages[0]["top1"] <= drop < 1 - stages[1]["top1"], stages
+    out = hussar(*flags, *budget).out
+    assert "top-1" in out and "of 100.00 %, more than the budget" in out, out
+    assert hussar(*flags, "--json").json["top1"] is None
+    hussar(*flags, "--max-drop", "1%", code=USAGE, says="--labels")
+    hussar("prune", "net.onnx", "-o", "q.onnx", "--labels", "y.npy", code=USAGE, says="--data")
+    write_npy(hussar.folder / "y.npy", [count - 1], classes[1:], "<i8")
+    hussar(*flags, "--labels", "y.npy", code=USAGE, says="639 labels for 640 samples")

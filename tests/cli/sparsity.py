@@ -24,6 +24,7 @@ def test_sparse_weights_in_plans(hussar: Program) -> None:
     region = middle(regions(hussar, "p.plan"))
     assert region["chosen"].startswith("conv_sparse") and region["is_sparse"] and region["bytes_saved"] > 7000, region
     assert region["reason"] == "predicted to be faster" and region["sparse_us"] < region["dense_us"], region
+    assert region["code"] == "sparse", region
     out = hussar("inspect", "p.plan").out
     assert "2:4 weights" in out and "conv_sparse" in out and "weights are not 2:4" in out, out
     hussar("compare", "p.onnx", "p.plan")
@@ -33,7 +34,7 @@ def test_sparse_weights_in_plans(hussar: Program) -> None:
 
     hussar(*build, "--sparsity", "off")
     off = middle(regions(hussar, "p.plan"))
-    assert not off["is_sparse"] and off["reason"] == "--sparsity off", off
+    assert not off["is_sparse"] and off["reason"] == "--sparsity off" and off["code"] == "switched_off", off
     hussar("build", "p.onnx", "-o", "p.plan", "--sparsity", "maybe", code=USAGE, says="--sparsity")
 
 
@@ -43,6 +44,7 @@ def test_masks_that_are_not_shared(hussar: Program) -> None:
     hussar("build", "p.onnx", "-o", "p.plan", "--budget", "0")
     region = middle(regions(hussar, "p.plan"))
     assert region["reason"] == "weights are 2:4, but no 16 output channels share masks", region
+    assert region["code"] == "mask_not_shared", region
     # Nothing to tell where no weights have a sparse form.
     assert "2:4 weights" not in hussar("inspect", "p.plan").out
 
@@ -82,3 +84,39 @@ def test_forced_sparsity_is_marked(hussar: Program) -> None:
     assert set(hussar.files()) == {*before, "f.plan"}
     hussar("build", "f.plan", "-o", "g.plan", "--sparsity", "force", code=USAGE, says="is a plan")
     hussar("bench", "net.onnx", "--sparsity", "force", code=USAGE, says="--sparsity")
+
+
+def test_inspect_weights_of_a_model(hussar: Program) -> None:
+    hussar.model("net", network(out=96))
+    for pattern, width in (("2:4", 1), ("2:4x16", 16), ("2:4x64", 64), ("2:4x96", 96)):
+        hussar("prune", "net.onnx", "-o", "p.onnx", "--pattern", pattern)
+        products = {entry["node"]: entry for entry in hussar("inspect", "p.onnx", "--json").json["products"]}
+        found = products["middle"]
+        assert found["pattern"] == pattern and found["channels_sharing"] == width, found
+        assert (found["shape"], found["k"], found["n"], found["op"]) == ([96, 64, 1, 1], 64, 96, "Conv"), found
+        assert abs(found["zeros_share"] - 0.5) < 1e-6 and found["groups_2_4_share"] == 1, found
+        codes = {1: "mask_not_shared", 16: "fits", 64: "short_last_block", 96: "fits"}
+        assert found["code"] == codes[width], found
+        dense = products["first"]
+        assert dense["pattern"] is None and dense["zeros_share"] == 0 and dense["code"] == "not_2_of_4", dense
+        lines = hussar("inspect", "p.onnx").out.splitlines()
+        row = next(line for line in lines if line.startswith("middle "))
+        assert "50.0" in row and f" {pattern} " in row + " ", row
+    assert "weights of products" not in hussar("inspect", "p.onnx", "--brief").out
+
+
+def test_inspect_tells_why_weights_have_no_pattern(hussar: Program) -> None:
+    turned = [weight if index % 4 < 2 else 0.0 for index, weight in enumerate(numbers(16 * 32, 6))]
+    weights = [tiny_onnx.tensor("w", [16, 32], turned), tiny_onnx.tensor("v", [32, 6], numbers(32 * 6, 7))]
+    weights += [tiny_onnx.tensor("u", [6, 8], numbers(48, 8))]
+    layers = [
+        tiny_onnx.node("MatMul", ["x", "w"], ["a"], "turned"),
+        tiny_onnx.node("MatMul", ["a", "v"], ["b"], "dense"),
+        tiny_onnx.node("MatMul", ["b", "u"], ["y"], "odd"),
+    ]
+    values = [tiny_onnx.value("x", ["rows", 16])], [tiny_onnx.value("y", ["rows", 8])]
+    hussar.model("m", tiny_onnx.model(layers, *values, weights))
+    products = {entry["node"]: entry for entry in hussar("inspect", "m.onnx", "--json").json["products"]}
+    codes = {name: entry["code"] for name, entry in products.items()}
+    assert codes == {"turned": "wrong_axis", "dense": "not_2_of_4", "odd": "k_not_multiple_of_4"}, codes
+    assert "zeros must lie along the input channels" in hussar("inspect", "m.onnx").out

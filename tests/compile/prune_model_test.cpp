@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -271,6 +272,121 @@ TEST_F(PruneModel, Budget) {
   ASSERT_FALSE(report);
   EXPECT_EQ(report.error().code, ErrorCode::kAccuracy);
   EXPECT_EQ(folder_.names(), std::vector<std::string>{"m.onnx"});
+}
+
+// Products whose outputs are of many classes.
+Message classifier() {
+  return model(graph({{named("flat", "Flatten", {"x"}, {"f"}), named("first", "MatMul", {"f", "w1"}, {"a"}),
+                       named("r1", "Relu", {"a"}, {"ar"}), named("up", "MatMul", {"ar", "w2"}, {"b"}),
+                       named("r2", "Relu", {"b"}, {"br"}), named("down", "MatMul", {"br", "w3"}, {"c"}),
+                       named("r3", "Relu", {"c"}, {"cr"}), named("square", "MatMul", {"cr", "w4"}, {"d"}),
+                       named("r4", "Relu", {"d"}, {"dr"}), named("head", "MatMul", {"dr", "w5"}, {"y"})},
+                      {value("x", {"N", 4, 6, 6})},
+                      {any_shape("y")},
+                      {weights("w1", {144, 64}, 1), weights("w2", {64, 128}, 2), weights("w3", {128, 64}, 3),
+                       weights("w4", {64, 64}, 4), weights("w5", {64, 10}, 5)}}));
+}
+
+// The class that the dense model gives to each sample.
+class PruneLabels : public PruneModel {
+ protected:
+  static constexpr int64_t kSamples = 340, kClasses = 10;
+  void SetUp() override {
+    save(classifier());
+    const Shape shape = {kSamples, 4, 6, 6};
+    const auto values = normal(static_cast<size_t>(shape.elements()), 77);
+    const std::vector<float> outputs = run("m.onnx", Tensor::from<float>(DType::kFloat32, shape, values));
+    for (auto row = outputs.begin(); row != outputs.end(); row += kClasses)
+      labels_.push_back(std::max_element(row, row + kClasses) - row);
+    ASSERT_EQ(std::ssize(labels_), kSamples);
+    for (int64_t label = 0; label < kClasses; ++label)
+      ASSERT_LT(std::count(labels_.begin(), labels_.end(), label), 200);
+  }
+
+  std::vector<int64_t> labels_;
+};
+
+TEST_F(PruneLabels, FollowTheirSamples) {
+  auto options = options_of(PruneMethod::kSparseGpt);
+  options.labels = labels_;
+  auto report = prune(options, kSamples);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(report->dense_top1, 1);
+  EXPECT_GT(report->top1, 0.5);
+  EXPECT_LE(report->top1, 1);
+  EXPECT_TRUE(report->stages.empty());
+  for (int64_t& label : options.labels) label = (label + 1) % kClasses;
+  auto wrong = prune(options, kSamples);
+  ASSERT_TRUE(wrong) << wrong.error().message;
+  EXPECT_EQ(wrong->dense_top1, 0);
+  EXPECT_LT(wrong->top1, 0.5);
+}
+
+TEST_F(PruneLabels, TheBudgetIsOfTop1) {
+  auto options = options_of(PruneMethod::kMagnitude, 64);
+  options.layer.refit = false;
+  options.labels = labels_;
+  auto all = prune(options, kSamples);
+  ASSERT_TRUE(all) << all.error().message;
+  const double lost = all->dense_top1 - all->top1;
+  ASSERT_GT(lost, 0.1);
+  options.most_lost = 0.9 * lost;
+  options.step = 0.25;
+  auto report = prune(options, kSamples);
+  ASSERT_TRUE(report) << report.error().message;
+  ASSERT_GE(report->stages.size(), 2U);
+  for (const PruneStage& stage : report->stages) {
+    EXPECT_EQ(stage.is_within, report->dense_top1 - stage.top1 <= options.most_lost);
+    EXPECT_EQ(stage.is_within, &stage != &report->stages.back());
+  }
+  EXPECT_EQ(report->top1, (report->stages.end() - 2)->top1);
+  int64_t pruned = 0;
+  for (const ModelPruneLayer& layer : report->layers) pruned += layer.is_pruned ? 1 : 0;
+  EXPECT_EQ(pruned, (report->stages.end() - 2)->layers);
+  // The other budget holds, too.
+  options.budget = 1e-6;
+  report = prune(options, kSamples);
+  ASSERT_FALSE(report);
+  EXPECT_EQ(report.error().code, ErrorCode::kAccuracy);
+}
+
+TEST_F(PruneLabels, ThatCannotBe) {
+  auto options = options_of(PruneMethod::kSparseGpt);
+  auto expect_refused = [&](std::vector<int64_t> labels, const char* says) {
+    options.labels = std::move(labels);
+    auto report = prune(options, kSamples);
+    ASSERT_FALSE(report);
+    EXPECT_EQ(report.error().code, ErrorCode::kUsage);
+    EXPECT_NE(report.error().message.find(says), std::string::npos) << report.error().message;
+  };
+  expect_refused(std::vector<int64_t>(kSamples - 1), "339 labels for 340 samples");
+  expect_refused(std::vector<int64_t>(kSamples + 1), "341 labels for 340 samples");
+  expect_refused(std::vector<int64_t>(kSamples, kClasses), "label 10 is no class");
+  options.labels.clear();
+  options.most_lost = 0.1;
+  expect_refused({}, "needs labels");
+  EXPECT_EQ(folder_.names(), std::vector<std::string>{"m.onnx"});
+}
+
+TEST_F(PruneModel, CodesAndShortBlocks) {
+  save(network());
+  ModelPruneOptions options = options_of(PruneMethod::kMagnitude, 48);
+  options.skip = {"wide"};
+  auto report = list_prunable(file("m.onnx"), options);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(layer_of(*report, "stem").code, "first");
+  EXPECT_EQ(layer_of(*report, "head").code, "last");
+  EXPECT_EQ(layer_of(*report, "wide").code, "skipped");
+  EXPECT_EQ(layer_of(*report, "point").code, "");
+  const std::vector<std::string> note = {
+      "64 output channels are no multiple of 48: the last 16 share masks of their own"};
+  EXPECT_EQ(layer_of(*report, "point").notes, note);
+  EXPECT_TRUE(layer_of(*report, "wide").notes.empty());
+  auto pruned = prune(options);
+  ASSERT_TRUE(pruned) << pruned.error().message;
+  EXPECT_EQ(layer_of(*pruned, "point").notes, note);
+  options.layer.pattern.shared_rows = 32;
+  EXPECT_TRUE(layer_of(*list_prunable(file("m.onnx"), options), "point").notes.empty());
 }
 
 TEST_F(PruneModel, SaysWhyNot) {

@@ -15,6 +15,7 @@
 #include "tools/cli/console.h"
 #include "tools/cli/inspection.h"
 #include "tools/cli/refusal_list.h"
+#include "tools/cli/weight_table.h"
 
 namespace hussar::cli {
 namespace {
@@ -29,6 +30,7 @@ using OpCounts = std::map<std::string, OpCount>;
 struct WeightFacts {
   int64_t count = 0, bytes = 0, elements = 0, zeros = 0;
   int64_t groups = 0, eligible_groups = 0;  // of four along the input channels; eligible: at least two zeros
+  std::vector<ProductWeightFacts> products;
 };
 
 // As the file spells them, so that it works for models that import refuses.
@@ -89,6 +91,7 @@ Status fill_figures(Graph& graph, const NamedShapes& given, OpCounts& counts, We
   for (const auto& value : graph.values()) {
     if (value->is_constant() && value->constant->elements() > 1) add_weight(*value->constant, weights);
   }
+  weights.products = product_weight_facts(graph);
   HUSSAR_TRY(fix_shapes(graph, fixed));
   Refusals refusals;
   auto inferred = infer_graph(graph, &refusals);
@@ -170,6 +173,7 @@ Status inspect_model(const std::string& path, const InspectOptions& options, con
                                        100 * share(weights.zeros, weights.elements),
                                        100 * share(weights.eligible_groups, weights.groups))});
     print_out(table.to_string() + "\n" + ops_text(counts));
+    if (options.regions && !weights.products.empty()) print_out("\n" + product_weights_text(weights.products));
     print_out(is_supported ? "\neverything in this model is supported\n" : "");
   }
   Json opsets = Json::object(), weight = Json::object(), json = Json::object();
@@ -181,6 +185,7 @@ Status inspect_model(const std::string& path, const InspectOptions& options, con
   json.set("file", path).set("kind", "onnx").set("producer", proto->producer).set("opsets", std::move(opsets));
   json.set("inputs", inputs).set("outputs", outputs).set("shapes", shapes).set("flops", flops);
   json.set("weights", std::move(weight))
+      .set("products", product_weights_json(weights.products))
       .set("ops", ops_json(counts))
       .set("supported", is_supported)
       .set("problem", shortened(problem))

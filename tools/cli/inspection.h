@@ -11,7 +11,7 @@ namespace hussar::cli {
 struct InspectOptions {
   NamedShapes shapes;   // for figures that depend on shapes
   bool verify = false;  // plans: hash the constants too
-  bool regions = true;  // plans: the table of steps
+  bool regions = true;  // the table of steps of a plan, of product weights of a model
 };
 
 Status inspect_model(const std::string& path, const InspectOptions& options, const Command& command);

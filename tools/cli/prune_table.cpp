@@ -19,7 +19,7 @@ std::string list_table(const ModelPruneReport& report) {
   Table table({"node", "op", ">k", ">n", ">FLOP %", "", "reason"});
   for (const ModelPruneLayer& layer : report.layers) {
     table.add({layer.node, layer.op, std::to_string(layer.k), std::to_string(layer.n), percent(layer.flops_part),
-               layer.is_pruned ? "eligible" : "no", layer.reason});
+               layer.is_pruned ? "eligible" : "no", layer.is_pruned ? joined(layer.notes) : layer.reason});
   }
   return table.to_string();
 }
@@ -41,7 +41,9 @@ std::string prune_table(const ModelPruneReport& report, bool is_list) {
   }
   std::string text = table.to_string();
   for (const PruneStage& stage : report.stages) {
-    text += fmt::format("{} products: outputs differ by {} %{}\n", stage.layers, percent(stage.output_error),
+    const std::string top1 =
+        stage.top1 < 0 ? "" : fmt::format(", top-1 {} of {} %", percent(stage.top1), percent(report.dense_top1));
+    text += fmt::format("{} products: outputs differ by {} %{}{}\n", stage.layers, percent(stage.output_error), top1,
                         stage.is_within ? "" : ", more than the budget");
   }
   return text;
@@ -55,6 +57,7 @@ Json to_json(const ModelPruneReport& report) {
     for (const std::string& note : layer.notes) notes.push(note);
     entry.set("node", layer.node).set("op", layer.op).set("k", layer.k).set("n", layer.n);
     entry.set("flops_part", layer.flops_part).set("eligible", layer.is_pruned).set("reason", layer.reason);
+    entry.set("code", layer.code.empty() ? Json() : Json(layer.code));
     entry.set("rows", layer.rows).set("kept_energy", layer.kept_energy);
     entry.set("error_before_refit", known(layer.error_before_refit)).set("error", known(layer.error));
     layers.push(std::move(entry.set("corrects_bias", layer.corrects_bias).set("notes", std::move(notes))));
@@ -62,11 +65,13 @@ Json to_json(const ModelPruneReport& report) {
   for (const PruneStage& stage : report.stages) {
     Json entry = Json::object();
     entry.set("layers", stage.layers).set("output_error", stage.output_error);
+    entry.set("top1", known(stage.top1));
     stages.push(std::move(entry.set("within_budget", stage.is_within)));
   }
   for (const std::string& warning : report.warnings) warnings.push(warning);
   json.set("samples", report.samples).set("held_out", report.held_out);
   json.set("output_error", known(report.output_error)).set("bytes", static_cast<int64_t>(report.bytes));
+  json.set("top1_dense", known(report.dense_top1)).set("top1", known(report.top1));
   json.set("reordered", report.reordered)
       .set("seconds", report.seconds)
       .set("warnings", std::move(warnings))

@@ -7,10 +7,14 @@
 
 namespace hussar::cli {
 
-// The model with weights that were made sparse by magnitude, compiled in FP32 for this machine: of its products, what
-// the fastest dense and sparse kernels take, measured for at most so long; 0 seconds: as predicted.
-Result<std::vector<SparseRegion>> measure_sparse_gains(const std::string& model, const ModelPruneOptions& options,
-                                                       double seconds);
-std::string gains_text(const std::vector<SparseRegion>& regions);
+// Of the products of the model with weights that were made sparse by magnitude, compiled for this machine, what the
+// fastest dense and sparse kernels take.
+struct SparseGains {
+  std::vector<SparseRegion> fp32, int8;
+};
+// Measured for at most so long, half of it for each precision; 0 seconds: as predicted. No data are needed: times do
+// not depend on ranges.
+Result<SparseGains> measure_sparse_gains(const std::string& model, const ModelPruneOptions& options, double seconds);
+std::string gains_text(const std::vector<SparseRegion>& regions, std::string_view precision);
 
 }  // namespace hussar::cli

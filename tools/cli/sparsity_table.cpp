@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "tactics/choose.h"
 #include "tools/cli/console.h"
@@ -28,6 +29,20 @@ double bytes_saved(const PlanGraph& graph, const PlanStep& step) {
   double stored = 1;
   for (const Dim& dim : weights.dims ? *weights.dims : Dims{}) stored *= static_cast<double>(dim.value());
   return (k * n - stored) * static_cast<double>(dtype_size(weights.dtype));
+}
+
+std::string code_of(const SparseRegion& region) {
+  if (region.is_sparse) return "sparse";
+  // What a rival's verdict, or a kernel's refusal, begins with.
+  constexpr std::pair<std::string_view, const char*> kCodes[] = {
+      {"slower", "dense_faster"},         {"within", "no_clear_win"},    {"predicted as fast", "no_clear_win"},
+      {"not measured", "not_measured"},   {kNotTwoOfFour, "not_2_of_4"}, {"weights are 2:4, but", "mask_not_shared"},
+      {"--sparsity off", "switched_off"}, {"groups", "grouped"},         {"k is no multiple", "k_not_multiple"},
+      {"more than", "many_rows"}};
+  for (const auto& [begin, code] : kCodes) {
+    if (region.reason.starts_with(begin)) return code;
+  }
+  return "no_kernel";
 }
 
 // Whether the step asked for a kernel for sparse weights. Those for other masks or more rows refuse what one takes, so
@@ -60,6 +75,7 @@ bool read_region(const PlanGraph& graph, const PlanStep& step, SparseRegion& reg
     region.reason = region.is_measured ? "faster" : "predicted to be faster";
     region.bytes_saved = bytes_saved(graph, step);
   }
+  region.code = code_of(region);
   return asked;
 }
 
@@ -102,6 +118,7 @@ Json sparsity_json(const std::vector<SparseRegion>& regions, int refused_dense) 
   for (const SparseRegion& region : regions) {
     Json entry = Json::object();
     entry.set("name", region.name).set("chosen", region.chosen).set("reason", region.reason);
+    entry.set("code", region.code);
     entry.set("dense_us", region.dense > 0 ? Json(region.dense) : Json());
     entry.set("sparse_us", region.sparse > 0 ? Json(region.sparse) : Json()).set("measured", region.is_measured);
     list.push(std::move(entry.set("is_sparse", region.is_sparse).set("bytes_saved", region.bytes_saved)));

@@ -11,6 +11,7 @@ namespace hussar::cli {
 
 struct SparseRegion {
   std::string name, chosen, reason;
+  std::string code;  // the reason as one word for programs
   // Microseconds of the fastest rival of each kind as measured, else as predicted; 0: there is none.
   double dense = 0, sparse = 0;
   bool is_measured = false;

@@ -2,6 +2,7 @@
 #include "backends/cpu/conv_winograd.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "backends/cpu/conv_shape.h"
@@ -49,6 +50,17 @@ void restore_taps(int64_t output, const double* positions, int64_t stride, doubl
   taps[2 * out_stride] = positions[(output + 1) * stride];
 }
 
+// What rounding the positions to floats leaves of a tap that was 0, in parts of the largest tap: six times the most
+// that 20,000 random filters showed.
+constexpr double kRestoredZero = 1.0 / (1 << 21);
+
+// Zeros stay zeros: 2:4 weights are 2:4 for the kernels of another machine, too.
+void clear_restored_zeros(double (&taps)[9]) {
+  double largest = 0;
+  for (double tap : taps) largest = std::max(largest, std::fabs(tap));
+  for (double& tap : taps) tap = std::fabs(tap) <= kRestoredZero * largest ? 0 : tap;
+}
+
 }  // namespace
 
 void transform_winograd_filter(const float* filter, int64_t output, int64_t filters, int64_t channels, float* out) {
@@ -77,6 +89,7 @@ void restore_winograd_filter(const float* packed, int64_t output, int64_t filter
       for (int64_t p = 0; p < positions; ++p) transformed[p] = panel[(p * channels + c) * kPanelColumns];
       for (int64_t y = 0; y < input; ++y) restore_taps(output, transformed + y * input, 1, columns + y * 3, 1);
       for (int64_t x = 0; x < 3; ++x) restore_taps(output, columns + x, 3, taps + x, 3);
+      clear_restored_zeros(taps);
       for (int64_t i = 0; i < 9; ++i) filter[(f * channels + c) * 9 + i] = static_cast<float>(taps[i]);
     }
   }

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "passes/pass.h"
+#include "passes/support/mask_watch.h"
 
 namespace hussar {
 namespace {
@@ -103,6 +104,7 @@ Result<std::vector<PassRecord>> run_pipeline(Graph& graph, const PipelineOptions
   }
   std::vector<PassRecord> records;
   ElementFacts facts = HUSSAR_TRY(infer_graph(graph));
+  MaskWatch masks(graph);
   for (std::string_view name : pipeline_order()) {
     const Pass* pass = find_pass(name);
     HUSSAR_CHECK(pass != nullptr, ErrorCode::kRunFailed, "the pipeline names the unknown pass '{}'", name);
@@ -122,6 +124,7 @@ Result<std::vector<PassRecord>> run_pipeline(Graph& graph, const PipelineOptions
       }
       auto inferred = infer_graph(graph);
       if (!inferred) return fail(inferred.error().code, "after pass {}: {}", name, inferred.error().message);
+      HUSSAR_TRY(masks.check(graph, name));
       facts = std::move(*inferred);
       record.milliseconds = milliseconds_since(begin);
       if (options.dump) options.dump(name, graph);

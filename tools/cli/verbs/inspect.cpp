@@ -14,18 +14,18 @@ static Status run(Command& command) {
   command.positional("FILE", file, "an .onnx or a .plan");
   command.option("--shapes", "SHAPES", shapes, "x:1x3x224x224,...: sizes for the dimensions that are left open");
   declare_verify(command, options.verify);
-  command.toggle("--brief", brief, "plans: leaves out the table of regions");
+  command.toggle("--brief", brief, "leaves out the table of regions of a plan, of product weights of a model");
   if (!HUSSAR_TRY(command.parse())) return {};
   options.regions = !brief;
   options.shapes = HUSSAR_TRY(parse_shapes(shapes));
   return is_plan_file(file) ? inspect_plan(file, options, command) : inspect_model(file, options, command);
 }
 
-extern const Verb inspect_verb = {"inspect",
-                                  "explains a model (operators, support, sparsity) or a plan (regions, memory)",
-                                  "hussar inspect model.plan\n"
-                                  "hussar inspect model.onnx --shapes x:1x3x224x224\n"
-                                  "hussar inspect model.plan --verify --brief --json plan.json",
-                                  run};
+extern const Verb inspect_verb = {
+    "inspect", "explains a model (operators, support, sparsity of each product) or a plan (regions, memory)",
+    "hussar inspect model.plan\n"
+    "hussar inspect model.onnx --shapes x:1x3x224x224\n"
+    "hussar inspect model.plan --verify --brief --json plan.json",
+    run};
 
 }  // namespace hussar::cli

@@ -8,6 +8,7 @@
 #include "compile/prune_samples.h"
 #include "tools/cli/calibration/source.h"
 #include "tools/cli/console.h"
+#include "tools/cli/labels.h"
 #include "tools/cli/prune_table.h"
 #include "tools/cli/sparse_gains.h"
 #include "tools/cli/verb.h"
@@ -16,7 +17,8 @@ namespace hussar::cli {
 namespace {
 
 struct Arguments {
-  std::string model, output, data, pattern = "2:4", method, preprocess, shapes, step, budget, measure = kUsualBudget;
+  std::string model, output, data, pattern = "2:4", method, preprocess, shapes, step, budget, labels, drop,
+                                   measure = kUsualBudget;
   std::vector<std::string> layers, skip;
   int samples = static_cast<int>(kUsualPruneSamples), fewest = static_cast<int>(kFewestPruneSamples), threads = 0;
   bool dry_run = false, no_swaps = false, keep_weights = false, int8_grid = false, no_reorder = false;
@@ -46,9 +48,15 @@ void declare(Command& command, Arguments& arguments) {
       "--max-error", "PART", arguments.budget,
       "a budget (2%, or 0.02): products are pruned as long as the model's outputs on held-out samples differ "
       "by no more, in parts of their norm");
-  command.option("--step", "PART", arguments.step,
-                 "with --max-error: so many of the products more in each stage, those with the least errors first; "
-                 "default 10%");
+  command.option("--labels", "FILE.npy", arguments.labels,
+                 "the right class of every sample of --data, integers: the report tells top-1 before and after, on "
+                 "held-out samples");
+  command.option("--max-drop", "PART", arguments.drop,
+                 "with --labels, a budget as --max-error (0.5%, or 0.005) of what top-1 loses on held-out samples");
+  command.option(
+      "--step", "PART", arguments.step,
+      "with --max-error or --max-drop: so many of the products more in each stage, those with the least errors first; "
+      "default 10%");
   command.toggle("--no-swaps", arguments.no_swaps,
                  "leaves the choice of the method; else, with data, weights change places while that lowers the error "
                  "(k up to 1024)");
@@ -61,7 +69,8 @@ void declare(Command& command, Arguments& arguments) {
                  "leaves channels in their order; else, with data, those that no other node reads get one under which "
                  "the pattern keeps more");
   command.toggle("--dry-run", arguments.dry_run,
-                 "lists the products, which of them can be pruned, and what kernels could gain; writes nothing");
+                 "lists the products, which of them can be pruned, and what kernels could gain in FP32 and in INT8; "
+                 "writes nothing");
   command.option("--budget", "TIME", arguments.measure,
                  "with --dry-run: kernels are measured for at most so long; default 10s, 0: times as predicted");
   command.option("--threads", "N", arguments.threads, "default: one per core that this process may use");
@@ -100,7 +109,11 @@ Result<ModelPruneOptions> options_of(const Arguments& arguments) {
   options.fewest_samples = arguments.fewest;
   options.only = arguments.layers;
   options.skip = arguments.skip;
-  HUSSAR_CHECK(arguments.step.empty() || !arguments.budget.empty(), ErrorCode::kUsage, "--step goes with --max-error");
+  HUSSAR_CHECK(arguments.step.empty() || !arguments.budget.empty() || !arguments.drop.empty(), ErrorCode::kUsage,
+               "--step goes with --max-error or --max-drop");
+  HUSSAR_CHECK(arguments.drop.empty() || !arguments.labels.empty(), ErrorCode::kUsage, "--max-drop goes with --labels");
+  if (!arguments.labels.empty()) options.labels = HUSSAR_TRY(read_labels(arguments.labels));
+  if (!arguments.drop.empty()) options.most_lost = HUSSAR_TRY(parse_part(arguments.drop, "--max-drop"));
   if (!arguments.budget.empty()) options.budget = HUSSAR_TRY(parse_part(arguments.budget, "--max-error"));
   if (!arguments.step.empty()) options.step = HUSSAR_TRY(parse_part(arguments.step, "--step"));
   return options;
@@ -142,6 +155,8 @@ std::string summary(const Arguments& arguments, const ModelPruneOptions& options
     text += fmt::format("outputs on {} held-out samples differ by {:.2f} % of their norm ({} samples used)\n",
                         report.held_out, 100 * report.output_error, report.samples);
   }
+  if (report.top1 >= 0)
+    text += fmt::format("top-1 on them: {:.2f} % dense, {:.2f} % pruned\n", 100 * report.dense_top1, 100 * report.top1);
   if (options.reorder) text += fmt::format("channels between products reordered in {} places\n", report.reordered);
   return text;
 }
@@ -156,7 +171,7 @@ Status run(Command& command) {
   const ModelPruneReport report =
       HUSSAR_TRY(arguments.dry_run ? list_prunable(arguments.model, options) : prune(arguments, options));
   for (const std::string& warning : report.warnings) warn(warning);
-  std::vector<SparseRegion> gains;
+  SparseGains gains;
   const bool shows_gains = arguments.dry_run && std::any_of(report.layers.begin(), report.layers.end(),
                                                             [](const auto& layer) { return layer.is_pruned; });
   if (shows_gains) {
@@ -165,10 +180,11 @@ Status run(Command& command) {
   }
   if (command.prints_text()) {
     print_out(prune_table(report, arguments.dry_run) + summary(arguments, options, report));
-    if (shows_gains) print_out("\n" + gains_text(gains));
+    if (shows_gains) print_out("\n" + gains_text(gains.fp32, "FP32") + "\n" + gains_text(gains.int8, "INT8"));
   }
   Json json = Json::object();
-  if (arguments.dry_run) json.set("gains", sparsity_json(gains, 0));
+  if (arguments.dry_run)
+    json.set("gains", sparsity_json(gains.fp32, 0)).set("gains_int8", sparsity_json(gains.int8, 0));
   json.set("model", arguments.model).set("output", arguments.dry_run ? Json() : Json(arguments.output));
   json.set("pattern", spell(options.layer.pattern)).set("method", spell(options.layer.method));
   return command.report(std::move(json.append_fields(to_json(report))));
@@ -182,7 +198,8 @@ extern const Verb prune_verb = {
     "hussar prune model.onnx -o pruned.onnx\n"
     "hussar prune model.onnx -o pruned.onnx --pattern 2:4x64 --data x.npy\n"
     "hussar prune model.onnx -o pruned.onnx --pattern 2:4x64 --data pictures/ --preprocess 'resize=256 crop=224' "
-    "--max-error 5%",
+    "--max-error 5%\n"
+    "hussar prune model.onnx -o pruned.onnx --data x.npy --labels y.npy --max-drop 0.5% --step 20%",
     run};
 
 }  // namespace hussar::cli
