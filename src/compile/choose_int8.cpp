@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "compile/float_products.h"
 #include "compile/sample.h"
 #include "compile/score.h"
 #include "runtime/session.h"
@@ -76,16 +77,6 @@ Status measure(std::vector<Candidate*> candidates, const std::vector<Tensor>& in
   return {};
 }
 
-std::vector<std::string> parts_of(const std::string& name) {
-  std::vector<std::string> parts;
-  for (size_t begin = 0; begin <= name.size();) {
-    const size_t end = std::min(name.find('+', begin), name.size());
-    parts.push_back(name.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
-}
-
 bool is_quantized(const PlanStep& step) { return step.op.starts_with("hussar.Quantized"); }
 
 // Steps of both plans that do the same work: connected by the ONNX nodes that they stand for.
@@ -104,7 +95,7 @@ std::vector<Work> common_work(const PlanGraph& float_graph, const PlanGraph& int
   std::map<std::string, int> owners;
   auto connect = [&](const PlanGraph& graph, size_t first) {
     for (size_t i = 0; i < graph.steps.size(); ++i) {
-      for (const std::string& part : parts_of(graph.steps[i].name)) {
+      for (const std::string& part : parts_of_name(graph.steps[i].name)) {
         auto [it, is_new] = owners.emplace(part, static_cast<int>(first + i));
         if (!is_new) parents[root(static_cast<int>(first + i))] = root(it->second);
       }
@@ -229,7 +220,7 @@ std::vector<Int8Choice> decide(const Candidate& in_float, const Candidate& in_in
 Quantization with_choices(const Quantization& allowed, const Int8Report& report) {
   Quantization chosen = allowed;
   for (const Int8Choice& choice : report.choices) {
-    for (const std::string& part : parts_of(choice.name)) {
+    for (const std::string& part : parts_of_name(choice.name)) {
       if (choice.int8) {
         chosen.notes[part] = fmt::format("INT8: {:.0f} us with conversions, {} takes {:.0f} us",
                                          choice.int8_microseconds, report.otherwise, choice.float_microseconds);
@@ -242,6 +233,20 @@ Quantization with_choices(const Quantization& allowed, const Int8Report& report)
   return chosen;
 }
 
+// Says in the FP32 plan why nothing of it is INT8, where that plan is the fastest.
+void explain_float_plan(Candidate& in_float, const Candidate& in_int8, const Int8Report& report, double with_int8) {
+  std::map<std::string, std::string, std::less<>> reasons;
+  for (const FloatProduct& product : float_products(in_int8.plan->graph)) {
+    for (const std::string& part : parts_of_name(product.name)) reasons[part] = product.reason;
+  }
+  const std::string slower = fmt::format("the whole model would take {:.0f} us with it, in {} {:.0f} us", with_int8,
+                                         report.otherwise, report.float_microseconds);
+  for (const Int8Choice& choice : report.choices) {
+    for (const std::string& part : parts_of_name(choice.name)) reasons[part] = slower;
+  }
+  explain_float_products(in_float.plan->graph, reasons);
+}
+
 }  // namespace
 
 Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const Quantization>& allowed,
@@ -251,7 +256,10 @@ Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const
   auto inputs = random_inputs(input_facts(in_float.plan->graph), shapes, 1);
   // Nothing can be measured: what is allowed is expected to be faster.
   report.chosen = allowed;
-  if (!inputs || !measure({&in_float, &in_int8}, *inputs)) return in_int8.take();
+  if (!inputs || !measure({&in_float, &in_int8}, *inputs)) {
+    report.in_floats = float_products(in_int8.plan->graph);
+    return in_int8.take();
+  }
   report.choices = decide(in_float, in_int8);
   auto mixed_quantization = std::make_shared<const Quantization>(with_choices(*allowed, report));
   Candidate mixed = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(mixed_quantization))));
@@ -262,9 +270,13 @@ Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const
   const double mixed_microseconds = score(mixed.runs);
   Candidate* best = &mixed;
   if (report.all_int8_microseconds < kWorthwhileTime * mixed_microseconds) best = &in_int8;
-  if (report.float_microseconds < score(best->runs)) best = &in_float;
+  if (report.float_microseconds < score(best->runs)) {
+    explain_float_plan(in_float, in_int8, report, score(best->runs));
+    best = &in_float;
+  }
   for (Int8Choice& choice : report.choices) choice.int8 = best == &in_int8 || (best == &mixed && choice.int8);
   report.chosen_microseconds = score(best->runs);
+  report.in_floats = float_products(best->plan->graph);
   report.chosen = best == &mixed ? mixed_quantization : best == &in_int8 ? allowed : nullptr;
   return best->take();
 }

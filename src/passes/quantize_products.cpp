@@ -16,6 +16,7 @@
 #include "passes/pass.h"
 #include "passes/support/byte_operands.h"
 #include "passes/support/fake_quantize.h"
+#include "passes/support/products.h"
 #include "passes/support/rewrite.h"
 #include "passes/support/weight_grid.h"
 #include "tactics/choose.h"
@@ -96,12 +97,12 @@ class Products {
     if (!weights) {
       const bool is_product = node->op == "com.microsoft.FusedMatMul" && node->inputs[1]->is_constant();
       if (is_product && quantization_ != nullptr)
-        node->note = "no INT8: its weights are no matrix, or it turns batches into rows";
+        node->note = no_int8("its weights are no matrix, or it turns batches into rows");
       return false;
     }
     std::string reason;
     auto form = form_of(*node, *weights, reason);
-    if (!reason.empty()) node->note = "no INT8: " + reason;
+    if (!reason.empty()) node->note = no_int8(reason);
     if (!form) return false;
     if (target_.place == Place::kHost || form->is_of_model) {
       replace(node, *weights, *form);
@@ -113,7 +114,7 @@ class Products {
     if (predicted(*product) <= in_floats) return true;
     // Measuring would tell, but the GPU may be elsewhere.
     const std::string note =
-        fmt::format("no INT8: predicted to take {:.0f} us, {:.0f} in floats", predicted(*product), in_floats);
+        fmt::format("{}predicted to take {:.0f} us, {:.0f} in floats", kNoInt8, predicted(*product), in_floats);
     Node* again = replace_node(graph_, product, before.op, before.inputs, before.attributes);
     again->program = before.program;
     again->program_inputs = before.program_inputs;

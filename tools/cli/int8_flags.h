@@ -23,11 +23,10 @@ class Int8Flags {
   Result<std::vector<Tensor>> first_sample(const std::string& model, const NamedShapes& shapes) const;
   // What apply() decided the ranges by.
   const Calibration& calibration() const { return calibration_; }
-  // After the build: fails with --strict when what has an INT8 form stayed in FP32.
-  Status check_strict(const CompileReport& report) const;
 
  private:
   Status check_usage() const;
+  Status check_known(const Calibration& known, Graph imported, const NamedShapes& shapes, Progress& progress) const;
   Result<std::unique_ptr<DataSource>> open_data(const std::vector<InputFacts>& inputs, const NamedShapes& shapes) const;
 
   bool int8_ = false, strict_ = false;

@@ -174,7 +174,6 @@ Status work(Arguments& arguments, const Command& command) {
   SelfCheckReport checked;
   auto plan = HUSSAR_TRY(compile_checked(arguments.model, options, check, &compile, &checked));
   HUSSAR_TRY(std::move(dumped));
-  HUSSAR_TRY(arguments.int8.check_strict(compile));
   if (!range.optimum.empty()) {
     plan->meta["shapes_min"] = arguments.minimum;
     plan->meta["shapes_opt"] = arguments.optimum;

@@ -11,6 +11,7 @@
 #include "onnx/import.h"
 #include "quantize/calibration_file.h"
 #include "quantize/trt_cache.h"
+#include "tools/cli/calibration/resumable.h"
 #include "tools/cli/calibration/source.h"
 #include "tools/cli/console.h"
 #include "tools/cli/page/page.h"
@@ -108,13 +109,10 @@ Result<Calibration> from_data(const Arguments& arguments, Method method, Calibra
   options.rounding = rounding_from_name(arguments.rounding).value_or(Rounding::kNearest);
   options.cut.samples_per_run = arguments.batch;
   options.fewest_samples = arguments.fewest;
-  options.resume = HUSSAR_TRY(unfinished(arguments.output));
-  options.save = [&](const Calibration& calibration) { return write_calibration(calibration, arguments.output); };
-  options.progress = [&](std::string_view stage) { progress.stage(stage); };
-  options.stage_progress = [&](double fraction) { progress.update(fraction); };
+  std::optional<Calibration> resume = HUSSAR_TRY(unfinished(arguments.output));
   auto source = HUSSAR_TRY(open_data(arguments));
-  if (options.resume) note(fmt::format("going on after {} samples", options.resume->samples));
-  auto calibration = calibrate(arguments.model, *source, options, &report);
+  auto calibration = calibrate_resumably(arguments.model, *source, std::move(options), arguments.output,
+                                         std::move(resume), progress, report);
   progress.finish();
   return calibration;
 }
