@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "compile/fake_quantize.h"
+#include "compile/label_check.h"
 #include "compile/optimize.h"
 #include "compile/sample.h"
 #include "onnx/import.h"
@@ -19,20 +20,6 @@ namespace {
 
 // Products that gain less are ranked as if they gained this share of the largest gain.
 constexpr double kLeastGain = 0.01;
-
-// The class of every row.
-std::vector<int64_t> classes_of(const Tensor& output) {
-  const int rank = output.shape().rank();
-  const int64_t width = rank > 0 ? output.shape()[rank - 1] : 0;
-  if (width < 2 || !is_floating(output.dtype())) return {};
-  std::vector<float> values(static_cast<size_t>(output.elements()));
-  if (!values.empty()) load_elements<float>(output, 0, output.elements(), values.data());
-  std::vector<int64_t> classes;
-  for (auto row = values.begin(); row != values.end(); row += width) {
-    classes.push_back(std::max_element(row, row + width) - row);
-  }
-  return classes;
-}
 
 struct Outcome {
   Noise noise;
@@ -60,7 +47,6 @@ class Measuring {
 
   Result<std::unique_ptr<Session>> session_with(const Edit& edit) const;
   Status run_in_float();
-  Status check_labels(size_t sample, const std::vector<int64_t>& classes, int64_t width) const;
   Result<Outcome> measure(const Edit& edit);
   // Those from `first` on in INT8, by the order of the report.
   Result<Outcome> measure_from(size_t first);
@@ -102,18 +88,6 @@ Result<std::unique_ptr<Session>> Measuring::session_with(const Edit& edit) const
   return Session::create(std::make_shared<const Plan>(HUSSAR_TRY(freeze_graph(std::move(graph), compile_))));
 }
 
-Status Measuring::check_labels(size_t sample, const std::vector<int64_t>& classes, int64_t width) const {
-  const std::vector<int64_t>& labels = samples_[sample].labels;
-  HUSSAR_CHECK(labels.size() == classes.size(), ErrorCode::kUsage,
-               "labels need a first output with one row of classes per sample; it has {} rows for {} samples",
-               classes.size(), labels.size());
-  for (int64_t label : labels) {
-    HUSSAR_CHECK(label >= 0 && label < width, ErrorCode::kUsage,
-                 "label {} is no class: the first output has classes 0 to {}", label, width - 1);
-  }
-  return {};
-}
-
 Status Measuring::run_in_float() {
   auto session = HUSSAR_TRY(session_with(nullptr));
   for (size_t i = 0; i < samples_.size(); ++i) {
@@ -123,8 +97,8 @@ Status Measuring::run_in_float() {
     classes_.push_back(outputs.empty() ? std::vector<int64_t>() : classes_of(outputs[0]));
     report_.rows += static_cast<int64_t>(classes_.back().size());
     if (!report_.has_labels) continue;
-    const int rank = outputs.empty() ? 0 : outputs[0].shape().rank();
-    HUSSAR_TRY(check_labels(i, classes_.back(), rank > 0 ? outputs[0].shape()[rank - 1] : 0));
+    HUSSAR_CHECK(!outputs.empty(), ErrorCode::kUsage, "labels need a first output with classes; there is none");
+    HUSSAR_TRY(check_labels_fit(samples_[i].labels, outputs[0]));
     for (size_t row = 0; row < classes_[i].size(); ++row) {
       report_.right_in_float += classes_[i][row] == samples_[i].labels[row] ? 1 : 0;
     }

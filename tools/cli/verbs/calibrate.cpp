@@ -109,6 +109,11 @@ Result<Calibration> from_data(const Arguments& arguments, Method method, Calibra
   options.rounding = rounding_from_name(arguments.rounding).value_or(Rounding::kNearest);
   options.cut.samples_per_run = arguments.batch;
   options.fewest_samples = arguments.fewest;
+  LabelCheckOptions check{options.shapes, options.threads, options.cut};
+  if (arguments.sensitivity.has_labels()) {
+    progress.stage("check labels");
+    HUSSAR_TRY(arguments.sensitivity.check_labels(arguments.model, *HUSSAR_TRY(open_data(arguments)), check));
+  }
   std::optional<Calibration> resume = HUSSAR_TRY(unfinished(arguments.output));
   auto source = HUSSAR_TRY(open_data(arguments));
   auto calibration = calibrate_resumably(arguments.model, *source, std::move(options), arguments.output,
@@ -279,7 +284,7 @@ Status run(Command& command) {
 
 extern const Verb calibrate_verb = {
     "calibrate", "runs a model on data and finds the ranges of its activations, for INT8",
-    "hussar calibrate model.onnx --calib x.npy -o calibration.json\n"
+    "hussar calibrate model.onnx --calib x.npy -o calibration.json --labels y.npy\n"
     "hussar calibrate model.onnx --calib pictures/ --preprocess 'resize=256 crop=224 mean=0.485,0.456,0.406 "
     "std=0.229,0.224,0.225' -o calibration.json\n"
     "hussar calibrate model.onnx --calib 'cmd:python3 batches.py' -o calibration.json --trt-cache calibration.cache\n"
