@@ -25,8 +25,12 @@ struct Int8Options {
   // The ranges of activations, from real data: what calibrate() gave (hussar/calibrate.h), or a calibration cache of
   // TensorRT. Of this model, or compile() fails.
   std::string calibration;
-  // The same in a file, as `hussar calibrate` writes it. One of both is needed.
+  // The same in a file, as `hussar calibrate` writes it. One of both is needed, or `dynamic`.
   std::string calibration_file;
+  // Without either: each product finds the range of what it reads when the model runs. That costs time in every run,
+  // and makes what a sample gives depend on the others of its batch, but needs no data; attention and what lies between
+  // products stays in floats. For transformers, whose activations change much from input to input.
+  bool dynamic = false;
   // Which ranges: "auto", or another method of CalibrateOptions::method.
   std::string method = "auto";
   // Fails with kAccuracy when a convolution, product, attention or recurrent step stays in floats, and names each with

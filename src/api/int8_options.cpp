@@ -15,7 +15,7 @@ namespace hussar {
 static Result<Calibration> read(const Int8Request& request, const std::string& name) {
   HUSSAR_CHECK(request.calibration.empty() != request.calibration_file.empty(), ErrorCode::kUsage,
                "INT8 needs the ranges of activations: either calibration, what calibrate() gave, or calibration_file, "
-               "what `hussar calibrate` wrote");
+               "what `hussar calibrate` wrote; or dynamic, without either");
   if (!request.calibration.empty()) return decode_calibration_or_trt_cache(request.calibration, name);
   auto file = HUSSAR_TRY(MappedFile::open(request.calibration_file));
   const std::span<const std::byte> bytes = file->bytes();
@@ -25,6 +25,13 @@ static Result<Calibration> read(const Int8Request& request, const std::string& n
 Status apply_int8(const std::string& model_path, const Int8Request& request, CompileOptions& options) {
   HUSSAR_CHECK(!is_plan_file(model_path), ErrorCode::kUsage,
                "INT8 needs the ONNX model: the passes that quantize ran when '{}' was built", model_path);
+  options.needs_int8 = request.strict;
+  if (request.dynamic) {
+    HUSSAR_CHECK(request.calibration.empty() && request.calibration_file.empty(), ErrorCode::kUsage,
+                 "dynamic INT8 finds the ranges of activations when the model runs: it takes no calibration");
+    options.quantization = dynamic_quantization(options.fp32_nodes);
+    return {};
+  }
   const auto method = method_from_name(request.method);
   HUSSAR_CHECK(method, ErrorCode::kUsage, "there is no calibration method '{}'; there are {}", request.method,
                all_method_names());
@@ -37,7 +44,6 @@ Status apply_int8(const std::string& model_path, const Int8Request& request, Com
                                      [&](const auto& value) { return calibration.tensors.count(value->name) > 0; });
   HUSSAR_CHECK(names_any, ErrorCode::kUsage, "calibration '{}' names no tensor of '{}'", name, model_path);
   options.quantization = quantization_of(calibration, *method, options.fp32_nodes);
-  options.needs_int8 = request.strict;
   return {};
 }
 

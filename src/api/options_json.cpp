@@ -17,17 +17,19 @@ Status read_int8(const json& object, Int8Request& request) {
   const std::map<std::string, std::string*> texts = {{"calibration", &request.calibration},
                                                      {"calibration_file", &request.calibration_file},
                                                      {"method", &request.method}};
+  const std::map<std::string, bool*> switches = {{"dynamic", &request.dynamic}, {"strict", &request.strict}};
   for (const auto& [key, value] : object.items()) {
     const auto text = texts.find(key);
-    HUSSAR_CHECK(text != texts.end() || key == "strict", ErrorCode::kUsage,
-                 "option \"int8\" has no \"{}\"; known are calibration, calibration_file, method, strict", key);
+    HUSSAR_CHECK(text != texts.end() || switches.count(key) > 0, ErrorCode::kUsage,
+                 "option \"int8\" has no \"{}\"; known are calibration, calibration_file, method, dynamic, strict",
+                 key);
     const bool fits = text != texts.end() ? value.is_string() : value.is_boolean();
     HUSSAR_CHECK(fits, ErrorCode::kUsage, "\"{}\" of option \"int8\" takes {}", key,
                  text != texts.end() ? "a string" : "true or false");
     if (text != texts.end()) {
       *text->second = value.get<std::string>();
     } else {
-      request.strict = value.get<bool>();
+      *switches.at(key) = value.get<bool>();
     }
   }
   return {};

@@ -77,6 +77,8 @@ Status measure(std::vector<Candidate*> candidates, const std::vector<Tensor>& in
   return {};
 }
 
+bool makes_bytes(const PlanStep& step) { return step.op == "QuantizeLinear" || step.op == "DynamicQuantizeLinear"; }
+
 bool is_quantized(const PlanStep& step) { return step.op.starts_with("hussar.Quantized"); }
 
 // Steps of both plans that do the same work: connected by the ONNX nodes that they stand for.
@@ -121,7 +123,7 @@ class ByteRegions {
   explicit ByteRegions(const PlanGraph& graph) : graph_(graph), parents_(graph.values.size()) {
     for (size_t i = 0; i < parents_.size(); ++i) parents_[i] = static_cast<int32_t>(i);
     for (const PlanStep& step : graph.steps) {
-      if (is_quantized(step) || step.op == "QuantizeLinear") continue;
+      if (is_quantized(step) || makes_bytes(step)) continue;
       const int32_t first = of(step);
       for_each_byte(step, [&](int32_t value) { parents_[static_cast<size_t>(root(value))] = root(first); });
     }
@@ -167,7 +169,7 @@ std::map<int32_t, Shared> shared_times(const Candidate& in_float, const Candidat
   std::map<int32_t, Shared> shared;
   for (size_t i = 0; i < graph.steps.size(); ++i) {
     const PlanStep& step = graph.steps[i];
-    if (step.op == "QuantizeLinear") shared[regions.root(step.outputs[0])].conversions += in_int8.step(i);
+    if (makes_bytes(step)) shared[regions.root(step.outputs[0])].conversions += in_int8.step(i);
     if (!is_quantized(step)) continue;
     ++shared[regions.root(step.inputs[0])].readers;
     if (step.attributes.has("y_scale")) ++shared[regions.root(step.outputs[0])].writers;

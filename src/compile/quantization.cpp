@@ -25,6 +25,12 @@ std::shared_ptr<Quantization> quantization_of(const Calibration& calibration, Me
   return quantization;
 }
 
+std::shared_ptr<Quantization> dynamic_quantization(const std::vector<std::string>& fp32_nodes) {
+  std::shared_ptr<Quantization> quantization = quantization_of({}, Method::kAuto, fp32_nodes);
+  quantization->is_dynamic = true;
+  return quantization;
+}
+
 Result<Calibration> decode_calibration_or_trt_cache(std::string_view text, const std::string& name) {
   return text.starts_with("TRT-") ? decode_trt_cache(text, name) : decode_calibration(text, name);
 }

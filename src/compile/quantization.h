@@ -18,6 +18,9 @@ inline constexpr const char* kAskedFor = "asked for";
 std::shared_ptr<Quantization> quantization_of(const Calibration& calibration, Method method,
                                               const std::vector<std::string>& fp32_nodes = {});
 
+// Without a calibration: every range is found when the model runs.
+std::shared_ptr<Quantization> dynamic_quantization(const std::vector<std::string>& fp32_nodes = {});
+
 // A text of Hussar or of TensorRT. `name` is for messages.
 Result<Calibration> decode_calibration_or_trt_cache(std::string_view text, const std::string& name);
 

@@ -4,7 +4,8 @@
 // Then these are taken as they are. Where the integers of a channel do not fit int8, since its zero point is another
 // one, they are moved, and the product's program adds what it lacks then: offset * scale times a sum over what x gives
 // to the output's element, which a product with ones computes. For others PassContext::quantization knows scale and
-// zero point of x, and the scales of w follow from the largest magnitude in each output channel.
+// zero point of x, or lets DynamicQuantizeLinear find them when the model runs, and the scales of w follow from the
+// largest magnitude in each output channel.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -57,10 +58,10 @@ std::optional<ChannelGrids> grids_of_model(const ProductWeights& weights) {
 // How a product reads x as bytes.
 struct Bytes {
   QuantParams params;
-  Value* real = nullptr;    // what is to be quantized
-  Value* given = nullptr;   // the bytes, where the model has them
-  Node* dynamic = nullptr;  // what finds scale and zero point when the model runs
-  Node* move = nullptr;     // what moves fake-quantized numbers before, for nobody else
+  Value* real = nullptr;     // what is to be quantized
+  Value* given = nullptr;    // the bytes, where the model has them
+  Value* dynamic = nullptr;  // what gets scale and zero point when the model runs
+  Node* move = nullptr;      // what moves fake-quantized numbers before, for nobody else
 };
 
 // A node as it was.
@@ -153,6 +154,11 @@ class Products {
     }
     const QuantParams* params = quantization_->find(node.inputs[0]->name);
     if (params != nullptr) return Form{{*params, node.inputs[0]}, {weight_scales(weights), {}}};
+    if (quantization_->is_dynamic) {
+      Bytes of_each_run;
+      of_each_run.dynamic = node.inputs[0];
+      return Form{of_each_run, {weight_scales(weights), {}}};
+    }
     reason = "nothing is known of the range of its input";
     return std::nullopt;
   }
@@ -169,7 +175,7 @@ class Products {
     Value* bias = bias_of(node, weights.channels);
     std::vector<Value*> inputs = {is_dynamic ? nullptr : bytes_of(form.bytes), numbers, factors, bias};
     if (is_dynamic) {
-      const std::vector<Value*>& dynamic = dynamic_bytes_of(form.bytes.dynamic);
+      const std::vector<Value*>& dynamic = dynamic_bytes_of(form.bytes);
       inputs[0] = dynamic[0];
       inputs.insert(inputs.end(), {dynamic[1], dynamic[2]});
     }
@@ -277,7 +283,7 @@ class Products {
       if (auto params = byte_params(*producer)) return Bytes{*params, nullptr, producer->inputs[0]};
     }
     if (value == x && producer->op == "hussar.DynamicFakeQuantize")
-      return Bytes{{}, producer->inputs[0], nullptr, producer};
+      return Bytes{{}, nullptr, nullptr, producer->inputs[0]};
     auto params = fake_quantize_params(*producer);
     if (!params) return std::nullopt;
     if (value == x) return Bytes{*params, producer->inputs[0]};
@@ -352,16 +358,16 @@ class Products {
     return bytes;
   }
 
-  // Bytes, scale and zero point that the node finds when the model runs.
-  const std::vector<Value*>& dynamic_bytes_of(const Node* node) {
-    std::vector<Value*>& values = dynamic_[node];
+  // Bytes, scale and zero point that are found when the model runs, once for all that read x.
+  const std::vector<Value*>& dynamic_bytes_of(const Bytes& form) {
+    Value* x = form.dynamic;
+    std::vector<Value*>& values = dynamic_[x];
     if (!values.empty()) return values;
-    Value* x = node->inputs[0];
     values = {graph_.add_value(graph_.unique_name(x->name + "_bytes"), DType::kUInt8, x->dims),
               graph_.add_value(graph_.unique_name(x->name + "_scale"), DType::kFloat32, Dims{}),
               graph_.add_value(graph_.unique_name(x->name + "_zero"), DType::kUInt8, Dims{})};
     values[0]->layout = x->layout;
-    graph_.add_node("DynamicQuantizeLinear", node->name, {x}, values);
+    graph_.add_node("DynamicQuantizeLinear", "quantize " + x->name, {x}, values);
     return values;
   }
 
@@ -386,7 +392,7 @@ class Products {
   const Quantization* quantization_;
   const Target target_;
   std::map<std::tuple<Value*, float, int32_t>, Value*> bytes_;
-  std::map<const Node*, std::vector<Value*>> dynamic_;
+  std::map<const Value*, std::vector<Value*>> dynamic_;
   std::map<std::tuple<Value*, Value*, float, int64_t>, Value*> sums_;
   std::vector<std::pair<Node*, Value*>> quantizers_;
 };

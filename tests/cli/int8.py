@@ -9,7 +9,7 @@ import sys
 
 import tiny_onnx
 from calibration import calibrate, network, samples, write_data
-from program import ACCURACY, FAILED, MODEL, USAGE, Program, write_npy
+from program import ACCURACY, FAILED, MODEL, USAGE, Program, read_npy, write_npy
 
 
 def build(hussar: Program, *flags, **expected):
@@ -163,6 +163,29 @@ def test_int8_strict_holds_measured_choices_to_it(hussar: Program) -> None:
     if not choice["int8"]:
         assert " us" in report["in_floats"][0]["reason"], report
         assert "no INT8: " + report["in_floats"][0]["reason"] in hussar("inspect", "net.plan").out
+
+
+def test_int8_without_data(hussar: Program) -> None:
+    prepare(hussar)
+    flags = ("--int8", "--dynamic", "--budget", "0")
+    report = build(hussar, *flags, "--strict", "--json").json
+    assert report["precision_counts"].get("int8") == 2 and report["int8"]["in_floats"] == [], report
+    # Whatever the size of the input is.
+    for size in (0.001, 1.0, 1000.0):
+        write_npy(hussar.folder / "one.npy", [1, 3, 8, 8], [size * value for value in samples(1)[0]])
+        outputs = []
+        for model in ("net.onnx", "net.plan"):
+            hussar("run", model, "-i", "x=one.npy", "-o", model + ".out")
+            outputs.append(read_npy(hussar.folder / f"{model}.out/y.npy")[1])
+        apart = max(abs(a - b) for a, b in zip(*outputs, strict=True))
+        assert 0 < apart < 0.05 * max(map(abs, outputs[0])), (size, apart)
+    assert "DynamicQuantizeLinear" in hussar("inspect", "net.plan").out
+    kept = build(hussar, *flags, "--precision", "second=fp32", "--json").json
+    assert kept["precision_counts"].get("int8") == 1, kept["precision_counts"]
+    measured = build(hussar, "--int8", "--dynamic", "--budget", "1s", "--html", "page.html", "--json").json["int8"]
+    assert len(measured["products"]) == 2 and "Activations" not in (hussar.folder / "page.html").read_text(), measured
+    build(hussar, "--dynamic", code=USAGE, says="--dynamic goes with --int8")
+    build(hussar, *flags, "--calib", "x.npy", code=USAGE, says="takes neither --calib nor --calib-cache")
 
 
 def test_int8_refuses_a_stale_cache(hussar: Program) -> None:

@@ -75,6 +75,10 @@ static void check_int8(const char* model, const char* plan, const char* cache) {
   expect(hussar_build(model, plan, options) == HUSSAR_OK, "build in INT8");
   const float rounded = first_output(plan);
   expect(exact != rounded && fabsf(exact - rounded) < 0.05F, "INT8 is close, and not the same");
+  expect(hussar_build(model, plan, "{\"budget\": \"0\", \"int8\": {\"dynamic\": true, \"strict\": true}}") == HUSSAR_OK,
+         "build in INT8 without a calibration");
+  const float found = first_output(plan);
+  expect(exact != found && fabsf(exact - found) < 0.05F, "its ranges follow the input");
   expect(hussar_build(model, plan, "{\"int8\": {}}") == HUSSAR_USAGE, "INT8 without ranges is refused");
   expect(hussar_build(model, plan, "{\"int8\": true}") == HUSSAR_USAGE, "int8 is an object");
   expect(hussar_build(model, plan, "{\"int8\": {\"strict\": 1}}") == HUSSAR_USAGE, "strict is a boolean");

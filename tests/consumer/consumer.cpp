@@ -143,6 +143,16 @@ static void check_int8(const char* model, const char* cache_file) {
   options.fp32_nodes = {"head"};
   auto kept = hussar::compile(model, options);
   expect(kept && first_output(*kept) == exact, "a node that is named stays in FP32, strict or not");
+  options.int8->method = "auto";
+  options.fp32_nodes.clear();
+  options.int8->dynamic = true;
+  expect(!hussar::compile(model, options), "dynamic ranges and a calibration are refused");
+  options.int8->calibration_file.clear();
+  auto dynamic = hussar::compile(model, options);
+  const float found = dynamic ? first_output(*dynamic) : exact;
+  expect(exact != found && std::abs(exact - found) < 0.05F, "INT8 without a calibration");
+  options.int8->dynamic = false;
+  options.int8->calibration_file = cache_file;
   options.int8->method = "magic";
   expect(!hussar::compile(model, options), "an unknown method");
 }

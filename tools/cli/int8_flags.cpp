@@ -17,8 +17,8 @@ namespace hussar::cli {
 void Int8Flags::declare(Command& command) {
   command.toggle(
       "--int8", int8_,
-      "allows convolutions and products to compute in INT8 where that is measured to be faster; needs --calib "
-      "or --calib-cache");
+      "allows convolutions and products to compute in INT8 where that is measured to be faster; needs --calib, "
+      "--calib-cache or --dynamic");
   command.option("--calib", "DATA", data_,
                  "inputs to find the ranges of activations with: .npz, .npy or .raw files or folders, a folder of "
                  "pictures, or cmd:COMMAND; see `hussar calibrate --help`");
@@ -26,6 +26,10 @@ void Int8Flags::declare(Command& command) {
       "--calib-cache", "FILE", cache_,
       "a calibration of this model (`hussar calibrate`); with --calib written when it is not there, gone on with "
       "when it was cut off, and refused when it is of other data");
+  command.toggle(
+      "--dynamic", dynamic_,
+      "with --int8, instead of data: products find the range of what they read in every run, by its least and "
+      "greatest element; for transformers");
   command.option("--calib-method", "METHOD", method_,
                  "auto, entropy, minmax, mse, percentile, percentile99.9 or percentile99.999");
   command.option("--rounding", rounding_, {"nearest", "adaptive"},
@@ -42,11 +46,15 @@ Status Int8Flags::check_usage() const {
   if (!int8_) {
     HUSSAR_CHECK(data_.empty() && cache_.empty() && preprocess_.empty() && rounding_.empty(), ErrorCode::kUsage,
                  "--calib, --calib-cache, --preprocess and --rounding go with --int8");
-    HUSSAR_CHECK(!strict_, ErrorCode::kUsage, "--strict goes with --int8");
+    HUSSAR_CHECK(!strict_ && !dynamic_, ErrorCode::kUsage, "{} goes with --int8", strict_ ? "--strict" : "--dynamic");
     return {};
   }
+  HUSSAR_CHECK(!dynamic_ || (data_.empty() && cache_.empty()), ErrorCode::kUsage,
+               "--dynamic finds the ranges when the model runs: it takes neither --calib nor --calib-cache");
+  if (dynamic_) return {};
   HUSSAR_CHECK(!data_.empty() || !cache_.empty(), ErrorCode::kUsage,
-               "--int8 needs the ranges of activations: --calib DATA, or --calib-cache FILE of `hussar calibrate`");
+               "--int8 needs the ranges of activations: --calib DATA, or --calib-cache FILE of `hussar calibrate`, or "
+               "--dynamic without data");
   return {};
 }
 
@@ -103,6 +111,11 @@ Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOpt
   if (!int8_) return {};
   HUSSAR_CHECK(!is_plan_file(model), ErrorCode::kUsage,
                "--int8 needs the ONNX model: the passes that quantize ran when '{}' was built", model);
+  options.needs_int8 = strict_;
+  if (dynamic_) {
+    options.quantization = dynamic_quantization(options.fp32_nodes);
+    return {};
+  }
   auto method = method_from_name(method_);
   HUSSAR_CHECK(method, ErrorCode::kUsage, "--calib-method: there is no method '{}'; there are {}", method_,
                all_method_names());
@@ -131,7 +144,6 @@ Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOpt
     if (!cache_.empty()) HUSSAR_TRY(write_calibration(calibration, cache_));
   }
   options.quantization = quantization_of(calibration, *method, options.fp32_nodes);
-  options.needs_int8 = strict_;
   calibration_ = std::move(calibration);
   return {};
 }
