@@ -55,6 +55,20 @@ std::optional<ChannelGrids> grids_of_model(const ProductWeights& weights) {
   return grids;
 }
 
+// Of what a softmax, sigmoid or tanh gives: their ranges need no data.
+std::optional<QuantParams> bounded_params(const Value& x) {
+  const Node* producer = x.producer;
+  if (producer == nullptr) return std::nullopt;
+  const bool has_steps = producer->program && producer->program->step_count > 0;
+  const ProgramOp last = has_steps ? producer->program->steps[producer->program->step_count - 1].op : ProgramOp::kCopy;
+  auto ends_with = [&](std::string_view op, ProgramOp step) { return has_steps ? last == step : producer->op == op; };
+  if (!has_steps && producer->op == "Softmax") return QuantParams{1.0F / 255, 0, DType::kUInt8};
+  if (ends_with("Sigmoid", ProgramOp::kSigmoid) || ends_with("HardSigmoid", ProgramOp::kHardSigmoid))
+    return QuantParams{1.0F / 255, 0, DType::kUInt8};
+  if (ends_with("Tanh", ProgramOp::kTanh)) return QuantParams{1.0F / 127, 128, DType::kUInt8};
+  return std::nullopt;
+}
+
 // How a product reads x as bytes.
 struct Bytes {
   QuantParams params;
@@ -154,6 +168,8 @@ class Products {
     }
     const QuantParams* params = quantization_->find(node.inputs[0]->name);
     if (params != nullptr) return Form{{*params, node.inputs[0]}, {weight_scales(weights), {}}};
+    if (const auto bounded = bounded_params(*node.inputs[0]))
+      return Form{{*bounded, node.inputs[0]}, {weight_scales(weights), {}}};
     if (quantization_->is_dynamic) {
       Bytes of_each_run;
       of_each_run.dynamic = node.inputs[0];
