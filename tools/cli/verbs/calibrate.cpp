@@ -284,6 +284,7 @@ Status run(Command& command) {
 
 extern const Verb calibrate_verb = {
     "calibrate", "runs a model on data and finds the ranges of its activations, for INT8",
+    "hussar calibrate model.onnx --calib x.npy -o calibration.json\n"
     "hussar calibrate model.onnx --calib x.npy -o calibration.json --labels y.npy\n"
     "hussar calibrate model.onnx --calib pictures/ --preprocess 'resize=256 crop=224 mean=0.485,0.456,0.406 "
     "std=0.229,0.224,0.225' -o calibration.json\n"
