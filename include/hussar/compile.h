@@ -19,17 +19,39 @@ enum class Check {
   kFull,   // whatever it takes
 };
 
+// Convolutions, products with constant weights and the attention between them may compute in INT8: where that is
+// measured to be faster, conversions included, or with the budget "0" wherever the range of the input is known.
+struct Int8Options {
+  // The ranges of activations, from real data: what calibrate() gave (hussar/calibrate.h), or a calibration cache of
+  // TensorRT. Of this model, or compile() fails.
+  std::string calibration;
+  // The same in a file, as `hussar calibrate` writes it. One of both is needed, or `dynamic`.
+  std::string calibration_file;
+  // Without either: each product finds the range of what it reads when the model runs. That costs time in every run,
+  // and makes what a sample gives depend on the others of its batch, but needs no data; attention and what lies between
+  // products stays in floats. For transformers, whose activations change much from input to input.
+  bool dynamic = false;
+  // Which ranges: "auto", or another method of CalibrateOptions::method.
+  std::string method = "auto";
+  // Fails with kAccuracy when a convolution, product, attention or recurrent step stays in floats, and names each with
+  // the reason; those of CompileOptions::fp32_nodes may.
+  bool strict = false;
+};
+
 struct CompileOptions {
   // ---- what the plan can do
   // "x:1x3x224x224,y:1x-1" fixes input dimensions; -1 or an identifier leaves one open. "": as the model says.
   std::string shapes;
   // ---- how exact
+  // nullopt: INT8 only where the model itself is quantized.
+  std::optional<Int8Options> int8;
   // Steps may multiply in FP16 where the target has the instructions (cpu:avx512fp16 and beyond), but for those of the
   // ONNX nodes with these names.
   bool fp16 = false;
   // Products, convolutions and attention on GPUs may round the floats that they multiply to TF32 (ten bits of mantissa,
   // FP32's range; sums stay FP32), but for those of the ONNX nodes with these names.
   bool tf32 = false;
+  // They are not INT8, either.
   std::vector<std::string> fp32_nodes;
   // ---- how fast
   int threads = 0;  // that a run uses; 0: one per core
@@ -42,7 +64,8 @@ struct CompileOptions {
   std::string timing_cache;
   // ---- trust
   Check check = Check::kQuick;
-  // Of the check: the largest error relative to the output range; by default 1e-3, with fp16 or tf32 1e-2.
+  // Of the check: the largest error relative to the output range; by default 1e-3, with fp16 or tf32 1e-2; with int8 it
+  // is against the same integers in slower code.
   std::optional<double> tolerance;
   // ---- for debugging
   std::vector<std::string> disabled_passes;  // names, or "all"

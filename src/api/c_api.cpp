@@ -150,6 +150,7 @@ hussar_code hussar_build(const char* model_path, const char* plan_path, const ch
     hussar::BuildOptions options = HUSSAR_TRY(hussar::parse_build_options(options_json));
     auto timings = HUSSAR_TRY(hussar::TimingFile::open(options.timing_cache));
     options.compile.timings = &timings.cache;
+    if (options.int8) HUSSAR_TRY(hussar::apply_int8(model_path, *options.int8, options.compile));
     auto plan = HUSSAR_TRY(hussar::compile_checked(model_path, options.compile, options.check));
     HUSSAR_TRY(timings.save());
     return hussar::write_plan(*plan, plan_path);

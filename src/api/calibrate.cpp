@@ -2,6 +2,7 @@
 #include "compile/calibrate.h"
 
 #include "compile/export_qdq.h"
+#include "compile/quantization.h"
 
 #include "api/core.h"
 #include "base/error.h"
@@ -87,8 +88,7 @@ Result<int64_t> export_qdq(const std::string& model_path, std::string_view cache
     inner.shapes = HUSSAR_TRY(parse_shapes(options.shapes));
     inner.activations = options.activations == "int8" ? DType::kInt8 : DType::kUInt8;
     inner.fp32_nodes = options.fp32_nodes;
-    const Calibration calibration = HUSSAR_TRY(cache.substr(0, 4) == "TRT-" ? decode_trt_cache(cache, "the cache")
-                                                                            : decode_calibration(cache, "the cache"));
+    const Calibration calibration = HUSSAR_TRY(decode_calibration_or_trt_cache(cache, "the cache"));
     return HUSSAR_TRY(hussar::export_qdq(model_path, calibration, "the cache", output_path, inner)).quantized;
   });
 }

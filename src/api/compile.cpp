@@ -1,4 +1,6 @@
 // Public compile over the inner compiler.
+#include "api/int8_options.h"
+
 #include "api/core.h"
 #include "compile/timing_file.h"
 
@@ -17,6 +19,11 @@ Result<Plan> compile(const std::string& model_path, const CompileOptions& option
     inner_options.fp16 = options.fp16;
     inner_options.tf32 = options.tf32;
     inner_options.fp32_nodes = options.fp32_nodes;
+    if (options.int8) {
+      const Int8Options& int8 = *options.int8;
+      const Int8Request request{int8.calibration, int8.calibration_file, int8.method, int8.dynamic, int8.strict};
+      HUSSAR_TRY(apply_int8(model_path, request, inner_options));
+    }
     inner_options.threads = options.threads;
     inner_options.disabled_passes = options.disabled_passes;
     inner_options.progress = options.progress;

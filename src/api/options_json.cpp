@@ -1,6 +1,7 @@
 // Reading the options object.
 #include "api/options_json.h"
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -9,6 +10,30 @@ namespace hussar {
 namespace {
 
 using nlohmann::json;
+
+Status read_int8(const json& object, Int8Request& request) {
+  HUSSAR_CHECK(object.is_object(), ErrorCode::kUsage,
+               "option \"int8\" takes an object such as {{\"calibration_file\": \"c.json\"}}");
+  const std::map<std::string, std::string*> texts = {{"calibration", &request.calibration},
+                                                     {"calibration_file", &request.calibration_file},
+                                                     {"method", &request.method}};
+  const std::map<std::string, bool*> switches = {{"dynamic", &request.dynamic}, {"strict", &request.strict}};
+  for (const auto& [key, value] : object.items()) {
+    const auto text = texts.find(key);
+    HUSSAR_CHECK(text != texts.end() || switches.count(key) > 0, ErrorCode::kUsage,
+                 "option \"int8\" has no \"{}\"; known are calibration, calibration_file, method, dynamic, strict",
+                 key);
+    const bool fits = text != texts.end() ? value.is_string() : value.is_boolean();
+    HUSSAR_CHECK(fits, ErrorCode::kUsage, "\"{}\" of option \"int8\" takes {}", key,
+                 text != texts.end() ? "a string" : "true or false");
+    if (text != texts.end()) {
+      *text->second = value.get<std::string>();
+    } else {
+      *switches.at(key) = value.get<bool>();
+    }
+  }
+  return {};
+}
 
 Status read_option(const std::string& key, const json& value, BuildOptions& options) {
   auto wrong = [&](const char* wanted) { return fail(ErrorCode::kUsage, "option \"{}\" takes {}", key, wanted); };
@@ -25,6 +50,8 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
   } else if (key == "fp16" || key == "tf32") {
     if (!value.is_boolean()) return wrong("true or false");
     (key == "fp16" ? options.compile.fp16 : options.compile.tf32) = value.get<bool>();
+  } else if (key == "int8") {
+    HUSSAR_TRY(read_int8(value, options.int8.emplace()));
   } else if (key == "disable_passes" || key == "fp32_nodes") {
     auto& names = key[0] == 'd' ? options.compile.disabled_passes : options.compile.fp32_nodes;
     if (!value.is_array()) return wrong("a list of strings");
@@ -46,8 +73,8 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
     options.check.tolerance = value.get<double>();
   } else {
     return fail(ErrorCode::kUsage,
-                "there is no option \"{}\"; known are shapes, threads, target, fp16, tf32, fp32_nodes, disable_passes, "
-                "self_check, tolerance, budget, timing_cache",
+                "there is no option \"{}\"; known are shapes, threads, target, fp16, tf32, fp32_nodes, int8, "
+                "disable_passes, self_check, tolerance, budget, timing_cache",
                 key);
   }
   return {};

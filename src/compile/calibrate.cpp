@@ -155,7 +155,7 @@ Error Calibrating::keep(Error error) {
 }
 
 Status Calibrating::run() {
-  if (options_.progress) options_.progress("run");
+  if (options_.progress) options_.progress(kCountingStage);
   RunReader reader(data_, run_->inputs(), options_.cut);
   RunGroup group = reader.next(run_->enough());
   while (!group.runs.empty()) {
@@ -169,6 +169,7 @@ Status Calibrating::run() {
       if (!status) next.error = std::move(status.error());
     }));
     if (options_.stage_progress && group.fraction >= 0) options_.stage_progress(group.fraction);
+    HUSSAR_CHECK(!options_.is_interrupted || !options_.is_interrupted(), ErrorCode::kInterrupted, "interrupted");
     if (ends) break;
     group = std::move(next);
   }
@@ -281,7 +282,8 @@ Result<Calibration> Calibrating::finish() {
                samples_, options_.fewest_samples, kUsualSamples);
   Calibration calibration = snapshot(true);
   warn_about_data(calibration);
-  HUSSAR_TRY(save_now_and_then());
+  // The rest may be cut off, too.
+  if (options_.save && samples_ > to_skip_) HUSSAR_TRY(options_.save(snapshot(false)));
   HUSSAR_TRY(judge(calibration));
   return calibration;
 }
@@ -296,6 +298,29 @@ Result<Calibration> calibrate_unguarded(const std::string& model_path, DataSourc
 }
 
 }  // namespace
+
+Result<DataFingerprint> fingerprint_of(DataSource& data, const std::vector<InputFacts>& inputs, const CutOptions& cut) {
+  RunReader reader(data, inputs, cut);
+  DataFingerprint fingerprint;
+  uint64_t hash = 0;
+  for (RunGroup group = reader.next(1); !group.runs.empty(); group = reader.next(1)) {
+    for (const DataRun& run : group.runs) {
+      hash += run.hash;
+      fingerprint.samples += run.samples;
+    }
+    if (group.error) return tl::unexpected(std::move(*group.error));
+  }
+  fingerprint.hash = spell(hash);
+  return fingerprint;
+}
+
+Status check_is_of_data(const Calibration& calibration, const DataFingerprint& data, const std::string& path) {
+  HUSSAR_CHECK(calibration.samples == data.samples && calibration.data_hash == data.hash, ErrorCode::kUsage,
+               "calibration '{}' is stale: it was made from other data ({} samples, hash {}) than those given ({}, "
+               "hash {}); delete it to calibrate anew, or take it as it is by leaving the data out",
+               path, calibration.samples, calibration.data_hash, data.samples, data.hash);
+  return {};
+}
 
 Result<Calibration> calibrate(const std::string& model_path, DataSource& data, const CalibrateOptions& options,
                               CalibrateReport* report) {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "compile/float_products.h"
 #include "compile/sample.h"
 #include "compile/score.h"
 #include "runtime/session.h"
@@ -76,15 +77,7 @@ Status measure(std::vector<Candidate*> candidates, const std::vector<Tensor>& in
   return {};
 }
 
-std::vector<std::string> parts_of(const std::string& name) {
-  std::vector<std::string> parts;
-  for (size_t begin = 0; begin <= name.size();) {
-    const size_t end = std::min(name.find('+', begin), name.size());
-    parts.push_back(name.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
-}
+bool makes_bytes(const PlanStep& step) { return step.op == "QuantizeLinear" || step.op == "DynamicQuantizeLinear"; }
 
 bool is_quantized(const PlanStep& step) { return step.op.starts_with("hussar.Quantized"); }
 
@@ -104,7 +97,7 @@ std::vector<Work> common_work(const PlanGraph& float_graph, const PlanGraph& int
   std::map<std::string, int> owners;
   auto connect = [&](const PlanGraph& graph, size_t first) {
     for (size_t i = 0; i < graph.steps.size(); ++i) {
-      for (const std::string& part : parts_of(graph.steps[i].name)) {
+      for (const std::string& part : parts_of_name(graph.steps[i].name)) {
         auto [it, is_new] = owners.emplace(part, static_cast<int>(first + i));
         if (!is_new) parents[root(static_cast<int>(first + i))] = root(it->second);
       }
@@ -130,7 +123,7 @@ class ByteRegions {
   explicit ByteRegions(const PlanGraph& graph) : graph_(graph), parents_(graph.values.size()) {
     for (size_t i = 0; i < parents_.size(); ++i) parents_[i] = static_cast<int32_t>(i);
     for (const PlanStep& step : graph.steps) {
-      if (is_quantized(step) || step.op == "QuantizeLinear") continue;
+      if (is_quantized(step) || makes_bytes(step)) continue;
       const int32_t first = of(step);
       for_each_byte(step, [&](int32_t value) { parents_[static_cast<size_t>(root(value))] = root(first); });
     }
@@ -176,7 +169,7 @@ std::map<int32_t, Shared> shared_times(const Candidate& in_float, const Candidat
   std::map<int32_t, Shared> shared;
   for (size_t i = 0; i < graph.steps.size(); ++i) {
     const PlanStep& step = graph.steps[i];
-    if (step.op == "QuantizeLinear") shared[regions.root(step.outputs[0])].conversions += in_int8.step(i);
+    if (makes_bytes(step)) shared[regions.root(step.outputs[0])].conversions += in_int8.step(i);
     if (!is_quantized(step)) continue;
     ++shared[regions.root(step.inputs[0])].readers;
     if (step.attributes.has("y_scale")) ++shared[regions.root(step.outputs[0])].writers;
@@ -229,7 +222,7 @@ std::vector<Int8Choice> decide(const Candidate& in_float, const Candidate& in_in
 Quantization with_choices(const Quantization& allowed, const Int8Report& report) {
   Quantization chosen = allowed;
   for (const Int8Choice& choice : report.choices) {
-    for (const std::string& part : parts_of(choice.name)) {
+    for (const std::string& part : parts_of_name(choice.name)) {
       if (choice.int8) {
         chosen.notes[part] = fmt::format("INT8: {:.0f} us with conversions, {} takes {:.0f} us",
                                          choice.int8_microseconds, report.otherwise, choice.float_microseconds);
@@ -242,6 +235,20 @@ Quantization with_choices(const Quantization& allowed, const Int8Report& report)
   return chosen;
 }
 
+// Says in the FP32 plan why nothing of it is INT8, where that plan is the fastest.
+void explain_float_plan(Candidate& in_float, const Candidate& in_int8, const Int8Report& report, double with_int8) {
+  std::map<std::string, std::string, std::less<>> reasons;
+  for (const FloatProduct& product : float_products(in_int8.plan->graph)) {
+    for (const std::string& part : parts_of_name(product.name)) reasons[part] = product.reason;
+  }
+  const std::string slower = fmt::format("the whole model would take {:.0f} us with it, in {} {:.0f} us", with_int8,
+                                         report.otherwise, report.float_microseconds);
+  for (const Int8Choice& choice : report.choices) {
+    for (const std::string& part : parts_of_name(choice.name)) reasons[part] = slower;
+  }
+  explain_float_products(in_float.plan->graph, reasons);
+}
+
 }  // namespace
 
 Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const Quantization>& allowed,
@@ -251,7 +258,10 @@ Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const
   auto inputs = random_inputs(input_facts(in_float.plan->graph), shapes, 1);
   // Nothing can be measured: what is allowed is expected to be faster.
   report.chosen = allowed;
-  if (!inputs || !measure({&in_float, &in_int8}, *inputs)) return in_int8.take();
+  if (!inputs || !measure({&in_float, &in_int8}, *inputs)) {
+    report.in_floats = float_products(in_int8.plan->graph);
+    return in_int8.take();
+  }
   report.choices = decide(in_float, in_int8);
   auto mixed_quantization = std::make_shared<const Quantization>(with_choices(*allowed, report));
   Candidate mixed = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(mixed_quantization))));
@@ -262,9 +272,13 @@ Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const
   const double mixed_microseconds = score(mixed.runs);
   Candidate* best = &mixed;
   if (report.all_int8_microseconds < kWorthwhileTime * mixed_microseconds) best = &in_int8;
-  if (report.float_microseconds < score(best->runs)) best = &in_float;
+  if (report.float_microseconds < score(best->runs)) {
+    explain_float_plan(in_float, in_int8, report, score(best->runs));
+    best = &in_float;
+  }
   for (Int8Choice& choice : report.choices) choice.int8 = best == &in_int8 || (best == &mixed && choice.int8);
   report.chosen_microseconds = score(best->runs);
+  report.in_floats = float_products(best->plan->graph);
   report.chosen = best == &mixed ? mixed_quantization : best == &in_int8 ? allowed : nullptr;
   return best->take();
 }

@@ -7,9 +7,13 @@
 
 namespace hussar {
 
-std::vector<int64_t> classes_of(const Tensor& output) {
+int64_t class_count(const Tensor& output) {
   const int rank = output.shape().rank();
-  const int64_t width = rank > 0 ? output.shape()[rank - 1] : 0;
+  return rank > 0 ? output.shape()[rank - 1] : 0;
+}
+
+std::vector<int64_t> classes_of(const Tensor& output) {
+  const int64_t width = class_count(output);
   if (width < 2 || !is_floating(output.dtype())) return {};
   std::vector<float> values(static_cast<size_t>(output.elements()));
   if (!values.empty()) load_elements<float>(output, 0, output.elements(), values.data());
@@ -20,7 +24,7 @@ std::vector<int64_t> classes_of(const Tensor& output) {
   return classes;
 }
 
-Status check_labels(const std::vector<int64_t>& labels, int64_t rows, int64_t width) {
+Status check_labels(std::span<const int64_t> labels, int64_t rows, int64_t width) {
   HUSSAR_CHECK(std::ssize(labels) == rows, ErrorCode::kUsage,
                "labels need a first output with one row of classes per sample; it has {} rows for {} samples", rows,
                labels.size());

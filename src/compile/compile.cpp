@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "compile/choose_int8.h"
+#include "compile/float_products.h"
 #include "compile/freeze.h"
 #include "compile/move_to_host.h"
 #include "compile/optimize.h"
@@ -242,7 +243,9 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
     pipeline.measure = [&](std::string_view pass) { return verifier->measure(graph, pass); };
   }
   HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
-  return freeze_for(graph, target, remembering, report, tuned_seconds);
+  Plan plan = HUSSAR_TRY(freeze_for(graph, target, remembering, report, tuned_seconds));
+  if (report != nullptr && options.quantization != nullptr) report->int8.in_floats = float_products(plan.graph);
+  return plan;
 }
 
 Result<Graph> optimize_graph(Graph graph, const CompileOptions& options) {
@@ -265,8 +268,12 @@ Result<Plan> freeze_graph(Graph graph, const CompileOptions& options) {
 }
 
 Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileReport* report) {
-  if (report != nullptr) *report = {};
-  return catching("compile the model", [&] { return compile(std::move(graph), options, report); });
+  CompileReport unseen;
+  if (report == nullptr) report = &unseen;
+  *report = {};
+  Plan plan = HUSSAR_TRY(catching("compile the model", [&] { return compile(std::move(graph), options, report); }));
+  if (options.needs_int8) HUSSAR_TRY(check_all_int8(report->int8.in_floats));
+  return plan;
 }
 
 Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, CompileReport* report) {

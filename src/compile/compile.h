@@ -28,6 +28,8 @@ struct CompileOptions {
   std::shared_ptr<const Quantization> quantization;
   // With tuning: products for which INT8 is measured to be slower stay as they are. Else all become INT8.
   bool chooses_int8 = true;
+  // With quantization: a step that multiplies in floats is an error, but for those that the user named.
+  bool needs_int8 = false;
   // ---- how fast
   bool sparsity = true;        // kernels for 2:4 weights are rivals of the dense ones
   int threads = 0;             // 0: one per core that this process may use
@@ -63,6 +65,11 @@ struct Int8Choice {
   double float_microseconds = 0, int8_microseconds = 0;
   bool int8 = false;
 };
+// A convolution, product, attention or recurrent step of the plan that computes in floats.
+struct FloatProduct {
+  std::string name, op;  // name: of the ONNX nodes
+  std::string reason;    // why it is not INT8
+};
 struct Int8Report {
   std::string_view otherwise = "FP32";  // the lowest precision that is allowed to products that are not INT8
   std::vector<Int8Choice> choices;
@@ -70,6 +77,7 @@ struct Int8Report {
   double float_microseconds = 0, all_int8_microseconds = 0, chosen_microseconds = 0;
   // What the plan was made with; null: all of it is FP32.
   std::shared_ptr<const Quantization> chosen;
+  std::vector<FloatProduct> in_floats;  // all of them, where INT8 was allowed
 };
 
 struct CompileReport {

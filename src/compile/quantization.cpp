@@ -1,8 +1,12 @@
 #include "compile/quantization.h"
 
+#include "quantize/calibration_file.h"
+#include "quantize/trt_cache.h"
+
 namespace hussar {
 
-std::shared_ptr<Quantization> quantization_of(const Calibration& calibration, Method method) {
+std::shared_ptr<Quantization> quantization_of(const Calibration& calibration, Method method,
+                                              const std::vector<std::string>& fp32_nodes) {
   auto quantization = std::make_shared<Quantization>();
   for (const auto& [name, params] : activation_params(calibration, method)) quantization->activations[name] = params;
   for (const auto& [name, tensor] : calibration.tensors) {
@@ -17,7 +21,18 @@ std::shared_ptr<Quantization> quantization_of(const Calibration& calibration, Me
     quantization->divisors[name] = smoothing.divisors;
     quantization->activations[Quantization::smoothed_name(name)] = params_of(smoothing.range, DType::kUInt8);
   }
+  for (const std::string& node : fp32_nodes) quantization->float_nodes[node] = kAskedFor;
   return quantization;
+}
+
+std::shared_ptr<Quantization> dynamic_quantization(const std::vector<std::string>& fp32_nodes) {
+  std::shared_ptr<Quantization> quantization = quantization_of({}, Method::kAuto, fp32_nodes);
+  quantization->is_dynamic = true;
+  return quantization;
+}
+
+Result<Calibration> decode_calibration_or_trt_cache(std::string_view text, const std::string& name) {
+  return text.starts_with("TRT-") ? decode_trt_cache(text, name) : decode_calibration(text, name);
 }
 
 }  // namespace hussar

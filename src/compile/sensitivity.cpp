@@ -96,9 +96,8 @@ Status Measuring::run_in_float() {
     classes_.push_back(outputs.empty() ? std::vector<int64_t>() : classes_of(outputs[0]));
     report_.rows += static_cast<int64_t>(classes_.back().size());
     if (!report_.has_labels) continue;
-    const int rank = outputs.empty() ? 0 : outputs[0].shape().rank();
-    HUSSAR_TRY(
-        check_labels(samples_[i].labels, std::ssize(classes_.back()), rank > 0 ? outputs[0].shape()[rank - 1] : 0));
+    HUSSAR_CHECK(!outputs.empty(), ErrorCode::kUsage, "labels need a first output with classes; there is none");
+    HUSSAR_TRY(check_labels(samples_[i].labels, std::ssize(classes_.back()), class_count(outputs[0])));
     for (size_t row = 0; row < classes_[i].size(); ++row) {
       report_.right_in_float += classes_[i][row] == samples_[i].labels[row] ? 1 : 0;
     }

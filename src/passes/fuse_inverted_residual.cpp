@@ -115,6 +115,8 @@ std::string describe(bool is_fused, const Cost& together, const Cost& apart) {
   return text;
 }
 
+void add_note(Node* node, const std::string& text) { node->note += (node->note.empty() ? "" : "\n") + text; }
+
 bool fuse(const PassContext& context, Node* depthwise) {
   Graph& graph = context.graph;
   if (!is_depthwise(depthwise)) return false;
@@ -155,20 +157,22 @@ bool fuse(const PassContext& context, Node* depthwise) {
   fused.program = program;
   fused.program_inputs = program ? own : 0;
   Cost apart, together;
-  std::string name;
+  std::string name, notes;
   for (const Node* node : {expand, depthwise, project}) {
     if (node == nullptr) continue;
     apart.add(*node, context);
     name += (name.empty() ? "" : "+") + node->name;
+    if (!node->note.empty()) notes += (notes.empty() ? "" : "\n") + node->note;
   }
   // Special units may make the products faster than this kernel's.
   together.add(fused, context);
   if (!context.eager && !is_faster(together, apart)) {
-    depthwise->note = describe(false, together, apart);
+    add_note(depthwise, describe(false, together, apart));
     return false;
   }
   Node* node = replace_node(graph, last, fused.op, inputs, attributes);
-  if (!context.eager) node->note = describe(true, together, apart);
+  node->note = notes;
+  if (!context.eager) add_note(node, describe(true, together, apart));
   node->name = name;
   node->program = program;
   node->program_inputs = fused.program_inputs;

@@ -35,6 +35,8 @@ struct ChannelBounds {
 struct Quantization {
   std::map<std::string, QuantParams, std::less<>> activations;  // by the name of the value
   std::map<std::string, ChannelBounds, std::less<>> channels;   // the same; of what attention reads
+  // Products whose range is not known quantize what they read when the model runs, by its least and greatest element.
+  bool is_dynamic = false;
   // Names of ONNX nodes that stay as they are, and why.
   std::map<std::string, std::string, std::less<>> float_nodes;
   // What the plan tells about nodes that become INT8, by the name of one of theirs.

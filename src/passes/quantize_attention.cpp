@@ -10,6 +10,7 @@
 
 #include "passes/pass.h"
 #include "passes/support/byte_operands.h"
+#include "passes/support/products.h"
 #include "passes/support/rewrite.h"
 
 namespace hussar {
@@ -239,7 +240,7 @@ Result<int> run(PassContext& context) {
   return rewrite_each(context.graph, [&](Node* node) {
     if (node->op != "hussar.Attention") return false;
     if (context.target.place != Place::kHost) {
-      node->note = "no INT8: on a GPU attention multiplies numbers, not bytes";
+      node->note = no_int8("on a GPU attention multiplies numbers, not bytes");
       return false;
     }
     Attention attention(context.graph, node, *context.quantization);
@@ -247,7 +248,7 @@ Result<int> run(PassContext& context) {
     if (reason.empty()) {
       attention.rewrite();
     } else {
-      node->note = "no INT8: " + reason;
+      node->note = no_int8(reason);
     }
     return reason.empty();
   });

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "passes/pass.h"
+#include "passes/support/products.h"
 #include "passes/support/rewrite.h"
 
 namespace hussar {
@@ -61,7 +62,7 @@ Result<int> run(PassContext& context) {
   for (Node* node : context.graph.snapshot()) {
     if (!is_embedding(*node)) continue;
     if (const std::string* kept = entry_of(context.quantization->float_nodes, *node)) {
-      node->note = "no INT8: " + *kept;
+      node->note = no_int8(*kept);
       continue;
     }
     const Value* table = node->inputs[0];

@@ -4,7 +4,8 @@
 // Then these are taken as they are. Where the integers of a channel do not fit int8, since its zero point is another
 // one, they are moved, and the product's program adds what it lacks then: offset * scale times a sum over what x gives
 // to the output's element, which a product with ones computes. For others PassContext::quantization knows scale and
-// zero point of x, and the scales of w follow from the largest magnitude in each output channel.
+// zero point of x, or lets DynamicQuantizeLinear find them when the model runs, and the scales of w follow from the
+// largest magnitude in each output channel.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,6 +17,7 @@
 #include "passes/pass.h"
 #include "passes/support/byte_operands.h"
 #include "passes/support/fake_quantize.h"
+#include "passes/support/products.h"
 #include "passes/support/rewrite.h"
 #include "passes/support/weight_grid.h"
 #include "tactics/choose.h"
@@ -53,13 +55,27 @@ std::optional<ChannelGrids> grids_of_model(const ProductWeights& weights) {
   return grids;
 }
 
+// Of what a softmax, sigmoid or tanh gives: their ranges need no data.
+std::optional<QuantParams> bounded_params(const Value& x) {
+  const Node* producer = x.producer;
+  if (producer == nullptr) return std::nullopt;
+  const bool has_steps = producer->program && producer->program->step_count > 0;
+  const ProgramOp last = has_steps ? producer->program->steps[producer->program->step_count - 1].op : ProgramOp::kCopy;
+  auto ends_with = [&](std::string_view op, ProgramOp step) { return has_steps ? last == step : producer->op == op; };
+  if (!has_steps && producer->op == "Softmax") return QuantParams{1.0F / 255, 0, DType::kUInt8};
+  if (ends_with("Sigmoid", ProgramOp::kSigmoid) || ends_with("HardSigmoid", ProgramOp::kHardSigmoid))
+    return QuantParams{1.0F / 255, 0, DType::kUInt8};
+  if (ends_with("Tanh", ProgramOp::kTanh)) return QuantParams{1.0F / 127, 128, DType::kUInt8};
+  return std::nullopt;
+}
+
 // How a product reads x as bytes.
 struct Bytes {
   QuantParams params;
-  Value* real = nullptr;    // what is to be quantized
-  Value* given = nullptr;   // the bytes, where the model has them
-  Node* dynamic = nullptr;  // what finds scale and zero point when the model runs
-  Node* move = nullptr;     // what moves fake-quantized numbers before, for nobody else
+  Value* real = nullptr;     // what is to be quantized
+  Value* given = nullptr;    // the bytes, where the model has them
+  Value* dynamic = nullptr;  // what gets scale and zero point when the model runs
+  Node* move = nullptr;      // what moves fake-quantized numbers before, for nobody else
 };
 
 // A node as it was.
@@ -96,12 +112,12 @@ class Products {
     if (!weights) {
       const bool is_product = node->op == "com.microsoft.FusedMatMul" && node->inputs[1]->is_constant();
       if (is_product && quantization_ != nullptr)
-        node->note = "no INT8: its weights are no matrix, or it turns batches into rows";
+        node->note = no_int8("its weights are no matrix, or it turns batches into rows");
       return false;
     }
     std::string reason;
     auto form = form_of(*node, *weights, reason);
-    if (!reason.empty()) node->note = "no INT8: " + reason;
+    if (!reason.empty()) node->note = no_int8(reason);
     if (!form) return false;
     if (target_.place == Place::kHost || form->is_of_model) {
       replace(node, *weights, *form);
@@ -113,7 +129,7 @@ class Products {
     if (predicted(*product) <= in_floats) return true;
     // Measuring would tell, but the GPU may be elsewhere.
     const std::string note =
-        fmt::format("no INT8: predicted to take {:.0f} us, {:.0f} in floats", predicted(*product), in_floats);
+        fmt::format("{}predicted to take {:.0f} us, {:.0f} in floats", kNoInt8, predicted(*product), in_floats);
     Node* again = replace_node(graph_, product, before.op, before.inputs, before.attributes);
     again->program = before.program;
     again->program_inputs = before.program_inputs;
@@ -152,6 +168,13 @@ class Products {
     }
     const QuantParams* params = quantization_->find(node.inputs[0]->name);
     if (params != nullptr) return Form{{*params, node.inputs[0]}, {weight_scales(weights), {}}};
+    if (const auto bounded = bounded_params(*node.inputs[0]))
+      return Form{{*bounded, node.inputs[0]}, {weight_scales(weights), {}}};
+    if (quantization_->is_dynamic) {
+      Bytes of_each_run;
+      of_each_run.dynamic = node.inputs[0];
+      return Form{of_each_run, {weight_scales(weights), {}}};
+    }
     reason = "nothing is known of the range of its input";
     return std::nullopt;
   }
@@ -168,7 +191,7 @@ class Products {
     Value* bias = bias_of(node, weights.channels);
     std::vector<Value*> inputs = {is_dynamic ? nullptr : bytes_of(form.bytes), numbers, factors, bias};
     if (is_dynamic) {
-      const std::vector<Value*>& dynamic = dynamic_bytes_of(form.bytes.dynamic);
+      const std::vector<Value*>& dynamic = dynamic_bytes_of(form.bytes);
       inputs[0] = dynamic[0];
       inputs.insert(inputs.end(), {dynamic[1], dynamic[2]});
     }
@@ -276,7 +299,7 @@ class Products {
       if (auto params = byte_params(*producer)) return Bytes{*params, nullptr, producer->inputs[0]};
     }
     if (value == x && producer->op == "hussar.DynamicFakeQuantize")
-      return Bytes{{}, producer->inputs[0], nullptr, producer};
+      return Bytes{{}, nullptr, nullptr, producer->inputs[0]};
     auto params = fake_quantize_params(*producer);
     if (!params) return std::nullopt;
     if (value == x) return Bytes{*params, producer->inputs[0]};
@@ -351,16 +374,16 @@ class Products {
     return bytes;
   }
 
-  // Bytes, scale and zero point that the node finds when the model runs.
-  const std::vector<Value*>& dynamic_bytes_of(const Node* node) {
-    std::vector<Value*>& values = dynamic_[node];
+  // Bytes, scale and zero point that are found when the model runs, once for all that read x.
+  const std::vector<Value*>& dynamic_bytes_of(const Bytes& form) {
+    Value* x = form.dynamic;
+    std::vector<Value*>& values = dynamic_[x];
     if (!values.empty()) return values;
-    Value* x = node->inputs[0];
     values = {graph_.add_value(graph_.unique_name(x->name + "_bytes"), DType::kUInt8, x->dims),
               graph_.add_value(graph_.unique_name(x->name + "_scale"), DType::kFloat32, Dims{}),
               graph_.add_value(graph_.unique_name(x->name + "_zero"), DType::kUInt8, Dims{})};
     values[0]->layout = x->layout;
-    graph_.add_node("DynamicQuantizeLinear", node->name, {x}, values);
+    graph_.add_node("DynamicQuantizeLinear", "quantize " + x->name, {x}, values);
     return values;
   }
 
@@ -385,7 +408,7 @@ class Products {
   const Quantization* quantization_;
   const Target target_;
   std::map<std::tuple<Value*, float, int32_t>, Value*> bytes_;
-  std::map<const Node*, std::vector<Value*>> dynamic_;
+  std::map<const Value*, std::vector<Value*>> dynamic_;
   std::map<std::tuple<Value*, Value*, float, int64_t>, Value*> sums_;
   std::vector<std::pair<Node*, Value*>> quantizers_;
 };

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 
 import tiny_onnx
-from program import FAILED, USAGE, Program, read_npy, write_npy  # noqa: F401
+from program import ACCURACY, FAILED, USAGE, Program, read_npy, write_npy  # noqa: F401
 
 KERNEL = [0.1 * (i % 7 - 3) for i in range(4 * 3 * 9)]
 
@@ -274,6 +274,40 @@ def test_calibrate_suspects_wrong_preprocessing(hussar: Program) -> None:
     assert "preprocessing" not in calibrate(hussar, "x.npy").err
     write_npy(hussar.folder / "x.npy", [12, 4], [0.5] * 48)
     assert "every element of input 'x' is 0.5" in calibrate(hussar, "x.npy").err
+
+
+def classifier() -> bytes:
+    """The class is the largest of four numbers."""
+    weights = [tiny_onnx.tensor("w", [4, 4], [float(i % 5 == 0) for i in range(16)])]
+    values = [tiny_onnx.value("x", ["batch", 4])], [tiny_onnx.value("y", ["batch", 4])]
+    return tiny_onnx.model([tiny_onnx.node("MatMul", ["x", "w"], ["y"], "head")], *values, weights)
+
+
+def test_calibrate_stops_where_the_model_does_not_know_the_labels(hussar: Program) -> None:
+    hussar.model("net", classifier())
+    rows = samples(60, 4)
+    right = [row.index(max(row)) for row in rows]
+    write_npy(hussar.folder / "x.npy", [60, 4], flat(rows))
+
+    def with_labels(labels: list[int], **expected):
+        write_npy(hussar.folder / "y.npy", [len(labels)], labels, "<i8")
+        return calibrate(hussar, "x.npy", "n.json", "--labels", "y.npy", **expected)
+
+    says = "your preprocessing is wrong: the model in FP32 gives the right class for"
+    with_labels([random.Random(7).randrange(4) for _ in right], code=ACCURACY, says=says)
+    with_labels(right[1:] + right[:1], code=ACCURACY, says=says)
+    with_labels([label + 1 for label in right], code=USAGE, says="label 4 is no class: the first output has classes 0 to 3")
+    with_labels(right[:59], code=USAGE, says="59 labels, there are 60 samples")
+    assert "n.json" not in hussar.files()
+    # A mean that was not subtracted makes one class of all.
+    write_npy(hussar.folder / "x.npy", [60, 4], [value + 100 * (i % 4 == 2) for i, value in enumerate(flat(rows))])
+    with_labels(right, code=ACCURACY, says=says)
+    assert "n.json" not in hussar.files()
+    write_npy(hussar.folder / "x.npy", [60, 4], flat(rows))
+    assert "the class of 60 of 60 samples" in with_labels(right).err
+    # Half of them wrong is far from chance; and labels of one class only are no evidence.
+    with_labels([(label + i % 2) % 4 for i, label in enumerate(right)])
+    calibrate(hussar, "n.json", "m.json", "--labels", "y.npy", code=USAGE, says="--calib must be data")
 
 
 # ---- pictures ------------------------------------------------------------------------------------------------------

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 
 import tiny_onnx
 from calibration import calibrate, network, samples, write_data
-from program import MODEL, USAGE, Program
+from program import ACCURACY, FAILED, MODEL, USAGE, Program, read_npy, write_npy
 
 
 def build(hussar: Program, *flags, **expected):
@@ -107,6 +109,143 @@ def test_int8_strict_holds_where_nothing_is_kept(hussar: Program) -> None:
     prepare(hussar)
     report = build(hussar, "--int8", "--calib", "x.npy", "--strict", "--budget", "0", "--json").json
     assert report["precision_counts"].get("int8") == 2, report["precision_counts"]
+
+
+def half_quantizable() -> bytes:
+    """Conv, ConvTranspose and the product of what that gives with itself: only the first has an INT8 form."""
+    nodes = [
+        tiny_onnx.node("Conv", ["x", "w"], ["a"], "first"),
+        tiny_onnx.node("ConvTranspose", ["a", "u"], ["b"], "up"),
+        tiny_onnx.node("MatMul", ["b", "b"], ["y"], "square"),
+    ]
+    weights = [
+        tiny_onnx.tensor("w", [4, 3, 3, 3], [0.1 * (i % 7 - 3) for i in range(108)]),
+        tiny_onnx.tensor("u", [4, 2, 2, 2], [0.1 * (i % 5 - 2) for i in range(32)]),
+    ]
+    values = [tiny_onnx.value("x", ["batch", 3, 8, 8])], [tiny_onnx.value("y", ["batch", 2, 7, 7])]
+    return tiny_onnx.model(nodes, *values, weights)
+
+
+def test_int8_strict_names_what_stays_in_floats_and_why(hussar: Program) -> None:
+    hussar.model("net", half_quantizable())
+    write_data(hussar, samples(16))
+    flags = ("--int8", "--calib", "x.npy", "--calib-cache", "c.json", "--budget", "0")
+    outcome = build(hussar, *flags, "--strict", code=ACCURACY, says="--strict: 2 steps that multiply would stay in floats")
+    for line in ("up (ConvTranspose): there is no INT8 form of ConvTranspose", "its right operand is computed"):
+        assert line in outcome.err, outcome
+    assert "net.plan" not in hussar.files()
+    # Without it the report says the same.
+    outcome = build(hussar, *flags)
+    assert "not INT8, but FP32:\n  up (ConvTranspose): there is no INT8 form" in outcome.out, outcome
+    report = build(hussar, *flags, "--json").json["int8"]["in_floats"]
+    assert [entry["name"].split("+")[0] for entry in report] == ["up", "square"], report
+    # What the user keeps in FP32 is no failure.
+    kept = ("--precision", "up=fp32", "--precision", "square=fp32")
+    build(hussar, *flags, *kept, "--strict")
+    # A range that is not known is one.
+    cache = json.loads((hussar.folder / "c.json").read_text())
+    cache["tensors"] = {name: entry for name, entry in cache["tensors"].items() if not name.startswith("x")}
+    (hussar.folder / "c.json").write_text(json.dumps(cache))
+    outcome = build(hussar, *flags[:1], *flags[3:], *kept, "--strict", code=ACCURACY, says="--strict: 1 steps")
+    assert "first (Conv): nothing is known of the range of its input" in outcome.err, outcome
+
+
+def test_int8_strict_holds_measured_choices_to_it(hussar: Program) -> None:
+    """On products this small the conversions cost more than INT8 gains, on most machines: either way the words agree."""
+    nodes = [tiny_onnx.node("MatMul", ["x", "w"], ["y"], "tiny")]
+    weights = [tiny_onnx.tensor("w", [4, 2], [0.1 * (i % 5 - 2) for i in range(8)])]
+    hussar.model("net", tiny_onnx.model(nodes, [tiny_onnx.value("x", ["batch", 4])], [tiny_onnx.value("y", ["batch", 2])], weights))
+    write_npy(hussar.folder / "x.npy", [16, 4], [0.1 * (i % 13 - 6) for i in range(64)])
+    flags = ("--int8", "--calib", "x.npy", "--budget", "1s", "--timing-cache", "t.json")
+    report = hussar("build", "net.onnx", "-o", "net.plan", *flags, "--json").json["int8"]
+    (choice,) = report["products"]
+    assert len(report["in_floats"]) == (0 if choice["int8"] else 1), report
+    if not choice["int8"]:
+        assert " us" in report["in_floats"][0]["reason"], report
+        assert "no INT8: " + report["in_floats"][0]["reason"] in hussar("inspect", "net.plan").out
+
+
+def test_int8_without_data(hussar: Program) -> None:
+    prepare(hussar)
+    flags = ("--int8", "--dynamic", "--budget", "0")
+    report = build(hussar, *flags, "--strict", "--json").json
+    assert report["precision_counts"].get("int8") == 2 and report["int8"]["in_floats"] == [], report
+    # Whatever the size of the input is.
+    for size in (0.001, 1.0, 1000.0):
+        write_npy(hussar.folder / "one.npy", [1, 3, 8, 8], [size * value for value in samples(1)[0]])
+        outputs = []
+        for model in ("net.onnx", "net.plan"):
+            hussar("run", model, "-i", "x=one.npy", "-o", model + ".out")
+            outputs.append(read_npy(hussar.folder / f"{model}.out/y.npy")[1])
+        apart = max(abs(a - b) for a, b in zip(*outputs, strict=True))
+        assert 0 < apart < 0.05 * max(map(abs, outputs[0])), (size, apart)
+    assert "DynamicQuantizeLinear" in hussar("inspect", "net.plan").out
+    kept = build(hussar, *flags, "--precision", "second=fp32", "--json").json
+    assert kept["precision_counts"].get("int8") == 1, kept["precision_counts"]
+    measured = build(hussar, "--int8", "--dynamic", "--budget", "1s", "--html", "page.html", "--json").json["int8"]
+    assert len(measured["products"]) == 2 and "Activations" not in (hussar.folder / "page.html").read_text(), measured
+    build(hussar, "--dynamic", code=USAGE, says="--dynamic goes with --int8")
+    build(hussar, *flags, "--calib", "x.npy", code=USAGE, says="takes neither --calib nor --calib-cache")
+
+
+def test_int8_refuses_a_stale_cache(hussar: Program) -> None:
+    prepare(hussar)
+    flags = ("--int8", "--calib-cache", "c.json", "--budget", "0", "--self-check", "off")
+    build(hussar, *flags, "--calib", "x.npy")
+    cache = (hussar.folder / "c.json").read_bytes()
+    # The same samples in another order and in two files are the same data.
+    rows = samples(16)
+    (hussar.folder / "parts").mkdir()
+    write_data(hussar, rows[10:], "parts/a.npy")
+    write_data(hussar, rows[:10], "parts/b.npy")
+    build(hussar, *flags, "--calib", "parts")
+    for other in (rows[:15], [*rows[:15], [value + 1 for value in rows[15]]]):
+        write_data(hussar, other, "other.npy")
+        build(hussar, *flags, "--calib", "other.npy", code=USAGE, says="is stale: it was made from other data (16 samples")
+        assert (hussar.folder / "c.json").read_bytes() == cache
+    # Without data it is taken as it is.
+    build(hussar, *flags)
+
+
+def test_int8_build_goes_on_with_a_calibration_that_was_cut_off(hussar: Program) -> None:
+    rows = samples(20)
+    calibrate(hussar, write_data(hussar, rows), "whole.json")
+    for i in range(20):
+        write_data(hussar, rows[i : i + 1], f"{i:02}.npy")
+    flags = ("--int8", "--calib-cache", "c.json", "--budget", "0", "--self-check", "off")
+    build(hussar, *flags, "--calib", "cmd:cat 0*.npy; exit 3", code=FAILED, says="10 samples are counted and kept")
+    assert "net.plan" not in hussar.files()
+    build(hussar, *flags, code=USAGE, says="was cut off after 10 samples")
+    build(hussar, *flags, "--calib", "cmd:cat 1*.npy 0*.npy", code=USAGE, says="had seen other data")
+    build(hussar, *flags, "--calib", "cmd:cat 0*.npy 1*.npy", says="going on after 10 samples")
+    assert (hussar.folder / "c.json").read_bytes() == (hussar.folder / "whole.json").read_bytes()
+
+
+def test_int8_keeps_what_was_counted_when_it_is_interrupted(hussar: Program) -> None:
+    rows = samples(40)
+    calibrate(hussar, write_data(hussar, rows), "whole.json")
+    for i in range(40):
+        write_data(hussar, rows[i : i + 1], f"{i:02}.npy")
+    slowly = "cmd:for file in ??.npy; do cat $file; sleep 0.05; done"
+    words = {
+        "calibrate.json": ("calibrate", "net.onnx", "-o", "calibrate.json"),
+        "build.json": ("build", "net.onnx", "-o", "net.plan", "--int8", "--calib-cache", "build.json"),
+    }
+    for (cache, command), stop in zip(words.items(), (signal.SIGINT, signal.SIGTERM), strict=True):
+        process = subprocess.Popen(
+            [str(hussar.path), *command, "--calib", slowly], cwd=hussar.folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        for line in process.stderr:
+            if line.strip().endswith(": run"):
+                break
+        process.send_signal(stop)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 128 + stop and "samples are counted and kept" in err, (process.returncode, err)
+        cut = json.loads((hussar.folder / cache).read_text())
+        assert not cut["complete"] and 1 <= cut["samples"] < 40, cut["samples"]
+        hussar(*command, "--calib", "cmd:cat ??.npy", says=f"going on after {cut['samples']} samples")
+        assert (hussar.folder / cache).read_bytes() == (hussar.folder / "whole.json").read_bytes()
 
 
 def quantized(scale: float | None, weights: list[float] | None = None, zero_point: int = 0) -> bytes:

@@ -6,7 +6,7 @@ import random
 
 import tiny_onnx
 from calibration import samples, write_data
-from program import FAILED, USAGE, Program, write_npy
+from program import FAILED, USAGE, Program, read_npy, write_npy
 
 BAD = "third"
 
@@ -121,9 +121,13 @@ def test_advice_is_applied(hussar: Program) -> None:
 
 def test_sensitivity_with_labels(hussar: Program) -> None:
     prepare(hussar)
-    write_npy(hussar.folder / "y.npy", [16], [i % 10 for i in range(16)], "<i8")
+    hussar("run", "net.onnx", "-i", "x=x.npy", "-o", "out")
+    scores = read_npy(hussar.folder / "out/y.npy")[1]
+    rows = [scores[10 * i : 10 * i + 10] for i in range(16)]
+    labels = [(row.index(max(row)) + (i % 4 == 3)) % 10 for i, row in enumerate(rows)]
+    write_npy(hussar.folder / "y.npy", [16], labels, "<i8")
     data = sensitivity(hussar, "--labels", "y.npy", "--json").json["sensitivity"]
-    assert 0 <= data["top1_fp32"] <= 1 and all(entry["lost"] >= 0 for entry in data["products"]), data
+    assert data["top1_fp32"] == 0.75 and all(entry["lost"] >= 0 for entry in data["products"]), data
     assert "top-1" in sensitivity(hussar, "--labels", "y.npy").out
     few = sensitivity(hussar, "--labels", "y.npy", "--sensitivity-samples", "5", "--json").json["sensitivity"]
     assert few["samples"] == 5, few
@@ -145,7 +149,7 @@ def test_sensitivity_refuses(hussar: Program) -> None:
     hussar("calibrate", "net.onnx", "--calib", "x.npy", "-o", "c.json")
     hussar("calibrate", "net.onnx", "--calib", "c.json", "-o", "d.json", "--sensitivity", code=USAGE, says="must be data")
     hussar("calibrate", "net.onnx", "--calib", "x.npy", "-o", "c.json", "--advice", "a.txt", code=USAGE,
-           says="go with --sensitivity")  # fmt: skip
+           says="goes with --sensitivity")  # fmt: skip
     # Nothing to quantize.
     write_npy(hussar.folder / "rows.npy", [16, 4], [0.25 * (i % 7) for i in range(64)])
     hussar("calibrate", hussar.model(), "--calib", "rows.npy", "-o", "e.json", "--sensitivity", code=USAGE,

@@ -70,6 +70,13 @@ def chain() -> bytes:
     return model(nodes, [value("x", ["batch", 4])], [value("y", ["batch", 4])], weights)
 
 
+def product() -> bytes:
+    """y = x * w over float [batch, 4]."""
+    weights = [tensor("w", [4, 4], [0.25 * (i % 5 - 2) for i in range(16)])]
+    values = [value("x", ["batch", 4])], [value("y", ["batch", 4])]
+    return model([node("MatMul", ["x", "w"], ["y"], "head")], *values, weights)
+
+
 def deep(count: int = 60) -> bytes:
     """Softmax of softmax of ... over float [batch, 4]: many steps, each of them slow where the batch is large."""
     names = ["x", *(f"softmax_{i}" for i in range(1, count)), "y"]

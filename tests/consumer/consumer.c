@@ -1,4 +1,5 @@
-/* consumer_c MODEL.onnx PLAN: builds, loads, runs, and provokes errors through the C interface. */
+/* consumer_c MODEL.onnx PLAN PRODUCT.onnx CACHE: builds (PRODUCT in INT8 with the calibration CACHE), loads, runs, and
+ * provokes errors through the C interface. */
 #include <hussar/hussar.h>
 #include <math.h>
 #include <stdio.h>
@@ -67,8 +68,51 @@ static void check_errors(hussar_session* session) {
   expect(hussar_plan_load("no/such.plan", &plan) == HUSSAR_RUN_FAILED && plan == NULL, "a missing plan is an error");
 }
 
+static float first_output(const char* plan_path) {
+  float x[4] = {0, 0.73F, 1.46F, 2.19F};
+  int64_t dims[2] = {1, 4};
+  hussar_tensor input = {"x", 1, 2, dims, x, sizeof(x)};
+  hussar_tensor output;
+  hussar_plan* plan = NULL;
+  hussar_session* session = NULL;
+  float result = 0;
+  expect(hussar_plan_load(plan_path, &plan) == HUSSAR_OK, "load");
+  expect(hussar_session_create(plan, 0, &session) == HUSSAR_OK, "session");
+  const int ran = hussar_session_run(session, &input, 1, &output, 1) == HUSSAR_OK;
+  expect(ran, "run");
+  if (ran) result = ((const float*)output.data)[0];
+  hussar_session_destroy(session);
+  hussar_plan_destroy(plan);
+  return result;
+}
+
+static void check_int8(const char* model, const char* plan, const char* cache) {
+  char options[4096];
+  expect(hussar_build(model, plan, "{\"budget\": \"0\"}") == HUSSAR_OK, "build in FP32");
+  const float exact = first_output(plan);
+  snprintf(options, sizeof(options),
+           "{\"budget\": \"0\", \"int8\": {\"calibration_file\": \"%s\", \"method\": \"minmax\", \"strict\": true}}",
+           cache);
+  expect(hussar_build(model, plan, options) == HUSSAR_OK, "build in INT8");
+  const float rounded = first_output(plan);
+  expect(exact != rounded && fabsf(exact - rounded) < 0.05F, "INT8 is close, and not the same");
+  expect(hussar_build(model, plan, "{\"budget\": \"0\", \"int8\": {\"dynamic\": true, \"strict\": true}}") == HUSSAR_OK,
+         "build in INT8 without a calibration");
+  const float found = first_output(plan);
+  expect(exact != found && fabsf(exact - found) < 0.05F, "its ranges follow the input");
+  expect(hussar_build(model, plan, "{\"int8\": {}}") == HUSSAR_USAGE, "INT8 without ranges is refused");
+  expect(hussar_build(model, plan, "{\"int8\": true}") == HUSSAR_USAGE, "int8 is an object");
+  expect(hussar_build(model, plan, "{\"int8\": {\"strict\": 1}}") == HUSSAR_USAGE, "strict is a boolean");
+  expect(hussar_build(model, plan, "{\"int8\": {\"ranges\": \"\"}}") == HUSSAR_USAGE, "int8 has no such member");
+  const char* unknown =
+      "{\"budget\": \"0\", \"int8\": {\"calibration\": \"TRT-8601-EntropyCalibration2\\ny: 3c010204\\n\", \"strict\": "
+      "true}}";
+  expect(hussar_build(model, plan, unknown) == HUSSAR_ACCURACY, "strict refuses what stays in floats");
+  expect(strstr(hussar_last_error(), "head (MatMul): nothing is known") != NULL, "and names it");
+}
+
 int main(int count, char** words) {
-  if (count != 3) return 2;
+  if (count != 5) return 2;
   expect(strlen(hussar_version()) > 0, "version");
   expect(hussar_build(words[1], words[2], "{\"threads\": 1, \"target\": \"cpu\"}") == HUSSAR_OK, "build");
   expect(hussar_build(words[1], words[2], "{\"speed\": 9}") == HUSSAR_USAGE, "an unknown option is refused");
@@ -85,6 +129,7 @@ int main(int count, char** words) {
     check_errors(session);
     check_run(session);
   }
+  check_int8(words[3], words[2], words[4]);
   hussar_session_destroy(session);
   hussar_plan_destroy(plan);
   hussar_plan_destroy(NULL);

@@ -1,4 +1,5 @@
-// consumer_cpp MODEL.onnx PLAN: compiles, saves, loads, runs twice, and provokes errors through the C++ interface.
+// consumer_cpp MODEL.onnx PLAN PRODUCT.onnx CACHE: compiles, saves, loads, runs twice, calibrates (PRODUCT to CACHE),
+// and provokes errors through the C++ interface.
 #include <hussar/calibrate.h>
 #include <hussar/compile.h>
 #include <hussar/plan.h>
@@ -9,6 +10,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <vector>
 
 static int failures = 0;
@@ -101,6 +103,88 @@ static void check_calibration(const char* model) {
   expect(!hussar::calibrate(model, numbers, options), "an unknown method");
 }
 
+static float first_output(const hussar::Plan& plan) {
+  auto session = hussar::Session::create(plan);
+  expect(session.has_value(), "session");
+  if (!session) return 0;
+  hussar::Tensor x(hussar::DType::kFloat32, {1, 4});
+  for (int i = 0; i < 4; ++i) x.data<float>()[i] = 0.73F * static_cast<float>(i);
+  auto outputs = session->run({{"x", x}});
+  expect(outputs.has_value(), "run");
+  return outputs ? (*outputs)[0].data<float>()[0] : 0;
+}
+
+// The model: y = x * w. The cache goes to a file, which the C program reads.
+static void check_int8(const char* model, const char* cache_file) {
+  Numbers numbers(3);
+  auto cache = hussar::calibrate(model, numbers);
+  expect(cache.has_value(), "calibrate the product");
+  if (!cache) return;
+  std::ofstream(cache_file) << *cache;
+  hussar::CompileOptions options;
+  options.budget = "0";
+  auto in_float = hussar::compile(model, options);
+  options.int8.emplace();
+  auto refused = hussar::compile(model, options);
+  expect(!refused && refused.error().code == hussar::ErrorCode::kUsage, "INT8 without ranges is refused");
+  options.int8->calibration = *cache;
+  options.int8->strict = true;
+  auto from_text = hussar::compile(model, options);
+  if (!from_text) std::printf("%s\n", from_text.error().message.c_str());
+  options.int8->calibration_file = cache_file;
+  expect(!hussar::compile(model, options), "two calibrations are refused");
+  options.int8->calibration.clear();
+  auto from_file = hussar::compile(model, options);
+  expect(in_float && from_text && from_file, "compile in INT8");
+  if (!in_float || !from_text || !from_file) return;
+  const float exact = first_output(*in_float), rounded = first_output(*from_text);
+  expect(exact != rounded && std::abs(exact - rounded) < 0.05F, "INT8 is close, and not the same");
+  expect(rounded == first_output(*from_file), "the file gives what the text gives");
+  options.fp32_nodes = {"head"};
+  auto kept = hussar::compile(model, options);
+  expect(kept && first_output(*kept) == exact, "a node that is named stays in FP32, strict or not");
+  options.int8->method = "auto";
+  options.fp32_nodes.clear();
+  options.int8->dynamic = true;
+  expect(!hussar::compile(model, options), "dynamic ranges and a calibration are refused");
+  options.int8->calibration_file.clear();
+  auto dynamic = hussar::compile(model, options);
+  const float found = dynamic ? first_output(*dynamic) : exact;
+  expect(exact != found && std::abs(exact - found) < 0.05F, "INT8 without a calibration");
+  options.int8->dynamic = false;
+  options.int8->calibration_file = cache_file;
+  options.int8->method = "magic";
+  expect(!hussar::compile(model, options), "an unknown method");
+}
+
+// Whose tensors the cache does not know.
+static void check_int8_refusals(const char* model, const char* cache_file) {
+  hussar::CompileOptions options;
+  options.int8.emplace();
+  options.int8->calibration_file = cache_file;
+  auto refused = hussar::compile(model, options);
+  expect(!refused && refused.error().message.find("another model") != std::string::npos, "a cache of another model");
+  options.int8->calibration_file = "no/such.json";
+  expect(!hussar::compile(model, options), "a missing cache");
+}
+
+// One input of the product is unknown to a TensorRT cache that names its output alone.
+static void check_strict(const char* model) {
+  hussar::CompileOptions options;
+  options.int8.emplace();
+  options.int8->calibration = "TRT-8601-EntropyCalibration2\ny: 3c010204\n";
+  options.budget = "0";
+  expect(hussar::compile(model, options).has_value(), "ranges that are not known");
+  options.int8->strict = true;
+  auto refused = hussar::compile(model, options);
+  expect(!refused && refused.error().code == hussar::ErrorCode::kAccuracy &&
+             refused.error().message.find("head (MatMul): nothing is known") != std::string::npos,
+         "strict names what stays in floats");
+  options.int8->calibration = "TRT-8601-EntropyCalibration2\nnobody: 3c010204\n";
+  refused = hussar::compile(model, options);
+  expect(!refused && refused.error().code == hussar::ErrorCode::kUsage, "a cache that names nothing of the model");
+}
+
 static void check_pruning(const char* model) {
   const std::string pruned = std::string(model) + ".pruned.onnx";
   Numbers numbers(3);
@@ -115,7 +199,7 @@ static void check_pruning(const char* model) {
 }
 
 int main(int count, char** words) {
-  if (count != 3) return 2;
+  if (count != 5) return 2;
   hussar::CompileOptions options;
   options.threads = 1;
   int stages = 0;
@@ -139,6 +223,9 @@ int main(int count, char** words) {
   check_run(*session, 1);
   check_run(*session, 5);
   check_calibration(words[1]);
+  check_int8(words[3], words[4]);
+  check_int8_refusals(words[1], words[4]);
+  check_strict(words[3]);
   check_pruning(words[1]);
 
   hussar::Tensor wrong(hussar::DType::kFloat32, {1, 5});

@@ -62,12 +62,14 @@ def main() -> int:
         folder = pathlib.Path(name)
         prefix, project, model = folder / "prefix", folder / "project", folder / "chain.onnx"
         model.write_bytes(tiny_onnx.chain())
+        product, cache = folder / "product.onnx", folder / "calibration.json"
+        product.write_bytes(tiny_onnx.product())
         ok = step("install", "cmake", "--install", build, "--prefix", prefix)
         ok = ok and step("configure", "cmake", "-S", HERE, "-B", project, f"-DCMAKE_PREFIX_PATH={prefix}")
         ok = ok and step("build", "cmake", "--build", project)
         if ok:
-            step("the C++ program", project / "consumer_cpp", model, folder / "cpp.plan")
-            step("the C program", project / "consumer_c", model, folder / "c.plan")
+            step("the C++ program", project / "consumer_cpp", model, folder / "cpp.plan", product, cache)
+            step("the C program", project / "consumer_c", model, folder / "c.plan", product, cache)
             step("the installed program", prefix / "bin/hussar", "inspect", folder / "c.plan")
             library = next(prefix.glob("lib*/**/libhussar.so"))
             results["only the C interface is exported"] = check_exports(library)

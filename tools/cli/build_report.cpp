@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "compile/float_products.h"
 #include "compile/precision.h"
 #include "plan/kernel.h"
 #include "tools/cli/console.h"
@@ -42,25 +43,22 @@ void warn_about_kept(const SelfCheckReport& check) {
                    count, check.fp16_candidates, check.error_in_fp16, check.tolerance, names));
 }
 
-// How many products compute in INT8, what that brings, and who stays in FP32.
+// How many products compute in INT8, what that brings, and who stays in floats and why.
 static std::string int8_summary(const Int8Report& report) {
-  constexpr int kMostNames = 5;
-  if (report.choices.empty()) return "";
-  int kept = 0;
-  std::string names;
-  for (const Int8Choice& choice : report.choices) {
-    if (choice.int8) continue;
-    if (++kept <= kMostNames) {
-      names += fmt::format("  {}: {:.0f} us in INT8 with conversions, {:.0f} in {}\n", choice.name,
-                           choice.int8_microseconds, choice.float_microseconds, report.otherwise);
-    }
+  constexpr size_t kMostNames = 50;
+  std::string text;
+  const auto kept = std::count_if(report.choices.begin(), report.choices.end(),
+                                  [](const Int8Choice& choice) { return !choice.int8; });
+  if (!report.choices.empty()) {
+    text = fmt::format("INT8: {} of {} products, {:.3f} ms; {} takes {:.3f} ms, all in INT8 {:.3f} ms\n",
+                       report.choices.size() - static_cast<size_t>(kept), report.choices.size(),
+                       report.chosen_microseconds / 1e3, report.otherwise, report.float_microseconds / 1e3,
+                       report.all_int8_microseconds / 1e3);
   }
-  std::string text = fmt::format("INT8: {} of {} products, {:.3f} ms; {} takes {:.3f} ms, all in INT8 {:.3f} ms\n",
-                                 report.choices.size() - static_cast<size_t>(kept), report.choices.size(),
-                                 report.chosen_microseconds / 1e3, report.otherwise, report.float_microseconds / 1e3,
-                                 report.all_int8_microseconds / 1e3);
-  if (kept > 0) text += fmt::format("in {} because that is faster:\n{}", report.otherwise, names);
-  if (kept > kMostNames) text += fmt::format("  and {} more, which `hussar inspect` names\n", kept - kMostNames);
+  const size_t count = report.in_floats.size();
+  if (count > 0) text += fmt::format("not INT8, but {}:\n", report.otherwise);
+  for (size_t i = 0; i < std::min(count, kMostNames); ++i) text += "  " + describe(report.in_floats[i]) + "\n";
+  if (count > kMostNames) text += fmt::format("  and {} more, which `hussar inspect` names\n", count - kMostNames);
   return text;
 }
 
@@ -119,6 +117,12 @@ Json to_json(const BuildReport& report) {
     entry.set("name", choice.name).set("int8", choice.int8).set("int8_us", choice.int8_microseconds);
     products.push(std::move(entry.set("fp32_us", choice.float_microseconds)));
   }
+  Json in_floats = Json::array();
+  for (const FloatProduct& product : report.compile.int8.in_floats) {
+    Json entry = Json::object();
+    in_floats.push(std::move(entry.set("name", product.name).set("op", product.op).set("reason", product.reason)));
+  }
+  int8.set("in_floats", std::move(in_floats));
   int8.set("products", std::move(products)).set("fp32_us", report.compile.int8.float_microseconds);
   int8.set("quantized_in_model", count_quantized_in_model(report.plan.graph));
   int8.set("all_int8_us", report.compile.int8.all_int8_microseconds);

@@ -9,6 +9,7 @@
 #include "onnx/import.h"
 #include "plan/plan.h"
 #include "quantize/calibration_file.h"
+#include "tools/cli/calibration/resumable.h"
 #include "tools/cli/calibration/source.h"
 
 namespace hussar::cli {
@@ -16,31 +17,44 @@ namespace hussar::cli {
 void Int8Flags::declare(Command& command) {
   command.toggle(
       "--int8", int8_,
-      "allows convolutions and products to compute in INT8 where that is measured to be faster; needs --calib "
-      "or --calib-cache");
+      "allows convolutions and products to compute in INT8 where that is measured to be faster; needs --calib, "
+      "--calib-cache or --dynamic");
   command.option("--calib", "DATA", data_,
                  "inputs to find the ranges of activations with: .npz, .npy or .raw files or folders, a folder of "
                  "pictures, or cmd:COMMAND; see `hussar calibrate --help`");
-  command.option("--calib-cache", "FILE", cache_,
-                 "a calibration of this model (`hussar calibrate`); with --calib written when it is not there");
+  command.option(
+      "--calib-cache", "FILE", cache_,
+      "a calibration of this model (`hussar calibrate`); with --calib written when it is not there, gone on with "
+      "when it was cut off, and refused when it is of other data");
+  command.toggle(
+      "--dynamic", dynamic_,
+      "with --int8, instead of data: products find the range of what they read in every run, by its least and "
+      "greatest element; for transformers");
   command.option("--calib-method", "METHOD", method_,
                  "auto, entropy, minmax, mse, percentile, percentile99.9 or percentile99.999");
   command.option("--rounding", rounding_, {"nearest", "adaptive"},
                  "of weights to INT8, when the calibration is made; see `hussar calibrate --help`");
   command.option("--calib-batch", "N", batch_, "samples per calibration run; default 1");
   command.option("--preprocess", "WORDS", preprocess_, "how pictures become the input; see `hussar calibrate --help`");
-  command.toggle("--strict", strict_, "with --int8: fails when a product or attention stays in FP32");
+  command.toggle(
+      "--strict", strict_,
+      "with --int8: fails when any convolution, product, attention or recurrent step stays in floats, but for "
+      "those that --precision names, and says why");
 }
 
 Status Int8Flags::check_usage() const {
   if (!int8_) {
     HUSSAR_CHECK(data_.empty() && cache_.empty() && preprocess_.empty() && rounding_.empty(), ErrorCode::kUsage,
                  "--calib, --calib-cache, --preprocess and --rounding go with --int8");
-    HUSSAR_CHECK(!strict_, ErrorCode::kUsage, "--strict goes with --int8");
+    HUSSAR_CHECK(!strict_ && !dynamic_, ErrorCode::kUsage, "{} goes with --int8", strict_ ? "--strict" : "--dynamic");
     return {};
   }
+  HUSSAR_CHECK(!dynamic_ || (data_.empty() && cache_.empty()), ErrorCode::kUsage,
+               "--dynamic finds the ranges when the model runs: it takes neither --calib nor --calib-cache");
+  if (dynamic_) return {};
   HUSSAR_CHECK(!data_.empty() || !cache_.empty(), ErrorCode::kUsage,
-               "--int8 needs the ranges of activations: --calib DATA, or --calib-cache FILE of `hussar calibrate`");
+               "--int8 needs the ranges of activations: --calib DATA, or --calib-cache FILE of `hussar calibrate`, or "
+               "--dynamic without data");
   return {};
 }
 
@@ -73,22 +87,46 @@ Result<std::vector<Tensor>> Int8Flags::first_sample(const std::string& model, co
   return std::vector<Tensor>();
 }
 
+// Of this model and, where there are data, of them.
+Status Int8Flags::check_known(const Calibration& known, Graph imported, const NamedShapes& shapes,
+                              Progress& progress) const {
+  HUSSAR_TRY(check_is_of_model(known, model_fingerprint(imported), cache_));
+  HUSSAR_CHECK(rounding_.empty() || rounding_ == rounding_name(known.rounding), ErrorCode::kUsage,
+               "calibration '{}' was made with --rounding {}: leave the flag out, or make another calibration", cache_,
+               rounding_name(known.rounding));
+  if (data_.empty()) return {};
+  if (known.data_hash.empty()) {
+    warn(fmt::format("'{}' has ranges from elsewhere: whether they are of these data is not known", cache_));
+    return {};
+  }
+  progress.stage("compare data");
+  HUSSAR_TRY(fix_shapes(imported, shapes));
+  const std::vector<InputFacts> inputs = input_facts(imported);
+  auto source = HUSSAR_TRY(open_data(inputs, shapes));
+  return check_is_of_data(known, HUSSAR_TRY(fingerprint_of(*source, inputs, {batch_})), cache_);
+}
+
 Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOptions& options) {
   HUSSAR_TRY(check_usage());
   if (!int8_) return {};
   HUSSAR_CHECK(!is_plan_file(model), ErrorCode::kUsage,
                "--int8 needs the ONNX model: the passes that quantize ran when '{}' was built", model);
+  options.needs_int8 = strict_;
+  if (dynamic_) {
+    options.quantization = dynamic_quantization(options.fp32_nodes);
+    return {};
+  }
   auto method = method_from_name(method_);
   HUSSAR_CHECK(method, ErrorCode::kUsage, "--calib-method: there is no method '{}'; there are {}", method_,
                all_method_names());
-  Calibration calibration;
+  std::optional<Calibration> known;
+  if (exists(cache_)) known = HUSSAR_TRY(read_calibration(cache_));
+  const bool is_cut_off = known && !known->is_complete && !data_.empty();
   onnx::ImportedModel imported = HUSSAR_TRY(onnx::import_file(model));
-  if (exists(cache_)) {
-    calibration = HUSSAR_TRY(read_calibration(cache_));
-    HUSSAR_TRY(check_is_of_model(calibration, model_fingerprint(imported.graph), cache_));
-    HUSSAR_CHECK(rounding_.empty() || rounding_ == rounding_name(calibration.rounding), ErrorCode::kUsage,
-                 "calibration '{}' was made with --rounding {}: leave the flag out, or make another calibration",
-                 cache_, rounding_name(calibration.rounding));
+  Calibration calibration;
+  if (known && !is_cut_off) {
+    HUSSAR_TRY(check_known(*known, std::move(imported.graph), options.shapes, progress));
+    calibration = std::move(*known);
   } else {
     HUSSAR_CHECK(!data_.empty(), ErrorCode::kUsage, "there is no calibration '{}': --calib DATA makes it", cache_);
     if (!cache_.empty()) HUSSAR_TRY(check_can_write(cache_));
@@ -98,31 +136,15 @@ Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOpt
     calibrating.method = *method;
     calibrating.rounding = rounding_from_name(rounding_).value_or(Rounding::kNearest);
     calibrating.cut.samples_per_run = batch_;
-    calibrating.progress = [&](std::string_view stage) { progress.stage(stage); };
-    calibrating.stage_progress = [&](double fraction) { progress.update(fraction); };
     auto source = HUSSAR_TRY(open_data(input_facts(imported.graph), options.shapes));
     CalibrateReport report;
-    calibration = HUSSAR_TRY(calibrate(model, *source, calibrating, &report));
+    calibration = HUSSAR_TRY(
+        calibrate_resumably(model, *source, std::move(calibrating), cache_, std::move(known), progress, report));
     for (const std::string& warning : report.warnings) warn(warning);
     if (!cache_.empty()) HUSSAR_TRY(write_calibration(calibration, cache_));
   }
-  auto quantization = quantization_of(calibration, *method);
-  for (const std::string& node : options.fp32_nodes) quantization->float_nodes[node] = "asked for";
-  options.quantization = std::move(quantization);
+  options.quantization = quantization_of(calibration, *method, options.fp32_nodes);
   calibration_ = std::move(calibration);
-  return {};
-}
-
-Status Int8Flags::check_strict(const CompileReport& report) const {
-  if (!strict_) return {};
-  std::string names;
-  int count = 0;
-  for (const Int8Choice& choice : report.int8.choices) {
-    if (choice.int8) continue;
-    if (++count <= 10) names += (names.empty() ? "" : ", ") + choice.name;
-  }
-  HUSSAR_CHECK(count == 0, ErrorCode::kAccuracy, "--strict: {} steps are slower in INT8 and would stay in FP32: {}{}",
-               count, names, count > 10 ? ", ..." : "");
   return {};
 }
 

@@ -21,16 +21,15 @@ class Int8Flags {
   bool int8() const { return int8_; }
   // Of the data, for the model's inputs in their order; empty where there are no data.
   Result<std::vector<Tensor>> first_sample(const std::string& model, const NamedShapes& shapes) const;
-  // What apply() decided the ranges by.
+  // What apply() decided the ranges by; nothing with --dynamic.
   const Calibration& calibration() const { return calibration_; }
-  // After the build: fails with --strict when what has an INT8 form stayed in FP32.
-  Status check_strict(const CompileReport& report) const;
 
  private:
   Status check_usage() const;
+  Status check_known(const Calibration& known, Graph imported, const NamedShapes& shapes, Progress& progress) const;
   Result<std::unique_ptr<DataSource>> open_data(const std::vector<InputFacts>& inputs, const NamedShapes& shapes) const;
 
-  bool int8_ = false, strict_ = false;
+  bool int8_ = false, strict_ = false, dynamic_ = false;
   std::string data_, cache_, method_ = "auto", rounding_, preprocess_;
   int batch_ = 1;
   Calibration calibration_;

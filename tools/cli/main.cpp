@@ -1,29 +1,20 @@
 // hussar: the command-line program. Exit codes are those of ErrorCode (include/hussar/status.h); 0 is success.
 #include <algorithm>
 #include <csignal>
-#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "hussar/version.h"
 #include "tools/cli/console.h"
+#include "tools/cli/interruption.h"
 #include "tools/cli/refusal_list.h"
 #include "tools/cli/verb.h"
 
 namespace hussar::cli {
 namespace {
-
-static_assert(static_cast<int>(ErrorCode::kInterrupted) == 128 + SIGINT);
-
-// Only async-signal-safe calls.
-void interrupted(int signal) {
-  remove_unfinished_file();
-  std::_Exit(128 + signal);
-}
 
 std::string general_help() {
   std::string text = "hussar " HUSSAR_VERSION
@@ -103,13 +94,12 @@ int main(int count, char** words) {
   using namespace hussar;
   // A write beyond a file size limit shall fail like one on a full disk, with a message.
   std::signal(SIGXFSZ, SIG_IGN);
-  std::signal(SIGINT, cli::interrupted);
-  std::signal(SIGTERM, cli::interrupted);
+  cli::end_on_signals();
   std::string verb;
   auto result = cli::dispatch(std::vector<std::string>(words + std::min(count, 1), words + count), verb);
   Status written = cli::finish_output();
   Status status = result ? written : Status(tl::unexpected(result.error()));
   if (status) return 0;
   cli::print_error(verb, cli::shortened(status.error().message));
-  return static_cast<int>(status.error().code);
+  return cli::exit_code(status.error().code);
 }

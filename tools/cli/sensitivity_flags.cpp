@@ -7,13 +7,15 @@
 #include "tools/cli/sensitivity_table.h"
 
 namespace hussar::cli {
+
 void SensitivityFlags::declare(Command& command) {
   command.toggle("--sensitivity", asked_,
                  "also finds out what every product costs in accuracy and gains in time when it alone is in INT8; "
                  "runs the model three times per product and sample");
-  command.option("--labels", "FILE.npy", labels_path_,
-                 "with --sensitivity: the right class of every sample, integers; then it also tells what is lost of "
-                 "them");
+  command.option(
+      "--labels", "FILE.npy", labels_path_,
+      "the right class of every sample, integers: nothing is calibrated when the model in FP32 does no better "
+      "than chance; --sensitivity also tells what is lost of them");
   command.option("--sensitivity-samples", "N", samples_,
                  "with --sensitivity: at most so many of the samples, taken evenly; default 64");
   command.option("--budget", "TIME", budget_, "with --sensitivity: of measuring times, as of `hussar build`; 0: none");
@@ -26,17 +28,31 @@ void SensitivityFlags::declare(Command& command) {
 
 Status SensitivityFlags::check_usage(bool has_data) {
   if (!asked_) {
-    HUSSAR_CHECK(labels_path_.empty() && advice_.empty(), ErrorCode::kUsage,
-                 "--labels and --advice go with --sensitivity");
-    return {};
+    HUSSAR_CHECK(advice_.empty(), ErrorCode::kUsage, "--advice goes with --sensitivity");
+    HUSSAR_CHECK(labels_path_.empty() || has_data, ErrorCode::kUsage,
+                 "--labels are those of data: --calib must be data, a calibration alone is not enough");
+    return take_labels();
   }
   HUSSAR_CHECK(has_data, ErrorCode::kUsage,
                "--sensitivity runs the model: --calib must be data, a calibration alone is not enough");
   HUSSAR_CHECK(samples_ >= 1, ErrorCode::kUsage, "--sensitivity-samples takes 1 or more");
   HUSSAR_TRY(parse_duration(budget_));
-  if (!labels_path_.empty()) labels_ = HUSSAR_TRY(read_labels(labels_path_));
+  HUSSAR_TRY(take_labels());
   if (!advice_.empty()) HUSSAR_TRY(check_can_write(advice_));
   return {};
+}
+
+Status SensitivityFlags::take_labels() {
+  if (!labels_path_.empty()) labels_ = HUSSAR_TRY(read_labels(labels_path_));
+  return {};
+}
+
+Status SensitivityFlags::check_labels(const std::string& model, DataSource& data,
+                                      const LabelCheckOptions& options) const {
+  if (!labels_) return {};
+  const LabelScore score = HUSSAR_TRY(score_in_float(model, data, *labels_, options));
+  note(fmt::format("in FP32 the class of {} of {} samples is that of the label", score.right, score.samples));
+  return check_knows_labels(score);
 }
 
 Result<std::vector<SensitivitySample>> SensitivityFlags::read_samples(const SensitivityInput& input,

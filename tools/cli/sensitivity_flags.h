@@ -6,6 +6,7 @@
 #include <string>
 
 #include "compile/calibration_data.h"
+#include "compile/label_check.h"
 #include "compile/sensitivity.h"
 #include "hussar/status.h"
 #include "quantize/calibration.h"
@@ -30,10 +31,14 @@ class SensitivityFlags {
   // Before the calibration, which takes long. has_data: there are samples to run.
   Status check_usage(bool has_data);
   bool is_asked() const { return asked_; }
+  bool has_labels() const { return labels_.has_value(); }
+  // Before the calibration: fails when the model in FP32 does not know the labels of the data.
+  Status check_labels(const std::string& model, DataSource& data, const LabelCheckOptions& options) const;
   // Writes the advice, too.
   Result<SensitivityReport> run(const SensitivityInput& input) const;
 
  private:
+  Status take_labels();
   Result<std::vector<SensitivitySample>> read_samples(const SensitivityInput& input, Progress& progress) const;
 
   bool asked_ = false;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "passes/support/products.h"
 #include "tools/cli/layer_table.h"
 #include "tools/cli/page/markup.h"
 #include "tools/cli/page/page.h"
@@ -101,12 +102,11 @@ std::string latency_section(const Int8Report& report) {
 }
 
 std::string kept_section(const Plan& plan) {
-  constexpr std::string_view kNote = "no INT8: ";
   std::string rows;
   for (const PlanStep& step : plan.graph.steps) {
-    const size_t at = step.report.find(kNote);
+    const size_t at = step.report.find(kNoInt8);
     if (at == std::string::npos) continue;
-    const size_t begin = at + kNote.size(), end = std::min(step.report.find('\n', begin), step.report.size());
+    const size_t begin = at + kNoInt8.size(), end = std::min(step.report.find('\n', begin), step.report.size());
     rows += fmt::format("<tr><td>{}</td><td>{}</td></tr>\n", escaped(step.name),
                         escaped(std::string_view(step.report).substr(begin, end - begin)));
   }

@@ -133,7 +133,7 @@ Status write_build_page(const Arguments& arguments, const CompileOptions& option
   page.plan = plan.get();
   page.layers = &layers;
   page.layers_note = note;
-  page.calibration = &arguments.int8.calibration();
+  page.calibration = arguments.int8.calibration().tensors.empty() ? nullptr : &arguments.int8.calibration();
   return write_page(page, arguments.html);
 }
 
@@ -174,7 +174,6 @@ Status work(Arguments& arguments, const Command& command) {
   SelfCheckReport checked;
   auto plan = HUSSAR_TRY(compile_checked(arguments.model, options, check, &compile, &checked));
   HUSSAR_TRY(std::move(dumped));
-  HUSSAR_TRY(arguments.int8.check_strict(compile));
   if (!range.optimum.empty()) {
     plan->meta["shapes_min"] = arguments.minimum;
     plan->meta["shapes_opt"] = arguments.optimum;
@@ -211,6 +210,7 @@ extern const Verb build_verb = {
     "hussar build rec.onnx -o rec.plan --min-shapes x:1x3x48x32 --opt-shapes x:1x3x48x320 --max-shapes x:8x3x48x2048\n"
     "hussar build model.plan -o other.plan --target cpu:avx2\n"
     "hussar build model.onnx -o model.plan --int8 --calib samples.npz --calib-cache calibration.json\n"
+    "hussar build model.onnx -o model.plan --int8 --dynamic\n"
     "hussar build model.onnx -o model.plan --fp16 --precision head/MatMul=fp32\n"
     "hussar build model.onnx -o model.plan --disable-pass fold_constants --dump passes/ --json report.json",
     run};

@@ -11,6 +11,7 @@
 #include "onnx/import.h"
 #include "quantize/calibration_file.h"
 #include "quantize/trt_cache.h"
+#include "tools/cli/calibration/resumable.h"
 #include "tools/cli/calibration/source.h"
 #include "tools/cli/console.h"
 #include "tools/cli/page/page.h"
@@ -108,13 +109,15 @@ Result<Calibration> from_data(const Arguments& arguments, Method method, Calibra
   options.rounding = rounding_from_name(arguments.rounding).value_or(Rounding::kNearest);
   options.cut.samples_per_run = arguments.batch;
   options.fewest_samples = arguments.fewest;
-  options.resume = HUSSAR_TRY(unfinished(arguments.output));
-  options.save = [&](const Calibration& calibration) { return write_calibration(calibration, arguments.output); };
-  options.progress = [&](std::string_view stage) { progress.stage(stage); };
-  options.stage_progress = [&](double fraction) { progress.update(fraction); };
+  LabelCheckOptions check{options.shapes, options.threads, options.cut};
+  if (arguments.sensitivity.has_labels()) {
+    progress.stage("check labels");
+    HUSSAR_TRY(arguments.sensitivity.check_labels(arguments.model, *HUSSAR_TRY(open_data(arguments)), check));
+  }
+  std::optional<Calibration> resume = HUSSAR_TRY(unfinished(arguments.output));
   auto source = HUSSAR_TRY(open_data(arguments));
-  if (options.resume) note(fmt::format("going on after {} samples", options.resume->samples));
-  auto calibration = calibrate(arguments.model, *source, options, &report);
+  auto calibration = calibrate_resumably(arguments.model, *source, std::move(options), arguments.output,
+                                         std::move(resume), progress, report);
   progress.finish();
   return calibration;
 }
@@ -282,6 +285,7 @@ Status run(Command& command) {
 extern const Verb calibrate_verb = {
     "calibrate", "runs a model on data and finds the ranges of its activations, for INT8",
     "hussar calibrate model.onnx --calib x.npy -o calibration.json\n"
+    "hussar calibrate model.onnx --calib x.npy -o calibration.json --labels y.npy\n"
     "hussar calibrate model.onnx --calib pictures/ --preprocess 'resize=256 crop=224 mean=0.485,0.456,0.406 "
     "std=0.229,0.224,0.225' -o calibration.json\n"
     "hussar calibrate model.onnx --calib 'cmd:python3 batches.py' -o calibration.json --trt-cache calibration.cache\n"
