@@ -42,12 +42,26 @@ int64_t count_quantized_in_model(const PlanGraph& graph) {
                      [](const PlanStep& step) { return step.report.find(kQuantizedInModel) != std::string::npos; });
 }
 
+// What the model calls the value: the halves of one of its outputs have had another name since they were made floats.
+static const std::string& name_in_model(const PlanGraph& graph, int32_t value) {
+  for (const PlanStep& step : graph.steps) {
+    if (step.op != "Cast" || step.inputs.empty() || step.inputs[0] != value || step.outputs.empty()) continue;
+    const bool is_output =
+        std::find(graph.outputs.begin(), graph.outputs.end(), step.outputs[0]) != graph.outputs.end();
+    if (is_output) return graph.values[static_cast<size_t>(step.outputs[0])].name;
+  }
+  return graph.values[static_cast<size_t>(value)].name;
+}
+
 static void add_fp16_steps(const PlanGraph& graph, std::vector<Fp16Step>& list) {
   for (const PlanStep& step : graph.steps) {
     const Kernel* kernel = find_kernel(step.kernel);
-    if (kernel != nullptr && kernel->multiplies_in == DType::kFloat16 && !step.outputs.empty() &&
-        step.outputs[0] >= 0) {
-      list.push_back({step.name, graph.values[static_cast<size_t>(step.outputs[0])].name});
+    if (kernel != nullptr && !step.outputs.empty() && step.outputs[0] >= 0) {
+      // A device keeps everything in halves, a CPU multiplies in them.
+      const bool keeps =
+          kernel->place == Place::kDevice && step.op != "Cast" && precision_of(graph, step) == DType::kFloat16;
+      if (keeps || kernel->multiplies_in == DType::kFloat16)
+        list.push_back({step.name, name_in_model(graph, step.outputs[0])});
     }
     for (const auto& [name, body] : step.bodies) add_fp16_steps(*body, list);
   }

@@ -1,4 +1,5 @@
-// The check that ends every build: the plan against a slower plan of the same model, on made-up inputs.
+// The check that ends every build: the plan against a slower plan of the same model, on samples of the user's or
+// made-up inputs.
 #pragma once
 #include <functional>
 #include <memory>
@@ -25,7 +26,10 @@ struct SelfCheckOptions {
   std::optional<double> tolerance;
   uint64_t seed = 1;
   NamedShapes shapes;  // at which shapes to run where the plan leaves them open
-  // Told how much of the two runs is done, 0 to 1.
+  // Inputs of runs, in the order of the model's: a quick check takes as many as it has time for, and one at least.
+  // Empty: one run on made-up inputs.
+  std::vector<std::vector<Tensor>> samples;
+  // Told how much of all runs is done, 0 to 1.
   std::function<void(double fraction)> progress;
 };
 
@@ -33,7 +37,8 @@ struct SelfCheckReport {
   bool done = false;
   std::string skipped;    // why it was not done
   std::string reference;  // what the plan was compared with: "no passes, scalar code"
-  std::string shapes;     // of the inputs
+  std::string shapes;     // of the inputs of the first run
+  size_t samples = 0;     // that were run; 0: made-up inputs
   double error = 0;       // the largest Difference::error() of all outputs
   double tolerance = 0;   // what was allowed
   std::string output;     // the output that has it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import tiny_onnx
-from program import ACCURACY, PLAN, USAGE, Program
+from program import ACCURACY, PLAN, USAGE, Program, write_npy
 
 LOWER = {"HUSSAR_ISA": "avx512"}  # a level without FP16 arithmetic, or a lower one where there is none
 
@@ -141,3 +141,13 @@ def test_steps_go_back_to_fp32(hussar: Program) -> None:
     # What was true of a plan need not be of one that is made of it.
     hussar("build", "one.plan", "-o", "rebuilt.plan", "--target", "cpu:avx512")
     assert "kept_in_fp32" not in hussar("inspect", "rebuilt.plan").out
+
+
+def test_fp16_is_checked_on_data(hussar: Program) -> None:
+    model = hussar.model("products", two_products())
+    write_npy(hussar.folder / "samples.npy", [24, 64], [0.01 * (i % 100) for i in range(24 * 64)])
+    build = ("build", model, "-o", "m.plan", "--calib", "samples.npy", "--budget", "0")
+    outcome = hussar(*build, "--fp16")
+    assert "on 3 of the data's samples" in outcome.out, outcome
+    hussar(*build, code=USAGE, says="--calib and --preprocess go with --int8, --fp16 or --tf32")
+    hussar(*build, "--fp16", "--calib-cache", "c.json", code=USAGE, says="--calib-cache and --rounding go with --int8")

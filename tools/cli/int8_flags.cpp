@@ -21,7 +21,8 @@ void Int8Flags::declare(Command& command) {
       "--calib-cache or --dynamic");
   command.option("--calib", "DATA", data_,
                  "inputs to find the ranges of activations with: .npz, .npy or .raw files or folders, a folder of "
-                 "pictures, or cmd:COMMAND; see `hussar calibrate --help`");
+                 "pictures, or cmd:COMMAND; see `hussar calibrate --help`. With --fp16 or --tf32 the self-check runs "
+                 "the first of them");
   command.option(
       "--calib-cache", "FILE", cache_,
       "a calibration of this model (`hussar calibrate`); with --calib written when it is not there, gone on with "
@@ -42,10 +43,11 @@ void Int8Flags::declare(Command& command) {
       "those that --precision names, and says why");
 }
 
-Status Int8Flags::check_usage() const {
+Status Int8Flags::check_usage(bool has_lower_floats) const {
   if (!int8_) {
-    HUSSAR_CHECK(data_.empty() && cache_.empty() && preprocess_.empty() && rounding_.empty(), ErrorCode::kUsage,
-                 "--calib, --calib-cache, --preprocess and --rounding go with --int8");
+    HUSSAR_CHECK(cache_.empty() && rounding_.empty(), ErrorCode::kUsage, "--calib-cache and --rounding go with --int8");
+    HUSSAR_CHECK(has_lower_floats || (data_.empty() && preprocess_.empty()), ErrorCode::kUsage,
+                 "--calib and --preprocess go with --int8, --fp16 or --tf32");
     HUSSAR_CHECK(!strict_ && !dynamic_, ErrorCode::kUsage, "{} goes with --int8", strict_ ? "--strict" : "--dynamic");
     return {};
   }
@@ -72,19 +74,27 @@ Result<std::unique_ptr<DataSource>> Int8Flags::open_data(const std::vector<Input
   return open_source(inputs, options);
 }
 
-Result<std::vector<Tensor>> Int8Flags::first_sample(const std::string& model, const NamedShapes& shapes) const {
-  if (data_.empty()) return std::vector<Tensor>();
+Result<std::vector<std::vector<Tensor>>> Int8Flags::first_samples(const std::string& model, const NamedShapes& shapes,
+                                                                  size_t most) const {
+  std::vector<std::vector<Tensor>> samples;
+  if (data_.empty()) return samples;
+  HUSSAR_CHECK(!is_plan_file(model), ErrorCode::kUsage, "--calib goes with an ONNX model; '{}' is a plan", model);
   onnx::ImportedModel imported = HUSSAR_TRY(onnx::import_file(model));
   HUSSAR_TRY(fix_shapes(imported.graph, shapes));
   const std::vector<InputFacts> facts = input_facts(imported.graph);
   auto source = HUSSAR_TRY(open_data(facts, shapes));
   DataBatch batch;
-  while (HUSSAR_TRY(source->next(batch))) {
+  while (samples.size() < most && HUSSAR_TRY(source->next(batch))) {
     BatchCutter cutter = HUSSAR_TRY(BatchCutter::create(facts, batch, {batch_}));
-    if (auto run = HUSSAR_TRY(cutter.next())) return std::move(run->inputs);
+    while (samples.size() < most) {
+      auto run = HUSSAR_TRY(cutter.next());
+      if (!run) break;
+      samples.push_back(std::move(run->inputs));
+    }
     batch = {};
   }
-  return std::vector<Tensor>();
+  HUSSAR_CHECK(!samples.empty(), ErrorCode::kUsage, "--calib: '{}' has no sample", data_);
+  return samples;
 }
 
 // Of this model and, where there are data, of them.
@@ -107,7 +117,7 @@ Status Int8Flags::check_known(const Calibration& known, Graph imported, const Na
 }
 
 Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOptions& options) {
-  HUSSAR_TRY(check_usage());
+  HUSSAR_TRY(check_usage(options.fp16 || options.tf32));
   if (!int8_) return {};
   HUSSAR_CHECK(!is_plan_file(model), ErrorCode::kUsage,
                "--int8 needs the ONNX model: the passes that quantize ran when '{}' was built", model);

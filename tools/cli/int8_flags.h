@@ -16,16 +16,17 @@ namespace hussar::cli {
 class Int8Flags {
  public:
   void declare(Command& command);
-  // Calibrates where that is needed. Into the options, whose shapes and threads are settled.
+  // Calibrates where that is needed. Into the options, whose shapes, threads and other precisions are settled.
   Status apply(const std::string& model, Progress& progress, CompileOptions& options);
   bool int8() const { return int8_; }
-  // Of the data, for the model's inputs in their order; empty where there are no data.
-  Result<std::vector<Tensor>> first_sample(const std::string& model, const NamedShapes& shapes) const;
+  // Of the data, each for the model's inputs in their order; empty where there are no data.
+  Result<std::vector<std::vector<Tensor>>> first_samples(const std::string& model, const NamedShapes& shapes,
+                                                         size_t most) const;
   // What apply() decided the ranges by; nothing with --dynamic.
   const Calibration& calibration() const { return calibration_; }
 
  private:
-  Status check_usage() const;
+  Status check_usage(bool has_lower_floats) const;
   Status check_known(const Calibration& known, Graph imported, const NamedShapes& shapes, Progress& progress) const;
   Result<std::unique_ptr<DataSource>> open_data(const std::vector<InputFacts>& inputs, const NamedShapes& shapes) const;
 

@@ -117,9 +117,10 @@ Result<ShapeRange> parse_range(const Arguments& arguments) {
 // `options` are those that the plan was compiled with.
 Status write_build_page(const Arguments& arguments, const CompileOptions& options, const BuildReport& report,
                         const std::shared_ptr<Plan>& plan) {
-  std::vector<Tensor> inputs = HUSSAR_TRY(arguments.int8.first_sample(arguments.model, options.shapes));
+  auto samples = HUSSAR_TRY(arguments.int8.first_samples(arguments.model, options.shapes, 1));
+  std::vector<Tensor> inputs = samples.empty() ? std::vector<Tensor>() : std::move(samples[0]);
   std::string note = "on the first sample of the data";
-  if (inputs.empty()) {
+  if (samples.empty()) {
     inputs = HUSSAR_TRY(random_inputs(input_facts(plan->graph), options.tune_shapes, 1));
     note = "on made-up inputs, as there are no data (--calib)";
   }
@@ -170,6 +171,10 @@ Status work(Arguments& arguments, const Command& command) {
   if (arguments.precision.forces_sparsity())
     HUSSAR_TRY(forced.force(arguments.model, arguments.output, options.shapes));
   HUSSAR_TRY(arguments.int8.apply(arguments.model, progress, options));
+  if (options.fp16 || options.tf32) {
+    constexpr size_t kMostSamples = 32;
+    check.samples = HUSSAR_TRY(arguments.int8.first_samples(arguments.model, options.shapes, kMostSamples));
+  }
   CompileReport compile;
   SelfCheckReport checked;
   auto plan = HUSSAR_TRY(compile_checked(arguments.model, options, check, &compile, &checked));
@@ -211,7 +216,7 @@ extern const Verb build_verb = {
     "hussar build model.plan -o other.plan --target cpu:avx2\n"
     "hussar build model.onnx -o model.plan --int8 --calib samples.npz --calib-cache calibration.json\n"
     "hussar build model.onnx -o model.plan --int8 --dynamic\n"
-    "hussar build model.onnx -o model.plan --fp16 --precision head/MatMul=fp32\n"
+    "hussar build model.onnx -o model.plan --fp16 --precision head/MatMul=fp32 --calib samples.npz\n"
     "hussar build model.onnx -o model.plan --disable-pass fold_constants --dump passes/ --json report.json",
     run};
 

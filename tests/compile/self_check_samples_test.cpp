@@ -1,0 +1,72 @@
+// The check of a plan on samples of the user's: what made-up inputs do not show.
+#include <gtest/gtest.h>
+
+#include "base/file.h"
+#include "compile/self_check.h"
+#include "tests/support/device_models.h"
+#include "tests/support/folder.h"
+
+namespace hussar::tests {
+namespace {
+
+// Between the products lie sums of 64 elements of x: halves hold them while x is small.
+Message two_products_model() {
+  return model(graph({{node("MatMul", {"x", "ones"}, {"sums"}), node("MatMul", {"sums", "small"}, {"y"})},
+                      {value("x", {4, 64})},
+                      {any_shape("y")},
+                      {tensor_of("ones", DType::kFloat32, {64, 64}, std::vector<float>(64 * 64, 1.0F)),
+                       tensor_of("small", DType::kFloat32, {64, 64}, std::vector<float>(64 * 64, 0x1p-14F))}}));
+}
+
+std::vector<Tensor> rows_of(float value) {
+  Tensor x(DType::kFloat32, Shape{4, 64});
+  for (int64_t i = 0; i < x.elements(); ++i) x.data<float>()[i] = value;
+  return {x};
+}
+
+struct Checked {
+  Result<std::shared_ptr<Plan>> plan;
+  SelfCheckReport report;
+};
+Checked check(const std::vector<std::vector<Tensor>>& samples, const CompileOptions& options) {
+  const Folder folder;
+  const std::string path = folder.file("model.onnx");
+  const Message model = two_products_model();
+  EXPECT_TRUE(write_file_atomically(path, {model.bytes()}));
+  SelfCheckOptions check;
+  check.samples = samples;
+  SelfCheckReport report;
+  auto plan = compile_checked(path, options, check, nullptr, &report);
+  return {std::move(plan), report};
+}
+
+TEST(SelfCheckSamples, KeepFp32WhereTheyNeedIt) {
+  CompileOptions options = for_device();
+  options.fp16 = true;
+  const Checked made_up = check({}, options);
+  ASSERT_TRUE(made_up.plan) << made_up.plan.error().message;
+  EXPECT_TRUE(made_up.report.kept_in_fp32.empty());
+  EXPECT_EQ(made_up.report.samples, 0U);
+  const Checked small = check({rows_of(1), rows_of(-2)}, options);
+  ASSERT_TRUE(small.plan) << small.plan.error().message;
+  EXPECT_TRUE(small.report.kept_in_fp32.empty());
+  EXPECT_EQ(small.report.samples, 2U);
+  // The second sample alone is beyond halves.
+  const Checked large = check({rows_of(1), rows_of(3000)}, options);
+  ASSERT_TRUE(large.plan) << large.plan.error().message;
+  EXPECT_FALSE(large.report.kept_in_fp32.empty());
+  EXPECT_LE(large.report.error, large.report.tolerance);
+  EXPECT_NE(large.report.to_string().find("on 2 of the data's samples"), std::string::npos) << large.report.to_string();
+}
+
+TEST(SelfCheckSamples, ThatDoNotFitAreNoCheck) {
+  CompileOptions options;
+  options.threads = 1;
+  const Checked outcome = check({{Tensor(DType::kFloat32, Shape{4, 63})}}, options);
+  ASSERT_TRUE(outcome.plan) << outcome.plan.error().message;
+  EXPECT_FALSE(outcome.report.done);
+  EXPECT_NE(outcome.report.skipped.find("the reference cannot run these inputs"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace hussar::tests
