@@ -50,7 +50,8 @@ CompileOptions plainer(CompileOptions options) {
   return options;
 }
 
-Ladder ladder_of_model(const std::string& path, const CompileOptions& given) {
+// has_samples: what matters then is what lower precision does to many inputs.
+Ladder ladder_of_model(const std::string& path, const CompileOptions& given, bool has_samples) {
   CompileOptions options = plainer(given);
   options.dump = nullptr;
   options.verify_passes = false;
@@ -65,8 +66,10 @@ Ladder ladder_of_model(const std::string& path, const CompileOptions& given) {
   };
   // Without the passes nothing would be quantized: the difference would be what INT8 costs.
   if (options.quantization != nullptr) return {rung("the same passes, scalar code", true, true)};
-  return {rung("no passes, scalar code", false, true), rung("no passes, the same code", false, false),
-          rung("the same passes, scalar code", true, true)};
+  Ladder ladder = {rung("no passes, scalar code", false, true), rung("no passes, the same code", false, false),
+                   rung("the same passes, scalar code", true, true)};
+  if (has_samples) ladder.push_back(rung("the same passes in FP32", true, false));
+  return ladder;
 }
 
 // A plan that needs what this machine lacks cannot check what was made of it.
@@ -385,7 +388,7 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   }
   if (options.progress) options.progress("self-check");
   check.progress = options.stage_progress;
-  Ladder ladder = source != nullptr ? ladder_of_plan(source, options) : ladder_of_model(path, options);
+  Ladder ladder = source != nullptr ? ladder_of_plan(source, options) : ladder_of_model(path, options, !check.samples.empty());
   Rebuild rebuild = [&](const std::set<std::string>& inexact) -> Result<std::shared_ptr<Plan>> {
     CompileOptions again = options;
     again.inexact_in_fp16 = inexact;

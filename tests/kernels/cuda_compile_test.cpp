@@ -2,6 +2,7 @@
 // registers that spill.
 #include <cstdlib>
 #include <regex>
+#include <set>
 
 #include "backends/cuda/nvrtc.h"
 #include "tests/kernels/kernel_case.h"
@@ -141,8 +142,11 @@ std::vector<KernelCase> product_texts() {
 
 void expect_no_spills(const KernelCase& test, std::initializer_list<int> gpus) {
   const std::regex spills(R"((\d+) bytes spill stores, (\d+) bytes spill loads)");
+  std::set<std::string> before_hopper;
   for (int sm : gpus) {
     const std::string source = source_of(test, sm);
+    // These GPUs have the same registers, and the same instructions where the text is the same.
+    if (sm < 90 && !before_hopper.insert(source).second) continue;
     SCOPED_TRACE(test.kernel + " of " + test.op + " for sm_" + std::to_string(sm));
     auto resources = cuda::compiler_resources(source, sm);
     ASSERT_TRUE(resources) << resources.error().message;
