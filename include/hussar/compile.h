@@ -51,7 +51,7 @@ struct CompileOptions {
   // Products, convolutions and attention on GPUs may round the floats that they multiply to TF32 (ten bits of mantissa,
   // FP32's range; sums stay FP32), but for those of the ONNX nodes with these names.
   bool tf32 = false;
-  // They are not INT8, either.
+  // The ONNX nodes that neither may lower; INT8 may not either.
   std::vector<std::string> fp32_nodes;
   // ---- how fast
   int threads = 0;  // that a run uses; 0: one per core
