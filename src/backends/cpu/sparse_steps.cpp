@@ -1,6 +1,7 @@
 #include "backends/cpu/sparse_steps.h"
 
 #include "backends/cpu/conv_shape.h"
+#include "backends/cpu/half_steps.h"
 #include "backends/cpu/matrix_shape.h"
 #include "backends/cpu/sparse_weights.h"
 #include "base/error.h"
@@ -78,9 +79,11 @@ Refusal check_sparse(const Problem& problem) {
 }
 
 Refusal check_half_sparse(const Problem& problem) {
+  // What the weights are not comes first: reports count it, whether or not FP16 is allowed.
   if (auto refusal = check_sparse(problem)) return refusal;
   if (shared_columns(problem.node) < kHalfPanelColumns) return "weights are 2:4, but no 32 output channels share masks";
-  return std::nullopt;
+  if (auto refusal = check_half_target(problem)) return refusal;
+  return check_half_weights(*problem.input(1)->constant);
 }
 
 double sparse_share(const Problem& problem, double gather) {

@@ -11,7 +11,7 @@ namespace hussar::cpu {
 // Why the weights have no sparse form. The problem is one that the dense kernels take.
 Refusal check_sparse(const Problem& problem);
 
-// The same for FP16, whose panels are 32 columns.
+// The same of the form in FP16, whose panels are 32 columns, and whether the target has and may use FP16.
 Refusal check_half_sparse(const Problem& problem);
 
 // What the time of a dense kernel that is bound by arithmetic is to be multiplied by. `gather`: what keeping a row's

@@ -10,9 +10,7 @@ using namespace cpu;
 
 Refusal supports(const Problem& problem) {
   if (!is_matrix_product(problem.node)) return "op";
-  if (auto refusal = check_half_target(problem)) return refusal;
   if (auto refusal = check_constant_matrix(problem)) return refusal;
-  if (auto refusal = check_half_weights(*problem.input(1)->constant)) return refusal;
   if (auto refusal = check_epilogue(problem)) return refusal;
   return check_half_sparse(problem);
 }
