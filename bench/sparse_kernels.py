@@ -6,11 +6,10 @@
 
 Problems of bench/problems/sparse.txt have weights whose masks are shared by 64 output channels (--columns: by other
 numbers) or, where they have few rows, a mask in every channel; dense kernels multiply them like any others. Those whose
-names begin with fp16 allow FP16, and are left out where the level has none.
-`hussar bench --problem` times all kernels of a problem in
-turns; every round is a process of its own. The ratio is that of the fastest dense kernel (Winograd included) to the
-fastest sparse one, the median over the rounds, and that of their least times. Writes JSON and, with --update-docs, the
-table in docs/benchmarks.md.
+names begin with fp16 allow FP16, and are left out where the level has none; on avx512fp16 only they run. `hussar bench
+--problem` times all kernels of a problem in turns; every round is a process of its own. The ratio is that of the fastest
+dense kernel (Winograd included) to the fastest sparse one, the median over the rounds, and that of their least times.
+Writes JSON and, with --update-docs, the table in docs/benchmarks.md.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "backends/cpu/kernels/half/half_product.h"
-#include "backends/cpu/panels.h"
+#include "backends/cpu/sparse_steps.h"
 #include "backends/cpu/sparse_weights.h"
 #include "tensor/convert.h"
 #include "tests/kernels/sparse_case.h"
@@ -43,6 +43,33 @@ TEST(HalfSparseWeights, ComeBack) {
     unpack_half_sparse(packed.data(), mask.panels, view_weights(back.data(), shape, WeightForm::kFilter));
     ASSERT_EQ(back, numbers);
   }
+}
+
+TEST(HalfSparseWeights, OfAnotherSizeAreRefused) {
+  Graph graph;
+  Tensor weights = random_tensor(DType::kFloat32, {64, 48});
+  float* const numbers = weights.data<float>();
+  for (int64_t i = 0; i < weights.elements(); ++i) numbers[i] = half_to_float(float_to_half(numbers[i]));
+  make_sparse(view_weights(numbers, weights.shape(), WeightForm::kMatrix), 32);
+  Node* node = graph.add_node("MatMul", "n", {graph.add_value("x"), graph.add_constant("w", weights)},
+                              {graph.add_value("y", DType::kFloat32, Dims{3, 48})});
+  Packing packing(graph, *node, {});
+  ASSERT_TRUE(pack_half_sparse(packing));
+  ASSERT_EQ(node->inputs[1]->constant->dtype(), DType::kFloat16);
+  const int64_t panels = node->attributes.get_int(kSharedPanels, 0);
+  constexpr int64_t kHuge = int64_t{1} << 62;
+  const auto unpacks = [&](int64_t shared, int64_t k, int64_t n) {
+    node->attributes.set(kSharedPanels, shared);
+    node->attributes.set("hussar_k", k);
+    node->attributes.set("hussar_n", n);
+    return static_cast<bool>(unpack_sparse(packing));
+  };
+  for (auto [k, n] : {std::pair{int64_t{64}, int64_t{65}}, {32, 48}, {66, 48}, {kHuge, 4}, {4, kHuge}, {-64, -48}}) {
+    EXPECT_FALSE(unpacks(panels, k, n)) << k << " x " << n;
+  }
+  for (int64_t shared : {-2, 1, 3, 16}) EXPECT_FALSE(unpacks(shared, 64, 48)) << shared;
+  ASSERT_TRUE(unpacks(panels, 64, 48));
+  EXPECT_EQ(std::memcmp(node->inputs[1]->constant->raw(), weights.raw(), weights.bytes()), 0);
 }
 
 struct Numbers {
