@@ -5,11 +5,11 @@
     bench/sparse_kernels.py --levels avx512 --columns 16,32,64 --update-docs
 
 Problems of bench/problems/sparse.txt have weights whose masks are shared by 64 output channels (--columns: by other
-numbers) or, where they have few rows, a mask in every channel; dense kernels multiply them like any others.
-`hussar bench --problem` times all kernels of a problem in
-turns; every round is a process of its own. The ratio is that of the fastest dense kernel (Winograd included) to the
-fastest sparse one, the median over the rounds, and that of their least times. Writes JSON and, with --update-docs, the
-table in docs/benchmarks.md.
+numbers) or, where they have few rows, a mask in every channel; dense kernels multiply them like any others. Those whose
+names begin with fp16 allow FP16, and are left out where the level has none; on avx512fp16 only they run. `hussar bench
+--problem` times all kernels of a problem in turns; every round is a process of its own. The ratio is that of the fastest
+dense kernel (Winograd included) to the fastest sparse one, the median over the rounds, and that of their least times.
+Writes JSON and, with --update-docs, the table in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -50,12 +50,17 @@ def levels(wanted: str) -> list[str]:
         return wanted.split(",")
     facts = json.loads(subprocess.run([hussar_cli.program(), "doctor", "--json"], check=True, capture_output=True).stdout)
     known = facts["levels"][: facts["levels"].index(facts["device"]["isa_active"]) + 1]
-    return [level for level in known if level not in ("scalar", "avx512fp16")]
+    return [level for level in known if level != "scalar"]
 
 
-def measure(problem: str, level: str, arguments: argparse.Namespace) -> dict:
+def is_new(name: str, level: str) -> bool:
+    """Whether the level has kernels of its own for the problem."""
+    return level in ("avx512fp16", "amx") if name.startswith("fp16") else level != "avx512fp16"
+
+
+def measure(problem: str, level: str, may_be_half: bool, arguments: argparse.Namespace) -> dict:
     command = [hussar_cli.program(), "bench", "--problem", problem, "--threads", arguments.threads,
-               "--duration", arguments.seconds, "--json"]  # fmt: skip
+               "--duration", arguments.seconds, "--json", *(["--fp16"] if may_be_half else [])]  # fmt: skip
     environment = {**os.environ, "HUSSAR_ISA": level}
     done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True)
     if done.returncode != 0:
@@ -69,7 +74,8 @@ def best(rivals: list[dict], is_sparse: bool, field: str) -> dict | None:
 
 
 def row_of(name: str, problem: str, level: str, columns: str, arguments: argparse.Namespace) -> dict:
-    rounds = [measure(problem.replace(":2:4x64", f":2:4x{columns}"), level, arguments) for _ in range(arguments.rounds)]
+    spelled, is_half = problem.replace(":2:4x64", f":2:4x{columns}"), name.startswith("fp16")
+    rounds = [measure(spelled, level, is_half, arguments) for _ in range(arguments.rounds)]
     pairs = [(best(r["rivals"], False, "us"), best(r["rivals"], True, "us")) for r in rounds]
     if any(dense is None or sparse is None for dense, sparse in pairs):
         raise SystemExit(f"{name}: no sparse kernel took it")
@@ -111,7 +117,8 @@ def main() -> None:
     for level in levels(arguments.levels):
         for columns in [*arguments.columns.split(","), "1"]:
             for name, problem in lines:
-                if arguments.only in name and (":2:4x64" in problem) == (columns != "1"):
+                takes = arguments.only in name and is_new(name, level)
+                if takes and (":2:4x64" in problem) == (columns != "1"):
                     rows.append(row_of(name, problem, level, columns, arguments))
                     print(f"{name}, {level}, 2:4x{columns}: {rows[-1]['ratio']:.2f}", file=sys.stderr)
     result = {"machine": machine.facts(), "threads": arguments.threads, "rounds": arguments.rounds, "rows": rows}

@@ -38,6 +38,38 @@ def test_sparse_weights_in_plans(hussar: Program) -> None:
     hussar("build", "p.onnx", "-o", "p.plan", "--sparsity", "maybe", code=USAGE, says="--sparsity")
 
 
+def test_sparse_weights_in_fp16(hussar: Program) -> None:
+    hussar.model("net", network())
+    hussar("prune", "net.onnx", "-o", "p.onnx", "--pattern", "2:4x64")
+    words = ("-o", "p.plan", "--fp16", "--shapes", "x:1x4x4x4", "--budget", "0")
+    cross = ("--target", "cpu:avx512fp16", "--self-check", "off")
+    hussar("build", "p.onnx", *words, *cross)
+    region = middle(regions(hussar, "p.plan"))
+    assert region["chosen"].startswith("conv_fp16_sparse") and region["is_sparse"], region
+    assert region["bytes_saved"] > 3500 and region["reason"] == "predicted to be faster", region
+    out = hussar("inspect", "p.plan").out
+    assert "conv_fp16_sparse: chosen" in out and "in float16" in out, out
+    # To another machine's kernels: the packed weights are unpacked, and keep what FP16 took from them.
+    hussar("build", "p.plan", "-o", "q.plan", "--target", "cpu:scalar", "--budget", "0")
+    assert middle(regions(hussar, "q.plan"))["chosen"].startswith("conv_sparse")
+    hussar("compare", "p.onnx", "q.plan", "--tolerance", "1e-2")
+
+    hussar("build", "p.onnx", *words, *cross, "--sparsity", "off")
+    off = middle(regions(hussar, "p.plan"))
+    assert off["chosen"].startswith("conv_fp16") and off["code"] == "switched_off", off
+    hussar("build", "net.onnx", *words, *cross, "--sparsity", "force")
+    assert middle(regions(hussar, "p.plan"))["chosen"].startswith("conv_fp16_sparse")
+    # Masks of 16 channels have a form in FP32 alone.
+    hussar("prune", "net.onnx", "-o", "p.onnx", "--pattern", "2:4x16")
+    hussar("build", "p.onnx", *words, *cross)
+    assert "conv_fp16_sparse: refused, weights are 2:4, but no 32 output channels" in hussar("inspect", "p.plan").out
+    if hussar("doctor", "--json").json["device"]["isa_active"] == "avx512fp16":
+        hussar("prune", "net.onnx", "-o", "p.onnx", "--pattern", "2:4x64")
+        check = hussar("build", "p.onnx", *words, "--json").json["self_check"]
+        assert middle(regions(hussar, "p.plan"))["chosen"].startswith("conv_fp16_sparse")
+        assert 0 < check["max_relative_error"] < 1e-2, check
+
+
 def test_masks_that_are_not_shared(hussar: Program) -> None:
     hussar.model("net", network())
     hussar("prune", "net.onnx", "-o", "p.onnx", "--pattern", "2:4")

@@ -16,6 +16,8 @@ constexpr int64_t half_weight_elements(int64_t k, int64_t n) { return half_panel
 
 // Packs b (k x n), element (row, column) at b[row * row_stride + column * column_stride].
 void pack_half_weights(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t column_stride, uint16_t* out);
+// The inverse, to b[k][n].
+void unpack_half_weights(const uint16_t* packed, int64_t k, int64_t n, float* b);
 
 // ---- the scratch memory, as for FP32 in tile_limits.h --------------------------------------------------------------
 

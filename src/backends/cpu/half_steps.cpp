@@ -6,6 +6,8 @@
 #include "backends/cpu/conv_shape.h"
 #include "backends/cpu/half_packing.h"
 #include "backends/cpu/isa.h"
+#include "backends/cpu/matrix_shape.h"
+#include "backends/cpu/sparse_packing.h"
 #include "base/error.h"
 #include "tensor/convert.h"
 
@@ -39,6 +41,26 @@ double half_waste(int64_t k, int64_t filters) {
   return columns * (1 + 0.35 / panels) * (1.1 + 24 / static_cast<double>(k));
 }
 
+double half_conv_cost(const Problem& problem) {
+  const Shape& filter = problem.input(1)->constant->shape();
+  const int64_t group = std::max<int64_t>(problem.node.attributes.get_int("group", 1), 1);
+  const int64_t filters = filter[0] / group, k = filter.elements(1, filter.rank());
+  // Twice the rate of FP32, half the bytes.
+  return conv_cost(problem.target, conv_flops(problem) / 2 * half_waste(k, filters), 0,
+                   group * half_weight_elements(k, filters) / 2);
+}
+
+double half_matmul_cost(const Problem& problem) {
+  const MatrixFacts b = matrix_facts(problem.node);
+  // Twice the rate of matmul_tile, and half the bytes of weights. Beside the matrix unit, whose rate is that of a core
+  // with a busy hyperthread (matrix_steps.cpp), on the same terms.
+  const double rate = problem.target.isa >= static_cast<int>(Isa::kAmx) ? 1.2e5 : 1.6e5;
+  const double flops = 2 * Problem::elements(problem.output()) * static_cast<double>(b.k);
+  const double bytes =
+      4 * Problem::elements(problem.input(0)) + 2 * static_cast<double>(half_weight_elements(b.k, b.n));
+  return std::max(flops / rate * half_waste(b.k, b.n), bytes / 1e4) / problem.target.threads + 1;
+}
+
 std::vector<float> decode_half_weights(const Tensor& packed) {
   std::vector<float> numbers(static_cast<size_t>(packed.elements()));
   const auto* bits = packed.data<uint16_t>();
@@ -46,7 +68,10 @@ std::vector<float> decode_half_weights(const Tensor& packed) {
   return numbers;
 }
 
-Status prepare_half_product(Prepare& prepare, int32_t bias_input, HalfState& state) {
+namespace {
+
+// Everything before the weights, and the k of the product.
+Status begin_half_product(Prepare& prepare, int32_t bias_input, HalfState& state, int64_t& k) {
   HUSSAR_CHECK(
       active_isa() >= Isa::kAvx512Fp16, ErrorCode::kPlanIncompatible,
       "step '{}' computes in FP16 with AVX512-FP16, this machine offers cpu:{}: `hussar build PLAN -o NEW.plan` "
@@ -56,20 +81,52 @@ Status prepare_half_product(Prepare& prepare, int32_t bias_input, HalfState& sta
   const ConvArgs& conv = state.args.conv;
   // Factor by factor: the product of what a plan says may overflow.
   constexpr int64_t kMostK = int64_t{1} << 40;
-  int64_t k = 1;
+  k = 1;
   bool fits = true;
   for (int64_t factor : {conv.kernel[0], conv.kernel[1], conv.kernel[2], conv.channels}) {
     fits = fits && !__builtin_mul_overflow(k, factor, &k) && k <= kMostK;
   }
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': packed weights of the wrong size", prepare.step.name);
-  HUSSAR_TRY(check_packed_weights(prepare,
-                                  {conv.groups, half_panel_count(conv.filters) * kHalfPanelColumns, (k + 1) / 2 * 2}));
+  return {};
+}
+
+// `rest`: of the multiplications that are not left out.
+void cut_half_product(Prepare& prepare, int64_t k, double rest, int64_t scratch_bytes, HalfState& state) {
+  const ConvArgs& conv = state.args.conv;
   const int64_t pixels = conv.batch * conv.out[0] * conv.out[1] * conv.out[2];
   const double flops = 2.0 * static_cast<double>(pixels * conv.groups * conv.filters) * static_cast<double>(k);
   // A share costs the same to start, and computes twice as fast as in FP32.
-  state.shares = share_count(flops / 2, prepare.threads);
-  state.scratch_per_share = half_scratch_bytes(k);
+  state.shares = share_count(flops / 2 * rest, prepare.threads);
+  state.scratch_per_share = scratch_bytes;
   prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares);
+}
+
+}  // namespace
+
+Status prepare_half_product(Prepare& prepare, int32_t bias_input, HalfState& state) {
+  int64_t k = 0;
+  HUSSAR_TRY(begin_half_product(prepare, bias_input, state, k));
+  const ConvArgs& conv = state.args.conv;
+  HUSSAR_TRY(check_packed_weights(prepare,
+                                  {conv.groups, half_panel_count(conv.filters) * kHalfPanelColumns, (k + 1) / 2 * 2}));
+  cut_half_product(prepare, k, 1, half_scratch_bytes(k), state);
+  return {};
+}
+
+Status prepare_half_sparse(Prepare& prepare, int32_t bias_input, HalfState& state) {
+  int64_t k = 0;
+  HUSSAR_TRY(begin_half_product(prepare, bias_input, state, k));
+  const ConvArgs& conv = state.args.conv;
+  const int64_t panels = prepare.step.attributes.get_int(kSharedPanels, 0);
+  const int64_t elements = prepare.inputs[1].shape.elements();
+  // Bounds first: what they let through does not overflow.
+  const bool fits = is_shared_panels(panels) && panels > 1 && conv.groups == 1 && conv.filters <= elements &&
+                    k % kSparseGroup == 0 && k <= 2 * elements &&
+                    half_panel_count(conv.filters) <= elements / (k / 2) &&
+                    elements == half_sparse_elements(k, conv.filters, panels);
+  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed sparse weights", prepare.step.name);
+  state.args.shared_panels = panels;
+  cut_half_product(prepare, k, 0.5, half_sparse_scratch_bytes(k), state);
   return {};
 }
 
@@ -81,8 +138,9 @@ Status run_half_step(const Run& run) {
   args.weights = run.inputs[1].as<const uint16_t>();
   args.conv.output = run.outputs[0].f32_out();
   args.conv.epilogue = make_epilogue(run, state.epilogue, operands);
+  const auto product = args.shared_panels > 0 ? avx512fp16::run_half_sparse : avx512fp16::run_half_product;
   run.pool.run(state.shares, [&](int share) {
-    avx512fp16::run_half_product(args, {share, state.shares}, run.scratch + share * state.scratch_per_share);
+    product(args, {share, state.shares}, run.scratch + share * state.scratch_per_share);
   });
   return {};
 }

@@ -20,6 +20,12 @@ Refusal check_half_weights(const Tensor& weights);
 // By which factor a product takes longer than its multiplications: for the columns beyond the last one, the gathering
 // of rows, and the starts, ends and flushes of register tiles.
 double half_waste(int64_t k, int64_t filters);
+// Predicted microseconds with dense weights.
+double half_conv_cost(const Problem& problem);
+double half_matmul_cost(const Problem& problem);
+// With sparse weights, for sparse_share: two shuffles keep what a panel of 16 columns multiplies in 16 cycles, and
+// tiles of half the k end as late as others.
+inline constexpr double kHalfGather = 0.2;
 
 // Packed weights back to FP32, in place; for unpack_permuted, of which they keep kHalfProbeBits exactly.
 std::vector<float> decode_half_weights(const Tensor& packed);
@@ -28,6 +34,8 @@ inline constexpr int kHalfProbeBits = 11;
 // From state.args.conv, which is filled in and checked but for the size of the weights, to the rest of the state. Fails
 // on machines without the instructions.
 Status prepare_half_product(Prepare& prepare, int32_t bias_input, HalfState& state);
+// The same for sparse weights (sparse_steps.h).
+Status prepare_half_sparse(Prepare& prepare, int32_t bias_input, HalfState& state);
 Status run_half_step(const Run& run);
 
 }  // namespace hussar::cpu

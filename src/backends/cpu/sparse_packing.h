@@ -5,6 +5,7 @@
 #pragma once
 #include <stdint.h>
 
+#include "backends/cpu/half_packing.h"
 #include "backends/cpu/int8_packing.h"
 #include "backends/cpu/panels.h"
 
@@ -56,5 +57,27 @@ constexpr int64_t float_sparse_block_floats(int64_t k, int64_t panels) {
 constexpr int64_t float_sparse_floats(int64_t k, int64_t n, int64_t panels) {
   return sparse_blocks(n, panels) * float_sparse_index_bytes(k) / 4 + panel_floats(float_sparse_depth(k), n);
 }
+
+// ---- FP16 ----------------------------------------------------------------------------------------------------------
+
+// Rows of A as for INT8, of 2 k bytes: a kept element is two kept bytes, a chunk has 32 of k. So the two that are kept
+// of four lie side by side, as the pairs of a dense product do. For every block its index, of bytes, then its panels of
+// 32 columns as those of a dense product (half_packing.h) of the kept k. Blocks have two panels of 16 columns or more.
+// What lies behind k in A may be no number: bytes of the index that stand for no k are kNoByte, which a shuffle turns
+// to 0.
+constexpr uint8_t kNoByte = 0x80;
+constexpr int64_t half_sparse_depth(int64_t k) { return int8_sparse_depth(2 * k) / 2; }
+constexpr int64_t half_sparse_index_elements(int64_t k) { return int8_sparse_index_bytes(2 * k) / 2; }
+constexpr int64_t half_sparse_block_elements(int64_t k, int64_t panels) {
+  return half_sparse_index_elements(k) + panels / 2 * half_panel_elements(half_sparse_depth(k));
+}
+constexpr int64_t half_sparse_elements(int64_t k, int64_t n, int64_t panels) {
+  return sparse_blocks(n, panels) * half_sparse_index_elements(k) + half_weight_elements(half_sparse_depth(k), n);
+}
+// Of one tile, for this k and every smaller one.
+constexpr int64_t half_kept_elements(int64_t k) {
+  return kTileRowsLimit * ((half_sparse_depth(k) + kHalfChunk - 1) / kHalfChunk * kHalfChunk);
+}
+constexpr int64_t half_sparse_scratch_bytes(int64_t k) { return half_scratch_bytes(k) + 2 * half_kept_elements(k); }
 
 }  // namespace hussar::cpu

@@ -1,6 +1,7 @@
 #include "backends/cpu/sparse_steps.h"
 
 #include "backends/cpu/conv_shape.h"
+#include "backends/cpu/half_steps.h"
 #include "backends/cpu/matrix_shape.h"
 #include "backends/cpu/sparse_weights.h"
 #include "base/error.h"
@@ -34,6 +35,35 @@ bool fits(const Shape& shape, int64_t panels, const Tensor& packed) {
   return is_shared_panels(panels) && elements <= packed.elements() * 2;
 }
 
+// Of packed weights of this type.
+int64_t packed_elements(DType dtype, int64_t k, int64_t n, int64_t panels) {
+  if (dtype == DType::kInt8) return int8_sparse_bytes(k, n, panels);
+  return dtype == DType::kFloat32 ? float_sparse_floats(k, n, panels) : half_sparse_elements(k, n, panels);
+}
+
+Status pack_as(Packing& packing, DType dtype) {
+  Node& node = packing.node;
+  const Tensor weights = *node.inputs[1]->constant;
+  const SharedMask mask = mask_of(node);
+  const auto facts = view_weights<float>(nullptr, weights.shape(), weight_form(node));
+  Tensor packed(dtype, {packed_elements(dtype, facts.k, facts.n, mask.panels)});
+  if (dtype == DType::kInt8) {
+    pack_int8_sparse(constant_weights<int8_t>(node), mask, packed.data<int8_t>());
+  } else if (dtype == DType::kFloat32) {
+    pack_float_sparse(constant_weights<float>(node), mask, packed.data<float>());
+  } else {
+    pack_half_sparse(constant_weights<float>(node), mask, packed.data<uint16_t>());
+  }
+  if (weight_form(node) == WeightForm::kFilter) {
+    remember_kernel_shape(node, weights.shape());
+  } else {
+    remember_matrix_shape(node, facts.k, facts.n);
+  }
+  node.attributes.set(kSharedPanels, mask.panels);
+  packing.replace(1, std::move(packed));
+  return {};
+}
+
 }  // namespace
 
 Refusal check_sparse(const Problem& problem) {
@@ -48,33 +78,20 @@ Refusal check_sparse(const Problem& problem) {
   }
 }
 
+Refusal check_half_sparse(const Problem& problem) {
+  // What the weights are not comes first: reports count it, whether or not FP16 is allowed.
+  if (auto refusal = check_sparse(problem)) return refusal;
+  if (shared_columns(problem.node) < kHalfPanelColumns) return "weights are 2:4, but no 32 output channels share masks";
+  if (auto refusal = check_half_target(problem)) return refusal;
+  return check_half_weights(*problem.input(1)->constant);
+}
+
 double sparse_share(const Problem& problem, double gather) {
   return 0.5 + gather / static_cast<double>(mask_of(problem.node).panels);
 }
 
-Status pack_sparse(Packing& packing) {
-  Node& node = packing.node;
-  const Tensor weights = *node.inputs[1]->constant;
-  const SharedMask mask = mask_of(node);
-  const bool is_int8 = weights.dtype() == DType::kInt8;
-  Tensor packed;
-  const auto facts = view_weights<float>(nullptr, weights.shape(), weight_form(node));
-  if (is_int8) {
-    packed = Tensor(DType::kInt8, {int8_sparse_bytes(facts.k, facts.n, mask.panels)});
-    pack_int8_sparse(constant_weights<int8_t>(node), mask, packed.data<int8_t>());
-  } else {
-    packed = Tensor(DType::kFloat32, {float_sparse_floats(facts.k, facts.n, mask.panels)});
-    pack_float_sparse(constant_weights<float>(node), mask, packed.data<float>());
-  }
-  if (weight_form(node) == WeightForm::kFilter) {
-    remember_kernel_shape(node, weights.shape());
-  } else {
-    remember_matrix_shape(node, facts.k, facts.n);
-  }
-  node.attributes.set(kSharedPanels, mask.panels);
-  packing.replace(1, std::move(packed));
-  return {};
-}
+Status pack_sparse(Packing& packing) { return pack_as(packing, packing.node.inputs[1]->dtype); }
+Status pack_half_sparse(Packing& packing) { return pack_as(packing, DType::kFloat16); }
 
 Status unpack_sparse(Packing& packing) {
   Node& node = packing.node;
@@ -84,18 +101,20 @@ Status unpack_sparse(Packing& packing) {
   const Shape shape = HUSSAR_TRY(recall_shape(packing));
   const Tensor packed = *node.inputs[1]->constant;
   const WeightForm form = weight_form(node);
-  const bool is_int8 = packed.dtype() == DType::kInt8;
-  bool holds = (is_int8 || packed.dtype() == DType::kFloat32) && fits(shape, panels, packed);
+  const bool is_int8 = packed.dtype() == DType::kInt8, is_half = packed.dtype() == DType::kFloat16;
+  bool holds = (is_int8 || packed.dtype() == DType::kFloat32 || (is_half && panels > 1)) && fits(shape, panels, packed);
   if (holds) {
     const auto facts = view_weights<float>(nullptr, shape, form);
-    holds = facts.k % kSparseGroup == 0 &&
-            packed.elements() == (is_int8 ? int8_sparse_bytes : float_sparse_floats)(facts.k, facts.n, panels);
+    holds =
+        facts.k % kSparseGroup == 0 && packed.elements() == packed_elements(packed.dtype(), facts.k, facts.n, panels);
   }
   HUSSAR_CHECK(holds, ErrorCode::kPlanIncompatible, "{}: packed weights that do not hold {}", describe(node),
                shape.to_string());
-  Tensor unpacked(packed.dtype(), shape);
+  Tensor unpacked(is_int8 ? DType::kInt8 : DType::kFloat32, shape);
   if (is_int8) {
     unpack_int8_sparse(packed.data<int8_t>(), panels, view_weights(unpacked.data<int8_t>(), shape, form));
+  } else if (is_half) {
+    unpack_half_sparse(packed.data<uint16_t>(), panels, view_weights(unpacked.data<float>(), shape, form));
   } else {
     unpack_float_sparse(packed.data<float>(), panels, view_weights(unpacked.data<float>(), shape, form));
   }

@@ -11,11 +11,15 @@ namespace hussar::cpu {
 // Why the weights have no sparse form. The problem is one that the dense kernels take.
 Refusal check_sparse(const Problem& problem);
 
+// The same of the form in FP16, whose panels are 32 columns, and whether the target has and may use FP16.
+Refusal check_half_sparse(const Problem& problem);
+
 // What the time of a dense kernel that is bound by arithmetic is to be multiplied by. `gather`: what keeping a row's
 // elements for one panel of columns costs, of the time to multiply it by that panel.
 double sparse_share(const Problem& problem, double gather);
 
-Status pack_sparse(Packing& packing);
+Status pack_sparse(Packing& packing);       // in the type of the weights
+Status pack_half_sparse(Packing& packing);  // as FP16
 Status unpack_sparse(Packing& packing);
 
 // ---- FP32 ----------------------------------------------------------------------------------------------------------

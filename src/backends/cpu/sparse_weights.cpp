@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backends/cpu/half_packing.h"
 #include "backends/cpu/int8_packing.h"
 #include "backends/cpu/panels.h"
+#include "tensor/convert.h"
 
 namespace hussar::cpu {
 namespace {
@@ -24,11 +26,17 @@ KeptByte kept_byte(int64_t i, int64_t k) {
   return {paired / 2 + rest / 2, paired + rest / 8 * 16 + rest % 8};
 }
 
+// The same of the first byte of kept element i, where elements have `size` bytes.
+KeptByte kept_element(int64_t i, int64_t k, int64_t size) {
+  const KeptByte byte = kept_byte(i * size, k * size);
+  return {byte.group / size, byte.at};
+}
+
 // The k of every kept weight of a block, in the order of the packed form; k itself where there is none.
-std::vector<int64_t> int8_order(const uint8_t* places, int64_t k) {
-  std::vector<int64_t> order(static_cast<size_t>(int8_sparse_depth(k)));
+std::vector<int64_t> chunk_order(const uint8_t* places, int64_t k, int64_t size) {
+  std::vector<int64_t> order(static_cast<size_t>(int8_sparse_depth(k * size) / size));
   for (size_t i = 0; i < order.size(); ++i) {
-    const int64_t group = kept_byte(static_cast<int64_t>(i), k).group;
+    const int64_t group = kept_element(static_cast<int64_t>(i), k, size).group;
     // The second chunk of the last pair may end within it.
     order[i] = group < k / kSparseGroup ? kept_k(places[group], group, static_cast<int>(i % 2)) : k;
   }
@@ -95,7 +103,7 @@ std::vector<uint8_t> read_places(int64_t k, int64_t depth, auto place_at) {
 void pack_int8_sparse(const MatrixView<const int8_t>& weights, const SharedMask& mask, int8_t* out) {
   const int64_t k = weights.k, depth = int8_sparse_depth(k);
   for_blocks(weights.n, mask.panels, [&](int64_t block, int64_t first, int64_t columns) {
-    const std::vector<int64_t> order = int8_order(mask.places.data() + block * k / kSparseGroup, k);
+    const std::vector<int64_t> order = chunk_order(mask.places.data() + block * k / kSparseGroup, k, 1);
     int8_t* const target = out + block * int8_sparse_block_bytes(k, mask.panels);
     std::memset(target, 0, static_cast<size_t>(int8_sparse_index_bytes(k)));
     for (int64_t i = 0; i < depth; ++i) {
@@ -116,7 +124,7 @@ void unpack_int8_sparse(const int8_t* packed, int64_t panels, const MatrixView<i
     });
     std::vector<int8_t> kept(static_cast<size_t>(depth * columns));
     unpack_int8_weights(source + int8_sparse_index_bytes(k), depth, columns, columns, 1, kept.data());
-    put_back(kept, int8_order(places.data(), k), first, columns, weights);
+    put_back(kept, chunk_order(places.data(), k, 1), first, columns, weights);
   });
 }
 
@@ -147,6 +155,39 @@ void unpack_float_sparse(const float* packed, int64_t panels, const MatrixView<f
       kept[static_cast<size_t>(i)] = source[panel + row * kSparseColumns + column % kSparseColumns];
     }
     put_back(kept, float_order(places.data(), k), first, columns, weights);
+  });
+}
+
+void pack_half_sparse(const MatrixView<const float>& weights, const SharedMask& mask, uint16_t* out) {
+  const int64_t k = weights.k, depth = half_sparse_depth(k);
+  for_blocks(weights.n, mask.panels, [&](int64_t block, int64_t first, int64_t columns) {
+    const std::vector<int64_t> order = chunk_order(mask.places.data() + block * k / kSparseGroup, k, 2);
+    uint16_t* const target = out + block * half_sparse_block_elements(k, mask.panels);
+    auto* const index = reinterpret_cast<uint8_t*>(target);
+    std::fill_n(target, half_sparse_index_elements(k), uint16_t{0});
+    for (int64_t i = 0; i < depth; ++i) {
+      uint8_t* const bytes = index + kept_element(i, k, 2).at;
+      const int64_t from = order[static_cast<size_t>(i)];
+      bytes[0] = from < k ? static_cast<uint8_t>(from % 8 * 2) : kNoByte;
+      bytes[1] = from < k ? static_cast<uint8_t>(from % 8 * 2 + 1) : kNoByte;
+    }
+    pack_half_weights(kept_weights(weights, order, first, columns).data(), depth, columns, columns, 1,
+                      target + half_sparse_index_elements(k));
+  });
+}
+
+void unpack_half_sparse(const uint16_t* packed, int64_t panels, const MatrixView<float>& weights) {
+  const int64_t k = weights.k, depth = half_sparse_depth(k);
+  for_blocks(weights.n, panels, [&](int64_t block, int64_t first, int64_t columns) {
+    const uint16_t* const source = packed + block * half_sparse_block_elements(k, panels);
+    const auto* const index = reinterpret_cast<const uint8_t*>(source);
+    const std::vector<uint8_t> places = read_places(k, depth, [&](int64_t i) {
+      const KeptByte element = kept_element(i, k, 2);
+      return std::pair(element.group, index[element.at] / 2 & 3);
+    });
+    std::vector<float> kept(static_cast<size_t>(depth * columns));
+    unpack_half_weights(source + half_sparse_index_elements(k), depth, columns, kept.data());
+    put_back(kept, chunk_order(places.data(), k, 2), first, columns, weights);
   });
 }
 

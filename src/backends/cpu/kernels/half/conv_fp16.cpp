@@ -1,7 +1,5 @@
 // conv_fp16: convolution of 1 to 3 spatial dimensions that multiplies in FP16, on FP32 activations, where that is
 // allowed.
-#include <algorithm>
-
 #include "backends/cpu/conv_shape.h"
 #include "backends/cpu/half_packing.h"
 #include "backends/cpu/half_steps.h"
@@ -17,15 +15,6 @@ Refusal supports(const Problem& problem) {
   if (auto refusal = check_conv(problem)) return refusal;
   if (auto refusal = check_half_weights(*problem.input(1)->constant)) return refusal;
   return check_epilogue(problem);
-}
-
-double cost(const Problem& problem) {
-  const Shape& filter = problem.input(1)->constant->shape();
-  const int64_t group = std::max<int64_t>(problem.node.attributes.get_int("group", 1), 1);
-  const int64_t filters = filter[0] / group, k = filter.elements(1, filter.rank());
-  // Twice the rate of FP32, half the bytes.
-  return conv_cost(problem.target, conv_flops(problem) / 2 * half_waste(k, filters), 0,
-                   group * half_weight_elements(k, filters) / 2);
 }
 
 Status pack(Packing& packing) {
@@ -62,6 +51,6 @@ extern const Kernel conv_fp16_kernel = {.name = "conv_fp16",
                                         .prepare = prepare,
                                         .run = run_half_step};
 extern const Tactic conv_fp16_tactic = {
-    .kernel = "conv_fp16", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
+    .kernel = "conv_fp16", .supports = supports, .cost = half_conv_cost, .pack = pack, .unpack = unpack};
 
 }  // namespace hussar

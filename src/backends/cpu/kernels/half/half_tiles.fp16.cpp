@@ -96,6 +96,7 @@ void tile(const uint16_t* a, const uint16_t* b, int64_t panel_stride, int64_t k,
   constexpr int kVecs = 2 * kPanels, kWidth = 32 * kPanels;
   alignas(64) float sums[kRows * kWidth];
   const float* from = out.bias;
+  const float* ahead = out.ahead;
   int64_t row_floats = 0;
   int64_t pairs = (k + 1) / 2;
   for (;;) {
@@ -108,6 +109,7 @@ void tile(const uint16_t* a, const uint16_t* b, int64_t panel_stride, int64_t k,
     int64_t left = pairs < kHalfPairsAtOnce ? pairs : kHalfPairsAtOnce;
     pairs -= left;
     for (; left >= kHalfChunk / 2; left -= kHalfChunk / 2) {
+      for (int i = 0; i < out.ahead_lines; ++i, ahead += 16) __builtin_prefetch(ahead, 0, 2);
 #pragma GCC unroll 4
       for (int i = 0; i < kHalfChunk / 2; ++i) multiply_add(a + 2 * i, b + i * 64, panel_stride, sum);
       a += kRows * kHalfChunk;

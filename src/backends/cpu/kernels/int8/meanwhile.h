@@ -1,5 +1,5 @@
-// What is done while a tile of an INT8 product is multiplied: a part of it for every 64 of k. Internal to kernels/int8
-// and kernels/attention, for files compiled per level only.
+// What is done while a tile of an INT8 product is multiplied: a part of it for every 64 of k. Internal to kernels/int8,
+// kernels/half and kernels/attention, for files compiled per level only.
 #pragma once
 #include <stdint.h>
 #include <xmmintrin.h>

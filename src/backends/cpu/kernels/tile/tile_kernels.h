@@ -21,7 +21,8 @@ static_assert(kTileRows <= kTileRowsLimit);
 constexpr int kTileFloats = 14 * 32;
 
 // Where a tile goes. bias holds panels * 16 floats; residual may be null; columns <= panels * 16 are stored. For every
-// 16 k, ahead_lines cache lines from `ahead` on are brought to the cache: a part of the panels that are used next.
+// 16 k (of FP16: 32), ahead_lines cache lines from `ahead` on are brought to the cache: a part of the panels that are
+// used next.
 struct TileOutput {
   float* c;
   int64_t c_pitch;
