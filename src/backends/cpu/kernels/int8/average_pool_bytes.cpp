@@ -4,7 +4,6 @@
 
 #include "backends/cpu/kernel_support.h"
 #include "backends/cpu/kernels/int8/average_bytes.h"
-#include "backends/cpu/kernels/int8/conversion.h"
 #include "backends/cpu/pool_window.h"
 #include "base/error.h"
 
@@ -12,9 +11,6 @@ namespace hussar {
 namespace {
 
 using namespace cpu;
-
-// Channels that are summed at a time.
-constexpr int64_t kBlock = 128;
 
 struct State {
   PoolArgs args;  // without the pointers
@@ -68,56 +64,52 @@ Status prepare(Prepare& prepare) {
   return {};
 }
 
-// The means of `count` channels, at most kBlock, of one window.
-void average_window(const State& state, const AverageTable& table, const WindowTaps (&taps)[3], const uint8_t* image,
-                    int64_t count, float* means) {
+// One output pixel of an image.
+void average_pixel(const State& state, const AverageTable& table, const WindowTaps (&taps)[3], const uint8_t* image,
+                   const MeanTarget& target) {
   const PoolArgs& args = state.args;
-  int32_t totals[kBlock], sums[kBlock];
-  int64_t inside = 1, padded = 1;
-  for (const WindowTaps& axis : taps) {
-    inside *= axis.end - axis.begin;
-    padded *= axis.padded;
+  ByteWindow window{};
+  int64_t inside = 1, padded = 1, at = 0, pixels = 1;
+  for (int axis = 2; axis >= 0; --axis) {
+    window.counts[axis] = taps[axis].end - taps[axis].begin;
+    window.steps[axis] = args.dilation[axis] * pixels * args.input_pitch;
+    inside *= window.counts[axis];
+    padded *= taps[axis].padded;
+    at += (taps[axis].first + taps[axis].begin * args.dilation[axis]) * pixels;
+    pixels *= args.in[axis];
   }
-  std::fill_n(totals, count, static_cast<int32_t>(-inside) * state.zero_point);
-  const int64_t column = taps[2].first + taps[2].begin * args.dilation[2];
-  for (int64_t z = taps[0].begin; inside > 0 && z < taps[0].end; ++z) {
-    for (int64_t y = taps[1].begin; y < taps[1].end; ++y) {
-      const int64_t row = (taps[0].first + z * args.dilation[0]) * args.in[1] + taps[1].first + y * args.dilation[1];
-      table.sum_pixels(image + (row * args.in[2] + column) * args.input_pitch, taps[2].end - taps[2].begin,
-                       args.dilation[2] * args.input_pitch, count, sums);
-      for (int64_t i = 0; i < count; ++i) totals[i] += sums[i];
-    }
-  }
-  const float factor = state.scale / static_cast<float>(std::max<int64_t>(args.include_pad ? padded : inside, 1));
-  for (int64_t i = 0; i < count; ++i) means[i] = static_cast<float>(totals[i]) * factor;
+  // Where no tap is inside there is nothing to point to.
+  window.first = inside > 0 ? image + at * args.input_pitch : image;
+  window.start = static_cast<int32_t>(-inside) * state.zero_point;
+  window.factor = state.scale / static_cast<float>(std::max<int64_t>(args.include_pad ? padded : inside, 1));
+  table.average_window(window, args.channels, target);
 }
 
-void average_pixel(const State& state, const Run& run, Isa isa, int64_t pixel) {
+// The output pixels [range.begin, range.end).
+void average_pixels(const State& state, const Run& run, Range range) {
   const PoolArgs& args = state.args;
-  const int64_t x = pixel % args.out[2], y = pixel / args.out[2] % args.out[1];
-  const int64_t z = pixel / (args.out[2] * args.out[1]) % args.out[0];
-  const int64_t batch = pixel / (args.out[2] * args.out[1] * args.out[0]);
-  const WindowTaps taps[3] = {window_taps(args, 0, z), window_taps(args, 1, y), window_taps(args, 2, x)};
-  const uint8_t* image =
-      run.inputs[0].as<const uint8_t>() + batch * args.in[0] * args.in[1] * args.in[2] * args.input_pitch;
+  const AverageTable& table = select_average_table(usable_isa(run.isa));
+  const auto* input = run.inputs[0].as<const uint8_t>();
   const bool to_bytes = run.outputs[0].dtype == DType::kUInt8;
-  for (int64_t channel = 0; channel < args.channels; channel += kBlock) {
-    const int64_t count = std::min(kBlock, args.channels - channel), out = pixel * args.output_pitch + channel;
-    float means[kBlock];
-    average_window(state, select_average_table(isa), taps, image + channel, count,
-                   to_bytes ? means : run.outputs[0].f32_out() + out);
-    if (to_bytes)
-      select_conversion_table(isa).quantize(means, run.outputs[0].as<uint8_t>() + out, count, state.output_scale,
-                                            state.output_zero_point);
+  const int64_t image = args.in[0] * args.in[1] * args.in[2] * args.input_pitch;
+  for (int64_t pixel = range.begin; pixel < range.end;) {
+    const int64_t line = pixel / args.out[2], y = line % args.out[1], z = line / args.out[1] % args.out[0];
+    const int64_t batch = line / (args.out[1] * args.out[0]), end = std::min(range.end, (line + 1) * args.out[2]);
+    WindowTaps taps[3] = {window_taps(args, 0, z), window_taps(args, 1, y), {}};
+    for (; pixel < end; ++pixel) {
+      taps[2] = window_taps(args, 2, pixel - line * args.out[2]);
+      const int64_t out = pixel * args.output_pitch;
+      average_pixel(state, table, taps, input + batch * image,
+                    {to_bytes ? run.outputs[0].as<uint8_t>() + out : nullptr,
+                     to_bytes ? nullptr : run.outputs[0].f32_out() + out, state.output_scale, state.output_zero_point});
+    }
   }
 }
 
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
-  const Isa isa = usable_isa(run.isa);
   run.pool.run(state.shares, [&](int share) {
-    const Range range = range_of(state.pixels, {share, state.shares});
-    for (int64_t pixel = range.begin; pixel < range.end; ++pixel) average_pixel(state, run, isa, pixel);
+    average_pixels(state, run, range_of(state.pixels, {share, state.shares}));
   });
   return {};
 }
