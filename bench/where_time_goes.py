@@ -40,7 +40,7 @@ FAMILIES = {
     "attention": ("attention",),
     "normalisation and softmax": ("layer_norm", "norm", "softmax"),
     "element-wise": ("pointwise", "binary", "where", "logical_not", "cast"),
-    "pooling and reductions": ("pool", "reduce", "arg_extreme", "average_bytes"),
+    "pooling and reductions": ("pool", "reduce", "arg_extreme", "average_bytes", "average_pool_bytes"),
     "resizing": ("resize",),
     "conversions": ("quantize", "dynamic_quantize"),
     "moving data": ("concat", "split", "slice", "pad", "expand", "transpose", "depth_to_space", "gather", "scatter", "copy"),

@@ -7,8 +7,12 @@ namespace hussar {
 
 // All outputs of a pool: output 0 has the dtype of the input, output 1 (indices) is int64.
 Status infer_pool(InferContext& context);
+// The same with another dtype of output 0.
+Status infer_pool_to(InferContext& context, DType dtype);
 // The window of a pool node, its padding resolved for input 0.
 Result<Window> pool_window(const EvalContext& context);
+// Whether sums of bytes over the windows of an AveragePool fit 32 bits.
+bool fits_average_bytes(const Attributes& attributes);
 // Output 0: [N][C][1]..[1].
 Status infer_global_pool(InferContext& context);
 

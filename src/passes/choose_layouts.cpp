@@ -30,7 +30,8 @@ bool follows(const Node& node, int rank) {
   for (const Value* output : node.outputs) {
     if (output == nullptr || output->rank() != rank || output->dtype != DType::kFloat32) return false;
   }
-  if (node.op == kPointwise || node.op == "Slice" || node.op == "hussar.DynamicFakeQuantize") return true;
+  if (node.op == kPointwise || node.op == "Slice" || node.op == "Pad" || node.op == "hussar.DynamicFakeQuantize")
+    return true;
   // What is not part of a program, because the shapes may need broadcasting.
   if (has_trait(find_op(node.op), kElementwise) && node.inputs.size() == 2) {
     return std::all_of(node.inputs.begin(), node.inputs.end(), [rank](const Value* value) {

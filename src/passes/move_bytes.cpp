@@ -24,6 +24,13 @@ constexpr float kMostWidening = 2;
 
 size_t data_inputs(const Node& node) { return node.op == "Concat" ? node.inputs.size() : 1; }
 
+// Padding with zeros, whose byte is the zero point, or with elements of the input.
+bool pads_with_bytes(const Node& node) {
+  if (node.op != "Pad" || node.program) return false;
+  const bool is_constant = node.attributes.get_string("mode", "constant") == "constant";
+  return !is_constant || node.input(2) == nullptr || number_of(node.input(2)) == 0.0;
+}
+
 // How the readers of a group of values want their bytes.
 struct Wanted {
   std::vector<QuantParams> params;
@@ -82,7 +89,8 @@ class Movers {
 
   bool can_move_bytes(Node& node) const {
     const bool nearest = node.op == "Resize" && node.attributes.get_string("mode", "nearest") == "nearest";
-    if (!nearest && node.op != "Concat" && node.op != "Split" && !only_moves(node)) return false;
+    if (!nearest && node.op != "Concat" && node.op != "Split" && !only_moves(node) && !pads_with_bytes(node))
+      return false;
     if (node.program || (node.op == "MaxPool" && node.output(1) != nullptr)) return false;
     std::vector<Value*> values;
     for (size_t i = 0; i < data_inputs(node); ++i) values.push_back(node.inputs[i]);
@@ -278,7 +286,14 @@ class Movers {
       Value* input = mover->inputs[i];
       if (!is_moved(input)) graph_.set_input(mover, i, quantized(input, params));
     }
+    if (mover->op == "Pad") set_padding(mover, params);
     for (Value* output : mover->outputs) output->dtype = DType::kUInt8;
+  }
+
+  void set_padding(Node* pad, const QuantParams& params) {
+    Value* zero = add_numbers(graph_, pad->name + "_zero", DType::kUInt8, Shape{}, {double(params.zero_point)});
+    if (pad->inputs.size() > 2) return graph_.set_input(pad, 2, zero);
+    graph_.append_input(pad, zero);
   }
 
   // Who reads the value reads the bytes that it has become.

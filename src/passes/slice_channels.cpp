@@ -14,8 +14,8 @@ bool respects_pitch(const Node& node) {
   return node.op == "Conv" || node.op == "ConvTranspose" || node.op == "hussar.Pointwise" || node.op == "MaxPool" ||
          node.op == "AveragePool" || node.op == "GlobalAveragePool" || node.op == "GlobalMaxPool" ||
          node.op == "Resize" || node.op == "hussar.QuantizedConv" || node.op == "QuantizeLinear" ||
-         node.op == "DequantizeLinear" || node.op == "hussar.GlobalAverageBytes" || node.op == "hussar.Reformat" ||
-         node.op == "Concat" || node.op == "Split";
+         node.op == "DequantizeLinear" || node.op == "hussar.GlobalAverageBytes" || node.op == "hussar.AverageBytes" ||
+         node.op == "hussar.Reformat" || node.op == "Concat" || node.op == "Split";
 }
 
 bool all_users_respect_pitch(const Value& value) {

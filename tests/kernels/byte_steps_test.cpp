@@ -100,6 +100,47 @@ TEST(ByteSteps, AveragesOfImages) {
   }
 }
 
+TEST(ByteSteps, AveragesOfWindows) {
+  for (int i = 0; i < 200; ++i) {
+    Shape shape = {pick(1, 3), pick(1, 300)};
+    const int64_t spatial = pick(1, 3);
+    Ints kernel, strides, pads, dilations;
+    for (int64_t axis = 0; axis < spatial; ++axis) {
+      kernel.push_back(pick(1, 4));
+      strides.push_back(pick(1, 3));
+      dilations.push_back(pick(1, 2));
+      shape.push_back(pick(1, 12) + (kernel.back() - 1) * dilations.back());
+    }
+    for (int64_t side = 0; side < 2 * spatial; ++side)
+      pads.push_back(pick(0, kernel[static_cast<size_t>(side % spatial)] - 1));
+    KernelCase test{.kernel = "average_pool_bytes",
+                    .op = "hussar.AverageBytes",
+                    .inputs = {{reals_or_bytes(true, shape), false, Layout::kChannelsLast, pick(0, 1) * 7}},
+                    .attributes = attributes({{"x_scale", 0.03F},
+                                              {"x_zero_point", pick(0, 255)},
+                                              {"kernel_shape", kernel},
+                                              {"strides", strides},
+                                              {"dilations", dilations},
+                                              {"ceil_mode", pick(0, 1)},
+                                              {"count_include_pad", pick(0, 1)}})};
+    constexpr const char* kAutomatic[] = {"VALID", "SAME_UPPER", "SAME_LOWER"};
+    const int64_t automatic = pick(0, 5);
+    if (automatic < 3) {
+      test.attributes.set("auto_pad", std::string(kAutomatic[automatic]));
+    } else {
+      test.attributes.set("pads", pads);
+    }
+    test.output_layout = Layout::kChannelsLast;
+    test.output_gap = pick(0, 1) * 2;
+    if (pick(0, 1) == 1) {
+      test.attributes.set("y_scale", 0.01F);
+      test.attributes.set("y_zero_point", pick(0, 255));
+    }
+    expect_kernel_agrees(test);
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
 // All movers between products, as they are tested for other types, on bytes in images.
 TEST(ByteSteps, NearestResizeAndJoins) {
   for (int i = 0; i < 20; ++i) {

@@ -40,6 +40,16 @@ TEST(ChooseLayouts, ViewsAndSlicesThatKeepTheChannelsFollow) {
   EXPECT_EQ(folded->layout, Layout::kChannelsLast);
 }
 
+TEST(ChooseLayouts, PaddedImagesStayAsTheyAre) {
+  GraphCase test;
+  Value* a = conv(test, test.input({1, 4, 9, 5}), 4, 6);
+  Value* padded = test.make("Pad", {a, test.integers({0, 1, 1, 2, 0, 1, 0, 1})}, with({{"mode", std::string("edge")}}));
+  test.output(test.make("Abs", {conv(test, padded, 8, 3)}));
+  EXPECT_GT(test.run("choose_layouts"), 0);
+  EXPECT_EQ(padded->layout, Layout::kChannelsLast);
+  EXPECT_EQ(test.count("hussar.Reformat"), 2) << test.graph.to_string();
+}
+
 // Sums whose shapes are not known to be equal are no part of a program.
 TEST(ChooseLayouts, SumsThatMayNeedBroadcastingFollow) {
   GraphCase test;

@@ -43,6 +43,11 @@ class BytesCase : public GraphCase {
   Value* bytes_of(Value* value, double scale, double zero_point = 100) {
     return known(quantize(value, scale, zero_point), *value->dims, DType::kUInt8);
   }
+  Value* both(Value* value, double scale, double zero_point = 100) {
+    Value* bytes = bytes_of(value, scale, zero_point);
+    bytes->layout = value->layout;
+    return known(make("DequantizeLinear", {bytes, number(scale), number(zero_point, DType::kUInt8)}), *value->dims);
+  }
   int made_ = 0;
 };
 
@@ -59,6 +64,62 @@ TEST(PassMoveBytes, LargestBytesAreThoseOfTheLargestNumbers) {
   EXPECT_EQ(pooled->dtype, DType::kUInt8);
   EXPECT_EQ(test.run("store_bytes", 0), 1);
   EXPECT_EQ(test.count("QuantizeLinear"), 1) << test.graph.to_string();
+}
+
+TEST(PassMoveBytes, PaddingIsTheZeroPoint) {
+  for (const char* mode : {"constant", "edge", "reflect"}) {
+    for (bool has_value : {false, true}) {
+      BytesCase test;
+      Value* x = test.known(test.input(kImage), kImage);
+      Value* y = test.conv(test.bytes_of(x, 0.03), 0.03);
+      std::vector<Value*> inputs = {y, test.integers({0, 0, 1, 2, 0, 0, 0, 1})};
+      if (has_value) inputs.push_back(test.number(0));
+      Value* padded = test.make("Pad", inputs, with({{"mode", std::string(mode)}}));
+      test.known(padded, {2, 4, 7, 9});
+      test.output(test.conv(test.bytes_of(padded, 0.05), 0.05));
+      EXPECT_EQ(test.run("move_bytes", 0), 1);
+      EXPECT_EQ(padded->dtype, DType::kUInt8);
+      EXPECT_EQ(test.run("store_bytes", 0), 1);
+      EXPECT_EQ(test.count("QuantizeLinear"), 1) << test.graph.to_string();
+    }
+  }
+}
+
+TEST(PassMoveBytes, OtherPaddingStaysReal) {
+  BytesCase test;
+  Value* y = test.conv(test.bytes_of(test.known(test.input(kImage), kImage), 0.03), 0.03);
+  Value* padded = test.make("Pad", {y, test.integers({0, 0, 1, 2, 0, 0, 0, 1}), test.number(0.3)});
+  test.known(padded, {2, 4, 7, 9});
+  test.output(test.conv(test.bytes_of(padded, 0.05), 0.05));
+  EXPECT_EQ(test.run("move_bytes", 0), 0);
+}
+
+// Averages read bytes and write them: the bytes are those of the mean of the real numbers. No mean lies between two.
+TEST(PassStoreBytes, AveragesOfWindows) {
+  for (int64_t include_pad : {0, 1}) {
+    for (int64_t ceil_mode : {0, 1}) {
+      BytesCase test;
+      Value* y = test.conv(test.bytes_of(test.known(test.input(kImage), kImage), 0.03), 0.03);
+      y->layout = Layout::kChannelsLast;
+      Value* real = test.both(y, 0.05);
+      real->layout = Layout::kChannelsLast;
+      Value* pooled = test.make("AveragePool", {real},
+                                with({{"kernel_shape", Ints{3, 3}},
+                                      {"strides", Ints{2, 2}},
+                                      {"pads", Ints{1, 0, 1, 0}},
+                                      {"ceil_mode", ceil_mode},
+                                      {"count_include_pad", include_pad}}));
+      test.known(pooled, {2, 4, 3, ceil_mode == 1 ? 3 : 2})->layout = Layout::kChannelsLast;
+      test.output(test.make("DequantizeLinear",
+                            {test.bytes_of(pooled, 0.0371), test.number(0.0371), test.number(100, DType::kUInt8)}));
+      test.run("move_bytes", 1e-6);
+      test.run("store_bytes", 1e-6);
+      EXPECT_EQ(test.count("hussar.AverageBytes"), 1) << test.graph.to_string();
+      EXPECT_EQ(test.count("AveragePool"), 0);
+      EXPECT_EQ(test.count("QuantizeLinear"), 1) << test.graph.to_string();
+      EXPECT_EQ(pooled->producer, nullptr) << test.graph.to_string();
+    }
+  }
 }
 
 TEST(PassMoveBytes, JoinedPartsShareTheScaleOfTheWhole) {

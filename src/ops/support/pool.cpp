@@ -3,7 +3,7 @@
 
 namespace hussar {
 
-Status infer_pool(InferContext& context) {
+Status infer_pool_to(InferContext& context, DType dtype) {
   Window window = HUSSAR_TRY(read_window(context.node));
   const Dims* input = context.dims(0);
   if (input != nullptr && std::ssize(*input) != window.rank() + 2) {
@@ -19,14 +19,28 @@ Status infer_pool(InferContext& context) {
       output.push_back(HUSSAR_TRY(window_output(context.node, window, axis - 2, (*input)[axis])));
   }
   context.set(1, DType::kInt64, output);
-  context.set(0, context.dtype(0), std::move(output));
+  context.set(0, dtype, std::move(output));
   return {};
 }
+
+Status infer_pool(InferContext& context) { return infer_pool_to(context, context.dtype(0)); }
 
 Result<Window> pool_window(const EvalContext& context) {
   Window window = HUSSAR_TRY(read_window(context.node));
   resolve_padding(window, context.shape(0));
   return window;
+}
+
+// As the kernels for whole images count.
+static constexpr int64_t kAverageTaps = 1 << 20;
+
+bool fits_average_bytes(const Attributes& attributes) {
+  int64_t taps = 1;
+  for (int64_t size : attributes.get_ints("kernel_shape")) {
+    if (size < 1 || size > kAverageTaps / taps) return false;
+    taps *= size;
+  }
+  return true;
 }
 
 Status infer_global_pool(InferContext& context) {

@@ -3,11 +3,17 @@
 #include <algorithm>
 
 #include "ops/op_def.h"
+#include "ops/pool.h"
 
 namespace hussar {
 namespace {
 
-constexpr std::string_view kAverage = "GlobalAveragePool";
+// What becomes of an average that reads bytes; null: nothing.
+const char* byte_average(const Node& node) {
+  if (node.op == "GlobalAveragePool") return "hussar.GlobalAverageBytes";
+  const bool is_pool = node.op == "AveragePool" && !node.program && fits_average_bytes(node.attributes);
+  return is_pool ? "hussar.AverageBytes" : nullptr;
+}
 
 void set_scale(Node* node, std::string_view what, const QuantParams& params) {
   node->attributes.set(std::string(what) + "_scale", params.scale);
@@ -28,7 +34,7 @@ bool is_int8_product(const Node& node) {
 
 bool can_write_bytes(const Node& node) {
   const bool can_round = is_int8_product(node) || node.op == kPointwise || node.op == "hussar.GlobalAverageBytes" ||
-                         node.op == "hussar.QuantizedAttention";
+                         node.op == "hussar.AverageBytes" || node.op == "hussar.QuantizedAttention";
   return can_round && !node.attributes.has("y_scale");
 }
 
@@ -37,7 +43,8 @@ void set_byte_output(Node* node, const QuantParams& params) { set_scale(node, "y
 bool can_read_bytes(const Node& node, const Value* value, Place place) {
   if (std::count(node.inputs.begin(), node.inputs.end(), value) != 1) return false;
   const bool is_image = value->layout == Layout::kChannelsLast;
-  if (node.op == kAverage) return place == Place::kHost && is_image && node.outputs[0]->layout == Layout::kChannelsLast;
+  if (byte_average(node) != nullptr)
+    return place == Place::kHost && is_image && node.outputs[0]->layout == Layout::kChannelsLast;
   const size_t index = place_of(node, value);
   if (!node.program) return false;
   const bool is_operand = index >= static_cast<size_t>(node.program_inputs);
@@ -49,9 +56,9 @@ bool can_read_bytes(const Node& node, const Value* value, Place place) {
 
 void read_bytes(Graph& graph, Node* node, const Value* real, Value* bytes, const QuantParams& params) {
   const size_t place = place_of(*node, real);
-  const bool is_average = node->op == kAverage;
-  if (is_average) node->op = "hussar.GlobalAverageBytes";
-  const bool is_operand = !is_average && place >= static_cast<size_t>(node->program_inputs);
+  const char* const average = byte_average(*node);
+  if (average != nullptr) node->op = average;
+  const bool is_operand = average == nullptr && place >= static_cast<size_t>(node->program_inputs);
   set_scale(node, is_operand ? "operand" : "x", params);
   graph.set_input(node, place, bytes);
 }
