@@ -388,7 +388,8 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   }
   if (options.progress) options.progress("self-check");
   check.progress = options.stage_progress;
-  Ladder ladder = source != nullptr ? ladder_of_plan(source, options) : ladder_of_model(path, options, !check.samples.empty());
+  Ladder ladder =
+      source != nullptr ? ladder_of_plan(source, options) : ladder_of_model(path, options, !check.samples.empty());
   Rebuild rebuild = [&](const std::set<std::string>& inexact) -> Result<std::shared_ptr<Plan>> {
     CompileOptions again = options;
     again.inexact_in_fp16 = inexact;

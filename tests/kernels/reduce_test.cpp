@@ -16,7 +16,8 @@ KernelCase reduce_case(const char* op, Tensor x, const Ints& axes, bool keep) {
   KernelCase test{"reduce", op, {{std::move(x)}}, attributes({{"keepdims", static_cast<int64_t>(keep)}})};
   if (!axes.empty()) test.inputs.push_back({integers(axes), pick(0, 1) == 0});
   // Of the sum, which may cancel; the rounding grows with what was added up on the way.
-  test.tolerance = 2e-5 + 1e-8 * static_cast<double>(count);
+  // The sum of n numbers between -2 and 2 passes through numbers near the root of n, and is rounded n times.
+  test.tolerance = 2e-5 + (std::string_view(op) == "ReduceMean" ? 1e-8 : 1e-7) * static_cast<double>(count);
   return test;
 }
 
