@@ -124,9 +124,9 @@ class Library:
 
 
 class Plan:
-    def __init__(self, library: Library, pointer: ctypes.c_void_p) -> None:
-        self.library, self.pointer = library, pointer
-        native = library.native
+    def __init__(self, binding: Library, pointer: ctypes.c_void_p) -> None:
+        self.binding, self.pointer = binding, pointer
+        native = binding.native
         self.inputs = [
             native.hussar_plan_input_name(pointer, i).decode() for i in range(native.hussar_plan_input_count(pointer))
         ]
@@ -136,12 +136,12 @@ class Plan:
 
     def session(self, threads: int = 0, device: int = 0) -> Session:
         pointer = ctypes.c_void_p()
-        create = self.library.native.hussar_session_create_on_device
-        self.library.check(create(self.pointer, threads, device, ctypes.byref(pointer)))
+        create = self.binding.native.hussar_session_create_on_device
+        self.binding.check(create(self.pointer, threads, device, ctypes.byref(pointer)))
         return Session(self, pointer)
 
     def __del__(self) -> None:
-        self.library.native.hussar_plan_destroy(self.pointer)
+        self.binding.native.hussar_plan_destroy(self.pointer)
 
 
 class Session:
@@ -152,7 +152,7 @@ class Session:
         self.output_structs = (TensorStruct * len(plan.outputs))()
 
     def __del__(self) -> None:
-        self.plan.library.native.hussar_session_destroy(self.pointer)
+        self.plan.binding.native.hussar_session_destroy(self.pointer)
 
     def bind(self, feeds: dict[str, np.ndarray]):
         """A function without arguments that runs with these arrays and returns nothing; outputs() then has the result.
@@ -161,13 +161,13 @@ class Session:
         """
         structs = (TensorStruct * len(feeds))()
         keep = [describe(struct, name, array) for struct, (name, array) in zip(structs, feeds.items())]
-        function, pointer, library = self.plan.library.native.hussar_session_run, self.pointer, self.plan.library
+        function, pointer, binding = self.plan.binding.native.hussar_session_run, self.pointer, self.plan.binding
         count, outputs, output_count = len(feeds), self.output_structs, len(self.output_structs)
 
         def call(held=keep) -> None:
             code = function(pointer, structs, count, outputs, output_count)
             if code != 0:
-                library.check(code)
+                binding.check(code)
 
         return call
 
@@ -193,8 +193,8 @@ class Session:
         inputs, outputs = (TensorStruct * len(feeds))(), (TensorStruct * len(self.plan.outputs))()
         keep = [describe(struct, name, array) for struct, (name, array) in zip(inputs, feeds.items())]
         keep += [describe(struct, name, results[name]) for struct, name in zip(outputs, self.plan.outputs)]
-        native = self.plan.library.native
-        self.plan.library.check(
+        native = self.plan.binding.native
+        self.plan.binding.check(
             native.hussar_session_enqueue(self.pointer, inputs, len(inputs), outputs, len(outputs), stream)
         )
 

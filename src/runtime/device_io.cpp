@@ -12,7 +12,7 @@ Status GraphRun::fetch_inputs() {
   for (int32_t input : graph_.inputs) {
     const Slot& slot = bound_.slots[input];
     if (slot.given == nullptr || slot.data == nullptr) continue;
-    const size_t bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[input].dtype);
+    const size_t bytes = bytes_of(input);
     HUSSAR_TRY(device_->copy_out(slot.data, slot.given, bytes));
     waits = true;
   }
@@ -23,7 +23,7 @@ Status GraphRun::fetch_inputs() {
 Result<std::byte*> GraphRun::give_output(size_t index, const OutputPlace& wanted) {
   const int32_t value = graph_.outputs[index];
   const Slot& slot = bound_.slots[value];
-  const size_t bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[value].dtype);
+  const size_t bytes = bytes_of(value);
   const bool is_there = device_ != nullptr && placement_.ends_on_device[index];
   auto* to = static_cast<std::byte*>(wanted.data);
   HUSSAR_CHECK(to == nullptr || wanted.bytes >= bytes, ErrorCode::kUsage,
@@ -54,7 +54,7 @@ Status GraphRun::give_outputs(const Places* places) {
                                 wanted(i).data == nullptr);
     }
     const Slot& slot = bound_.slots[copy.root];
-    const size_t bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[copy.root].dtype);
+    const size_t bytes = bytes_of(copy.root);
     if (is_wanted) HUSSAR_TRY(device_->copy_out(slot.data, slot.device_data, bytes));
   }
   for (size_t i = 0; i < outputs_.size(); ++i) {

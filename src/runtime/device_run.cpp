@@ -72,7 +72,7 @@ Status GraphRun::copy_sides(std::span<const SideCopy> copies, bool repeats_settl
   for (const SideCopy& copy : copies) {
     if (copy.is_settled && !repeats_settled) continue;
     const Slot& slot = bound_.slots[copy.root];
-    const size_t bytes = static_cast<size_t>(slot.shape.elements()) * dtype_size(graph_.values[copy.root].dtype);
+    const size_t bytes = bytes_of(copy.root);
     if (copy.to == Place::kDevice && slot.given != nullptr) {
       HUSSAR_TRY(device_->copy_within(slot.device_data, slot.given, bytes));
     } else if (copy.to == Place::kDevice) {

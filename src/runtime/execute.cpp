@@ -66,8 +66,7 @@ Status GraphRun::run_step(size_t index, ThreadPool::Lease& pool) {
 bool GraphRun::is_read(int32_t value) const {
   constexpr size_t kMostBytes = 4096;
   const PlanValue& entry = graph_.values[value];
-  return entry.layout == Layout::kPlain && entry.storage != Storage::kConstant &&
-         static_cast<size_t>(bound_.slots[value].shape.elements()) * dtype_size(entry.dtype) <= kMostBytes;
+  return entry.layout == Layout::kPlain && entry.storage != Storage::kConstant && bytes_of(value) <= kMostBytes;
 }
 
 void GraphRun::note_inputs(const StepRun& step, const PlanStep& plan_step) {
@@ -82,7 +81,7 @@ void GraphRun::note_inputs(const StepRun& step, const PlanStep& plan_step) {
     const int rank = shape.rank();
     note(&rank, sizeof(rank));
     for (int64_t dim : shape) note(&dim, sizeof(dim));
-    const auto bytes = static_cast<size_t>(shape.elements()) * dtype_size(graph_.values[input].dtype);
+    const size_t bytes = bytes_of(input);
     if (!step.sizes_outputs && is_read(input) && bytes > 0) note(bound_.slots[input].data, bytes);
   }
 }

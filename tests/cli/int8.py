@@ -136,7 +136,7 @@ def test_int8_strict_names_what_stays_in_floats_and_why(hussar: Program) -> None
     assert "net.plan" not in hussar.files()
     # Without it the report says the same.
     outcome = build(hussar, *flags)
-    assert "not INT8, but FP32:\n  up (ConvTranspose): there is no INT8 form" in outcome.out, outcome
+    assert "not INT8:\n  up (ConvTranspose): there is no INT8 form" in outcome.out, outcome
     report = build(hussar, *flags, "--json").json["int8"]["in_floats"]
     assert [entry["name"].split("+")[0] for entry in report] == ["up", "square"], report
     # What the user keeps in FP32 is no failure.

@@ -1,7 +1,6 @@
 // Sessions that are used with several shapes in turn: what was prepared for one is there when it comes again.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstring>
 
 #include "tests/support/allocations.h"
@@ -126,22 +125,6 @@ TEST(CudaBindings, ARefusedShapeForgetsNothing) {
   ASSERT_FALSE(sizes.session->run_in_order(wrong));
   for (size_t i : {0, 1, 0, 1}) sizes.run(i);
   EXPECT_EQ(device_counts().recordings, before.recordings);
-}
-
-// The time that a switch takes: the least of many, as others use the machine, too.
-TEST(CudaBindings, SwitchingTakesLessThanATenthOfAMillisecond) {
-  Sizes sizes(conv_model(), for_device(), {8, 3});
-  for (size_t i : {0, 1, 0, 1, 0, 1}) sizes.run(i);
-  const std::vector<Shape> shapes[] = {{sizes.inputs[0][0].shape()}, {sizes.inputs[1][0].shape()}};
-  double least = 1e9;
-  for (int i = 0; i < 50; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    ASSERT_TRUE(sizes.session->prepare(shapes[i % 2]));
-    const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - begin;
-    least = std::min(least, elapsed.count());
-  }
-  EXPECT_LT(least, 0.1);
-  for (size_t i : {0, 1}) sizes.run(i);
 }
 
 TEST(Bindings, UntakenOutputsAreOfReferenceSteps) {

@@ -56,7 +56,7 @@ static std::string int8_summary(const Int8Report& report) {
                        report.all_int8_microseconds / 1e3);
   }
   const size_t count = report.in_floats.size();
-  if (count > 0) text += fmt::format("not INT8, but {}:\n", report.otherwise);
+  if (count > 0) text += "not INT8:\n";
   for (size_t i = 0; i < std::min(count, kMostNames); ++i) text += "  " + describe(report.in_floats[i]) + "\n";
   if (count > kMostNames) text += fmt::format("  and {} more, which `hussar inspect` names\n", count - kMostNames);
   return text;
