@@ -130,6 +130,13 @@ HUSSAR_INLINE void transpose_16x16(const char* in, int64_t row_in, char* out, in
 }
 #endif
 
+// Rows lie too far apart for the processor to see what comes next. A block is as wide as a cache line.
+constexpr int64_t kFetchedAhead = 32;
+HUSSAR_INLINE void fetch_ahead(const char* in, int64_t row_in, int64_t row, int64_t rows) {
+  const char* from = row < rows ? in + row * row_in : in + kTransposeColumns * 4 + (row - rows) * row_in;
+  for (int r = 0; r < 16; ++r) __builtin_prefetch(from + r * row_in);
+}
+
 template <class T>
 HUSSAR_INLINE void transpose_rest(const char* in, int64_t row_in, char* out, int64_t column_out, int64_t rows,
                                   int64_t columns) {
@@ -171,6 +178,7 @@ void transpose(const char* in, int64_t row_in, char* out, int64_t column_out, in
   for (; row + 16 <= rows && columns == kTransposeColumns; row += 16) {
     const char* from = in + row * row_in;
     char* to = out + row * kSize;
+    if constexpr (kSize == 4) fetch_ahead(in, row_in, row + kFetchedAhead, rows);
 #if defined(__AVX512F__)
     if constexpr (kSize == 4) {
       transpose_16x16(from, row_in, to, column_out);

@@ -30,32 +30,47 @@ float sum_of(const float* x, int64_t length, float shift) {
   return total;
 }
 
-// The mean is taken off first: with a tiny variance x * factor and mean * factor would cancel.
-HUSSAR_INLINE Vec normalized(const NormRows& args, Vec x, int64_t i, int count, Vec mean, Vec factor) {
-  Vec y = (x - mean) * factor;
-  if (args.scale != nullptr) y = y * load_up_to(args.scale + i, count);
-  if (args.bias != nullptr) y = y + load_up_to(args.bias + i, count);
-  return y;
+// kRows rows at a time: the sums of a row wait for each other, those of different rows do not, and scale and bias are
+// loaded once for all.
+template <int kRows>
+void few_rows(const NormRows& args, int64_t row) {
+  const float count = static_cast<float>(args.length);
+  const float* x[kRows];
+  float* y[kRows];
+  float mean[kRows], inverse[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    x[r] = args.input + (row + r) * args.input_pitch;
+    y[r] = args.output + (row + r) * args.output_pitch;
+  }
+  for (int r = 0; r < kRows; ++r) mean[r] = args.center ? sum_of<false>(x[r], args.length, 0.0f) / count : 0.0f;
+  for (int r = 0; r < kRows; ++r) {
+    const float variance = sum_of<true>(x[r], args.length, mean[r]) / count;
+    inverse[r] = 1.0f / sqrtf(variance + args.epsilon);
+    if (args.mean != nullptr) args.mean[row + r] = mean[r];
+    if (args.inverse_deviation != nullptr) args.inverse_deviation[row + r] = inverse[r];
+  }
+  auto normalize = [&](int64_t i, int lanes) {
+    const Vec scale = args.scale == nullptr ? set(1.0f) : load_up_to(args.scale + i, lanes);
+    const Vec bias = args.bias == nullptr ? set(0.0f) : load_up_to(args.bias + i, lanes);
+    for (int r = 0; r < kRows; ++r) {
+      // The mean is taken off first: with a tiny variance x * factor and mean * factor would cancel.
+      const Vec distance = load_up_to(x[r] + i, lanes) - set(mean[r]);
+      store_up_to(y[r] + i, distance * set(inverse[r]) * scale + bias, lanes);
+    }
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= args.length; i += kLanes) normalize(i, kLanes);
+  if (i < args.length) normalize(i, static_cast<int>(args.length - i));
 }
 
 void rows(const NormRows& args) {
-  const float count = static_cast<float>(args.length);
-  for (int64_t row = 0; row < args.rows; ++row) {
-    const float* x = args.input + row * args.input_pitch;
-    float* y = args.output + row * args.output_pitch;
-    const float mean = args.center ? sum_of<false>(x, args.length, 0.0f) / count : 0.0f;
-    const float variance = sum_of<true>(x, args.length, mean) / count;
-    const float inverse = 1.0f / sqrtf(variance + args.epsilon);
-    if (args.mean != nullptr) args.mean[row] = mean;
-    if (args.inverse_deviation != nullptr) args.inverse_deviation[row] = inverse;
-    const Vec factor = set(inverse), middle = set(mean);
-    int64_t i = 0;
-    for (; i + kLanes <= args.length; i += kLanes) {
-      store(y + i, normalized(args, load(x + i), i, kLanes, middle, factor));
-    }
-    const int tail = static_cast<int>(args.length - i);
-    if (tail > 0) store_n(y + i, normalized(args, load_n(x + i, tail), i, tail, middle, factor), tail);
+  // What is read three times stays in the L1 cache.
+  constexpr int64_t kLongest = 1024;
+  int64_t row = 0;
+  if (args.length <= kLongest) {
+    for (; row + 4 <= args.rows; row += 4) few_rows<4>(args, row);
   }
+  for (; row < args.rows; ++row) few_rows<1>(args, row);
 }
 
 }  // namespace
