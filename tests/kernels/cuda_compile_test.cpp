@@ -74,12 +74,8 @@ KernelCase in_tf32(KernelCase test) {
   return test;
 }
 
-// The same of bytes, with everything that there may be behind them: scales, bias, residual; results are bytes.
-KernelCase of_bytes(KernelCase test, int64_t columns, const Shape& output) {
-  test.op = test.op == "Conv" ? "hussar.QuantizedConv" : "hussar.QuantizedMatMul";
-  test.inputs[0].tensor = random_tensor(DType::kUInt8, test.inputs[0].tensor.shape(), 0, 255);
-  test.inputs[1].tensor = random_tensor(DType::kInt8, test.inputs[1].tensor.shape(), -128, 127);
-  for (int i = 0; i < 2; ++i) test.inputs.push_back({random_tensor(DType::kFloat32, {columns}, 1, 2), true});
+// With a shortcut that is added, and GELU.
+KernelCase with_shortcut(KernelCase test, const Shape& output) {
   test.program_inputs = static_cast<int32_t>(test.inputs.size());
   test.inputs.push_back({random_tensor(DType::kFloat16, output, -1, 1), false, test.output_layout});
   test.program.emplace();
@@ -88,8 +84,17 @@ KernelCase of_bytes(KernelCase test, int64_t columns, const Shape& output) {
   test.program->steps[0].op = ProgramOp::kAdd;
   test.program->steps[0].source = ProgramSource::kOperand;
   test.program->steps[1].op = ProgramOp::kGeluErf;
-  test.attributes.set("y_scale", 0.1F);
   return test;
+}
+
+// The same of bytes, with everything that there may be behind them: scales, bias, residual; results are bytes.
+KernelCase of_bytes(KernelCase test, int64_t columns, const Shape& output) {
+  test.op = test.op == "Conv" ? "hussar.QuantizedConv" : "hussar.QuantizedMatMul";
+  test.inputs[0].tensor = random_tensor(DType::kUInt8, test.inputs[0].tensor.shape(), 0, 255);
+  test.inputs[1].tensor = random_tensor(DType::kInt8, test.inputs[1].tensor.shape(), -128, 127);
+  for (int i = 0; i < 2; ++i) test.inputs.push_back({random_tensor(DType::kFloat32, {columns}, 1, 2), true});
+  test.attributes.set("y_scale", 0.1F);
+  return with_shortcut(std::move(test), output);
 }
 
 // Products, convolutions and attention.
@@ -183,6 +188,15 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     test.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
     expect_no_spills(test, {90});
     expect_no_spills(of_bytes(test, 256, {batch, 256, 14, 14}), {90});
+  }
+  // Two blocks on a multiprocessor have half the registers each, and mostly a shortcut to add.
+  for (const char* tile : {"two_128x64", "two_turns_64x64"}) {
+    const Argument x{random_tensor(DType::kFloat16, {4096, 64}, 1, 2)};
+    const Argument weights{random_tensor(DType::kFloat16, {64, 256}, 1, 2), true};
+    KernelCase test{"cuda_product_hopper", "MatMul", {x, weights}};
+    test.attributes.set(kConfigurationAttribute, std::string(tile));
+    expect_no_spills(with_shortcut(test, {4096, 256}), {90});
+    expect_no_spills(of_bytes(std::move(test), 256, {4096, 256}), {90});
   }
   const Argument picture{random_tensor(DType::kFloat16, {2, 3, 33, 31}, 1, 2)};
   const Argument filter{random_tensor(DType::kFloat16, {64, 3, 7, 7}, 1, 2), true};

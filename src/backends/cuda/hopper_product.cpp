@@ -12,6 +12,7 @@ struct Tile {
   std::string_view name;  // as a configuration
   int64_t rows, columns, pingpong, cluster_m, cluster_n, split, stages;
   double rate;
+  int64_t per_sm = 1;  // blocks that a multiprocessor has room for
   int64_t blocks() const { return cluster_m * cluster_n * split; }
 };
 constexpr Tile kTiles[] = {
@@ -33,6 +34,9 @@ constexpr Tile kTiles[] = {
     {"128x64_by_8", 128, 64, 0, 1, 1, 8, 9, 0.54},
     {"turns_64x128", 64, 128, 1, 1, 1, 1, 9, 0.55},
     {"turns_64x64", 64, 64, 1, 1, 1, 1, 12, 0.42},
+    // Where little is multiplied, the ends of tiles are what takes time: more warps at work on them.
+    {"two_128x64", 128, 64, 0, 1, 1, 1, 4, 0.29, 2},
+    {"two_turns_64x64", 64, 64, 1, 1, 1, 1, 6, 0.21, 2},
 };
 // For weights of which two of four are zero.
 constexpr Tile kSparseTiles[] = {
@@ -58,8 +62,10 @@ int64_t clusters_of(const Tile& tile, const DenseProduct& product) {
 
 // Clusters that run at once. Those of 4 and 8 blocks do not fill all of the GPU's parts: an H200 with 132
 // multiprocessors has room for 30 and 15 (cudaOccupancyMaxActiveClusters); this is on the safe side.
-int64_t slots_of(int64_t blocks, int64_t multiprocessors) {
-  return std::max<int64_t>(blocks <= 2 ? multiprocessors / blocks : multiprocessors * 7 / 8 / blocks, 1);
+int64_t slots_of(const Tile& tile, int64_t multiprocessors) {
+  const int64_t blocks = tile.blocks();
+  if (blocks > 2) return std::max<int64_t>(multiprocessors * 7 / 8 / blocks, 1);
+  return std::max<int64_t>(multiprocessors * tile.per_sm / blocks, 1);
 }
 
 std::span<const Tile> tiles_of(const HopperOperands& operands) {
@@ -70,12 +76,16 @@ std::span<const Tile> tiles_of(const HopperOperands& operands) {
 double time_of(const Tile& tile, const DenseProduct& product, const HopperOperands& operands) {
   const double flops_of_one = (operands.sparse ? 2.16e7 : 1.08e7) / static_cast<double>(dtype_size(operands.dtype));
   constexpr double kStart = 1.5, kCluster = 0.8;
+  // Of an element of the result, where two blocks of a multiprocessor work on two: sums to numbers and into memory.
+  constexpr double kEnd = 1e-4, kEndOfTwo = 1.2e-4;
   const double waves = std::ceil(static_cast<double>(clusters_of(tile, product)) /
-                                 static_cast<double>(slots_of(tile.blocks(), kMultiprocessors)));
-  const auto flops = static_cast<double>(2 * tile.rows * tile.columns * product.k / tile.split);
+                                 static_cast<double>(slots_of(tile, kMultiprocessors)));
+  const auto elements = static_cast<double>(tile.rows * tile.columns / tile.split);
+  const double sums = elements * static_cast<double>(2 * product.k) / (flops_of_one * tile.rate);
+  const double ends = elements * (tile.per_sm > 1 ? kEndOfTwo : kEnd);
   // Blocks that share a sum end with their tile: each wave begins anew.
   const double starts = tile.split > 1 ? waves * (kStart + kCluster) : kStart;
-  return starts + waves * flops / (flops_of_one * tile.rate);
+  return starts + waves * std::max(sums, ends);
 }
 
 // Every part of a split sum has something to do.
@@ -114,11 +124,14 @@ double hopper_time(const DenseProduct& product, const HopperOperands& operands) 
 
 std::vector<Configuration> hopper_configurations(const DenseProduct& product, const HopperOperands& operands,
                                                  double least) {
+  constexpr double kAmongEqual = 0.01;
   std::vector<Configuration> list;
   const std::string_view usual = best_tile(product, operands).name;
   for (const Tile& tile : tiles_of(operands)) {
-    if (tile.name != usual && fits(tile, product, operands))
-      list.push_back({tile.name, std::max(least, time_of(tile, product, operands))});
+    if (tile.name == usual || !fits(tile, product, operands)) continue;
+    // Those that all wait for the memory are told apart, too.
+    const double time = time_of(tile, product, operands);
+    list.push_back({tile.name, std::max(least, time) + kAmongEqual * time});
   }
   return list;
 }
@@ -133,7 +146,7 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   Node& node = packing.node;
   const Tile tile = tile_of(node, product, operands);
   node.attributes.set(kTileAttribute,
-                      Ints{tile.rows, tile.columns, tile.cluster_m, tile.cluster_n, tile.split, tile.stages});
+                      Ints{tile.rows, tile.columns, tile.cluster_m, tile.cluster_n, tile.split, tile.stages, tile.per_sm});
   define_input(node, product_input(operands.dtype, packing.target), defines);
   // Residuals are on their way together where nothing else runs meanwhile; those of sparse weights are short.
   defines.set("PRODUCT_EPILOGUE_BATCH", operands.sparse || (node.program && node.program->operand_count > 1) ? 8 : 4);
@@ -142,7 +155,7 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_PINGPONG", tile.pingpong);
   defines.set("PRODUCT_CLUSTER_M", tile.cluster_m).set("PRODUCT_CLUSTER_N", tile.cluster_n);
-  defines.set("PRODUCT_SPLIT", tile.split).set("PRODUCT_STAGES", tile.stages);
+  defines.set("PRODUCT_SPLIT", tile.split).set("PRODUCT_STAGES", tile.stages).set("PRODUCT_BLOCKS_PER_SM", tile.per_sm);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
                                   assemble({}, {"half.cuh", "product_contract.cuh"}) + assemble({}, more) +
                                   assemble({}, {"hopper_pipeline.cuh", "hopper_wgmma.cuh", "product_hopper.cuh"}));
@@ -157,15 +170,15 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
                       HopperLaunch& launch) {
   const PlanStep& step = prepare.step;
   const Ints list = step.attributes.get_ints(kTileAttribute);
-  HUSSAR_CHECK(list.size() == 6 && *std::min_element(list.begin(), list.end()) > 0, ErrorCode::kPlanIncompatible,
+  HUSSAR_CHECK(list.size() == 7 && *std::min_element(list.begin(), list.end()) > 0, ErrorCode::kPlanIncompatible,
                "step '{}' has no tile; build the plan again", step.name);
   HUSSAR_CHECK(product.m < (int64_t{1} << 31) && product.y_pitch < kMostPitch, ErrorCode::kUsage,
                "step '{}': the product is too large", step.name);
-  const Tile tile{{}, list[0], list[1], 0, list[2], list[3], list[4], list[5], 1};
+  const Tile tile{{}, list[0], list[1], 0, list[2], list[3], list[4], list[5], 1, list[6]};
   HUSSAR_TRY(launch.epilogue.prepare(prepare));
   launch.sizes = sizes_of(product);
   const int64_t clusters = clusters_of(tile, product);
-  const int64_t slots = slots_of(tile.blocks(), queue_of(prepare.device).facts().multiprocessors);
+  const int64_t slots = slots_of(tile, queue_of(prepare.device).facts().multiprocessors);
   launch.launch = Launch{};
   launch.launch.grid[0] =
       static_cast<unsigned>((tile.split > 1 ? clusters : std::min(clusters, slots)) * tile.blocks());
