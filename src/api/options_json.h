@@ -19,8 +19,9 @@ struct BuildOptions {
 
 // text: null, or an object with any of "shapes" (string), "threads" (integer), "target" (string), "fp16" (boolean),
 // "fp32_nodes" and "disable_passes" (lists of strings), "int8" (an object with any of "calibration",
-// "calibration_file" and "method" (strings), "dynamic" and "strict" (booleans)), "self_check" ("off", "quick", "full"),
-// "tolerance" (number), "budget" (string, "10s" by default), "timing_cache" (string). Anything else is an error.
+// "calibration_file" and "method" (strings), "dynamic" and "strict" (booleans)), "libraries" ("off", "on", "only"),
+// "self_check" ("off", "quick", "full"), "tolerance" (number), "budget" (string, "10s" by default), "timing_cache"
+// (string). Anything else is an error.
 Result<BuildOptions> parse_build_options(const char* text);
 
 }  // namespace hussar

@@ -186,7 +186,28 @@ static Target target_of(const CompileOptions& options) {
   if (options.fp16) target.no_fp16 = {};
   if (options.tf32) target.no_tf32 = {};
   if (!options.sparsity) target.no_sparsity = "--sparsity off";
+  if (options.libraries != Libraries::kOff) target.no_libraries = {};
+  target.only_libraries = options.libraries == Libraries::kOnly;
   return target;
+}
+
+Result<Libraries> parse_libraries(std::string_view text) {
+  constexpr std::string_view kNames[] = {"off", "on", "only"};
+  const auto* found = std::find(std::begin(kNames), std::end(kNames), text);
+  HUSSAR_CHECK(found != std::end(kNames), ErrorCode::kUsage, "--libraries is off, on or only, not '{}'", text);
+  return static_cast<Libraries>(found - std::begin(kNames));
+}
+
+// What a library does best it finds out on the GPU itself.
+static Status check_libraries(const CompileOptions& options) {
+  if (options.libraries == Libraries::kOff || options.place == Place::kHost) return {};
+  const std::string target = target_name(target_of(options));
+  const auto device = open_device(target, 0);
+  HUSSAR_CHECK(device, ErrorCode::kUsage,
+               "--libraries is for plans for the GPU of this machine, as libraries choose their code there, and it has "
+               "none for {}: leave --libraries off",
+               target);
+  return {};
 }
 
 static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileReport* report);
@@ -271,6 +292,7 @@ Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileRe
   CompileReport unseen;
   if (report == nullptr) report = &unseen;
   *report = {};
+  HUSSAR_TRY(check_libraries(options));
   Plan plan = HUSSAR_TRY(catching("compile the model", [&] { return compile(std::move(graph), options, report); }));
   if (options.needs_int8) HUSSAR_TRY(check_all_int8(report->int8.in_floats));
   return plan;
@@ -284,6 +306,7 @@ Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, Compi
   HUSSAR_CHECK(
       options.disabled_passes.empty() && !options.dump && !options.verify_passes, ErrorCode::kUsage,
       "the passes ran when the plan was built: --disable-pass, --dump and --verify-passes need the ONNX model");
+  HUSSAR_TRY(check_libraries(options));
   Graph graph = HUSSAR_TRY(thaw(plan));
   const Target target = target_of(options);
   const auto before = plan.meta.find("target");

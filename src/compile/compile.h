@@ -14,6 +14,15 @@
 
 namespace hussar {
 
+// Whether a plan may need NVIDIA's libraries to run.
+enum class Libraries {
+  kOff,
+  kOn,    // where they are measured to be faster
+  kOnly,  // wherever they can
+};
+// "off", "on" or "only".
+Result<Libraries> parse_libraries(std::string_view text);
+
 struct CompileOptions {
   // ---- what the plan can do
   // Fixes or names input dimensions; Dim(-1) leaves one as the model has it.
@@ -31,7 +40,8 @@ struct CompileOptions {
   // With quantization: a step that multiplies in floats is an error, but for those that the user named.
   bool needs_int8 = false;
   // ---- how fast
-  bool sparsity = true;        // kernels for 2:4 weights are rivals of the dense ones
+  bool sparsity = true;  // kernels for 2:4 weights are rivals of the dense ones
+  Libraries libraries = Libraries::kOff;
   int threads = 0;             // 0: one per core that this process may use
   int isa = -1;                // cpu::Isa as an integer; -1: the best of this machine
   Place place = Place::kHost;  // kDevice: steps run on a GPU where it has a kernel for them

@@ -47,7 +47,8 @@ std::string machine_of(const Target& target) {
 
 std::string rival_key(const Rival& rival, const Target& target) {
   const Kernel* kernel = find_kernel(rival.tactic->kernel);
-  return fmt::format("{}@{}", rival.name(target), kernel != nullptr ? kernel->version : 0);
+  const std::string library = rival.tactic->library != nullptr ? " " + rival.tactic->library() : "";
+  return fmt::format("{}@{}{}", rival.name(target), kernel != nullptr ? kernel->version : 0, library);
 }
 
 // What the bytes of a step stand for is no question of time: steps that differ in nothing else are measured once.

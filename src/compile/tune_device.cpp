@@ -345,6 +345,17 @@ class DeviceTuner {
     return {};
   }
 
+  // What a library does not take it says on the device only: then it is no rival.
+  Status make_contestants(const Problems& problem, std::vector<Contestant>& contestants) {
+    for (const Rival& rival : problem.rivals) {
+      Contestant contestant;
+      Status made = make_contestant(problem, rival, contestant);
+      if (!made && rival.tactic->library == nullptr) return made;
+      if (made) contestants.push_back(std::move(contestant));
+    }
+    return {};
+  }
+
   Result<double> time_of(const Contestant& contestant, int replays) {
     const auto begin = Clock::now();
     for (int i = 0; i < replays; ++i) HUSSAR_TRY(device_->replay(contestant.recording));
@@ -354,9 +365,8 @@ class DeviceTuner {
   }
 
   Status hold(const Problems& problem) {
-    std::vector<Contestant> contestants(problem.rivals.size());
-    for (size_t i = 0; i < contestants.size(); ++i)
-      HUSSAR_TRY(make_contestant(problem, problem.rivals[i], contestants[i]));
+    std::vector<Contestant> contestants;
+    HUSSAR_TRY(make_contestants(problem, contestants));
     std::vector<int> replays;
     for (const Contestant& contestant : contestants) {
       HUSSAR_TRY(time_of(contestant, 1));

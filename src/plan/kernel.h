@@ -77,6 +77,8 @@ struct Kernel {
   // layout and shape. For all other kernels the runtime has asked supports() when it opened the plan. That the outputs
   // are what the operator makes of the inputs is checked for all, before prepare().
   bool checks_shapes = false;
+  // Whether the library of others that it calls is there, and why not; asked when a plan is opened. Null: calls none.
+  Status (*library)() = nullptr;
   // Turns shapes and attributes into launch parameters. May fail on an impossible step. Null: nothing to prepare.
   Status (*prepare)(Prepare&) = nullptr;
   // Allocates nothing. Fails on bad data only (an index out of range, say).

@@ -27,6 +27,8 @@ constexpr double kDeviceConfigurationFactor = 2;
 // Work that is too short for its configurations to matter; on a GPU all work is short.
 constexpr double kTinyMicroseconds = 20;
 
+bool is_usual(const Rival& rival) { return rival.configuration.empty(); }
+
 // A tactic with the threads of the problem's target: in its usual configuration, then in the others.
 void add_rivals_with(Choice& choice, const Tactic& tactic, const Problem& problem) {
   const double predicted = tactic.cost(problem);
@@ -54,6 +56,17 @@ void add_rivals(Choice& choice, const Tactic& tactic, const Problem& problem) {
   add_rivals_with(choice, tactic, alone);
 }
 
+// With --libraries only: what a library does, nothing else may.
+void leave_to_libraries(Choice& choice) {
+  auto is_taken = [](const Rival& rival) { return !rival.refusal && rival.tactic->library != nullptr; };
+  if (std::none_of(choice.rivals.begin(), choice.rivals.end(), is_taken)) return;
+  auto is_other = [](const Rival& rival) { return rival.tactic->library == nullptr && !is_usual(rival); };
+  choice.rivals.erase(std::remove_if(choice.rivals.begin(), choice.rivals.end(), is_other), choice.rivals.end());
+  for (Rival& rival : choice.rivals) {
+    if (rival.tactic->library == nullptr && !rival.refusal) rival.refusal = "--libraries only";
+  }
+}
+
 // What no kernel of the device can do, the host does.
 void add_host_rivals(Choice& choice, const Problem& problem) {
   Problem on_host = problem;
@@ -62,8 +75,6 @@ void add_host_rivals(Choice& choice, const Problem& problem) {
     if (tactic->place == Place::kHost) add_rivals(choice, *tactic, on_host);
   }
 }
-
-bool is_usual(const Rival& rival) { return rival.configuration.empty(); }
 
 // Whether a measured rival may win: in a configuration only against its usual one, which stands before it.
 bool is_eligible(const Choice& choice, size_t index) {
@@ -110,6 +121,7 @@ Choice choose(const Problem& problem, const Timings& timings) {
   for (const Tactic* tactic : all_tactics()) {
     if (tactic->place == problem.target.place) add_rivals(choice, *tactic, problem);
   }
+  if (problem.target.only_libraries) leave_to_libraries(choice);
   const bool is_refused =
       std::all_of(choice.rivals.begin(), choice.rivals.end(), [](const Rival& rival) { return bool(rival.refusal); });
   if (problem.target.place == Place::kDevice && is_refused) add_host_rivals(choice, problem);

@@ -26,6 +26,9 @@ struct Target {
   std::string_view no_tf32 = "needs --tf32";
   // Why tactics may not make use of sparse weights; empty: they may.
   std::string_view no_sparsity = {};
+  // Why tactics may not call libraries of others, which running the plan needs then; empty: they may.
+  std::string_view no_libraries = "needs --libraries on";
+  bool only_libraries = false;  // and what one of them does, no other tactic may
 };
 
 // The work that one node of the scheduled graph asks for.
@@ -90,6 +93,8 @@ struct Configuration {
 struct Tactic {
   std::string_view kernel;  // the name of the kernel that it chooses
   Place place = Place::kHost;
+  // The library of others that its kernel calls, with its version, on which measured times depend. Null: calls none.
+  std::string (*library)() = nullptr;
   // Cheap checks first. Sees dtypes, layouts, attributes, constants, and dims where they are known.
   Refusal (*supports)(const Problem&) = nullptr;
   // Predicted microseconds with the target's threads: ranks tactics when nothing is measured.

@@ -61,6 +61,22 @@ def test_fp16_without_the_instructions(hussar: Program) -> None:
     hussar("bench", "--problem", "matmul m=8 n=64 k=64", "--fp16", "--duration", "0.01", **LOWER)
 
 
+def test_libraries_are_for_gpus_that_are_here(hussar: Program) -> None:
+    model = hussar.model("products", two_products())
+    hussar("build", model, "-o", "m.plan", "--libraries", "on", says="only GPUs make use of them")
+    hussar("build", model, "-o", "m.plan", "--libraries", "maybe", code=USAGE, says="--libraries")
+    hussar("bench", "m.plan", "--libraries", "only", code=USAGE, says="count when it is built")
+    if hussar("doctor", "--json").json["gpu"]["devices"]:
+        return
+    outcome = hussar("build", model, "-o", "g.plan", "--target", "cuda:sm_90a", "--libraries", "on", code=USAGE,
+                     says="leave --libraries off")  # fmt: skip
+    libraries = hussar("doctor", "--json").json["gpu"]["libraries"]
+    for name in ("cuBLASLt", "cuDNN"):
+        line = libraries[name]
+        assert "not found" not in line or f"--libraries: {line}" in outcome.err, outcome
+    assert "g.plan" not in hussar.files()
+
+
 def test_tf32_is_for_gpus(hussar: Program) -> None:
     model = hussar.model("products", two_products())
     outcome = hussar("build", model, "-o", "m.plan", "--tf32", "--json", says="only GPUs multiply in TF32")

@@ -251,7 +251,7 @@ class EmulatedQueue final : public cuda::Queue {
     });
   }
   Status wait() override {
-    HUSSAR_CHECK(!is_recording_, ErrorCode::kRunFailed, "waiting in a recording");
+    HUSSAR_CHECK(!stream_->is_recording(), ErrorCode::kRunFailed, "waiting in a recording");
     return stream_->wait();
   }
   Status follow(void* stream) override {
@@ -263,16 +263,17 @@ class EmulatedQueue final : public cuda::Queue {
     return {};
   }
   void* stream() override { return stream_.get(); }
+  Status make_current() override { return {}; }
 
   Status begin_recording() override {
-    HUSSAR_CHECK(!is_recording_, ErrorCode::kRunFailed, "two recordings at once");
-    is_recording_ = true;
-    recordings_.push_back(std::make_shared<Recording>());
+    HUSSAR_CHECK(!stream_->is_recording(), ErrorCode::kRunFailed, "two recordings at once");
+    recordings_.push_back(std::make_shared<EmulatedStream::Recording>());
+    stream_->record_to(recordings_.back());
     return {};
   }
   Result<int> end_recording() override {
     ++counts.recordings;
-    is_recording_ = false;
+    stream_->record_to(nullptr);
     return static_cast<int>(recordings_.size()) - 1;
   }
   Status replay(int recording) override {
@@ -325,10 +326,8 @@ class EmulatedQueue final : public cuda::Queue {
   }
 
  private:
-  using Recording = std::vector<std::function<Status()>>;
-
   Status check_copy(const std::byte* there, const std::byte* here, size_t bytes) {
-    HUSSAR_CHECK(!is_recording_, ErrorCode::kRunFailed, "a copy between the sides in a recording");
+    HUSSAR_CHECK(!stream_->is_recording(), ErrorCode::kRunFailed, "a copy between the sides in a recording");
     HUSSAR_CHECK(bytes == 0 || (residence(there).device == index_ && residence(here).device < 0), ErrorCode::kRunFailed,
                  "a copy between the sides of what is elsewhere");
     return {};
@@ -341,11 +340,7 @@ class EmulatedQueue final : public cuda::Queue {
     return {};
   }
   Status enqueue(std::function<Status()> work) {
-    if (is_recording_) {
-      recordings_.back()->push_back(std::move(work));
-    } else {
-      stream_->push(std::move(work));
-    }
+    stream_->enqueue(std::move(work));
     return {};
   }
   static Status execute(const Function& function, const cuda::Launch& launch, const std::vector<Tensor>& copies) {
@@ -372,9 +367,8 @@ class EmulatedQueue final : public cuda::Queue {
   std::map<const std::byte*, void*> libraries_;
   std::vector<int> files_;
   std::map<const Entry*, Function> functions_;
-  std::vector<std::shared_ptr<Recording>> recordings_;
+  std::vector<std::shared_ptr<EmulatedStream::Recording>> recordings_;
   std::shared_ptr<EmulatedStream> stream_ = std::make_shared<EmulatedStream>();
-  bool is_recording_ = false;
 };
 
 Result<std::unique_ptr<Device>> open(std::string_view target, int index) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "hussar/status.h"
 #include "plan/device.h"
@@ -47,6 +48,18 @@ class EmulatedStream : public std::enable_shared_from_this<EmulatedStream> {
   Status wait() { return finish(given()); }
   size_t pending() const { return work_.size(); }
 
+  // What is enqueued from now on is recorded instead of given; null: no longer.
+  using Recording = std::vector<std::function<Status()>>;
+  void record_to(std::shared_ptr<Recording> recording) { recording_ = std::move(recording); }
+  bool is_recording() const { return recording_ != nullptr; }
+  void enqueue(std::function<Status()> work) {
+    if (is_recording()) {
+      recording_->push_back(std::move(work));
+    } else {
+      push(std::move(work));
+    }
+  }
+
  private:
   size_t given() const { return begun_ + work_.size(); }
   Status finish(size_t count) {
@@ -63,6 +76,7 @@ class EmulatedStream : public std::enable_shared_from_this<EmulatedStream> {
   }
 
   std::deque<std::function<Status()>> work_;
+  std::shared_ptr<Recording> recording_;
   size_t begun_ = 0;
   Status failure_;
 };

@@ -1,6 +1,7 @@
 #include "tools/cli/precision_flags.h"
 
 #include "backends/cpu/isa.h"
+#include "backends/cuda/libraries.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "tools/cli/console.h"
@@ -27,6 +28,9 @@ void PrecisionFlags::declare(Command& command, bool forces) {
     help += "; force overwrites the weights by 2:4x64 ones, to see what could be gained: the results mean nothing";
   }
   command.option("--sparsity", sparsity_, choices, help);
+  command.option("--libraries", libraries_, {"off", "on", "only"},
+                 "on a GPU: whether NVIDIA's cuBLASLt and cuDNN are rivals of the kernels where they are found; a plan "
+                 "that makes use of one needs it to run; only: they do whatever they can, to see what they are worth");
 }
 
 // The name in NODE=fp32. Names of nodes may contain anything.
@@ -83,12 +87,23 @@ Result<std::vector<std::string>> parse_fp32_nodes(const std::vector<std::string>
   return nodes;
 }
 
+static void warn_about_libraries(const CompileOptions& options) {
+  if (options.libraries == Libraries::kOff) return;
+  if (options.place == Place::kHost) warn("--libraries: only GPUs make use of them; --target cuda builds for one");
+  for (const char* name : {"cuBLASLt", "cuDNN"}) {
+    const auto library = cuda::open_library(cuda::library_named(name));
+    if (options.place == Place::kDevice && !library) warn(fmt::format("--libraries: {}", library.error().message));
+  }
+}
+
 Status PrecisionFlags::apply(CompileOptions& options, bool int8) const {
   HUSSAR_CHECK(fp16_ || tf32_ || int8 || nodes_.empty(), ErrorCode::kUsage,
                "--precision goes with --fp16, --tf32 or --int8: everything is FP32 without them");
   options.fp16 = fp16_;
   options.tf32 = tf32_;
   options.sparsity = sparsity_ != "off";
+  options.libraries = HUSSAR_TRY(parse_libraries(libraries_));
+  warn_about_libraries(options);
   const std::vector<std::string> nodes = HUSSAR_TRY(parse_fp32_nodes(nodes_));
   options.fp32_nodes.insert(options.fp32_nodes.end(), nodes.begin(), nodes.end());
   const int isa = options.isa >= 0 ? options.isa : static_cast<int>(cpu::active_isa());

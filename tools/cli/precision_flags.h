@@ -1,4 +1,5 @@
-// The flags that allow kernels which not every user wants: --fp16, --tf32 and --precision, --sparsity.
+// The flags that allow kernels which not every user wants: --fp16, --tf32 and --precision, --sparsity,
+// --libraries.
 #pragma once
 #include <string>
 #include <vector>
@@ -24,7 +25,7 @@ class PrecisionFlags {
 
  private:
   bool fp16_ = false, tf32_ = false;
-  std::string sparsity_ = "auto";
+  std::string sparsity_ = "auto", libraries_ = "off";
   std::vector<std::string> nodes_;
 };
 

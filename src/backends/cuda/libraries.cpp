@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
@@ -79,13 +80,58 @@ Result<Library> open_library(const std::vector<std::string>& names, std::string_
               package.empty() ? std::string() : fmt::format("; `pip install {}` installs it", package));
 }
 
+// nvrtcResult nvrtcVersion(int* major, int* minor)
+static std::string nvrtc_version(const Library& library) {
+  auto* ask = reinterpret_cast<int (*)(int*, int*)>(find_function(library, "nvrtcVersion"));
+  int major = 0, minor = 0;
+  return ask != nullptr && ask(&major, &minor) == 0 ? fmt::format("{}.{}", major, minor) : std::string();
+}
+
+// By cublasLtGetProperty(libraryPropertyType, int*) and its like in the other libraries; properties 0, 1 and 2 of
+// library_types.h are MAJOR_VERSION, MINOR_VERSION and PATCH_LEVEL.
+static std::string version_by_properties(const Library& library, const char* function) {
+  auto* ask = reinterpret_cast<int (*)(int, int*)>(find_function(library, function));
+  int parts[3] = {};
+  for (int i = 0; i < 3; ++i) {
+    if (ask == nullptr || ask(i, &parts[i]) != 0) return {};
+  }
+  return fmt::format("{}.{}.{}", parts[0], parts[1], parts[2]);
+}
+
 const std::vector<LibraryUse> kLibraries = {
-    {"NVRTC", {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"}, "nvidia-cuda-nvrtc", "compiles kernels for plans"},
+    {"NVRTC",
+     {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"},
+     "nvidia-cuda-nvrtc",
+     "compiles kernels for plans",
+     nvrtc_version},
+    {"cuBLASLt",
+     {"libcublasLt.so.13", "libcublasLt.so.12"},
+     "nvidia-cublas",
+     "multiplies matrices in plans that are built with --libraries on",
+     [](const Library& library) { return version_by_properties(library, "cublasLtGetProperty"); }},
+    {"cuDNN",
+     {"libcudnn.so.9"},
+     "nvidia-cudnn-cu13",
+     "convolves in plans that are built with --libraries on",
+     [](const Library& library) { return version_by_properties(library, "cudnnGetProperty"); }},
+    {"cuSPARSELt",
+     {"libcusparseLt.so.0"},
+     "nvidia-cusparselt-cu13",
+     "not made use of yet",
+     [](const Library& library) { return version_by_properties(library, "cusparseLtGetProperty"); }},
 };
 
+const LibraryUse& library_named(std::string_view name) {
+  return *std::find_if(kLibraries.begin(), kLibraries.end(), [&](const LibraryUse& it) { return it.name == name; });
+}
+
+Result<Library> open_library(const LibraryUse& library) { return open_library(library.files, library.package); }
+
 std::string describe_library(const LibraryUse& library) {
-  auto found = open_library(library.files, library.package);
-  return found ? fmt::format("{}: {}", found->path, library.use) : found.error().message;
+  auto found = open_library(library);
+  if (!found) return found.error().message;
+  const std::string version = library.version(*found);
+  return fmt::format("{}{}: {}", version.empty() ? version : version + ", ", found->path, library.use);
 }
 
 void* find_function(const Library& library, const char* name) { return dlsym(library.handle, name); }

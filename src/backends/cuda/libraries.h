@@ -24,9 +24,14 @@ struct LibraryUse {
   std::vector<std::string> files;  // newest first
   std::string_view package;
   std::string_view use;
+  std::string (*version)(const Library& library);  // asked without a GPU; empty: it does not tell
 };
 extern const std::vector<LibraryUse> kLibraries;
-// "/usr/lib/libnvrtc.so.13: compiles kernels", "not found: ..."
+// The one with the name, which is one of the list.
+const LibraryUse& library_named(std::string_view name);
+Result<Library> open_library(const LibraryUse& library);
+// "13.1.0, /usr/lib/libcublasLt.so.13: multiplies matrices", "libcublasLt.so.13 or libcublasLt.so.12 was not found;
+// ..."
 std::string describe_library(const LibraryUse& library);
 
 // The function of the library; null when it is too old to have it.

@@ -29,7 +29,7 @@ struct Compiler {
 
 Result<Compiler> load_compiler() {
   Compiler compiler{};
-  compiler.loaded = HUSSAR_TRY(open_library({"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"}, "nvidia-cuda-nvrtc"));
+  compiler.loaded = HUSSAR_TRY(open_library(library_named("NVRTC")));
   bool found = true;
   auto find = [&](auto& function, const char* name) {
     function = reinterpret_cast<std::decay_t<decltype(function)>>(find_function(compiler.loaded, name));

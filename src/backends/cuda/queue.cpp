@@ -38,7 +38,8 @@ constexpr unsigned kPortable = 1;  // CU_MEMHOSTALLOC_PORTABLE
 constexpr unsigned kNoTiming = 2;  // CU_EVENT_DISABLE_TIMING
 constexpr char kForeignStream[] =
     "cannot wait for the stream, which must be of the session's GPU and its primary context";
-constexpr int kThreadLocalMode = 1;  // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+// CU_STREAM_CAPTURE_MODE_RELAXED: libraries load their code at the first launch, which may be a recorded one.
+constexpr int kRelaxedMode = 2;
 // Of CUtensorMap: UINT8, FLOAT16, TFLOAT32, INTERLEAVE_NONE, SWIZZLE_64B, SWIZZLE_128B, L2_PROMOTION_L2_256B,
 // OOB_FILL_NONE.
 constexpr int kBytes = 0, kHalves = 6, kRoundedFloats = 11;
@@ -81,6 +82,7 @@ Queue::~Queue() {
   // The primary context stays: retaining it again would take a tenth of a second.
   if (context_ == nullptr || driver_->context_set_current(context_) != 0) return;
   drop_recordings();
+  kept_.clear();
   for (const auto& [code, module] : modules_) driver_->module_unload(module);
   if (event_ != nullptr) driver_->event_destroy(event_);
   if (stream_ != nullptr) driver_->stream_destroy(stream_);
@@ -173,7 +175,7 @@ Status Queue::wait() {
 
 Status Queue::begin_recording() {
   HUSSAR_TRY(use_context());
-  return check(driver_->begin_capture(stream_, kThreadLocalMode), "cannot record a graph");
+  return check(driver_->begin_capture(stream_, kRelaxedMode), "cannot record a graph");
 }
 
 Result<int> Queue::end_recording() {

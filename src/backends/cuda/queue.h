@@ -2,6 +2,7 @@
 // derive one that needs no GPU (emulation.h).
 #pragma once
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,7 +14,9 @@
 namespace hussar::cuda {
 
 // From sm_90 on kernels are launched while those before them still run: every one begins with begin_kernel()
-// (device/numbers.cuh), or waits in another place for what they write.
+// (device/numbers.cuh), or waits in another place for what they write. Those of libraries are launched without that and
+// begin when all before them has ended; what is launched behind one of them waits for its end, too, as it does not say
+// when others may begin.
 struct Launch {
   FunctionHandle* function = nullptr;
   unsigned grid[3] = {1, 1, 1};
@@ -78,6 +81,11 @@ class Queue : public Device {
   Result<TensorMap> encode(const WindowMap& map, const std::byte* data);
   // The stream, as others take it: a CUstream.
   virtual void* stream() { return stream_; }
+  // For calls of libraries, whose context is that of the thread.
+  virtual Status make_current() { return use_context(); }
+  // What a library keeps for this queue, which goes with it; null until it has put something there. `whose`: an address
+  // that nobody else has.
+  std::shared_ptr<void>& kept(const void* whose) { return kept_[whose]; }
 
  protected:
   Queue() = default;  // without a GPU: who emulates one overrides everything above
@@ -94,6 +102,7 @@ class Queue : public Device {
   StreamHandle* stream_ = nullptr;
   EventHandle* event_ = nullptr;  // what one stream waits for in another
   std::map<const std::byte*, ModuleHandle*> modules_;
+  std::map<const void*, std::shared_ptr<void>> kept_;
   std::vector<GraphExecHandle*> recordings_;  // null: dropped
   std::string fault_;                         // not empty: the device has failed, and why
 };

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Times plans for an NVIDIA GPU with the engine's own kernels, with NVIDIA's libraries, and with both as rivals.
+
+    bench/ablation_gpu.py                                              # all cases, FP16
+    bench/ablation_gpu.py --cases bert_large:8x128 --rounds 9 --precision tf32
+
+A case is a model and its batch, with the sequence for encoders. For each three plans are built: `--libraries off`,
+`only` (cuBLASLt and cuDNN do whatever they can) and `on` (measurements choose). Needs a GPU, NVRTC, cuBLASLt and cuDNN
+(`hussar doctor` says where they are), and torch, transformers and torchvision where no --models are given. Weights are
+random: time does not depend on them. In every round each plan has a turn, a process of its own (`hussar bench`, "on the
+device alone"). The figures are medians over the rounds, in milliseconds, without copies of inputs and outputs. Writes
+bench/results/ablation_gpu.json (--json names another).
+Exit status: 0; 1 when a plan cannot be built or run; 2 for wrong usage; 3, with one line, without a GPU or a library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import hussar_cli  # noqa: E402
+import machine  # noqa: E402
+import peers_gpu  # noqa: E402
+
+CASES = "bert_large:1x128,bert_large:8x128,bert_large:32x128,resnet50:1,resnet50:8,resnet50:128"
+WAYS = {"own": "off", "libraries": "only", "both": "on"}
+LIBRARIES = ("cuBLASLt", "cuDNN")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", default=CASES, help="comma-separated: MODEL:BATCH[xSEQUENCE]")
+    parser.add_argument("--models", type=pathlib.Path, help="a folder with MODEL/model.onnx of open batch; default: exports them")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--precision", choices=("fp16", "tf32", "fp32"), default="fp16")
+    parser.add_argument("--budget", default="60s", help="`hussar build --budget`; 0: predicted times decide")
+    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/ablation_gpu.json")
+    return parser.parse_args()
+
+
+def find_gpu() -> dict:
+    """The GPU, its driver and the libraries, as `hussar doctor` finds them; "missing": why nothing can be timed."""
+    command = [str(hussar_cli.program()), "doctor", "--json"]
+    gpu = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["gpu"]
+    lines = {name: gpu["libraries"][name] for name in ("NVRTC", *LIBRARIES)}
+    absent = [line for line in lines.values() if "not found" in line]
+    missing = "there is no GPU" if not gpu["devices"] else absent[0] if absent else None
+    return {"device": gpu["devices"][0] if gpu["devices"] else None, "driver_cuda": gpu.get("driver_cuda"),
+            "libraries": {name: line.partition(",")[0] for name, line in lines.items()}, "missing": missing}  # fmt: skip
+
+
+def library_steps(plan: pathlib.Path) -> dict[str, int]:
+    """How many steps of the plan call each library."""
+    command = [str(hussar_cli.program()), "inspect", str(plan), "--json"]
+    regions = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["regions"]
+    counts = collections.Counter(region["kernel"] for region in regions)
+    return {"steps": len(regions), "cuBLASLt": counts["cuda_product_cublaslt"], "cuDNN": counts["cuda_conv_cudnn"]}
+
+
+def measure(case: str, arguments: argparse.Namespace, folder: pathlib.Path) -> dict:
+    model, _, size = case.partition(":")
+    dims = [int(number) for number in size.split("x")]
+    path = (arguments.models or folder) / model / "model.onnx"
+    if not path.exists():
+        peers_gpu.export(model, path)
+    precision = [] if arguments.precision == "fp32" else [f"--{arguments.precision}"]
+    row: dict = {"case": case}
+    for name, libraries in WAYS.items():
+        # All three measure what they share once.
+        more = ("--target", "cuda", *precision, "--budget", arguments.budget, "--self-check", "off", "--libraries",
+                libraries, "--timing-cache", str(folder / "timings.txt"))  # fmt: skip
+        plan = folder / f"{name}.plan"
+        seconds = hussar_cli.build(path, plan, shapes=peers_gpu.shapes_of(model, dims), more=more)
+        row[name] = {"build_seconds": seconds, **library_steps(plan)}
+    times: dict[str, list[float]] = {name: [] for name in WAYS}
+    for _ in range(arguments.rounds):
+        for name, turns in times.items():
+            turns.append(peers_gpu.time_hussar(folder / f"{name}.plan"))
+    for name, turns in times.items():
+        row[name] |= {"median_ms": statistics.median(turns), "min_ms": min(turns)}
+    return row
+
+
+def markdown(report: dict) -> str:
+    gpu, facts = report["gpu"], report["machine"]
+    libraries = ", ".join(f"{name} {version}" for name, version in gpu["libraries"].items())
+    lines = [f"{gpu['device']['name']}, driver for CUDA {gpu['driver_cuda']}, {libraries}; {facts['date']}, commit "
+             f"{facts['commit']}; {report['precision'].upper()}, milliseconds.", "",
+             "| case | own kernels | libraries only | both | libraries / own | both / own | library steps of both |",
+             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for row in report["cases"]:
+        own, libraries, both = (row[name]["median_ms"] for name in WAYS)
+        steps = f"{row['both']['cuBLASLt']} + {row['both']['cuDNN']} of {row['both']['steps']}"
+        lines.append(f"| {row['case']} | {own:.3g} | {libraries:.3g} | {both:.3g} | {libraries / own:.2f} | "
+                     f"{both / own:.2f} | {steps} |")  # fmt: skip
+    return "\n".join(lines)
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    gpu = find_gpu()
+    if missing := gpu.pop("missing"):
+        print(f"nothing is timed: {missing}", file=sys.stderr)
+        return 3
+    report = {"schema_version": 1, "machine": machine.facts(), "gpu": gpu, "precision": arguments.precision, "cases": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for case in arguments.cases.split(","):
+            try:
+                report["cases"].append(measure(case, arguments, pathlib.Path(folder)))
+            except (hussar_cli.BuildFailed, subprocess.CalledProcessError) as error:
+                print(f"{case}: {error}", file=sys.stderr)
+                return 1
+            print(json.dumps(report["cases"][-1]), file=sys.stderr, flush=True)
+            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    print(markdown(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

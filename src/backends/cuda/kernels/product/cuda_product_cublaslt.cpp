@@ -1,0 +1,275 @@
+// cuda_product_cublaslt: dense products by NVIDIA's cuBLASLt, where a plan may need libraries: halves, BF16, FP32 and
+// TF32, with the epilogues that it has.
+#include <map>
+#include <memory>
+
+#include "backends/cuda/ampere_product.h"
+#include "backends/cuda/cublaslt.h"
+#include "backends/cuda/hopper_product.h"
+#include "backends/cuda/library_epilogue.h"
+
+namespace hussar {
+namespace {
+
+using namespace cuda;
+
+constexpr size_t kMostWorkspaceBytes = size_t{32} << 20;
+// What cuBLASLt offers beside its first choice, as configurations.
+constexpr std::string_view kOthers[] = {"algo_1", "algo_2", "algo_3"};
+constexpr int kMostAlgorithms = 1 + static_cast<int>(std::size(kOthers));
+
+int lt_type(DType dtype) {
+  return dtype == DType::kFloat16 ? lt::kHalf : dtype == DType::kBFloat16 ? lt::kBFloat : lt::kFloat;
+}
+
+Status is_there() {
+  const auto functions = lt::functions();
+  return functions ? Status() : tl::unexpected(functions.error());
+}
+
+std::string library() {
+  const auto functions = lt::functions();
+  return functions ? (*functions)->version : "cuBLASLt";
+}
+
+Refusal supports(const Problem& problem) {
+  if (Refusal refusal = check_dense_product(problem)) return refusal;
+  if (Refusal refusal = check_library(problem, is_there())) return refusal;
+  const DType x = problem.dtype(0), y = problem.output()->dtype;
+  const bool takes = is_float(x) && problem.dtype(1) == x && (y == x || (y == DType::kFloat32 && x != y));
+  if (!takes) return "dtype";
+  if (dense_product(problem.node)->k == 0) return "nothing to multiply";
+  LibraryEpilogue epilogue;
+  return find_library_epilogue(problem.node, epilogue);
+}
+
+// As fast as the best kernel of our own, but a little behind it: to be measured, not to be believed.
+double cost(const Problem& problem) {
+  auto product = dense_product(problem.node);
+  if (!product) return 1e9;
+  const double own =
+      check_hopper(problem) ? ampere_time(*product, problem) : hopper_time(*product, {problem.dtype(0), product->k});
+  return 1.05 * std::max(memory_cost(problem), own);
+}
+
+std::vector<Configuration> configurations(const Problem& problem) {
+  std::vector<Configuration> list;
+  for (std::string_view name : kOthers) list.push_back({name, cost(problem)});
+  return list;
+}
+
+Status pack(Packing& packing) {
+  turn_weights(packing);
+  const bool is_tf32 = packing.node.inputs[0]->dtype == DType::kFloat32 && packing.target.no_tf32.empty();
+  if (is_tf32) packing.node.attributes.set(kTf32Attribute, int64_t{1});
+  return {};
+}
+
+Status unpack(Packing& packing) {
+  packing.node.attributes.erase(kTf32Attribute);
+  return turn_weights_back(packing);
+}
+
+// What a product asks of cuBLASLt, in its terms: column by column, so that Y' = W X' with the rows of W turned.
+struct Request {
+  int64_t m, n, k, x_pitch, w_pitch, y_pitch, c_pitch;
+  int compute_type, type, y_type;
+  uint32_t epilogue;
+  auto operator<=>(const Request&) const = default;
+};
+
+struct Answer {
+  lt::Matmul* matmul = nullptr;
+  lt::Layout *w = nullptr, *x = nullptr, *c = nullptr, *y = nullptr;
+  lt::Algorithm algorithms[kMostAlgorithms];
+  int count = 0;
+};
+
+// Of a queue: equal products share descriptors and algorithms, which last as long as it.
+struct Multiplier {
+  const lt::Functions* functions = nullptr;
+  lt::Handle* handle = nullptr;
+  std::map<Request, Answer> answers;
+
+  ~Multiplier() {
+    for (auto& [request, answer] : answers) {
+      if (answer.matmul != nullptr) functions->matmul_destroy(answer.matmul);
+      for (lt::Layout* layout : {answer.w, answer.x, answer.c, answer.y}) {
+        if (layout != nullptr) functions->layout_destroy(layout);
+      }
+    }
+    if (handle != nullptr) functions->destroy(handle);
+  }
+  Status check(int status, const char* what) const {
+    HUSSAR_CHECK(status == 0, ErrorCode::kRunFailed, "cuBLASLt {}: {}", what, functions->status_name(status));
+    return {};
+  }
+};
+
+Result<Multiplier*> multiplier_of(Queue& queue) {
+  static const char key = 0;
+  std::shared_ptr<void>& kept = queue.kept(&key);
+  if (kept == nullptr) {
+    auto made = std::make_shared<Multiplier>();
+    made->functions = HUSSAR_TRY(lt::functions());
+    HUSSAR_TRY(made->check(made->functions->create(&made->handle), "does not start"));
+    kept = made;
+  }
+  return static_cast<Multiplier*>(kept.get());
+}
+
+Status describe_request(const Multiplier& multiplier, const Request& request, Answer& answer) {
+  const lt::Functions& call = *multiplier.functions;
+  constexpr const char* kWhat = "does not take the product";
+  auto layout = [&](lt::Layout*& layout, int type, int64_t rows, int64_t columns, int64_t pitch) {
+    return multiplier.check(
+        call.layout_create(&layout, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), pitch), kWhat);
+  };
+  HUSSAR_TRY(multiplier.check(call.matmul_create(&answer.matmul, request.compute_type, lt::kFloat), kWhat));
+  const int32_t transposed = lt::kTransposed;
+  HUSSAR_TRY(multiplier.check(call.matmul_set(answer.matmul, lt::kTransposeA, &transposed, sizeof(transposed)), kWhat));
+  HUSSAR_TRY(
+      multiplier.check(call.matmul_set(answer.matmul, lt::kEpilogue, &request.epilogue, sizeof(uint32_t)), kWhat));
+  // Algorithms go by its alignment, which is that of constants.
+  const auto bias = reinterpret_cast<const void*>(uintptr_t{64});
+  if ((request.epilogue & lt::kBias) != 0)
+    HUSSAR_TRY(multiplier.check(call.matmul_set(answer.matmul, lt::kBiasPointer, &bias, sizeof(bias)), kWhat));
+  HUSSAR_TRY(layout(answer.w, request.type, request.k, request.n, request.w_pitch));
+  HUSSAR_TRY(layout(answer.x, request.type, request.k, request.m, request.x_pitch));
+  HUSSAR_TRY(layout(answer.c, request.y_type, request.n, request.m, request.c_pitch));
+  return layout(answer.y, request.y_type, request.n, request.m, request.y_pitch);
+}
+
+Status find_algorithms(const Multiplier& multiplier, Answer& answer) {
+  const lt::Functions& call = *multiplier.functions;
+  lt::Preference* preference = nullptr;
+  HUSSAR_TRY(multiplier.check(call.preference_create(&preference), "has no preferences"));
+  const uint64_t most = kMostWorkspaceBytes;
+  int status = call.preference_set(preference, lt::kMostWorkspace, &most, sizeof(most));
+  // Slices of wider values begin at any multiple of 16 bytes.
+  const uint32_t alignment = 16;
+  for (int operand = 0; operand < 4 && status == 0; ++operand)
+    status = call.preference_set(preference, lt::kAlignment + operand, &alignment, sizeof(alignment));
+  if (status == 0) {
+    status = call.find_algorithms(multiplier.handle, answer.matmul, answer.w, answer.x, answer.c, answer.y, preference,
+                                  kMostAlgorithms, answer.algorithms, &answer.count);
+  }
+  call.preference_destroy(preference);
+  HUSSAR_TRY(multiplier.check(status, "has no algorithm for the product"));
+  const auto* end = std::find_if(answer.algorithms, answer.algorithms + answer.count,
+                                 [](const lt::Algorithm& algorithm) { return algorithm.state != 0; });
+  answer.count = static_cast<int>(end - answer.algorithms);
+  HUSSAR_CHECK(answer.count > 0, ErrorCode::kRunFailed, "cuBLASLt has no algorithm for the product");
+  return {};
+}
+
+// Descriptors of a request that fails stay with it, to be given back.
+Result<const Answer*> answer_to(Multiplier& multiplier, const Request& request) {
+  Answer& answer = multiplier.answers[request];
+  if (answer.count == 0) {
+    if (answer.matmul == nullptr) HUSSAR_TRY(describe_request(multiplier, request, answer));
+    HUSSAR_TRY(find_algorithms(multiplier, answer));
+  }
+  return &answer;
+}
+
+struct State {
+  Multiplier* multiplier;
+  const Answer* answer;  // null: nothing to do
+  const lt::Algorithm* algorithm;
+  int32_t bias, residual;
+};
+
+uint32_t epilogue_flags(const LibraryEpilogue& epilogue) {
+  uint32_t flags = epilogue.bias >= 0 ? lt::kBias : 0;
+  if (epilogue.activation == Activation::kRelu) flags |= lt::kRelu;
+  if (epilogue.activation == Activation::kGeluTanh) flags |= lt::kGelu;
+  return flags == 0 ? lt::kPlain : flags;
+}
+
+// In the order of cuBLASLt's answer, which may be shorter than it was where the plan was built.
+Result<int> wanted_algorithm(const PlanStep& step) {
+  const auto* wanted = step.attributes.find<std::string>(kConfigurationAttribute);
+  if (wanted == nullptr) return 0;
+  const auto* found = std::find(std::begin(kOthers), std::end(kOthers), *wanted);
+  HUSSAR_CHECK(found != std::end(kOthers), ErrorCode::kPlanIncompatible, "step '{}': unknown configuration '{}'",
+               step.name, *wanted);
+  return 1 + static_cast<int>(found - std::begin(kOthers));
+}
+
+Status prepare(Prepare& prepare) {
+  State& state = prepare.state_as<State>();
+  state = {};
+  const PlanStep& step = prepare.step;
+  const Operand &x = prepare.inputs[0], &y = prepare.outputs[0];
+  const DenseProduct product = HUSSAR_TRY(dense_product(step.op, step.attributes, x, prepare.inputs[1], y));
+  LibraryEpilogue epilogue;
+  const Refusal refusal = find_library_epilogue(prepare, epilogue);
+  HUSSAR_CHECK(!refusal, ErrorCode::kUsage, "step '{}': its kernel does not take this shape: {}", step.name, *refusal);
+  constexpr int64_t kMost = int64_t{1} << 31;
+  HUSSAR_CHECK(product.m < kMost && product.n < kMost && product.k < kMost, ErrorCode::kUsage,
+               "step '{}': the product is too large", step.name);
+  const int wanted = HUSSAR_TRY(wanted_algorithm(step));
+  if (product.m == 0 || product.n == 0) return {};
+  Queue& queue = queue_of(prepare.device);
+  HUSSAR_TRY(queue.make_current());
+  state.multiplier = HUSSAR_TRY(multiplier_of(queue));
+  const bool is_tf32 = step.attributes.get_int(kTf32Attribute, 0) != 0;
+  const Request request = {product.m,
+                           product.n,
+                           product.k,
+                           product.x_pitch,
+                           product.w_pitch,
+                           product.y_pitch,
+                           epilogue.residual >= 0 ? epilogue.residual_pitch : product.y_pitch,
+                           is_tf32 ? lt::kComputeTf32 : lt::kComputeFloat,
+                           lt_type(x.dtype),
+                           lt_type(y.dtype),
+                           epilogue_flags(epilogue)};
+  auto answer = answer_to(*state.multiplier, request);
+  if (!answer) return fail(answer.error().code, "step '{}': {}", step.name, answer.error().message);
+  state.answer = *answer;
+  state.algorithm = &state.answer->algorithms[std::min(wanted, state.answer->count - 1)];
+  state.bias = epilogue.bias;
+  state.residual = epilogue.residual;
+  prepare.scratch_bytes = state.algorithm->workspace_bytes;
+  return {};
+}
+
+Status run(const Run& run) {
+  const State& state = run.state_as<State>();
+  if (state.answer == nullptr) return {};
+  const lt::Functions& call = *state.multiplier->functions;
+  const Answer& answer = *state.answer;
+  if (state.bias >= 0) {
+    const void* bias = run.inputs[static_cast<size_t>(state.bias)].data;
+    HUSSAR_TRY(
+        state.multiplier->check(call.matmul_set(answer.matmul, lt::kBiasPointer, &bias, sizeof(bias)), "has no bias"));
+  }
+  const float alpha = 1, beta = state.residual >= 0 ? 1 : 0;
+  std::byte* y = run.outputs[0].data;
+  const std::byte* c = state.residual >= 0 ? run.inputs[static_cast<size_t>(state.residual)].data : y;
+  const int status = call.multiply(state.multiplier->handle, answer.matmul, &alpha, run.inputs[1].data, answer.w,
+                                   run.inputs[0].data, answer.x, &beta, c, answer.c, y, answer.y, state.algorithm,
+                                   run.scratch, state.algorithm->workspace_bytes, queue_of(run.device).stream());
+  return state.multiplier->check(status, "cannot multiply");
+}
+
+}  // namespace
+
+extern const Kernel cuda_product_cublaslt_kernel = {.name = "cuda_product_cublaslt",
+                                                    .place = Place::kDevice,
+                                                    .state_bytes = sizeof(State),
+                                                    .library = is_there,
+                                                    .prepare = prepare,
+                                                    .run = run};
+extern const Tactic cuda_product_cublaslt_tactic = {.kernel = "cuda_product_cublaslt",
+                                                    .place = Place::kDevice,
+                                                    .library = library,
+                                                    .supports = supports,
+                                                    .cost = cost,
+                                                    .configurations = configurations,
+                                                    .pack = pack,
+                                                    .unpack = unpack};
+
+}  // namespace hussar

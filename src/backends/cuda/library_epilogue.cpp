@@ -1,0 +1,107 @@
+// Programs that libraries have, too.
+#include "backends/cuda/library_epilogue.h"
+
+namespace hussar::cuda {
+namespace {
+
+// An operand of the program, over the output.
+struct Fused {
+  bool is_vector, is_full;  // both over a single row
+  DType dtype;
+  int64_t pitch, offset;  // in elements, of rows and of the first
+};
+
+int64_t pitch_of(const Operand& operand) {
+  const int rank = operand.shape.rank();
+  if (operand.layout == Layout::kChannelsLast) return operand.pitch;
+  return rank == 0 ? 1 : operand.shape[rank - 1];
+}
+
+// Dimensions are Dim or int64_t.
+template <class D>
+Fused fused_of(std::span<const D> output, Layout layout, std::span<const D> operand, const Operand& lies,
+               int64_t offset) {
+  const Cover cover = fitting_cover<D>(output, layout, operand, lies.layout);
+  const size_t column = layout == Layout::kChannelsLast && output.size() >= 2 ? 1 : output.size() - 1;
+  bool is_row = true;
+  for (size_t axis = 0; axis < output.size(); ++axis) is_row = is_row && (axis == column || output[axis] == D(1));
+  const bool is_full = cover == Cover::kFull;
+  return {cover == Cover::kColumn || (is_full && is_row), is_full, lies.dtype, pitch_of(lies), offset};
+}
+
+// Where the operand has its place; `input` is its number.
+Refusal add_operand(const Fused& fused, int32_t input, DType output, LibraryEpilogue& epilogue) {
+  if (fused.dtype != output) return "a fused operand is not of the output's type";
+  if (fused.is_vector && epilogue.bias < 0) {
+    epilogue.bias = input;
+    return std::nullopt;
+  }
+  if (!fused.is_full || epilogue.residual >= 0) return "a fused operand is no bias and no residual";
+  const auto chunk = static_cast<int64_t>(16 / dtype_size(output));
+  if (fused.pitch % chunk != 0 || fused.offset % chunk != 0) return "rows are not multiples of 16 bytes";
+  epilogue.residual = input;
+  epilogue.residual_pitch = fused.pitch;
+  return std::nullopt;
+}
+
+Refusal read_program(const Program& program, int32_t first, std::span<const Fused> operands, DType output,
+                     LibraryEpilogue& epilogue) {
+  uint8_t at = 0;
+  for (int i = 0; i < program.step_count; ++i) {
+    const ProgramStep& step = program.steps[i];
+    if (step.a != at || epilogue.activation != Activation::kNone) return "another fused program";
+    at = step.dst;
+    if (step.op == ProgramOp::kRelu) {
+      epilogue.activation = Activation::kRelu;
+    } else if (step.op == ProgramOp::kGeluTanh) {
+      epilogue.activation = Activation::kGeluTanh;
+    } else if (step.op == ProgramOp::kAdd && step.source == ProgramSource::kOperand) {
+      if (Refusal refusal = add_operand(operands[step.b], first + step.b, output, epilogue)) return refusal;
+    } else {
+      return fmt::format("fused {}", program_op_name(step.op));
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Refusal find_library_epilogue(const Node& node, LibraryEpilogue& epilogue) {
+  epilogue = {};
+  const Value& output = *node.outputs[0];
+  const auto own = static_cast<int32_t>(node.program ? node.program_inputs : std::ssize(node.inputs));
+  if (own > 2 && node.inputs[2] != nullptr) {
+    if (node.inputs[2]->dtype != output.dtype) return "the bias is not of the output's type";
+    epilogue.bias = 2;
+  }
+  if (!node.program) return std::nullopt;
+  std::vector<Fused> operands;
+  for (auto i = static_cast<size_t>(own); i < node.inputs.size(); ++i) {
+    const Value& operand = *node.inputs[i];
+    operands.push_back(
+        fused_of<Dim>(*output.dims, output.layout, *operand.dims, operand_of(operand), offset_in_holder(operand)));
+  }
+  return read_program(*node.program, own, operands, output.dtype, epilogue);
+}
+
+Refusal find_library_epilogue(const Prepare& prepare, LibraryEpilogue& epilogue) {
+  epilogue = {};
+  const PlanStep& step = prepare.step;
+  const Operand& output = prepare.outputs[0];
+  const auto own = static_cast<int32_t>(step.program ? step.program_inputs : std::ssize(step.inputs));
+  if (own > 2 && prepare.inputs[2].present()) epilogue.bias = 2;
+  if (!step.program) return std::nullopt;
+  std::vector<Fused> operands;
+  for (auto i = static_cast<size_t>(own); i < prepare.inputs.size(); ++i) {
+    const Operand& operand = prepare.inputs[i];
+    operands.push_back(fused_of<int64_t>(output.shape.dims(), output.layout, operand.shape.dims(), operand, 0));
+  }
+  return read_program(*step.program, own, operands, output.dtype, epilogue);
+}
+
+Refusal check_library(const Problem& problem, const Status& library) {
+  if (!problem.target.no_libraries.empty()) return std::string(problem.target.no_libraries);
+  return library ? Refusal() : Refusal(library.error().message);
+}
+
+}  // namespace hussar::cuda

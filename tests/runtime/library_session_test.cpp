@@ -1,0 +1,174 @@
+// Plans that need NVIDIA's libraries: choosing, measuring, opening and building them again.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "backends/cuda/cublaslt.h"
+#include "backends/cuda/driver.h"
+#include "backends/cuda/emulation.h"
+#include "backends/cuda/libraries.h"
+#include "onnx/import.h"
+#include "tests/support/device_models.h"
+#include "tests/support/fake_libraries.h"
+
+namespace hussar::tests {
+namespace {
+
+std::vector<float> ramp(size_t count) {
+  std::vector<float> values(count);
+  for (size_t i = 0; i < count; ++i) values[i] = 0.02F * static_cast<float>(static_cast<int>(i % 23) - 11);
+  return values;
+}
+
+// x[N,8,6,6] -> Conv 3x3 -> Relu -> Reshape -> MatMul + b -> y: one step for each library.
+Message both_model() {
+  return model(graph(
+      {{node("Conv", {"x", "w", "b"}, {"a"}, {attribute("pads", std::vector<int64_t>{1, 1, 1, 1})}),
+        node("Relu", {"a"}, {"p"}), node("Reshape", {"p", "shape"}, {"r"}), node("MatMul", {"r", "v"}, {"m"}),
+        node("Add", {"m", "c"}, {"y"})},
+       {value("x", {"N", 8, 6, 6})},
+       {any_shape("y")},
+       {tensor_of("w", DType::kFloat32, {16, 8, 3, 3}, ramp(1152)), tensor_of("b", DType::kFloat32, {16}, ramp(16)),
+        tensor_of("shape", DType::kInt64, {2}, std::vector<int64_t>{-1, 16}),
+        tensor_of("v", DType::kFloat32, {16, 24}, ramp(384)), tensor_of("c", DType::kFloat32, {24}, ramp(24))}}));
+}
+
+size_t steps_of(const Plan& plan, std::string_view kernel) {
+  size_t count = 0;
+  for (const PlanStep& step : plan.graph.steps) count += step.kernel == kernel ? 1 : 0;
+  return count;
+}
+
+void expect_outputs(const std::shared_ptr<const Plan>& plan, const std::vector<int64_t>& symbols) {
+  CompileOptions reference;
+  reference.reference_only = true;
+  auto expected_plan = build(both_model().bytes(), reference);
+  ASSERT_TRUE(expected_plan) << expected_plan.error().message;
+  auto expected_session = Session::create(*expected_plan);
+  auto session = Session::create(plan);
+  ASSERT_TRUE(session) << session.error().message;
+  for (int64_t symbol : symbols) {
+    auto inputs = make_inputs(*plan, 1, symbol, 100000);
+    ASSERT_TRUE(inputs);
+    auto expected = (*expected_session)->run_in_order(*inputs), outputs = (*session)->run_in_order(*inputs);
+    ASSERT_TRUE(expected) << expected.error().message;
+    ASSERT_TRUE(outputs) << outputs.error().message;
+    for (int64_t i = 0; i < (*outputs)[0].elements(); ++i) {
+      const float wanted = (*expected)[0].data<float>()[i];
+      ASSERT_NEAR((*outputs)[0].data<float>()[i], wanted, 1e-4F * std::fmax(1.0F, std::fabs(wanted))) << i;
+    }
+  }
+}
+
+CompileOptions with(Libraries libraries) {
+  CompileOptions options = for_device();
+  options.libraries = libraries;
+  return options;
+}
+
+// The first run of a shape records, the second replays. What is built again for a CPU has its weights back.
+TEST(LibrarySession, OnlyLibraries) {
+  if (!use_libraries()) GTEST_SKIP() << "skipped: needs cuBLASLt and cuDNN";
+  auto plan = build(both_model().bytes(), with(Libraries::kOnly));
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(steps_of(**plan, "cuda_conv_cudnn"), 1U);
+  EXPECT_EQ(steps_of(**plan, "cuda_product_cublaslt"), 1U);
+  for (const PlanStep& step : (*plan)->graph.steps) {
+    if (step.kernel != "cuda_product_cublaslt") continue;
+    EXPECT_NE(step.report.find("cuda_matmul_simple: refused, --libraries only"), std::string::npos) << step.report;
+  }
+  expect_outputs(*plan, {2, 2, 3, 2});
+  auto rebuilt = compile_plan(**plan, {});
+  ASSERT_TRUE(rebuilt) << rebuilt.error().message;
+  expect_outputs(std::make_shared<const Plan>(std::move(*rebuilt)), {2});
+}
+
+// They are rivals like others, and times go by their versions.
+TEST(LibrarySession, LibrariesAreMeasured) {
+  if (!use_libraries()) GTEST_SKIP() << "skipped: needs cuBLASLt and cuDNN";
+  TimingCache cache;
+  CompileOptions options = with(Libraries::kOn);
+  options.timings = &cache;
+  options.tune_seconds = 1;
+  options.tune_shapes = {{"x", Dims{Dim(2), Dim(8), Dim(6), Dim(6)}}};
+  auto imported = onnx::import_bytes(both_model().bytes(), nullptr, "");
+  ASSERT_TRUE(imported);
+  CompileReport report;
+  auto plan = compile_graph(std::move(imported->graph), options, &report);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(report.tuning.skipped, "");
+  const std::string version = (*cuda::lt::functions())->version, known = cache.to_string();
+  EXPECT_NE(known.find("\tcuda_product_cublaslt@1 " + version + "\t"), std::string::npos) << known;
+  EXPECT_NE(known.find("\tcuda_product_cublaslt:algo_1@1 " + version + "\t"), std::string::npos) << known;
+  expect_outputs(std::make_shared<const Plan>(std::move(*plan)), {2, 5});
+}
+
+TEST(LibrarySession, OffByDefault) {
+  auto plan = build(both_model().bytes(), for_device());
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(steps_of(**plan, "cuda_conv_cudnn") + steps_of(**plan, "cuda_product_cublaslt"), 0U);
+  bool is_refused = false;
+  for (const PlanStep& step : (*plan)->graph.steps)
+    is_refused = is_refused || step.report.find("cublaslt: refused, needs --libraries on") != std::string::npos;
+  EXPECT_TRUE(is_refused);
+}
+
+// A machine without the library says so when the plan is opened, and what to do.
+TEST(LibrarySession, PlanOnAMachineWithoutTheLibrary) {
+  auto plan = build(both_model().bytes(), for_device());
+  ASSERT_TRUE(plan) << plan.error().message;
+  if (cuda::lt::functions()) GTEST_SKIP() << "skipped: cuBLASLt is there";
+  for (PlanStep& step : const_cast<Plan&>(**plan).graph.steps) {
+    if (step.op == "MatMul") step.kernel = "cuda_product_cublaslt";
+  }
+  auto session = Session::create(*plan);
+  ASSERT_FALSE(session);
+  EXPECT_EQ(session.error().code, ErrorCode::kPlanIncompatible);
+  const std::string& message = session.error().message;
+  EXPECT_NE(
+      message.find("needs a library that this machine lacks: libcublasLt.so.13 or libcublasLt.so.12 was not "
+                   "found; `pip install nvidia-cublas` installs it; or build the plan again with --libraries off"),
+      std::string::npos)
+      << message;
+}
+
+TEST(LibrarySession, NotForOtherMachines) {
+  CompileOptions options;
+  options.place = Place::kDevice;
+  options.sm = 90;
+  options.libraries = Libraries::kOn;
+  if (cuda::emulation() != nullptr || cuda::find_devices()) GTEST_SKIP() << "skipped: there is a GPU";
+  auto imported = onnx::import_bytes(both_model().bytes(), nullptr, "");
+  ASSERT_TRUE(imported);
+  auto plan = compile_graph(std::move(imported->graph), options);
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kUsage);
+  EXPECT_NE(plan.error().message.find("has none for cuda:sm_90"), std::string::npos) << plan.error().message;
+}
+
+TEST(CudaLibraryNames, DescribesWhatIsThereAndWhatIsNot) {
+  for (const cuda::LibraryUse& use : cuda::kLibraries) {
+    EXPECT_EQ(&cuda::library_named(use.name), &use);
+    cuda::LibraryUse absent = use;
+    absent.files = {"libhussar_has_no_such.so.7", "libhussar_has_no_such.so.6"};
+    const std::string text = cuda::describe_library(absent);
+    EXPECT_EQ(text, "libhussar_has_no_such.so.7 or libhussar_has_no_such.so.6 was not found; `pip install " +
+                        std::string(use.package) + "` installs it");
+  }
+  ASSERT_EQ(::setenv("HUSSAR_CUDA_LIBRARIES", HUSSAR_TEST_LIBRARIES, 1), 0);
+  EXPECT_EQ(cuda::describe_library(cuda::library_named("cuBLASLt")),
+            "13.0.99, " HUSSAR_TEST_LIBRARIES
+            "/libcublasLt.so.13: multiplies matrices in plans that are built with "
+            "--libraries on");
+  EXPECT_EQ(cuda::describe_library(cuda::library_named("cuDNN")).find("9.0.99, "), 0U);
+}
+
+TEST(CudaLibraryNames, ThreeWays) {
+  EXPECT_EQ(*parse_libraries("off"), Libraries::kOff);
+  EXPECT_EQ(*parse_libraries("only"), Libraries::kOnly);
+  ASSERT_FALSE(parse_libraries("maybe"));
+  EXPECT_NE(parse_libraries("maybe").error().message.find("off, on or only"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace hussar::tests
