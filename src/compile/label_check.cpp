@@ -41,40 +41,73 @@ bool LabelScore::is_chance() const {
   return is_within(by_chance / count) && (is_guess || 2 * right < samples);
 }
 
+namespace {
+
+// What the model says in FP32, and the labels of what it was asked.
+class Scoring {
+ public:
+  static Result<Scoring> create(const std::string& model_path, const NamedShapes& shapes, int threads) {
+    CompileOptions compile;
+    compile.shapes = shapes;
+    compile.threads = threads;
+    Scoring scoring;
+    scoring.plan_ = std::make_shared<const Plan>(HUSSAR_TRY(compile_file(model_path, compile)));
+    scoring.session_ = HUSSAR_TRY(Session::create(scoring.plan_));
+    return scoring;
+  }
+  const PlanGraph& graph() const { return plan_->graph; }
+  int64_t samples() const { return std::ssize(labels_); }
+
+  Status run(const DataRun& run, std::span<const int64_t> labels) {
+    const auto outputs = HUSSAR_TRY(session_->run_in_order(run.inputs));
+    HUSSAR_CHECK(!outputs.empty(), ErrorCode::kUsage, "labels need a first output with classes; there is none");
+    const std::vector<int64_t> found = classes_of(outputs[0]);
+    classes_ = class_count(outputs[0]);
+    HUSSAR_TRY(check_labels(labels, std::ssize(found), classes_));
+    predicted_.insert(predicted_.end(), found.begin(), found.end());
+    labels_.insert(labels_.end(), labels.begin(), labels.end());
+    return {};
+  }
+  LabelScore score() const { return score_classes(predicted_, labels_, classes_); }
+
+ private:
+  std::shared_ptr<const Plan> plan_;
+  std::unique_ptr<Session> session_;
+  std::vector<int64_t> predicted_, labels_;
+  int64_t classes_ = 0;
+};
+
+}  // namespace
+
 Result<LabelScore> score_in_float(const std::string& model_path, DataSource& data, std::span<const int64_t> labels,
                                   const LabelCheckOptions& options) {
-  CompileOptions compile;
-  compile.shapes = options.shapes;
-  compile.threads = options.threads;
-  auto plan = std::make_shared<const Plan>(HUSSAR_TRY(compile_file(model_path, compile)));
-  auto session = HUSSAR_TRY(Session::create(plan));
-  const std::vector<InputFacts> facts = input_facts(plan->graph);
+  Scoring scoring = HUSSAR_TRY(Scoring::create(model_path, options.shapes, options.threads));
+  const std::vector<InputFacts> facts = input_facts(scoring.graph());
   const auto all = static_cast<int64_t>(labels.size());
-  std::vector<int64_t> predicted, right;
-  int64_t place = 0, classes = 0;
+  int64_t place = 0;
   DataBatch batch;
   while (HUSSAR_TRY(data.next(batch))) {
     BatchCutter cutter = HUSSAR_TRY(BatchCutter::create(facts, batch, options.cut));
     while (auto run = HUSSAR_TRY(cutter.next())) {
       const int64_t begin = place;
       place += run->samples;
-      const auto taken = static_cast<int64_t>(right.size());
+      const int64_t taken = scoring.samples();
       if (place > all || taken >= options.most_samples || place <= taken * all / options.most_samples) continue;
-      const auto outputs = HUSSAR_TRY(session->run_in_order(run->inputs));
-      HUSSAR_CHECK(!outputs.empty(), ErrorCode::kUsage, "labels need a first output with classes; there is none");
-      const auto own = labels.subspan(static_cast<size_t>(begin), static_cast<size_t>(run->samples));
-      const std::vector<int64_t> found = classes_of(outputs[0]);
-      classes = class_count(outputs[0]);
-      HUSSAR_TRY(check_labels(own, std::ssize(found), classes));
-      predicted.insert(predicted.end(), found.begin(), found.end());
-      right.insert(right.end(), own.begin(), own.end());
+      HUSSAR_TRY(scoring.run(*run, labels.subspan(static_cast<size_t>(begin), static_cast<size_t>(run->samples))));
     }
     // Those that fill no batch have labels too.
     place += cutter.left_out();
     batch = {};
   }
   HUSSAR_CHECK(place == all, ErrorCode::kUsage, "--labels: {} labels, there are {} samples", all, place);
-  return score_classes(predicted, right, classes);
+  return scoring.score();
+}
+
+Result<LabelScore> score_runs(const std::string& model_path, std::span<const DataRun> runs, const NamedShapes& shapes,
+                              int threads) {
+  Scoring scoring = HUSSAR_TRY(Scoring::create(model_path, shapes, threads));
+  for (const DataRun& run : runs) HUSSAR_TRY(scoring.run(run, run.labels));
+  return scoring.score();
 }
 
 Status check_knows_labels(const LabelScore& score) {
@@ -82,7 +115,7 @@ Status check_knows_labels(const LabelScore& score) {
                "your preprocessing is wrong: the model in FP32 gives the right class for {} of {} samples, and {:.1f} "
                "would be chance, with {} classes. Check scale, mean and std, RGB or BGR, and the layout; and whether "
                "the labels have the order of the samples and the numbers of the model's classes. Nothing was "
-               "calibrated; without --labels nobody looks",
+               "written; without labels nobody looks",
                score.right, score.samples, score.by_chance, score.classes);
   return {};
 }

@@ -1,4 +1,4 @@
-// The gate before a classifier is quantized: does it know anything about the data in FP32?
+// The gate before a classifier is quantized or pruned: does it know anything about the data in FP32?
 #pragma once
 #include <cstdint>
 #include <span>
@@ -30,6 +30,9 @@ struct LabelCheckOptions {
 // Runs the model in FP32 on samples, whose right classes are `labels`: one for each sample of the data.
 Result<LabelScore> score_in_float(const std::string& model_path, DataSource& data, std::span<const int64_t> labels,
                                   const LabelCheckOptions& options);
+// The same of runs that are cut already and have labels, all of one shape.
+Result<LabelScore> score_runs(const std::string& model_path, std::span<const DataRun> runs, const NamedShapes& shapes,
+                              int threads);
 // Fails when that is chance.
 Status check_knows_labels(const LabelScore& score);
 

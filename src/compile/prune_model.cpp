@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "compile/classes.h"
+#include "compile/label_check.h"
 #include "compile/order_channels.h"
 #include "compile/prunable.h"
 #include "compile/prune_samples.h"
@@ -180,6 +181,8 @@ class ModelPruning {
     }
     HUSSAR_TRY(open(inputs, shapes));
     HUSSAR_TRY(check_classes());
+    if (!options_.labels.empty())
+      HUSSAR_TRY(check_knows_labels(HUSSAR_TRY(score_runs(model_path_, data_.held_out, shapes, options_.layer.threads))));
     const std::vector<size_t> layers = chosen_layers(model_);
     HUSSAR_CHECK(!layers.empty(), ErrorCode::kUsage, "{}: no product can be pruned{}", model_path_,
                  model_.layers.empty() ? ": its main graph has no Conv, MatMul or Gemm"
