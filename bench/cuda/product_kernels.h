@@ -114,10 +114,13 @@ __device__ __forceinline__ void real_sums(const float (&sum)[8], float (&value)[
 
 const char* const kEpilogueTexts[] = {
     R"(
-__device__ __forceinline__ void epilogue_of(float (&)[8], const EpilogueOperands&, long long, int) {}
+template <class Near>
+__device__ __forceinline__ void epilogue_of(float (&)[8], const EpilogueOperands&, long long, int, const Near&) {}
 )",
     R"(
-__device__ __forceinline__ void epilogue_of(float (&value)[8], const EpilogueOperands& operands, long long, int column) {
+template <class Near>
+__device__ __forceinline__ void epilogue_of(float (&value)[8], const EpilogueOperands& operands, long long, int column,
+                                         const Near&) {
   float bias[8];
   load_constant_halves(operands.bias + column, bias);
 #pragma unroll
@@ -135,7 +138,9 @@ __device__ __forceinline__ float gelu(float x) {
   const float half_x = 0.5f * x;
   return fmaf(half_x, t, half_x);
 }
-__device__ __forceinline__ void epilogue_of(float (&value)[8], const EpilogueOperands& operands, long long, int column) {
+template <class Near>
+__device__ __forceinline__ void epilogue_of(float (&value)[8], const EpilogueOperands& operands, long long, int column,
+                                         const Near&) {
   float bias[8];
   load_constant_halves(operands.bias + column, bias);
 #pragma unroll
@@ -143,8 +148,9 @@ __device__ __forceinline__ void epilogue_of(float (&value)[8], const EpilogueOpe
 }
 )",
     R"(
+template <class Near>
 __device__ __forceinline__ void epilogue_of(float (&value)[8], const EpilogueOperands& operands, long long row,
-                                         int column) {
+                                         int column, const Near&) {
   float bias[8], residual[8];
   load_constant_halves(operands.bias + column, bias);
   load_halves(operands.residual + row * operands.residual_pitch + column, residual);

@@ -182,7 +182,8 @@ class ModelPruning {
     HUSSAR_TRY(open(inputs, shapes));
     HUSSAR_TRY(check_classes());
     if (!options_.labels.empty())
-      HUSSAR_TRY(check_knows_labels(HUSSAR_TRY(score_runs(model_path_, data_.held_out, shapes, options_.layer.threads))));
+      HUSSAR_TRY(
+          check_knows_labels(HUSSAR_TRY(score_runs(model_path_, data_.held_out, shapes, options_.layer.threads))));
     const std::vector<size_t> layers = chosen_layers(model_);
     HUSSAR_CHECK(!layers.empty(), ErrorCode::kUsage, "{}: no product can be pruned{}", model_path_,
                  model_.layers.empty() ? ": its main graph has no Conv, MatMul or Gemm"

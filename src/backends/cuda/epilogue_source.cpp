@@ -31,7 +31,8 @@ bool is_aligned(const Value& value) {
   return columns_of(operand_of(value)) % 8 == 0 && offset_in_holder(value) % 8 == 0;
 }
 
-std::string load_source(const Node& node, size_t input, int index) {
+std::string load_source(const Node& node, size_t input, int index, bool is_near) {
+  if (is_near) return fmt::format("near.load(operands.data{0}, row, column, o{0});", index);
   const Value& value = *node.inputs[input];
   const std::string data = fmt::format("operands.data{}", index);
   const std::string to = fmt::format("o{}", index);
@@ -46,8 +47,8 @@ std::string load_source(const Node& node, size_t input, int index) {
 }
 
 // An operand of the program, as numbers.
-std::string operand_source(const Node& node, size_t input, int index) {
-  std::string text = fmt::format("  float o{}[N];\n  {}\n", index, load_source(node, input, index));
+std::string operand_source(const Node& node, size_t input, int index, bool is_near) {
+  std::string text = fmt::format("  float o{}[N];\n  {}\n", index, load_source(node, input, index, is_near));
   if (node.inputs[input]->dtype == DType::kUInt8)
     text += fmt::format("#pragma unroll\n  for (int i = 0; i < N; ++i) o{0}[i] = {1};\n", index,
                         real_source(node.attributes, "operand", fmt::format("o{}[i]", index)));
@@ -97,7 +98,21 @@ Refusal check_epilogue(const Problem& problem) {
   return std::nullopt;
 }
 
-std::string epilogue_source(const Node& node) {
+size_t near_operand(const Node& node) {
+  if (!node.program) return 0;
+  for (size_t i = inputs_before_program(node); i < node.inputs.size(); ++i) {
+    const Value& value = *node.inputs[i];
+    const int64_t bytes = static_cast<int64_t>(dtype_size(value.dtype));
+    const bool is_short = value.dtype == DType::kFloat16 || value.dtype == DType::kUInt8;
+    const bool is_matrix = cover_in(node, value) == Cover::kFull;
+    if (is_short && is_matrix && columns_of(operand_of(value)) * bytes % 16 == 0 &&
+        offset_in_holder(value) * bytes % 16 == 0)
+      return i;
+  }
+  return 0;
+}
+
+std::string epilogue_source(const Node& node, size_t near) {
   std::vector<size_t> inputs;
   const bool has_own = has_own_operand(node);
   if (has_own) inputs.push_back(2);
@@ -107,15 +122,15 @@ std::string epilogue_source(const Node& node) {
     members +=
         fmt::format("  const {}* data{};\n  long long pitch{};\n", memory_type(node.inputs[inputs[i]]->dtype), i, i);
     if (has_own && i == 0) continue;
-    loads += operand_source(node, inputs[i], static_cast<int>(i));
+    loads += operand_source(node, inputs[i], static_cast<int>(i), inputs[i] == near);
     arguments += fmt::format(", o{}[i]", i);
   }
   if (inputs.empty()) members = "  long long nothing;\n";
   std::string text = node.program ? program_source(*node.program) : std::string();
   text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + sums_source(node, has_own);
   text +=
-      "template <int N>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const EpilogueOperands& "
-      "operands, long long row, int column) {\n";
+      "template <int N, class Near = int>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const "
+      "EpilogueOperands& operands, long long row, int column, const Near& near = {}) {\n";
   if (node.program) {
     text += loads + fmt::format("#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = run_program(value[i]{});\n",
                                 arguments);
@@ -154,6 +169,13 @@ void EpilogueState::put(const Run& run, Words& words) const {
     words.put(operands_[i].pitch);
   }
   if (count_ == 0) words.put(int64_t{0});
+}
+
+int64_t EpilogueState::pitch_of(int32_t input) const {
+  for (int i = 0; i < count_; ++i) {
+    if (operands_[i].input == input) return operands_[i].pitch;
+  }
+  return 0;
 }
 
 }  // namespace hussar::cuda

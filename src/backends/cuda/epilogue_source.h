@@ -14,10 +14,16 @@ Refusal check_epilogue(const Problem& problem);
 //   template <int N> struct SumMeaning
 //   template <int N> void load_meaning(SumMeaning<N>&, const EpilogueOperands&, int column)
 //   template <int N, class Sum> void real_sums(const Sum (&sum)[N], float (&value)[N], const SumMeaning<N>&)
-//   template <int N> void epilogue_of(float (&value)[N], const EpilogueOperands&, long long row, int column)
+//   template <int N, class Near> void epilogue_of(float (&value)[N], const EpilogueOperands&, long long row, int
+//   column,
+//                                                 const Near&)
 // which finish N neighbours of a row: numbers of sums, with the operator's own bias; then the program. Products of
-// bytes have the table of byte_product.h as input 2.
-std::string epilogue_source(const Node& node);
+// bytes have the table of byte_product.h as input 2. `near`: of the program's operands the input that
+// Near::load(data, row, column, numbers) gives; 0: none.
+std::string epilogue_source(const Node& node, size_t near = 0);
+
+// The input, an operand of the program, that the copy engine can bring as a matrix of halves or bytes; 0: none.
+size_t near_operand(const Node& node);
 
 // What EpilogueOperands holds in a run.
 class EpilogueState {
@@ -25,6 +31,8 @@ class EpilogueState {
   Status prepare(const Prepare& prepare);
   // A pointer and a pitch for each operand.
   void put(const Run& run, Words& words) const;
+  // From row to row of an operand of the program, in elements.
+  int64_t pitch_of(int32_t input) const;
 
  private:
   int count_ = 0;

@@ -13,6 +13,7 @@ struct Tile {
   int64_t rows, columns, pingpong, cluster_m, cluster_n, split, stages;
   double rate;
   int64_t per_sm = 1;  // blocks that a multiprocessor has room for
+  bool near = false;   // brings an operand of the epilogue near
   int64_t blocks() const { return cluster_m * cluster_n * split; }
 };
 constexpr Tile kTiles[] = {
@@ -37,6 +38,13 @@ constexpr Tile kTiles[] = {
     // Where little is multiplied, the ends of tiles are what takes time: more warps at work on them.
     {"two_128x64", 128, 64, 0, 1, 1, 1, 4, 0.29, 2},
     {"two_turns_64x64", 64, 64, 1, 1, 1, 1, 6, 0.21, 2},
+    // And where they wait for a shortcut that is added.
+    {"near_128x128", 128, 128, 0, 1, 1, 1, 4, 0.8, 1, true},
+    {"near_turns_128x128", 128, 128, 1, 1, 1, 1, 4, 0.85, 1, true},
+    {"near_128x256", 128, 256, 0, 1, 1, 1, 2, 0.8, 1, true},
+    {"near_256x128", 256, 128, 0, 1, 1, 1, 2, 0.8, 1, true},
+    {"near_two_128x64", 128, 64, 0, 1, 1, 1, 3, 0.29, 2, true},
+    {"near_two_turns_64x64", 64, 64, 1, 1, 1, 1, 5, 0.21, 2, true},
 };
 // For weights of which two of four are zero.
 constexpr Tile kSparseTiles[] = {
@@ -77,19 +85,26 @@ double time_of(const Tile& tile, const DenseProduct& product, const HopperOperan
   const double flops_of_one = (operands.sparse ? 2.16e7 : 1.08e7) / static_cast<double>(dtype_size(operands.dtype));
   constexpr double kStart = 1.5, kCluster = 0.8;
   // Of an element of the result, where two blocks of a multiprocessor work on two: sums to numbers and into memory.
-  constexpr double kEnd = 1e-4, kEndOfTwo = 1.2e-4;
+  constexpr double kEnd = 1e-4, kEndOfTwo = 1.2e-4, kNearer = 0.7;
   const double waves = std::ceil(static_cast<double>(clusters_of(tile, product)) /
                                  static_cast<double>(slots_of(tile, kMultiprocessors)));
   const auto elements = static_cast<double>(tile.rows * tile.columns / tile.split);
   const double sums = elements * static_cast<double>(2 * product.k) / (flops_of_one * tile.rate);
-  const double ends = elements * (tile.per_sm > 1 ? kEndOfTwo : kEnd);
+  const double ends = elements * (tile.per_sm > 1 ? kEndOfTwo : kEnd) * (tile.near ? kNearer : 1);
   // Blocks that share a sum end with their tile: each wave begins anew.
   const double starts = tile.split > 1 ? waves * (kStart + kCluster) : kStart;
   return starts + waves * std::max(sums, ends);
 }
 
+// Of the operand that near tiles bring; 0: there is none.
+int64_t near_bytes(const Node& node) {
+  const size_t input = near_operand(node);
+  return input == 0 ? 0 : static_cast<int64_t>(dtype_size(node.inputs[input]->dtype));
+}
+
 // Every part of a split sum has something to do.
-bool fits(const Tile& tile, const DenseProduct& product, const HopperOperands& operands) {
+bool fits(const Tile& tile, const DenseProduct& product, const HopperOperands& operands, int64_t near) {
+  if (tile.near && (near == 0 || tile.columns * near % 128 != 0)) return false;
   return product.k >= operands.block_k() * tile.split;
 }
 
@@ -97,7 +112,7 @@ Tile best_tile(const DenseProduct& product, const HopperOperands& operands) {
   const auto tiles = tiles_of(operands);
   Tile best = tiles[1];
   for (const Tile& tile : tiles) {
-    if (!fits(tile, product, operands)) continue;
+    if (!fits(tile, product, operands, 0)) continue;
     if (time_of(tile, product, operands) < time_of(best, product, operands)) best = tile;
   }
   return best;
@@ -106,7 +121,8 @@ Tile best_tile(const DenseProduct& product, const HopperOperands& operands) {
 // The one that the node asks for, or else the best.
 Tile tile_of(const Node& node, const DenseProduct& product, const HopperOperands& operands) {
   const Tile* wanted = configured_tile<Tile>(tiles_of(operands), node);
-  return wanted != nullptr ? *wanted : best_tile(product, operands);
+  const bool can_have = wanted != nullptr && fits(*wanted, product, operands, near_bytes(node));
+  return can_have ? *wanted : best_tile(product, operands);
 }
 
 }  // namespace
@@ -122,13 +138,14 @@ double hopper_time(const DenseProduct& product, const HopperOperands& operands) 
   return time_of(best_tile(product, operands), product, operands);
 }
 
-std::vector<Configuration> hopper_configurations(const DenseProduct& product, const HopperOperands& operands,
-                                                 double least) {
+std::vector<Configuration> hopper_configurations(const Node& node, const DenseProduct& product,
+                                                 const HopperOperands& operands, double least) {
   constexpr double kAmongEqual = 0.01;
   std::vector<Configuration> list;
   const std::string_view usual = best_tile(product, operands).name;
+  const int64_t near = near_bytes(node);
   for (const Tile& tile : tiles_of(operands)) {
-    if (tile.name == usual || !fits(tile, product, operands)) continue;
+    if (tile.name == usual || !fits(tile, product, operands, near)) continue;
     // Those that all wait for the memory are told apart, too.
     const double time = time_of(tile, product, operands);
     list.push_back({tile.name, std::max(least, time) + kAmongEqual * time});
@@ -145,10 +162,12 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
                      std::initializer_list<std::string_view> more) {
   Node& node = packing.node;
   const Tile tile = tile_of(node, product, operands);
-  node.attributes.set(kTileAttribute,
-                      Ints{tile.rows, tile.columns, tile.cluster_m, tile.cluster_n, tile.split, tile.stages, tile.per_sm});
+  const size_t near = tile.near ? near_operand(node) : 0;
+  node.attributes.set(kTileAttribute, Ints{tile.rows, tile.columns, tile.cluster_m, tile.cluster_n, tile.split,
+                                           tile.stages, tile.per_sm, static_cast<int64_t>(near)});
   define_input(node, product_input(operands.dtype, packing.target), defines);
   // Residuals are on their way together where nothing else runs meanwhile; those of sparse weights are short.
+  defines.set("PRODUCT_NEAR", near == 0 ? int64_t{0} : near_bytes(node));
   defines.set("PRODUCT_EPILOGUE_BATCH", operands.sparse || (node.program && node.program->operand_count > 1) ? 8 : 4);
   defines.set("PRODUCT_DEPENDENT_LAUNCH", 1).set("PRODUCT_SPARSE", operands.sparse);
   defines.set("PRODUCT_ROW_BYTES", operands.row_bytes());
@@ -156,7 +175,7 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_PINGPONG", tile.pingpong);
   defines.set("PRODUCT_CLUSTER_M", tile.cluster_m).set("PRODUCT_CLUSTER_N", tile.cluster_n);
   defines.set("PRODUCT_SPLIT", tile.split).set("PRODUCT_STAGES", tile.stages).set("PRODUCT_BLOCKS_PER_SM", tile.per_sm);
-  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, near)) +
                                   assemble({}, {"half.cuh", "product_contract.cuh"}) + assemble({}, more) +
                                   assemble({}, {"hopper_pipeline.cuh", "hopper_wgmma.cuh", "product_hopper.cuh"}));
 }
@@ -170,11 +189,12 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
                       HopperLaunch& launch) {
   const PlanStep& step = prepare.step;
   const Ints list = step.attributes.get_ints(kTileAttribute);
-  HUSSAR_CHECK(list.size() == 7 && *std::min_element(list.begin(), list.end()) > 0, ErrorCode::kPlanIncompatible,
-               "step '{}' has no tile; build the plan again", step.name);
+  HUSSAR_CHECK(list.size() == 8 && *std::min_element(list.begin(), list.end() - 1) > 0 && list[7] >= 0 &&
+                   list[7] < std::ssize(prepare.inputs),
+               ErrorCode::kPlanIncompatible, "step '{}' has no tile; build the plan again", step.name);
   HUSSAR_CHECK(product.m < (int64_t{1} << 31) && product.y_pitch < kMostPitch, ErrorCode::kUsage,
                "step '{}': the product is too large", step.name);
-  const Tile tile{{}, list[0], list[1], 0, list[2], list[3], list[4], list[5], 1, list[6]};
+  const Tile tile{{}, list[0], list[1], 0, list[2], list[3], list[4], list[5], 1, list[6], list[7] > 0};
   HUSSAR_TRY(launch.epilogue.prepare(prepare));
   launch.sizes = sizes_of(product);
   const int64_t clusters = clusters_of(tile, product);
@@ -184,7 +204,21 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
       static_cast<unsigned>((tile.split > 1 ? clusters : std::min(clusters, slots)) * tile.blocks());
   launch.launch.threads = 384;
   const int64_t stage_bytes = (tile.rows + tile.columns / (operands.sparse ? 2 : 1)) * operands.row_bytes();
-  launch.launch.shared_bytes = static_cast<unsigned>(1024 + tile.stages * (stage_bytes + 16));
+  launch.near_input = static_cast<int32_t>(list[7]);
+  int64_t near_tiles = 0;
+  if (tile.near) {
+    const DType dtype = prepare.inputs[static_cast<size_t>(list[7])].dtype;
+    const auto bytes = static_cast<int64_t>(dtype_size(dtype));
+    near_tiles = 2 * (tile.rows * tile.columns * bytes + 16);
+    const auto pitch = static_cast<uint64_t>(launch.epilogue.pitch_of(launch.near_input) * bytes);
+    const auto columns = static_cast<uint64_t>(product.n), rows = static_cast<uint64_t>(product.m);
+    launch.near = {dtype,
+                   3,
+                   {columns, rows, 1},
+                   {pitch, pitch * rows},
+                   {static_cast<uint32_t>(128 / bytes), static_cast<uint32_t>(tile.rows), 1}};
+  }
+  launch.launch.shared_bytes = static_cast<unsigned>(1024 + tile.stages * (stage_bytes + 16) + near_tiles);
   launch.launch.function =
       HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "hussar_product", launch.launch.shared_bytes));
   const auto n = static_cast<uint64_t>(product.n), k = static_cast<uint64_t>(product.k);
@@ -215,8 +249,13 @@ Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, W
   std::byte* y = run.outputs[0].data;
   const std::byte* places = run.inputs[1].data + launch.places;
   ProductSizes sizes = launch.sizes;
-  void* arguments[7] = {&x, &w, &y, &sizes, fused.data()};
+  TensorMap near;
+  void* arguments[8] = {&x, &w, &y, &sizes, fused.data()};
   size_t count = 5;
+  if (launch.near_input > 0) {
+    near = HUSSAR_TRY(queue.encode(launch.near, run.inputs[static_cast<size_t>(launch.near_input)].data));
+    arguments[count++] = &near;
+  }
   if (launch.places > 0) arguments[count++] = &places;
   if (windows != nullptr) arguments[count++] = windows;
   return queue.launch(launch.launch, {arguments, count});

@@ -25,8 +25,8 @@ struct HopperOperands {
 double hopper_time(const DenseProduct& product, const HopperOperands& operands);
 
 // The other tiles; `least`: the time that the work takes in any.
-std::vector<Configuration> hopper_configurations(const DenseProduct& product, const HopperOperands& operands,
-                                                 double least);
+std::vector<Configuration> hopper_configurations(const Node& node, const DenseProduct& product,
+                                                 const HopperOperands& operands, double least);
 
 // The columns that a warpgroup has of the node's tile for sparse weights: kGroupN of device/product_hopper.cuh.
 int64_t hopper_sparse_group(const Node& node, const DenseProduct& product);
@@ -49,8 +49,10 @@ struct HopperLaunch {
   TileMap w;
   uint32_t block_k;  // elements
   int row_bytes;
-  int32_t x_rows;  // that one copy of X brings
-  int64_t places;  // where they begin behind sparse weights, in bytes; 0: weights are dense
+  int32_t x_rows;      // that one copy of X brings
+  int64_t places;      // where they begin behind sparse weights, in bytes; 0: weights are dense
+  int32_t near_input;  // of the step, that is brought near; 0: none
+  TileMap near;
 };
 Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const HopperOperands& operands,
                       HopperLaunch& launch);

@@ -20,11 +20,13 @@
 //   template <int N> struct SumMeaning {...};
 //   template <int N> void load_meaning(SumMeaning<N>& meaning, const EpilogueOperands& operands, int column);
 //   template <int N> void real_sums(const ProductSum (&sum)[N], float (&value)[N], const SumMeaning<N>& meaning);
-//   template <int N> void epilogue_of(float (&value)[N], const EpilogueOperands& operands, long long row, int column);
+//   template <int N, class Near> void epilogue_of(float (&value)[N], const EpilogueOperands& operands, long long row,
+//                                                 int column, const Near& near);
 // real_sums says what numbers the sums of N neighbouring columns of one row stand for, which depends on the columns
 // only; epilogue_of changes these in place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts
 // through the batch (z * m + r). At the edges they may be called for the same place more than once: they must write
-// nothing else.
+// nothing else. near.load(data, row, column, numbers) gives what lies there of the operand that the kernel brings near
+// (PRODUCT_NEAR of product_hopper.cuh); other kernels bring none.
 //
 // n is a multiple of 8, and y_pitch * BM fits 31 bits; k is a multiple of 16 bytes; pitches and strides keep rows of X
 // and W 16-byte aligned, and eight elements of Y.
@@ -138,10 +140,11 @@ __device__ __forceinline__ ProductTile product_tile(int index, int row_tiles, in
 // row(g) and column(g) its place in batch entry `entry`; with kOneColumn all are of the same columns. kWhole: all of
 // them lie in Y. Else groups outside are worked out at Y's edge and not written. Without branches, the operands of a
 // batch of groups are all on their way before the first is needed.
-template <int kGroups, int kWidth, bool kOneColumn, bool kWhole, typename Take, typename Row, typename Column>
+template <int kGroups, int kWidth, bool kOneColumn, bool kWhole, typename Take, typename Row, typename Column,
+          typename Near>
 __device__ __forceinline__ void product_finish_part(ProductOutput* y, const ProductProblem& problem,
                                                     const EpilogueOperands& operands, int entry, Take take, Row row,
-                                                    Column column) {
+                                                    Column column, const Near& near) {
   constexpr int kBatches = (kGroups + PRODUCT_EPILOGUE_BATCH - 1) / PRODUCT_EPILOGUE_BATCH;
   constexpr int kBatch = kGroups / kBatches;
   static_assert(kBatch * kBatches == kGroups);
@@ -162,7 +165,7 @@ __device__ __forceinline__ void product_finish_part(ProductOutput* y, const Prod
       take(first + g, sum);
       if (!kOneColumn) load_meaning(meaning, operands, y_column);
       real_sums(sum, value[g], meaning);
-      epilogue_of(value[g], operands, static_cast<long long>(entry) * problem.m + y_row, y_column);
+      epilogue_of(value[g], operands, static_cast<long long>(entry) * problem.m + y_row, y_column, near);
     }
 #pragma unroll
     for (int g = 0; g < kBatch; ++g) {
@@ -172,15 +175,18 @@ __device__ __forceinline__ void product_finish_part(ProductOutput* y, const Prod
   }
 }
 
+struct NothingNear {};
+
 // `whole`: the same for all threads of a warp.
-template <int kGroups, int kWidth, bool kOneColumn, typename Take, typename Row, typename Column>
+template <int kGroups, int kWidth, bool kOneColumn, typename Take, typename Row, typename Column,
+          typename Near = NothingNear>
 __device__ __forceinline__ void product_finish(ProductOutput* y, const ProductProblem& problem,
                                                const EpilogueOperands& operands, int entry, bool whole, Take take,
-                                               Row row, Column column) {
+                                               Row row, Column column, const Near& near = {}) {
   if (whole)
-    product_finish_part<kGroups, kWidth, kOneColumn, true>(y, problem, operands, entry, take, row, column);
+    product_finish_part<kGroups, kWidth, kOneColumn, true>(y, problem, operands, entry, take, row, column, near);
   else
-    product_finish_part<kGroups, kWidth, kOneColumn, false>(y, problem, operands, entry, take, row, column);
+    product_finish_part<kGroups, kWidth, kOneColumn, false>(y, problem, operands, entry, take, row, column, near);
 }
 
 // Lets the next kernel of the stream start its own preparations.

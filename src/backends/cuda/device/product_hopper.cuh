@@ -11,7 +11,8 @@
 //                             (a warpgroup's rows * BN <= 4,096). Default 1
 //   PRODUCT_CLUSTER_M, _N     blocks of a cluster, one above the other (they share W's tile) or side by side (they
 //                             share X's): each loads its share of the common tile for all (multicast). Default 1, 1
-//   PRODUCT_ROW_BYTES         of a row of X and W that a stage holds: 128, or 64 where k, or a tap, has no more (not with
+//   PRODUCT_ROW_BYTES         of a row of X and W that a stage holds: 128, or 64 where k, or a tap, has no more (not
+//   with
 //                             SPARSE). Default 128
 //   PRODUCT_SPLIT             blocks of a cluster that share the k of one tile, for products with few tiles: 2, 4 or 8
 //                             (default 1; not with PINGPONG or CLUSTER_*). Each finishes BM / SPLIT rows; partial sums
@@ -24,14 +25,20 @@
 //   left
 //                             operand of the products: the tensor cores' rows are its rows, columns are rows of X.
 //                             BN is 128, or 256 without PINGPONG; a warpgroup's share of it is kGroupN. Not with SPLIT
+//   PRODUCT_NEAR              of an element of the epilogue's operand that the copy engine brings, in bytes: 1 or 2.
+//   Tiles
+//                             of it come two ahead, so that nothing waits for the memory behind the products. BN
+//                             elements are 128 bytes or a multiple. Default 0: none is brought. Not with SPLIT or
+//                             SPARSE
 //
-// Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands[, places][, WindowSteps]) in
-// this order;
+// Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands[, TensorMap of what is
+// brought near][, places][, WindowSteps]) in this order;
 //   grid    CLUSTER_M * CLUSTER_N * SPLIT * clusters. There are ceil(ceil(m / BM) / CLUSTER_M) *
 //           ceil(ceil(n / BN) / CLUSTER_N) * batch groups of tiles: a cluster for each, but without SPLIT at most as
 //           many as fit the GPU at once (they walk the rest). The cluster's size is part of the kernel
 //   block   384 threads
-//   shared  1024 + STAGES * ((BM + BN (sparse: BN / 2)) * ROW_BYTES + 16) bytes, dynamic
+//   shared  1024 + STAGES * ((BM + BN (sparse: BN / 2)) * ROW_BYTES + 16) bytes, dynamic; with NEAR 2 * (BM * BN * NEAR
+//           + 16) more
 // Tensor maps: FLOAT16, TFLOAT32 (it rounds) for floats, UINT8 for bytes of either sign; no interleave, a swizzle of
 // ROW_BYTES, zeros out of bounds.
 // B = bytes of an element, K = ROW_BYTES / B:
@@ -46,6 +53,7 @@
 //   (8w + l) * kGroupN / 32 + 2i + h of the matrix: a thread then holds neighbouring columns of the result. `places`,
 //   [rows / 64][ceil(k / 256)][128 threads][4 words of 64 of k] says where the bytes are: hopper_multiply_sparse.
 // A map of X may name more rows than m: rows from m on are computed and dropped.
+// What is brought near: rank 3, dims {n, m, batch}, box {128 / NEAR, BM, 1}, a swizzle of 128 bytes.
 //
 // W's map reads 32 rows in the order 8i + 2b + (0, 1) for b < 4, i < 4: a thread then holds eight neighbouring columns
 // of the result and nothing has to be exchanged before the epilogue.
@@ -68,6 +76,9 @@
 #endif
 #ifndef PRODUCT_ROW_BYTES
 #define PRODUCT_ROW_BYTES 128
+#endif
+#ifndef PRODUCT_NEAR
+#define PRODUCT_NEAR 0
 #endif
 #define PRODUCT_SHARERS (PRODUCT_CLUSTER_M * PRODUCT_CLUSTER_N)
 
@@ -97,6 +108,10 @@ constexpr int kShareX = PRODUCT_BM / PRODUCT_CLUSTER_N;  // rows that this block
 constexpr int kShareW = PRODUCT_BN / PRODUCT_CLUSTER_M;
 constexpr int kSignals = PRODUCT_CLUSTER_M + PRODUCT_CLUSTER_N - 1;  // blocks that load into a block's stage
 constexpr int kReadersWarps = PRODUCT_PINGPONG ? 4 : 8;
+constexpr int kNearRowBytes = 128;
+constexpr int kNearTileBytes = PRODUCT_BM * PRODUCT_BN * PRODUCT_NEAR;
+static_assert(PRODUCT_NEAR == 0 ||
+              (PRODUCT_BN * PRODUCT_NEAR % kNearRowBytes == 0 && PRODUCT_SPLIT == 1 && !PRODUCT_SPARSE));
 static_assert(kGroupM * kGroupN <= 16384);
 static_assert(kShareX % 8 == 0 && kShareW % 32 == 0);
 static_assert(PRODUCT_SPLIT == 1 || (!PRODUCT_PINGPONG && PRODUCT_SHARERS == 1));
@@ -106,6 +121,7 @@ using Accumulator = ProductSum[kBlocks][HOPPER_N / 2];
 // The ring's stages and barriers, as shared-memory addresses.
 struct Ring {
   unsigned stages, full, empty;
+  unsigned near_tiles, near_full, near_empty;  // two of each
 };
 
 struct Position {
@@ -244,9 +260,40 @@ __device__ __forceinline__ void copy_w(const Ring& ring, int stage, const Tensor
 #endif
 }
 
+#if PRODUCT_NEAR
+
+// The tile at `place` of the operand that is brought near; it is the turn-th of this block.
+__device__ __forceinline__ void bring_near(const Ring& ring, const TensorMap& map, const Place& place, int turn) {
+  const unsigned slot = static_cast<unsigned>(turn) & 1u, parity = static_cast<unsigned>(turn) >> 1 & 1u;
+  const unsigned full = ring.near_full + slot * 8;
+  barrier_wait(ring.near_empty + slot * 8, parity ^ 1);
+  barrier_expect(full, kNearTileBytes);
+#pragma unroll
+  for (int box = 0; box < PRODUCT_BN * PRODUCT_NEAR / kNearRowBytes; ++box)
+    tensor_copy<1>(ring.near_tiles + slot * kNearTileBytes + box * (PRODUCT_BM * kNearRowBytes), map, full,
+                   place.column + box * (kNearRowBytes / PRODUCT_NEAR), place.row, place.entry, 0);
+}
+
+// A tile that was brought, for epilogue_of.
+struct Near {
+  const unsigned char* tile;
+  long long first_row;
+  int first_column;
+  template <class T, int N>
+  __device__ __forceinline__ void load(const T*, long long row, int column, float (&to)[N]) const {
+    // Tiles outside of the matrix are brought, too, and asked for its edge.
+    const unsigned r = static_cast<unsigned>(max(static_cast<int>(row - first_row), 0));
+    const unsigned byte = static_cast<unsigned>(max(column - first_column, 0)) * PRODUCT_NEAR;
+    const unsigned box = byte / kNearRowBytes * (PRODUCT_BM * kNearRowBytes);
+    ::load(reinterpret_cast<const T*>(tile + box + r * kNearRowBytes + ((byte % kNearRowBytes) ^ ((r & 7) << 4))), to);
+  }
+};
+
+#endif
+
 // One thread keeps the ring full. Before the kernels in front have ended it may load weights only.
 __device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map, const TensorMap& w_map,
-                                        const Work& work, const WindowSteps& windows) {
+                                        const TensorMap* near_map, const Work& work, const WindowSteps& windows) {
   int early = 0;
 #if PRODUCT_DEPENDENT_LAUNCH
   if (work.first < work.groups) {
@@ -263,9 +310,15 @@ __device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map
 #endif
   Position at = {0, 0};
   at.advance(early);
+#if PRODUCT_NEAR
+  int turn = 0;
+#endif
   for (int group = work.first; group < work.groups; group += work.stride) {
     const Place place = make_place(work, group);
     const SourceX source = source_of(work, place, windows);
+#if PRODUCT_NEAR
+    bring_near(ring, *near_map, place, turn++);
+#endif
     for (int step = work.step_first + early; step < work.step_last; ++step) {
       barrier_wait(ring.empty + at.stage * 8, at.parity ^ 1);
       barrier_expect(ring.full + at.stage * 8, kStageBytes);
@@ -538,7 +591,7 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
 // What a multiplying warpgroup (0 or 1) does.
 __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int warpgroup, ProductOutput* y,
                                         const ProductProblem& problem, const EpilogueOperands& operands,
-                                        const uint4* places) {
+                                        const uint4* places, const unsigned char* near_tiles) {
   product_wait_for_earlier_kernels();
   const int steps = work.step_last - work.step_first;
   Position at = {0, 0};
@@ -547,6 +600,9 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
     give_turn(0);
   }
   constexpr int kTurns = PRODUCT_PINGPONG ? 2 : 1;
+#if PRODUCT_NEAR
+  unsigned turn = PRODUCT_PINGPONG ? static_cast<unsigned>(warpgroup) : 0;
+#endif
   for (int group = work.first + (PRODUCT_PINGPONG ? warpgroup * work.stride : 0); group < work.groups;
        group += kTurns * work.stride) {
     const Place place = make_place(work, group);
@@ -562,11 +618,24 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
     finish_split(sum, ring, work, place, first_row_of(warpgroup), whole, y, problem, operands);
 #else
     const int first_column = PRODUCT_SPARSE && !PRODUCT_PINGPONG ? warpgroup * kGroupN : 0;
+#if PRODUCT_NEAR
+    const unsigned slot = turn & 1u;
+    barrier_wait(ring.near_full + slot * 8, turn >> 1 & 1u);
+    const Near near = {near_tiles + slot * kNearTileBytes, static_cast<long long>(place.entry) * problem.m + place.row,
+                       place.column};
+#else
+    constexpr NothingNear near = {};
+#endif
     product_finish<kGroups, kWidth, PRODUCT_SPARSE>(
         y, problem, operands, place.entry, whole,
         [&](int group, ProductSum(&value)[kWidth]) { take_group(sum, group, value); },
         [&](int group) { return place.row + first_row_of(warpgroup) + group_row(group); },
-        [&](int group) { return place.column + first_column + group_column(group); });
+        [&](int group) { return place.column + first_column + group_column(group); }, near);
+#if PRODUCT_NEAR
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) barrier_arrive(ring.near_empty + slot * 8);
+    turn += kTurns;
+#endif
 #endif
   }
 }
@@ -578,6 +647,10 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
         PRODUCT_KERNEL(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map,
                        ProductOutput* y, const __grid_constant__ ProductProblem problem,
                        const __grid_constant__ EpilogueOperands operands
+#if PRODUCT_NEAR
+                       ,
+                       const __grid_constant__ TensorMap near_map
+#endif
 #if PRODUCT_SPARSE
                        ,
                        const uint4* places
@@ -595,9 +668,13 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
 #endif
   extern __shared__ unsigned char shared[];
   Ring ring;
-  ring.stages = (static_cast<unsigned>(__cvta_generic_to_shared(shared)) + 1023u) & ~1023u;
-  ring.full = ring.stages + kRingBytes;
+  const unsigned begin = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+  ring.stages = (begin + 1023u) & ~1023u;
+  ring.near_tiles = ring.stages + kRingBytes;
+  ring.full = ring.near_tiles + 2 * kNearTileBytes;
   ring.empty = ring.full + 8 * PRODUCT_STAGES;
+  ring.near_full = ring.empty + 8 * PRODUCT_STAGES;
+  ring.near_empty = ring.near_full + 16;
   if (threadIdx.x == 0) {
     tensor_prefetch(x_map);
     tensor_prefetch(w_map);
@@ -605,6 +682,13 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
       barrier_init(ring.full + 8 * s, 1);
       barrier_init(ring.empty + 8 * s, kSignals * kReadersWarps);
     }
+#if PRODUCT_NEAR
+    tensor_prefetch(near_map);
+    for (int slot = 0; slot < 2; ++slot) {
+      barrier_init(ring.near_full + 8 * slot, 1);
+      barrier_init(ring.near_empty + 8 * slot, kReadersWarps);
+    }
+#endif
     barrier_init_done();
   }
   product_allow_next_kernel();
@@ -618,10 +702,16 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
 
   if (threadIdx.x < kMultiplyingThreads) {
     registers_take<kMultiplyingRegisters>();
-    consume(ring, work, static_cast<int>(threadIdx.x) / 128, y, problem, operands, places);
+    consume(ring, work, static_cast<int>(threadIdx.x) / 128, y, problem, operands, places,
+            shared + (ring.near_tiles - begin));
   } else {
     registers_give<kCopyingRegisters>();
-    if (threadIdx.x == kMultiplyingThreads) produce(ring, x_map, w_map, work, windows);
+#if PRODUCT_NEAR
+    const TensorMap* const near = &near_map;
+#else
+    constexpr const TensorMap* near = nullptr;
+#endif
+    if (threadIdx.x == kMultiplyingThreads) produce(ring, x_map, w_map, near, work, windows);
     __syncwarp();
 #if PRODUCT_SPLIT > 1
     cluster_meet_only();  // as in finish_split

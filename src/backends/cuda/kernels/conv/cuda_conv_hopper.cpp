@@ -48,7 +48,7 @@ std::vector<Configuration> configurations(const Problem& problem) {
   auto conv = convolution(problem.node);
   if (!conv) return {};
   const HopperOperands operands{problem.dtype(0), conv->channels};
-  return hopper_configurations(work_of(*conv, operands), operands, memory_cost(problem));
+  return hopper_configurations(problem.node, work_of(*conv, operands), operands, memory_cost(problem));
 }
 
 Status pack(Packing& packing) {

@@ -96,7 +96,7 @@ std::vector<Configuration> configurations(const Problem& problem) {
   if (!conv) return {};
   const DType dtype = problem.dtype(0);
   std::vector<Configuration> list =
-      hopper_configurations(work_of(*conv, dtype), operands_of(*conv, dtype), memory_cost(problem));
+      hopper_configurations(problem.node, work_of(*conv, dtype), operands_of(*conv, dtype), memory_cost(problem));
   for (Configuration& configuration : list) configuration.predicted += lines_time(*conv, dtype);
   return list;
 }

@@ -19,7 +19,7 @@ double cost(const Problem& problem) {
 
 std::vector<Configuration> configurations(const Problem& problem) {
   auto product = dense_product(problem.node);
-  return product ? hopper_configurations(*product, {problem.dtype(0), product->k}, memory_cost(problem))
+  return product ? hopper_configurations(problem.node, *product, {problem.dtype(0), product->k}, memory_cost(problem))
                  : std::vector<Configuration>();
 }
 

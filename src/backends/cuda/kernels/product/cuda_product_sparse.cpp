@@ -28,7 +28,7 @@ double cost(const Problem& problem) {
 std::vector<Configuration> configurations(const Problem& problem) {
   auto product = dense_product(problem.node);
   if (!product) return {};
-  return hopper_configurations(*product, {problem.dtype(0), product->k, true}, memory_cost(problem));
+  return hopper_configurations(problem.node, *product, {problem.dtype(0), product->k, true}, memory_cost(problem));
 }
 
 Status pack(Packing& packing) {
