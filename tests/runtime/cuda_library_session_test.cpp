@@ -20,13 +20,13 @@ std::vector<float> ramp(size_t count) {
   return values;
 }
 
-// x[N,8,6,6] -> Conv -> Relu -> Reshape -> MatMul + b -> y: one step for each library. `kernel` is odd.
+// x[N,8,H,W] -> Conv -> Relu -> Reshape -> MatMul + b -> y: one step for each library. `kernel` is odd.
 Message both_model(int64_t kernel = 3) {
   const std::vector<int64_t> pads(4, kernel / 2);
   return model(graph(
       {{node("Conv", {"x", "w", "b"}, {"a"}, {attribute("pads", pads)}), node("Relu", {"a"}, {"p"}),
         node("Reshape", {"p", "shape"}, {"r"}), node("MatMul", {"r", "v"}, {"m"}), node("Add", {"m", "c"}, {"y"})},
-       {value("x", {"N", 8, 6, 6})},
+       {value("x", {"N", 8, "H", "W"})},
        {any_shape("y")},
        {tensor_of("w", DType::kFloat32, {16, 8, kernel, kernel}, ramp(static_cast<size_t>(128 * kernel * kernel))),
         tensor_of("b", DType::kFloat32, {16}, ramp(16)),

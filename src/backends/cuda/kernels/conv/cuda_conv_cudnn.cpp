@@ -13,6 +13,7 @@ namespace {
 using namespace cuda;
 
 constexpr size_t kMostWorkspaceBytes = size_t{64} << 20;
+constexpr char kUnevenPads[] = "padding that is not the same on both sides";
 constexpr int kMostAnswers = 16;  // each algorithm with different arithmetic
 
 int dnn_type(DType dtype) {
@@ -29,18 +30,33 @@ std::string library() {
   return functions ? (*functions)->version : "cuDNN";
 }
 
-// Two dimensions of three, and padding that is the same on both sides as far as the output goes.
-Refusal check_shape(const cuda::Convolution& conv) {
-  if (conv.input[0] != 1 || conv.kernel[0] != 1 || conv.pads[0] != 0) return "three dimensions";
+// Padding that is the same on both sides, as far as the output goes.
+Refusal check_padding(const cuda::Convolution& conv) {
   for (int axis = 1; axis < 3; ++axis) {
     const int64_t reach = (conv.kernel[axis] - 1) * conv.dilations[axis] + 1;
     const int64_t last = conv.input[axis] + 2 * conv.pads[axis] - reach;
-    if (conv.pads[axis] < 0 || last < 0 || last / conv.strides[axis] + 1 != conv.output[axis])
-      return "padding that is not the same on both sides";
+    if (conv.pads[axis] < 0 || last < 0 || last / conv.strides[axis] + 1 != conv.output[axis]) return kUnevenPads;
   }
-  if (conv.x_pitch != conv.channels * conv.groups || conv.y_pitch != conv.filters * conv.groups)
-    return "a slice of a wider value";
   return std::nullopt;
+}
+
+// The same of pictures whose sizes are not known.
+Refusal check_padding(const Attributes& attributes) {
+  const std::string automatic = attributes.get_string("auto_pad", "NOTSET");
+  const Ints pads = attributes.get_ints("pads", {});
+  const auto half = static_cast<std::ptrdiff_t>(pads.size() / 2);
+  bool is_even = automatic == "NOTSET" || automatic == "VALID";
+  is_even = is_even && std::equal(pads.begin(), pads.begin() + half, pads.begin() + half);
+  return is_even ? Refusal() : Refusal(kUnevenPads);
+}
+
+bool has_sizes(const Value& picture) {
+  return std::all_of(picture.dims->begin() + 2, picture.dims->end(), [](const Dim& dim) { return dim.is_constant(); });
+}
+
+Refusal check_pitches(const cuda::Convolution& conv) {
+  const bool is_dense = conv.x_pitch == conv.channels * conv.groups && conv.y_pitch == conv.filters * conv.groups;
+  return is_dense ? Refusal() : Refusal("a slice of a wider value");
 }
 
 // cuDNN has no activation and no residual without a bias, and of activations ReLU.
@@ -62,7 +78,10 @@ Refusal supports(const Problem& problem) {
   LibraryEpilogue epilogue;
   if (Refusal refusal = find_library_epilogue(problem.node, epilogue)) return refusal;
   if (Refusal refusal = check_fused(epilogue, *conv)) return refusal;
-  return check_shape(*conv);
+  if (problem.input(0)->rank() > 4) return "three dimensions";
+  if (Refusal refusal = check_pitches(*conv)) return refusal;
+  const bool is_sized = has_sizes(*problem.input(0)) && has_sizes(*problem.output());
+  return is_sized ? check_padding(*conv) : check_padding(problem.node.attributes);
 }
 
 double cost(const Problem& problem) {
@@ -184,7 +203,9 @@ Status find_algorithms(const Convolver& convolver, const Request& request, Answe
                              "has no algorithm for the convolution"));
   for (int i = 0; i < count && answer.count < kMostAlgorithms; ++i) {
     const bool fits = request.activation != dnn::kIdentity || found[i].algorithm == dnn::kPrecomputedGemm;
-    if (found[i].status != 0 || !fits) continue;
+    // Sums of halves in another domain are too inexact.
+    const bool is_exact = request.type == dnn::kFloat || found[i].algorithm <= dnn::kDirect;
+    if (found[i].status != 0 || !fits || !is_exact) continue;
     Algorithm& algorithm = answer.algorithms[answer.count];
     // FP32 stays FP32.
     algorithm = {found[i].algorithm, request.math == dnn::kFmaMath ? dnn::kFmaMath : found[i].math, 0};
@@ -249,7 +270,9 @@ Status prepare(Prepare& prepare) {
   LibraryEpilogue epilogue;
   Refusal refusal = find_library_epilogue(prepare, epilogue);
   if (!refusal) refusal = check_fused(epilogue, conv);
-  if (!refusal) refusal = check_shape(conv);
+  if (!refusal) refusal = check_pitches(conv);
+  if (!refusal && x.shape.rank() > 4) refusal = "three dimensions";
+  if (!refusal) refusal = check_padding(conv);
   if (!refusal && (x.shape.elements() >= INT32_MAX || y.shape.elements() >= INT32_MAX)) refusal = "too large";
   HUSSAR_CHECK(!refusal, ErrorCode::kUsage, "step '{}': its kernel does not take this shape: {}", step.name, *refusal);
   if (x.shape.elements() == 0 || y.shape.elements() == 0) return {};

@@ -36,7 +36,10 @@ Refusal supports(const Problem& problem) {
   if (!takes) return "dtype";
   if (dense_product(problem.node)->k == 0) return "nothing to multiply";
   LibraryEpilogue epilogue;
-  return find_library_epilogue(problem.node, epilogue);
+  if (Refusal refusal = find_library_epilogue(problem.node, epilogue)) return refusal;
+  // How many bits its tanh has is not documented.
+  const bool is_exact = y == DType::kFloat32 && x == y && !problem.target.no_tf32.empty();
+  return is_exact && epilogue.activation == Activation::kGeluTanh ? Refusal("GELU in FP32") : Refusal();
 }
 
 double cost(const Problem& problem) {
