@@ -1,7 +1,10 @@
 // Plans that need NVIDIA's libraries: choosing, measuring, opening and building them again.
 #include <gtest/gtest.h>
 
+#include <dlfcn.h>
+
 #include <cmath>
+#include <cstdlib>
 
 #include "backends/cuda/cublaslt.h"
 #include "backends/cuda/driver.h"
@@ -130,7 +133,16 @@ TEST(CudaLibrarySession, WhatTheLibraryRefuses) {
   }
 }
 
+bool is_loaded(const char* file) {
+  void* library = ::dlopen((std::string(HUSSAR_TEST_LIBRARIES) + file).c_str(), RTLD_NOW | RTLD_NOLOAD);
+  if (library != nullptr) ::dlclose(library);
+  return library != nullptr;
+}
+
+// Nor is a library loaded that nobody has permitted.
 TEST(CudaLibrarySession, OffByDefault) {
+  const bool was_loaded = is_loaded("/libcublasLt.so.13") || is_loaded("/libcudnn.so.9");
+  ASSERT_EQ(::setenv("HUSSAR_CUDA_LIBRARIES", HUSSAR_TEST_LIBRARIES, 1), 0);
   auto plan = build(both_model().bytes(), for_device());
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ(steps_of(**plan, "cuda_conv_cudnn") + steps_of(**plan, "cuda_product_cublaslt"), 0U);
@@ -138,6 +150,7 @@ TEST(CudaLibrarySession, OffByDefault) {
   for (const PlanStep& step : (*plan)->graph.steps)
     is_refused = is_refused || step.report.find("cublaslt: refused, needs --libraries on") != std::string::npos;
   EXPECT_TRUE(is_refused);
+  EXPECT_TRUE(was_loaded || !(is_loaded("/libcublasLt.so.13") || is_loaded("/libcudnn.so.9")));
 }
 
 // A machine without the library says so when the plan is opened, and what to do.

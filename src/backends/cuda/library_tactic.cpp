@@ -102,9 +102,10 @@ Refusal find_library_epilogue(const Prepare& prepare, LibraryEpilogue& epilogue)
   return read_program(*step.program, own, operands, output.dtype, epilogue);
 }
 
-Refusal check_library(const Problem& problem, const Status& library) {
+Refusal check_library(const Problem& problem, Status (*library)()) {
   if (!problem.target.no_libraries.empty()) return std::string(problem.target.no_libraries);
-  return library ? Refusal() : Refusal(library.error().message);
+  const Status there = library();
+  return there ? Refusal() : Refusal(there.error().message);
 }
 
 std::vector<Configuration> algorithm_configurations(double predicted) {

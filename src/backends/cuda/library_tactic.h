@@ -22,8 +22,8 @@ struct LibraryEpilogue {
 Refusal find_library_epilogue(const Node& node, LibraryEpilogue& epilogue);
 Refusal find_library_epilogue(const Prepare& prepare, LibraryEpilogue& epilogue);
 
-// What tactics of libraries ask first. `library`: whether it is there.
-Refusal check_library(const Problem& problem, const Status& library);
+// What tactics of libraries ask first. `library`: whether it is there, which loads it: not without permission.
+Refusal check_library(const Problem& problem, Status (*library)());
 
 // What a library offers, beside its first choice, in the order in which it offers them.
 inline constexpr std::string_view kOtherAlgorithms[] = {"algo_1", "algo_2", "algo_3"};

@@ -70,7 +70,7 @@ Refusal check_fused(const LibraryEpilogue& epilogue, const cuda::Convolution& co
 
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = check_convolution(problem)) return refusal;
-  if (Refusal refusal = check_library(problem, is_there())) return refusal;
+  if (Refusal refusal = check_library(problem, is_there)) return refusal;
   const DType x = problem.dtype(0);
   if (problem.dtype(1) != x || problem.output()->dtype != x) return "dtype";
   const auto conv = convolution(problem.node);

@@ -30,7 +30,7 @@ std::string library() {
 
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = check_dense_product(problem)) return refusal;
-  if (Refusal refusal = check_library(problem, is_there())) return refusal;
+  if (Refusal refusal = check_library(problem, is_there)) return refusal;
   const DType x = problem.dtype(0), y = problem.output()->dtype;
   const bool takes = is_float(x) && problem.dtype(1) == x && (y == x || (y == DType::kFloat32 && x != y));
   if (!takes) return "dtype";
