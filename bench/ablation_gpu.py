@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -43,6 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--precision", choices=("fp16", "tf32", "fp32"), default="fp16")
     parser.add_argument("--budget", default="60s", help="`hussar build --budget`; 0: predicted times decide")
+    parser.add_argument("--seconds", type=float, default=0, help="begin no further case after so long; 0: all")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/ablation_gpu.json")
     return parser.parse_args()
 
@@ -112,8 +114,12 @@ def main() -> int:
         print(f"nothing is timed: {missing}", file=sys.stderr)
         return 3
     report = {"schema_version": 1, "machine": machine.facts(), "gpu": gpu, "precision": arguments.precision, "cases": []}
+    begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         for case in arguments.cases.split(","):
+            if arguments.seconds and time.monotonic() - begin > arguments.seconds:
+                print(f"{case}: left out, the time is over", file=sys.stderr)
+                continue
             try:
                 report["cases"].append(measure(case, arguments, pathlib.Path(folder)))
             except (hussar_cli.BuildFailed, subprocess.CalledProcessError) as error:

@@ -345,13 +345,18 @@ class DeviceTuner {
     return {};
   }
 
-  // What a library does not take it says on the device only: then it is no rival.
+  // What a library does not take it says on the device only: that is remembered, too.
   Status make_contestants(const Problems& problem, std::vector<Contestant>& contestants) {
     for (const Rival& rival : problem.rivals) {
       Contestant contestant;
       Status made = make_contestant(problem, rival, contestant);
-      if (!made && rival.tactic->library == nullptr) return made;
-      if (made) contestants.push_back(std::move(contestant));
+      if (made) {
+        contestants.push_back(std::move(contestant));
+        continue;
+      }
+      HUSSAR_TRY(device_->wait());  // copies to memory that goes with the contestant
+      if (rival.tactic->library == nullptr) return made;
+      cache_.record(machine_of(target_), problem.key, rival_key(rival, target_), kImpossible);
     }
     return {};
   }

@@ -56,6 +56,17 @@ void add_rivals(Choice& choice, const Tactic& tactic, const Problem& problem) {
   add_rivals_with(choice, tactic, alone);
 }
 
+// What was measured. A library may refuse on the device what its tactic takes.
+void look_up(Choice& choice, const Problem& problem, const Timings& timings) {
+  for (Rival& rival : choice.rivals) {
+    if (rival.refusal) continue;
+    rival.measured = timings(problem, rival);
+    if (rival.tactic->library == nullptr || rival.measured.value_or(0) < kImpossible) continue;
+    rival.measured = std::nullopt;
+    rival.refusal = "the library does not take it on this GPU";
+  }
+}
+
 // With --libraries only: what a library does, nothing else may.
 void leave_to_libraries(Choice& choice) {
   auto is_taken = [](const Rival& rival) { return !rival.refusal && rival.tactic->library != nullptr; };
@@ -121,15 +132,17 @@ Choice choose(const Problem& problem, const Timings& timings) {
   for (const Tactic* tactic : all_tactics()) {
     if (tactic->place == problem.target.place) add_rivals(choice, *tactic, problem);
   }
+  if (timings) look_up(choice, problem, timings);
   if (problem.target.only_libraries) leave_to_libraries(choice);
   const bool is_refused =
       std::all_of(choice.rivals.begin(), choice.rivals.end(), [](const Rival& rival) { return bool(rival.refusal); });
-  if (problem.target.place == Place::kDevice && is_refused) add_host_rivals(choice, problem);
+  if (problem.target.place == Place::kDevice && is_refused) {
+    add_host_rivals(choice, problem);
+    if (timings) look_up(choice, problem, timings);
+  }
   for (size_t i = 0; i < choice.rivals.size(); ++i) {
-    Rival& rival = choice.rivals[i];
-    if (rival.refusal) continue;
-    if (timings) rival.measured = timings(problem, rival);
-    if (!is_usual(rival)) continue;
+    const Rival& rival = choice.rivals[i];
+    if (rival.refusal || !is_usual(rival)) continue;
     if (choice.chosen < 0 || rival.predicted < choice.rival()->predicted) choice.chosen = static_cast<int>(i);
   }
   if (choice.chosen < 0 || !choice.rival()->measured) return choice;

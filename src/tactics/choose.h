@@ -27,7 +27,8 @@ struct Choice {
   const Tactic* tactic() const { return chosen < 0 ? nullptr : rival()->tactic; }
 };
 
-// What a rival took for this work when it was measured; nullopt: it was not.
+// What a rival took for this work when it was measured; nullopt: it was not. kImpossible: its library did not take it.
+inline constexpr double kImpossible = 1e9;
 using Timings = std::function<std::optional<double>(const Problem& problem, const Rival& rival)>;
 
 // The supported rival with the least predicted time, in its usual configuration; with timings, the one with the least

@@ -114,7 +114,11 @@ static void check_int8(const char* model, const char* plan, const char* cache) {
 int main(int count, char** words) {
   if (count != 5) return 2;
   expect(strlen(hussar_version()) > 0, "version");
-  expect(hussar_build(words[1], words[2], "{\"threads\": 1, \"target\": \"cpu\"}") == HUSSAR_OK, "build");
+  expect(hussar_build(words[1], words[2], "{\"threads\": 1, \"target\": \"cpu\", \"libraries\": \"on\"}") == HUSSAR_OK,
+         "build");
+  expect(hussar_build(words[1], words[2], "{\"libraries\": \"maybe\"}") == HUSSAR_USAGE,
+         "libraries are off, on or only");
+  expect(hussar_build(words[1], words[2], "{\"libraries\": true}") == HUSSAR_USAGE, "libraries is a string");
   expect(hussar_build(words[1], words[2], "{\"speed\": 9}") == HUSSAR_USAGE, "an unknown option is refused");
   expect(hussar_build(words[1], words[2], "[") == HUSSAR_USAGE, "malformed JSON is refused");
   hussar_plan* plan = NULL;

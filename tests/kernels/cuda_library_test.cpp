@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "tests/kernels/kernel_case.h"
+#include "tests/support/emulated_device.h"
 #include "tests/support/fake_libraries.h"
 
 namespace hussar {
@@ -47,7 +48,10 @@ TEST(CudaLibraries, ProductsWithEveryEpilogue) {
     for (const auto& [m, n, k] : {std::array<int64_t, 3>{1, 8, 16}, {37, 40, 208}, {66, 72, 64}}) {
       expect_kernel_agrees(product_case(dtype, m, n, k));
       for (ProgramOp activation : {ProgramOp::kCopy, ProgramOp::kRelu, ProgramOp::kGeluTanh}) {
-        KernelCase bias = product_case(dtype, m, n, k), residual = bias, both = bias, activated = bias;
+        KernelCase bias = product_case(dtype, m, n, k), residual, both, activated;
+        bias.tf32 = dtype == kFloat && activation == ProgramOp::kGeluTanh;
+        if (bias.tf32) bias.tolerance = 2e-2;
+        residual = both = activated = bias;
         fuse(bias, {weights(dtype, {n})}, activation);
         fuse(residual, {values(dtype, {m, n})}, activation);
         fuse(both, {weights(dtype, {n}), values(dtype, {m, n})}, activation);
@@ -111,6 +115,9 @@ TEST(CudaLibraries, RefusesOtherEpilogues) {
   KernelCase erf = plain, scaled = plain, twice = plain, behind = plain, wide = plain, row = plain, floats = plain;
   fuse(erf, {weights(kHalf, {16})}, ProgramOp::kGeluErf);
   expect_refusal(erf, "fused gelu_erf");
+  KernelCase exact = product_case(kFloat, 9, 16, 32);
+  fuse(exact, {}, ProgramOp::kGeluTanh);
+  expect_refusal(exact, "GELU in FP32");
   fuse(scaled, {weights(kHalf, {16})});
   scaled.program->steps[0].op = ProgramOp::kMul;
   expect_refusal(scaled, "fused mul");
@@ -146,8 +153,18 @@ KernelCase conv_case(DType dtype, const Geometry& geometry) {
                                 {"dilations", Ints{dilation, dilation}},
                                 {"group", groups}});
   test.inputs[0].layout = test.output_layout = Layout::kChannelsLast;
-  test.tolerance = tolerance_of(dtype, filter.elements(1, 4));
+  test.tolerance = dtype == kHalf ? 2e-3 : 1e-4;
   return test;
+}
+
+// cuDNN need not have an algorithm for everything; with one, it agrees.
+void expect_convolution_agrees(const KernelCase& test, int& refused) {
+  const bool is_real = !tests::is_emulated(tests::use_test_device());
+  if (is_real && run_error_of(test).find("cuDNN has no algorithm") != std::string::npos) {
+    ++refused;
+    return;
+  }
+  expect_kernel_agrees(test);
 }
 
 Shape output_of(const Geometry& geometry) {
@@ -163,23 +180,21 @@ constexpr Geometry kGeometries[] = {{16, 24, 1, 9, 7, 3, 1, 1, 1},  {3, 16, 1, 1
 
 TEST(CudaLibraries, Convolutions) {
   if (!tests::use_libraries()) GTEST_SKIP() << kMissing;
+  int refused = 0;
   for (DType dtype : {kFloat, kHalf}) {
     for (const Geometry& geometry : kGeometries) {
       Argument residual = values(dtype, output_of(geometry));
       residual.layout = Layout::kChannelsLast;
       KernelCase plain = conv_case(dtype, geometry), positive = plain, added = plain, all = plain, bare = plain;
-      expect_kernel_agrees(plain);
       fuse(positive, {}, ProgramOp::kRelu);
-      expect_kernel_agrees(positive);
       fuse(added, {residual});
-      expect_kernel_agrees(added);
       fuse(all, {residual}, ProgramOp::kRelu);
-      expect_kernel_agrees(all);
       bare.inputs.resize(2);
-      expect_kernel_agrees(bare);
+      for (const KernelCase& test : {plain, positive, added, all, bare}) expect_convolution_agrees(test, refused);
       if (HasFailure()) return;
     }
   }
+  EXPECT_LT(refused, 20) << "of 60 in FP32 and FP16";
   KernelCase tf32 = conv_case(kFloat, kGeometries[0]);
   tf32.tf32 = true;
   tf32.tolerance = 2e-2;
@@ -189,11 +204,16 @@ TEST(CudaLibraries, Convolutions) {
 TEST(CudaLibraries, RefusesOtherConvolutions) {
   if (!tests::use_libraries()) GTEST_SKIP() << kMissing;
   const KernelCase plain = conv_case(kHalf, kGeometries[0]);
-  KernelCase slice = plain, uneven = plain, tanh = plain, bare = plain, planar = plain;
+  KernelCase slice = plain, uneven = plain, deep = plain, tanh = plain, bare = plain, planar = plain;
   slice.inputs[0].gap = 8;
   expect_refusal(slice, "a slice of a wider value");
   uneven.attributes.set("pads", Ints{0, 0, 1, 1});
   expect_refusal(uneven, "padding that is not the same on both sides");
+  deep.inputs[0].tensor = random_tensor(kHalf, {2, 16, 3, 9, 7});
+  deep.inputs[1].tensor = random_tensor(kHalf, {24, 16, 1, 3, 3});
+  for (const char* name : {"strides", "dilations"}) deep.attributes.set(name, Ints{1, 1, 1});
+  deep.attributes.set("pads", Ints(6, 0));
+  expect_refusal(deep, "three dimensions");
   fuse(tanh, {}, ProgramOp::kGeluTanh);
   expect_refusal(tanh, "fused activation");
   bare.inputs.resize(2);

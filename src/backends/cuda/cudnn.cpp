@@ -1,4 +1,5 @@
-// Loading libcudnn, which loads its parts from where it lies.
+// Loading libcudnn, which loads its parts from where it lies, and others by their names: what this process has loaded
+// by such a name is found wherever it lies.
 #include "backends/cuda/cudnn.h"
 
 #include <fmt/format.h>
@@ -12,6 +13,7 @@ namespace {
 Result<Functions> load() {
   const LibraryUse& use = library_named("cuDNN");
   const Library library = HUSSAR_TRY(open_library(use));
+  for (const char* other : {"cuBLASLt", "NVRTC"}) static_cast<void>(open_library(library_named(other)));
   Functions functions{};
   bool found = true;
   auto find = [&](auto& function, const char* name) {

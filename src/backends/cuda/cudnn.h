@@ -35,8 +35,9 @@ inline constexpr int kCrossCorrelation = 1;
 inline constexpr int kDefaultMath = 0, kTensorMath = 1, kFmaMath = 3;
 // cudnnActivationMode_t: RELU, IDENTITY. cudnnNanPropagation_t: PROPAGATE_NAN.
 inline constexpr int kRelu = 1, kIdentity = 5, kPropagateNan = 1;
-// cudnnConvolutionFwdAlgo_t: IMPLICIT_PRECOMP_GEMM, the only one that goes with IDENTITY.
-inline constexpr int kPrecomputedGemm = 1;
+// cudnnConvolutionFwdAlgo_t: IMPLICIT_PRECOMP_GEMM, the only one that goes with IDENTITY; DIRECT, behind which are
+// those that compute in another domain (FFT, Winograd).
+inline constexpr int kPrecomputedGemm = 1, kDirect = 3;
 
 struct Functions {
   int (*create)(Handle**);

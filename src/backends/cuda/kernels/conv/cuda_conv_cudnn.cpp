@@ -3,10 +3,8 @@
 #include <map>
 #include <memory>
 
-#include "backends/cuda/ampere_product.h"
 #include "backends/cuda/cudnn.h"
-#include "backends/cuda/hopper_product.h"
-#include "backends/cuda/library_epilogue.h"
+#include "backends/cuda/library_tactic.h"
 #include "backends/cuda/windows.h"
 
 namespace hussar {
@@ -15,7 +13,8 @@ namespace {
 using namespace cuda;
 
 constexpr size_t kMostWorkspaceBytes = size_t{64} << 20;
-constexpr int kMostAlgorithms = 8;
+constexpr char kUnevenPads[] = "padding that is not the same on both sides";
+constexpr int kMostAnswers = 16;  // each algorithm with different arithmetic
 
 int dnn_type(DType dtype) {
   return dtype == DType::kFloat16 ? dnn::kHalf : dtype == DType::kBFloat16 ? dnn::kBFloat : dnn::kFloat;
@@ -31,18 +30,33 @@ std::string library() {
   return functions ? (*functions)->version : "cuDNN";
 }
 
-// Two dimensions of three, and padding that is the same on both sides as far as the output goes.
-Refusal check_shape(const cuda::Convolution& conv) {
-  if (conv.input[0] != 1 || conv.kernel[0] != 1 || conv.pads[0] != 0) return "three dimensions";
+// Padding that is the same on both sides, as far as the output goes.
+Refusal check_padding(const cuda::Convolution& conv) {
   for (int axis = 1; axis < 3; ++axis) {
     const int64_t reach = (conv.kernel[axis] - 1) * conv.dilations[axis] + 1;
     const int64_t last = conv.input[axis] + 2 * conv.pads[axis] - reach;
-    if (conv.pads[axis] < 0 || last < 0 || last / conv.strides[axis] + 1 != conv.output[axis])
-      return "padding that is not the same on both sides";
+    if (conv.pads[axis] < 0 || last < 0 || last / conv.strides[axis] + 1 != conv.output[axis]) return kUnevenPads;
   }
-  if (conv.x_pitch != conv.channels * conv.groups || conv.y_pitch != conv.filters * conv.groups)
-    return "a slice of a wider value";
   return std::nullopt;
+}
+
+// The same of pictures whose sizes are not known.
+Refusal check_padding(const Attributes& attributes) {
+  const std::string automatic = attributes.get_string("auto_pad", "NOTSET");
+  const Ints pads = attributes.get_ints("pads", {});
+  const auto half = static_cast<std::ptrdiff_t>(pads.size() / 2);
+  bool is_even = automatic == "NOTSET" || automatic == "VALID";
+  is_even = is_even && std::equal(pads.begin(), pads.begin() + half, pads.begin() + half);
+  return is_even ? Refusal() : Refusal(kUnevenPads);
+}
+
+bool has_sizes(const Value& picture) {
+  return std::all_of(picture.dims->begin() + 2, picture.dims->end(), [](const Dim& dim) { return dim.is_constant(); });
+}
+
+Refusal check_pitches(const cuda::Convolution& conv) {
+  const bool is_dense = conv.x_pitch == conv.channels * conv.groups && conv.y_pitch == conv.filters * conv.groups;
+  return is_dense ? Refusal() : Refusal("a slice of a wider value");
 }
 
 // cuDNN has no activation and no residual without a bias, and of activations ReLU.
@@ -56,7 +70,7 @@ Refusal check_fused(const LibraryEpilogue& epilogue, const cuda::Convolution& co
 
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = check_convolution(problem)) return refusal;
-  if (Refusal refusal = check_library(problem, is_there())) return refusal;
+  if (Refusal refusal = check_library(problem, is_there)) return refusal;
   const DType x = problem.dtype(0);
   if (problem.dtype(1) != x || problem.output()->dtype != x) return "dtype";
   const auto conv = convolution(problem.node);
@@ -64,18 +78,18 @@ Refusal supports(const Problem& problem) {
   LibraryEpilogue epilogue;
   if (Refusal refusal = find_library_epilogue(problem.node, epilogue)) return refusal;
   if (Refusal refusal = check_fused(epilogue, *conv)) return refusal;
-  return check_shape(*conv);
+  if (problem.input(0)->rank() > 4) return "three dimensions";
+  if (Refusal refusal = check_pitches(*conv)) return refusal;
+  const bool is_sized = has_sizes(*problem.input(0)) && has_sizes(*problem.output());
+  return is_sized ? check_padding(*conv) : check_padding(problem.node.attributes);
 }
 
-// As fast as the best kernel of our own, but a little behind it: to be measured, not to be believed.
 double cost(const Problem& problem) {
   const auto conv = convolution(problem.node);
-  if (!conv) return 1e9;
-  const DenseProduct product = window_product(*conv);
-  const double own =
-      check_hopper(problem) ? ampere_time(product, problem) : hopper_time(product, {problem.dtype(0), conv->channels});
-  return 1.05 * std::max(memory_cost(problem), own);
+  return conv ? library_time(problem, window_product(*conv), conv->channels) : 1e9;
 }
+
+std::vector<Configuration> configurations(const Problem& problem) { return algorithm_configurations(cost(problem)); }
 
 // Filters of one channel are what cuDNN wants as they are.
 bool needs_turning(const Node& node) { return node.inputs[1]->constant->shape()[1] > 1; }
@@ -99,13 +113,19 @@ struct Request {
   auto operator<=>(const Request&) const = default;
 };
 
+// What cuDNN computes in is part of its answer.
+struct Algorithm {
+  int number, math;
+  size_t workspace_bytes;
+};
+
 struct Answer {
   dnn::Tensor4 *x = nullptr, *y = nullptr, *bias = nullptr;
   dnn::Filter* w = nullptr;
   dnn::Convolution* convolution = nullptr;
   dnn::Activation* activation = nullptr;
-  int algorithm = -1;  // none yet
-  size_t workspace_bytes = 0;
+  Algorithm algorithms[kMostAlgorithms];
+  int count = 0;
 };
 
 // Of a queue: equal convolutions share descriptors and algorithm, which last as long as it.
@@ -115,15 +135,16 @@ struct Convolver {
   std::map<Request, Answer> answers;
 
   ~Convolver() {
-    for (auto& [request, answer] : answers) {
-      for (dnn::Tensor4* tensor : {answer.x, answer.y, answer.bias}) {
-        if (tensor != nullptr) functions->tensor_destroy(tensor);
-      }
-      if (answer.w != nullptr) functions->filter_destroy(answer.w);
-      if (answer.convolution != nullptr) functions->convolution_destroy(answer.convolution);
-      if (answer.activation != nullptr) functions->activation_destroy(answer.activation);
-    }
+    for (const auto& [request, answer] : answers) give_back(answer);
     if (handle != nullptr) functions->destroy(handle);
+  }
+  void give_back(const Answer& answer) const {
+    for (dnn::Tensor4* tensor : {answer.x, answer.y, answer.bias}) {
+      if (tensor != nullptr) functions->tensor_destroy(tensor);
+    }
+    if (answer.w != nullptr) functions->filter_destroy(answer.w);
+    if (answer.convolution != nullptr) functions->convolution_destroy(answer.convolution);
+    if (answer.activation != nullptr) functions->activation_destroy(answer.activation);
   }
   Status check(int status, const char* what) const {
     HUSSAR_CHECK(status == 0, ErrorCode::kRunFailed, "cuDNN {}: {}", what, functions->error_text(status));
@@ -172,41 +193,48 @@ Status describe_request(const Convolver& convolver, const Request& request, Answ
   return {};
 }
 
-// The first of those that it names in the order of their speed which has room.
-Status find_algorithm(const Convolver& convolver, const Request& request, Answer& answer) {
+// The first of those that it names in the order of their speed which have room.
+Status find_algorithms(const Convolver& convolver, const Request& request, Answer& answer) {
   const dnn::Functions& call = *convolver.functions;
-  dnn::Algorithm found[kMostAlgorithms];
+  dnn::Algorithm found[kMostAnswers];
   int count = 0;
   HUSSAR_TRY(convolver.check(call.find_algorithms(convolver.handle, answer.x, answer.w, answer.convolution, answer.y,
-                                                  kMostAlgorithms, &count, found),
+                                                  kMostAnswers, &count, found),
                              "has no algorithm for the convolution"));
-  for (int i = 0; i < count && answer.algorithm < 0; ++i) {
+  for (int i = 0; i < count && answer.count < kMostAlgorithms; ++i) {
     const bool fits = request.activation != dnn::kIdentity || found[i].algorithm == dnn::kPrecomputedGemm;
-    if (found[i].status != 0 || !fits || found[i].workspace_bytes > kMostWorkspaceBytes) continue;
-    // What it computes in is part of its choice, but FP32 stays FP32.
-    const int math = request.math == dnn::kFmaMath ? dnn::kFmaMath : found[i].math;
-    HUSSAR_TRY(convolver.check(call.convolution_set_math(answer.convolution, math), "does not take the convolution"));
+    // Sums of halves in another domain are too inexact.
+    const bool is_exact = request.type == dnn::kFloat || found[i].algorithm <= dnn::kDirect;
+    if (found[i].status != 0 || !fits || !is_exact) continue;
+    Algorithm& algorithm = answer.algorithms[answer.count];
+    // FP32 stays FP32.
+    algorithm = {found[i].algorithm, request.math == dnn::kFmaMath ? dnn::kFmaMath : found[i].math, 0};
+    HUSSAR_TRY(convolver.check(call.convolution_set_math(answer.convolution, algorithm.math),
+                               "does not take the convolution"));
     const int status = call.workspace(convolver.handle, answer.x, answer.w, answer.convolution, answer.y,
-                                      found[i].algorithm, &answer.workspace_bytes);
-    if (status == 0 && answer.workspace_bytes <= kMostWorkspaceBytes) answer.algorithm = found[i].algorithm;
+                                      algorithm.number, &algorithm.workspace_bytes);
+    if (status == 0 && algorithm.workspace_bytes <= kMostWorkspaceBytes) ++answer.count;
   }
-  HUSSAR_CHECK(answer.algorithm >= 0, ErrorCode::kRunFailed, "cuDNN has no algorithm for the convolution");
+  HUSSAR_CHECK(answer.count > 0, ErrorCode::kRunFailed, "cuDNN has no algorithm for the convolution");
   return {};
 }
 
 Result<const Answer*> answer_to(Convolver& convolver, const Request& request) {
-  Answer& answer = convolver.answers[request];
-  if (answer.activation == nullptr) HUSSAR_TRY(create_descriptors(convolver, answer));
-  if (answer.algorithm < 0) {
-    HUSSAR_TRY(describe_request(convolver, request, answer));
-    HUSSAR_TRY(find_algorithm(convolver, request, answer));
-  }
-  return &answer;
+  const auto known = convolver.answers.find(request);
+  if (known != convolver.answers.end()) return &known->second;
+  Answer answer;
+  Status status = create_descriptors(convolver, answer);
+  if (status) status = describe_request(convolver, request, answer);
+  if (status) status = find_algorithms(convolver, request, answer);
+  if (!status) convolver.give_back(answer);
+  HUSSAR_TRY(std::move(status));
+  return &(convolver.answers[request] = answer);
 }
 
 struct State {
   Convolver* convolver;
   const Answer* answer;  // null: nothing to do
+  const Algorithm* algorithm;
   int32_t bias, residual;
 };
 
@@ -242,7 +270,9 @@ Status prepare(Prepare& prepare) {
   LibraryEpilogue epilogue;
   Refusal refusal = find_library_epilogue(prepare, epilogue);
   if (!refusal) refusal = check_fused(epilogue, conv);
-  if (!refusal) refusal = check_shape(conv);
+  if (!refusal) refusal = check_pitches(conv);
+  if (!refusal && x.shape.rank() > 4) refusal = "three dimensions";
+  if (!refusal) refusal = check_padding(conv);
   if (!refusal && (x.shape.elements() >= INT32_MAX || y.shape.elements() >= INT32_MAX)) refusal = "too large";
   HUSSAR_CHECK(!refusal, ErrorCode::kUsage, "step '{}': its kernel does not take this shape: {}", step.name, *refusal);
   if (x.shape.elements() == 0 || y.shape.elements() == 0) return {};
@@ -252,9 +282,10 @@ Status prepare(Prepare& prepare) {
   auto answer = answer_to(*state.convolver, request_of(conv, step, x.dtype, epilogue.activation));
   if (!answer) return fail(answer.error().code, "step '{}': {}", step.name, answer.error().message);
   state.answer = *answer;
+  state.algorithm = &state.answer->algorithms[HUSSAR_TRY(wanted_algorithm(step, state.answer->count))];
   state.bias = epilogue.bias;
   state.residual = epilogue.residual;
-  prepare.scratch_bytes = state.answer->workspace_bytes;
+  prepare.scratch_bytes = state.algorithm->workspace_bytes;
   return {};
 }
 
@@ -263,19 +294,21 @@ Status run(const Run& run) {
   if (state.answer == nullptr) return {};
   const dnn::Functions& call = *state.convolver->functions;
   const Answer& answer = *state.answer;
+  const Algorithm& algorithm = *state.algorithm;
+  HUSSAR_TRY(state.convolver->check(call.convolution_set_math(answer.convolution, algorithm.math), "cannot convolve"));
   dnn::Handle* handle = state.convolver->handle;
   auto data = [&](int32_t input) { return run.inputs[static_cast<size_t>(input)].data; };
   std::byte* y = run.outputs[0].data;
   const float one = 1, zero = 0;
   if (state.bias < 0) {
     return state.convolver->check(
-        call.convolve(handle, &one, answer.x, data(0), answer.w, data(1), answer.convolution, answer.algorithm,
-                      run.scratch, answer.workspace_bytes, &zero, answer.y, y),
+        call.convolve(handle, &one, answer.x, data(0), answer.w, data(1), answer.convolution, algorithm.number,
+                      run.scratch, algorithm.workspace_bytes, &zero, answer.y, y),
         "cannot convolve");
   }
   const bool adds = state.residual >= 0;
   const int status = call.convolve_and_activate(handle, &one, answer.x, data(0), answer.w, data(1), answer.convolution,
-                                                answer.algorithm, run.scratch, answer.workspace_bytes,
+                                                algorithm.number, run.scratch, algorithm.workspace_bytes,
                                                 adds ? &one : &zero, answer.y, adds ? data(state.residual) : y,
                                                 answer.bias, data(state.bias), answer.activation, answer.y, y);
   return state.convolver->check(status, "cannot convolve");
@@ -294,6 +327,7 @@ extern const Tactic cuda_conv_cudnn_tactic = {.kernel = "cuda_conv_cudnn",
                                               .library = library,
                                               .supports = supports,
                                               .cost = cost,
+                                              .configurations = configurations,
                                               .pack = pack,
                                               .unpack = unpack};
 

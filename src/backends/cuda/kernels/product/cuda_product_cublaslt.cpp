@@ -3,10 +3,8 @@
 #include <map>
 #include <memory>
 
-#include "backends/cuda/ampere_product.h"
 #include "backends/cuda/cublaslt.h"
-#include "backends/cuda/hopper_product.h"
-#include "backends/cuda/library_epilogue.h"
+#include "backends/cuda/library_tactic.h"
 
 namespace hussar {
 namespace {
@@ -14,9 +12,7 @@ namespace {
 using namespace cuda;
 
 constexpr size_t kMostWorkspaceBytes = size_t{32} << 20;
-// What cuBLASLt offers beside its first choice, as configurations.
-constexpr std::string_view kOthers[] = {"algo_1", "algo_2", "algo_3"};
-constexpr int kMostAlgorithms = 1 + static_cast<int>(std::size(kOthers));
+constexpr uint32_t kAlignment = 16;  // of operands: slices of wider values begin at any multiple
 
 int lt_type(DType dtype) {
   return dtype == DType::kFloat16 ? lt::kHalf : dtype == DType::kBFloat16 ? lt::kBFloat : lt::kFloat;
@@ -34,29 +30,24 @@ std::string library() {
 
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = check_dense_product(problem)) return refusal;
-  if (Refusal refusal = check_library(problem, is_there())) return refusal;
+  if (Refusal refusal = check_library(problem, is_there)) return refusal;
   const DType x = problem.dtype(0), y = problem.output()->dtype;
   const bool takes = is_float(x) && problem.dtype(1) == x && (y == x || (y == DType::kFloat32 && x != y));
   if (!takes) return "dtype";
   if (dense_product(problem.node)->k == 0) return "nothing to multiply";
   LibraryEpilogue epilogue;
-  return find_library_epilogue(problem.node, epilogue);
+  if (Refusal refusal = find_library_epilogue(problem.node, epilogue)) return refusal;
+  // How many bits its tanh has is not documented.
+  const bool is_exact = y == DType::kFloat32 && x == y && !problem.target.no_tf32.empty();
+  return is_exact && epilogue.activation == Activation::kGeluTanh ? Refusal("GELU in FP32") : Refusal();
 }
 
-// As fast as the best kernel of our own, but a little behind it: to be measured, not to be believed.
 double cost(const Problem& problem) {
   auto product = dense_product(problem.node);
-  if (!product) return 1e9;
-  const double own =
-      check_hopper(problem) ? ampere_time(*product, problem) : hopper_time(*product, {problem.dtype(0), product->k});
-  return 1.05 * std::max(memory_cost(problem), own);
+  return product ? library_time(problem, *product, product->k) : 1e9;
 }
 
-std::vector<Configuration> configurations(const Problem& problem) {
-  std::vector<Configuration> list;
-  for (std::string_view name : kOthers) list.push_back({name, cost(problem)});
-  return list;
-}
+std::vector<Configuration> configurations(const Problem& problem) { return algorithm_configurations(cost(problem)); }
 
 Status pack(Packing& packing) {
   turn_weights(packing);
@@ -92,13 +83,14 @@ struct Multiplier {
   std::map<Request, Answer> answers;
 
   ~Multiplier() {
-    for (auto& [request, answer] : answers) {
-      if (answer.matmul != nullptr) functions->matmul_destroy(answer.matmul);
-      for (lt::Layout* layout : {answer.w, answer.x, answer.c, answer.y}) {
-        if (layout != nullptr) functions->layout_destroy(layout);
-      }
-    }
+    for (const auto& [request, answer] : answers) give_back(answer);
     if (handle != nullptr) functions->destroy(handle);
+  }
+  void give_back(const Answer& answer) const {
+    if (answer.matmul != nullptr) functions->matmul_destroy(answer.matmul);
+    for (lt::Layout* layout : {answer.w, answer.x, answer.c, answer.y}) {
+      if (layout != nullptr) functions->layout_destroy(layout);
+    }
   }
   Status check(int status, const char* what) const {
     HUSSAR_CHECK(status == 0, ErrorCode::kRunFailed, "cuBLASLt {}: {}", what, functions->status_name(status));
@@ -130,8 +122,8 @@ Status describe_request(const Multiplier& multiplier, const Request& request, An
   HUSSAR_TRY(multiplier.check(call.matmul_set(answer.matmul, lt::kTransposeA, &transposed, sizeof(transposed)), kWhat));
   HUSSAR_TRY(
       multiplier.check(call.matmul_set(answer.matmul, lt::kEpilogue, &request.epilogue, sizeof(uint32_t)), kWhat));
-  // Algorithms go by its alignment, which is that of constants.
-  const auto bias = reinterpret_cast<const void*>(uintptr_t{64});
+  // Algorithms go by its alignment.
+  const auto* bias = reinterpret_cast<const void*>(uintptr_t{kAlignment});
   if ((request.epilogue & lt::kBias) != 0)
     HUSSAR_TRY(multiplier.check(call.matmul_set(answer.matmul, lt::kBiasPointer, &bias, sizeof(bias)), kWhat));
   HUSSAR_TRY(layout(answer.w, request.type, request.k, request.n, request.w_pitch));
@@ -146,10 +138,8 @@ Status find_algorithms(const Multiplier& multiplier, Answer& answer) {
   HUSSAR_TRY(multiplier.check(call.preference_create(&preference), "has no preferences"));
   const uint64_t most = kMostWorkspaceBytes;
   int status = call.preference_set(preference, lt::kMostWorkspace, &most, sizeof(most));
-  // Slices of wider values begin at any multiple of 16 bytes.
-  const uint32_t alignment = 16;
   for (int operand = 0; operand < 4 && status == 0; ++operand)
-    status = call.preference_set(preference, lt::kAlignment + operand, &alignment, sizeof(alignment));
+    status = call.preference_set(preference, lt::kAlignment + operand, &kAlignment, sizeof(kAlignment));
   if (status == 0) {
     status = call.find_algorithms(multiplier.handle, answer.matmul, answer.w, answer.x, answer.c, answer.y, preference,
                                   kMostAlgorithms, answer.algorithms, &answer.count);
@@ -163,14 +153,15 @@ Status find_algorithms(const Multiplier& multiplier, Answer& answer) {
   return {};
 }
 
-// Descriptors of a request that fails stay with it, to be given back.
 Result<const Answer*> answer_to(Multiplier& multiplier, const Request& request) {
-  Answer& answer = multiplier.answers[request];
-  if (answer.count == 0) {
-    if (answer.matmul == nullptr) HUSSAR_TRY(describe_request(multiplier, request, answer));
-    HUSSAR_TRY(find_algorithms(multiplier, answer));
-  }
-  return &answer;
+  const auto known = multiplier.answers.find(request);
+  if (known != multiplier.answers.end()) return &known->second;
+  Answer answer;
+  Status status = describe_request(multiplier, request, answer);
+  if (status) status = find_algorithms(multiplier, answer);
+  if (!status) multiplier.give_back(answer);
+  HUSSAR_TRY(std::move(status));
+  return &(multiplier.answers[request] = answer);
 }
 
 struct State {
@@ -187,16 +178,6 @@ uint32_t epilogue_flags(const LibraryEpilogue& epilogue) {
   return flags == 0 ? lt::kPlain : flags;
 }
 
-// In the order of cuBLASLt's answer, which may be shorter than it was where the plan was built.
-Result<int> wanted_algorithm(const PlanStep& step) {
-  const auto* wanted = step.attributes.find<std::string>(kConfigurationAttribute);
-  if (wanted == nullptr) return 0;
-  const auto* found = std::find(std::begin(kOthers), std::end(kOthers), *wanted);
-  HUSSAR_CHECK(found != std::end(kOthers), ErrorCode::kPlanIncompatible, "step '{}': unknown configuration '{}'",
-               step.name, *wanted);
-  return 1 + static_cast<int>(found - std::begin(kOthers));
-}
-
 Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   state = {};
@@ -209,7 +190,6 @@ Status prepare(Prepare& prepare) {
   constexpr int64_t kMost = int64_t{1} << 31;
   HUSSAR_CHECK(product.m < kMost && product.n < kMost && product.k < kMost, ErrorCode::kUsage,
                "step '{}': the product is too large", step.name);
-  const int wanted = HUSSAR_TRY(wanted_algorithm(step));
   if (product.m == 0 || product.n == 0) return {};
   Queue& queue = queue_of(prepare.device);
   HUSSAR_TRY(queue.make_current());
@@ -229,7 +209,7 @@ Status prepare(Prepare& prepare) {
   auto answer = answer_to(*state.multiplier, request);
   if (!answer) return fail(answer.error().code, "step '{}': {}", step.name, answer.error().message);
   state.answer = *answer;
-  state.algorithm = &state.answer->algorithms[std::min(wanted, state.answer->count - 1)];
+  state.algorithm = &state.answer->algorithms[HUSSAR_TRY(wanted_algorithm(step, state.answer->count))];
   state.bias = epilogue.bias;
   state.residual = epilogue.residual;
   prepare.scratch_bytes = state.algorithm->workspace_bytes;

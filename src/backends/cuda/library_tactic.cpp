@@ -1,5 +1,7 @@
 // Programs that libraries have, too.
-#include "backends/cuda/library_epilogue.h"
+#include "backends/cuda/library_tactic.h"
+
+#include "backends/cuda/hopper_product.h"
 
 namespace hussar::cuda {
 namespace {
@@ -32,13 +34,14 @@ Fused fused_of(std::span<const D> output, Layout layout, std::span<const D> oper
 // Where the operand has its place; `input` is its number.
 Refusal add_operand(const Fused& fused, int32_t input, DType output, LibraryEpilogue& epilogue) {
   if (fused.dtype != output) return "a fused operand is not of the output's type";
+  const auto chunk = static_cast<int64_t>(16 / dtype_size(output));
+  if (fused.offset % chunk != 0) return "a fused operand does not begin at a multiple of 16 bytes";
   if (fused.is_vector && epilogue.bias < 0) {
     epilogue.bias = input;
     return std::nullopt;
   }
   if (!fused.is_full || epilogue.residual >= 0) return "a fused operand is no bias and no residual";
-  const auto chunk = static_cast<int64_t>(16 / dtype_size(output));
-  if (fused.pitch % chunk != 0 || fused.offset % chunk != 0) return "rows are not multiples of 16 bytes";
+  if (fused.pitch % chunk != 0) return "rows are not multiples of 16 bytes";
   epilogue.residual = input;
   epilogue.residual_pitch = fused.pitch;
   return std::nullopt;
@@ -99,9 +102,31 @@ Refusal find_library_epilogue(const Prepare& prepare, LibraryEpilogue& epilogue)
   return read_program(*step.program, own, operands, output.dtype, epilogue);
 }
 
-Refusal check_library(const Problem& problem, const Status& library) {
+Refusal check_library(const Problem& problem, Status (*library)()) {
   if (!problem.target.no_libraries.empty()) return std::string(problem.target.no_libraries);
-  return library ? Refusal() : Refusal(library.error().message);
+  const Status there = library();
+  return there ? Refusal() : Refusal(there.error().message);
+}
+
+std::vector<Configuration> algorithm_configurations(double predicted) {
+  std::vector<Configuration> list;
+  for (std::string_view name : kOtherAlgorithms) list.push_back({name, predicted});
+  return list;
+}
+
+Result<int> wanted_algorithm(const PlanStep& step, int count) {
+  const auto* wanted = step.attributes.find<std::string>(kConfigurationAttribute);
+  if (wanted == nullptr) return 0;
+  const auto* found = std::find(std::begin(kOtherAlgorithms), std::end(kOtherAlgorithms), *wanted);
+  HUSSAR_CHECK(found != std::end(kOtherAlgorithms), ErrorCode::kPlanIncompatible,
+               "step '{}': unknown configuration '{}'", step.name, *wanted);
+  return std::min(1 + static_cast<int>(found - std::begin(kOtherAlgorithms)), count - 1);
+}
+
+double library_time(const Problem& problem, const DenseProduct& product, int64_t depth) {
+  const double own =
+      check_hopper(problem) ? ampere_time(product, problem) : hopper_time(product, {problem.dtype(0), depth});
+  return 1.05 * std::max(memory_cost(problem), own);
 }
 
 }  // namespace hussar::cuda

@@ -1,7 +1,10 @@
 // Plans that need NVIDIA's libraries: choosing, measuring, opening and building them again.
 #include <gtest/gtest.h>
 
+#include <dlfcn.h>
+
 #include <cmath>
+#include <cstdlib>
 
 #include "backends/cuda/cublaslt.h"
 #include "backends/cuda/driver.h"
@@ -20,15 +23,16 @@ std::vector<float> ramp(size_t count) {
   return values;
 }
 
-// x[N,8,6,6] -> Conv 3x3 -> Relu -> Reshape -> MatMul + b -> y: one step for each library.
-Message both_model() {
+// x[N,8,H,W] -> Conv -> Relu -> Reshape -> MatMul + b -> y: one step for each library. `kernel` is odd.
+Message both_model(int64_t kernel = 3) {
+  const std::vector<int64_t> pads(4, kernel / 2);
   return model(graph(
-      {{node("Conv", {"x", "w", "b"}, {"a"}, {attribute("pads", std::vector<int64_t>{1, 1, 1, 1})}),
-        node("Relu", {"a"}, {"p"}), node("Reshape", {"p", "shape"}, {"r"}), node("MatMul", {"r", "v"}, {"m"}),
-        node("Add", {"m", "c"}, {"y"})},
-       {value("x", {"N", 8, 6, 6})},
+      {{node("Conv", {"x", "w", "b"}, {"a"}, {attribute("pads", pads)}), node("Relu", {"a"}, {"p"}),
+        node("Reshape", {"p", "shape"}, {"r"}), node("MatMul", {"r", "v"}, {"m"}), node("Add", {"m", "c"}, {"y"})},
+       {value("x", {"N", 8, "H", "W"})},
        {any_shape("y")},
-       {tensor_of("w", DType::kFloat32, {16, 8, 3, 3}, ramp(1152)), tensor_of("b", DType::kFloat32, {16}, ramp(16)),
+       {tensor_of("w", DType::kFloat32, {16, 8, kernel, kernel}, ramp(static_cast<size_t>(128 * kernel * kernel))),
+        tensor_of("b", DType::kFloat32, {16}, ramp(16)),
         tensor_of("shape", DType::kInt64, {2}, std::vector<int64_t>{-1, 16}),
         tensor_of("v", DType::kFloat32, {16, 24}, ramp(384)), tensor_of("c", DType::kFloat32, {24}, ramp(24))}}));
 }
@@ -39,10 +43,10 @@ size_t steps_of(const Plan& plan, std::string_view kernel) {
   return count;
 }
 
-void expect_outputs(const std::shared_ptr<const Plan>& plan, const std::vector<int64_t>& symbols) {
+void expect_outputs(const std::shared_ptr<const Plan>& plan, const std::vector<int64_t>& symbols, int64_t kernel = 3) {
   CompileOptions reference;
   reference.reference_only = true;
-  auto expected_plan = build(both_model().bytes(), reference);
+  auto expected_plan = build(both_model(kernel).bytes(), reference);
   ASSERT_TRUE(expected_plan) << expected_plan.error().message;
   auto expected_session = Session::create(*expected_plan);
   auto session = Session::create(plan);
@@ -67,7 +71,7 @@ CompileOptions with(Libraries libraries) {
 }
 
 // The first run of a shape records, the second replays. What is built again for a CPU has its weights back.
-TEST(LibrarySession, OnlyLibraries) {
+TEST(CudaLibrarySession, OnlyLibraries) {
   if (!use_libraries()) GTEST_SKIP() << "skipped: needs cuBLASLt and cuDNN";
   auto plan = build(both_model().bytes(), with(Libraries::kOnly));
   ASSERT_TRUE(plan) << plan.error().message;
@@ -84,7 +88,7 @@ TEST(LibrarySession, OnlyLibraries) {
 }
 
 // They are rivals like others, and times go by their versions.
-TEST(LibrarySession, LibrariesAreMeasured) {
+TEST(CudaLibrarySession, LibrariesAreMeasured) {
   if (!use_libraries()) GTEST_SKIP() << "skipped: needs cuBLASLt and cuDNN";
   TimingCache cache;
   CompileOptions options = with(Libraries::kOn);
@@ -103,7 +107,42 @@ TEST(LibrarySession, LibrariesAreMeasured) {
   expect_outputs(std::make_shared<const Plan>(std::move(*plan)), {2, 5});
 }
 
-TEST(LibrarySession, OffByDefault) {
+// What a library does not take when it sees the device is left to others, and remembered.
+TEST(CudaLibrarySession, WhatTheLibraryRefuses) {
+  if (!use_libraries()) GTEST_SKIP() << "skipped: needs cuBLASLt and cuDNN";
+  if (!is_emulated(use_test_device())) GTEST_SKIP() << "skipped: only the stand-in refuses filters of 7 x 7";
+  TimingCache cache;
+  CompileOptions options = with(Libraries::kOnly);
+  options.timings = &cache;
+  options.tune_seconds = 1;
+  options.tune_shapes = {{"x", Dims{Dim(2), Dim(8), Dim(6), Dim(6)}}};
+  auto imported = onnx::import_bytes(both_model(7).bytes(), nullptr, "");
+  ASSERT_TRUE(imported);
+  for (bool again : {false, true}) {
+    CompileReport report;
+    auto plan = compile_graph(imported->graph.clone(), options, &report);
+    ASSERT_TRUE(plan) << plan.error().message;
+    EXPECT_EQ(report.tuning.measured > 0, !again);
+    EXPECT_EQ(steps_of(*plan, "cuda_conv_cudnn"), 0U);
+    EXPECT_EQ(steps_of(*plan, "cuda_product_cublaslt"), 1U);
+    bool says_so = false;
+    for (const PlanStep& step : plan->graph.steps)
+      says_so = says_so || step.report.find("cudnn: refused, the library does not take it") != std::string::npos;
+    EXPECT_TRUE(says_so);
+    expect_outputs(std::make_shared<const Plan>(std::move(*plan)), {2}, 7);
+  }
+}
+
+bool is_loaded(const char* file) {
+  void* library = ::dlopen((std::string(HUSSAR_TEST_LIBRARIES) + file).c_str(), RTLD_NOW | RTLD_NOLOAD);
+  if (library != nullptr) ::dlclose(library);
+  return library != nullptr;
+}
+
+// Nor is a library loaded that nobody has permitted.
+TEST(CudaLibrarySession, OffByDefault) {
+  const bool was_loaded = is_loaded("/libcublasLt.so.13") || is_loaded("/libcudnn.so.9");
+  ASSERT_EQ(::setenv("HUSSAR_CUDA_LIBRARIES", HUSSAR_TEST_LIBRARIES, 1), 0);
   auto plan = build(both_model().bytes(), for_device());
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ(steps_of(**plan, "cuda_conv_cudnn") + steps_of(**plan, "cuda_product_cublaslt"), 0U);
@@ -111,10 +150,11 @@ TEST(LibrarySession, OffByDefault) {
   for (const PlanStep& step : (*plan)->graph.steps)
     is_refused = is_refused || step.report.find("cublaslt: refused, needs --libraries on") != std::string::npos;
   EXPECT_TRUE(is_refused);
+  EXPECT_TRUE(was_loaded || !(is_loaded("/libcublasLt.so.13") || is_loaded("/libcudnn.so.9")));
 }
 
 // A machine without the library says so when the plan is opened, and what to do.
-TEST(LibrarySession, PlanOnAMachineWithoutTheLibrary) {
+TEST(CudaLibrarySession, PlanOnAMachineWithoutTheLibrary) {
   auto plan = build(both_model().bytes(), for_device());
   ASSERT_TRUE(plan) << plan.error().message;
   if (cuda::lt::functions()) GTEST_SKIP() << "skipped: cuBLASLt is there";
@@ -132,7 +172,7 @@ TEST(LibrarySession, PlanOnAMachineWithoutTheLibrary) {
       << message;
 }
 
-TEST(LibrarySession, NotForOtherMachines) {
+TEST(CudaLibrarySession, NotForOtherMachines) {
   CompileOptions options;
   options.place = Place::kDevice;
   options.sm = 90;
