@@ -202,10 +202,12 @@ Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, W
   std::byte* y = run.outputs[0].data;
   const std::byte* places = run.inputs[1].data + launch.places;
   ProductSizes sizes = launch.sizes;
-  void* arguments[7] = {&x, &w, &y, &sizes, fused.data()};
+  const int32_t* rows = run.row_count.of(launch.sizes.m);
+  void* arguments[8] = {&x, &w, &y, &sizes, fused.data()};
   size_t count = 5;
   if (launch.places > 0) arguments[count++] = &places;
   if (windows != nullptr) arguments[count++] = windows;
+  arguments[count++] = &rows;
   return queue.launch(launch.launch, {arguments, count});
 }
 
