@@ -148,8 +148,9 @@ class Case:
                 raise hussar_cli.BuildFailed(outcome.stderr.strip()[-300:])
         return path
 
-    def build(self, rung: str, arguments: argparse.Namespace, plan: pathlib.Path) -> float:
+    def build(self, rung: str, arguments: argparse.Namespace, plan: pathlib.Path, extra: tuple[str, ...] = ()) -> float:
         _, weights, flags = RUNGS[rung]
+        flags = [*flags, *extra]
         more = ["--target", arguments.target, "--budget", arguments.budget, "--self-check", "off", *flags]
         more += ["--timing-cache", self.folder / "timings.txt"]  # problems are measured once
         if "--int8" in flags:
@@ -159,8 +160,8 @@ class Case:
         return time.monotonic() - begin
 
 
-def time_plan(plan: pathlib.Path) -> dict:
-    report = report_of(plan.with_suffix(".bench.json"), "bench", plan, "--iterations", "3", "--warmup", "2")
+def time_plan(plan: pathlib.Path, *more) -> dict:
+    report = report_of(plan.with_suffix(".bench.json"), "bench", plan, "--iterations", "3", "--warmup", "2", *more)
     return {
         "ms": report.get("device_latency_ms", report["latency_ms"])["median"],
         "plan_bytes": report["plan_bytes"],

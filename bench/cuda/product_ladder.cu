@@ -64,8 +64,9 @@ struct Launch {
   void run(cudaStream_t stream) {
     config.hStream = stream;
     config.attrs = attributes;
-    void* hopper_arguments[] = {&x_map, &w_map, &y, &problem, &operands};
-    void* arguments[] = {&x, &w, &y, &problem, &operands};
+    const int* rows = nullptr;
+    void* hopper_arguments[] = {&x_map, &w_map, &y, &problem, &operands, &rows};
+    void* arguments[] = {&x, &w, &y, &problem, &operands, &rows};
     CHECK_CUDA(driver().cuLaunchKernelEx(&config, function, hopper ? hopper_arguments : arguments, nullptr));
   }
 };

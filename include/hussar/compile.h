@@ -42,6 +42,10 @@ struct CompileOptions {
   // ---- what the plan can do
   // "x:1x3x224x224,y:1x-1" fixes input dimensions; -1 or an identifier leaves one open. "": as the model says.
   std::string shapes;
+  // For "cuda" and encoders: padding, as the attention mask tells it, is left out. In outputs that have a row for each
+  // token rows of padding are zeros then, whatever ONNX says; masks must be zeros and ones. compile() fails where no
+  // attention has such a mask.
+  bool packed = false;
   // ---- how exact
   // nullopt: INT8 only where the model itself is quantized.
   std::optional<Int8Options> int8;

@@ -53,6 +53,9 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
   } else if (key == "libraries") {
     if (!value.is_string()) return wrong("\"off\", \"on\" or \"only\"");
     options.compile.libraries = HUSSAR_TRY(parse_libraries(value.get<std::string>()));
+  } else if (key == "packed") {
+    if (!value.is_boolean()) return wrong("true or false");
+    options.compile.packed = value.get<bool>();
   } else if (key == "int8") {
     HUSSAR_TRY(read_int8(value, options.int8.emplace()));
   } else if (key == "disable_passes" || key == "fp32_nodes") {
@@ -76,7 +79,7 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
     options.check.tolerance = value.get<double>();
   } else {
     return fail(ErrorCode::kUsage,
-                "there is no option \"{}\"; known are shapes, threads, target, fp16, tf32, fp32_nodes, int8, "
+                "there is no option \"{}\"; known are shapes, threads, target, packed, fp16, tf32, fp32_nodes, int8, "
                 "libraries, disable_passes, self_check, tolerance, budget, timing_cache",
                 key);
   }

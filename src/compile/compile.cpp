@@ -86,7 +86,9 @@ Status optimize(Graph& graph, const PipelineOptions& options, std::vector<PassRe
   for (const auto& node : graph.nodes()) {
     for (const Body& body : node->bodies) {
       // A branch that does not work for the known shapes is one that is never taken: it stays as it is.
-      auto status = optimize(*body.graph, options, nullptr);
+      PipelineOptions inner = options;
+      inner.packed = false;
+      auto status = optimize(*body.graph, inner, nullptr);
       if (!status && status.error().code != ErrorCode::kInvalidModel) return status;
     }
   }
@@ -236,6 +238,14 @@ static bool can_measure_plans(const CompileOptions& options, const Target& targe
   return tunes(options, target) && (target.place == Place::kHost || open_device(target_name(target), 0).has_value());
 }
 
+// What the plan leaves out, as the pass says it; empty: nothing.
+static std::string note_of_packing(const Graph& graph) {
+  for (const auto& node : graph.nodes()) {
+    if (node->op == "hussar.TokenOrder") return node->note;
+  }
+  return {};
+}
+
 static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileReport* report) {
   const Target target = target_of(options);
   if (options.quantization != nullptr && options.chooses_int8 && can_measure_plans(options, target))
@@ -252,6 +262,7 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   pipeline.timings = timings_from(*remembering.timings, target, options.tune_shapes);
   pipeline.dump = options.dump;
   pipeline.quantization = options.quantization.get();
+  pipeline.packed = options.packed;
   KeptNodes kept(options.fp32_nodes, options.inexact_in_fp16);
   pipeline.restrict = [&kept](const Problem& problem) { return kept.restrict(problem); };
   double tuned_seconds = 0;
@@ -264,7 +275,9 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
     pipeline.measure = [&](std::string_view pass) { return verifier->measure(graph, pass); };
   }
   HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
+  const std::string packing = note_of_packing(graph);
   Plan plan = HUSSAR_TRY(freeze_for(graph, target, remembering, report, tuned_seconds));
+  if (!packing.empty()) plan.meta["packed"] = packing;
   if (report != nullptr && options.quantization != nullptr) report->int8.in_floats = float_products(plan.graph);
   return plan;
 }
@@ -307,6 +320,8 @@ Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, Compi
       options.disabled_passes.empty() && !options.dump && !options.verify_passes, ErrorCode::kUsage,
       "the passes ran when the plan was built: --disable-pass, --dump and --verify-passes need the ONNX model");
   HUSSAR_TRY(check_libraries(options));
+  HUSSAR_CHECK(!options.packed, ErrorCode::kUsage,
+               "the passes ran when the plan was built: --packed needs the ONNX model");
   Graph graph = HUSSAR_TRY(thaw(plan));
   const Target target = target_of(options);
   const auto before = plan.meta.find("target");

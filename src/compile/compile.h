@@ -39,6 +39,9 @@ struct CompileOptions {
   bool chooses_int8 = true;
   // With quantization: a step that multiplies in floats is an error, but for those that the user named.
   bool needs_int8 = false;
+  // Padding of variable-length sequences is left out: rows of padding in outputs are zeros then. An error where no
+  // attention has a mask that says what is padding.
+  bool packed = false;
   // ---- how fast
   bool sparsity = true;  // kernels for 2:4 weights are rivals of the dense ones
   Libraries libraries = Libraries::kOff;

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "compile/row_counts.h"
 #include "ops/op_def.h"
 #include "plan/kernel.h"
 #include "tactics/choose.h"
@@ -70,6 +71,7 @@ class Freezer {
       choices[node] = std::move(choice);
     }
     HUSSAR_TRY(do_jobs(jobs_));
+    row_counts_ = find_row_counts(graph);
     for (const auto& node : graph.nodes()) HUSSAR_TRY(add_step(graph, *node, choices[node.get()]));
     for (Value* output : graph.outputs) plan_.outputs.push_back(index_of(graph, output));
     place_slices();
@@ -258,6 +260,10 @@ class Freezer {
     step.program_inputs = node.program_inputs;
     step.kernel = choice.tactic() == nullptr ? std::string(kReferenceKernel) : std::string(choice.tactic()->kernel);
     step.report = describe(choice);
+    const auto counted = row_counts_.find(&node);
+    const bool on_device = choice.tactic() != nullptr && choice.tactic()->place == Place::kDevice;
+    if (counted != row_counts_.end() && on_device)
+      step.attributes.set(kRowCountAttribute, Ints{index_of(graph, counted->second.count), counted->second.axes});
     if (node.code != nullptr) step.attributes.set(kCodeAttribute, int64_t{index_of(graph, node.code)});
     if (!node.note.empty()) step.report += "\n" + node.note;
     if (auto it = choice_flops_.find(&node); it != choice_flops_.end()) step.flops_per_output = it->second;
@@ -292,6 +298,7 @@ class Freezer {
   std::unordered_map<const Value*, uint64_t> stored_;  // constants whose bytes are in the section already
   std::vector<Packing::Job> jobs_;
   std::set<std::string> input_symbols_;
+  std::unordered_map<const Node*, RowCountHint> row_counts_;
   std::unordered_map<const Node*, double> choice_flops_;  // of nodes that are packed
 };
 

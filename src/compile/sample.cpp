@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "compile/packed_rows.h"
 #include "tensor/convert.h"
 
 namespace hussar {
@@ -89,14 +90,16 @@ std::vector<InputFacts> input_facts(const PlanGraph& graph) {
   std::vector<InputFacts> inputs;
   for (int32_t index : graph.inputs) {
     const PlanValue& value = graph.values[index];
-    inputs.push_back({value.name, value.dtype, value.dims});
+    inputs.push_back({value.name, value.dtype, value.dims, {}});
   }
+  if (const auto rows = packed_rows(graph))
+    inputs[rows->mask].mask = rows->inverted ? InputFacts::Mask::kPadding : InputFacts::Mask::kTokens;
   return inputs;
 }
 
 std::vector<InputFacts> input_facts(const Graph& graph) {
   std::vector<InputFacts> inputs;
-  for (const Value* value : graph.inputs) inputs.push_back({value->name, value->dtype, value->dims});
+  for (const Value* value : graph.inputs) inputs.push_back({value->name, value->dtype, value->dims, {}});
   return inputs;
 }
 
@@ -142,6 +145,20 @@ Tensor random_tensor(const std::string& name, DType dtype, const Shape& shape, u
   return tensor;
 }
 
+// Sequences of random lengths, the last one of full length.
+static Tensor random_mask(const InputFacts& input, const Shape& shape, uint64_t seed) {
+  uint64_t state = seed + 1;
+  const int64_t length = std::max<int64_t>(shape[1], 1);
+  Tensor tensor(input.dtype, shape);
+  int64_t at = 0, tokens = 0;
+  fill<int64_t>(tensor, [&] {
+    if (at % length == 0) tokens = 1 + static_cast<int64_t>(next_random(state) % static_cast<uint64_t>(length));
+    if (at / length == shape[0] - 1 && shape[0] > 1) tokens = length;
+    return ((at++ % length) < tokens) == (input.mask == InputFacts::Mask::kTokens) ? int64_t{1} : int64_t{0};
+  });
+  return tensor;
+}
+
 Result<std::vector<Tensor>> random_inputs(const std::vector<InputFacts>& inputs, const NamedShapes& given,
                                           uint64_t seed) {
   std::vector<Shape> shapes = HUSSAR_TRY(choose_shapes(inputs, given));
@@ -149,7 +166,9 @@ Result<std::vector<Tensor>> random_inputs(const std::vector<InputFacts>& inputs,
   for (size_t i = 0; i < inputs.size(); ++i) {
     HUSSAR_CHECK(dtype_size(inputs[i].dtype) > 0, ErrorCode::kUsage, "the dtype of input '{}' is unknown",
                  inputs[i].name);
-    tensors.push_back(random_tensor(inputs[i].name, inputs[i].dtype, shapes[i], seed));
+    tensors.push_back(inputs[i].mask != InputFacts::Mask::kNone
+                          ? random_mask(inputs[i], shapes[i], seed)
+                          : random_tensor(inputs[i].name, inputs[i].dtype, shapes[i], seed));
   }
   return tensors;
 }

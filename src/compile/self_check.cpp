@@ -13,6 +13,7 @@
 #include "compile/difference.h"
 #include "compile/flops.h"
 #include "compile/keep_fp32.h"
+#include "compile/packed_rows.h"
 #include "compile/precision.h"
 #include "compile/run_progress.h"
 #include "compile/sample.h"
@@ -50,9 +51,12 @@ CompileOptions plainer(CompileOptions options) {
   return options;
 }
 
-// has_samples: what matters then is what lower precision does to many inputs.
-Ladder ladder_of_model(const std::string& path, const CompileOptions& given, bool has_samples) {
+// has_samples: what matters then is what lower precision does to many inputs. `plan`: what is checked.
+Ladder ladder_of_model(const std::string& path, const CompileOptions& given, bool has_samples, const PlanGraph& plan) {
   CompileOptions options = plainer(given);
+  // Who does not leave out padding knows nothing of it: its rows of padding are cleared, where an input tells which.
+  const bool leaves_out_alike = leaves_out_padding(plan) && !packed_rows(plan);
+  options.packed = leaves_out_alike;
   options.dump = nullptr;
   options.verify_passes = false;
   auto rung = [&](const char* what, bool passes, bool scalar) {
@@ -65,7 +69,7 @@ Ladder ladder_of_model(const std::string& path, const CompileOptions& given, boo
     return Rung{what, make, slower.isa >= 0 ? slower.isa : static_cast<int>(cpu::active_isa())};
   };
   // Without the passes nothing would be quantized: the difference would be what INT8 costs.
-  if (options.quantization != nullptr) return {rung("the same passes, scalar code", true, true)};
+  if (options.quantization != nullptr || leaves_out_alike) return {rung("the same passes, scalar code", true, true)};
   Ladder ladder = {rung("no passes, scalar code", false, true), rung("no passes, the same code", false, false),
                    rung("the same passes, scalar code", true, true)};
   if (has_samples) ladder.push_back(rung("the same passes in FP32", true, false));
@@ -124,6 +128,8 @@ class Checker {
       // Inputs need not suit a model; what the reference refuses says nothing about the plan.
       if (!wanted) return skip("the reference cannot run these inputs: " + wanted.error().message);
       for (const Tensor& output : *wanted) runs_[i].wanted.push_back(output.clone());
+      const auto rows = packed_rows(plan_->graph);
+      if (rows && !leaves_out_padding(reference.plan->graph)) clear_padding(*rows, runs_[i].inputs, runs_[i].wanted);
     }
     return {};
   }
@@ -360,6 +366,10 @@ static Result<SelfCheckReport> self_check(std::shared_ptr<Plan>& plan, Ladder la
 static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, const CompileOptions& given,
                                                        SelfCheckOptions check, CompileReport* report,
                                                        SelfCheckReport& checked) {
+  HUSSAR_CHECK(!given.packed || given.place == Place::kDevice, ErrorCode::kUsage,
+               "packed execution is for GPUs: it goes with --target cuda");
+  HUSSAR_CHECK(!given.packed || given.quantization == nullptr || !given.quantization->is_dynamic, ErrorCode::kUsage,
+               "--packed and --dynamic exclude each other: rows that are left out would have a say in the ranges");
   // What was measured is needed again when steps go back to FP32.
   TimingCache unshared;
   CompileOptions options = given;
@@ -388,8 +398,8 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   }
   if (options.progress) options.progress("self-check");
   check.progress = options.stage_progress;
-  Ladder ladder =
-      source != nullptr ? ladder_of_plan(source, options) : ladder_of_model(path, options, !check.samples.empty());
+  Ladder ladder = source != nullptr ? ladder_of_plan(source, options)
+                                    : ladder_of_model(path, options, !check.samples.empty(), plan->graph);
   Rebuild rebuild = [&](const std::set<std::string>& inexact) -> Result<std::shared_ptr<Plan>> {
     CompileOptions again = options;
     again.inexact_in_fp16 = inexact;

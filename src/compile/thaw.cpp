@@ -68,6 +68,7 @@ class Thawer {
     node.attributes.erase("hussar_threads");
     node.attributes.erase(kCodeAttribute);
     node.attributes.erase(kConfigurationAttribute);
+    node.attributes.erase(kRowCountAttribute);
     if (tactic->unpack == nullptr) return {};
     Packing packing(graph_, node, {});
     HUSSAR_TRY(tactic->unpack(packing));

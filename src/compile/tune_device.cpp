@@ -21,6 +21,7 @@
 namespace hussar {
 namespace {
 
+constexpr size_t kStartsOfAttention = 4;  // the input
 constexpr size_t kMostKernels = 3, kMostTiles = 6;
 constexpr int kRounds = 7;
 constexpr size_t kJobsPerCore = 4;  // compiled before what they are for is measured
@@ -291,6 +292,8 @@ class DeviceTuner {
       } else {
         given.push_back(operand);
         if (value != nullptr) operand.data = HUSSAR_TRY(data_of({false, i}, *value));
+        if (value != nullptr && packed.op == "hussar.Attention" && i == kStartsOfAttention)
+          HUSSAR_TRY(fill_starts(packed, operand));
       }
       entry.inputs.push_back(operand);
     }
@@ -309,6 +312,15 @@ class DeviceTuner {
     if (kernel->prepare != nullptr) HUSSAR_TRY(kernel->prepare(prepare));
     scratch = std::max(scratch, prepare.scratch_bytes);
     return {};
+  }
+
+  // Sequences that follow each other are all of full length: shorter ones take less of everything.
+  Status fill_starts(const Node& attention, const Operand& starts) {
+    Tensor numbers(DType::kInt32, starts.shape);
+    const int64_t length = (*attention.inputs[0]->static_shape())[1];
+    for (int64_t i = 0; i < numbers.elements(); ++i) numbers.data<int32_t>()[i] = static_cast<int32_t>(i * length);
+    HUSSAR_TRY(device_->copy_in(starts.data, numbers.raw(), numbers.bytes()));
+    return device_->wait();
   }
 
   Result<std::byte*> data_of(std::pair<bool, size_t> place, const Value& value) {

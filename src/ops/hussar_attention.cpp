@@ -1,14 +1,16 @@
 // hussar.Attention: softmax(scale * q k^T + mask) v for every head. Passes form it from matrix products and Softmax.
 //
 // Inputs: q, k, v, and an optional float mask that is added to the scores and broadcasts to [B][heads][Q][K]. A query
-// whose keys are all at -infinity gives zeros.
-// Attributes: heads; kv_heads (default heads; a divisor of it: consecutive query heads share one); head_dim; v_head_dim
-// (default head_dim); scale (default 1/sqrt(head_dim)); causal=1: query i sees the keys up to i + K - Q; softcap c > 0:
-// scaled scores s become c tanh(s / c), before the mask.
-// head_major has one bit per tensor (1 q, 2 k, 4 v, 8 output). A tensor with its bit is [B][heads][length][dim], one
-// without is [B][length][width], where head h begins at column <q|k|v>_offset + h * dim: so one tensor may hold q, k
-// and v side by side. k_transposed=1: k is [B][kv_heads][head_dim][K]. With y_scale the output is bytes
-// (ops/quantized_product.h).
+// whose keys are all at -infinity gives zeros. Instead of the mask, starts (int32, [B + 1]) may be input 4: q, k and v
+// then hold the tokens of all sequences one after the other (ops/hussar_token_order.cpp), those of sequence b in the
+// rows from starts[b] to starts[b + 1] of all B * Q = B * K rows, and each sequence sees itself only. Rows outside of
+// every sequence are zeros. No tensor has a head axis then, and k is not transposed. Attributes: heads; kv_heads
+// (default heads; a divisor of it: consecutive query heads share one); head_dim; v_head_dim (default head_dim); scale
+// (default 1/sqrt(head_dim)); causal=1: query i sees the keys up to i + K - Q; softcap c > 0: scaled scores s become c
+// tanh(s / c), before the mask. head_major has one bit per tensor (1 q, 2 k, 4 v, 8 output). A tensor with its bit is
+// [B][heads][length][dim], one without is [B][length][width], where head h begins at column <q|k|v>_offset + h * dim:
+// so one tensor may hold q, k and v side by side. k_transposed=1: k is [B][kv_heads][head_dim][K]. With y_scale the
+// output is bytes (ops/quantized_product.h).
 #include "ops/arguments.h"
 #include "ops/attention_mask.h"
 #include "ops/evaluate.h"
@@ -19,6 +21,7 @@ namespace hussar {
 namespace {
 
 enum Bit : int64_t { kQ = 1, kK = 2, kV = 4, kOut = 8 };
+constexpr size_t kStarts = 4;
 
 struct Form {
   int64_t heads, kv_heads, head_dim, v_head_dim, head_major;
@@ -41,12 +44,19 @@ Form form_of(const Attributes& attributes) {
   return form;
 }
 
+// The rows that belong together: of a batch, or of all rows from the first on.
+struct Sequence {
+  int64_t batch = 0, first_row = 0, queries = 0, keys = 0;
+};
+
 // Where the rows of one head of an operand lie.
 struct View {
   const float* data;
   int64_t batch_stride, head_stride, row_stride, column_stride;
 
-  const float* at(int64_t batch, int64_t head) const { return data + batch * batch_stride + head * head_stride; }
+  const float* at(const Sequence& sequence, int64_t head) const {
+    return data + sequence.batch * batch_stride + sequence.first_row * row_stride + head * head_stride;
+  }
 };
 
 View view_of(const Tensor& tensor, bool head_major, int64_t offset, int64_t dim, bool transposed = false) {
@@ -86,6 +96,21 @@ Result<std::optional<Lengths>> check_operand(const InferContext& context, const 
   return std::optional<Lengths>(Lengths{(*dims)[0], (*dims)[!head_major ? 1 : transposed ? 3 : 2]});
 }
 
+// The input that says where each sequence starts, if there is one.
+Status check_starts(const InferContext& context, const Form& form, const Dim& batch, const Dim& queries,
+                    const Dim& keys) {
+  if (!context.has(kStarts)) return {};
+  const bool is_plain = form.head_major == 0 && !form.k_transposed && !context.has(3);
+  if (!is_plain) return context.fail("starts go with rows that have all heads, and without a mask");
+  if (context.dtype(kStarts) != DType::kInt32) return context.fail("starts must be int32");
+  HUSSAR_TRY(same_dim(context, queries, keys));
+  const Dims* starts = context.dims(kStarts);
+  if (starts == nullptr) return {};
+  if (starts->size() != 1) return context.fail("starts of shape {}", to_string(*starts));
+  HUSSAR_TRY(same_dim(context, (*starts)[0], batch + Dim(1)));
+  return {};
+}
+
 Status infer(InferContext& context) {
   Form form = form_of(context.attributes);
   auto is_count = [](int64_t number) { return number > 0 && number <= kMostColumns; };
@@ -101,6 +126,7 @@ Status infer(InferContext& context) {
   if (q && v) HUSSAR_TRY(same_dim(context, batch, v->batch));
   if (k && v) keys = HUSSAR_TRY(same_dim(context, k->length, v->length));
   HUSSAR_TRY(check_attention_mask(context, 3, {batch, Dim(form.heads), queries, keys}));
+  HUSSAR_TRY(check_starts(context, form, batch, queries, keys));
   DType dtype = context.dtype(0);
   if (context.attributes.has("y_scale")) dtype = HUSSAR_TRY(check_byte_meanings(context));
   if (form.is_head_major(kOut)) {
@@ -112,10 +138,11 @@ Status infer(InferContext& context) {
 }
 
 // One query row: its scores become probabilities, whose mean of the rows of v is the output.
-void attend(const Form& form, const View& k, const View& v, int64_t batch, int64_t kv_head, int64_t keys,
+void attend(const Form& form, const View& k, const View& v, const Sequence& sequence, int64_t kv_head,
             const float* query, double scale, const std::function<double(int64_t)>& mask, float* out) {
-  const float* key = k.at(batch, kv_head);
-  const float* value = v.at(batch, kv_head);
+  const float* key = k.at(sequence, kv_head);
+  const float* value = v.at(sequence, kv_head);
+  const int64_t keys = sequence.keys;
   std::vector<double> scores(static_cast<size_t>(keys));
   double largest = -std::numeric_limits<double>::infinity(), sum = 0;
   for (int64_t j = 0; j < keys; ++j) {
@@ -143,6 +170,15 @@ void attend(const Form& form, const View& k, const View& v, int64_t batch, int64
   }
 }
 
+Result<Sequence> sequence_of(EvalContext& context, int64_t batch, int64_t batches, int64_t queries, int64_t keys) {
+  if (!context.has(kStarts)) return Sequence{batch, 0, queries, keys};
+  const auto* starts = context.input(kStarts).data<int32_t>();
+  const int64_t first = starts[batch], last = starts[batch + 1];
+  if (first < 0 || last < first || last > batches * queries)
+    return context.fail("sequence {} cannot lie in the rows {} to {} of {}", batch, first, last, batches * queries);
+  return Sequence{0, first, last - first, last - first};
+}
+
 Status evaluate(EvalContext& context) {
   const Attributes& attributes = context.attributes;
   Form form = form_of(attributes);
@@ -159,16 +195,18 @@ Status evaluate(EvalContext& context) {
   ElementStrides mask_strides{0, 0, 0, 0};
   if (context.has(3)) mask_strides = broadcast_strides(context.shape(3), Shape{batch, form.heads, queries, keys});
   for (int64_t b = 0; b < batch; ++b) {
+    const Sequence sequence = HUSSAR_TRY(sequence_of(context, b, batch, queries, keys));
     for (int64_t h = 0; h < form.heads; ++h) {
-      for (int64_t i = 0; i < queries; ++i) {
+      for (int64_t i = 0; i < sequence.queries; ++i) {
         auto mask = [&](int64_t j) -> double {
-          if (form.causal && j > i + keys - queries) return -std::numeric_limits<double>::infinity();
+          if (form.causal && j > i + sequence.keys - sequence.queries) return -std::numeric_limits<double>::infinity();
           if (!context.has(3)) return 0;
           return context.input(3)
               .data<float>()[b * mask_strides[0] + h * mask_strides[1] + i * mask_strides[2] + j * mask_strides[3]];
         };
-        float* out = output.data<float>() + (y.at(b, h) - y.data) + i * y.row_stride;
-        attend(form, k, v, b, h / (form.heads / form.kv_heads), keys, q.at(b, h) + i * q.row_stride, scale, mask, out);
+        float* out = output.data<float>() + (y.at(sequence, h) - y.data) + i * y.row_stride;
+        attend(form, k, v, sequence, h / (form.heads / form.kv_heads), q.at(sequence, h) + i * q.row_stride, scale,
+               mask, out);
       }
     }
   }
@@ -190,6 +228,6 @@ double flops(const Node& node) {
 }  // namespace
 
 extern const OpDef hussar_attention_op = {
-    .name = "hussar.Attention", .min_inputs = 3, .max_inputs = 4, .infer = infer, .evaluate = evaluate, .flops = flops};
+    .name = "hussar.Attention", .min_inputs = 3, .max_inputs = 5, .infer = infer, .evaluate = evaluate, .flops = flops};
 
 }  // namespace hussar

@@ -74,6 +74,8 @@ struct PassContext {
   const Quantization* quantization = nullptr;
   // Takes from a node what its user does not allow it (Target::no_fp16); may be empty.
   std::function<Problem(const Problem&)> restrict;
+  // Rows of padding may be left out (pack_tokens).
+  bool packed = false;
 };
 
 struct Pass {
@@ -105,6 +107,7 @@ struct PipelineOptions {
   bool eager = false;                 // PassContext::eager
   const Quantization* quantization = nullptr;
   std::function<Problem(const Problem&)> restrict;  // PassContext::restrict
+  bool packed = false;                              // PassContext::packed
   bool verify = true;                               // check the graph's structure after each pass
   // Sees the graph after each pass that changed it; for dumps.
   std::function<void(std::string_view pass, const Graph&)> dump;

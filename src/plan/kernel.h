@@ -47,6 +47,16 @@ struct Prepare {
   }
 };
 
+// Rows of the outputs of a step on a device, counted by their dimensions in front, from number *count on are read by
+// nobody, and need not be computed. `count` is of the device, and may be read by its kernels only, when those before
+// them have ended. null: all rows are needed.
+struct RowCount {
+  const int32_t* count = nullptr;
+  int64_t rows = 0;  // all
+  // For kernels that count their rows as so many.
+  const int32_t* of(int64_t own_rows) const { return own_rows == rows ? count : nullptr; }
+};
+
 struct Run {
   const PlanStep& step;
   std::span<const Operand> inputs, outputs;
@@ -57,6 +67,7 @@ struct Run {
   // what they have.
   int isa = -1;
   Device* device = nullptr;
+  RowCount row_count = {};
   template <class T>
   const T& state_as() const {
     return *reinterpret_cast<const T*>(state);
@@ -97,6 +108,10 @@ inline constexpr std::string_view kTf32Attribute = "hussar_tf32";
 
 // Of steps whose kernel has compiled code: the value, a constant, that holds it. An integer.
 inline constexpr std::string_view kCodeAttribute = "hussar_code";
+
+// Of steps of which not all rows are needed: the value whose last element (int32) counts them, and how many dimensions
+// of the outputs count rows. It is a hint: whoever does not know it computes all.
+inline constexpr std::string_view kRowCountAttribute = "hussar_row_count";
 
 // The kernel name of steps that the reference evaluator of their operator executes.
 inline constexpr std::string_view kReferenceKernel = "reference";

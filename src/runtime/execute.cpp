@@ -51,7 +51,8 @@ Status GraphRun::run_step(size_t index, ThreadPool::Lease& pool) {
   if (step.kernel == nullptr || step.is_view) return run_reference(step, plan_step, pool);
   if (!step.is_static || step.reads_shape) return run_dynamic(step, plan_step, pool);
   if (place_of(step) == Place::kDevice) {
-    Run run{plan_step, step.inputs, step.outputs, step.state, device_scratch_.data(), pool, target_.isa, device_};
+    Run run{plan_step, step.inputs, step.outputs, step.state,    device_scratch_.data(),
+            pool,      target_.isa, device_,      step.row_count};
     return step.kernel->run(run);
   }
   // Inputs of the graph move between runs; everything else stays where binding put it.

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "ops/op_def.h"
 #include "runtime/check_step.h"
+#include "runtime/row_counts.h"
 #include "runtime/settled_steps.h"
 
 namespace hussar {
@@ -134,15 +135,17 @@ void GraphRun::plan_lifetimes() {
     }
     return &bound_.blocks[slot.block];
   };
+  auto keep = [&](int32_t value, size_t step) {
+    Block* block = value < 0 ? nullptr : block_of(value);
+    if (block == nullptr) return;
+    block->first = std::min(block->first, static_cast<int32_t>(step));
+    block->last = std::max(block->last, static_cast<int32_t>(step));
+  };
   for (size_t i = 0; i < graph_.steps.size(); ++i) {
     for (const auto* list : {&graph_.steps[i].inputs, &graph_.steps[i].outputs}) {
-      for (int32_t value : *list) {
-        Block* block = value < 0 ? nullptr : block_of(value);
-        if (block == nullptr) continue;
-        block->first = std::min(block->first, static_cast<int32_t>(i));
-        block->last = std::max(block->last, static_cast<int32_t>(i));
-      }
+      for (int32_t value : *list) keep(value, i);
     }
+    keep(row_count_value(graph_, graph_.steps[i]), i);
   }
   for (int32_t output : graph_.outputs) {
     if (Block* block = block_of(output)) block->last = static_cast<int32_t>(graph_.steps.size());
@@ -457,6 +460,14 @@ void GraphRun::point_operands(StepRun& step, const PlanStep& plan_step) {
   const Place place = place_of(step);
   for (size_t i = 0; i < step.inputs.size(); ++i) step.inputs[i] = operand(plan_step.inputs[i], place);
   for (size_t i = 0; i < step.outputs.size(); ++i) step.outputs[i] = operand(plan_step.outputs[i], place);
+  step.row_count = {};
+  const int32_t counted = place == Place::kDevice ? row_count_value(graph_, plan_step) : -1;
+  if (counted < 0 || step.outputs.empty()) return;
+  const Operand count = operand(counted, place);
+  const int axes = std::min(row_count_axes(plan_step), step.outputs[0].shape.rank());
+  const int64_t elements = count.shape.elements();
+  if (count.data == nullptr || elements == 0) return;
+  step.row_count = {count.as<const int32_t>() + elements - 1, step.outputs[0].shape.elements(0, axes)};
 }
 
 Status GraphRun::run_steps(ThreadPool::Lease& pool, const StepObserver* observer, bool repeats_settled) {

@@ -112,6 +112,7 @@ class GraphRun {
   struct StepBinding {
     std::vector<Operand> inputs, outputs;
     std::byte* state = nullptr;
+    RowCount row_count;
     bool reads_shape = false;  // static, but its data have a say in the shape: checked in every run
     bool is_inferred = false;  // in a run, with inputs of which inference reads what `seen` holds
     std::vector<std::byte> seen;

@@ -1,6 +1,8 @@
 // Walking the steps in order with what is valid where.
 #include "runtime/placement.h"
 
+#include "runtime/row_counts.h"
+
 namespace hussar {
 namespace {
 
@@ -64,6 +66,8 @@ class Walk {
       need(input, place, result_.before[index]);
       if (reads_on_host) note_read(input);
     }
+    const int32_t counted = place == Place::kDevice ? row_count_value(graph_, step) : -1;
+    if (counted >= 0) need(counted, place, result_.before[index]);
     for (int32_t output : step.outputs) {
       if (output < 0) continue;
       // Who writes a part of it leaves the rest as it was.

@@ -52,6 +52,8 @@ std::vector<KernelCase> texts() {
       with({"cuda_pool", "AveragePool", {image}}, window),
       {"cuda_gather", "Gather", {x(f16, {9, 16}), x(DType::kInt64, {2, 3})}},
       {"cuda_gather_bytes", "hussar.GatherBytes", {x(DType::kUInt8, {9, 16}), x(f32, {9}), x(DType::kInt64, {2})}},
+      {"cuda_token_order", "hussar.TokenOrder", {x(DType::kInt64, {3, 300})}, {}, 3},
+      {"cuda_gather_rows", "hussar.GatherRows", {x(f16, {3, 4, 64}), {integers(Ints(12, 1), DType::kInt32)}}},
       {"cuda_gather_elements", "GatherElements", {x(f32, {9, 4}), x(DType::kInt32, {2, 3})}},
       {"cuda_gather_nd", "GatherND", {x(f32, {9, 4, 4}), x(DType::kInt64, {3, 2})}},
       {"cuda_gather_nd", "ScatterND", {x(f32, {9, 4, 4}), x(DType::kInt64, {1, 2}), x(f32, {1, 4})}},
@@ -107,6 +109,9 @@ std::vector<KernelCase> product_texts() {
   Attributes heads_to_bytes = heads;
   heads_to_bytes.set("y_scale", 0.1F);
   const Attributes wide = attributes({{"heads", int64_t{1}}, {"head_dim", int64_t{128}}});
+  auto starts_of = [](int64_t batch) {
+    return Argument{integers(Ints(static_cast<size_t>(batch) + 1), DType::kInt32)};
+  };
   const Argument rows = x(f16, {2, 64, 128}), many = x(f16, {99, 64, 128});
   const Argument few_floats = x(f32, {2, 64, 128}), floats = x(f32, {99, 64, 128}), more = x(f32, {199, 64, 128});
   return {
@@ -139,6 +144,14 @@ std::vector<KernelCase> product_texts() {
       in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {few_floats, few_floats, few_floats}}, wide)),
       in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {more, more, more, x(f32, {64, 64})}}, wide)),
       with({"cuda_attention_tensor", "hussar.Attention", {many, many, many, x(f16, {64, 64})}}, heads_to_bytes),
+      with({"cuda_attention_tensor", "hussar.Attention", {many, many, many, {}, starts_of(99)}}, heads),
+      with({"cuda_attention_tensor", "hussar.Attention", {many, many, many, {}, starts_of(99)}}, heads_to_bytes),
+      with({"cuda_attention_tensor", "hussar.Attention", {rows, rows, rows, {}, starts_of(2)}}, heads),
+      in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {floats, floats, floats, {}, starts_of(99)}}, heads)),
+      in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {more, more, more, {}, starts_of(199)}}, wide)),
+      with({"cuda_attention_simple", "hussar.Attention", {rows, rows, rows, {}, starts_of(2)}}, heads),
+      with({"cuda_attention_tiles", "hussar.Attention", {few_floats, few_floats, few_floats, {}, starts_of(2)}}, heads),
+      with({"cuda_attention_tiles", "hussar.Attention", {more, more, more, {}, starts_of(199)}}, wide),
       with({"cuda_attention_simple", "hussar.Attention", {rows, rows, rows}}, heads_to_bytes),
       with({"cuda_attention_tiles", "hussar.Attention", {few_floats, few_floats, few_floats, x(f32, {64, 64})}}, heads),
       with({"cuda_attention_tiles", "hussar.Attention", {more, more, more}}, wide),

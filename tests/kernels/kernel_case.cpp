@@ -73,6 +73,11 @@ struct Block {
     });
     return tensor;
   }
+  // True when the elements from this one on, of plain data, still hold the pattern.
+  bool untouched_from(int64_t element) const {
+    const auto first = static_cast<int64_t>(dtype_size(operand.dtype)) * element;
+    return std::all_of(operand.data + first, operand.data + size, [](std::byte b) { return b == kPattern; });
+  }
   // True when every byte that is not part of an element still holds the pattern.
   bool untouched_outside() const {
     std::vector<bool> inside(bytes.size(), false);
@@ -176,7 +181,8 @@ const Tactic* tactic_named(const std::string& kernel) {
   return nullptr;
 }
 
-bool same(const Tensor& actual, const Tensor& expected, double tolerance, std::string& where, bool rounds = false) {
+bool same(const Tensor& actual, const Tensor& expected, double tolerance, std::string& where, bool rounds = false,
+          int64_t meant = -1) {
   if (actual.dtype() != expected.dtype() || !(actual.shape() == expected.shape())) {
     where = "dtype or shape";
     return false;
@@ -186,7 +192,8 @@ bool same(const Tensor& actual, const Tensor& expected, double tolerance, std::s
   load_elements<double>(expected, 0, expected.elements(), b.data());
   size_t step = dtype_size(actual.dtype());
   const double least = rounds && tolerance > 0 && actual.dtype() == DType::kUInt8 ? 1 : tolerance;
-  for (size_t i = 0; i < a.size(); ++i) {
+  const size_t count = meant < 0 ? a.size() : static_cast<size_t>(meant);
+  for (size_t i = 0; i < std::min(count, a.size()); ++i) {
     bool equal = std::memcmp(actual.raw() + i * step, expected.raw() + i * step, step) == 0 || a[i] == b[i] ||
                  (std::isnan(a[i]) && std::isnan(b[i])) ||
                  std::fabs(a[i] - b[i]) <= std::fmax(least, tolerance * std::fabs(b[i]));
@@ -195,6 +202,11 @@ bool same(const Tensor& actual, const Tensor& expected, double tolerance, std::s
     return false;
   }
   return true;
+}
+
+// Elements of an output that are compared; -1: all.
+int64_t compared_elements(const KernelCase& test, const Tensor& output) {
+  return test.needed_rows >= 0 ? output.elements() / test.all_rows * test.needed_rows : test.meant;
 }
 
 struct Executed {
@@ -229,6 +241,14 @@ class DeviceSide {
     memory_.emplace_back(*device_, *memory);
     return *memory;
   }
+  // What the kernel is told about the rows that are needed.
+  RowCount row_count_of(const KernelCase& test) {
+    if (test.needed_rows < 0) return {};
+    needed_rows_ = Block(DType::kInt32, {1}, Layout::kPlain, 0);
+    const auto needed = static_cast<int32_t>(test.needed_rows);
+    std::memcpy(needed_rows_.operand.data, &needed, sizeof(needed));
+    return {put(needed_rows_).as<const int32_t>(), test.all_rows};
+  }
   void fetch() {
     for (auto [block, memory] : copies_)
       EXPECT_TRUE(device_->copy_out(block->bytes.data(), memory, block->bytes.size()));
@@ -239,6 +259,7 @@ class DeviceSide {
   std::unique_ptr<Device> device_;
   std::vector<DeviceMemory> memory_;
   std::vector<std::pair<Block*, std::byte*>> copies_;
+  Block needed_rows_;
 };
 
 // Everything that a tactic needs permission for is allowed.
@@ -325,12 +346,12 @@ void execute(const KernelCase& test, Scene& scene, int threads, Executed& done, 
   ThreadPool::Lease lease(ThreadPool::shared(), threads);
   Run run{step, input_operands, output_operands, state.raw(), scratch.raw(), lease};
   if (side.device() != nullptr) {
-    for (size_t i = 0; i < inputs.size(); ++i) {
+    for (size_t i = 0; i < inputs.size(); ++i)
       if (inputs[i].valid()) input_operands[i] = side.put(input_blocks[i]);
-    }
     for (size_t i = 0; i < done.outputs.size(); ++i) output_operands[i] = side.put(done.outputs[i]);
     run.device = side.device();
     run.scratch = side.allocate(prepare.scratch_bytes);
+    run.row_count = side.row_count_of(test);
   }
   int64_t before = tests::allocation_count();
   Status status = kernel->run(run);
@@ -390,7 +411,8 @@ static void expect_device_configurations_agree(const KernelCase& test) {
     ASSERT_EQ(done.error, "");
     for (size_t i = 0; i < test.outputs; ++i) {
       std::string where;
-      ASSERT_TRUE(same(done.outputs[i].contents(), scene.expected[i], test.tolerance, where, true))
+      ASSERT_TRUE(same(done.outputs[i].contents(), scene.expected[i], test.tolerance, where, true,
+                       compared_elements(test, scene.expected[i])))
           << "output " << i << ", " << where;
       ASSERT_TRUE(done.outputs[i].untouched_outside()) << "wrote outside of output " << i;
     }
@@ -421,8 +443,10 @@ void expect_kernel_agrees(const KernelCase& test) {
     const double tolerance = test.tolerance * (cpu::active_isa() == cpu::Isa::kAmx ? 20 : 1);
     for (size_t i = 0; i < test.outputs; ++i) {
       std::string where;
-      ASSERT_TRUE(same(done.outputs[i].contents(), scene.expected[i], tolerance, where, on_device))
+      const int64_t compared = compared_elements(test, scene.expected[i]);
+      ASSERT_TRUE(same(done.outputs[i].contents(), scene.expected[i], tolerance, where, on_device, compared))
           << "output " << i << ", " << where;
+      if (test.leaves_other_rows) ASSERT_TRUE(done.outputs[i].untouched_from(compared)) << "computed other rows";
       ASSERT_TRUE(done.outputs[i].untouched_outside()) << "wrote outside of output " << i;
       if (threads == 1) {
         alone.push_back(done.outputs[i].contents());

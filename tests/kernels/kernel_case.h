@@ -36,6 +36,11 @@ struct KernelCase {
   std::optional<Program> program = std::nullopt;
   int32_t program_inputs = 0;
   bool tf32 = false;  // the kernel may round to it
+  // Elements of every output that mean something, from the first on; what is behind them may be anything. -1: all.
+  int64_t meant = -1;
+  // Of a device: so many of so many rows of the outputs are needed (Run::row_count); -1: all. Only these are compared.
+  int64_t needed_rows = -1, all_rows = 1;
+  bool leaves_other_rows = false;  // they stay as they were
 };
 
 // Checks on 1 and 2 threads: the tactic takes the node, all outputs agree with the reference and are the same on any

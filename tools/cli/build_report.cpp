@@ -73,6 +73,8 @@ std::string summary(const BuildReport& report) {
                   lower, report.plan.meta.at("target"), report.plan.meta.at("threads"), report.compile.seconds);
   const int64_t of_model = count_quantized_in_model(graph);
   if (of_model > 0) text += fmt::format("INT8: {} products are quantized in the model\n", of_model);
+  if (auto packed = report.plan.meta.find("packed"); packed != report.plan.meta.end())
+    text += "packed: " + packed->second + "\n";
   text += int8_summary(report.compile.int8);
   if (report.compile.tuning.problems > 0) text += "tuning: " + report.compile.tuning.to_string() + "\n";
   return text + "self-check: " + report.check.to_string() + "\n";

@@ -126,9 +126,12 @@ Status launch_ampere(const Run& run, const AmpereLaunch& launch, const std::byte
   const std::byte* w = run.inputs[1].data;
   std::byte* y = run.outputs[0].data;
   ProductSizes sizes = launch.sizes;
-  void* const arguments[] = {&x, &w, &y, &sizes, fused.data(), windows};
-  const std::span<void* const> all(arguments);
-  return queue_of(run.device).launch(launch.launch, windows != nullptr ? all : all.first(5));
+  const int32_t* rows = run.row_count.of(launch.sizes.m);
+  void* arguments[7] = {&x, &w, &y, &sizes, fused.data()};
+  size_t count = 5;
+  if (windows != nullptr) arguments[count++] = windows;
+  arguments[count++] = &rows;
+  return queue_of(run.device).launch(launch.launch, {arguments, count});
 }
 
 }  // namespace hussar::cuda

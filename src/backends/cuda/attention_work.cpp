@@ -10,6 +10,7 @@ namespace hussar::cuda {
 namespace {
 
 enum Bit : int64_t { kQ = 1, kK = 2, kV = 4, kOut = 8 };
+constexpr size_t kStarts = 4;  // the input
 
 AttentionWork::Side side_of(const Operand& operand, bool head_major, int64_t offset, int64_t dim) {
   const Shape& shape = operand.shape;
@@ -28,6 +29,7 @@ Refusal check_attention(const Problem& problem) {
   const bool writes_bytes = problem.node.attributes.has("y_scale");
   if (problem.output()->dtype != (writes_bytes ? DType::kUInt8 : problem.dtype(0))) return "dtype";
   if (problem.input(3) != nullptr && !is_float(problem.dtype(3))) return "dtype";
+  if (problem.input(kStarts) != nullptr && problem.dtype(kStarts) != DType::kInt32) return "dtype";
   return std::nullopt;
 }
 
@@ -86,6 +88,7 @@ Defines attention_defines(const Node& node) {
   defines.set("SCALE", literal(attributes.get_float("scale", usual)));
   defines.set("SOFTCAP", literal(attributes.get_float("softcap", 0)));
   defines.set("CAUSAL", attributes.get_int("causal", 0) != 0);
+  defines.set("PACKED", node.input(kStarts) != nullptr);
   return defines;
 }
 
@@ -94,6 +97,9 @@ Status prepare_attention(const Prepare& prepare, const AttentionWork& work, int6
   constexpr int64_t kMostBlocks = 65535, kMostRows = int64_t{1} << 30;
   HUSSAR_CHECK(work.batch <= kMostBlocks && work.heads <= kMostBlocks && std::max(work.queries, work.keys) < kMostRows,
                ErrorCode::kUsage, "step '{}': the batch is too large", prepare.step.name);
+  const bool is_packed = prepare.inputs.size() > kStarts && prepare.inputs[kStarts].present();
+  HUSSAR_CHECK(!is_packed || work.batch * work.queries < (int64_t{1} << 31), ErrorCode::kUsage,
+               "step '{}': the batch is too large", prepare.step.name);
   launch.work = work;
   launch.launch = Launch{};
   launch.launch.threads = static_cast<unsigned>(threads);
@@ -121,6 +127,8 @@ Status launch_attention(const Run& run, const AttentionLaunch& launch) {
   }
   for (int64_t stride : work.mask) words.put(stride);
   for (int64_t number : {work.queries, work.keys, work.heads, work.heads / work.kv_heads}) words.put(number);
+  words.put(run.inputs.size() > kStarts ? run.inputs[kStarts].data : nullptr);
+  words.put(work.batch);
   void* const arguments[] = {words.data()};
   return queue_of(run.device).launch(launch.launch, arguments);
 }

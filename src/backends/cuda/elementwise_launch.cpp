@@ -45,6 +45,11 @@ Status prepare_elementwise(const Prepare& prepare, const LoopNest& nest, std::st
       launch.nest.strides[t][axis] = axis < missing ? 0 : nest.strides[t][axis - missing];
     }
   }
+  launch.is_dense = true;
+  for (int64_t axis = launch.nest.rank - 1, stride = 1; axis >= 0; --axis) {
+    launch.is_dense = launch.is_dense && (launch.nest.dims[axis] == 1 || launch.nest.strides[0][axis] == stride);
+    stride *= launch.nest.dims[axis];
+  }
   launch.launch.function = HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "elementwise"));
   launch.launch.threads = 256;
   launch.launch.grid[0] = blocks_for(nest.elements() / launch.vector, 256);
@@ -67,6 +72,10 @@ Status launch_elementwise(const Run& run, const ElementwiseLaunch& launch, std::
   put_strides(0);
   for (const std::byte* input : inputs) words.put(input);
   words.put(output);
+  // Where the units follow each other in memory, those of a row do too.
+  const bool counts = run.row_count.rows > 0 && launch.is_dense;
+  words.put(counts ? run.row_count.count : nullptr);
+  words.put(counts ? nest.elements() / run.row_count.rows : 0);
   void* const arguments[] = {words.data()};
   return queue_of(run.device).launch(launch.launch, arguments);
 }

@@ -19,6 +19,7 @@ struct ElementwiseLaunch {
   Launch launch;
   LoopNest nest;  // with as many loops as the code has
   int vector = 1;
+  bool is_dense = false;  // the loops go through the output as it lies in memory
 };
 // Loads the step's code for these loops; `attribute` as it was given to define_loops.
 Status prepare_elementwise(const Prepare& prepare, const LoopNest& nest, std::string_view attribute,

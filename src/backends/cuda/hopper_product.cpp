@@ -250,7 +250,8 @@ Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, W
   const std::byte* places = run.inputs[1].data + launch.places;
   ProductSizes sizes = launch.sizes;
   TensorMap near;
-  void* arguments[8] = {&x, &w, &y, &sizes, fused.data()};
+  const int32_t* rows = run.row_count.of(launch.sizes.m);
+  void* arguments[9] = {&x, &w, &y, &sizes, fused.data()};
   size_t count = 5;
   if (launch.near_input > 0) {
     near = HUSSAR_TRY(queue.encode(launch.near, run.inputs[static_cast<size_t>(launch.near_input)].data));
@@ -258,6 +259,7 @@ Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, W
   }
   if (launch.places > 0) arguments[count++] = &places;
   if (windows != nullptr) arguments[count++] = windows;
+  arguments[count++] = &rows;
   return queue.launch(launch.launch, {arguments, count});
 }
 

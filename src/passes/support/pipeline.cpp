@@ -38,6 +38,7 @@ constexpr std::string_view kOrder[] = {
     "lower_attention",        // beside the recognition of attention that is written out
     "recognise_attention",    // before transposes move: it looks for those that exporters write
     "merge_qkv",              // what attention reads is known now
+    "pack_tokens",            // before fusion, which then sees rows as ever: nodes are still what ONNX says they are
     "eliminate_transposes",   // before what depends on axes having their usual meaning
     "recognise_global_pool",  // after recognise_layer_norm
     "fold_pad",               // needs constant pads
@@ -110,8 +111,9 @@ Result<std::vector<PassRecord>> run_pipeline(Graph& graph, const PipelineOptions
     HUSSAR_CHECK(pass != nullptr, ErrorCode::kRunFailed, "the pipeline names the unknown pass '{}'", name);
     if (is_disabled(name)) continue;
     auto begin = std::chrono::steady_clock::now();
-    PassContext context{graph,         options.target,       facts,           options.timings,
-                        options.eager, options.quantization, options.restrict};
+    PassContext context{
+        graph,         options.target, facts, options.timings, options.eager, options.quantization, options.restrict,
+        options.packed};
     auto rewrites = pass->run(context);
     PassRecord record{std::string(name), 0, milliseconds_since(begin), 0, std::nullopt};
     if (!rewrites) return fail(rewrites.error().code, "pass {}: {}", name, rewrites.error().message);

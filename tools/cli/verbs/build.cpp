@@ -28,7 +28,7 @@ struct Arguments {
   std::vector<std::string> disabled;
   int threads = 0;
   double tolerance = std::nan("");  // none given
-  bool verify_passes = false, verbose = false;
+  bool verify_passes = false, verbose = false, packed = false;
   PrecisionFlags precision;
   Int8Flags int8;
   std::string budget = kUsualBudget, timing_cache, html;
@@ -68,6 +68,9 @@ void declare(Command& command, Arguments& arguments) {
   command.toggle("-v,--verbose", arguments.verbose, "prints what each pass did and how long it took");
   arguments.precision.declare(command, true);
   arguments.int8.declare(command);
+  command.toggle("--packed", arguments.packed,
+                 "with --target cuda: padding of encoder batches, which the attention mask tells, is left out; rows of "
+                 "padding in outputs are zeros then, and masks must be zeros and ones");
   for (const char* flag : {"--bf16", "--fp8"}) {
     command.refuse(flag,
                    "FP16 (--fp16), TF32 (--tf32, on GPUs) and INT8 (--int8) are the precisions below the model's own "
@@ -148,6 +151,7 @@ Status work(Arguments& arguments, const Command& command) {
   options.set_target(HUSSAR_TRY(parse_target(arguments.target)));
   options.threads = arguments.threads;
   options.disabled_passes = arguments.disabled;
+  options.packed = arguments.packed;
   options.verify_passes = arguments.verify_passes;
   HUSSAR_TRY(arguments.precision.apply(options, arguments.int8.int8()));
   if (!std::isnan(arguments.tolerance)) check.tolerance = options.verify_tolerance = arguments.tolerance;
@@ -217,6 +221,7 @@ extern const Verb build_verb = {
     "hussar build model.onnx -o model.plan --int8 --calib samples.npz --calib-cache calibration.json\n"
     "hussar build model.onnx -o model.plan --int8 --dynamic\n"
     "hussar build model.onnx -o model.plan --fp16 --precision head/MatMul=fp32 --calib samples.npz\n"
+    "hussar build encoder.onnx -o encoder.plan --target cuda --fp16 --packed\n"
     "hussar build model.onnx -o model.plan --disable-pass fold_constants --dump passes/ --json report.json",
     run};
 

@@ -139,8 +139,8 @@ __device__ __forceinline__ void load_mask(Masked& masked, const Attention& work,
 }
 
 // Products of queries and keys become logarithms to base 2, with all that is done to them before the softmax.
-__device__ __forceinline__ void finish_scores(float (&scores)[kBlocks][4], const Attention& work, const Masked& masked,
-                                              int query, int first) {
+__device__ __forceinline__ void finish_scores(float (&scores)[kBlocks][4], const Sequence& sequence,
+                                              const Masked& masked, int query, int first) {
   constexpr float kLog2E = 1.44269504f;
 #pragma unroll
   for (int n = 0; n < kBlocks; ++n) {
@@ -155,7 +155,7 @@ __device__ __forceinline__ void finish_scores(float (&scores)[kBlocks][4], const
       }
     }
   }
-  const int keys = static_cast<int>(work.keys), queries = static_cast<int>(work.queries);
+  const int keys = sequence.keys, queries = sequence.queries;
   if (!CAUSAL && first + kStep <= keys) return;
 #pragma unroll
   for (int n = 0; n < kBlocks; ++n) {
@@ -298,25 +298,29 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
   const unsigned stages = static_cast<unsigned>(__cvta_generic_to_shared(shared));
   const unsigned queries_at = stages + 4 * kTileBytes;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int head = blockIdx.y, batch = blockIdx.z;
+  const int head = blockIdx.y;
   const long long first_query = blockIdx.x * (16LL * WARPS);
   const int first_key = warp % SPLIT * kStep;  // of the warp, in a stage
-  const DATA_TYPE* k = work.k + batch * work.k_batch + head / work.group * work.k_head;
-  const DATA_TYPE* v = work.v + batch * work.v_batch + head / work.group * work.v_head;
-  const MASK_TYPE* mask = work.mask + batch * work.mask_batch + head * work.mask_head;
-  int keys = static_cast<int>(work.keys);  // that the block looks at
-  const int queries = static_cast<int>(work.queries);
+  const Sequence sequence = sequence_of(work, blockIdx.z);
+  const int queries = sequence.queries;
+  if (PACKED && first_query >= queries) return;
+  const DATA_TYPE* k = work.k + sequence.batch * work.k_batch + head / work.group * work.k_head;
+  const DATA_TYPE* v = work.v + sequence.batch * work.v_batch + head / work.group * work.v_head;
+  const MASK_TYPE* mask = work.mask + sequence.batch * work.mask_batch + head * work.mask_head;
+  int keys = sequence.keys;  // that the block looks at
   if (CAUSAL) keys = min(keys, static_cast<int>(first_query) + 16 * WARPS + keys - queries);
   // One group of copies per stage, an empty one behind the last.
   auto copy_stage = [&](int stage, int first) {
     if (first < keys) {
-      copy_rows<kKeys>(stages + stage * 2 * kTileBytes, k, work.k_row, first, work.keys);
-      copy_rows<kKeys>(stages + stage * 2 * kTileBytes + kTileBytes, v, work.v_row, first, work.keys);
+      copy_rows<kKeys>(stages + stage * 2 * kTileBytes, k, work.k_row, sequence.first + first,
+                       sequence.first + sequence.keys);
+      copy_rows<kKeys>(stages + stage * 2 * kTileBytes + kTileBytes, v, work.v_row, sequence.first + first,
+                       sequence.first + sequence.keys);
     }
     asm volatile("cp.async.commit_group;" ::: "memory");
   };
-  copy_rows<16 * WARPS>(queries_at, work.q + batch * work.q_batch + head * work.q_head, work.q_row, first_query,
-                        work.queries);
+  copy_rows<16 * WARPS>(queries_at, work.q + sequence.batch * work.q_batch + head * work.q_head, work.q_row,
+                        sequence.first + first_query, sequence.first + queries);
   copy_stage(0, 0);
   copy_stage(1, kKeys);
   const int query = static_cast<int>(first_query) + 16 * (warp / SPLIT) + lane / 4;
@@ -339,7 +343,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
       const unsigned tile = stages + stage * 2 * kTileBytes + here * kRowBytes;
       float scores[kBlocks][4] = {};
       score(scores, q, tile);
-      finish_scores(scores, work, masked, query, first + here);
+      finish_scores(scores, sequence, masked, query, first + here);
       if (HAS_MASK) load_mask(masked, work, mask, query, next);
       weigh(scores, rows);
       add_values(scores, rows, tile + kTileBytes);
@@ -357,7 +361,9 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
   if (warp % SPLIT > 0) return;
 #endif
 
-  OUTPUT_TYPE* y = work.y + batch * work.y_batch + head * work.y_head;
+  // Read again: registers are for the sums.
+  const Sequence written = sequence_of(work, blockIdx.z);
+  OUTPUT_TYPE* y = work.y + written.batch * work.y_batch + head * work.y_head;
 #pragma unroll
   for (int half_row = 0; half_row < 2; ++half_row) {
     float total = rows.total[half_row];
@@ -365,11 +371,11 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
     total += __shfl_xor_sync(0xffffffffU, total, 2);
     const float factor = total > 0.0f ? 1.0f / total : 0.0f;
     const long long row = query + 8 * half_row;
-    if (row >= queries) continue;
+    if (row >= written.queries) continue;
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
       const float first = rows.sums[c][2 * half_row] * factor, second = rows.sums[c][2 * half_row + 1] * factor;
-      OUTPUT_TYPE* const to = y + row * work.y_row + 8 * c + lane % 4 * 2;
+      OUTPUT_TYPE* const to = y + (written.first + row) * work.y_row + 8 * c + lane % 4 * 2;
 #if TF32 || defined(BYTE_RECIPROCAL)
       const float pair[2] = {first, second};
       store<2>(to, pair);

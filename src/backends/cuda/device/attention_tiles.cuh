@@ -38,33 +38,35 @@ __device__ __forceinline__ float sixteenth_sum(float x) {
 
 extern __shared__ float shared[];
 
-extern "C" __global__ void __launch_bounds__(256) attention(const __grid_constant__ Attention work) {
+extern "C" __global__ void __launch_bounds__(256, 2) attention(const __grid_constant__ Attention work) {
   begin_kernel();
   float* const q_tile = shared;                        // [HEAD][kPitch]
   float* const k_tile = q_tile + HEAD * kPitch;        // [HEAD][kKeyPitch]
   float* const v_tile = k_tile + HEAD * kKeyPitch;     // [KEYS][kValuePitch]
   float* const weights = v_tile + KEYS * kValuePitch;  // [KEYS][kPitch]
-  const int head = blockIdx.y, batch = blockIdx.z;
+  const int head = blockIdx.y;
   const int part = threadIdx.x % 16, mine = threadIdx.x / 16 * 4;
   const long long first_query = static_cast<long long>(blockIdx.x) * kQueries;
-  const DATA_TYPE* k = work.k + batch * work.k_batch + head / work.group * work.k_head;
-  const DATA_TYPE* v = work.v + batch * work.v_batch + head / work.group * work.v_head;
-  const MASK_TYPE* mask = work.mask + batch * work.mask_batch + head * work.mask_head;
-  load_turned<kQueries, kPitch>(q_tile, work.q + batch * work.q_batch + head * work.q_head, work.q_row, 1, first_query,
-                                work.queries);
-  long long keys = work.keys;  // that the block looks at
-  if (CAUSAL && first_query + kQueries + keys - work.queries < keys)
-    keys = first_query + kQueries + keys - work.queries;
+  const Sequence rows = sequence_of(work, blockIdx.z);
+  if (first_query >= rows.queries) return;
+  const DATA_TYPE* k = work.k + rows.batch * work.k_batch + head / work.group * work.k_head;
+  const DATA_TYPE* v = work.v + rows.batch * work.v_batch + head / work.group * work.v_head;
+  const MASK_TYPE* mask = work.mask + rows.batch * work.mask_batch + head * work.mask_head;
+  load_turned<kQueries, kPitch>(q_tile, work.q + rows.batch * work.q_batch + head * work.q_head, work.q_row, 1,
+                                rows.first + first_query, rows.first + rows.queries);
+  long long keys = rows.keys;  // that the block looks at
+  if (CAUSAL && first_query + kQueries + keys - rows.queries < keys)
+    keys = first_query + kQueries + keys - rows.queries;
   float sums[4][kColumns] = {}, largest[4], total[4] = {};
 #pragma unroll
   for (int i = 0; i < 4; ++i) largest[i] = kHidden;
   for (long long first = 0; first < keys; first += KEYS) {
     __syncthreads();
-    load_turned<KEYS, kKeyPitch>(k_tile, k, work.k_row, work.k_column, first, work.keys);
+    load_turned<KEYS, kKeyPitch>(k_tile, k, work.k_row, work.k_column, rows.first + first, rows.first + rows.keys);
     for (int i = static_cast<int>(threadIdx.x); i < KEYS * kValuePitch; i += 256) {
       const int row = i / kValuePitch, column = i % kValuePitch;
-      const bool inside = first + row < work.keys && column < V_HEAD;
-      v_tile[i] = inside ? read<float>(v[(first + row) * work.v_row + column]) : 0.0f;
+      const bool inside = first + row < rows.keys && column < V_HEAD;
+      v_tile[i] = inside ? read<float>(v[(rows.first + first + row) * work.v_row + column]) : 0.0f;
     }
     __syncthreads();
     float scores[4][kKeys] = {};
@@ -88,8 +90,8 @@ extern "C" __global__ void __launch_bounds__(256) attention(const __grid_constan
       for (int j = 0; j < kKeys; ++j) {
         const int key = static_cast<int>(first) + part * kKeys + j;
         float masked = 0.0f;
-        if (HAS_MASK && key < work.keys && query < work.queries) masked = read<float>(line[key * work.mask_column]);
-        scores[i][j] = finish_score(work, scores[i][j], masked, query, key);
+        if (HAS_MASK && key < rows.keys && query < rows.queries) masked = read<float>(line[key * work.mask_column]);
+        scores[i][j] = finish_score(rows, scores[i][j], masked, query, key);
         most = fmaxf(most, scores[i][j]);
       }
       most = sixteenth_max(most);
@@ -120,16 +122,18 @@ extern "C" __global__ void __launch_bounds__(256) attention(const __grid_constan
       }
     }
   }
-  OUTPUT_TYPE* y = work.y + batch * work.y_batch + head * work.y_head;
+  // Read again: registers are for the sums.
+  const Sequence written = sequence_of(work, blockIdx.z);
+  OUTPUT_TYPE* y = work.y + written.batch * work.y_batch + head * work.y_head;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const long long query = first_query + mine + i;
-    if (query >= work.queries) continue;
+    if (query >= written.queries) continue;
     const float factor = total[i] > 0.0f ? 1.0f / total[i] : 0.0f;
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
       const int column = c * 16 + part;
-      if (column < V_HEAD) y[query * work.y_row + column] = write<OUTPUT_TYPE>(sums[i][c] * factor);
+      if (column < V_HEAD) y[(written.first + query) * work.y_row + column] = write<OUTPUT_TYPE>(sums[i][c] * factor);
     }
   }
 }

@@ -5,12 +5,14 @@
 #pragma once
 
 struct Elementwise {
-  long long units;                 // elements / VECTOR
-  long long dims[RANK];            // of the loops, outermost first; the last in units of VECTOR
+  long long units;                  // elements / VECTOR
+  long long dims[RANK];             // of the loops, outermost first; the last in units of VECTOR
   long long strides[INPUTS][RANK];  // in elements
   long long output_strides[RANK];
   const void* inputs[INPUTS];
   OUTPUT_TYPE* output;
+  const int* rows;  // so many of them are needed, where units follow each other in the output; null: all
+  long long row;    // elements of one
 };
 
 // Generated: loads from the inputs at these offsets and computes.
@@ -20,8 +22,9 @@ __device__ __forceinline__ void compute(const Elementwise& work, const long long
 extern "C" __global__ void __launch_bounds__(256) elementwise(const __grid_constant__ Elementwise work) {
   begin_kernel();
   const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
-  for (long long unit = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x; unit < work.units;
-       unit += step) {
+  long long units = work.units;
+  if (work.rows != nullptr) units = min(units, (max(0LL, *work.rows * work.row) + VECTOR - 1) / VECTOR);
+  for (long long unit = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x; unit < units; unit += step) {
     long long offsets[INPUTS] = {};
     long long output = 0, rest = unit;
 #pragma unroll

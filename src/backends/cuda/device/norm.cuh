@@ -12,6 +12,7 @@ struct Normalize {
   const BIAS_TYPE* bias;            // null: there is none
   float *mean, *inverse_deviation;  // null: not wanted
   void* bytes;
+  const int* needed;  // so many rows; null: all
   float epsilon;
 };
 
@@ -27,8 +28,8 @@ extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constan
     scale.visit_first([](long long, const float(&)[VECTOR]) {});
     bias.visit_first([](long long, const float(&)[VECTOR]) {});
   }
-  for (long long r = static_cast<long long>(blockIdx.x) * kRowsOfBlock + threadIdx.x / GROUP; r < work.rows;
-       r += step) {
+  const long long rows = units_of_rows(work.rows, work.needed, 1);
+  for (long long r = static_cast<long long>(blockIdx.x) * kRowsOfBlock + threadIdx.x / GROUP; r < rows; r += step) {
     Row<INPUT_TYPE> row{work.input + r * work.length, work.length};
     float sum = 0.0f, squares = 0.0f;
     row.visit_first([&](long long, const float(&x)[VECTOR]) {

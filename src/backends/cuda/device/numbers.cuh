@@ -155,6 +155,11 @@ __device__ __forceinline__ void load_each(const T* from, C (&to)[N]) {
   for (int i = 0; i < N; ++i) to[i] = read<C>(from[i]);
 }
 
+// Of `all` units of work, `of_row` for each row, those of the first *rows; null: all. Only after begin_kernel().
+__device__ __forceinline__ long long units_of_rows(long long all, const int* rows, long long of_row) {
+  return rows == nullptr ? all : min(all, max(0LL, *rows * of_row));
+}
+
 // The first statement of every kernel, as they are launched while those before them still run: lets the next one be
 // launched likewise, and returns when all that earlier ones wrote can be read.
 __device__ __forceinline__ void begin_kernel() {

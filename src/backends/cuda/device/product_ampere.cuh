@@ -9,7 +9,8 @@
 //   PRODUCT_WINDOWS                 1: rows of X are windows of pictures (convolution_rows.cuh, between this and the
 //                                   contract)
 //
-// Launch: parameters (x, w, y, ProductProblem, EpilogueOperands, and Windows with PRODUCT_WINDOWS) in this order;
+// Launch: parameters (x, w, y, ProductProblem, EpilogueOperands[, Windows], rows) in this order; *rows of the m rows
+// are needed, the first ones, and tiles behind them are not computed; null: all are
 //   grid    (ceil(m / BM) * ceil(n / BN), 1, batch)
 //   block   32 * WARPS_M * WARPS_N threads
 //   shared  STAGES * (BM + BN) * 128 bytes, dynamic
@@ -219,7 +220,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
                    ,
                    const __grid_constant__ Windows windows
 #endif
-    ) {
+                   ,
+                   const int* rows) {
   extern __shared__ __align__(128) unsigned char shared[];
   const unsigned ring = static_cast<unsigned>(__cvta_generic_to_shared(shared));
   const int m = problem.m, n = product_n(problem), k = product_k(problem);
@@ -242,6 +244,11 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   for (int s = 0; s < PRODUCT_STAGES - 1; ++s)
     if (s < steps) copy_rows<PRODUCT_BN, false>(copy_w, ring + s * kStageBytes + PRODUCT_BM * kRowBytes, s, k);
   product_wait_for_earlier_kernels();
+  // Of rows that nobody needs: the weights that are on their way arrive before the block's memory is another's.
+  if (rows != nullptr && tile.row * PRODUCT_BM >= *rows) {
+    asm volatile("cp.async.wait_all;" ::: "memory");
+    return;
+  }
 #pragma unroll
   for (int s = 0; s < PRODUCT_STAGES - 1; ++s) {
     if (s < steps) copy_rows_of_x(ring + s * kStageBytes, s);

@@ -11,28 +11,25 @@
 //                             (a warpgroup's rows * BN <= 4,096). Default 1
 //   PRODUCT_CLUSTER_M, _N     blocks of a cluster, one above the other (they share W's tile) or side by side (they
 //                             share X's): each loads its share of the common tile for all (multicast). Default 1, 1
-//   PRODUCT_ROW_BYTES         of a row of X and W that a stage holds: 128, or 64 where k, or a tap, has no more (not
-//   with
-//                             SPARSE). Default 128
+//   PRODUCT_ROW_BYTES         of a row of X and W that a stage holds: 128, or 64 where k, or a tap, has no more. Not
+//                             with SPARSE. Default 128
 //   PRODUCT_SPLIT             blocks of a cluster that share the k of one tile, for products with few tiles: 2, 4 or 8
 //                             (default 1; not with PINGPONG or CLUSTER_*). Each finishes BM / SPLIT rows; partial sums
 //                             are added in the order of k: results never differ from run to run
-//   PRODUCT_WINDOWS           1: rows of X are windows of pictures (implicit GEMM); with CONV_CHANNELS and
-//   CONV_KERNEL_1,
-//                             CONV_KERNEL_2 (taps, down and across). k is taps * channels: its blocks are of one tap
-//                             each, so that a tap has ceil(channels / K) of them. Default 0
-//   PRODUCT_SPARSE            1: of each four of k that follow one another W has two at most, of bytes. Then W is the
-//   left
-//                             operand of the products: the tensor cores' rows are its rows, columns are rows of X.
-//                             BN is 128, or 256 without PINGPONG; a warpgroup's share of it is kGroupN. Not with SPLIT
-//   PRODUCT_NEAR              of an element of the epilogue's operand that the copy engine brings, in bytes: 1 or 2.
-//   Tiles
-//                             of it come two ahead, so that nothing waits for the memory behind the products. BN
-//                             elements are 128 bytes or a multiple. Default 0: none is brought. Not with SPLIT or
-//                             SPARSE
+//   PRODUCT_WINDOWS           1: rows of X are windows of pictures (implicit GEMM); with CONV_CHANNELS,
+//                             CONV_KERNEL_1, CONV_KERNEL_2 (taps, down and across). k is taps * channels: its blocks
+//                             are of one tap each, so that a tap has ceil(channels / K) of them. Default 0
+//   PRODUCT_SPARSE            1: of each four of k that follow one another W has two at most, of bytes. Then W is
+//                             the left operand of the products: the tensor cores' rows are its rows, columns are rows
+//                             of X. BN is 128, or 256 without PINGPONG; a warpgroup's share of it is kGroupN. Not
+//                             with SPLIT
+//   PRODUCT_NEAR              1 or 2: bytes of an element of the epilogue's operand that the copy engine brings, tiles
+//                             two ahead, so that nothing waits for the memory behind the products. BN elements are 128
+//                             bytes or a multiple. Not with SPLIT or SPARSE. Default 0: none
 //
 // Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands[, TensorMap of what is
-// brought near][, places][, WindowSteps]) in this order;
+// brought near][, places][, WindowSteps], rows) in this order; *rows of the m rows are needed, the first ones, and what
+// is behind their last tile is not computed; null: all are
 //   grid    CLUSTER_M * CLUSTER_N * SPLIT * clusters. There are ceil(ceil(m / BM) / CLUSTER_M) *
 //           ceil(ceil(n / BN) / CLUSTER_N) * batch groups of tiles: a cluster for each, but without SPLIT at most as
 //           many as fit the GPU at once (they walk the rest). The cluster's size is part of the kernel
@@ -146,14 +143,15 @@ struct Work {
   int step_first, step_last;              // in blocks of k
 };
 
-__device__ __forceinline__ Work make_work(const ProductProblem& problem) {
+// m: rows that are needed, all or the first ones.
+__device__ __forceinline__ Work make_work(const ProductProblem& problem, int m) {
   constexpr int kCluster = PRODUCT_SHARERS * PRODUCT_SPLIT;
   Work work;
   work.rank = kCluster > 1 ? static_cast<int>(cluster_rank()) : 0;
   work.rank_m = work.rank % PRODUCT_CLUSTER_M;
   work.rank_n = PRODUCT_CLUSTER_N > 1 ? work.rank / PRODUCT_CLUSTER_M : 0;
   constexpr int kRows = PRODUCT_BM * PRODUCT_CLUSTER_M, kColumns = PRODUCT_BN * PRODUCT_CLUSTER_N;
-  work.row_groups = (problem.m + kRows - 1) / kRows;
+  work.row_groups = (m + kRows - 1) / kRows;
   work.column_groups = (product_n(problem) + kColumns - 1) / kColumns;
   work.groups = work.row_groups * work.column_groups * problem.batch;
   work.first = static_cast<int>(blockIdx.x) / kCluster;
@@ -659,7 +657,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
                        ,
                        const __grid_constant__ WindowSteps windows
 #endif
-        ) {
+                       ,
+                       const int* rows) {
 #if !PRODUCT_WINDOWS
   constexpr WindowSteps windows{};
 #endif
@@ -692,7 +691,13 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
     barrier_init_done();
   }
   product_allow_next_kernel();
-  const Work work = make_work(problem);
+  int m = problem.m;
+  if (rows != nullptr) {
+    // Which tile comes first depends on it: no weights are loaded before.
+    product_wait_for_earlier_kernels();
+    m = min(m, max(*rows, 0));
+  }
+  const Work work = make_work(problem, m);
   if constexpr (PRODUCT_SHARERS * PRODUCT_SPLIT > 1) {
     __syncwarp();
     cluster_meet_only();
@@ -700,6 +705,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
     __syncthreads();
   }
 
+  // All of the cluster leave, before any of them waits for another.
+  if (PRODUCT_SPLIT > 1 && work.first >= work.groups) return;
   if (threadIdx.x < kMultiplyingThreads) {
     registers_take<kMultiplyingRegisters>();
     consume(ring, work, static_cast<int>(threadIdx.x) / 128, y, problem, operands, places,

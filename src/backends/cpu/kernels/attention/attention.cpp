@@ -46,6 +46,7 @@ struct State {
 
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = refuse_op(problem, {"hussar.Attention"})) return refusal;
+  if (problem.input(4) != nullptr) return "sequences that follow each other";
   if (!all_have_layout(problem, Layout::kPlain)) return "layout";
   for (const Value* input : problem.node.inputs) {
     if (input != nullptr && input->dtype != DType::kFloat32) return "dtype";

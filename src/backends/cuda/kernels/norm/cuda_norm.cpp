@@ -95,6 +95,7 @@ Status run(const Run& run) {
   for (size_t i : {size_t{1}, size_t{2}}) words.put(find(run.inputs, i));
   for (size_t i : {size_t{1}, size_t{2}}) words.put(state.to_bytes ? nullptr : find(run.outputs, i));
   words.put(state.to_bytes ? run.outputs[0].data : nullptr);
+  words.put(run.row_count.of(state.rows));
   words.put_float(state.epsilon);
   void* const arguments[] = {words.data()};
   return queue_of(run.device).launch(state.launch, arguments);
