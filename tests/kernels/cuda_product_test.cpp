@@ -223,6 +223,34 @@ TEST(CudaProduct, LargeOnHopper) {
   }
 }
 
+// Tiles of which little is multiplied and to which a shortcut is added, of halves or bytes, with edges of all kinds.
+TEST(CudaProduct, Shortcuts) {
+  if (!can_run(product_case("cuda_product_hopper", kHalf, 8, 8, 8))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
+  for (const auto& [m, n, k] : {std::array<int64_t, 3>{517, 272, 64}, {1000, 128, 192}}) {
+    KernelCase test = product_case("cuda_product_hopper", kHalf, m, n, k);
+    add_epilogue(test, {m, n}, kHalf);
+    test.inputs.back().gap = 8;
+    expect_kernel_agrees(test);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(CudaProduct, ShortcutsOfBytes) {
+  if (!can_run(product_case("cuda_product_hopper", kHalf, 8, 8, 8))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
+  for (const auto& [m, n, k] : {std::array<int64_t, 3>{517, 272, 64}, {1000, 128, 192}}) {
+    KernelCase test = of_bytes(product_case("cuda_product_hopper", kFloat, m, n, k), n, k);
+    add_epilogue(test, {m, n}, kFloat);
+    test.inputs.back().tensor = random_tensor(DType::kUInt8, {m, n}, 0, 255);
+    test.inputs.back().gap = 16;
+    test.attributes.set("operand_scale", 0.02F);
+    test.attributes.set("operand_zero_point", pick(0, 255));
+    test.attributes.set("y_scale", 0.03F);
+    test.attributes.set("y_zero_point", pick(0, 255));
+    expect_kernel_agrees(test);
+    if (HasFailure()) return;
+  }
+}
+
 TEST(CudaProduct, Simple) {
   const std::pair<Shape, Shape> shapes[] = {{{3, 5}, {5, 7}}, {{2, 3, 5}, {5, 4}}, {{2, 1, 3, 5}, {3, 5, 4}},
                                             {{5}, {5, 2}},    {{3, 5}, {5}},       {{2, 0}, {0, 3}}};
