@@ -42,6 +42,9 @@ def test_packed_refuses(hussar: Program) -> None:
     words = ("build", model, "-o", "m.plan", "--packed")
     hussar(*words, code=USAGE, says="goes with --target cuda")
     hussar(*words, *GPU, "--int8", "--dynamic", code=USAGE, says="--packed and --dynamic exclude each other")
+    hussar(*words, *GPU, "--verify-passes", code=USAGE, says="--verify-passes and --packed exclude each other")
+    hussar(*words, *GPU, "--disable-pass", "all", code=USAGE, says="--packed needs the pass pack_tokens")
+    hussar(*words, *GPU, "--int8", "--calib", "x.npy", "--html", "p.html", code=USAGE, says="without --packed")
     hussar("build", hussar.model("chain"), "-o", "m.plan", "--packed", *GPU, code=USAGE,
            says="no attention is recognised in the model; build without --packed")  # fmt: skip
     hussar("build", hussar.plan("chain"), "-o", "m.plan", "--packed", *GPU, code=USAGE, says="--packed needs the ONNX model")

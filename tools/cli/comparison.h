@@ -23,7 +23,7 @@ struct Recorded {
   std::map<std::string, std::string> producers;  // and the ONNX nodes that they come from
   std::vector<Tensor> inputs;
   std::optional<PackedRows> packed;  // where it leaves out padding
-  ModelTensors model_tensors;                    // what steps of any subject may be held against
+  ModelTensors model_tensors;        // what steps of any subject may be held against
 };
 
 struct TensorDifference {
