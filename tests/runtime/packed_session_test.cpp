@@ -3,12 +3,15 @@
 
 #include <cmath>
 
+#include "base/file.h"
 #include "compile/compile.h"
 #include "compile/packed_rows.h"
 #include "compile/sample.h"
+#include "compile/self_check.h"
 #include "runtime/row_counts.h"
 #include "tests/support/device_models.h"
 #include "tests/support/encoder_model.h"
+#include "tests/support/folder.h"
 
 namespace hussar::tests {
 namespace {
@@ -206,6 +209,41 @@ std::string build_error(const Message& model, CompileOptions options) {
   options.packed = true;
   auto plan = build(model.bytes(), options);
   return plan ? "" : plan.error().message;
+}
+
+Result<std::shared_ptr<Plan>> build_checked(const EncoderForm& form, SelfCheckReport& report) {
+  const Folder folder;
+  const std::string path = folder.file("encoder.onnx");
+  EXPECT_TRUE(write_file_atomically(path, {encoder_model(form).bytes()}));
+  CompileOptions options = for_device();
+  options.packed = true;
+  SelfCheckOptions check;
+  check.shapes = {{"ids", {3, 12}}};
+  return compile_checked(path, options, check, nullptr, &report);
+}
+
+// Against the model that computes all rows where an input tells what is padding, else against the same in slow code.
+TEST(CudaPackedSession, IsChecked) {
+  for (const bool finds_padding : {false, true}) {
+    EncoderForm form;
+    form.finds_padding = finds_padding;
+    SelfCheckReport report;
+    auto plan = build_checked(form, report);
+    ASSERT_TRUE(plan) << plan.error().message;
+    EXPECT_TRUE(report.done);
+    EXPECT_EQ(report.reference, finds_padding ? "the same passes, scalar code" : "no passes, scalar code");
+    EXPECT_LE(report.error, 1e-4);
+  }
+}
+
+TEST(CudaPackedSession, TheCheckFindsReadersOfPadding) {
+  EncoderForm form;
+  form.averages = true;
+  SelfCheckReport report;
+  auto plan = build_checked(form, report);
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kAccuracy);
+  EXPECT_NE(plan.error().message.find("output 'pooled' is off"), std::string::npos) << plan.error().message;
 }
 
 TEST(CudaPackedSession, SaysWhyNothingIsPacked) {
