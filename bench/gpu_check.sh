@@ -51,7 +51,7 @@ sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanit
 if [ -n "$sanitizer" ]; then
   for tool in memcheck racecheck synccheck; do
     stage $tool "$sanitizer" --tool $tool --error-exitcode 9 --target-processes all \
-      "$BIN/hussar_tests" --gtest_filter='CudaAttention.*:CudaConv.FewChannels:CudaNorm.*:CudaSoftmax.*:CudaSession.LowerPrecisions' &
+      "$BIN/hussar_tests" --gtest_filter='CudaAttention.*:CudaConv.FewChannels:CudaNorm.*:CudaSoftmax.*:CudaSession.LowerPrecisions:CudaPacked.TokenOrder:CudaPacked.AttentionTensor' &
   done
 else
   leave_out sanitizer "compute-sanitizer is not installed"

@@ -42,10 +42,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", type=pathlib.Path, help="a folder with MODEL/model.onnx of open batch; default: exports it")
     parser.add_argument("--rungs", default="fp16,int8,int8_24", help="comma-separated")
     parser.add_argument("--mean", type=float, default=180, help="of the lengths, before they are cut")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--budget", default="60s", help="`hussar build --budget`; 0: predicted times decide")
-    parser.add_argument("--tolerance", type=float, default=3e-2, help="default 0.03")
+    parser.add_argument("--tolerance", type=float, default=0.1, help="default 0.1: which products are INT8 may differ")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/packed_gpu.json")
     arguments = parser.parse_args()
     arguments.target = "cuda"

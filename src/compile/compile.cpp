@@ -250,6 +250,8 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   const Target target = target_of(options);
   if (options.quantization != nullptr && options.chooses_int8 && can_measure_plans(options, target))
     return compile_int8(graph, options, report);
+  HUSSAR_CHECK(!options.packed || !options.verify_passes, ErrorCode::kUsage,
+               "--verify-passes and --packed exclude each other: the pass pack_tokens changes rows of padding");
   if (report != nullptr) report->int8.chosen = options.quantization;
   HUSSAR_TRY(fix_shapes(graph, options.shapes));
   if (options.progress) options.progress("passes");
@@ -276,6 +278,8 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   }
   HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
   const std::string packing = note_of_packing(graph);
+  HUSSAR_CHECK(!options.packed || !packing.empty(), ErrorCode::kUsage,
+               "--packed needs the pass pack_tokens, which --disable-pass leaves out");
   Plan plan = HUSSAR_TRY(freeze_for(graph, target, remembering, report, tuned_seconds));
   if (!packing.empty()) plan.meta["packed"] = packing;
   if (report != nullptr && options.quantization != nullptr) report->int8.in_floats = float_products(plan.graph);

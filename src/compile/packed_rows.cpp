@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "plan/kernel.h"
 #include "tensor/convert.h"
 
 namespace hussar {
@@ -43,6 +44,16 @@ std::optional<PackedRows> packed_rows(const PlanGraph& graph) {
   const int32_t place = order->outputs.size() > 1 ? order->outputs[1] : -1;
   for (int32_t output : graph.outputs) rows.are_packed.push_back(place >= 0 && is_put_back(graph, output, place));
   return rows;
+}
+
+std::set<std::string> packed_tensors(const PlanGraph& graph) {
+  std::set<std::string> names;
+  for (const PlanStep& step : graph.steps) {
+    for (int32_t output : step.outputs) {
+      if (output >= 0 && step.attributes.has(kRowCountAttribute)) names.insert(graph.values[output].name);
+    }
+  }
+  return names;
 }
 
 void clear_padding(const PackedRows& rows, std::span<const Tensor> inputs, std::span<Tensor> outputs) {

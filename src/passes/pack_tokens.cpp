@@ -24,8 +24,22 @@ struct Candidate {
   PaddingMask mask;
 };
 
+// Layers mostly share their mask, which is tried once.
+struct TriedMask {
+  std::optional<PaddingMask> mask;
+  std::string reason;
+};
+using TriedMasks = std::map<std::pair<const Value*, std::string>, TriedMask>;
+
+const TriedMask& try_mask(Value* mask, const Dims& dims, TriedMasks& tried) {
+  const std::string sizes = to_string(Dims{dims[0], dims[1]});
+  auto [it, is_new] = tried.emplace(std::pair(mask, sizes), TriedMask{});
+  if (is_new) it->second.mask = find_padding_mask(mask, dims[0], dims[1], it->second.reason);
+  return it->second;
+}
+
 // The attention with its mask; nullopt, and why in `reason`, where it cannot be packed.
-std::optional<Candidate> candidate_of(Node* node, std::string& reason) {
+std::optional<Candidate> candidate_of(Node* node, TriedMasks& tried, std::string& reason) {
   const Value* q = node->inputs[0];
   const bool is_row_major =
       node->attributes.get_int("head_major", 0) == 0 && node->attributes.get_int("k_transposed", 0) == 0;
@@ -40,10 +54,10 @@ std::optional<Candidate> candidate_of(Node* node, std::string& reason) {
     reason = "it is causal";
   } else if (node->input(kMask) == nullptr) {
     reason = "it has no mask";
-  } else if (auto mask = find_padding_mask(node->inputs[kMask], (*q->dims)[0], (*q->dims)[1], reason)) {
-    return Candidate{node, *mask};
   } else {
-    reason = "its mask '" + node->inputs[kMask]->name + "' is not one of padding only: " + reason;
+    const TriedMask& found = try_mask(node->inputs[kMask], *q->dims, tried);
+    if (found.mask) return Candidate{node, *found.mask};
+    reason = "its mask '" + node->inputs[kMask]->name + "' is not one of padding only: " + found.reason;
   }
   return std::nullopt;
 }
@@ -168,13 +182,14 @@ Result<int> run(PassContext& context) {
   Graph& graph = context.graph;
   std::map<std::pair<const Value*, bool>, std::vector<Node*>> by_source;
   std::vector<Candidate> candidates;
+  TriedMasks tried;
   std::string reasons;
   size_t all = 0;
   for (Node* node : graph.snapshot()) {
     if (node->op != "hussar.Attention") continue;
     ++all;
     std::string reason;
-    const auto candidate = candidate_of(node, reason);
+    const auto candidate = candidate_of(node, tried, reason);
     if (candidate) {
       candidates.push_back(*candidate);
       by_source[{candidate->mask.source, candidate->mask.inverted}].push_back(node);

@@ -20,6 +20,7 @@ import bad_input  # noqa: E402
 import calibration  # noqa: E402
 import general  # noqa: E402
 import int8  # noqa: E402
+import packed  # noqa: E402
 import pages  # noqa: E402
 import precision  # noqa: E402
 import prune  # noqa: E402
@@ -35,7 +36,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def all_tests() -> dict:
     """Functions named test_* of the test modules, by name."""
     tests = {}
-    for module in (general, verbs, precision, calibration, int8, qdq, sensitivity, pages, prune, sparsity, bad_input):
+    for module in (general, verbs, precision, calibration, int8, qdq, sensitivity, packed, pages, prune, sparsity, bad_input):
         for name, function in vars(module).items():
             if name.startswith("test_"):
                 tests[name.removeprefix("test_")] = function

@@ -77,6 +77,38 @@ def product() -> bytes:
     return model([node("MatMul", ["x", "w"], ["y"], "head")], *values, weights)
 
 
+def encoder() -> bytes:
+    """y = attention(x) * w over float [batch, 6, 8], two heads; positions where `mask` is 0 are padding."""
+    nodes = [
+        node("Unsqueeze", ["mask", "axes"], ["mask4"]),
+        node("Cast", ["mask4"], ["tokens"], "cast", [attribute_int("to", FLOAT)]),
+        node("Sub", ["one", "tokens"], ["padding"]),
+        node("Mul", ["padding", "lowest"], ["added"]),
+    ]
+    orders = {"q": [0, 2, 1, 3], "k": [0, 2, 3, 1], "v": [0, 2, 1, 3]}
+    for name, order in orders.items():
+        nodes += [
+            node("MatMul", ["x", f"w_{name}"], [f"{name}_rows"], f"{name}/product"),
+            node("Reshape", [f"{name}_rows", "split"], [f"{name}_split"], f"{name}/split"),
+            node("Transpose", [f"{name}_split"], [name], f"{name}/turn", [attribute_ints("perm", order)]),
+        ]
+    nodes += [
+        node("MatMul", ["q", "k"], ["products"], "scores"),
+        node("Add", ["products", "added"], ["masked"], "mask"),
+        node("Softmax", ["masked"], ["p"], "softmax", [attribute_int("axis", -1)]),
+        node("MatMul", ["p", "v"], ["heads"], "values"),
+        node("Transpose", ["heads"], ["turned"], "turn", [attribute_ints("perm", [0, 2, 1, 3])]),
+        node("Reshape", ["turned", "join"], ["joined"], "join"),
+        node("MatMul", ["joined", "w_o"], ["y"], "head"),
+    ]
+    weights = [tensor(f"w_{name}", [8, 8], [0.1 * ((i * step) % 11 - 5) for i in range(64)])
+               for step, name in enumerate("qkvo", 3)]  # fmt: skip
+    weights += [tensor("axes", [2], [1, 2], INT64), tensor("split", [4], [0, 0, 2, 4], INT64)]
+    weights += [tensor("join", [3], [0, 0, 8], INT64), tensor("one", [], [1.0]), tensor("lowest", [], [-1e30])]
+    inputs = [value("x", ["batch", 6, 8]), value("mask", ["batch", 6], INT64)]
+    return model(nodes, inputs, [value("y", ["batch", 6, 8])], weights)
+
+
 def deep(count: int = 60) -> bytes:
     """Softmax of softmax of ... over float [batch, 4]: many steps, each of them slow where the batch is large."""
     names = ["x", *(f"softmax_{i}" for i in range(1, count)), "y"]

@@ -3,12 +3,15 @@
 
 #include <cmath>
 
+#include "base/file.h"
 #include "compile/compile.h"
 #include "compile/packed_rows.h"
 #include "compile/sample.h"
+#include "compile/self_check.h"
 #include "runtime/row_counts.h"
 #include "tests/support/device_models.h"
 #include "tests/support/encoder_model.h"
+#include "tests/support/folder.h"
 
 namespace hussar::tests {
 namespace {
@@ -122,25 +125,45 @@ TEST(CudaPackedSession, StepsKnowHowManyRowsAreNeeded) {
   }
 }
 
+// What a plan computes with, but for what moves rows and what makes the mask.
+std::map<std::string, int> steps_of(const Plan& plan) {
+  std::map<std::string, int> steps;
+  for (const PlanStep& step : plan.graph.steps) {
+    const bool moves = step.op == "hussar.TokenOrder" || step.op == "hussar.GatherRows";
+    const bool makes_mask = step.op == "Unsqueeze" || step.op == "Cast" || step.name == "Sub_node+Mul_node";
+    if (!moves && !makes_mask) ++steps[step.op + " by " + step.kernel + (step.program ? ", fused" : "")];
+  }
+  return steps;
+}
+
 // Steps are fused, and kernels chosen, as without.
 TEST(CudaPackedSession, SameStepsOtherwise) {
   CompileOptions options = for_device();
   options.fp16 = true;
-  auto steps_of = [&](bool is_packed) {
-    options.packed = is_packed;
-    auto plan = build(encoder_model().bytes(), options);
-    EXPECT_TRUE(plan) << plan.error().message;
-    std::map<std::string, int> steps;
-    if (!plan) return steps;
-    for (const PlanStep& step : (*plan)->graph.steps) {
-      const bool is_own = step.op == "hussar.TokenOrder" || step.op == "hussar.GatherRows";
-      const bool is_mask =
-          step.op == "Unsqueeze" || step.op == "Cast" || (step.op == "hussar.Pointwise" && step.inputs.size() < 2);
-      if (!is_own && !is_mask) ++steps[step.op + " by " + step.kernel + (step.program ? ", fused" : "")];
-    }
-    return steps;
-  };
-  EXPECT_EQ(steps_of(true), steps_of(false));
+  auto all = session_of(encoder_model(), options);
+  options.packed = true;
+  auto packed = session_of(encoder_model(), options);
+  ASSERT_TRUE(all && packed);
+  EXPECT_EQ(steps_of(packed->plan()), steps_of(all->plan()));
+}
+
+TEST(CudaPackedSession, EncoderInBytes) {
+  auto quantization = std::make_shared<Quantization>();
+  for (int i = 1; i < 200; ++i) quantization->activations["t" + std::to_string(i)] = {0.04F, 128};
+  CompileOptions options = for_device();
+  options.fp16 = true;
+  options.quantization = quantization;
+  options.chooses_int8 = false;
+  auto all = session_of(encoder_model(), options);
+  options.packed = true;
+  auto packed = session_of(encoder_model(), options);
+  ASSERT_TRUE(all && packed);
+  EXPECT_GE(count(packed->plan(), "hussar.QuantizedMatMul"), 7U);
+  EXPECT_GE(count(packed->plan(), "hussar.NormToBytes"), 3U);
+  EXPECT_EQ(steps_of(packed->plan()), steps_of(all->plan()));
+  // Tensor cores may add the products of a row in another order, and a last bit may decide about a byte.
+  const float tolerance = is_emulated(use_test_device()) ? 1e-6F : 0.15F;
+  for (const Ints& lengths : {Ints{5, 12, 1}, {12}, {3, 0, 7}}) expect_agree(*packed, *all, lengths, 12, tolerance);
 }
 
 TEST(CudaPackedSession, RebuiltForCpus) {
@@ -186,6 +209,41 @@ std::string build_error(const Message& model, CompileOptions options) {
   options.packed = true;
   auto plan = build(model.bytes(), options);
   return plan ? "" : plan.error().message;
+}
+
+Result<std::shared_ptr<Plan>> build_checked(const EncoderForm& form, SelfCheckReport& report) {
+  const Folder folder;
+  const std::string path = folder.file("encoder.onnx");
+  EXPECT_TRUE(write_file_atomically(path, {encoder_model(form).bytes()}));
+  CompileOptions options = for_device();
+  options.packed = true;
+  SelfCheckOptions check;
+  check.shapes = {{"ids", {3, 12}}};
+  return compile_checked(path, options, check, nullptr, &report);
+}
+
+// Against the model that computes all rows where an input tells what is padding, else against the same in slow code.
+TEST(CudaPackedSession, IsChecked) {
+  for (const bool finds_padding : {false, true}) {
+    EncoderForm form;
+    form.finds_padding = finds_padding;
+    SelfCheckReport report;
+    auto plan = build_checked(form, report);
+    ASSERT_TRUE(plan) << plan.error().message;
+    EXPECT_TRUE(report.done);
+    EXPECT_EQ(report.reference, finds_padding ? "the same passes, scalar code" : "no passes, scalar code");
+    EXPECT_LE(report.error, 1e-4);
+  }
+}
+
+TEST(CudaPackedSession, TheCheckFindsReadersOfPadding) {
+  EncoderForm form;
+  form.averages = true;
+  SelfCheckReport report;
+  auto plan = build_checked(form, report);
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kAccuracy);
+  EXPECT_NE(plan.error().message.find("output 'pooled' is off"), std::string::npos) << plan.error().message;
 }
 
 TEST(CudaPackedSession, SaysWhyNothingIsPacked) {

@@ -11,6 +11,7 @@ struct EncoderForm {
   int64_t width = 32, heads = 2, layers = 2, inner = 48, words = 20;
   bool finds_padding = false;  // by the number of the padding word, without an input for it
   bool is_causal = false;
+  bool averages = false;  // over all positions, padding too, instead of the pooled state
   std::vector<Extent> dims = {"batch", 12};
 };
 
@@ -30,16 +31,24 @@ class EncoderWriter {
     scalar("root", std::sqrt(static_cast<float>(size)));
     for (int64_t layer = 0; layer < form_.layers; ++layer) x = write_layer(x, mask);
     parts_.nodes.push_back(node("Identity", {x}, {"y"}));
-    parts_.initializers.push_back(tensor_of("first", DType::kInt64, {}, std::vector<int64_t>{0}));
-    parts_.nodes.push_back(
-        node("Tanh", {linear(add("Gather", {x, "first"}, {attribute("axis", int64_t{1})}), form_.width, form_.width)},
-             {"pooled"}));
+    write_pooled(x);
     parts_.inputs.insert(parts_.inputs.begin(), value("ids", form_.dims, DType::kInt64));
     parts_.outputs = {any_shape("y"), any_shape("pooled")};
     return model(graph(parts_));
   }
 
  private:
+  void write_pooled(const std::string& x) {
+    if (form_.averages) {
+      constant("across", {1});
+      parts_.nodes.push_back(node("ReduceMean", {x, "across"}, {"pooled"}, {attribute("keepdims", int64_t{0})}));
+      return;
+    }
+    parts_.initializers.push_back(tensor_of("first", DType::kInt64, {}, std::vector<int64_t>{0}));
+    const std::string first = add("Gather", {x, "first"}, {attribute("axis", int64_t{1})});
+    parts_.nodes.push_back(node("Tanh", {linear(first, form_.width, form_.width)}, {"pooled"}));
+  }
+
   // What is added to scores: 0 or the lowest float.
   std::string write_mask() {
     constant("axes", {1, 2});

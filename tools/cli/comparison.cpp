@@ -110,7 +110,8 @@ Result<std::vector<Tensor>> reorder_inputs(const Subject& first, const std::vect
 }
 
 Result<Recorded> record(Subject& subject, const std::vector<Tensor>& inputs, const CompareOptions& options) {
-  Recorded recorded{subject.path(), subject.kind(), subject.output_names(), {}, {}, {}, {}};
+  Recorded recorded{subject.path(), subject.kind(), subject.output_names(), {}, {}, {}, inputs, {}, {}};
+  if (subject.plan() != nullptr) recorded.packed = packed_rows(subject.plan()->graph);
   TensorObserver observer = nullptr;
   if (options.layers) {
     observer = [&](const std::string& name, const Tensor& tensor) {
@@ -134,6 +135,22 @@ static Result<LayerReport> rank(const Recorded& reference, Subject& other, const
   return measure_layers(*other.session(), inputs, reference.model_tensors);
 }
 
+// Who computes rows of padding is compared as if they were zeros, as the other has them.
+static void clear_padding_of_both(const Recorded& reference, const Subject& other, const std::vector<Tensor>& inputs,
+                                  const std::vector<size_t>& indices, std::vector<Tensor>& expected,
+                                  std::vector<Tensor>& outputs) {
+  const auto rows = other.plan() == nullptr ? std::nullopt : packed_rows(other.plan()->graph);
+  if (rows) {
+    for (Tensor& tensor : expected) tensor = tensor.clone();
+    clear_padding(*rows, inputs, expected);
+  }
+  if (!reference.packed) return;
+  PackedRows in_order = *reference.packed;
+  in_order.are_packed.clear();
+  for (const size_t index : indices) in_order.are_packed.push_back(reference.packed->are_packed[index]);
+  clear_padding(in_order, reference.inputs, outputs);
+}
+
 Result<Comparison> compare_with(const Recorded& reference, Subject& other, const std::vector<Tensor>& inputs,
                                 const CompareOptions& options, double tolerance) {
   Comparison comparison;
@@ -151,10 +168,15 @@ Result<Comparison> compare_with(const Recorded& reference, Subject& other, const
     };
   }
   std::vector<Tensor> outputs = HUSSAR_TRY(other.run(inputs, observer, options.progress));
+  std::vector<size_t> indices;
+  std::vector<Tensor> expected;
   for (size_t i = 0; i < outputs.size(); ++i) {
-    size_t index = HUSSAR_TRY(find_output(reference, other, i));
-    comparison.outputs.push_back({other.output_names()[i], "", difference(reference.outputs[index], outputs[i])});
+    indices.push_back(HUSSAR_TRY(find_output(reference, other, i)));
+    expected.push_back(reference.outputs[indices[i]]);
   }
+  clear_padding_of_both(reference, other, inputs, indices, expected, outputs);
+  for (size_t i = 0; i < outputs.size(); ++i)
+    comparison.outputs.push_back({other.output_names()[i], "", difference(expected[i], outputs[i])});
   judge(comparison, reference.path, tolerance);
   if (options.layers) comparison.ranking = HUSSAR_TRY(rank(reference, other, inputs));
   return comparison;

@@ -7,6 +7,7 @@
 
 #include "compile/difference.h"
 #include "compile/layer_errors.h"
+#include "compile/packed_rows.h"
 #include "tools/cli/inputs.h"
 #include "tools/cli/json.h"
 #include "tools/cli/subject.h"
@@ -20,7 +21,9 @@ struct Recorded {
   std::vector<Tensor> outputs;
   std::map<std::string, Tensor> tensors;         // with --layers: every tensor of the run
   std::map<std::string, std::string> producers;  // and the ONNX nodes that they come from
-  ModelTensors model_tensors;                    // what steps of any subject may be held against
+  std::vector<Tensor> inputs;
+  std::optional<PackedRows> packed;  // where it leaves out padding
+  ModelTensors model_tensors;        // what steps of any subject may be held against
 };
 
 struct TensorDifference {

@@ -93,6 +93,10 @@ Status check_outputs(const Arguments& arguments) {
   HUSSAR_TRY(check_can_write(arguments.output));
   if (!arguments.timing_cache.empty()) HUSSAR_TRY(check_can_write(arguments.timing_cache));
   HUSSAR_CHECK(arguments.html.empty() || arguments.int8.int8(), ErrorCode::kUsage, "--html goes with --int8");
+  HUSSAR_CHECK(
+      arguments.html.empty() || !arguments.packed, ErrorCode::kUsage,
+      "--html compares tensor by tensor, and --packed puts their rows into another order: build the page without "
+      "--packed");
   if (!arguments.html.empty()) HUSSAR_TRY(check_can_write(arguments.html));
   if (arguments.dump.empty()) return {};
   bool made = ::mkdir(arguments.dump.c_str(), 0777) == 0 || errno == EEXIST;

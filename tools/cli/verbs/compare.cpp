@@ -57,6 +57,19 @@ double tolerance_for(const Arguments& arguments, const Subject& first, const Sub
   return has_ten_bits(first) || has_ten_bits(second) ? kFp16Tolerance : kFp32Tolerance;
 }
 
+// Those of the first subject; what another one knows of masks holds for made-up inputs.
+std::vector<InputFacts> common_inputs(const std::vector<Subject>& subjects) {
+  std::vector<InputFacts> inputs = subjects[0].inputs();
+  for (const Subject& subject : subjects) {
+    for (const InputFacts& other : subject.inputs()) {
+      for (InputFacts& input : inputs) {
+        if (input.name == other.name && other.mask != InputFacts::Mask::kNone) input.mask = other.mask;
+      }
+    }
+  }
+  return inputs;
+}
+
 Status work(const Arguments& arguments, const Command& command) {
   Progress progress("compare");
   LoadedInputs loaded = HUSSAR_TRY(load_inputs(arguments.inputs));
@@ -73,10 +86,15 @@ Status work(const Arguments& arguments, const Command& command) {
   for (const std::string& path : arguments.models) {
     progress.stage("open " + path);
     subjects.push_back(HUSSAR_TRY(Subject::open(path, options)));
+    const Plan* plan = subjects.back().plan();
+    HUSSAR_CHECK(!arguments.layers || plan == nullptr || !leaves_out_padding(plan->graph), ErrorCode::kUsage,
+                 "'{}' leaves out padding, so that its tensors have their rows in another order: --layers needs a plan "
+                 "that is built without --packed",
+                 path);
   }
   NamedShapes shapes = HUSSAR_TRY(common_shapes(subjects, options.compile.shapes));
   InputChoice choice{std::move(shapes), true, static_cast<uint64_t>(arguments.seed)};
-  std::vector<Tensor> inputs = HUSSAR_TRY(match_inputs(subjects[0].inputs(), loaded, choice));
+  std::vector<Tensor> inputs = HUSSAR_TRY(match_inputs(common_inputs(subjects), loaded, choice));
   const CompareOptions each{arguments.layers, [&](double fraction) { progress.update(fraction); }};
   progress.stage("run " + subjects[0].path());
   Recorded reference = HUSSAR_TRY(record(subjects[0], inputs, each));
