@@ -18,6 +18,9 @@ constexpr double kSmallMicroseconds = 100;
 constexpr double kClearWin = 0.98;
 // There are many configurations, and they differ by little: by more against the usual one of its kernel.
 constexpr double kClearConfiguration = 0.97;
+// The kernels of libraries do not begin under those before them, which shows in a model only (docs/benchmarks.md,
+// "GPU").
+constexpr double kClearLibrary = 0.9;
 // Predictions are off by less than that.
 constexpr double kPredictionFactor = 3;
 // Configurations of one kernel are predicted by the same model, which errs alike for all of them.
@@ -96,6 +99,11 @@ bool is_eligible(const Choice& choice, size_t index) {
   return measured && *choice.rivals[index].measured < *measured * kClearConfiguration;
 }
 
+// What was measured, as rivals are held against each other.
+double rated(const Rival& rival) {
+  return rival.tactic->library == nullptr ? *rival.measured : *rival.measured / kClearLibrary;
+}
+
 double least_predicted(const Choice& choice) {
   double best = std::numeric_limits<double>::infinity();
   for (const Rival& rival : choice.rivals) {
@@ -146,11 +154,11 @@ Choice choose(const Problem& problem, const Timings& timings) {
     if (choice.chosen < 0 || rival.predicted < choice.rival()->predicted) choice.chosen = static_cast<int>(i);
   }
   if (choice.chosen < 0 || !choice.rival()->measured) return choice;
-  double best = *choice.rival()->measured * kClearWin;
+  double best = rated(*choice.rival()) * kClearWin;
   for (size_t i = 0; i < choice.rivals.size(); ++i) {
     const Rival& rival = choice.rivals[i];
-    if (!rival.measured || *rival.measured >= best || !is_eligible(choice, i)) continue;
-    best = *rival.measured;
+    if (!rival.measured || rated(rival) >= best || !is_eligible(choice, i)) continue;
+    best = rated(rival);
     choice.chosen = static_cast<int>(i);
   }
   return choice;
@@ -195,6 +203,8 @@ static std::string why_not(const Rival& rival, const Rival* chosen, double best)
   if (chosen == nullptr) return "not wanted";
   if (rival.measured) {
     const bool ahead = chosen->measured && *rival.measured < *chosen->measured;
+    if (ahead && rival.tactic->library != nullptr)
+      return fmt::format("a library ahead by less than {:.0f} %", 100 * (1 - kClearLibrary));
     if (ahead && !is_usual(rival)) return fmt::format("ahead by less than {:.0f} %", 100 * (1 - kClearConfiguration));
     return ahead ? fmt::format("within {:.0f} % of the predicted winner", 100 * (1 - kClearWin)) : "slower";
   }
