@@ -47,7 +47,7 @@ std::string machine_of(const Target& target) {
 
 std::string rival_key(const Rival& rival, const Target& target) {
   const Kernel* kernel = find_kernel(rival.tactic->kernel);
-  const std::string library = rival.tactic->library != nullptr ? " " + rival.tactic->library() : "";
+  const std::string library = rival.tactic->vendor_library != nullptr ? " " + rival.tactic->vendor_library() : "";
   return fmt::format("{}@{}{}", rival.name(target), kernel != nullptr ? kernel->version : 0, library);
 }
 

@@ -367,7 +367,7 @@ class DeviceTuner {
         continue;
       }
       HUSSAR_TRY(device_->wait());  // copies to memory that goes with the contestant
-      if (rival.tactic->library == nullptr) return made;
+      if (rival.tactic->vendor_library == nullptr) return made;
       cache_.record(machine_of(target_), problem.key, rival_key(rival, target_), kImpossible);
     }
     return {};

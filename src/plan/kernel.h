@@ -89,7 +89,7 @@ struct Kernel {
   // are what the operator makes of the inputs is checked for all, before prepare().
   bool checks_shapes = false;
   // Whether the library of others that it calls is there, and why not; asked when a plan is opened. Null: calls none.
-  Status (*library)() = nullptr;
+  Status (*vendor_library)() = nullptr;
   // Turns shapes and attributes into launch parameters. May fail on an impossible step. Null: nothing to prepare.
   Status (*prepare)(Prepare&) = nullptr;
   // Allocates nothing. Fails on bad data only (an index out of range, say).

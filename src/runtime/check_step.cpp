@@ -70,7 +70,7 @@ Result<bool> check_step(const Plan& plan, const PlanGraph& graph, const PlanStep
   if (kernel == nullptr) return true;
   const Tactic* tactic = find_tactic(kernel->name);
   HUSSAR_CHECK(tactic != nullptr, ErrorCode::kPlanIncompatible, "no tactic offers the kernel '{}'", kernel->name);
-  const Status library = kernel->library != nullptr ? kernel->library() : Status();
+  const Status library = kernel->vendor_library != nullptr ? kernel->vendor_library() : Status();
   HUSSAR_CHECK(library, ErrorCode::kPlanIncompatible,
                "step '{}' of the plan needs a library that this machine lacks: {}; or build the plan again with "
                "--libraries off",

@@ -18,8 +18,7 @@ constexpr double kSmallMicroseconds = 100;
 constexpr double kClearWin = 0.98;
 // There are many configurations, and they differ by little: by more against the usual one of its kernel.
 constexpr double kClearConfiguration = 0.97;
-// The kernels of libraries do not begin under those before them, which shows in a model only (docs/benchmarks.md,
-// "GPU").
+// Those that were a little faster by themselves made models slower (docs/benchmarks.md, "GPU").
 constexpr double kClearLibrary = 0.9;
 // Predictions are off by less than that.
 constexpr double kPredictionFactor = 3;
@@ -64,7 +63,7 @@ void look_up(Choice& choice, const Problem& problem, const Timings& timings) {
   for (Rival& rival : choice.rivals) {
     if (rival.refusal) continue;
     rival.measured = timings(problem, rival);
-    if (rival.tactic->library == nullptr || rival.measured.value_or(0) < kImpossible) continue;
+    if (rival.tactic->vendor_library == nullptr || rival.measured.value_or(0) < kImpossible) continue;
     rival.measured = std::nullopt;
     rival.refusal = "the library does not take it on this GPU";
   }
@@ -72,12 +71,12 @@ void look_up(Choice& choice, const Problem& problem, const Timings& timings) {
 
 // With --libraries only: what a library does, nothing else may.
 void leave_to_libraries(Choice& choice) {
-  auto is_taken = [](const Rival& rival) { return !rival.refusal && rival.tactic->library != nullptr; };
+  auto is_taken = [](const Rival& rival) { return !rival.refusal && rival.tactic->vendor_library != nullptr; };
   if (std::none_of(choice.rivals.begin(), choice.rivals.end(), is_taken)) return;
-  auto is_other = [](const Rival& rival) { return rival.tactic->library == nullptr && !is_usual(rival); };
+  auto is_other = [](const Rival& rival) { return rival.tactic->vendor_library == nullptr && !is_usual(rival); };
   choice.rivals.erase(std::remove_if(choice.rivals.begin(), choice.rivals.end(), is_other), choice.rivals.end());
   for (Rival& rival : choice.rivals) {
-    if (rival.tactic->library == nullptr && !rival.refusal) rival.refusal = "--libraries only";
+    if (rival.tactic->vendor_library == nullptr && !rival.refusal) rival.refusal = "--libraries only";
   }
 }
 
@@ -101,7 +100,7 @@ bool is_eligible(const Choice& choice, size_t index) {
 
 // What was measured, as rivals are held against each other.
 double rated(const Rival& rival) {
-  return rival.tactic->library == nullptr ? *rival.measured : *rival.measured / kClearLibrary;
+  return rival.tactic->vendor_library == nullptr ? *rival.measured : *rival.measured / kClearLibrary;
 }
 
 double least_predicted(const Choice& choice) {
@@ -203,7 +202,7 @@ static std::string why_not(const Rival& rival, const Rival* chosen, double best)
   if (chosen == nullptr) return "not wanted";
   if (rival.measured) {
     const bool ahead = chosen->measured && *rival.measured < *chosen->measured;
-    if (ahead && rival.tactic->library != nullptr)
+    if (ahead && rival.tactic->vendor_library != nullptr)
       return fmt::format("a library ahead by less than {:.0f} %", 100 * (1 - kClearLibrary));
     if (ahead && !is_usual(rival)) return fmt::format("ahead by less than {:.0f} %", 100 * (1 - kClearConfiguration));
     return ahead ? fmt::format("within {:.0f} % of the predicted winner", 100 * (1 - kClearWin)) : "slower";

@@ -94,7 +94,7 @@ struct Tactic {
   std::string_view kernel;  // the name of the kernel that it chooses
   Place place = Place::kHost;
   // The library of others that its kernel calls, with its version, on which measured times depend. Null: calls none.
-  std::string (*library)() = nullptr;
+  std::string (*vendor_library)() = nullptr;
   // Cheap checks first. Sees dtypes, layouts, attributes, constants, and dims where they are known.
   Refusal (*supports)(const Problem&) = nullptr;
   // Predicted microseconds with the target's threads: ranks tactics when nothing is measured.

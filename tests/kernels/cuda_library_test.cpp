@@ -3,6 +3,8 @@
 #include <array>
 #include <cmath>
 
+#include "tactics/choose.h"
+#include "tactics/problem_grammar.h"
 #include "tests/kernels/kernel_case.h"
 #include "tests/support/emulated_device.h"
 #include "tests/support/fake_libraries.h"
@@ -107,6 +109,27 @@ TEST(CudaLibraries, PointwiseConvolutionsAsProducts) {
 // The reason is the whole text.
 void expect_refusal(const KernelCase& test, const std::string& reason) {
   EXPECT_EQ(refusal_of(test).value_or("none"), reason);
+}
+
+TEST(CudaLibraries, HaveToBeAheadByATenth) {
+  if (!tests::use_libraries()) GTEST_SKIP() << kMissing;
+  auto parsed = parse_problem("matmul m=128 n=768 k=3072");
+  ASSERT_TRUE(parsed) << parsed.error().message;
+  Target target{0, 2};
+  target.place = Place::kDevice;
+  target.sm = 90;
+  target.no_libraries = {};
+  const Problem problem{*parsed->node, target};
+  auto chosen_when_it_takes = [&](double microseconds) {
+    auto measured = [&](const Problem&, const Rival& rival) -> std::optional<double> {
+      if (!rival.configuration.empty()) return std::nullopt;
+      if (rival.tactic->kernel == "cuda_product") return 100;
+      return rival.tactic->vendor_library != nullptr ? std::optional(microseconds) : std::nullopt;
+    };
+    return choose(problem, measured).tactic()->kernel;
+  };
+  EXPECT_EQ(chosen_when_it_takes(95), "cuda_product");
+  EXPECT_EQ(chosen_when_it_takes(85), "cuda_product_cublaslt");
 }
 
 TEST(CudaLibraries, RefusesOtherEpilogues) {

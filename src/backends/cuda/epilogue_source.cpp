@@ -20,15 +20,9 @@ Cover cover_in(const Node& node, const Value& operand) {
   return fitting_cover<Dim>(*output.dims, output.layout, *operand.dims, operand.layout);
 }
 
-int64_t columns_of(const Operand& operand) {
-  const int rank = operand.shape.rank();
-  if (operand.layout == Layout::kChannelsLast) return operand.pitch;
-  return rank == 0 ? 1 : operand.shape[rank - 1];
-}
-
 // Whether eight neighbours of every row begin at a multiple of eight elements.
 bool is_aligned(const Value& value) {
-  return columns_of(operand_of(value)) % 8 == 0 && offset_in_holder(value) % 8 == 0;
+  return row_pitch_of(operand_of(value)) % 8 == 0 && offset_in_holder(value) % 8 == 0;
 }
 
 std::string load_source(const Node& node, size_t input, int index, bool is_near) {
@@ -87,6 +81,12 @@ std::string sums_source(const Node& node, bool has_own) {
 
 }  // namespace
 
+int64_t row_pitch_of(const Operand& operand) {
+  const int rank = operand.shape.rank();
+  if (operand.layout == Layout::kChannelsLast) return operand.pitch;
+  return rank == 0 ? 1 : operand.shape[rank - 1];
+}
+
 Refusal check_epilogue(const Problem& problem) {
   const Node& node = problem.node;
   if (!node.program) return std::nullopt;
@@ -105,7 +105,7 @@ size_t near_operand(const Node& node) {
     const int64_t bytes = static_cast<int64_t>(dtype_size(value.dtype));
     const bool is_short = value.dtype == DType::kFloat16 || value.dtype == DType::kUInt8;
     const bool is_matrix = cover_in(node, value) == Cover::kFull;
-    if (is_short && is_matrix && columns_of(operand_of(value)) * bytes % 16 == 0 &&
+    if (is_short && is_matrix && row_pitch_of(operand_of(value)) * bytes % 16 == 0 &&
         offset_in_holder(value) * bytes % 16 == 0)
       return i;
   }
@@ -158,7 +158,7 @@ Status EpilogueState::prepare(const Prepare& prepare) {
     HUSSAR_CHECK(cover != Cover::kOther && is_number(step.attributes, operand.dtype), ErrorCode::kUsage,
                  "step '{}': fused operand {} of shape {} does not fit the output {}", step.name, i,
                  operand.shape.to_string(), output.shape.to_string());
-    operands_[count_++] = {input, columns_of(operand)};
+    operands_[count_++] = {input, row_pitch_of(operand)};
   }
   return {};
 }

@@ -22,6 +22,9 @@ Refusal check_epilogue(const Problem& problem);
 // Near::load(data, row, column, numbers) gives; 0: none.
 std::string epilogue_source(const Node& node, size_t near = 0);
 
+// Elements from row to row of an operand as rows and columns of the output.
+int64_t row_pitch_of(const Operand& operand);
+
 // The input, an operand of the program, that the copy engine can bring as a matrix of halves or bytes; 0: none.
 size_t near_operand(const Node& node);
 

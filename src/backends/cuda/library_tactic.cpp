@@ -13,12 +13,6 @@ struct Fused {
   int64_t pitch, offset;  // in elements, of rows and of the first
 };
 
-int64_t pitch_of(const Operand& operand) {
-  const int rank = operand.shape.rank();
-  if (operand.layout == Layout::kChannelsLast) return operand.pitch;
-  return rank == 0 ? 1 : operand.shape[rank - 1];
-}
-
 // Dimensions are Dim or int64_t.
 template <class D>
 Fused fused_of(std::span<const D> output, Layout layout, std::span<const D> operand, const Operand& lies,
@@ -28,7 +22,7 @@ Fused fused_of(std::span<const D> output, Layout layout, std::span<const D> oper
   bool is_row = true;
   for (size_t axis = 0; axis < output.size(); ++axis) is_row = is_row && (axis == column || output[axis] == D(1));
   const bool is_full = cover == Cover::kFull;
-  return {cover == Cover::kColumn || (is_full && is_row), is_full, lies.dtype, pitch_of(lies), offset};
+  return {cover == Cover::kColumn || (is_full && is_row), is_full, lies.dtype, row_pitch_of(lies), offset};
 }
 
 // Where the operand has its place; `input` is its number.
