@@ -66,7 +66,6 @@ Status GraphRun::bind_device_memory() {
   }
   bound_.device_packed_bytes = pack_blocks(bound_.device_blocks, pack_memory_);
   bound_.device_settled_bytes = settled_bytes;
-  bound_.device_scratch_bytes = 0;
   if (settled_bytes > 0) HUSSAR_TRY(bound_.device_settled.reserve(*device_, settled_bytes));
   return {};
 }

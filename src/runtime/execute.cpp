@@ -59,7 +59,8 @@ Status GraphRun::run_step(size_t index, ThreadPool::Lease& pool) {
   for (size_t i = 0; i < step.inputs.size(); ++i) {
     if (plan_step.inputs[i] >= 0) step.inputs[i].data = bound_.slots[plan_step.inputs[i]].data;
   }
-  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(bound_.scratch_bytes), pool, target_.isa};
+  std::byte* scratch = arena_.data() + bound_.blocks[step.scratch_block].offset;
+  Run run{plan_step, step.inputs, step.outputs, step.state, scratch, pool, target_.isa};
   return step.kernel->run(run);
 }
 
@@ -155,8 +156,7 @@ Status GraphRun::run_dynamic(StepRun& step, const PlanStep& plan_step, ThreadPoo
     HUSSAR_TRY(step.kernel->prepare(prepare));
     scratch_bytes = prepare.scratch_bytes;
   }
-  bound_.scratch_bytes = std::max(bound_.scratch_bytes, scratch_bytes);
-  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(bound_.scratch_bytes), pool, target_.isa};
+  Run run{plan_step, step.inputs, step.outputs, step.state, scratch_.reserve(scratch_bytes), pool, target_.isa};
   return step.kernel->run(run);
 }
 

@@ -169,6 +169,12 @@ void GraphRun::plan_lifetimes() {
     if (is_heap && !is_kept[i]) passing_heaps_.push_back(static_cast<int32_t>(i));
   }
   split_lifetimes();
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (!steps_[i].is_static || steps_[i].kernel == nullptr || place_of(steps_[i]) == Place::kDevice) continue;
+    const auto step = static_cast<int32_t>(i);
+    steps_[i].scratch_block = static_cast<int32_t>(bound_.blocks.size());
+    bound_.blocks.push_back(Block{step, step, 0, 0});
+  }
 }
 
 std::string GraphRun::describe_inputs() const {
@@ -252,10 +258,10 @@ Status GraphRun::prepare_steps() {
                     value.dims->size() == holder.dims->size();
     if (is_slice) bound_.slots[i].pitch = outer.pitch;
   }
-  bound_.scratch_bytes = 0;
   for (size_t i = 0; i < steps_.size(); ++i) {
     StepRun& step = steps_[i];
     step.is_inferred = false;
+    if (step.scratch_block >= 0) bound_.blocks[step.scratch_block].bytes = 0;
     if (!step.is_static || step.is_view) continue;
     HUSSAR_TRY(check_overlap(graph_.steps[i]));
     step.reads_shape = !HUSSAR_TRY(check_shapes(step, graph_.steps[i]));
@@ -264,7 +270,6 @@ Status GraphRun::prepare_steps() {
                  graph_.steps[i].name);
     if (!step.reads_shape && step.kernel != nullptr && step.kernel->prepare != nullptr) HUSSAR_TRY(prepare_step(i));
   }
-  scratch_.reserve(bound_.scratch_bytes);
   return {};
 }
 
@@ -297,8 +302,11 @@ Status GraphRun::prepare_step(size_t index) {
     prepare.code = HUSSAR_TRY(code_of(plan_step));
   }
   HUSSAR_TRY(step.kernel->prepare(prepare));
-  size_t& most = on_device ? bound_.device_scratch_bytes : bound_.scratch_bytes;
-  most = std::max(most, prepare.scratch_bytes);
+  if (on_device) {
+    bound_.device_scratch_bytes = std::max(bound_.device_scratch_bytes, prepare.scratch_bytes);
+  } else {
+    bound_.blocks[step.scratch_block].bytes = prepare.scratch_bytes;
+  }
   return {};
 }
 
@@ -420,9 +428,10 @@ Status GraphRun::bind(std::span<const Tensor> inputs, const Places* places) {
     bound_.is_settled = false;
     HUSSAR_TRY(bind_symbols(inputs));
     HUSSAR_TRY(bind_shapes());
+    bound_.device_scratch_bytes = 0;
+    HUSSAR_TRY(prepare_steps());
     HUSSAR_TRY(bind_memory());
     HUSSAR_TRY(bind_device_memory());
-    HUSSAR_TRY(prepare_steps());
     bound_.shapes.clear();
     for (const Tensor& input : inputs) bound_.shapes.push_back(input.shape());
   }

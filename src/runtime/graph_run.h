@@ -122,10 +122,11 @@ class GraphRun {
     const Kernel* kernel = nullptr;  // null: the reference evaluator
     Node node;                       // for the reference evaluator and for shape inference at run time
     size_t state_offset = 0;
-    int threads = 1;          // that the kernel may use: tuning may have found fewer to be faster
-    bool is_static = false;   // all shapes are known once inputs are bound
-    bool is_view = false;     // nothing to do: the output is an alias of the input
-    bool is_settled = false;  // depends on shapes only: done by the first run after binding
+    int threads = 1;             // that the kernel may use: tuning may have found fewer to be faster
+    bool is_static = false;      // all shapes are known once inputs are bound
+    bool is_view = false;        // nothing to do: the output is an alias of the input
+    bool is_settled = false;     // depends on shapes only: done by the first run after binding
+    int32_t scratch_block = -1;  // of the arena: working memory of a kernel on the host that is prepared when bound
     std::map<std::string, std::unique_ptr<GraphRun>, std::less<>> bodies;
     // Of reference evaluators.
     bool sizes_outputs = false;  // the evaluator does, not inference
@@ -153,7 +154,7 @@ class GraphRun {
     GrowingBuffer states, settled;
     DeviceBuffer device_settled;
     std::vector<int> recordings;  // per segment; -1: not recorded yet
-    size_t packed_bytes = 0, pinned_bytes = 0, settled_bytes = 0, scratch_bytes = 0;
+    size_t packed_bytes = 0, pinned_bytes = 0, settled_bytes = 0;
     size_t device_packed_bytes = 0, device_settled_bytes = 0, device_scratch_bytes = 0;
     // Where they were when it was prepared.
     const std::byte *arena = nullptr, *pinned = nullptr, *device_arena = nullptr, *device_scratch = nullptr;
@@ -237,7 +238,7 @@ class GraphRun {
   uint64_t uses_ = 0;
   PackMemory pack_memory_;
   std::map<std::string, int64_t, std::less<>> symbols_;
-  GrowingBuffer arena_, scratch_;
+  GrowingBuffer arena_, scratch_;  // scratch_: of steps that are prepared in every run
   PinnedBuffer pinned_;
   std::vector<Tensor> outputs_;
   std::vector<DeviceBuffer> device_outputs_;  // of outputs that are on the host and wanted on the device

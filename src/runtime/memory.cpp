@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
+#include <random>
 
 namespace hussar {
 namespace {
@@ -47,14 +47,36 @@ void raise_highest(const std::vector<Block>& blocks, size_t total, PackMemory& m
                         [&](int32_t index) { return memory.offsets[index] + aligned(blocks[index].bytes) == total; });
 }
 
+// Makes `order` the walk's, with one block moved to a place among the first; every other time one that ends at the top.
+void move_one(const std::vector<Block>& blocks, size_t total, std::mt19937& random, PackMemory& memory) {
+  constexpr size_t kFirst = 8;
+  std::vector<int32_t>& order = memory.order;
+  order = memory.walk;
+  const size_t first = std::min(kFirst, order.size());
+  size_t from = random() % first;
+  if (random() % 2 == 0) {
+    from = random() % order.size();
+    auto is_highest = [&](int32_t index) { return memory.walk_offsets[index] + aligned(blocks[index].bytes) == total; };
+    for (size_t i = 0; i < order.size() && !is_highest(order[from]); ++i) from = (from + 1) % order.size();
+  }
+  const int32_t moved = order[from];
+  order.erase(order.begin() + static_cast<ptrdiff_t>(from));
+  order.insert(order.begin() + static_cast<ptrdiff_t>(random() % first), moved);
+}
+
 }  // namespace
 
 size_t pack_blocks(std::vector<Block>& blocks, PackMemory& memory) {
-  constexpr size_t kComparisons = 1'000'000, kMostTries = 200;
+  constexpr size_t kComparisons = 2'000'000, kMostTries = 400;
+  std::vector<int32_t>&sized = memory.sized, &order = memory.order;
+  sized.clear();
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    blocks[i].offset = 0;
+    if (blocks[i].bytes > 0) sized.push_back(static_cast<int32_t>(i));
+  }
+  if (sized.empty()) return 0;
   const size_t least = lower_bound(blocks);
-  const size_t tries = std::clamp<size_t>(kComparisons / (blocks.size() * blocks.size() / 2 + 1), 2, kMostTries);
-  std::vector<int32_t>& order = memory.order;
-  order.resize(blocks.size());
+  const size_t tries = std::clamp<size_t>(kComparisons / (sized.size() * sized.size() / 2 + 1), 2, kMostTries);
   auto by_size = [&](int32_t a, int32_t b) {
     return blocks[a].bytes != blocks[b].bytes ? blocks[a].bytes > blocks[b].bytes : a < b;
   };
@@ -62,21 +84,31 @@ size_t pack_blocks(std::vector<Block>& blocks, PackMemory& memory) {
     int32_t left = blocks[a].last - blocks[a].first, right = blocks[b].last - blocks[b].first;
     return left != right ? left > right : by_size(a, b);
   };
-  size_t best = SIZE_MAX;
+  std::mt19937 random;  // of one seed: the same blocks get the same places
+  size_t best = SIZE_MAX, walk_total = SIZE_MAX;
   for (size_t attempt = 0; attempt < tries && best > least; ++attempt) {
-    if (attempt == 0 || attempt == tries / 2) {
-      std::iota(order.begin(), order.end(), 0);
+    const bool is_walk = attempt >= tries / 4;
+    if (attempt == 0 || attempt == tries / 8) {
+      order = sized;
       attempt == 0 ? std::sort(order.begin(), order.end(), by_size)
                    : std::sort(order.begin(), order.end(), by_lifetime);
+    } else if (is_walk) {
+      move_one(blocks, walk_total, random, memory);
     }
-    size_t total = place_in_order(blocks, memory);
+    const size_t total = place_in_order(blocks, memory);
+    // The walk begins at the best order so far. A slope that it may climb finds the way out of most dead ends.
+    if (total <= (is_walk ? std::max(walk_total, best + best / 2) : best)) {
+      walk_total = total;
+      memory.walk = order;
+      memory.walk_offsets = memory.offsets;
+    }
     if (total < best) {
       best = total;
       memory.best_offsets = memory.offsets;
     }
-    raise_highest(blocks, total, memory);
+    if (!is_walk) raise_highest(blocks, total, memory);
   }
-  for (size_t i = 0; i < blocks.size(); ++i) blocks[i].offset = memory.best_offsets[i];
+  for (int32_t index : sized) blocks[index].offset = memory.best_offsets[index];
   return best;
 }
 

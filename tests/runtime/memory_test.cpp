@@ -73,6 +73,23 @@ TEST(Memory, NetworksPackWithinFivePercent) {
   EXPECT_LE(worst, 1.05);
 }
 
+// The first stage of a residual network whose steps have working memory: what lives for one step, and for three, must
+// alternate between bottom and top.
+TEST(Memory, WorkingMemoryPacksWithinFivePercent) {
+  std::vector<Block> blocks = {{1, 2, 3211264}, {1, 1, 806144}, {2, 4, 802816}};
+  for (int32_t step : {3, 6, 9}) {
+    blocks.push_back({step, step + 3, 1605632});
+    blocks.push_back({step + 1, step + 2, 401408});
+    blocks.push_back({step + 2, step + 3, 401408});
+    blocks.push_back({step, step, 791808});
+    blocks.push_back({step + 1, step + 1, 795392});
+    blocks.push_back({step + 2, step + 2, 2002048});
+  }
+  const size_t total = pack(blocks);
+  expect_disjoint(blocks, total);
+  EXPECT_LE(static_cast<double>(total), 1.05 * static_cast<double>(lower_bound(blocks)));
+}
+
 TEST(Memory, EmptyAndZeroBytes) {
   std::vector<Block> none;
   EXPECT_EQ(pack(none), 0U);
