@@ -227,6 +227,7 @@ static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& optio
     return compile(graph.clone(), inner, report);
   };
   Int8Report measured;
+  measured.name = options.quantization->name();
   if (options.fp16 || options.tf32) measured.otherwise = options.fp16 ? "FP16" : "TF32";
   Plan plan = HUSSAR_TRY(choose_int8(compile_with, options.quantization, options.tune_shapes, measured));
   if (report != nullptr) report->int8 = std::move(measured);

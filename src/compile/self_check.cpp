@@ -392,10 +392,11 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   // The check is about the kernels: against the same numbers in scalar code.
   if (options.quantization != nullptr) options.quantization = made.int8.chosen;
   const bool int8 = options.quantization != nullptr || (source != nullptr && count_int8_steps(plan->graph) > 0);
+  const bool fp8 = has_fp8_steps(plan->graph);
   const bool quantized = source == nullptr && !int8 && count_int8_steps(plan->graph) > 0;
   const bool has_ten_bits = options.fp16 || options.tf32 || (source != nullptr && has_ten_bit_steps(source->graph));
   if (!check.tolerance) {
-    const double lower = quantized ? kQuantizedModelTolerance : kInt8Tolerance;
+    const double lower = quantized ? kQuantizedModelTolerance : fp8 ? kFp8Tolerance : kInt8Tolerance;
     check.tolerance = int8 || quantized ? lower : has_ten_bits ? kFp16Tolerance : kFp32Tolerance;
   }
   if (options.progress) options.progress("self-check");
