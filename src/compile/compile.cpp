@@ -254,6 +254,7 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   HUSSAR_CHECK(!options.packed || !options.verify_passes, ErrorCode::kUsage,
                "--verify-passes and --packed exclude each other: the pass pack_tokens changes rows of padding");
   if (report != nullptr) report->int8.chosen = options.quantization;
+  if (report != nullptr && options.quantization != nullptr) report->int8.name = options.quantization->name();
   HUSSAR_TRY(fix_shapes(graph, options.shapes));
   if (options.progress) options.progress("passes");
   CompileOptions remembering = options;

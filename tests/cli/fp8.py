@@ -39,6 +39,7 @@ def test_fp8_for_a_gpu_that_is_not_here(hussar: Program) -> None:
     # The cache is that of INT8, and one node may stay out of it.
     kept = build(hussar, *words, "--precision", "second=fp32", **compiler).json
     assert kept["precision_counts"].get("fp8") == 1, kept["precision_counts"]
+    assert kept["int8"]["precision"] == "FP8", kept["int8"]
     reasons = [product["reason"] for product in kept["int8"]["in_floats"]]
     assert reasons == ["asked for"], reasons
     assert "no FP8: asked for" in hussar("inspect", "net.plan").out

@@ -124,7 +124,7 @@ Json to_json(const BuildReport& report) {
     Json entry = Json::object();
     in_floats.push(std::move(entry.set("name", product.name).set("op", product.op).set("reason", product.reason)));
   }
-  int8.set("in_floats", std::move(in_floats));
+  int8.set("precision", std::string(report.compile.int8.name)).set("in_floats", std::move(in_floats));
   int8.set("products", std::move(products)).set("fp32_us", report.compile.int8.float_microseconds);
   int8.set("quantized_in_model", count_quantized_in_model(report.plan.graph));
   int8.set("all_int8_us", report.compile.int8.all_int8_microseconds);
