@@ -279,6 +279,9 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
     pipeline.measure = [&](std::string_view pass) { return verifier->measure(graph, pass); };
   }
   HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
+  // A CPU has no kernels for FP8: what it checks it computes by reference code.
+  const bool fp8 = options.quantization != nullptr && options.quantization->fp8;
+  if (fp8 && target.place == Place::kHost) HUSSAR_TRY(make_reference_steps_plain(graph, target));
   const std::string packing = note_of_packing(graph);
   HUSSAR_CHECK(!options.packed || !packing.empty(), ErrorCode::kUsage,
                "--packed needs the pass pack_tokens, which --disable-pass leaves out");

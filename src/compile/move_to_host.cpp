@@ -126,6 +126,10 @@ Status move_to_host(Graph& graph, const Target& target) {
   }
   widen(graph);
   for (Node* node : graph.snapshot()) round_apart(graph, node);
+  return make_reference_steps_plain(graph, target);
+}
+
+Status make_reference_steps_plain(Graph& graph, const Target& target) {
   for (Node* node : graph.snapshot()) {
     if (node->op != "hussar.Reformat" && choose(Problem{*node, target}).tactic() == nullptr) make_plain(graph, node);
   }

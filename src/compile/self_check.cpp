@@ -15,6 +15,7 @@
 #include "compile/keep_fp32.h"
 #include "compile/packed_rows.h"
 #include "compile/precision.h"
+#include "compile/quantization.h"
 #include "compile/run_progress.h"
 #include "compile/sample.h"
 #include "compile/spelling.h"
@@ -381,6 +382,8 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   std::shared_ptr<Plan> plan;
   if (is_plan_file(path)) {
     source = HUSSAR_TRY(read_plan(path));
+    const Status has_target = has_fp8_steps(source->graph) ? check_fp8_target(options.place, options.sm) : Status();
+    HUSSAR_CHECK(has_target, has_target.error().code, "{} has products in FP8: {}", path, has_target.error().message);
     auto rebuilt = compile_plan(*source, options, &made);
     if (!rebuilt) return fail(rebuilt.error().code, "{}: {}", path, rebuilt.error().message);
     plan = std::make_shared<Plan>(std::move(*rebuilt));

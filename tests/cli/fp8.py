@@ -36,6 +36,8 @@ def test_fp8_for_a_gpu_that_is_not_here(hussar: Program) -> None:
     assert report["precision_counts"].get("fp8") == 2, report["precision_counts"]
     assert "int8" not in report["precision_counts"], report["precision_counts"]
     assert "float8e4m3fn" in hussar("inspect", "net.plan").out
+    for target in ("cpu", "cuda:sm_80"):
+        hussar("build", "net.plan", "-o", "again.plan", "--target", target, code=USAGE, says="has products in FP8", **compiler)
     # The cache is that of INT8, and one node may stay out of it.
     kept = build(hussar, *words, "--precision", "second=fp32", **compiler).json
     assert kept["precision_counts"].get("fp8") == 1, kept["precision_counts"]
