@@ -8,8 +8,8 @@
 
 #include "compile/compile.h"
 #include "compile/difference.h"
+#include "compile/fp8.h"
 #include "compile/precision.h"
-#include "compile/quantization.h"
 #include "compile/sample.h"
 #include "onnx/import.h"
 #include "runtime/session.h"

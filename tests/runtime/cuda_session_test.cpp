@@ -7,8 +7,8 @@
 
 #include "backends/cuda/emulation.h"
 #include "compile/compile.h"
+#include "compile/fp8.h"
 #include "compile/precision.h"
-#include "compile/quantization.h"
 #include "onnx/import.h"
 #include "tests/support/device_models.h"
 

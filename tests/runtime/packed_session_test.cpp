@@ -5,8 +5,8 @@
 
 #include "base/file.h"
 #include "compile/compile.h"
+#include "compile/fp8.h"
 #include "compile/packed_rows.h"
-#include "compile/quantization.h"
 #include "compile/sample.h"
 #include "compile/self_check.h"
 #include "runtime/row_counts.h"

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "compile/calibrate.h"
+#include "compile/fp8.h"
 #include "compile/quantization.h"
 #include "onnx/import.h"
 #include "plan/plan.h"
