@@ -31,6 +31,9 @@ struct Int8Options {
   // and makes what a sample gives depend on the others of its batch, but needs no data; attention and what lies between
   // products stays in floats. For transformers, whose activations change much from input to input.
   bool dynamic = false;
+  // FP8 (float8e4m3fn) takes the place of INT8, on GPUs of compute capability 8.9 and newer: the ranges become
+  // symmetric. Not with `dynamic`.
+  bool fp8 = false;
   // Which ranges: "auto", or another method of CalibrateOptions::method.
   std::string method = "auto";
   // Fails with kAccuracy when a convolution, product, attention or recurrent step stays in floats, and names each with
@@ -47,7 +50,7 @@ struct CompileOptions {
   // attention has such a mask.
   bool packed = false;
   // ---- how exact
-  // nullopt: INT8 only where the model itself is quantized.
+  // nullopt: INT8 only where the model itself is quantized, and no FP8.
   std::optional<Int8Options> int8;
   // Steps may multiply in FP16 where the target has the instructions (cpu:avx512fp16 and beyond), but for those of the
   // ONNX nodes with these names.

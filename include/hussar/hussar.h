@@ -63,7 +63,8 @@ HUSSAR_API const char* hussar_last_error(void);
  * options_json: null, or a JSON object with any of {"shapes": "x:1x3x224x224,y:1x5", "threads": 2,
  * "target": "cpu:avx2", "packed": false, "fp16": true, "tf32": false, "fp32_nodes": ["head"],
  * "disable_passes": ["fuse_pointwise"],
- * "int8": {"calibration_file": "c.json", "method": "auto", "dynamic": false, "strict": false}, "budget": "10s",
+ * "int8": {"calibration_file": "c.json", "method": "auto", "dynamic": false, "strict": false, "fp8": false},
+ * "budget": "10s",
  * "timing_cache": "timings.txt", "libraries": "off", "self_check": "quick", "tolerance": 0.001}; hussar/compile.h
  * explains them. Of the object "int8" "calibration" may be the text of the calibration instead of a file. */
 HUSSAR_API hussar_code hussar_build(const char* model_path, const char* plan_path, const char* options_json);

@@ -23,7 +23,8 @@ Result<Plan> compile(const std::string& model_path, const CompileOptions& option
     inner_options.fp32_nodes = options.fp32_nodes;
     if (options.int8) {
       const Int8Options& int8 = *options.int8;
-      const Int8Request request{int8.calibration, int8.calibration_file, int8.method, int8.dynamic, int8.strict};
+      const Int8Request request{int8.calibration, int8.calibration_file, int8.method,
+                                int8.dynamic,     int8.strict,           int8.fp8};
       HUSSAR_TRY(apply_int8(model_path, request, inner_options));
     }
     inner_options.threads = options.threads;

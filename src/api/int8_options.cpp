@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "compile/fp8.h"
 #include "compile/quantization.h"
 #include "onnx/import.h"
 #include "plan/plan.h"
@@ -26,6 +27,8 @@ Status apply_int8(const std::string& model_path, const Int8Request& request, Com
   HUSSAR_CHECK(!is_plan_file(model_path), ErrorCode::kUsage,
                "INT8 needs the ONNX model: the passes that quantize ran when '{}' was built", model_path);
   options.needs_int8 = request.strict;
+  if (request.fp8) HUSSAR_TRY(check_fp8_target(options.place, options.sm));
+  HUSSAR_CHECK(!request.fp8 || !request.dynamic, ErrorCode::kUsage, "FP8 has static ranges, dynamic ones are for INT8");
   if (request.dynamic) {
     HUSSAR_CHECK(request.calibration.empty() && request.calibration_file.empty(), ErrorCode::kUsage,
                  "dynamic INT8 finds the ranges of activations when the model runs: it takes no calibration");
@@ -43,7 +46,8 @@ Status apply_int8(const std::string& model_path, const Int8Request& request, Com
   const bool names_any = std::any_of(values.begin(), values.end(),
                                      [&](const auto& value) { return calibration.tensors.count(value->name) > 0; });
   HUSSAR_CHECK(names_any, ErrorCode::kUsage, "calibration '{}' names no tensor of '{}'", name, model_path);
-  options.quantization = quantization_of(calibration, *method, options.fp32_nodes);
+  options.quantization = request.fp8 ? fp8_quantization_of(calibration, *method, options.fp32_nodes)
+                                     : quantization_of(calibration, *method, options.fp32_nodes);
   return {};
 }
 

@@ -11,7 +11,7 @@ namespace hussar {
 struct Int8Request {
   std::string calibration, calibration_file;
   std::string method = "auto";
-  bool dynamic = false, strict = false;
+  bool dynamic = false, strict = false, fp8 = false;
 };
 
 // Into the options, whose fp32_nodes are settled.

@@ -17,11 +17,12 @@ Status read_int8(const json& object, Int8Request& request) {
   const std::map<std::string, std::string*> texts = {{"calibration", &request.calibration},
                                                      {"calibration_file", &request.calibration_file},
                                                      {"method", &request.method}};
-  const std::map<std::string, bool*> switches = {{"dynamic", &request.dynamic}, {"strict", &request.strict}};
+  const std::map<std::string, bool*> switches = {
+      {"dynamic", &request.dynamic}, {"strict", &request.strict}, {"fp8", &request.fp8}};
   for (const auto& [key, value] : object.items()) {
     const auto text = texts.find(key);
     HUSSAR_CHECK(text != texts.end() || switches.count(key) > 0, ErrorCode::kUsage,
-                 "option \"int8\" has no \"{}\"; known are calibration, calibration_file, method, dynamic, strict",
+                 "option \"int8\" has no \"{}\"; known are calibration, calibration_file, method, dynamic, strict, fp8",
                  key);
     const bool fits = text != texts.end() ? value.is_string() : value.is_boolean();
     HUSSAR_CHECK(fits, ErrorCode::kUsage, "\"{}\" of option \"int8\" takes {}", key,

@@ -149,7 +149,7 @@ class ByteRegions {
     }
   }
   static bool is_bytes(const PlanValue& value) {
-    return value.dtype == DType::kUInt8 && value.storage != Storage::kConstant;
+    return is_quantized(value.dtype) && value.storage != Storage::kConstant;
   }
 
   const PlanGraph& graph_;
@@ -224,7 +224,7 @@ Quantization with_choices(const Quantization& allowed, const Int8Report& report)
   for (const Int8Choice& choice : report.choices) {
     for (const std::string& part : parts_of_name(choice.name)) {
       if (choice.int8) {
-        chosen.notes[part] = fmt::format("INT8: {:.0f} us with conversions, {} takes {:.0f} us",
+        chosen.notes[part] = fmt::format("{}: {:.0f} us with conversions, {} takes {:.0f} us", report.name,
                                          choice.int8_microseconds, report.otherwise, choice.float_microseconds);
       } else {
         chosen.float_nodes[part] = fmt::format("it would take {:.0f} us with conversions, {} takes {:.0f} us",
@@ -246,7 +246,7 @@ void explain_float_plan(Candidate& in_float, const Candidate& in_int8, const Int
   for (const Int8Choice& choice : report.choices) {
     for (const std::string& part : parts_of_name(choice.name)) reasons[part] = slower;
   }
-  explain_float_products(in_float.plan->graph, reasons);
+  explain_float_products(in_float.plan->graph, reasons, report.name == "FP8");
 }
 
 }  // namespace

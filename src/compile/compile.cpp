@@ -227,6 +227,7 @@ static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& optio
     return compile(graph.clone(), inner, report);
   };
   Int8Report measured;
+  measured.name = options.quantization->name();
   if (options.fp16 || options.tf32) measured.otherwise = options.fp16 ? "FP16" : "TF32";
   Plan plan = HUSSAR_TRY(choose_int8(compile_with, options.quantization, options.tune_shapes, measured));
   if (report != nullptr) report->int8 = std::move(measured);
@@ -253,6 +254,7 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   HUSSAR_CHECK(!options.packed || !options.verify_passes, ErrorCode::kUsage,
                "--verify-passes and --packed exclude each other: the pass pack_tokens changes rows of padding");
   if (report != nullptr) report->int8.chosen = options.quantization;
+  if (report != nullptr && options.quantization != nullptr) report->int8.name = options.quantization->name();
   HUSSAR_TRY(fix_shapes(graph, options.shapes));
   if (options.progress) options.progress("passes");
   CompileOptions remembering = options;
@@ -277,6 +279,9 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
     pipeline.measure = [&](std::string_view pass) { return verifier->measure(graph, pass); };
   }
   HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
+  // A CPU has no kernels for FP8: what it checks it computes by reference code.
+  const bool fp8 = options.quantization != nullptr && options.quantization->fp8;
+  if (fp8 && target.place == Place::kHost) HUSSAR_TRY(make_reference_steps_plain(graph, target));
   const std::string packing = note_of_packing(graph);
   HUSSAR_CHECK(!options.packed || !packing.empty(), ErrorCode::kUsage,
                "--packed needs the pass pack_tokens, which --disable-pass leaves out");

@@ -33,7 +33,7 @@ struct CompileOptions {
   std::vector<std::string> fp32_nodes;  // with fp16 or tf32: names of ONNX nodes whose steps may not
   // With fp16: first outputs of steps that may not either, because the self-check found the plan too inexact with them.
   std::set<std::string> inexact_in_fp16;
-  // Products of activations whose range it knows compute in INT8. Null: none.
+  // Products of activations whose range it knows compute in INT8, or FP8. Null: none.
   std::shared_ptr<const Quantization> quantization;
   // With tuning: products for which INT8 is measured to be slower stay as they are. Else all become INT8.
   bool chooses_int8 = true;
@@ -72,7 +72,8 @@ struct CompileOptions {
   std::function<void(double fraction)> stage_progress;
 };
 
-// One decision between precisions: the steps of the FP32 plan and of the INT8 plan that do the same work.
+// One decision between precisions: the steps of the FP32 plan and of the INT8 plan that do the same work. With
+// Int8Report::name, FP8 stands for INT8 in all of these.
 struct Int8Choice {
   std::string name;  // of the ONNX nodes
   double float_microseconds = 0, int8_microseconds = 0;
@@ -84,6 +85,7 @@ struct FloatProduct {
   std::string reason;    // why it is not INT8
 };
 struct Int8Report {
+  std::string_view name = "INT8";       // or "FP8"
   std::string_view otherwise = "FP32";  // the lowest precision that is allowed to products that are not INT8
   std::vector<Int8Choice> choices;
   // Of whole runs. 0: not measured.

@@ -14,12 +14,7 @@ static bool is_in_floats(const PlanGraph& graph, const PlanStep& step) {
          multiplies_floats(step.op, graph.values[static_cast<size_t>(step.inputs[0])].dtype);
 }
 
-static std::string reason_of(const PlanStep& step) {
-  const size_t at = step.report.find(kNoInt8);
-  if (at == std::string::npos) return "";
-  const size_t begin = at + kNoInt8.size();
-  return step.report.substr(begin, std::min(step.report.find('\n', begin), step.report.size()) - begin);
-}
+static std::string reason_of(const PlanStep& step) { return reason_in(step.report).value_or(""); }
 
 std::vector<FloatProduct> float_products(const PlanGraph& graph) {
   std::vector<FloatProduct> products;
@@ -33,17 +28,18 @@ std::vector<FloatProduct> float_products(const PlanGraph& graph) {
   return products;
 }
 
-void explain_float_products(PlanGraph& graph, const std::map<std::string, std::string, std::less<>>& reasons) {
+void explain_float_products(PlanGraph& graph, const std::map<std::string, std::string, std::less<>>& reasons,
+                            bool fp8) {
   for (PlanStep& step : graph.steps) {
     if (is_in_floats(graph, step) && reason_of(step).empty()) {
       for (const std::string& part : parts_of_name(step.name)) {
         const auto it = reasons.find(part);
         if (it == reasons.end()) continue;
-        step.report += "\n" + no_int8(it->second);
+        step.report += "\n" + no_int8(it->second, fp8);
         break;
       }
     }
-    for (auto& [name, body] : step.bodies) explain_float_products(*body, reasons);
+    for (auto& [name, body] : step.bodies) explain_float_products(*body, reasons, fp8);
   }
 }
 

@@ -13,7 +13,8 @@ namespace hussar {
 std::vector<FloatProduct> float_products(const PlanGraph& graph);
 
 // Adds reasons, by the name of an ONNX node, to the reports of steps that multiply in floats and have none.
-void explain_float_products(PlanGraph& graph, const std::map<std::string, std::string, std::less<>>& reasons);
+void explain_float_products(PlanGraph& graph, const std::map<std::string, std::string, std::less<>>& reasons,
+                            bool fp8 = false);
 
 // "head/MatMul (MatMul): nothing is known of the range of its input"
 std::string describe(const FloatProduct& product);

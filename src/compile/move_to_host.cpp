@@ -81,11 +81,12 @@ void round_apart(Graph& graph, Node* node) {
   if (real == nullptr) real = add_like(graph, *bytes, kFloat, bytes->layout);
   real->producer = node;
   node->outputs = {real};
-  Tensor scale(kFloat, Shape{}), zero_point(DType::kUInt8, Shape{});
+  Tensor scale(kFloat, Shape{}), zero_point(bytes->dtype, Shape{});
   scale.data<float>()[0] = node->attributes.get_float("y_scale", 1);
   zero_point.data<uint8_t>()[0] = static_cast<uint8_t>(node->attributes.get_int("y_zero_point", 0));
   node->attributes.erase("y_scale");
   node->attributes.erase("y_zero_point");
+  node->attributes.erase("y_type");
   if (is_norm) {
     node->op = node->attributes.get_int("center", 1) != 0 ? "LayerNormalization" : "RMSNormalization";
     node->attributes.erase("center");
@@ -125,6 +126,10 @@ Status move_to_host(Graph& graph, const Target& target) {
   }
   widen(graph);
   for (Node* node : graph.snapshot()) round_apart(graph, node);
+  return make_reference_steps_plain(graph, target);
+}
+
+Status make_reference_steps_plain(Graph& graph, const Target& target) {
   for (Node* node : graph.snapshot()) {
     if (node->op != "hussar.Reformat" && choose(Problem{*node, target}).tactic() == nullptr) make_plain(graph, node);
   }

@@ -38,16 +38,17 @@ std::optional<float> constant_number(const Plan& plan, int32_t index) {
   return number;
 }
 
-std::optional<QuantParams> conversion(const Plan& plan, const PlanStep& step) {
+// To bytes of a type.
+std::optional<QuantParams> conversion(const Plan& plan, const PlanStep& step, DType dtype) {
   if (step.op == "QuantizeLinear") {
     auto scale = constant_number(plan, step.inputs[1]);
     if (!scale) return std::nullopt;
     const int32_t zero = step.inputs.size() > 2 ? step.inputs[2] : -1;
-    return QuantParams{*scale, static_cast<int32_t>(constant_number(plan, zero).value_or(0)), DType::kUInt8};
+    return QuantParams{*scale, static_cast<int32_t>(constant_number(plan, zero).value_or(0)), dtype};
   }
   if (!step.attributes.has("y_scale")) return std::nullopt;
   return QuantParams{step.attributes.get_float("y_scale", 1),
-                     static_cast<int32_t>(step.attributes.get_int("y_zero_point", 0)), DType::kUInt8};
+                     static_cast<int32_t>(step.attributes.get_int("y_zero_point", 0)), dtype};
 }
 
 // What smooth_products divides the step's output by: its factor stands where the program had p0, or 1. Empty: nothing.
@@ -102,8 +103,9 @@ std::vector<PlanTensor> plan_tensors(const Plan& plan) {
     const int32_t output = step.outputs.empty() ? -1 : step.outputs[0];
     if (output < 0) continue;
     PlanTensor& tensor = tensors[static_cast<size_t>(output)];
-    if (graph.values[static_cast<size_t>(output)].dtype == DType::kUInt8) {
-      tensor.params = conversion(plan, step);
+    const DType dtype = graph.values[static_cast<size_t>(output)].dtype;
+    if (is_quantized(dtype)) {
+      tensor.params = conversion(plan, step, dtype);
       const std::string name = real_name(tensor.names[0]);
       if (tensor.params && !name.empty()) tensor.names.push_back(name);
     }
@@ -121,7 +123,7 @@ std::vector<PlanTensor> plan_tensors(const Plan& plan) {
     if (step.inputs.empty() || step.inputs[0] < 0) continue;
     if (keeps_meaning(step)) {
       for (int32_t moved : step.outputs) {
-        if (moved >= 0 && graph.values[static_cast<size_t>(moved)].dtype == DType::kUInt8)
+        if (moved >= 0 && is_quantized(graph.values[static_cast<size_t>(moved)].dtype))
           tensors[static_cast<size_t>(moved)].params = tensors[static_cast<size_t>(step.inputs[0])].params;
       }
     }
@@ -156,10 +158,9 @@ Tensor real_numbers(const Operand& operand, const PlanTensor& meaning) {
   if (!meaning.params && meaning.divisors.empty()) return plain;
   Tensor numbers(DType::kFloat32, operand.shape);
   float* to = numbers.data<float>();
+  load_elements<float>(plain, 0, plain.elements(), to);
   for (int64_t i = 0; i < plain.elements(); ++i) {
-    to[i] = meaning.params ? static_cast<float>(int32_t{plain.data<uint8_t>()[i]} - meaning.params->zero_point) *
-                                 meaning.params->scale
-                           : plain.data<float>()[i];
+    if (meaning.params) to[i] = (to[i] - static_cast<float>(meaning.params->zero_point)) * meaning.params->scale;
     to[i] *= divisor_at(meaning, operand.shape, i);
   }
   return numbers;
@@ -172,7 +173,10 @@ void store_real_numbers(const Tensor& numbers, const PlanTensor& meaning, const 
   if (count == 0) return;
   load_elements<float>(numbers, 0, count, values.data());
   for (int64_t i = 0; i < count; ++i) values[static_cast<size_t>(i)] /= divisor_at(meaning, operand.shape, i);
-  if (meaning.params) {
+  if (meaning.params && meaning.params->dtype == kFp8) {
+    for (float& value : values) value /= meaning.params->scale;
+    store_elements<float>(plain, 0, count, values.data());
+  } else if (meaning.params) {
     const QuantParams& params = *meaning.params;
     for (int64_t i = 0; i < count; ++i) {
       const float rounded = std::nearbyint(values[static_cast<size_t>(i)] / params.scale);

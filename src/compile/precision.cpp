@@ -8,11 +8,15 @@
 
 namespace hussar {
 
+// Or FP8.
 static bool is_int8(const PlanStep& step) { return step.op.starts_with("hussar.Quantized"); }
 
 DType precision_of(const PlanGraph& graph, const PlanStep& step) {
   if (step.kernel == "view" || step.outputs.empty() || step.outputs[0] < 0) return DType::kUndefined;
-  if (is_int8(step)) return DType::kInt8;
+  if (is_int8(step)) {
+    const bool is_fp8 = step.inputs[0] >= 0 && graph.values[static_cast<size_t>(step.inputs[0])].dtype == kFp8;
+    return is_fp8 ? kFp8 : DType::kInt8;
+  }
   const Kernel* kernel = find_kernel(step.kernel);
   if (kernel != nullptr && kernel->multiplies_in != DType::kUndefined) return kernel->multiplies_in;
   return graph.values[static_cast<size_t>(step.outputs[0])].dtype;
@@ -23,6 +27,8 @@ static bool multiplies_in_tf32(const PlanStep& step) { return step.attributes.ge
 std::string precision_name(const PlanGraph& graph, const PlanStep& step) {
   const DType precision = precision_of(graph, step);
   if (precision == DType::kUndefined) return "";
+  // Who only converts to it is no product.
+  if (precision == kFp8 && is_int8(step)) return "fp8";
   return multiplies_in_tf32(step) ? "tf32" : std::string(dtype_name(precision));
 }
 
@@ -91,6 +97,11 @@ bool has_int8_steps(const PlanGraph& graph) {
     const Kernel* kernel = find_kernel(step.kernel);
     return kernel != nullptr && kernel->multiplies_in == DType::kInt8;
   });
+}
+
+bool has_fp8_steps(const PlanGraph& graph) {
+  return std::any_of(graph.steps.begin(), graph.steps.end(),
+                     [&](const PlanStep& step) { return is_int8(step) && precision_of(graph, step) == kFp8; });
 }
 
 bool names_part(std::string_view whole, std::string_view part) {

@@ -13,9 +13,9 @@ namespace hussar {
 // What the step multiplies in: the type of its first output unless its kernel goes below. kUndefined: it computes
 // nothing.
 DType precision_of(const PlanGraph& graph, const PlanStep& step);
-// Its name: "float32", "float16", "int8", "tf32" for floats that are rounded when they are multiplied; "": none.
+// Its name: "float32", "float16", "int8", "fp8", "tf32" for floats that are rounded when they are multiplied; "": none.
 std::string precision_name(const PlanGraph& graph, const PlanStep& step);
-// How many steps are INT8 products, and how many of them because the model itself is quantized.
+// How many steps are INT8 or FP8 products, and how many of them because the model itself is quantized.
 int64_t count_int8_steps(const PlanGraph& graph);
 int64_t count_quantized_in_model(const PlanGraph& graph);
 // How many steps, those of bodies included, compute in FP16.
@@ -30,12 +30,14 @@ struct Fp16Step {
 };
 std::vector<Fp16Step> fp16_steps(const PlanGraph& graph);
 
-// Whether a step of the main graph computes in INT8.
+// Whether a step of the main graph computes in INT8 on a CPU, or in FP8.
 bool has_int8_steps(const PlanGraph& graph);
+bool has_fp8_steps(const PlanGraph& graph);
 
 // The largest error relative to the output range that a check allows when nothing else was said.
 // With INT8, what differs in the last bit before it is rounded to a byte may differ by a whole step of 4e-3 behind it.
-inline constexpr double kFp32Tolerance = 1e-3, kFp16Tolerance = 1e-2, kInt8Tolerance = 3e-2;
+// FP8 has steps of up to a fourteenth of the range, and its sums on tensor cores lose bits.
+inline constexpr double kFp32Tolerance = 1e-3, kFp16Tolerance = 1e-2, kInt8Tolerance = 3e-2, kFp8Tolerance = 1e-1;
 // The same for a model that arrives quantized, against its own steps one by one: there sums of floating-point numbers
 // are rounded where INT8 products are exact, and attention is less exact than in one step.
 inline constexpr double kQuantizedModelTolerance = 1e-1;

@@ -1,5 +1,6 @@
 #include "compile/quantization.h"
 
+#include "compile/fp8.h"
 #include "quantize/calibration_file.h"
 #include "quantize/trt_cache.h"
 
@@ -29,6 +30,11 @@ std::shared_ptr<Quantization> dynamic_quantization(const std::vector<std::string
   std::shared_ptr<Quantization> quantization = quantization_of({}, Method::kAuto, fp32_nodes);
   quantization->is_dynamic = true;
   return quantization;
+}
+
+std::shared_ptr<Quantization> fp8_quantization_of(const Calibration& calibration, Method method,
+                                                  const std::vector<std::string>& fp32_nodes) {
+  return in_fp8(*quantization_of(calibration, method == Method::kAuto ? Method::kMinMax : method, fp32_nodes));
 }
 
 Result<Calibration> decode_calibration_or_trt_cache(std::string_view text, const std::string& name) {

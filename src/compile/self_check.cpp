@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "compile/difference.h"
 #include "compile/flops.h"
+#include "compile/fp8.h"
 #include "compile/keep_fp32.h"
 #include "compile/packed_rows.h"
 #include "compile/precision.h"
@@ -381,6 +382,8 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   std::shared_ptr<Plan> plan;
   if (is_plan_file(path)) {
     source = HUSSAR_TRY(read_plan(path));
+    const Status has_target = has_fp8_steps(source->graph) ? check_fp8_target(options.place, options.sm) : Status();
+    HUSSAR_CHECK(has_target, has_target.error().code, "{} has products in FP8: {}", path, has_target.error().message);
     auto rebuilt = compile_plan(*source, options, &made);
     if (!rebuilt) return fail(rebuilt.error().code, "{}: {}", path, rebuilt.error().message);
     plan = std::make_shared<Plan>(std::move(*rebuilt));
@@ -392,10 +395,11 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   // The check is about the kernels: against the same numbers in scalar code.
   if (options.quantization != nullptr) options.quantization = made.int8.chosen;
   const bool int8 = options.quantization != nullptr || (source != nullptr && count_int8_steps(plan->graph) > 0);
+  const bool fp8 = has_fp8_steps(plan->graph);
   const bool quantized = source == nullptr && !int8 && count_int8_steps(plan->graph) > 0;
   const bool has_ten_bits = options.fp16 || options.tf32 || (source != nullptr && has_ten_bit_steps(source->graph));
   if (!check.tolerance) {
-    const double lower = quantized ? kQuantizedModelTolerance : kInt8Tolerance;
+    const double lower = quantized ? kQuantizedModelTolerance : fp8 ? kFp8Tolerance : kInt8Tolerance;
     check.tolerance = int8 || quantized ? lower : has_ten_bits ? kFp16Tolerance : kFp32Tolerance;
   }
   if (options.progress) options.progress("self-check");

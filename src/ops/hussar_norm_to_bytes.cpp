@@ -7,7 +7,7 @@ namespace hussar {
 
 static Status infer(InferContext& context) {
   const DType bytes = HUSSAR_TRY(check_byte_meanings(context));
-  if (bytes != DType::kUInt8) return context.fail("has no y_scale");
+  if (!is_quantized(bytes)) return context.fail("has no y_scale");
   const Dims* x = context.dims(0);
   HUSSAR_TRY(infer_trailing_normalization(context, bytes));
   if (context.output_count() < 2) return {};

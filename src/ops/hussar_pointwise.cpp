@@ -12,7 +12,7 @@ namespace hussar {
 
 static Status infer(InferContext& context) {
   bool has_bytes = context.attributes.has("y_scale");
-  for (size_t i = 0; i < context.input_count(); ++i) has_bytes = has_bytes || context.dtype(i) == DType::kUInt8;
+  for (size_t i = 0; i < context.input_count(); ++i) has_bytes = has_bytes || is_quantized(context.dtype(i));
   if (!has_bytes) return infer_broadcast(context);
   for (size_t i = 0; i < context.input_count(); ++i) {
     if (context.dtype(i) != DType::kUInt8 && !is_floating(context.dtype(i)))
@@ -32,14 +32,14 @@ static Status infer(InferContext& context) {
 
 static Status evaluate(EvalContext& context) {
   if (!context.node.program || !is_valid(*context.node.program)) return context.fail("has no valid program");
-  bool has_bytes = context.output().dtype() == DType::kUInt8;
-  for (size_t i = 0; i < context.input_count(); ++i) has_bytes = has_bytes || context.input(i).dtype() == DType::kUInt8;
+  bool has_bytes = is_quantized(context.output().dtype());
+  for (size_t i = 0; i < context.input_count(); ++i) has_bytes = has_bytes || is_quantized(context.input(i).dtype());
   if (!has_bytes) return evaluate_program(context, nullptr);
   std::vector<float> start(static_cast<size_t>(context.output().elements()));
   if (context.node.program_inputs > 0) {
     if (!(context.shape(0) == context.output().shape())) return context.fail("input 0 has another shape");
     auto x = context.read<float>(0);
-    const bool is_bytes = context.input(0).dtype() == DType::kUInt8;
+    const bool is_bytes = is_quantized(context.input(0).dtype());
     const float scale = is_bytes ? context.attributes.get_float("x_scale", 1) : 1;
     const auto zero_point = static_cast<float>(is_bytes ? context.attributes.get_int("x_zero_point", 0) : 0);
     for (size_t i = 0; i < start.size(); ++i) start[i] = (x[static_cast<int64_t>(i)] - zero_point) * scale;

@@ -1,5 +1,5 @@
 // hussar.QuantizedMatMul(x, w, w_scale, bias?, x_scale?, x_zero_point?): the product of rows of uint8 x with the int8
-// matrix w (k x n); see quantized_product.h.
+// matrix w (k x n), or of both in FP8; see quantized_product.h.
 #include <cmath>
 
 #include "ops/op_def.h"
@@ -27,28 +27,35 @@ static Status infer(InferContext& context) {
   return {};
 }
 
-static Status evaluate(EvalContext& context) {
+// Sums of type T, which are exact: int64_t for integers; double for FP8, whose products are multiples of 2^-18 and less
+// than 2^18.
+template <class T>
+static Status evaluate_in(EvalContext& context) {
   const int64_t k = context.shape(1)[0], n = context.shape(1)[1];
   const int64_t rows = k == 0 ? 0 : context.input(0).elements() / k;
   const int64_t zero_point = x_zero_point_of(context);
-  const auto* x = context.input(0).data<uint8_t>();
-  const auto* w = context.input(1).data<int8_t>();
+  const auto x = context.read<T>(0), w = context.read<T>(1);
   const std::vector<float> scales = product_scales(context);
   if (std::ssize(scales) != n) return context.fail("{} scales for {} columns", scales.size(), n);
   std::vector<float> bias(static_cast<size_t>(n), 0);
   if (context.has(3)) load_elements<float>(context.input(3), 0, context.input(3).elements(), bias.data());
   std::vector<float> y(static_cast<size_t>(rows * n));
-  std::vector<int64_t> sums(static_cast<size_t>(n));
+  std::vector<T> sums(static_cast<size_t>(n));
   for (int64_t row = 0; row < rows; ++row) {
-    std::fill(sums.begin(), sums.end(), 0);
+    std::fill(sums.begin(), sums.end(), T(0));
     for (int64_t i = 0; i < k; ++i) {
-      const int64_t factor = x[row * k + i] - zero_point;
-      for (int64_t column = 0; column < n; ++column) sums[column] += factor * w[i * n + column];
+      const T factor = x[row * k + i] - static_cast<T>(zero_point);
+      const T* const line = w.data() + i * n;
+      for (int64_t column = 0; column < n; ++column) sums[column] += factor * line[column];
     }
     for (int64_t column = 0; column < n; ++column)
       y[row * n + column] = std::fma(static_cast<float>(sums[column]), scales[column], bias[column]);
   }
   return finish_quantized(context, std::move(y));
+}
+
+static Status evaluate(EvalContext& context) {
+  return context.input(0).dtype() == kFp8 ? evaluate_in<double>(context) : evaluate_in<int64_t>(context);
 }
 
 static double flops(const Node& node) {

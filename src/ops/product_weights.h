@@ -1,4 +1,4 @@
-// The constant weights of convolutions and products, one channel after another, and what INT8 makes of them.
+// The constant weights of convolutions and products, one channel after another, and what INT8 and FP8 make of them.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -42,8 +42,8 @@ struct Int8Weights {
   // 16 hexadecimal digits.
   std::string fingerprint() const;
 };
-// The scales that follow from the largest magnitude of each channel.
-std::vector<float> weight_scales(const ProductWeights& weights);
+// The scales with which the largest magnitude of each channel becomes `largest`.
+std::vector<float> weight_scales(const ProductWeights& weights, float largest = 127);
 int8_t quantize_weight(float weight, float scale, float offset = 0);
 // offsets: what the integers of each channel are less than the weights in units of its scale; none: 0.
 Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, const std::vector<float>& scales,
@@ -51,6 +51,9 @@ Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, co
 inline Int8Weights quantize_weights(const Node& node, const ProductWeights& weights) {
   return quantize_weights(node, weights, weight_scales(weights));
 }
+
+// The same in FP8: `numbers` are float8e4m3fn, and number() and real() have no meaning.
+Int8Weights quantize_weights_to_fp8(const Node& node, const ProductWeights& weights, const std::vector<float>& scales);
 
 // The integer on the other side of the weight, in units of the scale, than `nearest`; nothing else when there is none
 // from -127 to 127.

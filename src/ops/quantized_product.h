@@ -1,6 +1,7 @@
-// What hussar.QuantizedConv and hussar.QuantizedMatMul share: products of uint8 activations and int8 weights.
+// What hussar.QuantizedConv and hussar.QuantizedMatMul share: products of uint8 activations and int8 weights, or of
+// both in float8e4m3fn (FP8).
 //
-//   sum  = sum over k of (x - x_zero_point) * w            exact
+//   sum  = sum over k of (x - x_zero_point) * w            exact (tensor cores: see docs/decisions.md of FP8)
 //   y    = fma(float(sum), x_scale * w_scale[m], bias[m])  in FP32, rounded once
 //   y    = the fused program on y                          its uint8 operands stand for (q - operand_zero_point) *
 //                                                          operand_scale
@@ -9,6 +10,8 @@
 //
 // Inputs: x, w, w_scale and, perhaps, bias. Rounding is half to even; NaN gives the byte 0. The attributes x_scale and
 // x_zero_point are those of input 0, or the inputs 4 and 5, one number each, where only running the model tells.
+// In FP8 there are no zero points: q = saturate(y / y_scale), rounded to the nearest float8e4m3fn, is what an output
+// with y_scale and the y_type float8e4m3fn holds, NaN stays NaN, and operands of the program may be so, too.
 #pragma once
 #include "ops/evaluate.h"
 #include "ops/infer.h"

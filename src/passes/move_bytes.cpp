@@ -44,6 +44,8 @@ std::optional<QuantParams> common_params(const Wanted& wanted) {
   auto is_first = [&](const QuantParams& other) { return same_params(first, other); };
   if (std::all_of(wanted.params.begin(), wanted.params.end(), is_first)) return first;
   if (wanted.is_exact) return std::nullopt;
+  auto is_other = [&](const QuantParams& other) { return other.dtype != first.dtype; };
+  if (std::any_of(wanted.params.begin(), wanted.params.end(), is_other)) return std::nullopt;
   auto low_of = [](const QuantParams& params) { return static_cast<float>(-params.zero_point) * params.scale; };
   auto high_of = [](const QuantParams& params) { return static_cast<float>(255 - params.zero_point) * params.scale; };
   float low = 0, high = 0;
@@ -51,8 +53,7 @@ std::optional<QuantParams> common_params(const Wanted& wanted) {
     low = std::min(low, low_of(params));
     high = std::max(high, high_of(params));
   }
-  QuantParams common;
-  common.scale = (high - low) / 255;
+  QuantParams common{(high - low) / 255, 0, first.dtype};
   common.zero_point = static_cast<int32_t>(std::clamp(std::round(-low / common.scale), 0.0F, 255.0F));
   for (const QuantParams& params : wanted.params) {
     if (low_of(params) == low && high_of(params) == high) common = params;
@@ -99,7 +100,7 @@ class Movers {
       if (value == nullptr || value->dtype != DType::kFloat32 || value->is_constant() || value->slice_of != nullptr)
         return false;
     }
-    for (Value* value : values) value->dtype = DType::kUInt8;
+    for (Value* value : values) value->dtype = quantization_ != nullptr ? quantization_->dtype() : DType::kUInt8;
     const bool has_kernel = has_own_kernel(Problem{node, target_});
     for (Value* value : values) value->dtype = DType::kFloat32;
     return has_kernel;
@@ -111,15 +112,20 @@ class Movers {
     return node != nullptr && node->inputs[0]->dtype == DType::kUInt8 && byte_params(*node) ? node : nullptr;
   }
 
-  static bool is_quantize(const Node& node, const Value* value) {
-    return node.op == "QuantizeLinear" && node.inputs[0] == value && node.output()->dtype == DType::kUInt8 &&
-           byte_params(node) && can_divide_by(*byte_params(node));
+  bool is_quantize(const Node& node, const Value* value) const {
+    const auto params = params_of(node);
+    return node.op == "QuantizeLinear" && node.inputs[0] == value && params && node.output()->dtype == params->dtype &&
+           can_divide_by(*params);
+  }
+  // Of what is quantized.
+  std::optional<QuantParams> params_of(const Node& node) const {
+    return quantized_params(node, quantization_ != nullptr && quantization_->fp8);
   }
 
   // What is known of the value's own range: for who computes with it.
   std::optional<QuantParams> own_params(const Value* value) const {
     for (const Node* user : value->users) {
-      if (is_quantize(*user, value)) return byte_params(*user);
+      if (is_quantize(*user, value)) return params_of(*user);
     }
     if (const Node* dequantize = dequantize_of(value)) return byte_params(*dequantize);
     const QuantParams* known = quantization_ == nullptr ? nullptr : quantization_->find(value->name);
@@ -192,7 +198,7 @@ class Movers {
     Wanted wanted;
     for (const Node* user : value->users) {
       if (is_quantize(*user, value)) {
-        wanted.params.push_back(*byte_params(*user));
+        wanted.params.push_back(*params_of(*user));
         wanted.is_exact = wanted.is_exact || !can_change(*user->output());
       } else if (movers_.count(user) == 0) {
         wanted.params.push_back(*own_params(value));
@@ -264,11 +270,11 @@ class Movers {
     Value*& bytes = bytes_[{value, params.scale, params.zero_point}];
     if (bytes != nullptr) return bytes;
     for (const Node* user : value->users) {
-      if (is_quantize(*user, value) && same_params(*byte_params(*user), params)) return bytes = user->output();
+      if (is_quantize(*user, value) && same_params(*params_of(*user), params)) return bytes = user->output();
     }
-    bytes = graph_.add_value(graph_.unique_name(value->name + "_bytes"), DType::kUInt8, value->dims);
+    bytes = graph_.add_value(graph_.unique_name(value->name + "_bytes"), params.dtype, value->dims);
     bytes->layout = value->layout;
-    Tensor scale(DType::kFloat32, Shape{}), zero_point(DType::kUInt8, Shape{});
+    Tensor scale(DType::kFloat32, Shape{}), zero_point(params.dtype, Shape{});
     scale.data<float>()[0] = params.scale;
     zero_point.data<uint8_t>()[0] = static_cast<uint8_t>(params.zero_point);
     graph_.add_node("QuantizeLinear", "quantize " + value->name,
@@ -287,11 +293,11 @@ class Movers {
       if (!is_moved(input)) graph_.set_input(mover, i, quantized(input, params));
     }
     if (mover->op == "Pad") set_padding(mover, params);
-    for (Value* output : mover->outputs) output->dtype = DType::kUInt8;
+    for (Value* output : mover->outputs) output->dtype = params.dtype;
   }
 
   void set_padding(Node* pad, const QuantParams& params) {
-    Value* zero = add_numbers(graph_, pad->name + "_zero", DType::kUInt8, Shape{}, {double(params.zero_point)});
+    Value* zero = add_numbers(graph_, pad->name + "_zero", params.dtype, Shape{}, {double(params.zero_point)});
     if (pad->inputs.size() > 2) return graph_.set_input(pad, 2, zero);
     graph_.append_input(pad, zero);
   }

@@ -31,8 +31,11 @@ struct ChannelBounds {
   std::vector<float> low, high;
 };
 
-// What may become INT8.
+// What may become INT8, or FP8.
 struct Quantization {
+  // Numbers of activations and weights are float8e4m3fn, with zero points of 0. What the model itself quantizes to
+  // integers stays so.
+  bool fp8 = false;
   std::map<std::string, QuantParams, std::less<>> activations;  // by the name of the value
   std::map<std::string, ChannelBounds, std::less<>> channels;   // the same; of what attention reads
   // Products whose range is not known quantize what they read when the model runs, by its least and greatest element.
@@ -52,6 +55,10 @@ struct Quantization {
     return value.ends_with("_smoothed") ? value.substr(0, value.size() - std::string_view("_smoothed").size()) : value;
   }
 
+  // The type of activations, and what both are called.
+  DType dtype() const { return fp8 ? kFp8 : DType::kUInt8; }
+  std::string_view name() const { return fp8 ? "FP8" : "INT8"; }
+
   const QuantParams* find(std::string_view value) const {
     auto it = activations.find(value);
     return it == activations.end() ? nullptr : &it->second;
@@ -70,7 +77,7 @@ struct PassContext {
   const Timings& timings;
   // A pass that chooses makes every rewrite that it can, to be measured.
   bool eager = false;
-  // Null: INT8 is not allowed.
+  // Null: neither INT8 nor FP8 is allowed.
   const Quantization* quantization = nullptr;
   // Takes from a node what its user does not allow it (Target::no_fp16); may be empty.
   std::function<Problem(const Problem&)> restrict;

@@ -239,8 +239,9 @@ Result<int> run(PassContext& context) {
   if (context.quantization == nullptr) return 0;
   return rewrite_each(context.graph, [&](Node* node) {
     if (node->op != "hussar.Attention") return false;
-    if (context.target.place != Place::kHost) {
-      node->note = no_int8("on a GPU attention multiplies numbers, not bytes");
+    const bool fp8 = context.quantization->fp8;
+    if (fp8 || context.target.place != Place::kHost) {
+      node->note = no_int8("on a GPU attention multiplies numbers, not bytes", fp8);
       return false;
     }
     Attention attention(context.graph, node, *context.quantization);

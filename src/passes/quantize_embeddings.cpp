@@ -62,7 +62,7 @@ Result<int> run(PassContext& context) {
   for (Node* node : context.graph.snapshot()) {
     if (!is_embedding(*node)) continue;
     if (const std::string* kept = entry_of(context.quantization->float_nodes, *node)) {
-      node->note = no_int8(*kept);
+      node->note = no_int8(*kept, context.quantization->fp8);
       continue;
     }
     const Value* table = node->inputs[0];

@@ -1,11 +1,11 @@
-// Convolutions and products with constant weights compute in INT8 where the range of their input is known:
+// Convolutions and products with constant weights compute in INT8, or FP8, where the range of their input is known:
 //   Conv(x, w){program}  =>  hussar.QuantizedConv(QuantizeLinear(x), round(w / s), s, bias){program}
 // A model may say so itself: x is fake-quantized and w consists of 8-bit integers times a scale per output channel.
 // Then these are taken as they are. Where the integers of a channel do not fit int8, since its zero point is another
 // one, they are moved, and the product's program adds what it lacks then: offset * scale times a sum over what x gives
 // to the output's element, which a product with ones computes. For others PassContext::quantization knows scale and
 // zero point of x, or lets DynamicQuantizeLinear find them when the model runs, and the scales of w follow from the
-// largest magnitude in each output channel.
+// largest magnitude in each output channel. In FP8 both are float8e4m3fn, without zero points.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -56,16 +56,16 @@ std::optional<ChannelGrids> grids_of_model(const ProductWeights& weights) {
 }
 
 // Of what a softmax, sigmoid or tanh gives: their ranges need no data.
-std::optional<QuantParams> bounded_params(const Value& x) {
+std::optional<QuantParams> bounded_params(const Value& x, bool fp8) {
+  const QuantParams positive = fp8 ? QuantParams{1 / kLargestFp8, 0, kFp8} : QuantParams{1.0F / 255, 0, DType::kUInt8};
   const Node* producer = x.producer;
   if (producer == nullptr) return std::nullopt;
   const bool has_steps = producer->program && producer->program->step_count > 0;
   const ProgramOp last = has_steps ? producer->program->steps[producer->program->step_count - 1].op : ProgramOp::kCopy;
   auto ends_with = [&](std::string_view op, ProgramOp step) { return has_steps ? last == step : producer->op == op; };
-  if (!has_steps && producer->op == "Softmax") return QuantParams{1.0F / 255, 0, DType::kUInt8};
-  if (ends_with("Sigmoid", ProgramOp::kSigmoid) || ends_with("HardSigmoid", ProgramOp::kHardSigmoid))
-    return QuantParams{1.0F / 255, 0, DType::kUInt8};
-  if (ends_with("Tanh", ProgramOp::kTanh)) return QuantParams{1.0F / 127, 128, DType::kUInt8};
+  if (!has_steps && producer->op == "Softmax") return positive;
+  if (ends_with("Sigmoid", ProgramOp::kSigmoid) || ends_with("HardSigmoid", ProgramOp::kHardSigmoid)) return positive;
+  if (ends_with("Tanh", ProgramOp::kTanh)) return fp8 ? positive : QuantParams{1.0F / 127, 128, DType::kUInt8};
   return std::nullopt;
 }
 
@@ -112,12 +112,12 @@ class Products {
     if (!weights) {
       const bool is_product = node->op == "com.microsoft.FusedMatMul" && node->inputs[1]->is_constant();
       if (is_product && quantization_ != nullptr)
-        node->note = no_int8("its weights are no matrix, or it turns batches into rows");
+        node->note = refusal("its weights are no matrix, or it turns batches into rows");
       return false;
     }
     std::string reason;
     auto form = form_of(*node, *weights, reason);
-    if (!reason.empty()) node->note = no_int8(reason);
+    if (!reason.empty()) node->note = refusal(reason);
     if (!form) return false;
     if (target_.place == Place::kHost || form->is_of_model) {
       replace(node, *weights, *form);
@@ -129,13 +129,16 @@ class Products {
     if (predicted(*product) <= in_floats) return true;
     // Measuring would tell, but the GPU may be elsewhere.
     const std::string note =
-        fmt::format("{}predicted to take {:.0f} us, {:.0f} in floats", kNoInt8, predicted(*product), in_floats);
+        refusal(fmt::format("predicted to take {:.0f} us, {:.0f} in floats", predicted(*product), in_floats));
     Node* again = replace_node(graph_, product, before.op, before.inputs, before.attributes);
     again->program = before.program;
     again->program_inputs = before.program_inputs;
     again->note = note;
     return true;
   }
+
+  bool is_fp8() const { return quantization_ != nullptr && quantization_->fp8; }
+  std::string refusal(std::string_view reason) const { return no_int8(reason, is_fp8()); }
 
   double predicted(const Node& node) const {
     const Choice choice = choose(Problem{node, target_});
@@ -167,13 +170,13 @@ class Products {
       return std::nullopt;
     }
     const QuantParams* params = quantization_->find(node.inputs[0]->name);
-    if (params != nullptr) return Form{{*params, node.inputs[0]}, {weight_scales(weights), {}}};
-    if (const auto bounded = bounded_params(*node.inputs[0]))
-      return Form{{*bounded, node.inputs[0]}, {weight_scales(weights), {}}};
+    const ChannelGrids grids{weight_scales(weights, is_fp8() ? kLargestFp8 : 127), {}};
+    if (params != nullptr) return Form{{*params, node.inputs[0]}, grids};
+    if (const auto bounded = bounded_params(*node.inputs[0], is_fp8())) return Form{{*bounded, node.inputs[0]}, grids};
     if (quantization_->is_dynamic) {
       Bytes of_each_run;
       of_each_run.dynamic = node.inputs[0];
-      return Form{of_each_run, {weight_scales(weights), {}}};
+      return Form{of_each_run, grids};
     }
     reason = "nothing is known of the range of its input";
     return std::nullopt;
@@ -181,9 +184,11 @@ class Products {
 
   Node* replace(Node* node, const ProductWeights& weights, const Form& form) {
     const std::string name = node->inputs[1]->name;
-    Int8Weights quantized = quantize_weights(*node, weights, form.grids.scales, form.grids.offsets);
+    const bool fp8 = form.bytes.params.dtype == kFp8;
+    Int8Weights quantized = fp8 ? quantize_weights_to_fp8(*node, weights, form.grids.scales)
+                                : quantize_weights(*node, weights, form.grids.scales, form.grids.offsets);
     const ProductCorrection* correction =
-        form.grids.offsets.empty() ? correction_of(*node, weights, quantized, form.bytes.params) : nullptr;
+        form.grids.offsets.empty() && !fp8 ? correction_of(*node, weights, quantized, form.bytes.params) : nullptr;
     if (correction != nullptr) flip_roundings(*node, weights, correction->flips, quantized);
     Value* numbers = graph_.add_constant(graph_.unique_name(name), std::move(quantized.numbers));
     Value* factors = graph_.add_constant(graph_.unique_name(name + "_scale"), std::move(quantized.scales));
@@ -363,7 +368,7 @@ class Products {
     if (form.move != nullptr) graph_.set_input(form.move, 0, form.move->inputs[0]->producer->inputs[0]);
     Value*& bytes = bytes_[{x, params.scale, params.zero_point}];
     if (bytes != nullptr) return bytes;
-    bytes = graph_.add_value(graph_.unique_name(x->name + "_bytes"), DType::kUInt8, x->dims);
+    bytes = graph_.add_value(graph_.unique_name(x->name + "_bytes"), params.dtype, x->dims);
     bytes->layout = x->layout;
     const auto [scale, zero_point] = constants_of(x->name, params);
     graph_.add_node("QuantizeLinear", "quantize " + x->name, {x, scale, zero_point}, {bytes});
@@ -388,7 +393,7 @@ class Products {
   }
 
   std::pair<Value*, Value*> constants_of(const std::string& name, const QuantParams& params) {
-    Tensor scale(DType::kFloat32, Shape{}), zero_point(DType::kUInt8, Shape{});
+    Tensor scale(DType::kFloat32, Shape{}), zero_point(params.dtype, Shape{});
     scale.data<float>()[0] = params.scale;
     zero_point.data<uint8_t>()[0] = static_cast<uint8_t>(params.zero_point);
     return {graph_.add_constant(graph_.unique_name(name + "_scale"), std::move(scale)),

@@ -42,11 +42,13 @@ bool round_attention(Graph& graph, Node* attention, Node* quantize, const QuantP
 
 Result<int> run(PassContext& context) {
   if (context.target.place == Place::kHost) return 0;
+  const bool fp8 = context.quantization != nullptr && context.quantization->fp8;
   return rewrite_each(context.graph, [&](Node* node) {
-    if (node->op != "QuantizeLinear" || node->outputs[0]->dtype != DType::kUInt8) return false;
-    const auto params = byte_params(*node);
+    if (node->op != "QuantizeLinear") return false;
+    const auto params = quantized_params(*node, fp8);
     Node* producer = node->inputs[0]->producer;
-    if (!params || !can_divide_by(*params) || producer == nullptr || producer->outputs[0] != node->inputs[0])
+    if (!params || params->dtype != node->outputs[0]->dtype || !can_divide_by(*params) || producer == nullptr ||
+        producer->outputs[0] != node->inputs[0])
       return false;
     if (!has_own_kernel(Problem{*producer, context.target})) return false;
     if (producer->op == "LayerNormalization" || producer->op == "RMSNormalization")

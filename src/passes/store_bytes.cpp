@@ -29,16 +29,28 @@ void drop_last_fake_quantize(Node* node, const QuantParams& params) {
   node->program_inputs = 0;
 }
 
-bool store(Graph& graph, Node* quantize, Place place) {
+// Who reads and writes bytes, and which.
+struct Rules {
+  Place place;
+  bool fp8;
+};
+
+// FP8 is for devices: what checks it on a host has the same bytes.
+Rules rules_of(const PassContext& context) {
+  const bool fp8 = context.quantization != nullptr && context.quantization->fp8;
+  return {fp8 ? Place::kDevice : context.target.place, fp8};
+}
+
+bool store(Graph& graph, Node* quantize, const Rules& rules) {
   if (quantize->op != "QuantizeLinear" || quantize->outputs[0] == nullptr) return false;
   Value* real = quantize->inputs[0];
   Value* bytes = quantize->outputs[0];
   Node* producer = real == nullptr ? nullptr : real->producer;
-  const auto params = byte_params(*quantize);
+  const auto params = quantized_params(*quantize, rules.fp8);
   if (producer == nullptr || !can_write_bytes(*producer) || !params || !can_divide_by(*params)) return false;
-  if (graph.is_output(real) || real->slice_of != nullptr || bytes->dtype != DType::kUInt8) return false;
+  if (graph.is_output(real) || real->slice_of != nullptr || bytes->dtype != params->dtype) return false;
   for (const Node* user : real->users) {
-    if (user != quantize && !can_read_bytes(*user, real, place)) return false;
+    if (user != quantize && !can_read_bytes(*user, real, rules.place)) return false;
   }
   const std::vector<Node*> users = real->users;
   for (Node* user : users) {
@@ -54,11 +66,12 @@ bool store(Graph& graph, Node* quantize, Place place) {
 }
 
 // QuantizedConv{program, add DequantizeLinear(bytes)} => QuantizedConv{program, add bytes}
-bool take_bytes(Graph& graph, Node* node, Place place) {
+bool take_bytes(Graph& graph, Node* node, const Rules& rules) {
   for (Value* input : node->inputs) {
     Node* dequantize = input == nullptr ? nullptr : produced_by(input, "DequantizeLinear");
-    const auto params = dequantize == nullptr ? std::nullopt : byte_params(*dequantize);
-    if (!params || dequantize->inputs[0]->dtype != DType::kUInt8 || !can_read_bytes(*node, input, place)) continue;
+    const auto params = dequantize == nullptr ? std::nullopt : quantized_params(*dequantize, rules.fp8);
+    if (!params || dequantize->inputs[0]->dtype != params->dtype || !can_read_bytes(*node, input, rules.place))
+      continue;
     read_bytes(graph, node, input, dequantize->inputs[0], *params);
     unlink_unused(graph, dequantize);
     return true;
@@ -68,7 +81,7 @@ bool take_bytes(Graph& graph, Node* node, Place place) {
 
 // QuantizedConv whose result no product multiplies, but others read as bytes, writes them when it is fake-quantized or
 // an image of a known range.
-bool store_for_others(Graph& graph, Node* node, const Quantization* quantization, Place place) {
+bool store_for_others(Graph& graph, Node* node, const Quantization* quantization, const Rules& rules) {
   if (!can_write_bytes(*node)) return false;
   Value* real = node->output();
   std::optional<QuantParams> params;
@@ -79,9 +92,9 @@ bool store_for_others(Graph& graph, Node* node, const Quantization* quantization
   if (!params || !can_divide_by(*params) || graph.is_output(real) || real->slice_of != nullptr || real->users.empty())
     return false;
   for (const Node* user : real->users) {
-    if (!can_read_bytes(*user, real, place)) return false;
+    if (!can_read_bytes(*user, real, rules.place)) return false;
   }
-  real->dtype = DType::kUInt8;
+  real->dtype = params->dtype;
   const std::vector<Node*> users = real->users;
   for (Node* user : users) read_bytes(graph, user, real, real, *params);
   set_byte_output(node, *params);
@@ -90,10 +103,10 @@ bool store_for_others(Graph& graph, Node* node, const Quantization* quantization
 }
 
 Result<int> run(PassContext& context) {
-  const Place place = context.target.place;
+  const Rules rules = rules_of(context);
   return rewrite_each(context.graph, [&](Node* node) {
-    return store(context.graph, node, place) || take_bytes(context.graph, node, place) ||
-           store_for_others(context.graph, node, context.quantization, place);
+    return store(context.graph, node, rules) || take_bytes(context.graph, node, rules) ||
+           store_for_others(context.graph, node, context.quantization, rules);
   });
 }
 

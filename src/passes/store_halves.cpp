@@ -87,7 +87,7 @@ class Halves {
   void lower(Node& node) {
     const bool writes_reals = node.outputs[0] != nullptr && node.outputs[0]->dtype == DType::kFloat32;
     const bool reads_bytes = std::any_of(node.inputs.begin(), node.inputs.end(), [](const Value* input) {
-      return input != nullptr && input->dtype == DType::kUInt8;
+      return input != nullptr && is_quantized(input->dtype);
     });
     if (reads_bytes && writes_reals && (is_int8_product(node) || node.op == kPointwise || node.op == kGatherBytes))
       node.attributes.set("y_type", static_cast<int64_t>(DType::kFloat16));

@@ -9,6 +9,7 @@
 #include "tactics/tactic.h"
 #include "tensor/convert.h"
 #include "tensor/program_text.h"
+#include "tensor/quant_params.h"
 
 namespace hussar {
 namespace {
@@ -154,10 +155,14 @@ Result<Tensor> make_constant(const Spelled& value, uint32_t seed) {
     HUSSAR_CHECK(numbers && static_cast<int64_t>(numbers->size()) == tensor.elements(), ErrorCode::kUsage,
                  "problem: '{{{}}}' are not the {} elements of a constant", value.elements, tensor.elements());
     if (tensor.elements() > 0) store_elements(tensor, 0, tensor.elements(), numbers->data());
-  } else if (value.dtype == DType::kFloat32) {
+  } else if (value.dtype == DType::kFloat32 || value.dtype == kFp8) {
     std::minstd_rand engine(seed);
-    std::uniform_real_distribution<float> uniform(-1, 1);
-    for (int64_t i = 0; i < tensor.elements(); ++i) tensor.data<float>()[i] = uniform(engine);
+    const float most = value.dtype == kFp8 ? kLargestFp8 : 1;
+    std::uniform_real_distribution<float> uniform(-most, most);
+    for (int64_t i = 0; i < tensor.elements(); ++i) {
+      const float number = uniform(engine);
+      store_elements<float>(tensor, i, 1, &number);
+    }
   } else if (value.dtype == DType::kInt8) {
     std::minstd_rand engine(seed);
     for (int64_t i = 0; i < tensor.elements(); ++i) tensor.data<int8_t>()[i] = static_cast<int8_t>(engine() >> 8);

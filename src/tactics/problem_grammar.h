@@ -32,8 +32,8 @@ struct ProblemGraph {
   Graph graph;
   Node* node;  // the work; around it the graph only converts layouts
 };
-// Constants without given elements get random floats in [-1, 1), random int8 numbers, or zeros. Dimensions must be
-// integers.
+// Constants without given elements get random floats in [-1, 1), random int8 or FP8 numbers, or zeros. Dimensions must
+// be integers.
 Result<ProblemGraph> parse_problem(std::string_view text);
 
 }  // namespace hussar

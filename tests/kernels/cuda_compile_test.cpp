@@ -99,6 +99,44 @@ KernelCase of_bytes(KernelCase test, int64_t columns, const Shape& output) {
   return with_shortcut(std::move(test), output);
 }
 
+// The same in FP8.
+KernelCase of_fp8(KernelCase test) {
+  for (int i = 0; i < 2; ++i)
+    test.inputs[i].tensor = random_tensor(DType::kFloat8E4M3FN, test.inputs[i].tensor.shape(), -448, 448);
+  test.attributes.set("y_type", static_cast<int64_t>(DType::kFloat8E4M3FN));
+  return test;
+}
+
+// What GPUs from sm_89 on compile only.
+std::vector<KernelCase> fp8_texts() {
+  const DType f16 = DType::kFloat16;
+  auto x = [&](const Shape& shape) { return Argument{random_tensor(f16, shape, 1, 2)}; };
+  auto weights = [&](const Shape& shape) { return Argument{random_tensor(f16, shape, 1, 2), true}; };
+  const Argument many = x({99, 64, 128}), number{random_tensor(DType::kFloat32, Shape{}, 1, 2), true};
+  const Argument zero{Tensor(DType::kFloat8E4M3FN, Shape{}), true};
+  Attributes to_fp8 = attributes({{"y_scale", 0.1F}, {"y_type", static_cast<int64_t>(DType::kFloat8E4M3FN)}});
+  Attributes heads = to_fp8;
+  heads.set("heads", int64_t{2});
+  heads.set("head_dim", int64_t{64});
+  const Attributes pads = attributes({{"pads", Ints{1, 1, 1, 1}}});
+  KernelCase adds =
+      of_fp8(of_bytes({"cuda_product", "MatMul", {x({512, 64}), weights({64, 1024})}}, 1024, {512, 1024}));
+  adds.inputs.back().tensor = random_tensor(DType::kFloat8E4M3FN, {512, 1024}, -9, 9);
+  adds.attributes.set("operand_scale", 0.1F);
+  return {
+      of_fp8(of_bytes({"cuda_product", "MatMul", {x({512, 64}), weights({64, 1024})}}, 1024, {512, 1024})),
+      of_fp8(of_bytes({"cuda_product", "MatMul", {x({64, 64}), weights({64, 64})}}, 64, {64, 64})),
+      adds,
+      of_fp8(of_bytes({"cuda_matmul_simple", "MatMul", {x({5, 7}), weights({7, 9})}}, 9, {5, 9})),
+      of_fp8(of_bytes(with(channels_last({"cuda_conv", "Conv", {x({2, 16, 9, 9}), weights({16, 16, 3, 3})}}), pads), 16,
+                      {2, 16, 9, 9})),
+      with({"cuda_norm", "hussar.NormToBytes", {x({4, 1024}), x({1024})}, {}, 2}, to_fp8),
+      with({"cuda_attention_tensor", "hussar.Attention", {many, many, many}}, heads),
+      {"cuda_elementwise", "QuantizeLinear", {{random_tensor(DType::kFloat32, {4, 64})}, number, zero}},
+      {"cuda_elementwise", "DequantizeLinear", {{random_tensor(DType::kFloat8E4M3FN, {4, 64})}, number, zero}},
+  };
+}
+
 // Products, convolutions and attention.
 std::vector<KernelCase> product_texts() {
   const DType f16 = DType::kFloat16, f32 = DType::kFloat32;
@@ -180,6 +218,7 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
   if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
   for (const KernelCase& test : texts()) expect_no_spills(test, {80, 86, 89, 90});
   for (const KernelCase& test : product_texts()) expect_no_spills(test, {80, 86, 89, 90});
+  for (const KernelCase& test : fp8_texts()) expect_no_spills(test, {89, 90});
   for (const Shape& rows : {Shape{4096, 64}, Shape{128, 64}}) {
     const Argument x{random_tensor(DType::kFloat16, rows, 1, 2)};
     const Argument weights{random_tensor(DType::kFloat16, {64, 1024}, 1, 2), true};
@@ -189,6 +228,7 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     expect_no_spills(in_tf32({"cuda_product_hopper", "MatMul", {floats, float_weights}}), {90});
     KernelCase bytes = of_bytes({"cuda_product_hopper", "MatMul", {x, weights}}, 1024, {rows[0], 1024});
     expect_no_spills(bytes, {90});
+    expect_no_spills(of_fp8(bytes), {90});
     bytes.kernel = "cuda_product_sparse";
     auto* w = reinterpret_cast<int8_t*>(bytes.inputs[1].tensor.raw());
     for (int64_t i = 0; i < bytes.inputs[1].tensor.elements(); ++i) w[i] = i / 1024 % 4 < 2 ? w[i] : int8_t{0};
@@ -201,6 +241,7 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     test.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
     expect_no_spills(test, {90});
     expect_no_spills(of_bytes(test, 256, {batch, 256, 14, 14}), {90});
+    expect_no_spills(of_fp8(of_bytes(test, 256, {batch, 256, 14, 14})), {90});
   }
   // Two blocks on a multiprocessor have half the registers each; others bring the shortcut that is added.
   for (const char* tile : {"two_128x64", "two_turns_64x64", "near_128x128", "near_turns_128x128", "near_128x256",
@@ -210,7 +251,9 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     KernelCase test{"cuda_product_hopper", "MatMul", {x, weights}};
     test.attributes.set(kConfigurationAttribute, std::string(tile));
     expect_no_spills(with_shortcut(test, {4096, 256}), {90});
-    expect_no_spills(of_bytes(std::move(test), 256, {4096, 256}), {90});
+    const KernelCase bytes = of_bytes(std::move(test), 256, {4096, 256});
+    expect_no_spills(bytes, {90});
+    expect_no_spills(of_fp8(bytes), {90});
   }
   const Argument picture{random_tensor(DType::kFloat16, {2, 3, 33, 31}, 1, 2)};
   const Argument filter{random_tensor(DType::kFloat16, {64, 3, 7, 7}, 1, 2), true};

@@ -181,6 +181,15 @@ const Tactic* tactic_named(const std::string& kernel) {
   return nullptr;
 }
 
+// Whether nothing of this type lies between two numbers.
+bool are_neighbours_in_fp8(std::byte a, std::byte b) {
+  auto place = [](std::byte bits) {
+    const int magnitude = std::to_integer<int>(bits) & 0x7f;
+    return std::to_integer<int>(bits) > 0x7f ? -magnitude : magnitude;
+  };
+  return std::abs(place(a) - place(b)) <= 1;
+}
+
 bool same(const Tensor& actual, const Tensor& expected, double tolerance, std::string& where, bool rounds = false,
           int64_t meant = -1) {
   if (actual.dtype() != expected.dtype() || !(actual.shape() == expected.shape())) {
@@ -196,6 +205,8 @@ bool same(const Tensor& actual, const Tensor& expected, double tolerance, std::s
   for (size_t i = 0; i < std::min(count, a.size()); ++i) {
     bool equal = std::memcmp(actual.raw() + i * step, expected.raw() + i * step, step) == 0 || a[i] == b[i] ||
                  (std::isnan(a[i]) && std::isnan(b[i])) ||
+                 (rounds && tolerance > 0 && actual.dtype() == DType::kFloat8E4M3FN && !std::isnan(a[i] + b[i]) &&
+                  are_neighbours_in_fp8(actual.raw()[i], expected.raw()[i])) ||
                  std::fabs(a[i] - b[i]) <= std::fmax(least, tolerance * std::fabs(b[i]));
     if (equal) continue;
     where = "element " + std::to_string(i) + ": " + std::to_string(a[i]) + " instead of " + std::to_string(b[i]);

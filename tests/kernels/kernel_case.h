@@ -30,7 +30,8 @@ struct KernelCase {
   Layout output_layout = Layout::kPlain;
   int64_t output_gap = 0;
   // Of |difference| <= tolerance * max(1, |expected|); 0: the same bits, any NaN equal to any. Bytes of a device's
-  // kernels may differ by one with any tolerance: the last bit of a number may decide about them.
+  // kernels may differ by one, and FP8 may be its neighbour, with any tolerance: the last bit of a number may decide
+  // about them.
   double tolerance = 0;
   // Fused work: the inputs from program_inputs on are its operands.
   std::optional<Program> program = std::nullopt;

@@ -7,6 +7,7 @@
 
 #include "backends/cuda/emulation.h"
 #include "compile/compile.h"
+#include "compile/fp8.h"
 #include "compile/precision.h"
 #include "onnx/import.h"
 #include "tests/support/device_models.h"
@@ -146,9 +147,9 @@ std::shared_ptr<const Quantization> ranges() {
   return quantization;
 }
 
-TEST(CudaSession, Int8) {
+void expect_bytes_agree(const std::shared_ptr<const Quantization>& quantization) {
   CompileOptions options = for_device();
-  options.quantization = ranges();
+  options.quantization = quantization;
   for (bool halves : {false, true}) {
     options.fp16 = halves;
     for (const Message& model : {int8_model(), int8_conv_model()}) {
@@ -156,18 +157,56 @@ TEST(CudaSession, Int8) {
       ASSERT_TRUE(plan) << plan.error().message;
       EXPECT_EQ(steps_on_device(**plan), (*plan)->graph.steps.size());
       EXPECT_GE(count_int8_steps((*plan)->graph), 1);
-      expect_outputs(model, *plan, {2, 2, 5}, halves ? 0.3F : 0.1F, ranges());
+      EXPECT_EQ(has_fp8_steps((*plan)->graph), quantization->fp8);
+      expect_outputs(model, *plan, {2, 2, 5}, halves ? 0.3F : 0.1F, quantization);
     }
+  }
+}
+
+TEST(CudaSession, Int8) { expect_bytes_agree(ranges()); }
+
+TEST(CudaSession, Fp8) { expect_bytes_agree(in_fp8(*ranges())); }
+
+// What the products read is written as FP8 by whoever makes it, and both factors are FP8.
+TEST(CudaSession, Fp8FromProducerToProduct) {
+  CompileOptions options;
+  options.fp16 = true;
+  options.quantization = in_fp8(*ranges());
+  options.chooses_int8 = false;
+  auto plan = plan_for_hopper(int8_model(), options);
+  ASSERT_NE(plan, nullptr);
+  int products = 0;
+  for (const PlanStep& step : plan->graph.steps) {
+    EXPECT_NE(step.op, "QuantizeLinear");
+    if (step.op != "hussar.QuantizedMatMul") continue;
+    ++products;
+    for (int input : {0, 1}) EXPECT_EQ(plan->graph.values[step.inputs[input]].dtype, DType::kFloat8E4M3FN);
+    EXPECT_EQ(precision_name(plan->graph, step), "fp8");
+    EXPECT_TRUE(step.kernel == "cuda_product_hopper" || step.kernel == "cuda_product") << step.kernel;
+  }
+  EXPECT_EQ(products, 2);
+}
+
+// The largest magnitude of a range becomes 448, whichever side it is on.
+TEST(CudaSession, RangesInFp8AreSymmetric) {
+  const auto in_bytes = in_fp8(*ranges());
+  EXPECT_TRUE(in_bytes->fp8);
+  for (const auto& [name, params] : in_bytes->activations) {
+    const float largest = name == "a" ? 0.025F * 128 : 0.06F * 255;
+    EXPECT_FLOAT_EQ(params.scale * 448, largest) << name;
+    EXPECT_EQ(params.zero_point, 0);
+    EXPECT_EQ(params.dtype, DType::kFloat8E4M3FN);
   }
 }
 
 // Weights that kernels of GPUs have turned and packed are what they were when a plan is built again for a CPU.
 TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
   std::set<std::string> kernels;
-  CompileOptions in_fp32, in_tf32, in_fp16, in_int8;
-  in_tf32.tf32 = in_fp16.fp16 = in_int8.fp16 = true;
+  CompileOptions in_fp32, in_tf32, in_fp16, in_int8, in_bytes;
+  in_tf32.tf32 = in_fp16.fp16 = in_int8.fp16 = in_bytes.fp16 = true;
   in_int8.quantization = ranges();
-  for (const CompileOptions& options : {in_fp32, in_tf32, in_fp16, in_int8}) {
+  in_bytes.quantization = in_fp8(*ranges());
+  for (const CompileOptions& options : {in_fp32, in_tf32, in_fp16, in_int8, in_bytes}) {
     for (const Message& model : {conv_model(), wide_conv_model(), wide_dense_model(), depthwise_model(),
                                  picture_model(), int8_model(), int8_conv_model()}) {
       auto plan = plan_for_hopper(model, options);

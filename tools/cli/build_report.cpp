@@ -43,20 +43,20 @@ void warn_about_kept(const SelfCheckReport& check) {
                    count, check.fp16_candidates, check.error_in_fp16, check.tolerance, names));
 }
 
-// How many products compute in INT8, what that brings, and who stays in floats and why.
+// How many products compute in INT8, or FP8, what that brings, and who stays in floats and why.
 static std::string int8_summary(const Int8Report& report) {
   constexpr size_t kMostNames = 50;
   std::string text;
   const auto kept = std::count_if(report.choices.begin(), report.choices.end(),
                                   [](const Int8Choice& choice) { return !choice.int8; });
   if (!report.choices.empty()) {
-    text = fmt::format("INT8: {} of {} products, {:.3f} ms; {} takes {:.3f} ms, all in INT8 {:.3f} ms\n",
-                       report.choices.size() - static_cast<size_t>(kept), report.choices.size(),
+    text = fmt::format("{0}: {1} of {2} products, {3:.3f} ms; {4} takes {5:.3f} ms, all in {0} {6:.3f} ms\n",
+                       report.name, report.choices.size() - static_cast<size_t>(kept), report.choices.size(),
                        report.chosen_microseconds / 1e3, report.otherwise, report.float_microseconds / 1e3,
                        report.all_int8_microseconds / 1e3);
   }
   const size_t count = report.in_floats.size();
-  if (count > 0) text += "not INT8:\n";
+  if (count > 0) text += fmt::format("not {}:\n", report.name);
   for (size_t i = 0; i < std::min(count, kMostNames); ++i) text += "  " + describe(report.in_floats[i]) + "\n";
   if (count > kMostNames) text += fmt::format("  and {} more, which `hussar inspect` names\n", count - kMostNames);
   return text;
@@ -124,7 +124,7 @@ Json to_json(const BuildReport& report) {
     Json entry = Json::object();
     in_floats.push(std::move(entry.set("name", product.name).set("op", product.op).set("reason", product.reason)));
   }
-  int8.set("in_floats", std::move(in_floats));
+  int8.set("precision", std::string(report.compile.int8.name)).set("in_floats", std::move(in_floats));
   int8.set("products", std::move(products)).set("fp32_us", report.compile.int8.float_microseconds);
   int8.set("quantized_in_model", count_quantized_in_model(report.plan.graph));
   int8.set("all_int8_us", report.compile.int8.all_int8_microseconds);

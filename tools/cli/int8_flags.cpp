@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "compile/calibrate.h"
+#include "compile/fp8.h"
 #include "compile/quantization.h"
 #include "onnx/import.h"
 #include "plan/plan.h"
@@ -19,6 +20,10 @@ void Int8Flags::declare(Command& command) {
       "--int8", int8_,
       "allows convolutions and products to compute in INT8 where that is measured to be faster; needs --calib, "
       "--calib-cache or --dynamic");
+  command.toggle(
+      "--fp8", fp8_,
+      "the same in FP8 (float8e4m3fn), on GPUs that have it (compute capability 8.9 and newer); needs --calib or "
+      "--calib-cache, whose ranges it makes symmetric");
   command.option("--calib", "DATA", data_,
                  "inputs to find the ranges of activations with: .npz, .npy or .raw files or folders, a folder of "
                  "pictures, or cmd:COMMAND; see `hussar calibrate --help`. With --fp16 or --tf32 the self-check runs "
@@ -32,31 +37,39 @@ void Int8Flags::declare(Command& command) {
       "with --int8, instead of data: products find the range of what they read in every run, by its least and "
       "greatest element; for transformers");
   command.option("--calib-method", "METHOD", method_,
-                 "auto, entropy, minmax, mse, percentile, percentile99.9 or percentile99.999");
+                 "auto (with --fp8 minmax), entropy, minmax, mse, percentile, percentile99.9 or percentile99.999");
   command.option("--rounding", rounding_, {"nearest", "adaptive"},
                  "of weights to INT8, when the calibration is made; see `hussar calibrate --help`");
   command.option("--calib-batch", "N", batch_, "samples per calibration run; default 1");
   command.option("--preprocess", "WORDS", preprocess_, "how pictures become the input; see `hussar calibrate --help`");
   command.toggle(
       "--strict", strict_,
-      "with --int8: fails when any convolution, product, attention or recurrent step stays in floats, but for "
+      "with --int8 or --fp8: fails when any convolution, product, attention or recurrent step stays in floats, but for "
       "those that --precision names, and says why");
 }
 
 Status Int8Flags::check_usage(bool has_lower_floats) const {
-  if (!int8_) {
-    HUSSAR_CHECK(cache_.empty() && rounding_.empty(), ErrorCode::kUsage, "--calib-cache and --rounding go with --int8");
+  HUSSAR_CHECK(!int8_ || !fp8_, ErrorCode::kUsage,
+               "--int8 and --fp8 exclude each other: products have one form below FP16; build twice to compare them");
+  HUSSAR_CHECK(!fp8_ || !dynamic_, ErrorCode::kUsage,
+               "--dynamic goes with --int8: FP8 has static ranges, of --calib DATA or --calib-cache FILE");
+  HUSSAR_CHECK(!fp8_ || rounding_ != "adaptive", ErrorCode::kUsage,
+               "--rounding adaptive goes with --int8: it chooses among integers");
+  if (!quantizes()) {
+    HUSSAR_CHECK(cache_.empty() && rounding_.empty(), ErrorCode::kUsage,
+                 "--calib-cache and --rounding go with --int8 or --fp8");
     HUSSAR_CHECK(has_lower_floats || (data_.empty() && preprocess_.empty()), ErrorCode::kUsage,
-                 "--calib and --preprocess go with --int8, --fp16 or --tf32");
-    HUSSAR_CHECK(!strict_ && !dynamic_, ErrorCode::kUsage, "{} goes with --int8", strict_ ? "--strict" : "--dynamic");
+                 "--calib and --preprocess go with --int8, --fp8, --fp16 or --tf32");
+    HUSSAR_CHECK(!strict_ && !dynamic_, ErrorCode::kUsage, "{}",
+                 strict_ ? "--strict goes with --int8 or --fp8" : "--dynamic goes with --int8");
     return {};
   }
   HUSSAR_CHECK(!dynamic_ || (data_.empty() && cache_.empty()), ErrorCode::kUsage,
                "--dynamic finds the ranges when the model runs: it takes neither --calib nor --calib-cache");
   if (dynamic_) return {};
   HUSSAR_CHECK(!data_.empty() || !cache_.empty(), ErrorCode::kUsage,
-               "--int8 needs the ranges of activations: --calib DATA, or --calib-cache FILE of `hussar calibrate`, or "
-               "--dynamic without data");
+               "{} needs the ranges of activations: --calib DATA, or --calib-cache FILE of `hussar calibrate`{}",
+               fp8_ ? "--fp8" : "--int8", fp8_ ? "" : ", or --dynamic without data");
   return {};
 }
 
@@ -118,9 +131,11 @@ Status Int8Flags::check_known(const Calibration& known, Graph imported, const Na
 
 Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOptions& options) {
   HUSSAR_TRY(check_usage(options.fp16 || options.tf32));
-  if (!int8_) return {};
+  if (!quantizes()) return {};
   HUSSAR_CHECK(!is_plan_file(model), ErrorCode::kUsage,
-               "--int8 needs the ONNX model: the passes that quantize ran when '{}' was built", model);
+               "{} needs the ONNX model: the passes that quantize ran when '{}' was built", fp8_ ? "--fp8" : "--int8",
+               model);
+  if (fp8_) HUSSAR_TRY(check_fp8_target(options.place, options.sm));
   options.needs_int8 = strict_;
   if (dynamic_) {
     options.quantization = dynamic_quantization(options.fp32_nodes);
@@ -153,7 +168,8 @@ Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOpt
     for (const std::string& warning : report.warnings) warn(warning);
     if (!cache_.empty()) HUSSAR_TRY(write_calibration(calibration, cache_));
   }
-  options.quantization = quantization_of(calibration, *method, options.fp32_nodes);
+  options.quantization = fp8_ ? fp8_quantization_of(calibration, *method, options.fp32_nodes)
+                              : quantization_of(calibration, *method, options.fp32_nodes);
   calibration_ = std::move(calibration);
   return {};
 }

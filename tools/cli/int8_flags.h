@@ -1,4 +1,4 @@
-// The flags of INT8: --int8, --calib and what goes with them.
+// The flags of INT8 and FP8: --int8, --fp8, --calib and what goes with them.
 #pragma once
 #include <memory>
 #include <string>
@@ -18,6 +18,8 @@ class Int8Flags {
   void declare(Command& command);
   // Calibrates where that is needed. Into the options, whose shapes, threads and other precisions are settled.
   Status apply(const std::string& model, Progress& progress, CompileOptions& options);
+  // Either of them.
+  bool quantizes() const { return int8_ || fp8_; }
   bool int8() const { return int8_; }
   // Of the data, each for the model's inputs in their order; empty where there are no data.
   Result<std::vector<std::vector<Tensor>>> first_samples(const std::string& model, const NamedShapes& shapes,
@@ -30,7 +32,7 @@ class Int8Flags {
   Status check_known(const Calibration& known, Graph imported, const NamedShapes& shapes, Progress& progress) const;
   Result<std::unique_ptr<DataSource>> open_data(const std::vector<InputFacts>& inputs, const NamedShapes& shapes) const;
 
-  bool int8_ = false, strict_ = false, dynamic_ = false;
+  bool int8_ = false, fp8_ = false, strict_ = false, dynamic_ = false;
   std::string data_, cache_, method_ = "auto", rounding_, preprocess_;
   int batch_ = 1;
   Calibration calibration_;

@@ -17,10 +17,10 @@ void PrecisionFlags::declare(Command& command, bool forces) {
       "--tf32", tf32_,
       "allows products, convolutions and attention on a GPU to round their floats to TF32: FP16's ten bits of "
       "mantissa in FP32's range");
-  command.option(
-      "--precision", "NODE=fp32", nodes_,
-      "with --fp16, --tf32 or --int8: this ONNX node stays in FP32; repeatable; @FILE has one a line, as `hussar "
-      "calibrate --advice` writes them");
+  command.option("--precision", "NODE=fp32", nodes_,
+                 "with --fp16, --tf32, --int8 or --fp8: this ONNX node stays in FP32; repeatable; @FILE has one a "
+                 "line, as `hussar "
+                 "calibrate --advice` writes them");
   std::vector<std::string> choices = {"auto", "off"};
   std::string help = "whether weights that are 2:4 make use of it where that is measured to be faster (auto)";
   if (forces) {
@@ -98,7 +98,7 @@ static void warn_about_libraries(const CompileOptions& options) {
 
 Status PrecisionFlags::apply(CompileOptions& options, bool int8) const {
   HUSSAR_CHECK(fp16_ || tf32_ || int8 || nodes_.empty(), ErrorCode::kUsage,
-               "--precision goes with --fp16, --tf32 or --int8: everything is FP32 without them");
+               "--precision goes with --fp16, --tf32, --int8 or --fp8: everything is FP32 without them");
   options.fp16 = fp16_;
   options.tf32 = tf32_;
   options.sparsity = sparsity_ != "off";

@@ -21,7 +21,7 @@ std::span<const AmpereTile> tiles_of(ProductInput input) {
 }
 
 double time_of(const AmpereTile& tile, const DenseProduct& product, ProductInput input) {
-  constexpr double kPeaks[] = {4.5e8, 2.2e8, 4e7, 9e8};  // of each input
+  constexpr double kPeaks[] = {4.5e8, 2.2e8, 4e7, 9e8, 9e8};  // of each input
   const double peak = kPeaks[static_cast<int>(input)];
   const double rate = peak * tile.rate / kUsualMultiprocessors;
   const int64_t tiles = (product.m + tile.rows - 1) / tile.rows * ((product.n + tile.columns - 1) / tile.columns);
@@ -44,8 +44,8 @@ Refusal check_ampere_types(const Problem& problem) {
   if (problem.target.sm < kTensorCores) return "needs tensor cores (sm_80)";
   auto is_either = [](DType dtype) { return dtype == DType::kFloat32 || dtype == DType::kFloat16; };
   const DType output = problem.output()->dtype;
-  if (is_byte_product(problem.node.op))
-    return is_either(output) || output == DType::kUInt8 ? Refusal() : Refusal("dtype");
+  if (problem.dtype(0) == kFp8 && problem.target.sm < kFp8Cores) return "needs FP8 tensor cores (sm_89)";
+  if (is_byte_product(problem.node.op)) return is_either(output) || is_quantized(output) ? Refusal() : Refusal("dtype");
   if (!is_either(problem.dtype(0)) || !is_either(output)) return "dtype";
   return problem.dtype(0) == problem.dtype(1) ? Refusal() : Refusal("dtype");
 }
@@ -53,6 +53,7 @@ Refusal check_ampere_types(const Problem& problem) {
 ProductInput product_input(DType dtype, const Target& target) {
   if (dtype == DType::kFloat16) return ProductInput::kFp16;
   if (dtype == DType::kUInt8) return ProductInput::kInt8;
+  if (dtype == kFp8) return ProductInput::kFp8;
   return target.no_tf32.empty() ? ProductInput::kTf32 : ProductInput::kFp32;
 }
 
@@ -62,11 +63,11 @@ double ampere_time(const DenseProduct& product, const Problem& problem) {
 }
 
 void define_input(Node& node, ProductInput input, Defines& defines) {
-  constexpr std::string_view kNames[] = {"PRODUCT_FP16", "PRODUCT_TF32", "PRODUCT_FP32", "PRODUCT_INT8"};
+  constexpr std::string_view kNames[] = {"PRODUCT_FP16", "PRODUCT_TF32", "PRODUCT_FP32", "PRODUCT_INT8", "PRODUCT_FP8"};
   const DType output = node.outputs[0]->dtype;
   defines.set("PRODUCT_INPUT", kNames[static_cast<int>(input)]);
   defines.set("PRODUCT_OUTPUT", output == DType::kFloat16 ? "PRODUCT_HALVES"
-                                : output == DType::kUInt8 ? "PRODUCT_BYTES"
+                                : is_quantized(output)    ? "PRODUCT_BYTES"
                                                           : "PRODUCT_FLOATS");
   define_results(node, input != ProductInput::kFp32, defines);
   if (input == ProductInput::kTf32) node.attributes.set(kTf32Attribute, int64_t{1});

@@ -26,8 +26,10 @@ Refusal check_attention(const Problem& problem) {
   for (size_t i = 0; i < 3; ++i) {
     if (!is_float(problem.dtype(i)) || problem.dtype(i) != problem.dtype(0)) return "dtype";
   }
+  if (Refusal refusal = refuse_fp8(problem)) return refusal;
   const bool writes_bytes = problem.node.attributes.has("y_scale");
-  if (problem.output()->dtype != (writes_bytes ? DType::kUInt8 : problem.dtype(0))) return "dtype";
+  const DType output = problem.output()->dtype;
+  if (writes_bytes ? !is_quantized(output) : output != problem.dtype(0)) return "dtype";
   if (problem.input(3) != nullptr && !is_float(problem.dtype(3))) return "dtype";
   if (problem.input(kStarts) != nullptr && problem.dtype(kStarts) != DType::kInt32) return "dtype";
   return std::nullopt;

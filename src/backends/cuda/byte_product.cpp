@@ -1,7 +1,7 @@
 // The table that turns sums of bytes into numbers.
 #include "backends/cuda/byte_product.h"
 
-#include "tensor/quant_params.h"
+#include "backends/cuda/results.h"
 
 namespace hussar::cuda {
 namespace {
@@ -24,7 +24,9 @@ std::vector<int32_t> column_sums(const Tensor& weights, bool is_matrix) {
 }
 
 Refusal check_bytes(const Problem& problem) {
-  if (problem.dtype(0) != DType::kUInt8 || problem.dtype(1) != DType::kInt8) return "dtype";
+  const bool is_fp8 = problem.dtype(0) == kFp8 && problem.dtype(1) == kFp8;
+  if (!is_fp8 && (problem.dtype(0) != DType::kUInt8 || problem.dtype(1) != DType::kInt8)) return "dtype";
+  if (Refusal refusal = refuse_fp8(problem)) return refusal;
   if (!problem.is_constant(1)) return "needs constant weights";
   if (problem.own_inputs() > 4) return "scale of the input is known in a run only";
   const Shape& weights = problem.input(1)->constant->shape();
@@ -45,7 +47,7 @@ Refusal check_bytes(const Problem& problem) {
 Refusal check_factors(const Problem& problem) {
   const DType output = problem.output()->dtype;
   const bool of_bytes = is_byte_product(problem.node.op);
-  if (!is_float(output) && !(of_bytes && output == DType::kUInt8)) return "dtype";
+  if (!is_float(output) && !(of_bytes && is_quantized(output))) return "dtype";
   if (of_bytes) return check_bytes(problem);
   return is_float(problem.dtype(0)) && is_float(problem.dtype(1)) ? Refusal() : Refusal("dtype");
 }
@@ -55,9 +57,10 @@ void make_table(Packing& packing, bool subtracts) {
   if (!is_byte_product(node.op)) return;
   const Tensor scales = *node.inputs[2]->constant;
   const int64_t columns = scales.elements();
-  const std::vector<int32_t> sums = column_sums(*node.inputs[1]->constant, node.op == "hussar.QuantizedMatMul");
   const float x_scale = node.attributes.get_float("x_scale", 1);
   const auto zero_point = subtracts ? 0.0 : static_cast<double>(node.attributes.get_int("x_zero_point", 0));
+  std::vector<int32_t> sums(static_cast<size_t>(columns));
+  if (zero_point != 0) sums = column_sums(*node.inputs[1]->constant, node.op == "hussar.QuantizedMatMul");
   const bool has_bias = node.input(3) != nullptr && (!node.program || node.program_inputs > 3);
   const float* bias = has_bias ? node.inputs[3]->constant->data<float>() : nullptr;
   Tensor table(DType::kFloat32, {kRows, columns});

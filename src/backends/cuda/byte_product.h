@@ -1,5 +1,5 @@
 // Products of bytes, hussar.QuantizedMatMul and hussar.QuantizedConv (ops/quantized_product.h), as the kernels take
-// them: sums of unsigned times signed bytes, which a table turns into numbers afterwards.
+// them: sums of unsigned times signed bytes, or of FP8, which a table turns into numbers afterwards.
 #pragma once
 #include "backends/cuda/kernel_support.h"
 
@@ -8,7 +8,7 @@ namespace hussar::cuda {
 inline bool is_byte_product(std::string_view op) { return op.starts_with("hussar.Quantized"); }
 
 // Of any product or convolution, whether its two factors and its results are of types that kernels multiply: floats; or
-// bytes with constant weights of int8, one scale per column, and a scale of x that is known.
+// bytes with constant weights of int8 (or both in FP8), one scale per column, and a scale of x that is known.
 Refusal check_factors(const Problem& problem);
 
 // Makes input 2, the scales of the n columns, a table of three rows of n: factors of the sums, what is added then (the

@@ -12,7 +12,7 @@ namespace {
 
 // Of operands of the program: floats, or bytes of a known meaning.
 bool is_number(const Attributes& attributes, DType dtype) {
-  return is_float(dtype) || (dtype == DType::kUInt8 && attributes.has("operand_scale"));
+  return is_float(dtype) || (is_quantized(dtype) && attributes.has("operand_scale"));
 }
 
 Cover cover_in(const Node& node, const Value& operand) {
@@ -43,7 +43,7 @@ std::string load_source(const Node& node, size_t input, int index, bool is_near)
 // An operand of the program, as numbers.
 std::string operand_source(const Node& node, size_t input, int index, bool is_near) {
   std::string text = fmt::format("  float o{}[N];\n  {}\n", index, load_source(node, input, index, is_near));
-  if (node.inputs[input]->dtype == DType::kUInt8)
+  if (is_quantized(node.inputs[input]->dtype))
     text += fmt::format("#pragma unroll\n  for (int i = 0; i < N; ++i) o{0}[i] = {1};\n", index,
                         real_source(node.attributes, "operand", fmt::format("o{}[i]", index)));
   return text;
@@ -103,7 +103,7 @@ size_t near_operand(const Node& node) {
   for (size_t i = inputs_before_program(node); i < node.inputs.size(); ++i) {
     const Value& value = *node.inputs[i];
     const int64_t bytes = static_cast<int64_t>(dtype_size(value.dtype));
-    const bool is_short = value.dtype == DType::kFloat16 || value.dtype == DType::kUInt8;
+    const bool is_short = value.dtype == DType::kFloat16 || is_quantized(value.dtype);
     const bool is_matrix = cover_in(node, value) == Cover::kFull;
     if (is_short && is_matrix && row_pitch_of(operand_of(value)) * bytes % 16 == 0 &&
         offset_in_holder(value) * bytes % 16 == 0)
@@ -120,7 +120,7 @@ std::string epilogue_source(const Node& node, size_t near) {
   std::string members, loads, arguments;
   for (size_t i = 0; i < inputs.size(); ++i) {
     members +=
-        fmt::format("  const {}* data{};\n  long long pitch{};\n", memory_type(node.inputs[inputs[i]]->dtype), i, i);
+        fmt::format("  const {}* data{};\n  long long pitch{};\n", number_type(node.inputs[inputs[i]]->dtype), i, i);
     if (has_own && i == 0) continue;
     loads += operand_source(node, inputs[i], static_cast<int>(i), inputs[i] == near);
     arguments += fmt::format(", o{}[i]", i);

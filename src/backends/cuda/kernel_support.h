@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "plan/kernel.h"
 #include "tactics/tactic.h"
+#include "tensor/quant_params.h"
 
 namespace hussar::cuda {
 
@@ -29,6 +30,8 @@ inline bool is_float(DType dtype) {
 // From this compute capability on kernels may use the tensor cores, asynchronous copies and their PTX. An emulated GPU
 // has less.
 inline constexpr int kTensorCores = 80;
+// From this one on tensor cores multiply FP8, and there are instructions that convert to it and back.
+inline constexpr int kFp8Cores = 89;
 
 // "op" for other operators; "unknown shape" where a rank is not known.
 inline Refusal refuse_op(const Problem& problem, std::initializer_list<std::string_view> ops) {

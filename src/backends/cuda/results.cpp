@@ -19,15 +19,32 @@ Meaning meaning_of(const Attributes& attributes, std::string_view what) {
 
 }  // namespace
 
+std::string number_type(DType dtype) { return dtype == kFp8 ? "float8" : memory_type(dtype); }
+
+Refusal refuse_fp8(const Problem& problem) {
+  // An emulated GPU has none.
+  if (problem.target.sm >= kFp8Cores || problem.target.sm == 0) return std::nullopt;
+  for (const auto* list : {&problem.node.inputs, &problem.node.outputs}) {
+    for (const Value* value : *list) {
+      if (value != nullptr && value->dtype == kFp8) return "needs FP8 (sm_89)";
+    }
+  }
+  return std::nullopt;
+}
+
 std::string result_type(const Node& node) {
-  return node.attributes.has("y_scale") ? "quantized" : memory_type(node.outputs[0]->dtype);
+  return node.attributes.has("y_scale") ? "quantized" : number_type(node.outputs[0]->dtype);
 }
 
 void define_results(const Node& node, bool lower_products, Defines& defines) {
   const bool writes_bytes = node.attributes.has("y_scale");
   const bool is_short = node.outputs[0]->dtype == DType::kFloat16 || writes_bytes;
-  defines.set("HALF_RESULTS", is_short).set("FAST_GELU", is_short || lower_products).set("BYTE_RESULTS", writes_bytes);
+  const bool is_fp8 = node.outputs[0]->dtype == kFp8;
+  defines.set("HALF_RESULTS", is_short).set("FAST_GELU", is_short || lower_products);
+  // Small numbers of FP8 are as exact as large ones.
+  defines.set("BYTE_RESULTS", writes_bytes && !is_fp8);
   if (!writes_bytes) return;
+  defines.set("BYTE_FLOAT8", is_fp8);
   const auto [scale, zero_point] = meaning_of(node.attributes, "y");
   defines.set("BYTE_RECIPROCAL", literal(1 / scale)).set("BYTE_ZERO_POINT", literal(zero_point));
   defines.set("BYTE_LOWEST", literal(-zero_point * scale)).set("BYTE_HIGHEST", literal((255 - zero_point) * scale));

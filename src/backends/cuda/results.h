@@ -6,6 +6,11 @@
 
 namespace hussar::cuda {
 
+// Of programs and what quantizes: memory_type, and "float8".
+std::string number_type(DType dtype);
+// Refuses what reads or writes FP8 on a GPU that has no instructions for it.
+Refusal refuse_fp8(const Problem& problem);
+
 // The type of output 0 in CUDA C++; "quantized" where it has the attribute y_scale.
 std::string result_type(const Node& node);
 // What the code needs to know of it. `lower_products`: results are of products in a lower precision anyway.

@@ -16,8 +16,9 @@ double simple_time(int64_t m, int64_t n, int64_t k, int64_t batch) {
 Status attach_simple(Packing& packing, Defines& defines, std::string_view operands) {
   const Node& node = packing.node;
   make_table(packing);
-  defines.set("X_TYPE", memory_type(node.inputs[0]->dtype)).set("W_TYPE", memory_type(node.inputs[1]->dtype));
-  defines.set("Y_TYPE", result_type(node)).set("SUM_TYPE", is_byte_product(node.op) ? "int" : "float");
+  defines.set("X_TYPE", number_type(node.inputs[0]->dtype)).set("W_TYPE", number_type(node.inputs[1]->dtype));
+  const bool sums_integers = is_byte_product(node.op) && node.inputs[0]->dtype != kFp8;
+  defines.set("Y_TYPE", result_type(node)).set("SUM_TYPE", sums_integers ? "int" : "float");
   define_results(node, false, defines);
   std::string source = epilogue_source(node);
   source += operands;

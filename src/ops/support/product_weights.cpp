@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tensor/convert.h"
 #include "tensor/finite.h"
+#include "tensor/quant_params.h"
 
 namespace hussar {
 
@@ -58,12 +60,12 @@ ProductWeights scale_weights(const ProductWeights& weights, const std::vector<fl
   return scaled;
 }
 
-std::vector<float> weight_scales(const ProductWeights& weights) {
+std::vector<float> weight_scales(const ProductWeights& weights, float at_most) {
   std::vector<float> scales;
   for (int64_t channel = 0; channel < weights.channels; ++channel) {
     float largest = 0;
     for (int64_t i = 0; i < weights.elements; ++i) largest = std::max(largest, std::fabs(weights.at(channel, i)));
-    scales.push_back(largest > 0 ? largest / 127 : 1);
+    scales.push_back(largest > 0 ? largest / at_most : 1);
   }
   return scales;
 }
@@ -74,20 +76,34 @@ int8_t quantize_weight(float weight, float scale, float offset) {
   return static_cast<int8_t>((std::clamp(weight / scale - offset, -128.0F, 127.0F) + kMagic) - kMagic);
 }
 
-Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, const std::vector<float>& scales,
-                             const std::vector<int32_t>& offsets) {
+// byte(channel, weight): what becomes of it.
+template <class Byte>
+static Int8Weights bytes_of_weights(const Node& node, const ProductWeights& weights, const std::vector<float>& scales,
+                                    DType dtype, Byte byte) {
   const bool is_conv = node.op == "Conv";
   const Shape shape = is_conv ? node.inputs[1]->constant->shape() : Shape{weights.elements, weights.channels};
-  Int8Weights result{Tensor(DType::kInt8, shape), Tensor::from<float>(DType::kFloat32, {weights.channels}, scales)};
-  auto* q = result.numbers.data<int8_t>();
+  Int8Weights result{Tensor(dtype, shape), Tensor::from<float>(DType::kFloat32, {weights.channels}, scales)};
+  auto* q = result.numbers.data<uint8_t>();
   for (int64_t channel = 0; channel < weights.channels; ++channel) {
-    const float offset = offsets.empty() ? 0 : static_cast<float>(offsets[static_cast<size_t>(channel)]);
     for (int64_t i = 0; i < weights.elements; ++i) {
       const int64_t at = is_conv ? channel * weights.elements + i : i * weights.channels + channel;
-      q[at] = quantize_weight(weights.at(channel, i), scales[static_cast<size_t>(channel)], offset);
+      q[at] = static_cast<uint8_t>(byte(static_cast<size_t>(channel), weights.at(channel, i)));
     }
   }
   return result;
+}
+
+Int8Weights quantize_weights(const Node& node, const ProductWeights& weights, const std::vector<float>& scales,
+                             const std::vector<int32_t>& offsets) {
+  return bytes_of_weights(node, weights, scales, DType::kInt8, [&](size_t channel, float weight) {
+    return quantize_weight(weight, scales[channel], offsets.empty() ? 0 : static_cast<float>(offsets[channel]));
+  });
+}
+
+Int8Weights quantize_weights_to_fp8(const Node& node, const ProductWeights& weights, const std::vector<float>& scales) {
+  return bytes_of_weights(node, weights, scales, kFp8, [&](size_t channel, float weight) {
+    return float_to_small_float(weight / scales[channel], kFp8, true);
+  });
 }
 
 int other_neighbour(float weight, int nearest) {

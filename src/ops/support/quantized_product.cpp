@@ -4,6 +4,7 @@
 
 #include "ops/quantize.h"
 #include "ops/scalar_program.h"
+#include "tensor/convert.h"
 #include "tensor/dynamic_quantize.h"
 
 namespace hussar {
@@ -18,15 +19,22 @@ Result<DType> check_byte_meanings(const InferContext& context) {
     const int64_t zero_point = attributes.get_int(name, 0);
     if (zero_point < 0 || zero_point > 255) return context.fail("{} is {}", name, zero_point);
   }
-  if (attributes.has("y_scale")) return DType::kUInt8;
   const auto dtype = static_cast<DType>(attributes.get_int("y_type", static_cast<int64_t>(DType::kFloat32)));
+  if (attributes.has("y_scale") && dtype != kFp8) return DType::kUInt8;
+  if (attributes.has("y_scale")) {
+    if (attributes.get_int("y_zero_point", 0) != 0) return context.fail("y_zero_point is not 0, as FP8 wants it");
+    return kFp8;
+  }
   if (dtype != DType::kFloat32 && dtype != DType::kFloat16) return context.fail("y_type is no float");
   return dtype;
 }
 
 Result<DType> check_quantized(const InferContext& context) {
-  if (context.dtype(0) != DType::kUInt8 || context.dtype(1) != DType::kInt8)
-    return context.fail("takes uint8 activations and int8 weights");
+  const bool is_fp8 = context.dtype(0) == kFp8 && context.dtype(1) == kFp8;
+  if (!is_fp8 && (context.dtype(0) != DType::kUInt8 || context.dtype(1) != DType::kInt8))
+    return context.fail("takes uint8 activations and int8 weights, or both in float8e4m3fn");
+  if (is_fp8 && (context.input_count() > 4 || context.attributes.get_int("x_zero_point", 0) != 0))
+    return context.fail("has a zero point of its input, which is float8e4m3fn");
   if (context.dtype(2) != DType::kFloat32) return context.fail("takes float32 scales");
   if (context.input_count() > 4) {
     if (context.dtype(4) != DType::kFloat32 || context.dtype(5) != DType::kUInt8)
@@ -57,14 +65,14 @@ std::vector<float> product_scales(const EvalContext& context) {
 // The operands as FP32: the program knows nothing else.
 static std::vector<Tensor> real_operands(const EvalContext& context) {
   const float scale = context.attributes.get_float("operand_scale", 1);
-  const int64_t zero_point = context.attributes.get_int("operand_zero_point", 0);
+  const auto zero_point = static_cast<float>(context.attributes.get_int("operand_zero_point", 0));
   std::vector<Tensor> inputs(context.input_count());
   for (size_t i = static_cast<size_t>(context.node.program_inputs); i < inputs.size(); ++i) {
     inputs[i] = context.input(i);
-    if (inputs[i].dtype() != DType::kUInt8) continue;
-    Tensor real(DType::kFloat32, inputs[i].shape());
-    const auto* q = inputs[i].data<uint8_t>();
-    for (int64_t e = 0; e < real.elements(); ++e) real.data<float>()[e] = static_cast<float>(q[e] - zero_point) * scale;
+    if (!is_quantized(inputs[i].dtype())) continue;
+    Tensor real = converted(inputs[i], DType::kFloat32);
+    auto* x = real.data<float>();
+    for (int64_t e = 0; e < real.elements(); ++e) x[e] = (x[e] - zero_point) * scale;
     inputs[i] = std::move(real);
   }
   return inputs;
@@ -75,6 +83,10 @@ void store_bytes(const Attributes& attributes, std::span<const float> y, Tensor&
   const int64_t zero_point = attributes.get_int("y_zero_point", 0);
   const IntegerRange range = integer_range(DType::kUInt8);
   auto* q = bytes.data<uint8_t>();
+  if (bytes.dtype() == kFp8) {
+    for (size_t i = 0; i < y.size(); ++i) q[i] = float_to_small_float(y[i] / scale, kFp8, true);
+    return;
+  }
   for (size_t i = 0; i < y.size(); ++i) q[i] = static_cast<uint8_t>(quantize(y[i] / scale, zero_point, range));
 }
 

@@ -38,7 +38,10 @@ bool can_write_bytes(const Node& node) {
   return can_round && !node.attributes.has("y_scale");
 }
 
-void set_byte_output(Node* node, const QuantParams& params) { set_scale(node, "y", params); }
+void set_byte_output(Node* node, const QuantParams& params) {
+  set_scale(node, "y", params);
+  if (params.dtype == kFp8) node->attributes.set("y_type", static_cast<int64_t>(kFp8));
+}
 
 bool can_read_bytes(const Node& node, const Value* value, Place place) {
   if (std::count(node.inputs.begin(), node.inputs.end(), value) != 1) return false;

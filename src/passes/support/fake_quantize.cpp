@@ -8,15 +8,15 @@
 
 namespace hussar {
 
-std::optional<QuantParams> byte_params(const Node& node) {
+static std::optional<QuantParams> params_of(const Node& node, bool fp8) {
   const bool to_bytes = node.op == "QuantizeLinear";
   if (!to_bytes && node.op != "DequantizeLinear") return std::nullopt;
   const Value* bytes = to_bytes ? node.output() : node.input(0);
   const Value* real = to_bytes ? node.input(0) : node.output();
   const Value* scale = node.input(1);
   const Value* zero_point = node.input(2);
-  const bool is_signed = bytes->dtype == DType::kInt8;
-  if ((!is_signed && bytes->dtype != DType::kUInt8) || real->dtype != DType::kFloat32) return std::nullopt;
+  const bool is_signed = bytes->dtype == DType::kInt8, is_fp8 = fp8 && bytes->dtype == kFp8;
+  if ((!is_signed && !is_fp8 && bytes->dtype != DType::kUInt8) || real->dtype != DType::kFloat32) return std::nullopt;
   const auto number = number_of(scale);
   if (!number || scale->dtype != DType::kFloat32 || scale->rank() > 1 || !(*number > 0) || !std::isfinite(*number))
     return std::nullopt;
@@ -26,8 +26,13 @@ std::optional<QuantParams> byte_params(const Node& node) {
   QuantParams params;
   params.scale = static_cast<float>(*number);
   params.zero_point = static_cast<int32_t>(*offset) + (is_signed ? 128 : 0);
+  params.dtype = is_fp8 ? kFp8 : DType::kUInt8;
+  if (is_fp8 && (*offset != 0 || node.attributes.get_int("saturate", 1) == 0)) return std::nullopt;
   return params;
 }
+
+std::optional<QuantParams> byte_params(const Node& node) { return params_of(node, false); }
+std::optional<QuantParams> quantized_params(const Node& node, bool fp8) { return params_of(node, fp8); }
 
 std::optional<QuantParams> fake_quantize_params(const Node& node) {
   QuantParams params;
@@ -41,7 +46,7 @@ std::optional<QuantParams> fake_quantize_params(const Node& node) {
 }
 
 bool same_params(const QuantParams& a, const QuantParams& b) {
-  return a.scale == b.scale && a.zero_point == b.zero_point;
+  return a.scale == b.scale && a.zero_point == b.zero_point && a.dtype == b.dtype;
 }
 
 Value* add_fake_quantize(Graph& graph, const std::string& name, Value* x, const QuantParams& params) {

@@ -14,6 +14,8 @@ inline constexpr std::string_view kQuantizedInModel = "INT8: quantized in the mo
 // Of a QuantizeLinear or DequantizeLinear between float32 and bytes with one constant scale, its bytes as uint8: the
 // zero point of signed ones is moved by 128. nullopt: another one, or with a scale that is not positive.
 std::optional<QuantParams> byte_params(const Node& node);
+// The same, and of what converts to FP8 or back where the zero point is 0 (`fp8`).
+std::optional<QuantParams> quantized_params(const Node& node, bool fp8);
 // Of a hussar.FakeQuantize, or of a hussar.Pointwise that does nothing else.
 std::optional<QuantParams> fake_quantize_params(const Node& node);
 bool same_params(const QuantParams& a, const QuantParams& b);

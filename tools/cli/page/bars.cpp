@@ -77,12 +77,12 @@ std::string latency_section(const Int8Report& report) {
   auto milliseconds = [](double microseconds) { return fmt::format("{:.3f} ms", microseconds / 1e3); };
   std::vector<BarRow> total;
   total.push_back({"whole model in FP32", {{report.float_microseconds, "b", milliseconds(report.float_microseconds)}}});
-  total.push_back({"everything in INT8 that can be",
+  total.push_back({fmt::format("everything in {} that can be", report.name),
                    {{report.all_int8_microseconds, "a", milliseconds(report.all_int8_microseconds)}}});
   total.push_back({"this plan", {{report.chosen_microseconds, "a", milliseconds(report.chosen_microseconds)}}});
   html +=
       bar_chart(total, std::max({report.float_microseconds, report.all_int8_microseconds, report.chosen_microseconds}));
-  html += "<p>Products, longest in FP32 first: FP32, then INT8 with conversions.</p>\n";
+  html += fmt::format("<p>Products, longest in FP32 first: FP32, then {} with conversions.</p>\n", report.name);
   std::vector<const Int8Choice*> order;
   for (const Int8Choice& choice : report.choices) order.push_back(&choice);
   std::stable_sort(order.begin(), order.end(), [](const Int8Choice* a, const Int8Choice* b) {
@@ -96,7 +96,8 @@ std::string latency_section(const Int8Report& report) {
     rows.push_back({choice.name,
                     {{choice.float_microseconds, "b", "FP32 " + milliseconds(choice.float_microseconds)},
                      {choice.int8_microseconds, "a",
-                      "INT8 " + milliseconds(choice.int8_microseconds) + (choice.int8 ? "" : ", not taken")}}});
+                      fmt::format("{} {}{}", report.name, milliseconds(choice.int8_microseconds),
+                                  choice.int8 ? "" : ", not taken")}}});
   }
   return html + bar_chart(rows, greatest);
 }
@@ -104,11 +105,8 @@ std::string latency_section(const Int8Report& report) {
 std::string kept_section(const Plan& plan) {
   std::string rows;
   for (const PlanStep& step : plan.graph.steps) {
-    const size_t at = step.report.find(kNoInt8);
-    if (at == std::string::npos) continue;
-    const size_t begin = at + kNoInt8.size(), end = std::min(step.report.find('\n', begin), step.report.size());
-    rows += fmt::format("<tr><td>{}</td><td>{}</td></tr>\n", escaped(step.name),
-                        escaped(std::string_view(step.report).substr(begin, end - begin)));
+    const auto reason = reason_in(step.report);
+    if (reason) rows += fmt::format("<tr><td>{}</td><td>{}</td></tr>\n", escaped(step.name), escaped(*reason));
   }
   std::string html = "<h2>Products that stayed in FP32</h2>\n";
   if (rows.empty()) return html + "<p>None.</p>\n";

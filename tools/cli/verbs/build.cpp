@@ -71,11 +71,10 @@ void declare(Command& command, Arguments& arguments) {
   command.toggle("--packed", arguments.packed,
                  "with --target cuda: padding of encoder batches, which the attention mask tells, is left out; rows of "
                  "padding in outputs are zeros then, and masks must be zeros and ones");
-  for (const char* flag : {"--bf16", "--fp8"}) {
-    command.refuse(flag,
-                   "FP16 (--fp16), TF32 (--tf32, on GPUs) and INT8 (--int8) are the precisions below the model's own "
-                   "that plans compute in");
-  }
+  command.refuse(
+      "--bf16",
+      "FP16 (--fp16), TF32 (--tf32, on GPUs), INT8 (--int8) and FP8 (--fp8, on GPUs) are the precisions below "
+      "the model's own that plans compute in");
   command.refuse("--fallback", "a plan holds its weights in one precision");
   command.option("--budget", "TIME", arguments.budget,
                  "measures rival kernels inside the model for at most so long (60s, 2m); default 10s; 0: the predicted "
@@ -157,7 +156,7 @@ Status work(Arguments& arguments, const Command& command) {
   options.disabled_passes = arguments.disabled;
   options.packed = arguments.packed;
   options.verify_passes = arguments.verify_passes;
-  HUSSAR_TRY(arguments.precision.apply(options, arguments.int8.int8()));
+  HUSSAR_TRY(arguments.precision.apply(options, arguments.int8.quantizes()));
   if (!std::isnan(arguments.tolerance)) check.tolerance = options.verify_tolerance = arguments.tolerance;
   options.verify_shapes = options.tune_shapes = range.optimum;
   options.progress = [&](std::string_view stage) { progress.stage(stage); };
@@ -224,6 +223,7 @@ extern const Verb build_verb = {
     "hussar build model.plan -o other.plan --target cpu:avx2\n"
     "hussar build model.onnx -o model.plan --int8 --calib samples.npz --calib-cache calibration.json\n"
     "hussar build model.onnx -o model.plan --int8 --dynamic\n"
+    "hussar build model.onnx -o model.plan --target cuda --fp16 --fp8 --calib samples.npz\n"
     "hussar build model.onnx -o model.plan --fp16 --precision head/MatMul=fp32 --calib samples.npz\n"
     "hussar build encoder.onnx -o encoder.plan --target cuda --fp16 --packed\n"
     "hussar build model.onnx -o model.plan --disable-pass fold_constants --dump passes/ --json report.json",

@@ -53,6 +53,10 @@ double tolerance_for(const Arguments& arguments, const Subject& first, const Sub
   const auto computes_in_int8 = [](const Subject& subject) {
     return subject.plan() != nullptr && has_int8_steps(subject.plan()->graph);
   };
+  const auto computes_in_fp8 = [](const Subject& subject) {
+    return subject.plan() != nullptr && has_fp8_steps(subject.plan()->graph);
+  };
+  if (computes_in_fp8(first) || computes_in_fp8(second)) return kFp8Tolerance;
   if (computes_in_int8(first) || computes_in_int8(second)) return kInt8Tolerance;
   return has_ten_bits(first) || has_ten_bits(second) ? kFp16Tolerance : kFp32Tolerance;
 }

@@ -1,5 +1,5 @@
-// wgmma m64nNk16 (FP16), m64nNk8 (TF32) and m64nNk32 (bytes) with N = HOPPER_N, both operands in shared memory, sums in
-// registers.
+// wgmma m64nNk16 (FP16), m64nNk8 (TF32) and m64nNk32 (bytes, FP8) with N = HOPPER_N, both operands in shared memory, sums
+// in registers. Those of FP8 keep some 14 bits of what is added (docs/decisions.md).
 // The operand lists have to be spelled out: inline assembly takes no arrays.
 //
 // A tile lies as TMA writes it with the 128-byte swizzle: rows of 128 bytes, the 16-byte chunks of each XORed with the
@@ -83,6 +83,9 @@
 #elif PRODUCT_INPUT == PRODUCT_INT8
 #define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k32.s32.u8.s8 "
 #define HOPPER_SIGNS ""
+#elif PRODUCT_INPUT == PRODUCT_FP8
+#define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k32.f32.e4m3.e4m3 "
+#define HOPPER_SIGNS ", 1, 1"
 #else
 #define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k8.f32.tf32.tf32 "
 #define HOPPER_SIGNS ", 1, 1"

@@ -9,6 +9,11 @@ struct bfloat {
   unsigned short bits;
 };
 
+// FP8: a sign, four bits of exponent, three of mantissa; up to 448, and NaN. From sm_89 on.
+struct float8 {
+  unsigned char bits;
+};
+
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(half x) {
 #ifdef HUSSAR_EMULATED
@@ -45,6 +50,48 @@ __device__ __forceinline__ bfloat from_float<bfloat>(float x) {
   return {static_cast<unsigned short>(bits >> 16)};
 }
 
+// Two at a time, the first in the lower byte. What is larger than 448 becomes 448.
+__device__ __forceinline__ unsigned short float8_pair(float first, float second) {
+#ifdef HUSSAR_EMULATED
+  const float numbers[2] = {first, second};
+  unsigned pair = 0;
+  for (int i = 0; i < 2; ++i) {
+    const unsigned sign = __float_as_uint(numbers[i]) >> 24 & 0x80U, bits = __float_as_uint(numbers[i]) & 0x7fffffffU;
+    // Below 2^-6 multiples of 2^-9; above, the seven bits behind the sign, rounded to even.
+    const unsigned low = __float_as_uint(__uint_as_float(bits) * 512.0f + 12582912.0f) & 0xffU;
+    const unsigned high = ((bits + 0x7ffffU + (bits >> 20 & 1U)) >> 20) - 960U;
+    const unsigned number = bits < 0x3c800000U ? low : high < 0x7eU ? high : 0x7eU;
+    pair |= (sign | (bits > 0x7f800000U ? 0x7fU : number)) << (8 * i);
+  }
+  return static_cast<unsigned short>(pair);
+#else
+  unsigned short pair;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(second), "f"(first));
+  return pair;
+#endif
+}
+__device__ __forceinline__ void floats_of(unsigned short pair, float& first, float& second) {
+#ifdef HUSSAR_EMULATED
+  float numbers[2];
+  for (int i = 0; i < 2; ++i) {
+    const unsigned byte = pair >> (8 * i) & 0xffU, bits = byte & 0x7fU;
+    const float number = bits < 8 ? bits / 512.0f : __uint_as_float(bits == 0x7fU ? 0x7fc00000U : (bits + 960U) << 20);
+    numbers[i] = byte > 0x7fU ? -number : number;
+  }
+  first = numbers[0], second = numbers[1];
+#else
+  unsigned halves;
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(pair));
+  first = to_float(half{static_cast<unsigned short>(halves)});
+  second = to_float(half{static_cast<unsigned short>(halves >> 16)});
+#endif
+}
+__device__ __forceinline__ float to_float(float8 x) {
+  float number, nothing;
+  floats_of(x.bits, number, nothing);
+  return number;
+}
+
 // What kernels compute with (float, or long long for integers) from and to what lies in memory.
 template <class C, class T>
 __device__ __forceinline__ C read(T x) {
@@ -56,6 +103,10 @@ __device__ __forceinline__ float read<float, half>(half x) {
 }
 template <>
 __device__ __forceinline__ float read<float, bfloat>(bfloat x) {
+  return to_float(x);
+}
+template <>
+__device__ __forceinline__ float read<float, float8>(float8 x) {
   return to_float(x);
 }
 template <class T, class C>
@@ -70,13 +121,23 @@ template <>
 __device__ __forceinline__ bfloat write<bfloat, float>(float x) {
   return from_float<bfloat>(x);
 }
+template <>
+__device__ __forceinline__ float8 write<float8, float>(float x) {
+  return {static_cast<unsigned char>(float8_pair(x, 0.0f))};
+}
 
 #ifdef BYTE_RECIPROCAL
 // What the kernel writes as bytes stands for (byte - BYTE_ZERO_POINT) / BYTE_RECIPROCAL, from BYTE_LOWEST to
-// BYTE_HIGHEST; all of them floats.
+// BYTE_HIGHEST; all of them floats. BYTE_FLOAT8: 1 for FP8, without a zero point.
 struct quantized {
   unsigned char bits;
 };
+#if BYTE_FLOAT8
+template <>
+__device__ __forceinline__ quantized write<quantized, float>(float x) {
+  return {write<float8>(x * BYTE_RECIPROCAL).bits};
+}
+#else
 // The byte in the last bits of a word.
 __device__ __forceinline__ unsigned byte_of(float x) {
   // In this order NaN gives the lowest. The last bits of the sum are the integer nearest to it.
@@ -87,6 +148,7 @@ template <>
 __device__ __forceinline__ quantized write<quantized, float>(float x) {
   return {static_cast<unsigned char>(byte_of(x))};
 }
+#endif
 #endif
 
 // N neighbours, aligned to all of them, or to 16 bytes: accesses of up to 16 bytes each.
@@ -114,6 +176,18 @@ __device__ __forceinline__ void load(const unsigned char* from, float (&to)[N]) 
     for (int i = 0; i < N; ++i) to[i] = static_cast<float>(pack.values[i]);
   }
 }
+template <int N>
+__device__ __forceinline__ void load(const float8* from, float (&to)[N]) {
+  if constexpr (N % 2 == 0) {
+    const Pack<N / 2, unsigned short> pack = *reinterpret_cast<const Pack<N / 2, unsigned short>*>(from);
+#pragma unroll
+    for (int i = 0; i < N / 2; ++i) floats_of(pack.values[i], to[2 * i], to[2 * i + 1]);
+  } else {
+    const Pack<N, float8> pack = *reinterpret_cast<const Pack<N, float8>*>(from);
+#pragma unroll
+    for (int i = 0; i < N; ++i) to[i] = to_float(pack.values[i]);
+  }
+}
 template <int N, class T, class C>
 __device__ __forceinline__ void store(T* to, const C (&from)[N]) {
   Pack<N, T> pack;
@@ -121,7 +195,29 @@ __device__ __forceinline__ void store(T* to, const C (&from)[N]) {
   for (int i = 0; i < N; ++i) pack.values[i] = write<T>(from[i]);
   *reinterpret_cast<Pack<N, T>*>(to) = pack;
 }
-#ifdef BYTE_RECIPROCAL
+template <int N>
+__device__ __forceinline__ void store(float8* to, const float (&from)[N]) {
+  if constexpr (N % 2 == 0) {
+    Pack<N / 2, unsigned short> pack;
+#pragma unroll
+    for (int i = 0; i < N / 2; ++i) pack.values[i] = float8_pair(from[2 * i], from[2 * i + 1]);
+    *reinterpret_cast<Pack<N / 2, unsigned short>*>(to) = pack;
+  } else {
+    Pack<N, float8> pack;
+#pragma unroll
+    for (int i = 0; i < N; ++i) pack.values[i] = write<float8>(from[i]);
+    *reinterpret_cast<Pack<N, float8>*>(to) = pack;
+  }
+}
+#if defined(BYTE_RECIPROCAL) && BYTE_FLOAT8
+template <int N>
+__device__ __forceinline__ void store(quantized* to, const float (&from)[N]) {
+  float scaled[N];
+#pragma unroll
+  for (int i = 0; i < N; ++i) scaled[i] = from[i] * BYTE_RECIPROCAL;
+  store(reinterpret_cast<float8*>(to), scaled);
+}
+#elif defined(BYTE_RECIPROCAL)
 // Four bytes by three permutations; masks and shifts would take the longer half of a product's epilogue.
 template <int N>
 __device__ __forceinline__ void store(quantized* to, const float (&from)[N]) {

@@ -118,6 +118,8 @@ __device__ __forceinline__ void multiply(ProductSum (&sum)[4], const unsigned (&
 #define HUSSAR_MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
 #elif PRODUCT_INPUT == PRODUCT_INT8
 #define HUSSAR_MMA "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32"
+#elif PRODUCT_INPUT == PRODUCT_FP8
+#define HUSSAR_MMA "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32"
 #else
 #define HUSSAR_MMA "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"
 #endif

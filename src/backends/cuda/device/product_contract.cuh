@@ -2,9 +2,10 @@
 //
 // The text in front of this header gives the macros
 //   PRODUCT_INPUT             PRODUCT_FP16: X and W are halves. PRODUCT_TF32: floats, multiplied as TF32.
-//                             PRODUCT_FP32: floats. PRODUCT_INT8: X is unsigned bytes, W signed ones
+//                             PRODUCT_FP32: floats. PRODUCT_INT8: X is unsigned bytes, W signed ones. PRODUCT_FP8:
+//                             both are FP8 (sm_89 and later)
 //   PRODUCT_OUTPUT            PRODUCT_HALVES, PRODUCT_FLOATS or PRODUCT_BYTES: what Y is. Sums are FP32, those of bytes
-//                             exact in 32 bits (k <= 65,536)
+//                             (INT8) exact in 32 bits (k <= 65,536)
 //   PRODUCT_KERNEL            the kernel's name (default hussar_product)
 //   PRODUCT_N, PRODUCT_K      sizes fixed when the plan is built; 0 (default): taken from ProductProblem
 //   PRODUCT_SPARSE            1: two of four weights are zero (product_hopper.cuh only). Default 0
@@ -36,6 +37,7 @@
 #define PRODUCT_TF32 1
 #define PRODUCT_FP32 2
 #define PRODUCT_INT8 3
+#define PRODUCT_FP8 4
 #define PRODUCT_HALVES 0
 #define PRODUCT_FLOATS 1
 #define PRODUCT_BYTES 2
@@ -72,7 +74,7 @@ struct ProductProblem {
 
 #if PRODUCT_INPUT == PRODUCT_FP16
 using ProductInput = unsigned short;
-#elif PRODUCT_INPUT == PRODUCT_INT8
+#elif PRODUCT_INPUT == PRODUCT_INT8 || PRODUCT_INPUT == PRODUCT_FP8
 using ProductInput = unsigned char;
 #else
 using ProductInput = float;

@@ -1,7 +1,7 @@
 // Y[z][r][c] = epilogue(sum over i of X(z, r, i) * W(z, c, i)) for operands that lie in any way: a block of 256 threads
 // computes 64 x 64 of Y from tiles in shared memory. What the fast products do not take.
 //
-// Defined before: X_TYPE, W_TYPE, Y_TYPE; SUM_TYPE, float, or int for sums of bytes; the functions
+// Defined before: X_TYPE, W_TYPE, Y_TYPE; SUM_TYPE, float, or int for sums of integers; the functions
 //   x_at(const Operands&, int z, long long row, long long i) and w_at(const Operands&, int z, long long column, long long i)
 // whose results are SUM_TYPE, that of no element where there is none; y_row(const Operands&, int z, long long row) and
 // y_column(const Operands&, int z, long long column), the place in Y; `struct Operands` with y_pitch; and the epilogue.

@@ -55,7 +55,7 @@ Status pack(Packing& packing) {
   HUSSAR_TRY(turn_filter(packing));
   node.attributes.set(kForm, Ints{form.vector, form.outputs});
   Defines defines;
-  defines.set("X_TYPE", memory_type(node.inputs[0]->dtype)).set("W_TYPE", memory_type(node.inputs[1]->dtype));
+  defines.set("X_TYPE", number_type(node.inputs[0]->dtype)).set("W_TYPE", number_type(node.inputs[1]->dtype));
   defines.set("Y_TYPE", result_type(node)).set("VECTOR", form.vector).set("OUTPUTS", form.outputs);
   const auto zero_point = static_cast<float>(node.attributes.get_int("x_zero_point", 0));
   defines.set("X_ZERO_POINT", is_byte_product(node.op) ? literal(zero_point) : "0.0f");

@@ -127,6 +127,7 @@ std::string quantizing(const Node& node) {
   const bool is_shifted = node.input(2) != nullptr;
   if (node.op == "DequantizeLinear") return fmt::format("static_cast<float>(x0{}) * x1", is_shifted ? " - x2" : "");
   const DType to = node.outputs[0]->dtype;
+  if (to == kFp8) return is_shifted ? "x0 / x1 + x2" : "x0 / x1";
   const int bits = static_cast<int>(8 * dtype_size(to));
   const bool has_sign = to == DType::kInt8 || to == DType::kInt16;
   const int64_t low = has_sign ? -(int64_t{1} << (bits - 1)) : 0, high = low + (int64_t{1} << bits) - 1;
@@ -190,11 +191,13 @@ constexpr std::string_view kOthers[] = {"Cast",  "CastLike", "Where",          "
                                         "Max",   "Min",      "Gelu",           "Mod",
                                         "IsInf", "BitShift", "QuantizeLinear", "DequantizeLinear"};
 
-// One scale, or one per index of an axis, for integers of up to 16 bits.
+// One scale, or one per index of an axis, for FP8 and integers of up to 16 bits.
 Refusal refuse_quantizing(const Node& node) {
   const Value& integers = node.op == "QuantizeLinear" ? *node.outputs[0] : *node.inputs[0];
   const Value& floats = node.op == "QuantizeLinear" ? *node.inputs[0] : *node.outputs[0];
-  const bool fits = dtype_size(integers.dtype) <= 2 && !is_float(integers.dtype) && is_float(floats.dtype);
+  const bool is_fp8 = integers.dtype == kFp8 && node.attributes.get_int("saturate", 1) != 0;
+  const bool is_integer = dtype_size(integers.dtype) <= 2 && !is_floating(integers.dtype);
+  const bool fits = (is_fp8 || is_integer) && is_float(floats.dtype);
   if (!fits || node.inputs[1]->dtype != DType::kFloat32) return "dtype";
   if (node.attributes.get_int("block_size", 0) != 0 || node.inputs[1]->rank() > 1) return "blocks";
   if (node.input(2) != nullptr && node.inputs[2]->rank() > 1) return "blocks";
@@ -229,17 +232,20 @@ Refusal supports(const Problem& problem) {
   if (node.inputs.empty() || node.inputs.size() + 1 > kNestTensors) return "number of inputs";
   const Value& output = *problem.output();
   if (node.inputs[0] == nullptr) return "number of inputs";
+  if (Refusal refusal = refuse_fp8(problem)) return refusal;
+  const bool may_be_fp8 = is_program || is_quantizing(node.op);
+  auto is_known = [&](DType dtype) { return !memory_type(dtype).empty() || (may_be_fp8 && dtype == kFp8); };
   for (size_t i : inputs_of(node)) {
     const Value* input = node.inputs[i];
-    if (memory_type(input->dtype).empty()) return "dtype";
+    if (!is_known(input->dtype)) return "dtype";
     const bool is_number = is_float(input->dtype) ||
-                           (input->dtype == DType::kUInt8 &&
+                           (is_quantized(input->dtype) &&
                             node.attributes.has(i == 0 && node.program_inputs > 0 ? "x_scale" : "operand_scale"));
     if (is_program && !is_number) return "dtype";
     // A constant of one axis is the same in both layouts.
     if (input->layout != output.layout && !input->is_constant()) return "mixed layouts";
   }
-  if (memory_type(output.dtype).empty()) return "dtype";
+  if (!is_known(output.dtype)) return "dtype";
   if (is_program && !is_float(output.dtype) && !node.attributes.has("y_scale")) return "dtype";
   if (is_quantizing(node.op)) {
     if (Refusal refusal = refuse_quantizing(node)) return refusal;
@@ -271,15 +277,15 @@ std::string compute_source(const Node& node, const LoopNest& nest) {
     const DType dtype = node.inputs[inputs[i]]->dtype;
     const bool moves = nest.strides[i + 1][nest.rank - 1] != 0;
     text += fmt::format("  {0} v{1}[VECTOR];\n  {2}(static_cast<const {3}*>(work.inputs[{4}]) + offsets[{4}], v{1});\n",
-                        node.program ? "float" : register_type(dtype), inputs[i], moves ? "load" : "broadcast",
-                        memory_type(dtype), i);
+                        node.program || dtype == kFp8 ? "float" : register_type(dtype), inputs[i],
+                        moves ? "load" : "broadcast", number_type(dtype), i);
   }
   text += "#pragma unroll\n  for (int i = 0; i < VECTOR; ++i) {\n";
   if (node.program) {
     const auto own = static_cast<size_t>(node.program_inputs);
     const auto number = [&](size_t i, std::string_view what) {
       const std::string value = fmt::format("v{}[i]", i);
-      return node.inputs[i]->dtype == DType::kUInt8 ? real_source(node.attributes, what, value) : value;
+      return is_quantized(node.inputs[i]->dtype) ? real_source(node.attributes, what, value) : value;
     };
     text += fmt::format("    value[i] = run_program({}", own > 0 ? number(0, "x") : "0.0f");
     for (size_t i = own; i < inputs.size(); ++i) text += ", " + number(i, "operand");
@@ -299,7 +305,8 @@ Status pack(Packing& packing) {
   Defines defines;
   define_loops(nest, vector_of(node, nest), kLoops, node, defines);
   defines.set("OUTPUT_TYPE", result_type(node));
-  defines.set("COMPUTE_TYPE", node.program ? "float" : register_type(node.outputs[0]->dtype));
+  const DType computed = node.outputs[0]->dtype;
+  defines.set("COMPUTE_TYPE", node.program || computed == kFp8 ? "float" : register_type(computed));
   define_results(node, false, defines);
   const std::string program = node.program ? program_source(*node.program) : std::string();
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh", "elementwise.cuh"},

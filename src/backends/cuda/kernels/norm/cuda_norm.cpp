@@ -12,12 +12,13 @@ constexpr std::string_view kLayer = "LayerNormalization", kToBytes = "hussar.Nor
 
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = refuse_op(problem, {kLayer, "RMSNormalization", kToBytes})) return refusal;
+  if (Refusal refusal = refuse_fp8(problem)) return refusal;
   const bool to_bytes = problem.node.op == kToBytes;
   for (const auto* list : {&problem.node.inputs, &problem.node.outputs}) {
     for (const Value* value : *list) {
       if (value == nullptr) continue;
       const bool may_be_bytes = to_bytes && value == problem.output();
-      if (may_be_bytes ? value->dtype != DType::kUInt8 : !is_float(value->dtype)) return "dtype";
+      if (may_be_bytes ? !is_quantized(value->dtype) : !is_float(value->dtype)) return "dtype";
       if (value->layout != Layout::kPlain) return "layout";
     }
   }

@@ -15,6 +15,7 @@ Refusal supports(const Problem& problem) {
   if (!problem.target.no_sparsity.empty()) return std::string(problem.target.no_sparsity);
   if (Refusal refusal = check_dense_product(problem)) return refusal;
   if (Refusal refusal = check_hopper(problem)) return refusal;
+  if (problem.dtype(1) != DType::kInt8) return "dtype";
   if (problem.input(1)->constant->shape()[0] % 32 != 0) return "k is no multiple of 32";
   return shared_columns(problem.node) > 0 ? Refusal() : Refusal(kNotTwoOfFour);
 }
