@@ -99,6 +99,46 @@ KernelCase of_bytes(KernelCase test, int64_t columns, const Shape& output) {
   return with_shortcut(std::move(test), output);
 }
 
+// The first two of each four weights along k are zero.
+KernelCase thinned(KernelCase test) {
+  Tensor& weights = test.inputs[1].tensor;
+  auto clear = [&](auto* data) {
+    const WeightForm form = test.op.ends_with("Conv") ? WeightForm::kFilter : WeightForm::kMatrix;
+    const auto view = view_weights(data, weights.shape(), form);
+    for (int64_t k = 0; k < view.k; ++k) {
+      for (int64_t column = 0; column < view.n && k % 4 < 2; ++column) view.row(k)[column * view.column_stride] = {};
+    }
+  };
+  if (weights.dtype() == DType::kInt8)
+    clear(weights.data<int8_t>());
+  else
+    clear(weights.data<Half>());
+  return test;
+}
+
+// Products and convolutions with sparse weights, in every tile.
+std::vector<KernelCase> sparse_texts() {
+  std::vector<KernelCase> cases;
+  auto values = [](const Shape& shape) { return Argument{random_tensor(DType::kFloat16, shape, 1, 2)}; };
+  auto add = [&](const KernelCase& test, const Shape& output) {
+    cases.push_back(thinned(with_shortcut(test, output)));
+    cases.push_back(thinned(of_bytes(test, output[1], output)));
+  };
+  for (const Shape& size : {Shape{64, 64}, Shape{77, 2056}, Shape{2048, 64}, Shape{4096, 1024}}) {
+    Argument weights = values({64, size[1]});
+    weights.constant = true;
+    add({"cuda_product_sparse_ampere", "MatMul", {values({size[0], 64}), weights}}, {size[0], size[1]});
+  }
+  for (int64_t batch : {1, 64}) {
+    Argument filter = values({128, 64, 3, 3});
+    filter.constant = true;
+    KernelCase test = channels_last({"cuda_conv_sparse_ampere", "Conv", {values({batch, 64, 14, 14}), filter}});
+    test.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
+    add(test, {batch, 128, 14, 14});
+  }
+  return cases;
+}
+
 // Products, convolutions and attention.
 std::vector<KernelCase> product_texts() {
   const DType f16 = DType::kFloat16, f32 = DType::kFloat32;
@@ -180,6 +220,7 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
   if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
   for (const KernelCase& test : texts()) expect_no_spills(test, {80, 86, 89, 90});
   for (const KernelCase& test : product_texts()) expect_no_spills(test, {80, 86, 89, 90});
+  for (const KernelCase& test : sparse_texts()) expect_no_spills(test, {80, 86, 89, 90});
   for (const Shape& rows : {Shape{4096, 64}, Shape{128, 64}}) {
     const Argument x{random_tensor(DType::kFloat16, rows, 1, 2)};
     const Argument weights{random_tensor(DType::kFloat16, {64, 1024}, 1, 2), true};

@@ -6,6 +6,7 @@
 
 #include "backends/cuda/sparse_weights.h"
 #include "tests/kernels/kernel_case.h"
+#include "tests/kernels/sparse_case.h"
 
 namespace hussar {
 namespace {
@@ -143,39 +144,97 @@ TEST(CudaProduct, GridOfBytes) {
   }
 }
 
-// Two of four weights are zero, some groups have fewer that are not.
-KernelCase sparse_case(int64_t m, int64_t n, int64_t k) {
-  KernelCase test = byte_product_case("cuda_product_sparse", m, n, k);
-  auto* w = reinterpret_cast<int8_t*>(test.inputs[1].tensor.raw());
-  for (int64_t column = 0; column < n; ++column) {
-    for (int64_t group = 0; group < k; group += 4) {
-      const int64_t first = pick(0, 3), second = pick(0, 3);
-      for (int64_t i = 0; i < 4; ++i) {
-        if (i != first && i != second) w[(group + i) * n + column] = 0;
-      }
-    }
+// Two of four weights are zero, some groups have fewer that are not; columns share masks or do not.
+KernelCase thinned(KernelCase test) {
+  const WeightForm form = test.op.ends_with("Conv") ? WeightForm::kFilter : WeightForm::kMatrix;
+  const int64_t width = pick(0, 1) == 1 ? 64 : 1;
+  Tensor& weights = test.inputs[1].tensor;
+  switch (weights.dtype()) {
+    case kHalf: make_sparse(view_weights(weights.data<Half>(), weights.shape(), form), width); break;
+    case kFloat: make_sparse(view_weights(weights.data<float>(), weights.shape(), form), width); break;
+    default: make_sparse(view_weights(weights.data<int8_t>(), weights.shape(), form), width);
   }
   return test;
 }
 
+KernelCase sparse_case(const char* kernel, int64_t m, int64_t n, int64_t k) {
+  return thinned(byte_product_case(kernel, m, n, k));
+}
+
+KernelCase half_sparse_case(int64_t m, int64_t n, int64_t k) {
+  KernelCase test = thinned(product_case("cuda_product_sparse_ampere", kHalf, m, n, k));
+  if (pick(0, 1) == 1) add_epilogue(test, {m, n}, kHalf);
+  return test;
+}
+
 TEST(CudaProduct, SparseWeightsAreUnpacked) {
+  const auto expect_same = [](const Tensor& weights, WeightForm form, const cuda::SparseOrder& order) {
+    const Tensor packed = cuda::pack_sparse(weights, form, order);
+    const cuda::SparseSizes sizes = cuda::sparse_sizes(weights.shape(), form, order, weights.dtype());
+    EXPECT_EQ(packed.bytes(), static_cast<size_t>(sizes.bytes()));
+    const Tensor unpacked = cuda::unpack_sparse(packed, weights.shape(), form, order);
+    EXPECT_EQ(std::memcmp(unpacked.raw(), weights.raw(), weights.bytes()), 0)
+        << weights.shape().to_string() << " by " << order.group;
+  };
   for (const auto& [n, k] : {std::pair<int64_t, int64_t>{8, 32}, {72, 96}, {256, 256}, {1000, 1056}}) {
-    for (int64_t group : {64, 128}) {
-      const Tensor weights = sparse_case(1, n, k).inputs[1].tensor;
-      const Tensor packed = cuda::pack_sparse(weights, group);
-      EXPECT_EQ(packed.elements(), cuda::sparse_sizes(n, k, group).bytes());
-      const Tensor unpacked = cuda::unpack_sparse(packed, k, n, group);
-      EXPECT_EQ(std::memcmp(unpacked.raw(), weights.raw(), weights.bytes()), 0) << n << " x " << k << " by " << group;
+    const Tensor weights = sparse_case("cuda_product_sparse", 1, n, k).inputs[1].tensor;
+    for (int64_t group : {64, 128}) expect_same(weights, WeightForm::kMatrix, cuda::hopper_order(group));
+    expect_same(weights, WeightForm::kMatrix, cuda::ampere_order(DType::kInt8));
+    const Tensor halves = half_sparse_case(1, n, k).inputs[1].tensor;
+    expect_same(halves, WeightForm::kMatrix, cuda::ampere_order(kHalf));
+    expect_same(thinned(product_case("", kHalf, 1, 3, n)).inputs[1].tensor, WeightForm::kMatrix,
+                cuda::ampere_order(kHalf));
+  }
+  for (DType dtype : {kHalf, DType::kInt8}) {
+    KernelCase filter{"", "Conv", {{}, {random_tensor(dtype, {40, 16, 3, 3}, -50, 50), true}}};
+    expect_same(thinned(filter).inputs[1].tensor, WeightForm::kFilter, cuda::ampere_order(dtype));
+  }
+}
+
+// A zero of either sign is one.
+TEST(CudaProduct, NegativeZerosOfHalves) {
+  Tensor weights(kHalf, {4, 8});
+  const uint16_t numbers[] = {0x8000, 0x3c00, 0x8000, 0xbc00};
+  for (int64_t i = 0; i < 32; ++i) weights.data<uint16_t>()[i] = numbers[i / 8];
+  const cuda::SparseOrder order = cuda::ampere_order(kHalf);
+  EXPECT_TRUE(is_two_of_four(view_weights<const Half>(weights.data<Half>(), weights.shape(), WeightForm::kMatrix)));
+  const Tensor packed = cuda::pack_sparse(weights, WeightForm::kMatrix, order);
+  const Tensor unpacked = cuda::unpack_sparse(packed, weights.shape(), WeightForm::kMatrix, order);
+  for (int64_t i = 0; i < 32; ++i)
+    EXPECT_EQ(unpacked.data<uint16_t>()[i], i / 8 % 2 == 1 ? numbers[i / 8] : 0) << "element " << i;
+}
+
+TEST(CudaProduct, SparseOfBytes) {
+  if (!can_run(sparse_case("cuda_product_sparse", 8, 8, 32))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
+  const int64_t sizes[][3] = {{1, 8, 32},       {77, 72, 96},      {128, 256, 256},  {515, 1000, 1056},
+                              {300, 128, 2048}, {4096, 1024, 512}, {128, 1024, 4096}};
+  for (const auto& [m, n, k] : sizes) {
+    expect_kernel_agrees(sparse_case("cuda_product_sparse", m, n, k));
+    if (HasFailure()) return;
+  }
+}
+
+// Every tile: sizes for which its predicted time is the least.
+constexpr int64_t kAmpereSizes[][3] = {{1, 8, 16},       {77, 72, 80},      {128, 136, 256}, {515, 1000, 1040},
+                                       {300, 128, 2048}, {4096, 1024, 176}, {2000, 520, 64}, {1300, 2048, 96}};
+
+TEST(CudaProduct, SparseOfBytesOnAmpere) {
+  const char* kernel = "cuda_product_sparse_ampere";
+  if (!can_run(sparse_case(kernel, 8, 8, 32))) GTEST_SKIP() << "skipped: needs tensor cores";
+  for (const auto& [m, n, k] : kAmpereSizes) {
+    for (int turn = 0; turn < 2; ++turn) {
+      expect_kernel_agrees(sparse_case(kernel, m, n, k));
+      if (HasFailure()) return;
     }
   }
 }
 
-TEST(CudaProduct, SparseOfBytes) {
-  if (!can_run(sparse_case(8, 8, 32))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
-  const int64_t sizes[][3] = {{1, 8, 32},       {77, 72, 96},      {128, 256, 256},  {515, 1000, 1056},
-                              {300, 128, 2048}, {4096, 1024, 512}, {128, 1024, 4096}};
-  for (const auto& [m, n, k] : sizes) {
-    expect_kernel_agrees(sparse_case(m, n, k));
+TEST(CudaProduct, SparseOfHalvesOnAmpere) {
+  if (!can_run(half_sparse_case(8, 8, 8))) GTEST_SKIP() << "skipped: needs tensor cores";
+  expect_kernel_agrees(half_sparse_case(3, 8, 8));
+  expect_kernel_agrees(half_sparse_case(130, 72, 1032));
+  for (const auto& [m, n, k] : kAmpereSizes) {
+    expect_kernel_agrees(half_sparse_case(m, n, k));
     if (HasFailure()) return;
   }
 }
@@ -313,7 +372,7 @@ TEST(CudaConv, GridOfWindows) {
 KernelCase byte_conv_case(const char* kernel, const ConvShape& shape) {
   KernelCase test = of_bytes(conv_case(kernel, kFloat, shape), shape.filters,
                              shape.channels / shape.groups * shape.kernel * shape.kernel);
-  const bool is_tensor = kernel == std::string_view("cuda_conv") || kernel == std::string_view("cuda_conv_hopper");
+  const bool is_tensor = cuda::is_one_of(kernel, {"cuda_conv", "cuda_conv_hopper", "cuda_conv_sparse_ampere"});
   const bool pads = shape.pad > 0 && is_tensor;
   test.attributes.set("x_zero_point", pads ? 0 : pick(0, 255));
   const int64_t reach = (shape.kernel - 1) * shape.dilation + 1;
@@ -332,6 +391,25 @@ TEST(CudaConv, GridOfBytes) {
       if (HasFailure()) return;
     }
   }
+}
+
+TEST(CudaConv, SparseOnAmpere) {
+  const char* kernel = "cuda_conv_sparse_ampere";
+  if (!can_run(thinned(byte_conv_case(kernel, kConvolutions[0])))) GTEST_SKIP() << "skipped: needs tensor cores";
+  for (const ConvShape& shape : kConvolutions) {
+    expect_kernel_agrees(thinned(conv_case(kernel, kHalf, shape)));
+    if (shape.channels % 16 == 0) expect_kernel_agrees(thinned(byte_conv_case(kernel, shape)));
+    if (HasFailure()) return;
+  }
+}
+
+// A convolution that is a product.
+TEST(CudaConv, SparsePointwiseOnAmpere) {
+  const char* kernel = "cuda_product_sparse_ampere";
+  constexpr ConvShape kPointwise{2, 64, 14, 14, 96, 1, 1, 0};
+  if (!can_run(thinned(byte_conv_case(kernel, kPointwise)))) GTEST_SKIP() << "skipped: needs tensor cores";
+  expect_kernel_agrees(thinned(byte_conv_case(kernel, kPointwise)));
+  expect_kernel_agrees(thinned(conv_case(kernel, kHalf, kPointwise)));
 }
 
 // Where a tap, or k, has 64 bytes at most.

@@ -3,37 +3,44 @@
 
 #include "backends/cuda/byte_product.h"
 #include "backends/cuda/results.h"
+#include "backends/cuda/sparse_weights.h"
 
 namespace hussar::cuda {
 namespace {
 
 constexpr AmpereTile kTensorTiles[] = {
     {128, 128, 2, 4, 3, 1.0}, {128, 64, 4, 1, 3, 0.85}, {64, 128, 2, 2, 3, 0.85}, {64, 64, 2, 2, 4, 0.7}};
+constexpr AmpereTile kThinTiles[] = {
+    {128, 128, 4, 2, 3, 1.0}, {128, 64, 4, 1, 3, 0.85}, {64, 128, 2, 2, 4, 0.85}, {64, 64, 2, 2, 4, 0.7}};
 constexpr AmpereTile kFloatTiles[] = {{128, 128, 4, 2, 2, 1.0}, {64, 64, 2, 1, 3, 0.7}};
 constexpr std::string_view kTile = "hussar_tile";
+// How much faster sparse tiles are, estimated: twice at most, less what both have to load. On Hopper dense products of
+// warpgroups are faster still.
+constexpr double kSparseGain = 1.4;
 // Of the largest GPUs; what is more or less shifts the best tile a little.
 constexpr int kUsualMultiprocessors = 132;
 
 // For tensor cores, and for FP32.
-std::span<const AmpereTile> tiles_of(ProductInput input) {
+std::span<const AmpereTile> tiles_of(ProductInput input, bool sparse) {
+  if (sparse) return kThinTiles;
   return input == ProductInput::kFp32 ? std::span<const AmpereTile>(kFloatTiles)
                                       : std::span<const AmpereTile>(kTensorTiles);
 }
 
-double time_of(const AmpereTile& tile, const DenseProduct& product, ProductInput input) {
+double time_of(const AmpereTile& tile, const DenseProduct& product, ProductInput input, bool sparse) {
   constexpr double kPeaks[] = {4.5e8, 2.2e8, 4e7, 9e8};  // of each input
-  const double peak = kPeaks[static_cast<int>(input)];
+  const double peak = kPeaks[static_cast<int>(input)] * (sparse ? kSparseGain : 1);
   const double rate = peak * tile.rate / kUsualMultiprocessors;
   const int64_t tiles = (product.m + tile.rows - 1) / tile.rows * ((product.n + tile.columns - 1) / tile.columns);
   const double waves = std::ceil(static_cast<double>(tiles) / kUsualMultiprocessors);
   return waves * 2.0 * tile.rows * tile.columns * static_cast<double>(product.k) / rate;
 }
 
-AmpereTile best_tile(const DenseProduct& product, ProductInput input) {
-  const auto tiles = tiles_of(input);
+AmpereTile best_tile(const DenseProduct& product, ProductInput input, bool sparse) {
+  const auto tiles = tiles_of(input, sparse);
   AmpereTile best = tiles[0];
   for (const AmpereTile& tile : tiles) {
-    if (time_of(tile, product, input) < time_of(best, product, input)) best = tile;
+    if (time_of(tile, product, input, sparse) < time_of(best, product, input, sparse)) best = tile;
   }
   return best;
 }
@@ -50,15 +57,22 @@ Refusal check_ampere_types(const Problem& problem) {
   return problem.dtype(0) == problem.dtype(1) ? Refusal() : Refusal("dtype");
 }
 
+Refusal check_ampere_sparse(const Problem& problem) {
+  if (!problem.target.no_sparsity.empty()) return std::string(problem.target.no_sparsity);
+  if (Refusal refusal = check_ampere_types(problem)) return refusal;
+  if (shared_columns(problem.node) == 0) return kNotTwoOfFour;
+  return problem.dtype(0) == DType::kFloat32 ? Refusal("no sparse products of FP32 and TF32") : Refusal();
+}
+
 ProductInput product_input(DType dtype, const Target& target) {
   if (dtype == DType::kFloat16) return ProductInput::kFp16;
   if (dtype == DType::kUInt8) return ProductInput::kInt8;
   return target.no_tf32.empty() ? ProductInput::kTf32 : ProductInput::kFp32;
 }
 
-double ampere_time(const DenseProduct& product, const Problem& problem) {
+double ampere_time(const DenseProduct& product, const Problem& problem, bool sparse) {
   const ProductInput input = product_input(problem.dtype(0), problem.target);
-  return time_of(best_tile(product, input), product, input);
+  return time_of(best_tile(product, input, sparse), product, input, sparse);
 }
 
 void define_input(Node& node, ProductInput input, Defines& defines) {
@@ -72,13 +86,13 @@ void define_input(Node& node, ProductInput input, Defines& defines) {
   if (input == ProductInput::kTf32) node.attributes.set(kTf32Attribute, int64_t{1});
 }
 
-void define_ampere(Node& node, const DenseProduct& product, const Target& target, Defines& defines) {
+void define_ampere(Node& node, const DenseProduct& product, const Target& target, Defines& defines, bool sparse) {
   const ProductInput input = product_input(node.inputs[0]->dtype, target);
-  const AmpereTile tile = best_tile(product, input);
+  const AmpereTile tile = best_tile(product, input, sparse);
   node.attributes.set(kTile, Ints{tile.rows, tile.columns, tile.warps_m * tile.warps_n, tile.stages});
   define_input(node, input, defines);
   defines.set("PRODUCT_DEPENDENT_LAUNCH", target.sm >= 90);
-  defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
+  defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k).set("PRODUCT_SPARSE", sparse);
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_STAGES", tile.stages);
   defines.set("PRODUCT_WARPS_M", tile.warps_m).set("PRODUCT_WARPS_N", tile.warps_n);
 }
@@ -101,7 +115,7 @@ ProductSizes sizes_of(const DenseProduct& product) {
           1};
 }
 
-Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, AmpereLaunch& launch) {
+Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, AmpereLaunch& launch, bool sparse) {
   const PlanStep& step = prepare.step;
   const Ints tile = step.attributes.get_ints(kTile);
   HUSSAR_CHECK(tile.size() == 4 && *std::min_element(tile.begin(), tile.end()) > 0, ErrorCode::kPlanIncompatible,
@@ -114,7 +128,14 @@ Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, Amper
   launch.launch = Launch{};
   launch.launch.grid[0] = static_cast<unsigned>(tiles);
   launch.launch.threads = static_cast<unsigned>(32 * tile[2]);
-  launch.launch.shared_bytes = static_cast<unsigned>(tile[3] * (tile[0] + tile[1]) * 128);
+  constexpr int64_t kRowBytes = 128;
+  int64_t w_bytes = kRowBytes;
+  if (sparse) {
+    const DType dtype = prepare.inputs[0].dtype;
+    launch.sizes.w_pitch = sparse_sizes(product.n, product.k, ampere_order(dtype), dtype).row_elements;
+    w_bytes = kRowBytes / 2 + 16 / static_cast<int64_t>(dtype_size(dtype));
+  }
+  launch.launch.shared_bytes = static_cast<unsigned>(tile[3] * (tile[0] * kRowBytes + tile[1] * w_bytes));
   launch.launch.function =
       HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "hussar_product", launch.launch.shared_bytes));
   return {};
