@@ -22,8 +22,8 @@ struct WordPlace {
   int64_t word;
   int shift;
 };
-// Words lie among the blocks of 64 rows, loads of k, threads, words of a load. In each 64 of k, a word of bytes is for 32
-// of one row; one of halves for 16 of two rows, eight apart.
+// Words lie among the blocks of 64 rows, loads of k, threads, words of a load. In each 64 of k, a word of bytes is for
+// 32 of one row; one of halves for 16 of two rows, eight apart.
 WordPlace word_place(const SparseSizes& sizes, const SparseOrder& order, int64_t row, int64_t depth) {
   const int64_t loads = sizes.words * kWordDepth / order.load;
   const int64_t place = row % 64, second = place % 16 / 8;

@@ -33,8 +33,8 @@ SparseSizes sparse_sizes(const Shape& shape, WeightForm form, const SparseOrder&
 Tensor pack_sparse(const Tensor& weights, WeightForm form, const SparseOrder& order);
 Tensor unpack_sparse(const Tensor& packed, const Shape& shape, WeightForm form, const SparseOrder& order);
 
-// The shape that the weights had before they were packed, an attribute; nullopt: there is none, or what is packed is not
-// of the size of such weights.
+// The shape that the weights had before they were packed, an attribute; nullopt: there is none, or what is packed is
+// not of the size of such weights.
 std::optional<Shape> sparse_shape(std::string_view op, const Attributes& attributes, const Operand& packed,
                                   const SparseOrder& order);
 

@@ -56,8 +56,8 @@ Status prepare(Prepare& prepare) {
   const PlanStep& step = prepare.step;
   const int64_t group = step.attributes.get_int(kSparseGroup, 0);
   Operand w = prepare.inputs[1];
-  const auto shape = group == 64 || group == 128 ? sparse_shape(step.op, step.attributes, w, hopper_order(group))
-                                                 : std::nullopt;
+  const auto shape =
+      group == 64 || group == 128 ? sparse_shape(step.op, step.attributes, w, hopper_order(group)) : std::nullopt;
   const bool fits = shape && (*shape)[0] % 32 == 0 && w.dtype == DType::kInt8 &&
                     prepare.inputs[0].dtype == DType::kUInt8 && step.op == kMatrix;
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed sparse weights", step.name);
