@@ -45,6 +45,15 @@ AmpereTile best_tile(const DenseProduct& product, ProductInput input, bool spars
   return best;
 }
 
+// What `supports` asked of weights that it can no longer see.
+Status check_alignment(const PlanStep& step, const DenseProduct& product) {
+  const int64_t chunk = is_byte_product(step.op) ? 16 : 8;
+  HUSSAR_CHECK(product.n % 8 == 0 && product.k % chunk == 0 && product.x_pitch % chunk == 0 && product.y_pitch % 8 == 0,
+               ErrorCode::kPlanIncompatible, "step '{}': its rows are not multiples of 16 bytes; build the plan again",
+               step.name);
+  return {};
+}
+
 }  // namespace
 
 Refusal check_ampere_types(const Problem& problem) {
@@ -115,6 +124,17 @@ ProductSizes sizes_of(const DenseProduct& product) {
           1};
 }
 
+Result<Operand> sparse_weights(const Prepare& prepare) {
+  const PlanStep& step = prepare.step;
+  const DType dtype = prepare.inputs[0].dtype;
+  Operand w = prepare.inputs[1];
+  const auto shape = sparse_shape(step.op, step.attributes, w, ampere_order(dtype));
+  const bool fits = shape && dtype == (is_byte_product(step.op) ? DType::kUInt8 : DType::kFloat16);
+  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed sparse weights", step.name);
+  w.shape = *shape;
+  return w;
+}
+
 Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, AmpereLaunch& launch, bool sparse) {
   const PlanStep& step = prepare.step;
   const Ints tile = step.attributes.get_ints(kTile);
@@ -131,6 +151,7 @@ Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, Amper
   constexpr int64_t kRowBytes = 128;
   int64_t w_bytes = kRowBytes;
   if (sparse) {
+    HUSSAR_TRY(check_alignment(step, product));
     const DType dtype = prepare.inputs[0].dtype;
     launch.sizes.w_pitch = sparse_sizes(product.n, product.k, ampere_order(dtype), dtype).row_elements;
     w_bytes = kRowBytes / 2 + 16 / static_cast<int64_t>(dtype_size(dtype));

@@ -36,6 +36,8 @@ struct AmpereLaunch {
   ProductSizes sizes;
   EpilogueState epilogue;
 };
+// Of a step with sparse weights, these with the shape that they had.
+Result<Operand> sparse_weights(const Prepare& prepare);
 Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, AmpereLaunch& launch, bool sparse = false);
 // `x`: the left matrix. `windows`: the Windows of device/convolution_rows.cuh, or null.
 Status launch_ampere(const Run& run, const AmpereLaunch& launch, const std::byte* x, void* windows);

@@ -125,6 +125,11 @@ std::optional<Shape> sparse_shape(std::string_view op, const Attributes& attribu
   return shape;
 }
 
+double sparse_memory_cost(const Problem& problem) {
+  const double of_element = static_cast<double>(dtype_size(problem.dtype(1))) / 2 - 1.0 / 8;
+  return memory_cost(problem) - Problem::elements(problem.input(1)) * of_element / kBytesPerMicrosecond;
+}
+
 void pack_sparse(Packing& packing, const SparseOrder& order) {
   const Node& node = packing.node;
   packing.replace(1, pack_sparse(*node.inputs[1]->constant, weight_form(node), order));

@@ -38,6 +38,9 @@ Tensor unpack_sparse(const Tensor& packed, const Shape& shape, WeightForm form, 
 std::optional<Shape> sparse_shape(std::string_view op, const Attributes& attributes, const Operand& packed,
                                   const SparseOrder& order);
 
+// As memory_cost, with what is packed for input 1: half of each element and a bit that says where it was.
+double sparse_memory_cost(const Problem& problem);
+
 // `pack` and `unpack` of input 1 of a node.
 void pack_sparse(Packing& packing, const SparseOrder& order);
 Status unpack_sparse(Packing& packing, const SparseOrder& order);

@@ -19,7 +19,7 @@ Refusal supports(const Problem& problem) {
 double cost(const Problem& problem) {
   auto conv = convolution(problem.node);
   // As of cuda_conv.
-  return conv ? memory_cost(problem) + 1.2 * ampere_time(window_product(*conv), problem, true) : 1e9;
+  return conv ? sparse_memory_cost(problem) + 1.2 * ampere_time(window_product(*conv), problem, true) : 1e9;
 }
 
 Status pack(Packing& packing) {
@@ -50,10 +50,11 @@ struct State {
 Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   const PlanStep& step = prepare.step;
-  const Operand& x = prepare.inputs[0];
-  const auto shape = sparse_shape(step.op, step.attributes, prepare.inputs[1], ampere_order(x.dtype));
-  HUSSAR_CHECK(shape, ErrorCode::kPlanIncompatible, "step '{}': malformed sparse weights", step.name);
-  const Convolution conv = HUSSAR_TRY(convolution(step.op, step.attributes, x, *shape, prepare.outputs[0]));
+  const Operand w = HUSSAR_TRY(sparse_weights(prepare));
+  const Convolution conv =
+      HUSSAR_TRY(convolution(step.op, step.attributes, prepare.inputs[0], w.shape, prepare.outputs[0]));
+  HUSSAR_CHECK(conv.groups == 1 && conv.channels % (is_byte_product(step.op) ? 16 : 8) == 0,
+               ErrorCode::kPlanIncompatible, "step '{}': its channels are not multiples of 16 bytes", step.name);
   HUSSAR_TRY(prepare_ampere(prepare, window_product(conv), state.launch, true));
   state.windows = windows_of(conv);
   return {};

@@ -22,13 +22,14 @@ Refusal supports(const Problem& problem) {
 double cost(const Problem& problem) {
   auto product = dense_product(problem.node);
   if (!product) return 1e9;
-  return std::max(memory_cost(problem), hopper_time(*product, {problem.dtype(0), product->k, true}));
+  return std::max(sparse_memory_cost(problem), hopper_time(*product, {problem.dtype(0), product->k, true}));
 }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   auto product = dense_product(problem.node);
   if (!product) return {};
-  return hopper_configurations(problem.node, *product, {problem.dtype(0), product->k, true}, memory_cost(problem));
+  return hopper_configurations(problem.node, *product, {problem.dtype(0), product->k, true},
+                               sparse_memory_cost(problem));
 }
 
 Status pack(Packing& packing) {

@@ -16,7 +16,7 @@ Refusal supports(const Problem& problem) {
 
 double cost(const Problem& problem) {
   auto product = dense_product(problem.node);
-  return product ? memory_cost(problem) + ampere_time(*product, problem, true) : 1e9;
+  return product ? sparse_memory_cost(problem) + ampere_time(*product, problem, true) : 1e9;
 }
 
 Status pack(Packing& packing) {
@@ -39,12 +39,9 @@ Status unpack(Packing& packing) {
 
 Status prepare(Prepare& prepare) {
   const PlanStep& step = prepare.step;
-  const Operand& x = prepare.inputs[0];
-  Operand w = prepare.inputs[1];
-  const auto shape = sparse_shape(step.op, step.attributes, w, ampere_order(x.dtype));
-  HUSSAR_CHECK(shape, ErrorCode::kPlanIncompatible, "step '{}': malformed sparse weights", step.name);
-  w.shape = *shape;
-  const DenseProduct product = HUSSAR_TRY(product_as_it_was(step.op, step.attributes, x, w, prepare.outputs[0]));
+  const Operand w = HUSSAR_TRY(sparse_weights(prepare));
+  const DenseProduct product =
+      HUSSAR_TRY(product_as_it_was(step.op, step.attributes, prepare.inputs[0], w, prepare.outputs[0]));
   return prepare_ampere(prepare, product, prepare.state_as<AmpereLaunch>(), true);
 }
 
