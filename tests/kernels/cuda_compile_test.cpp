@@ -120,22 +120,18 @@ KernelCase thinned(KernelCase test) {
 std::vector<KernelCase> sparse_texts() {
   std::vector<KernelCase> cases;
   auto values = [](const Shape& shape) { return Argument{random_tensor(DType::kFloat16, shape, 1, 2)}; };
-  auto add = [&](const KernelCase& test, const Shape& output) {
-    cases.push_back(thinned(with_shortcut(test, output)));
-    cases.push_back(thinned(of_bytes(test, output[1], output)));
+  auto add = [&](KernelCase test, const Shape& output) {
+    test.inputs[1].constant = true;
+    for (const char* tile : {"128x128", "128x64", "64x128", "64x64"}) {
+      test.attributes.set(kConfigurationAttribute, std::string(tile));
+      cases.push_back(thinned(with_shortcut(test, output)));
+      cases.push_back(thinned(of_bytes(test, output[1], output)));
+    }
   };
-  for (const Shape& size : {Shape{64, 64}, Shape{77, 2056}, Shape{2048, 64}, Shape{4096, 1024}}) {
-    Argument weights = values({64, size[1]});
-    weights.constant = true;
-    add({"cuda_product_sparse_ampere", "MatMul", {values({size[0], 64}), weights}}, {size[0], size[1]});
-  }
-  for (int64_t batch : {1, 64}) {
-    Argument filter = values({128, 64, 3, 3});
-    filter.constant = true;
-    KernelCase test = channels_last({"cuda_conv_sparse_ampere", "Conv", {values({batch, 64, 14, 14}), filter}});
-    test.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
-    add(test, {batch, 128, 14, 14});
-  }
+  add({"cuda_product_sparse_ampere", "MatMul", {values({64, 64}), values({64, 128})}}, {64, 128});
+  KernelCase conv{"cuda_conv_sparse_ampere", "Conv", {values({2, 64, 9, 9}), values({128, 64, 3, 3})}};
+  conv.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
+  add(channels_last(conv), {2, 128, 9, 9});
   return cases;
 }
 

@@ -8,11 +8,15 @@
 namespace hussar::cuda {
 namespace {
 
-constexpr AmpereTile kTensorTiles[] = {
-    {128, 128, 2, 4, 3, 1.0}, {128, 64, 4, 1, 3, 0.85}, {64, 128, 2, 2, 3, 0.85}, {64, 64, 2, 2, 4, 0.7}};
-constexpr AmpereTile kThinTiles[] = {
-    {128, 128, 4, 2, 3, 1.0}, {128, 64, 4, 1, 3, 0.85}, {64, 128, 2, 2, 4, 0.85}, {64, 64, 2, 2, 4, 0.7}};
-constexpr AmpereTile kFloatTiles[] = {{128, 128, 4, 2, 2, 1.0}, {64, 64, 2, 1, 3, 0.7}};
+constexpr AmpereTile kTensorTiles[] = {{"128x128", 128, 128, 2, 4, 3, 1.0},
+                                       {"128x64", 128, 64, 4, 1, 3, 0.85},
+                                       {"64x128", 64, 128, 2, 2, 3, 0.85},
+                                       {"64x64", 64, 64, 2, 2, 4, 0.7}};
+constexpr AmpereTile kThinTiles[] = {{"128x128", 128, 128, 4, 2, 3, 1.0},
+                                     {"128x64", 128, 64, 4, 1, 3, 0.85},
+                                     {"64x128", 64, 128, 2, 2, 4, 0.85},
+                                     {"64x64", 64, 64, 2, 2, 4, 0.7}};
+constexpr AmpereTile kFloatTiles[] = {{"128x128", 128, 128, 4, 2, 2, 1.0}, {"64x64", 64, 64, 2, 1, 3, 0.7}};
 constexpr std::string_view kTile = "hussar_tile";
 // How much faster sparse tiles are, estimated: twice at most, less what both have to load. On Hopper dense products of
 // warpgroups are faster still.
@@ -43,6 +47,12 @@ AmpereTile best_tile(const DenseProduct& product, ProductInput input, bool spars
     if (time_of(tile, product, input, sparse) < time_of(best, product, input, sparse)) best = tile;
   }
   return best;
+}
+
+// The one that the node asks for, or else the best.
+AmpereTile tile_of(const Node& node, const DenseProduct& product, ProductInput input, bool sparse) {
+  const AmpereTile* wanted = configured_tile<AmpereTile>(tiles_of(input, sparse), node);
+  return wanted != nullptr ? *wanted : best_tile(product, input, sparse);
 }
 
 // What `supports` asked of weights that it can no longer see.
@@ -84,6 +94,17 @@ double ampere_time(const DenseProduct& product, const Problem& problem, bool spa
   return time_of(best_tile(product, input, sparse), product, input, sparse);
 }
 
+std::vector<Configuration> ampere_configurations(const DenseProduct& product, const Problem& problem, double least,
+                                                 double factor) {
+  const ProductInput input = product_input(problem.dtype(0), problem.target);
+  const std::string_view usual = best_tile(product, input, true).name;
+  std::vector<Configuration> list;
+  for (const AmpereTile& tile : kThinTiles) {
+    if (tile.name != usual) list.push_back({tile.name, least + factor * time_of(tile, product, input, true)});
+  }
+  return list;
+}
+
 void define_input(Node& node, ProductInput input, Defines& defines) {
   constexpr std::string_view kNames[] = {"PRODUCT_FP16", "PRODUCT_TF32", "PRODUCT_FP32", "PRODUCT_INT8"};
   const DType output = node.outputs[0]->dtype;
@@ -97,7 +118,7 @@ void define_input(Node& node, ProductInput input, Defines& defines) {
 
 void define_ampere(Node& node, const DenseProduct& product, const Target& target, Defines& defines, bool sparse) {
   const ProductInput input = product_input(node.inputs[0]->dtype, target);
-  const AmpereTile tile = best_tile(product, input, sparse);
+  const AmpereTile tile = tile_of(node, product, input, sparse);
   node.attributes.set(kTile, Ints{tile.rows, tile.columns, tile.warps_m * tile.warps_n, tile.stages});
   define_input(node, input, defines);
   defines.set("PRODUCT_DEPENDENT_LAUNCH", target.sm >= 90);

@@ -5,6 +5,7 @@
 namespace hussar::cuda {
 
 struct AmpereTile {
+  std::string_view name;  // as a configuration
   int rows, columns, warps_m, warps_n, stages;
   double rate;  // the share of the peak that a full wave of them reaches, about
 };
@@ -19,7 +20,13 @@ void define_input(Node& node, ProductInput input, Defines& defines);
 // zero, and lie in ampere_order of sparse_weights.h.
 double ampere_time(const DenseProduct& product, const Problem& problem, bool sparse = false);
 
-// Chooses a tile, notes it in the node, and defines what the text needs but for the epilogue.
+// The other tiles for sparse weights. A product that is not multiplied takes `least`, and `factor` times what the tile
+// takes comes on top.
+std::vector<Configuration> ampere_configurations(const DenseProduct& product, const Problem& problem, double least,
+                                                 double factor = 1);
+
+// Chooses a tile, or takes that of the node's configuration, notes it in the node, and defines what the text needs but
+// for the epilogue.
 void define_ampere(Node& node, const DenseProduct& product, const Target& target, Defines& defines,
                    bool sparse = false);
 void forget_ampere(Node& node);

@@ -60,8 +60,24 @@ __device__ __forceinline__ unsigned w_place(int row, int chunk) {
 }
 
 __device__ __forceinline__ void copy_chunk(unsigned to, const void* from, bool inside) {
+#ifdef HUSSAR_EMULATED
+  hussar_copy_chunk(to, from, inside);
+#else
   const int bytes = inside ? 16 : 0;  // the rest is filled with zeros
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+#endif
+}
+__device__ __forceinline__ void end_copies() {
+#ifndef HUSSAR_EMULATED
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+// Waits until at most kGroups of the groups that have ended are unfinished.
+template <int kGroups>
+__device__ __forceinline__ void wait_for_copies() {
+#ifndef HUSSAR_EMULATED
+  asm volatile("cp.async.wait_group %0;" ::"n"(kGroups) : "memory");
+#endif
 }
 
 // One operand's way from memory: the thread's chunk of rows first, first + kRowsPerPass, ...; of W kThin times as many
@@ -123,6 +139,9 @@ __device__ __forceinline__ void copy_windows(const WindowRows<kPasses>& rows, co
 #if PRODUCT_INPUT != PRODUCT_FP32
 
 __device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) {
+#ifdef HUSSAR_EMULATED
+  hussar_load_matrices(to, from);
+#else
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
                : "r"(from)
@@ -130,6 +149,7 @@ __device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) 
 #if PRODUCT_INPUT == PRODUCT_TF32
 #pragma unroll
   for (int i = 0; i < 4; ++i) asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(to[i]) : "f"(__uint_as_float(to[i])));
+#endif
 #endif
 }
 
@@ -174,6 +194,9 @@ __device__ __forceinline__ void copy_words(const WordCopier& copier, unsigned st
 template <int kPart>
 __device__ __forceinline__ void multiply_sparse(ProductSum (&sum)[4], const unsigned (&w)[4], const unsigned (&x)[4],
                                                 unsigned where) {
+#ifdef HUSSAR_EMULATED
+  hussar_multiply_sparse<ProductInput>(sum, w, x, where, kPart);
+#else
 // Places that ascend have a form of their own, and newer assemblers warn of the other.
 #if __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1205
 #define HUSSAR_MMA_SPARSE "mma.sp::ordered_metadata.sync.aligned."
@@ -195,14 +218,19 @@ __device__ __forceinline__ void multiply_sparse(ProductSum (&sum)[4], const unsi
                  "n"(kSelector));
 #undef HUSSAR_MMA
 #undef HUSSAR_MMA_SPARSE
+#endif
 }
 
 // The words of 16 rows of W for a stage.
 __device__ __forceinline__ void load_words(unsigned (&to)[kWords], unsigned from) {
+#ifdef HUSSAR_EMULATED
+  for (int i = 0; i < kWords; ++i) to[i] = hussar_load_word(from + 4 * i);
+#else
   if constexpr (kWords == 2)
     asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(to[0]), "=r"(to[1]) : "r"(from) : "memory");
   else
     asm volatile("ld.shared.b32 %0, [%1];" : "=r"(to[0]) : "r"(from) : "memory");
+#endif
 }
 
 // Adds the product of 64 bytes of X and what is kept of W for them.
@@ -261,6 +289,9 @@ using Accumulator = ProductSum[kBlocksM][kBlocksN][4];
 
 // Adds the product of 16 x 32 and 32 x 8 bytes of operands.
 __device__ __forceinline__ void multiply(ProductSum (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+#ifdef HUSSAR_EMULATED
+  hussar_multiply<ProductInput>(sum, a, b0, b1);
+#else
 #if PRODUCT_INPUT == PRODUCT_FP16
 #define HUSSAR_MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
 #elif PRODUCT_INPUT == PRODUCT_INT8
@@ -273,6 +304,7 @@ __device__ __forceinline__ void multiply(ProductSum (&sum)[4], const unsigned (&
                  PRODUCT_SUM_OPERAND(sum[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #undef HUSSAR_MMA
+#endif
 }
 
 // Adds one stage's product to the warp's sums. Column block b of every 32 columns takes W's rows 8i + 2b and 8i + 2b +
@@ -405,13 +437,14 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   product_wait_for_earlier_kernels();
   // Of rows that nobody needs: the weights that are on their way arrive before the block's memory is another's.
   if (rows != nullptr && tile.row * PRODUCT_BM >= *rows) {
-    asm volatile("cp.async.wait_all;" ::: "memory");
+    end_copies();
+    wait_for_copies<0>();
     return;
   }
 #pragma unroll
   for (int s = 0; s < PRODUCT_STAGES - 1; ++s) {
     if (s < steps) copy_rows_of_x(ring + s * kStageBytes, s);
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    end_copies();
   }
 
   const int warp = static_cast<int>(threadIdx.x) / 32;
@@ -420,14 +453,14 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   Accumulator sum = {};
   int reading = 0, writing = PRODUCT_STAGES - 1;
   for (int step = 0; step < steps; ++step) {
-    asm volatile("cp.async.wait_group %0;" ::"n"(PRODUCT_STAGES - 2) : "memory");
+    wait_for_copies<PRODUCT_STAGES - 2>();
     __syncthreads();  // the stage has arrived for all, and all have left the stage that is filled next
     const int next = step + PRODUCT_STAGES - 1;
     if (next < steps) {
       copy_rows_of_x(ring + writing * kStageBytes, next);
       copy_rows_of_w(ring + writing * kStageBytes + PRODUCT_BM * kRowBytes, next);
     }
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    end_copies();
     const unsigned stage = ring + reading * kStageBytes;
     multiply_stage(sum, stage, stage + PRODUCT_BM * kRowBytes, first_m, first_n);
     reading = reading + 1 == PRODUCT_STAGES ? 0 : reading + 1;

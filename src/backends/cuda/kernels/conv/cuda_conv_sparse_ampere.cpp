@@ -16,10 +16,17 @@ Refusal supports(const Problem& problem) {
   return check_dense_product(problem) ? Refusal() : Refusal("has no windows: a product");
 }
 
+constexpr double kWindows = 1.2;  // finding them takes time: as of cuda_conv
+
 double cost(const Problem& problem) {
   auto conv = convolution(problem.node);
-  // As of cuda_conv.
-  return conv ? sparse_memory_cost(problem) + 1.2 * ampere_time(window_product(*conv), problem, true) : 1e9;
+  return conv ? sparse_memory_cost(problem) + kWindows * ampere_time(window_product(*conv), problem, true) : 1e9;
+}
+
+std::vector<Configuration> configurations(const Problem& problem) {
+  auto conv = convolution(problem.node);
+  return conv ? ampere_configurations(window_product(*conv), problem, sparse_memory_cost(problem), kWindows)
+              : std::vector<Configuration>();
 }
 
 Status pack(Packing& packing) {
@@ -78,6 +85,7 @@ extern const Tactic cuda_conv_sparse_ampere_tactic = {.kernel = "cuda_conv_spars
                                                       .place = Place::kDevice,
                                                       .supports = supports,
                                                       .cost = cost,
+                                                      .configurations = configurations,
                                                       .pack = pack,
                                                       .unpack = unpack};
 

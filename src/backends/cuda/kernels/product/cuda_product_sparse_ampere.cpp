@@ -19,6 +19,11 @@ double cost(const Problem& problem) {
   return product ? sparse_memory_cost(problem) + ampere_time(*product, problem, true) : 1e9;
 }
 
+std::vector<Configuration> configurations(const Problem& problem) {
+  auto product = dense_product(problem.node);
+  return product ? ampere_configurations(*product, problem, sparse_memory_cost(problem)) : std::vector<Configuration>();
+}
+
 Status pack(Packing& packing) {
   Node& node = packing.node;
   const DenseProduct product = HUSSAR_TRY(dense_product(node));
@@ -59,6 +64,7 @@ extern const Tactic cuda_product_sparse_ampere_tactic = {.kernel = "cuda_product
                                                          .place = Place::kDevice,
                                                          .supports = supports,
                                                          .cost = cost,
+                                                         .configurations = configurations,
                                                          .pack = pack,
                                                          .unpack = unpack};
 
