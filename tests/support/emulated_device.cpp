@@ -164,10 +164,9 @@ std::string host_source(std::string source) {
     entries += "HUSSAR_ENTRY(" + (*it)[2].str() + ")\n";
   }
   const bool of_warps = source.find("hussar_load_matrices") != std::string::npos;
+  const std::string header = of_warps ? "emulated_warp.h" : "emulated_cuda.h";
   const bool waits = std::regex_search(source, std::regex("__sync|_sync\\("));
-  const char* const more = of_warps ? "#include \"" HUSSAR_TESTS "/support/emulated_warp.h\"\n" : "";
-  return std::string("#include \"" HUSSAR_TESTS "/support/emulated_cuda.h\"\n") + more + "#line 1 \"hussar.cu\"\n" +
-         source + entries +
+  return "#include \"" HUSSAR_TESTS "/support/" + header + "\"\n#line 1 \"hussar.cu\"\n" + source + entries +
          "HUSSAR_VISIBLE const bool hussar_waits;\nconst bool hussar_waits = " + (waits ? "true" : "false") + ";\n";
 }
 

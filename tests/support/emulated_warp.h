@@ -1,6 +1,7 @@
 // What the instructions of device/product_ampere.cuh do, as the tables of the PTX ISA ("Warp level matrix
-// multiply-accumulate instructions") have it; behind emulated_cuda.h. Copies are there at once.
+// multiply-accumulate instructions") have it. Copies are there at once.
 #pragma once
+#include "emulated_cuda.h"
 
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
