@@ -81,6 +81,8 @@ def test_sparse_weights_for_a_gpu_that_is_not_here(hussar: Program) -> None:
     hussar("prune", "net.onnx", "-o", "p.onnx", "--pattern", "2:4")
     build = ("build", "p.onnx", "-o", "p.plan", "--shapes", "x:16x4x4x4", "--budget", "0", "--target", "cuda:sm_80")
     hussar(*build, "--fp16", **compiler)
+    found = hussar("inspect", "p.plan", "--json").json["sparsity"]
+    assert len(found["regions"]) == 1 and found["dense_weights"] == 2, found
     region = middle(regions(hussar, "p.plan"))
     assert region["chosen"] == "cuda_product_sparse_ampere" and region["code"] == "sparse", region
     assert region["reason"] == "predicted to be faster" and region["bytes_saved"] > 1000, region

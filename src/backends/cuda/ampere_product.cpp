@@ -76,10 +76,12 @@ Refusal check_ampere_types(const Problem& problem) {
   return problem.dtype(0) == problem.dtype(1) ? Refusal() : Refusal("dtype");
 }
 
-Refusal check_ampere_sparse(const Problem& problem) {
+Refusal check_ampere_sparse(const Problem& problem, const Refusal& of_shapes) {
+  if (of_shapes && *of_shapes == "op") return of_shapes;
   if (!problem.target.no_sparsity.empty()) return std::string(problem.target.no_sparsity);
+  if (has_weight_form(problem.node) && shared_columns(problem.node) == 0) return kNotTwoOfFour;
+  if (of_shapes) return of_shapes;
   if (Refusal refusal = check_ampere_types(problem)) return refusal;
-  if (shared_columns(problem.node) == 0) return kNotTwoOfFour;
   return problem.dtype(0) == DType::kFloat32 ? Refusal("no sparse products of FP32 and TF32") : Refusal();
 }
 

@@ -54,7 +54,8 @@ inline constexpr int64_t kMostPitch = int64_t{1} << 23;
 
 // Whether the kernels compute with these types.
 Refusal check_ampere_types(const Problem& problem);
-// Whether they compute with these types and weights of which two of four are zero, and the weights are so.
-Refusal check_ampere_sparse(const Problem& problem);
+// Whether they compute with these types and weights of which two of four are zero, and the weights are so: what they
+// are not comes before `of_shapes`, which the shapes are refused with.
+Refusal check_ampere_sparse(const Problem& problem, const Refusal& of_shapes);
 
 }  // namespace hussar::cuda
