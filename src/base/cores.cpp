@@ -3,11 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <sstream>
-#include <thread>
 
 #if defined(__linux__)
+#include <pthread.h>
 #include <sched.h>
 #endif
 
@@ -83,6 +84,45 @@ int usable_cores() {
 #endif
   const int quota = control_group_cores();
   return std::max(1, quota > 0 ? std::min(cores, quota) : cores);
+}
+
+#if defined(__linux__)
+
+int current_core() { return sched_getcpu(); }
+
+CoreSet::CoreSet() {
+  static_assert(sizeof(cpu_set_t) == sizeof cores_);
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  std::memcpy(&cores_, &allowed, sizeof allowed);
+  count_ = CPU_COUNT(&allowed);
+}
+
+void CoreSet::keep_to(std::thread::native_handle_type thread, const std::array<uint64_t, 16>& cores) const {
+  cpu_set_t allowed;
+  std::memcpy(&allowed, &cores, sizeof allowed);
+  pthread_setaffinity_np(thread, sizeof allowed, &allowed);
+}
+
+#else
+
+int current_core() { return -1; }
+CoreSet::CoreSet() = default;
+void CoreSet::keep_to(std::thread::native_handle_type, const std::array<uint64_t, 16>&) const {}
+
+#endif
+
+void CoreSet::keep_off(std::thread::native_handle_type thread, int core) const {
+  if (core < 0 || core >= static_cast<int>(64 * cores_.size())) return;
+  std::array<uint64_t, 16> others = cores_;
+  const uint64_t bit = uint64_t{1} << (core % 64);
+  if (count_ < 2 || (others[core / 64] & bit) == 0) return;
+  others[core / 64] &= ~bit;
+  keep_to(thread, others);
+}
+
+void CoreSet::release(std::thread::native_handle_type thread) const {
+  if (count_ > 1) keep_to(thread, cores_);
 }
 
 }  // namespace hussar

@@ -6,8 +6,6 @@
 #include <system_error>
 #include <thread>
 
-#include "base/cores.h"
-
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -19,18 +17,20 @@ using std::chrono::microseconds;
 
 // How long a caller looks for the end of its region, and a worker for the next region of its lease, before they sleep.
 constexpr microseconds kPatience{2000};
-// A worker that has looked for so long lets others have the core in between: one of them may be its caller. At once
-// would be too early: a thread that yields looks idle to the scheduler, which then leaves worker and caller on one core
-// although the other runs nothing better than background work, and the caller does everything alone. ResNet-50 on two
-// cores, medians over processes: one core busy with a process of the same priority 87 ms with this, 108 ms without
-// yields, 77 ms with yields at once; busy with background work (nice 19) 44, 42 and 56 ms; with a caller that yields,
-// too, up to 75 ms.
-constexpr microseconds kInsistence{400};
+// A worker that has looked for so long lets others have the core in between: one of them may be its caller. ResNet-50
+// on two cores of which another process keeps one busy, medians over six processes: 66 ms with this, 73 ms when workers
+// yield after 400 us only; where the other process has the least priority (nice 19) 38 and 39 ms.
+constexpr microseconds kInsistence{50};
 // No team grows for so long after leases have asked for more than there is.
 constexpr microseconds kRetry{50};
 // Two callers in a loop leave each other alone for moments only. A team that grew in one of them would share a core
 // with the caller that comes back.
 constexpr microseconds kCrowdedFor{200};
+
+// A worker that was woken so long ago and has not run since waits for a core that another thread has: its caller, as
+// far as that one can tell. Waking takes 30 to 60 us where an idle core is a halted virtual processor.
+constexpr microseconds kSlowToWake{150};
+constexpr int kNotRunYet = -1;
 
 // The state of a mailbox. Only the owner of a worker mails and revokes; only the worker takes, empties and sleeps.
 constexpr uint32_t kEmpty = 0;
@@ -65,25 +65,51 @@ bool spin_until(microseconds insistence, Done&& done) {
 }  // namespace
 
 struct alignas(64) ThreadPool::Worker {
+  explicit Worker(const CoreSet& all_cores) : cores(all_cores) {}
+
+  const CoreSet& cores;
   std::atomic<uint32_t> mailbox{kEmpty};
   std::atomic<bool> is_leased{false};
-  Region* region = nullptr;  // written before the mailbox is
+  std::atomic<int> core{kNotRunYet};     // where it ran when it last woke, until it is woken again
+  std::atomic<int> caller_core{-1};      // where its caller ran when it woke it
+  std::atomic<bool> is_kept_off{false};  // from its caller's core, until it runs
+  Clock::time_point woken_at;            // of its owner
+  Region* region = nullptr;              // written before the mailbox is
   Slice slice;
   Worker* next = nullptr;  // in the list of the pool or of a lease
   std::thread thread;
 
   void wake() {
     uint32_t asleep = kAsleep;
-    if (mailbox.compare_exchange_strong(asleep, kEmpty, std::memory_order_relaxed)) mailbox.notify_one();
+    if (mailbox.compare_exchange_strong(asleep, kEmpty, std::memory_order_relaxed)) rouse();
   }
   void mail(Region& work) {
     region = &work;
-    if (mailbox.exchange(kMailed, std::memory_order_acq_rel) == kAsleep) mailbox.notify_one();
+    if (mailbox.exchange(kMailed, std::memory_order_acq_rel) == kAsleep) rouse();
+  }
+  // Notifies a worker that sleeps.
+  void rouse() {
+    int here = current_core();
+    caller_core.store(here, std::memory_order_relaxed);
+    if (core.exchange(kNotRunYet, std::memory_order_relaxed) == here) send_away(here);
+    woken_at = Clock::now();
+    mailbox.notify_one();
+  }
+  void send_away(int from) {
+    is_kept_off.store(true, std::memory_order_relaxed);
+    cores.keep_off(thread.native_handle(), from);
   }
   // Takes the region back, or waits until the worker has left it.
   void finish() {
     uint32_t state = kMailed;
-    if (mailbox.compare_exchange_strong(state, kEmpty, std::memory_order_acquire)) return;
+    if (mailbox.compare_exchange_strong(state, kEmpty, std::memory_order_acquire)) {
+      if (core.load(std::memory_order_relaxed) != kNotRunYet) return;
+      auto now = Clock::now();
+      if (now < woken_at + kSlowToWake) return;
+      woken_at = now;
+      send_away(current_core());
+      return;
+    }
     if (spin_until(kPatience, [&] { return mailbox.load(std::memory_order_acquire) != kTaken; })) return;
     state = kTaken;
     if (!mailbox.compare_exchange_strong(state, kAwaited, std::memory_order_acquire)) return;
@@ -97,6 +123,20 @@ struct alignas(64) ThreadPool::Worker {
     if (found && mailbox.load(std::memory_order_acquire) != kEmpty) return;
     if (!mailbox.compare_exchange_strong(state, kAsleep, std::memory_order_acquire)) return;
     mailbox.wait(kAsleep, std::memory_order_acquire);
+    settle_on_core();
+  }
+  // Of a worker that begins to run: not beside its caller, and free to run anywhere from then on.
+  void settle_on_core() {
+    int here = current_core();
+    if (here >= 0 && here == caller_core.load(std::memory_order_relaxed)) send_away(here);
+    roam();
+    core.store(current_core(), std::memory_order_relaxed);
+  }
+  // Of a worker that runs. Its caller may have sent it away just when it began to.
+  void roam() {
+    if (!is_kept_off.load(std::memory_order_relaxed)) return;
+    is_kept_off.store(false, std::memory_order_relaxed);
+    cores.release(thread.native_handle());
   }
 };
 
@@ -131,6 +171,7 @@ void ThreadPool::Region::work(Slice& mine) {
 }
 
 void ThreadPool::work(Worker& worker) {
+  worker.settle_on_core();
   for (;;) {
     worker.wait_for_mail();
     uint32_t state = kMailed;
@@ -138,6 +179,7 @@ void ThreadPool::work(Worker& worker) {
       if (state == kStop) return;
       continue;
     }
+    worker.roam();
     worker.region->work(worker.slice);
     if (worker.mailbox.exchange(kEmpty, std::memory_order_acq_rel) == kAwaited) worker.mailbox.notify_one();
   }
@@ -145,7 +187,7 @@ void ThreadPool::work(Worker& worker) {
 
 void ThreadPool::ensure_workers(int count) {
   while (static_cast<int>(workers_.size()) < count) {
-    workers_.push_back(std::make_unique<Worker>());
+    workers_.push_back(std::make_unique<Worker>(core_set_));
     Worker& worker = *workers_.back();
     try {
       worker.thread = std::thread([this, &worker] { work(worker); });

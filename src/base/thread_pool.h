@@ -11,6 +11,11 @@
 //
 // Who spins: workers between the regions of a lease, callers at the end of a region, both for a bounded time before
 // they sleep in the kernel. Without a lease every worker sleeps: an idle process uses no CPU.
+//
+// Where workers run is left to the system, but for one case: a scheduler that puts a worker on its caller's core
+// leaves it there, where it does not get to run, or keeps its caller from running while it spins. A worker that is
+// about to wake on its caller's core, that finds itself there or that does not answer is sent to the other cores, and
+// may run on all of them again as soon as it runs.
 #pragma once
 #include <atomic>
 #include <chrono>
@@ -19,6 +24,8 @@
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "base/cores.h"
 
 namespace hussar {
 
@@ -94,6 +101,7 @@ class ThreadPool {
   void ensure_workers(int count);  // under mutex_
 
   const int cores_;
+  const CoreSet core_set_;          // of the workers
   std::atomic<uint64_t> epoch_{1};  // raised when a lease comes or goes
   std::mutex mutex_;                // guards what follows
   int leases_ = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -90,7 +91,9 @@ void multiply(const ProductArgs& args, int threads) {
   ThreadPool& pool = ThreadPool::shared();
   ThreadPool::Lease lease(pool, threads == 0 ? pool.cores() : threads);
   lease.run(static_cast<int>(row_shares * column_shares), [&](int share) {
-    static thread_local Packed packed;
+    // On the heap: as thread-local memory every thread of the process would have it, whether it multiplies or not.
+    static thread_local const auto kept = std::make_unique<Packed>();
+    Packed& packed = *kept;
     const int64_t row = share / column_shares * kShareRows, column = share % column_shares * kShareColumns;
     const int64_t rows = std::min(kShareRows, args.rows - row);
     const int64_t columns = std::min(kShareColumns, args.columns - column);

@@ -1,8 +1,13 @@
-// Cores that control groups leave to a process, from made-up folders.
+// Cores that control groups leave to a process, from made-up folders, and threads that are kept off cores.
 #include "base/cores.h"
 
 #include <gtest/gtest.h>
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -74,6 +79,60 @@ TEST(FilesOfControlGroups, UsableCores) {
   EXPECT_GE(usable_cores(), 1);
   EXPECT_LE(usable_cores(), static_cast<int>(std::thread::hardware_concurrency()));
 }
+
+#if defined(__linux__)
+
+// A thread that tells where it runs, until the object goes.
+class Wanderer {
+ public:
+  Wanderer() {
+    thread_ = std::thread([this] {
+      while (!stop_) core_ = current_core();
+    });
+    while (core_ < 0) std::this_thread::yield();
+  }
+  ~Wanderer() {
+    stop_ = true;
+    thread_.join();
+  }
+  int core() const { return core_; }
+  std::thread::native_handle_type handle() { return thread_.native_handle(); }
+  int allowed() {
+    cpu_set_t cores;
+    EXPECT_EQ(pthread_getaffinity_np(handle(), sizeof cores, &cores), 0);
+    return CPU_COUNT(&cores);
+  }
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::atomic<int> core_{-1};
+  std::thread thread_;
+};
+
+TEST(CoreSet, ThreadsAreKeptOffACoreAndReleased) {
+  CoreSet cores;
+  Wanderer wanderer;
+  const int all = wanderer.allowed();
+  if (all < 2) GTEST_SKIP() << "there is one core only";
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    const int here = wanderer.core();
+    cores.keep_off(wanderer.handle(), here);
+    EXPECT_EQ(wanderer.allowed(), all - 1);
+    while (wanderer.core() == here) std::this_thread::yield();  // for ever if it stayed
+    cores.release(wanderer.handle());
+    EXPECT_EQ(wanderer.allowed(), all);
+  }
+}
+
+TEST(CoreSet, CoresThatAreNotInTheSetChangeNothing) {
+  CoreSet cores;
+  Wanderer wanderer;
+  const int all = wanderer.allowed();
+  for (int core : {-1, 1023, 1024, 1 << 20}) cores.keep_off(wanderer.handle(), core);
+  EXPECT_EQ(wanderer.allowed(), all);
+}
+
+#endif
 
 }  // namespace
 }  // namespace hussar

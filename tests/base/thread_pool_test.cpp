@@ -2,6 +2,9 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 #include <atomic>
 #include <chrono>
@@ -130,6 +133,42 @@ TEST(ThreadPool, CoresThatNobodyElseAskedForAreShared) {
   EXPECT_LE(threads.size(), 3U);
   EXPECT_GE(threads.size(), 2U);
 }
+
+#if defined(__linux__)
+
+// The caller is kept to one core after the other: the worker inherits that core or slept there, and would wake beside
+// its caller.
+TEST(ThreadPool, WorkersThatLeaveTheirCallersCoreMayRunAnywhereAgain) {
+  cpu_set_t all;
+  ASSERT_EQ(sched_getaffinity(0, sizeof all, &all), 0);
+  if (CPU_COUNT(&all) < 2) GTEST_SKIP() << "there is one core only";
+  ThreadPool pool(2);
+  int core = 0;
+  for (int repeat = 0; repeat < 10; ++repeat) {
+    do core = (core + 1) % CPU_SETSIZE;
+    while (!CPU_ISSET(core, &all));
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(core, &here);
+    ASSERT_EQ(sched_setaffinity(0, sizeof here, &here), 0);
+    const auto self = std::this_thread::get_id();
+    std::atomic<bool> has_come{false};
+    ThreadPool::Lease lease(pool, 2, true);
+    while (!has_come) {  // for ever if the worker could not leave or stayed confined
+      lease.run(2, [&](int) {
+        cpu_set_t allowed;
+        if (std::this_thread::get_id() == self) {
+          std::this_thread::sleep_for(std::chrono::microseconds(100));
+        } else if (sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_EQUAL(&allowed, &all)) {
+          has_come = true;
+        }
+      });
+    }
+  }
+  sched_setaffinity(0, sizeof all, &all);
+}
+
+#endif
 
 }  // namespace
 }  // namespace hussar
