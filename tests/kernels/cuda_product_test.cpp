@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "backends/cuda/sparse_weights.h"
 #include "tests/kernels/kernel_case.h"
@@ -189,6 +190,31 @@ TEST(CudaProduct, SparseWeightsAreUnpacked) {
     KernelCase filter{"", "Conv", {{}, {random_tensor(dtype, {40, 16, 3, 3}, -50, 50), true}}};
     expect_same(thinned(filter).inputs[1].tensor, WeightForm::kFilter, cuda::ampere_order(dtype));
   }
+}
+
+// What a plan says of its sparse weights is checked before it is a size of anything.
+TEST(CudaProduct, StrangeSparseWeights) {
+  const cuda::SparseOrder order = cuda::ampere_order(DType::kInt8);
+  auto shape_of = [&](const char* op, const Ints& shape, DType dtype, int64_t elements) {
+    Operand packed;
+    packed.dtype = dtype;
+    packed.shape = Shape{elements};
+    return cuda::sparse_shape(op, attributes({{"hussar_packed_1", shape}}), packed, order);
+  };
+  const char *product = "hussar.QuantizedMatMul", *conv = "hussar.QuantizedConv";
+  const int64_t bytes = cuda::sparse_sizes(72, 96, order, DType::kInt8).bytes();
+  EXPECT_EQ(shape_of(product, {96, 72}, DType::kInt8, bytes), (Shape{96, 72}));
+  EXPECT_EQ(shape_of(conv, {72, 32, 3, 1}, DType::kInt8, bytes), (Shape{72, 32, 3, 1}));
+  EXPECT_FALSE(shape_of(product, {96, 72}, DType::kInt8, bytes - 1));
+  EXPECT_FALSE(shape_of(product, {96, 72}, DType::kFloat16, bytes / 2));
+  EXPECT_FALSE(shape_of("MatMul", {96, 72}, DType::kInt8, bytes));
+  EXPECT_FALSE(shape_of(product, {95, 72}, DType::kInt8, bytes));
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  for (const Ints& strange :
+       {Ints{}, {96}, {96, 72, 1}, {-96, -72}, {0, 72}, {kMost, kMost}, {int64_t{1} << 32, 1 << 30}})
+    EXPECT_FALSE(shape_of(product, strange, DType::kInt8, bytes));
+  for (const Ints& strange : {Ints{72, 96}, {kMost, 2, kMost, 2}, {72, 96, 0}, Ints(20, 4)})
+    EXPECT_FALSE(shape_of(conv, strange, DType::kInt8, bytes));
 }
 
 // A zero of either sign is one.
