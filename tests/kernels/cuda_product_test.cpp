@@ -453,6 +453,8 @@ TEST(CudaConv, WarpProducts) {
                                    thinned(conv_case(sparse_conv, kHalf, kWindows)),
                                    thinned(byte_conv_case(sparse_conv, kWindows)),
                                    thinned(byte_conv_case(sparse_conv, kFew))};
+  cases.push_back(sparse_case(sparse, 200, 72, 80));
+  cases.back().needed_rows = 70, cases.back().all_rows = 200;
   for (KernelCase& test : cases) {
     test.emulated_sm = 80;
     if (!can_run(test)) GTEST_SKIP() << "skipped: needs tensor cores";
