@@ -41,9 +41,9 @@ Status do_jobs(std::span<const Packing::Job> jobs) {
   return {};
 }
 
-WeightForm weight_form(const Node& node) {
-  if (node.op == "Conv" || node.op == "hussar.QuantizedConv") return WeightForm::kFilter;
-  return node.attributes.get_int("transB", 0) != 0 ? WeightForm::kTransposed : WeightForm::kMatrix;
+WeightForm weight_form(std::string_view op, const Attributes& attributes) {
+  if (op == "Conv" || op == "hussar.QuantizedConv") return WeightForm::kFilter;
+  return attributes.get_int("transB", 0) != 0 ? WeightForm::kTransposed : WeightForm::kMatrix;
 }
 
 bool has_weight_form(const Node& node) {
@@ -69,6 +69,7 @@ int64_t shared_columns(const Node& node) {
   if (!has_weight_form(node)) return 0;
   switch (node.inputs[1]->dtype) {
     case DType::kFloat32: return shared_columns_of<float>(node);
+    case DType::kFloat16: return shared_columns_of<Half>(node);
     case DType::kInt8: return shared_columns_of<int8_t>(node);
     default: return 0;
   }

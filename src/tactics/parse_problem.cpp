@@ -155,14 +155,13 @@ Result<Tensor> make_constant(const Spelled& value, uint32_t seed) {
     HUSSAR_CHECK(numbers && static_cast<int64_t>(numbers->size()) == tensor.elements(), ErrorCode::kUsage,
                  "problem: '{{{}}}' are not the {} elements of a constant", value.elements, tensor.elements());
     if (tensor.elements() > 0) store_elements(tensor, 0, tensor.elements(), numbers->data());
-  } else if (value.dtype == DType::kFloat32 || value.dtype == kFp8) {
+  } else if (value.dtype == DType::kFloat32 || value.dtype == DType::kFloat16 || value.dtype == kFp8) {
     std::minstd_rand engine(seed);
     const float most = value.dtype == kFp8 ? kLargestFp8 : 1;
     std::uniform_real_distribution<float> uniform(-most, most);
-    for (int64_t i = 0; i < tensor.elements(); ++i) {
-      const float number = uniform(engine);
-      store_elements<float>(tensor, i, 1, &number);
-    }
+    std::vector<float> numbers(static_cast<size_t>(tensor.elements()));
+    for (float& number : numbers) number = uniform(engine);
+    store_elements(tensor, 0, tensor.elements(), numbers.data());
   } else if (value.dtype == DType::kInt8) {
     std::minstd_rand engine(seed);
     for (int64_t i = 0; i < tensor.elements(); ++i) tensor.data<int8_t>()[i] = static_cast<int8_t>(engine() >> 8);
@@ -305,14 +304,19 @@ class Reader {
   Status make_sparse(Node& node) const {
     for (size_t i = 0; i < inputs_.size(); ++i) {
       if (!inputs_[i] || inputs_[i]->shared_columns == 0) continue;
-      const DType dtype = inputs_[i]->dtype;
-      HUSSAR_CHECK(i == 1 && has_weight_form(node) && (dtype == DType::kFloat32 || dtype == DType::kInt8),
-                   ErrorCode::kUsage, "problem: only constant float32 or int8 weights of products are 2:4");
+      constexpr DType kTypes[] = {DType::kFloat32, DType::kFloat16, DType::kInt8};
+      const bool fits = i == 1 && has_weight_form(node) &&
+                        std::find(std::begin(kTypes), std::end(kTypes), inputs_[i]->dtype) != std::end(kTypes);
+      HUSSAR_CHECK(fits, ErrorCode::kUsage,
+                   "problem: only constant float32, float16 or int8 weights of products are 2:4");
       Tensor& weights = *node.inputs[1]->constant;
-      if (dtype == DType::kInt8) {
-        thin_out(view_weights(weights.data<int8_t>(), weights.shape(), weight_form(node)), inputs_[i]->shared_columns);
-      } else {
-        thin_out(view_weights(weights.data<float>(), weights.shape(), weight_form(node)), inputs_[i]->shared_columns);
+      auto thin = [&](auto* data) {
+        thin_out(view_weights(data, weights.shape(), weight_form(node)), inputs_[i]->shared_columns);
+      };
+      switch (weights.dtype()) {
+        case DType::kFloat32: thin(weights.data<float>()); break;
+        case DType::kFloat16: thin(weights.data<Half>()); break;
+        default: thin(weights.data<int8_t>());
       }
     }
     return {};

@@ -50,7 +50,8 @@ struct Problem {
 
 // Whether input 1 is the constant weights of a product or convolution, not packed; then how they lie.
 bool has_weight_form(const Node& node);
-WeightForm weight_form(const Node& node);
+WeightForm weight_form(std::string_view op, const Attributes& attributes);
+inline WeightForm weight_form(const Node& node) { return weight_form(node.op, node.attributes); }
 // What tactics for sparse weights say to others.
 inline constexpr const char* kNotTwoOfFour = "weights are not 2:4";
 // The widest blocks of 16, 32, 64 or 128 columns that share 2:4 masks; 1: every column has its own; 0: not 2:4.

@@ -2,10 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <utility>
-#include <vector>
-
-#include "tensor/convert.h"
 
 namespace hussar {
 namespace {
@@ -41,11 +37,7 @@ int64_t mask_width(const Tensor& weights, WeightForm form) {
   switch (weights.dtype()) {
     case DType::kFloat32: return width_of(weights.data<float>(), weights.shape(), form);
     case DType::kInt8: return width_of(weights.data<int8_t>(), weights.shape(), form);
-    case DType::kFloat16: {
-      std::vector<float> numbers(static_cast<size_t>(weights.elements()));
-      load_elements<float>(weights, 0, weights.elements(), numbers.data());
-      return width_of(std::as_const(numbers).data(), weights.shape(), form);
-    }
+    case DType::kFloat16: return width_of(weights.data<Half>(), weights.shape(), form);
     default: return 0;
   }
 }

@@ -73,7 +73,7 @@ template <class Number>
 uint8_t most_nonzero_of_neighbours(const Number* a, const Number* b, const Number* c, const Number* d) {
   uint8_t counts[kNeighbours], most = 0;
   for (int64_t i = 0; i < kNeighbours; ++i)
-    counts[i] = static_cast<uint8_t>((a[i] != 0) + (b[i] != 0) + (c[i] != 0) + (d[i] != 0));
+    counts[i] = static_cast<uint8_t>((a[i] != Number{}) + (b[i] != Number{}) + (c[i] != Number{}) + (d[i] != Number{}));
   for (uint8_t count : counts) most = std::max(most, count);
   return most;
 }
@@ -108,8 +108,10 @@ uint8_t kept_places(uint8_t nonzero) {
 }
 
 SharedMask find_shared_mask(const MatrixView<const float>& weights) { return find_mask(weights); }
+SharedMask find_shared_mask(const MatrixView<const Half>& weights) { return find_mask(weights); }
 SharedMask find_shared_mask(const MatrixView<const int8_t>& weights) { return find_mask(weights); }
 bool is_two_of_four(const MatrixView<const float>& weights) { return has_two_of_four(weights); }
+bool is_two_of_four(const MatrixView<const Half>& weights) { return has_two_of_four(weights); }
 bool is_two_of_four(const MatrixView<const int8_t>& weights) { return has_two_of_four(weights); }
 
 }  // namespace hussar

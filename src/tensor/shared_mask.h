@@ -17,6 +17,12 @@ struct MatrixView {
   Number* row(int64_t index) const { return data + index % run * row_stride + index / run * run_stride; }
 };
 
+// An FP16 number, as far as it matters here whether it is zero.
+struct Half {
+  uint16_t bits = 0;
+  bool operator==(const Half& other) const { return bits == other.bits || ((bits | other.bits) & 0x7fff) == 0; }
+};
+
 // How the weights of a product lie: [k][n], [n][k], or [filter][channel][taps...] with k = (tap, channel).
 enum class WeightForm : uint8_t { kMatrix, kTransposed, kFilter };
 template <class Number>
@@ -41,9 +47,11 @@ struct SharedMask {
 };
 // The widest blocks that the weights allow. k must be a multiple of 4.
 SharedMask find_shared_mask(const MatrixView<const float>& weights);
+SharedMask find_shared_mask(const MatrixView<const Half>& weights);
 SharedMask find_shared_mask(const MatrixView<const int8_t>& weights);
 // Whether every column is 2:4, with a mask of its own or not.
 bool is_two_of_four(const MatrixView<const float>& weights);
+bool is_two_of_four(const MatrixView<const Half>& weights);
 bool is_two_of_four(const MatrixView<const int8_t>& weights);
 
 }  // namespace hussar

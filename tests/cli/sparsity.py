@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import tiny_onnx
 from program import USAGE, Program
 from prune import network, numbers
@@ -68,6 +70,30 @@ def test_sparse_weights_in_fp16(hussar: Program) -> None:
         check = hussar("build", "p.onnx", *words, "--json").json["self_check"]
         assert middle(regions(hussar, "p.plan"))["chosen"].startswith("conv_fp16_sparse")
         assert 0 < check["max_relative_error"] < 1e-2, check
+
+
+def test_sparse_weights_for_a_gpu_that_is_not_here(hussar: Program) -> None:
+    compiler = {"VIRTUAL_ENV": sys.prefix}
+    gpu = hussar("doctor", "--json", **compiler).json["gpu"]
+    if "not found" in gpu["libraries"]["NVRTC"] or gpu["devices"]:
+        return
+    hussar.model("net", network())
+    hussar("prune", "net.onnx", "-o", "p.onnx", "--pattern", "2:4")
+    build = ("build", "p.onnx", "-o", "p.plan", "--shapes", "x:16x4x4x4", "--budget", "0", "--target", "cuda:sm_80")
+    hussar(*build, "--fp16", **compiler)
+    found = hussar("inspect", "p.plan", "--json").json["sparsity"]
+    assert len(found["regions"]) == 1 and found["dense_weights"] == 2, found
+    region = middle(regions(hussar, "p.plan"))
+    assert region["chosen"] == "cuda_product_sparse_ampere" and region["code"] == "sparse", region
+    assert region["reason"] == "predicted to be faster" and region["bytes_saved"] > 1000, region
+    # To another machine's kernels: the packed weights are unpacked.
+    hussar("build", "p.plan", "-o", "q.plan", "--target", "cpu:scalar", "--budget", "0")
+    hussar("compare", "p.onnx", "q.plan", "--tolerance", "1e-2")
+    hussar(*build, "--fp16", "--sparsity", "off", **compiler)
+    off = middle(regions(hussar, "p.plan"))
+    assert not off["is_sparse"] and off["code"] == "switched_off", off
+    hussar(*build, **compiler)
+    assert middle(regions(hussar, "p.plan"))["reason"] == "no sparse products of FP32 and TF32"
 
 
 def test_masks_that_are_not_shared(hussar: Program) -> None:

@@ -137,6 +137,42 @@ std::vector<KernelCase> fp8_texts() {
   };
 }
 
+// The first two of each four weights along k are zero.
+KernelCase thinned(KernelCase test) {
+  Tensor& weights = test.inputs[1].tensor;
+  auto clear = [&](auto* data) {
+    const WeightForm form = test.op.ends_with("Conv") ? WeightForm::kFilter : WeightForm::kMatrix;
+    const auto view = view_weights(data, weights.shape(), form);
+    for (int64_t k = 0; k < view.k; ++k) {
+      for (int64_t column = 0; column < view.n && k % 4 < 2; ++column) view.row(k)[column * view.column_stride] = {};
+    }
+  };
+  if (weights.dtype() == DType::kInt8)
+    clear(weights.data<int8_t>());
+  else
+    clear(weights.data<Half>());
+  return test;
+}
+
+// Products and convolutions with sparse weights, in every tile.
+std::vector<KernelCase> sparse_texts() {
+  std::vector<KernelCase> cases;
+  auto values = [](const Shape& shape) { return Argument{random_tensor(DType::kFloat16, shape, 1, 2)}; };
+  auto add = [&](KernelCase test, const Shape& output) {
+    test.inputs[1].constant = true;
+    for (const char* tile : {"128x128", "128x64", "64x128", "64x64"}) {
+      test.attributes.set(kConfigurationAttribute, std::string(tile));
+      cases.push_back(thinned(with_shortcut(test, output)));
+      cases.push_back(thinned(of_bytes(test, output[1], output)));
+    }
+  };
+  add({"cuda_product_sparse_ampere", "MatMul", {values({64, 64}), values({64, 128})}}, {64, 128});
+  KernelCase conv{"cuda_conv_sparse_ampere", "Conv", {values({2, 64, 9, 9}), values({128, 64, 3, 3})}};
+  conv.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
+  add(channels_last(conv), {2, 128, 9, 9});
+  return cases;
+}
+
 // Products, convolutions and attention.
 std::vector<KernelCase> product_texts() {
   const DType f16 = DType::kFloat16, f32 = DType::kFloat32;
@@ -219,6 +255,7 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
   for (const KernelCase& test : texts()) expect_no_spills(test, {80, 86, 89, 90});
   for (const KernelCase& test : product_texts()) expect_no_spills(test, {80, 86, 89, 90});
   for (const KernelCase& test : fp8_texts()) expect_no_spills(test, {89, 90});
+  for (const KernelCase& test : sparse_texts()) expect_no_spills(test, {80, 86, 89, 90});
   for (const Shape& rows : {Shape{4096, 64}, Shape{128, 64}}) {
     const Argument x{random_tensor(DType::kFloat16, rows, 1, 2)};
     const Argument weights{random_tensor(DType::kFloat16, {64, 1024}, 1, 2), true};

@@ -186,7 +186,7 @@ KernelCase product_case(const char* kernel, DType dtype, int64_t m, int64_t n, i
   test.inputs[0].tensor = random_tensor(dtype, {m, k}, 0, 255);
   Tensor weights = random_tensor(DType::kInt8, {k, n}, -128, 127);
   auto* w = reinterpret_cast<int8_t*>(weights.raw());
-  for (int64_t i = 0; std::string(kernel) == "cuda_product_sparse" && i < k * n; ++i) {
+  for (int64_t i = 0; std::string(kernel).starts_with("cuda_product_sparse") && i < k * n; ++i) {
     if (i / n % 4 >= 2) w[i] = 0;
   }
   test.inputs[1] = {weights, true};
@@ -229,6 +229,12 @@ TEST(CudaPacked, ProductsOfBytes) {
 TEST(CudaPacked, SparseProducts) {
   if (!has_kernel("cuda_product_sparse", DType::kUInt8)) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
   expect_products_agree("cuda_product_sparse", DType::kUInt8);
+}
+
+TEST(CudaPacked, SparseProductsOnAmpere) {
+  const char* kernel = "cuda_product_sparse_ampere";
+  if (!has_kernel(kernel, DType::kUInt8)) GTEST_SKIP() << "skipped: needs tensor cores";
+  expect_products_agree(kernel, DType::kUInt8);
 }
 
 // Starts that no order of tokens has, as a damaged plan may have them, lead nowhere.

@@ -3,9 +3,11 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "backends/cuda/sparse_weights.h"
 #include "tests/kernels/kernel_case.h"
+#include "tests/kernels/sparse_case.h"
 
 namespace hussar {
 namespace {
@@ -143,39 +145,118 @@ TEST(CudaProduct, GridOfBytes) {
   }
 }
 
-// Two of four weights are zero, some groups have fewer that are not.
-KernelCase sparse_case(int64_t m, int64_t n, int64_t k) {
-  KernelCase test = byte_product_case("cuda_product_sparse", m, n, k);
-  auto* w = reinterpret_cast<int8_t*>(test.inputs[1].tensor.raw());
-  for (int64_t column = 0; column < n; ++column) {
-    for (int64_t group = 0; group < k; group += 4) {
-      const int64_t first = pick(0, 3), second = pick(0, 3);
-      for (int64_t i = 0; i < 4; ++i) {
-        if (i != first && i != second) w[(group + i) * n + column] = 0;
-      }
-    }
+// Two of four weights are zero, some groups have fewer that are not; columns share masks or do not.
+KernelCase thinned(KernelCase test) {
+  const WeightForm form = test.op.ends_with("Conv") ? WeightForm::kFilter : WeightForm::kMatrix;
+  const int64_t width = pick(0, 1) == 1 ? 64 : 1;
+  Tensor& weights = test.inputs[1].tensor;
+  switch (weights.dtype()) {
+    case kHalf: make_sparse(view_weights(weights.data<Half>(), weights.shape(), form), width); break;
+    case kFloat: make_sparse(view_weights(weights.data<float>(), weights.shape(), form), width); break;
+    default: make_sparse(view_weights(weights.data<int8_t>(), weights.shape(), form), width);
   }
   return test;
 }
 
+KernelCase sparse_case(const char* kernel, int64_t m, int64_t n, int64_t k) {
+  return thinned(byte_product_case(kernel, m, n, k));
+}
+
+KernelCase half_sparse_case(int64_t m, int64_t n, int64_t k) {
+  KernelCase test = thinned(product_case("cuda_product_sparse_ampere", kHalf, m, n, k));
+  if (pick(0, 1) == 1) add_epilogue(test, {m, n}, kHalf);
+  return test;
+}
+
 TEST(CudaProduct, SparseWeightsAreUnpacked) {
+  const auto expect_same = [](const Tensor& weights, WeightForm form, const cuda::SparseOrder& order) {
+    const Tensor packed = cuda::pack_sparse(weights, form, order);
+    const cuda::SparseSizes sizes = cuda::sparse_sizes(weights.shape(), form, order, weights.dtype());
+    EXPECT_EQ(packed.bytes(), static_cast<size_t>(sizes.bytes()));
+    const Tensor unpacked = cuda::unpack_sparse(packed, weights.shape(), form, order);
+    EXPECT_EQ(std::memcmp(unpacked.raw(), weights.raw(), weights.bytes()), 0)
+        << weights.shape().to_string() << " by " << order.group;
+  };
   for (const auto& [n, k] : {std::pair<int64_t, int64_t>{8, 32}, {72, 96}, {256, 256}, {1000, 1056}}) {
-    for (int64_t group : {64, 128}) {
-      const Tensor weights = sparse_case(1, n, k).inputs[1].tensor;
-      const Tensor packed = cuda::pack_sparse(weights, group);
-      EXPECT_EQ(packed.elements(), cuda::sparse_sizes(n, k, group).bytes());
-      const Tensor unpacked = cuda::unpack_sparse(packed, k, n, group);
-      EXPECT_EQ(std::memcmp(unpacked.raw(), weights.raw(), weights.bytes()), 0) << n << " x " << k << " by " << group;
-    }
+    const Tensor weights = sparse_case("cuda_product_sparse", 1, n, k).inputs[1].tensor;
+    for (int64_t group : {64, 128}) expect_same(weights, WeightForm::kMatrix, cuda::hopper_order(group));
+    expect_same(weights, WeightForm::kMatrix, cuda::ampere_order(DType::kInt8));
+    const Tensor halves = half_sparse_case(1, n, k).inputs[1].tensor;
+    expect_same(halves, WeightForm::kMatrix, cuda::ampere_order(kHalf));
+    expect_same(thinned(product_case("", kHalf, 1, 3, n)).inputs[1].tensor, WeightForm::kMatrix,
+                cuda::ampere_order(kHalf));
+  }
+  for (DType dtype : {kHalf, DType::kInt8}) {
+    KernelCase filter{"", "Conv", {{}, {random_tensor(dtype, {40, 16, 3, 3}, -50, 50), true}}};
+    expect_same(thinned(filter).inputs[1].tensor, WeightForm::kFilter, cuda::ampere_order(dtype));
   }
 }
 
+// What a plan says of its sparse weights is checked before it is a size of anything.
+TEST(CudaProduct, StrangeSparseWeights) {
+  const cuda::SparseOrder order = cuda::ampere_order(DType::kInt8);
+  auto shape_of = [&](const char* op, const Ints& shape, DType dtype, int64_t elements) {
+    Operand packed;
+    packed.dtype = dtype;
+    packed.shape = Shape{elements};
+    return cuda::sparse_shape(op, attributes({{"hussar_packed_1", shape}}), packed, order);
+  };
+  const char *product = "hussar.QuantizedMatMul", *conv = "hussar.QuantizedConv";
+  const int64_t bytes = cuda::sparse_sizes(72, 96, order, DType::kInt8).bytes();
+  EXPECT_EQ(shape_of(product, {96, 72}, DType::kInt8, bytes), (Shape{96, 72}));
+  EXPECT_EQ(shape_of(conv, {72, 32, 3, 1}, DType::kInt8, bytes), (Shape{72, 32, 3, 1}));
+  EXPECT_FALSE(shape_of(product, {96, 72}, DType::kInt8, bytes - 1));
+  EXPECT_FALSE(shape_of(product, {96, 72}, DType::kFloat16, bytes / 2));
+  EXPECT_FALSE(shape_of("MatMul", {96, 72}, DType::kInt8, bytes));
+  EXPECT_FALSE(shape_of(product, {95, 72}, DType::kInt8, bytes));
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  for (const Ints& strange :
+       {Ints{}, {96}, {96, 72, 1}, {-96, -72}, {0, 72}, {kMost, kMost}, {int64_t{1} << 32, 1 << 30}})
+    EXPECT_FALSE(shape_of(product, strange, DType::kInt8, bytes));
+  for (const Ints& strange : {Ints{72, 96}, {kMost, 2, kMost, 2}, {72, 96, 0}, Ints(20, 4)})
+    EXPECT_FALSE(shape_of(conv, strange, DType::kInt8, bytes));
+}
+
+// A zero of either sign is one.
+TEST(CudaProduct, NegativeZerosOfHalves) {
+  Tensor weights(kHalf, {4, 8});
+  const uint16_t numbers[] = {0x8000, 0x3c00, 0x8000, 0xbc00};
+  for (int64_t i = 0; i < 32; ++i) weights.data<uint16_t>()[i] = numbers[i / 8];
+  const cuda::SparseOrder order = cuda::ampere_order(kHalf);
+  EXPECT_TRUE(is_two_of_four(view_weights<const Half>(weights.data<Half>(), weights.shape(), WeightForm::kMatrix)));
+  const Tensor packed = cuda::pack_sparse(weights, WeightForm::kMatrix, order);
+  const Tensor unpacked = cuda::unpack_sparse(packed, weights.shape(), WeightForm::kMatrix, order);
+  for (int64_t i = 0; i < 32; ++i)
+    EXPECT_EQ(unpacked.data<uint16_t>()[i], i / 8 % 2 == 1 ? numbers[i / 8] : 0) << "element " << i;
+}
+
 TEST(CudaProduct, SparseOfBytes) {
-  if (!can_run(sparse_case(8, 8, 32))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
+  if (!can_run(sparse_case("cuda_product_sparse", 8, 8, 32))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
   const int64_t sizes[][3] = {{1, 8, 32},       {77, 72, 96},      {128, 256, 256},  {515, 1000, 1056},
                               {300, 128, 2048}, {4096, 1024, 512}, {128, 1024, 4096}};
   for (const auto& [m, n, k] : sizes) {
-    expect_kernel_agrees(sparse_case(m, n, k));
+    expect_kernel_agrees(sparse_case("cuda_product_sparse", m, n, k));
+    if (HasFailure()) return;
+  }
+}
+
+constexpr int64_t kAmpereSizes[][3] = {{1, 8, 16},        {77, 72, 80},     {128, 136, 256},
+                                       {515, 1000, 1040}, {300, 128, 2048}, {4096, 1024, 176}};
+
+TEST(CudaProduct, SparseOfBytesOnAmpere) {
+  const char* kernel = "cuda_product_sparse_ampere";
+  if (!can_run(sparse_case(kernel, 8, 8, 32))) GTEST_SKIP() << "skipped: needs tensor cores";
+  for (const auto& [m, n, k] : kAmpereSizes) {
+    expect_kernel_agrees(sparse_case(kernel, m, n, k));
+    if (HasFailure()) return;
+  }
+}
+
+TEST(CudaProduct, SparseOfHalvesOnAmpere) {
+  if (!can_run(half_sparse_case(8, 8, 8))) GTEST_SKIP() << "skipped: needs tensor cores";
+  expect_kernel_agrees(half_sparse_case(130, 72, 8));
+  for (const auto& [m, n, k] : kAmpereSizes) {
+    expect_kernel_agrees(half_sparse_case(m, n, k));
     if (HasFailure()) return;
   }
 }
@@ -313,7 +394,7 @@ TEST(CudaConv, GridOfWindows) {
 KernelCase byte_conv_case(const char* kernel, const ConvShape& shape) {
   KernelCase test = of_bytes(conv_case(kernel, kFloat, shape), shape.filters,
                              shape.channels / shape.groups * shape.kernel * shape.kernel);
-  const bool is_tensor = kernel == std::string_view("cuda_conv") || kernel == std::string_view("cuda_conv_hopper");
+  const bool is_tensor = cuda::is_one_of(kernel, {"cuda_conv", "cuda_conv_hopper", "cuda_conv_sparse_ampere"});
   const bool pads = shape.pad > 0 && is_tensor;
   test.attributes.set("x_zero_point", pads ? 0 : pick(0, 255));
   const int64_t reach = (shape.kernel - 1) * shape.dilation + 1;
@@ -331,6 +412,54 @@ TEST(CudaConv, GridOfBytes) {
       expect_kernel_agrees(byte_conv_case(kernel, shape));
       if (HasFailure()) return;
     }
+  }
+}
+
+TEST(CudaConv, SparseOnAmpere) {
+  const char* kernel = "cuda_conv_sparse_ampere";
+  if (!can_run(thinned(byte_conv_case(kernel, kConvolutions[0])))) GTEST_SKIP() << "skipped: needs tensor cores";
+  for (const ConvShape& shape : kConvolutions) {
+    const bool has_bytes = shape.channels % 16 == 0 && pick(0, 1) == 1;
+    expect_kernel_agrees(thinned(has_bytes ? byte_conv_case(kernel, shape) : conv_case(kernel, kHalf, shape)));
+    if (HasFailure()) return;
+  }
+}
+
+// A convolution that is a product.
+TEST(CudaConv, SparsePointwiseOnAmpere) {
+  const char* kernel = "cuda_product_sparse_ampere";
+  constexpr ConvShape kPointwise{2, 64, 14, 14, 96, 1, 1, 0};
+  if (!can_run(thinned(byte_conv_case(kernel, kPointwise)))) GTEST_SKIP() << "skipped: needs tensor cores";
+  expect_kernel_agrees(thinned(byte_conv_case(kernel, kPointwise)));
+  expect_kernel_agrees(thinned(conv_case(kernel, kHalf, kPointwise)));
+}
+
+// Everything that device/product_ampere.cuh has for tensor cores, also where there are none: the emulated device knows
+// its instructions. Tiles of all sizes, their edges, and the end of k.
+TEST(CudaConv, WarpProducts) {
+  constexpr ConvShape kWindows{1, 32, 9, 7, 40, 3, 2, 1}, kFew{3, 16, 5, 5, 8, 3, 1, 1};
+  constexpr ConvShape kPointwise{2, 64, 9, 9, 72, 1, 1, 0};
+  const char *sparse = "cuda_product_sparse_ampere", *sparse_conv = "cuda_conv_sparse_ampere";
+  std::vector<KernelCase> cases = {product_case("cuda_product", kHalf, 70, 72, 200),
+                                   in_tf32(product_case("cuda_product", kFloat, 70, 72, 100)),
+                                   byte_product_case("cuda_product", 70, 72, 208),
+                                   conv_case("cuda_conv", kHalf, kWindows),
+                                   byte_conv_case("cuda_conv", kWindows),
+                                   half_sparse_case(70, 72, 200),
+                                   half_sparse_case(260, 136, 64),
+                                   sparse_case(sparse, 70, 72, 272),
+                                   sparse_case(sparse, 260, 136, 128),
+                                   thinned(byte_conv_case(sparse, kPointwise)),
+                                   thinned(conv_case(sparse_conv, kHalf, kWindows)),
+                                   thinned(byte_conv_case(sparse_conv, kWindows)),
+                                   thinned(byte_conv_case(sparse_conv, kFew))};
+  cases.push_back(sparse_case(sparse, 200, 72, 80));
+  cases.back().needed_rows = 70, cases.back().all_rows = 200;
+  for (KernelCase& test : cases) {
+    test.emulated_sm = 80;
+    if (!can_run(test)) GTEST_SKIP() << "skipped: needs tensor cores";
+    expect_kernel_agrees(test);
+    if (HasFailure()) return;
   }
 }
 

@@ -281,7 +281,8 @@ Target target_for(const KernelCase& test, int threads) {
   if (kernel == nullptr || kernel->place == Place::kHost) return target;
   target.place = Place::kDevice;
   if (test.tf32) target.no_tf32 = {};
-  target.sm = std::atoi(tests::use_test_device().c_str() + std::strlen("cuda:sm_"));
+  const std::string& device = tests::use_test_device();
+  target.sm = tests::is_emulated(device) ? test.emulated_sm : std::atoi(device.c_str() + std::strlen("cuda:sm_"));
   return target;
 }
 

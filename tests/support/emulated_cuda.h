@@ -175,7 +175,8 @@ inline const unsigned* hussar_bytes(void (*)(Arguments...)) {
 }
 // All other names stay inside: another text may have them, too.
 #define HUSSAR_VISIBLE extern "C" __attribute__((visibility("default")))
-#define HUSSAR_ENTRY(kernel)                                                                         \
+#define HUSSAR_ENTRY(kernel) HUSSAR_ENTRY_OF(kernel)  // whose name may be a macro
+#define HUSSAR_ENTRY_OF(kernel)                                                                      \
   static void hussar_call_##kernel(void** arguments) { hussar_call(kernel, arguments); }             \
   HUSSAR_VISIBLE const hussar_emulation::Entry hussar_entry_##kernel;                                \
   const hussar_emulation::Entry hussar_entry_##kernel = {hussar_call_##kernel, hussar_bytes(kernel), \

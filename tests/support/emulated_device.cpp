@@ -156,15 +156,17 @@ struct Function {
 
 std::string host_source(std::string source) {
   // Dynamic shared memory: as much as a block can have.
-  static const std::regex dynamic(R"(extern __shared__ (alignas\(\d+\) )?([\w ]+?) (\w+)\[\];)");
+  static const std::regex dynamic(R"(extern __shared__ ((?:alignas|__align__)\(\d+\) )?([\w ]+?) (\w+)\[\];)");
   source = std::regex_replace(source, dynamic, "static $2* const $3 = reinterpret_cast<$2*>(hussar_shared);");
   static const std::regex kernel(R"(__global__\s+void\s+(__launch_bounds__\([^)]*\)\s+)?(\w+)\()");
   std::string entries;
   for (std::sregex_iterator it(source.begin(), source.end(), kernel), end; it != end; ++it) {
     entries += "HUSSAR_ENTRY(" + (*it)[2].str() + ")\n";
   }
+  const bool of_warps = source.find("hussar_load_matrices") != std::string::npos;
+  const std::string header = of_warps ? "emulated_warp.h" : "emulated_cuda.h";
   const bool waits = std::regex_search(source, std::regex("__sync|_sync\\("));
-  return "#include \"" HUSSAR_TESTS "/support/emulated_cuda.h\"\n#line 1 \"hussar.cu\"\n" + source + entries +
+  return "#include \"" HUSSAR_TESTS "/support/" + header + "\"\n#line 1 \"hussar.cu\"\n" + source + entries +
          "HUSSAR_VISIBLE const bool hussar_waits;\nconst bool hussar_waits = " + (waits ? "true" : "false") + ";\n";
 }
 

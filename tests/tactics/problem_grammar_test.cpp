@@ -40,6 +40,8 @@ TEST(ProblemGrammar, SparseWeightsAreReadBack) {
   for (const char* pattern : {"2:4", "2:4x16", "2:4x32", "2:4x64", "2:4x128"}) {
     expect_same_spelling("MatMul x0=5x64:float32 x1=64x256:float32:const:" + std::string(pattern) +
                          " y0=5x256:float32");
+    expect_same_spelling("MatMul x0=5x64:float16 x1=64x256:float16:const:" + std::string(pattern) +
+                         " y0=5x256:float16");
     expect_same_spelling("Conv x0=1x8x9x9:float32:nhwc x1=256x8x3x3:float32:const:" + std::string(pattern) +
                          " y0=1x256x7x7:float32:nhwc kernel_shape=3,3");
   }

@@ -26,9 +26,15 @@ double bytes_saved(const PlanGraph& graph, const PlanStep& step) {
     for (int64_t extent : step.attributes.get_ints("kernel_shape")) k *= static_cast<double>(extent);
     n = static_cast<double>((*output.dims)[1].value());
   }
-  double stored = 1;
+  double elements = k * n, stored = 1;
+  // Those for GPUs note no more than the shape.
+  const Ints shape = step.attributes.get_ints("hussar_packed_1");
+  if (elements == 0 && !shape.empty()) {
+    elements = 1;
+    for (int64_t dim : shape) elements *= static_cast<double>(dim);
+  }
   for (const Dim& dim : weights.dims ? *weights.dims : Dims{}) stored *= static_cast<double>(dim.value());
-  return (k * n - stored) * static_cast<double>(dtype_size(weights.dtype));
+  return (elements - stored) * static_cast<double>(dtype_size(weights.dtype));
 }
 
 std::string code_of(const SparseRegion& region) {

@@ -5,6 +5,7 @@
 namespace hussar::cuda {
 
 struct AmpereTile {
+  std::string_view name;  // as a configuration
   int rows, columns, warps_m, warps_n, stages;
   double rate;  // the share of the peak that a full wave of them reaches, about
 };
@@ -15,11 +16,19 @@ ProductInput product_input(DType dtype, const Target& target);
 // Defines it and what the results are for the text, and notes TF32 in the node.
 void define_input(Node& node, ProductInput input, Defines& defines);
 
-// Microseconds of the product that the problem is, in its best tile.
-double ampere_time(const DenseProduct& product, const Problem& problem);
+// Microseconds of the product that the problem is, in its best tile. `sparse`, here and below: two of four weights are
+// zero, and lie in ampere_order of sparse_weights.h.
+double ampere_time(const DenseProduct& product, const Problem& problem, bool sparse = false);
 
-// Chooses a tile, notes it in the node, and defines what the text needs but for the epilogue.
-void define_ampere(Node& node, const DenseProduct& product, const Target& target, Defines& defines);
+// The other tiles for sparse weights. A product that is not multiplied takes `least`, and `factor` times what the tile
+// takes comes on top.
+std::vector<Configuration> ampere_configurations(const DenseProduct& product, const Problem& problem, double least,
+                                                 double factor = 1);
+
+// Chooses a tile, or takes that of the node's configuration, notes it in the node, and defines what the text needs but
+// for the epilogue.
+void define_ampere(Node& node, const DenseProduct& product, const Target& target, Defines& defines,
+                   bool sparse = false);
 void forget_ampere(Node& node);
 
 // ProductProblem of device/product_contract.cuh.
@@ -34,7 +43,9 @@ struct AmpereLaunch {
   ProductSizes sizes;
   EpilogueState epilogue;
 };
-Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, AmpereLaunch& launch);
+// Of a step with sparse weights, these with the shape that they had.
+Result<Operand> sparse_weights(const Prepare& prepare);
+Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, AmpereLaunch& launch, bool sparse = false);
 // `x`: the left matrix. `windows`: the Windows of device/convolution_rows.cuh, or null.
 Status launch_ampere(const Run& run, const AmpereLaunch& launch, const std::byte* x, void* windows);
 
@@ -43,5 +54,8 @@ inline constexpr int64_t kMostPitch = int64_t{1} << 23;
 
 // Whether the kernels compute with these types.
 Refusal check_ampere_types(const Problem& problem);
+// Whether they compute with these types and weights of which two of four are zero, and the weights are so: what they
+// are not comes before `of_shapes`, which the shapes are refused with.
+Refusal check_ampere_sparse(const Problem& problem, const Refusal& of_shapes);
 
 }  // namespace hussar::cuda

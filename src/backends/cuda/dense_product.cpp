@@ -42,14 +42,18 @@ bool is_turned(const Attributes& attributes) { return attributes.get_int("transB
 
 }  // namespace
 
+Result<DenseProduct> product_as_it_was(std::string_view op, const Attributes& attributes, const Operand& x, Operand w,
+                                       const Operand& y) {
+  if (is_convolution(op) || is_byte_product(op) || is_turned(attributes)) return dense_product(op, attributes, x, w, y);
+  Attributes turned = attributes;
+  turned.set("transB", int64_t{1});
+  w.shape = Shape{w.shape[1], w.shape[0]};
+  return dense_product(op, turned, x, w, y);
+}
+
 Result<DenseProduct> dense_product(const Node& node) {
-  Operand w = operand_of(*node.inputs[1]);
-  Attributes attributes = node.attributes;
-  if (!is_convolution(node.op) && !is_byte_product(node.op) && !is_turned(attributes)) {
-    attributes.set("transB", int64_t{1});
-    w.shape = Shape{w.shape[1], w.shape[0]};
-  }
-  return dense_product(node.op, attributes, operand_of(*node.inputs[0]), w, operand_of(*node.outputs[0]));
+  return product_as_it_was(node.op, node.attributes, operand_of(*node.inputs[0]), operand_of(*node.inputs[1]),
+                           operand_of(*node.outputs[0]));
 }
 
 Refusal check_dense_product(const Problem& problem) {

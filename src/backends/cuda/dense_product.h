@@ -20,6 +20,9 @@ Result<DenseProduct> dense_product(const Node& node);
 // Of a step, whose weights lie as [n][k] (turn_weights).
 Result<DenseProduct> dense_product(std::string_view op, const Attributes& attributes, const Operand& x,
                                    const Operand& w, const Operand& y);
+// Of a step whose weights lie in a way of their own: `w` has the shape that they had before.
+Result<DenseProduct> product_as_it_was(std::string_view op, const Attributes& attributes, const Operand& x, Operand w,
+                                       const Operand& y);
 
 // Gives a product's weights, which lie as [k][n], the form [n][k], by way of com.microsoft.FusedMatMul with transB;
 // those of bytes keep their shape and have their table then (byte_product.h). The second does what else `unpack` has

@@ -231,8 +231,9 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
       launch.row_bytes};
   launch.places = 0;
   if (operands.sparse) {
-    const SparseSizes sizes = sparse_sizes(product.n, product.k, prepare.step.attributes.get_int(kSparseGroup, 0));
-    const auto rows = static_cast<uint64_t>(sizes.rows), bytes = static_cast<uint64_t>(sizes.row_bytes);
+    const SparseOrder order = hopper_order(prepare.step.attributes.get_int(kSparseGroup, 0));
+    const SparseSizes sizes = sparse_sizes(product.n, product.k, order, DType::kInt8);
+    const auto rows = static_cast<uint64_t>(sizes.rows), bytes = static_cast<uint64_t>(sizes.row_elements);
     const auto share = static_cast<uint32_t>(tile.columns / tile.cluster_m);
     launch.w = {dtype, 3, {bytes, rows, 1}, {bytes, bytes * rows}, {64, share, 1}, 64};
     launch.places = sizes.value_bytes();

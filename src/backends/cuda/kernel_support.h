@@ -55,10 +55,10 @@ const Tile* configured_tile(std::span<const Tile> tiles, const Node& node) {
 
 // What a step costs anyway, in a graph.
 inline constexpr double kLaunchMicroseconds = 2;
+inline constexpr double kBytesPerMicrosecond = 2e6;
 
 // The time to read the inputs and write the outputs once.
 inline double memory_cost(const Problem& problem, double factor = 1) {
-  constexpr double kBytesPerMicrosecond = 2e6;
   double bytes = 0;
   for (const auto* list : {&problem.node.inputs, &problem.node.outputs}) {
     for (const Value* value : *list) {

@@ -48,6 +48,11 @@ Windows windows_of(const Convolution& conv) {
   return windows;
 }
 
+void define_windows(const Convolution& conv, Defines& defines) {
+  defines.set("PRODUCT_WINDOWS", 1).set("CONV_CHANNELS", conv.channels);
+  defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
+}
+
 DenseProduct window_product(const Convolution& conv) {
   const int64_t k = conv.channels * conv.taps();
   return {conv.pixels(), conv.filters, k, conv.x_pitch, k, conv.y_pitch};

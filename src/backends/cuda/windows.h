@@ -12,6 +12,8 @@ struct Windows {
   int32_t input[3], output[3], strides[3], pads[3], dilations[3];
 };
 Windows windows_of(const Convolution& conv);
+// What device texts need to know when they are compiled.
+void define_windows(const Convolution& conv, Defines& defines);
 
 // The product that a convolution without groups is.
 DenseProduct window_product(const Convolution& conv);

@@ -3,21 +3,33 @@
 #pragma once
 
 __device__ __forceinline__ float half_to_float(unsigned short bits) {
+#ifdef HUSSAR_EMULATED
+  return static_cast<float>(__builtin_bit_cast(_Float16, bits));
+#else
   float value;
   asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
   return value;
+#endif
 }
 
 __device__ __forceinline__ unsigned short float_to_half(float value) {
+#ifdef HUSSAR_EMULATED
+  return __builtin_bit_cast(unsigned short, static_cast<_Float16>(value));
+#else
   unsigned short bits;
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
   return bits;
+#endif
 }
 
 __device__ __forceinline__ unsigned pack_halves(float low, float high) {
+#ifdef HUSSAR_EMULATED
+  return float_to_half(low) | static_cast<unsigned>(float_to_half(high)) << 16;
+#else
   unsigned pair;
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
   return pair;
+#endif
 }
 
 __device__ __forceinline__ void unpack_halves(unsigned pair, float& low, float& high) {

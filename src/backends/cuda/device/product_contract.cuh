@@ -8,7 +8,7 @@
 //                             (INT8) exact in 32 bits (k <= 65,536)
 //   PRODUCT_KERNEL            the kernel's name (default hussar_product)
 //   PRODUCT_N, PRODUCT_K      sizes fixed when the plan is built; 0 (default): taken from ProductProblem
-//   PRODUCT_SPARSE            1: two of four weights are zero (product_hopper.cuh only). Default 0
+//   PRODUCT_SPARSE            1: two of four weights are zero. Default 0
 //   PRODUCT_RASTER            tiles of rows walked together before the next tile of columns (default 8): keeps what the
 //                             tiles in flight share of X and W in the L2 cache
 //   PRODUCT_EPILOGUE_BATCH    epilogue calls whose operands are loaded together (default 4). 8 pays for an epilogue

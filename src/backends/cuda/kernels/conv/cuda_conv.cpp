@@ -27,8 +27,7 @@ Status pack(Packing& packing) {
   HUSSAR_TRY(turn_filter(packing));
   Defines defines;
   define_ampere(node, window_product(conv), packing.target, defines);
-  defines.set("PRODUCT_WINDOWS", 1).set("CONV_CHANNELS", conv.channels);
-  defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
+  define_windows(conv, defines);
   return attach_code(
       packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
                    assemble({}, {"half.cuh", "product_contract.cuh", "convolution_rows.cuh", "product_ampere.cuh"}));

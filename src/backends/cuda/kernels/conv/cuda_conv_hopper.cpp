@@ -56,8 +56,7 @@ Status pack(Packing& packing) {
   make_table(packing);
   HUSSAR_TRY(turn_filter(packing));
   Defines defines;
-  defines.set("PRODUCT_WINDOWS", 1).set("CONV_CHANNELS", conv.channels);
-  defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
+  define_windows(conv, defines);
   const HopperOperands operands{packing.node.inputs[0]->dtype, conv.channels};
   return attach_hopper(packing, work_of(conv, operands), operands, std::move(defines));
 }

@@ -23,13 +23,14 @@ Refusal supports(const Problem& problem) {
 double cost(const Problem& problem) {
   auto product = dense_product(problem.node);
   if (!product) return 1e9;
-  return std::max(memory_cost(problem), hopper_time(*product, {problem.dtype(0), product->k, true}));
+  return std::max(sparse_memory_cost(problem), hopper_time(*product, {problem.dtype(0), product->k, true}));
 }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   auto product = dense_product(problem.node);
   if (!product) return {};
-  return hopper_configurations(problem.node, *product, {problem.dtype(0), product->k, true}, memory_cost(problem));
+  return hopper_configurations(problem.node, *product, {problem.dtype(0), product->k, true},
+                               sparse_memory_cost(problem));
 }
 
 Status pack(Packing& packing) {
@@ -38,36 +39,31 @@ Status pack(Packing& packing) {
   const int64_t group = hopper_sparse_group(node, product);
   node.attributes.set(kSparseGroup, group);
   make_table(packing);
-  packing.replace(1, pack_sparse(*node.inputs[1]->constant, group));
+  pack_sparse(packing, hopper_order(group));
   return attach_hopper(packing, product, {node.inputs[0]->dtype, product.k, true}, {});
 }
 
 Status unpack(Packing& packing) {
   Node& node = packing.node;
-  const Ints* shape = node.attributes.find<Ints>("hussar_packed_1");
   const int64_t group = node.attributes.get_int(kSparseGroup, 0);
-  const Value* weights = node.input(1);
-  const bool fits = shape != nullptr && shape->size() == 2 && (group == 64 || group == 128) && weights != nullptr &&
-                    weights->is_constant() && weights->constant->dtype() == DType::kInt8 && (*shape)[0] % 32 == 0 &&
-                    weights->constant->elements() == sparse_sizes((*shape)[1], (*shape)[0], group).bytes();
-  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "{}: its weights are not what they were", describe(node));
+  HUSSAR_CHECK(group == 64 || group == 128, ErrorCode::kPlanIncompatible, "{}: its weights are not what they were",
+               describe(node));
   forget_hopper(node);
   node.attributes.erase(kSparseGroup);
-  packing.replace(1, unpack_sparse(*weights->constant, (*shape)[0], (*shape)[1], group));
+  HUSSAR_TRY(unpack_sparse(packing, hopper_order(group)));
   return forget_table(packing);
 }
 
 Status prepare(Prepare& prepare) {
   const PlanStep& step = prepare.step;
-  const Ints shape = step.attributes.get_ints("hussar_packed_1");
   const int64_t group = step.attributes.get_int(kSparseGroup, 0);
-  const Operand& packed = prepare.inputs[1];
-  bool fits = shape.size() == 2 && shape[0] > 0 && shape[1] > 0 && (group == 64 || group == 128) &&
-              packed.dtype == DType::kInt8 && prepare.inputs[0].dtype == DType::kUInt8;
-  fits = fits && packed.shape.elements() == sparse_sizes(shape[1], shape[0], group).bytes();
+  Operand w = prepare.inputs[1];
+  const auto shape =
+      group == 64 || group == 128 ? sparse_shape(step.op, step.attributes, w, hopper_order(group)) : std::nullopt;
+  const bool fits = shape && (*shape)[0] % 32 == 0 && w.dtype == DType::kInt8 &&
+                    prepare.inputs[0].dtype == DType::kUInt8 && step.op == kMatrix;
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed sparse weights", step.name);
-  Operand w = packed;
-  w.shape = Shape(shape);
+  w.shape = *shape;
   const DenseProduct product =
       HUSSAR_TRY(dense_product(step.op, step.attributes, prepare.inputs[0], w, prepare.outputs[0]));
   return prepare_hopper_product(prepare, product, true);
