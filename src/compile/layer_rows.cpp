@@ -20,7 +20,7 @@ Result<LayerRows> LayerRows::create(const PrunableLayer& layer, const Shape& inp
   const Shape kernel = spatial_shape(weights), spatial = spatial_shape(input);
   const Window window = HUSSAR_TRY(read_window(node, Ints(kernel.begin(), kernel.end())));
   Shape output{input[0], weights[0]};
-  for (size_t axis = 0; axis < window.rank(); ++axis) {
+  for (int axis = 0; axis < window.rank(); ++axis) {
     const Dim size(spatial[static_cast<int>(axis)]);
     output.push_back(HUSSAR_TRY(window_output(node, window, axis, size)).value());
   }

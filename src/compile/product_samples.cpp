@@ -33,7 +33,7 @@ Result<Rows> rows_of(const ProductSamples& product, const Shape& x) {
   const Shape kernel = spatial_shape(weights), input = spatial_shape(x);
   Window window = HUSSAR_TRY(read_window(*product.node, Ints(kernel.begin(), kernel.end())));
   Shape y{x[0], weights[0]};
-  for (size_t axis = 0; axis < window.rank(); ++axis) {
+  for (int axis = 0; axis < window.rank(); ++axis) {
     y.push_back(HUSSAR_TRY(window_output(*product.node, window, axis, Dim(input[static_cast<int>(axis)]))).value());
   }
   rows.conv = HUSSAR_TRY(conv_shape(*product.node, x, weights, y));
