@@ -89,6 +89,7 @@ int usable_cores() {
 #if defined(__linux__)
 
 int current_core() { return sched_getcpu(); }
+std::thread::native_handle_type current_thread() { return pthread_self(); }
 
 CoreSet::CoreSet() {
   static_assert(sizeof(cpu_set_t) == sizeof cores_);
@@ -107,6 +108,7 @@ void CoreSet::keep_to(std::thread::native_handle_type thread, const std::array<u
 #else
 
 int current_core() { return -1; }
+std::thread::native_handle_type current_thread() { return {}; }
 CoreSet::CoreSet() = default;
 void CoreSet::keep_to(std::thread::native_handle_type, const std::array<uint64_t, 16>&) const {}
 

@@ -19,6 +19,9 @@ int control_group_cores(const std::string& root = "/sys/fs/cgroup",
 // The core that the calling thread runs on; -1 where the system does not tell.
 int current_core();
 
+// As std::thread::native_handle() tells of another one.
+std::thread::native_handle_type current_thread();
+
 // The cores that the thread which makes the object may run on. Any thread may call the functions, on any thread that
 // has not been joined; they do nothing where there is nothing to choose from or the system refuses.
 class CoreSet {

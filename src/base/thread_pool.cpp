@@ -30,7 +30,6 @@ constexpr microseconds kCrowdedFor{200};
 // A worker that was woken so long ago and has not run since waits for a core that another thread has: its caller, as
 // far as that one can tell. Waking takes 30 to 60 us where an idle core is a halted virtual processor.
 constexpr microseconds kSlowToWake{150};
-constexpr int kNotRunYet = -1;
 
 // The state of a mailbox. Only the owner of a worker mails and revokes; only the worker takes, empties and sleeps.
 constexpr uint32_t kEmpty = 0;
@@ -70,11 +69,12 @@ struct alignas(64) ThreadPool::Worker {
   const CoreSet& cores;
   std::atomic<uint32_t> mailbox{kEmpty};
   std::atomic<bool> is_leased{false};
-  std::atomic<int> core{kNotRunYet};     // where it ran when it last woke, until it is woken again
-  std::atomic<int> caller_core{-1};      // where its caller ran when it woke it
-  std::atomic<bool> is_kept_off{false};  // from its caller's core, until it runs
-  Clock::time_point woken_at;            // of its owner
-  Region* region = nullptr;              // written before the mailbox is
+  std::atomic<bool> has_run{false};  // since it was woken
+  std::atomic<int> caller_core{-1};  // where its caller ran when it woke it
+  // From its caller's core, until it runs; a new one from those that its maker may not run on.
+  std::atomic<bool> is_kept_off{true};
+  Clock::time_point woken_at;  // or made; of its owner
+  Region* region = nullptr;    // written before the mailbox is
   Slice slice;
   Worker* next = nullptr;  // in the list of the pool or of a lease
   std::thread thread;
@@ -89,25 +89,21 @@ struct alignas(64) ThreadPool::Worker {
   }
   // Notifies a worker that sleeps.
   void rouse() {
-    int here = current_core();
-    caller_core.store(here, std::memory_order_relaxed);
-    if (core.exchange(kNotRunYet, std::memory_order_relaxed) == here) send_away(here);
+    caller_core.store(current_core(), std::memory_order_relaxed);
+    has_run.store(false, std::memory_order_relaxed);
     woken_at = Clock::now();
     mailbox.notify_one();
-  }
-  void send_away(int from) {
-    is_kept_off.store(true, std::memory_order_relaxed);
-    cores.keep_off(thread.native_handle(), from);
   }
   // Takes the region back, or waits until the worker has left it.
   void finish() {
     uint32_t state = kMailed;
     if (mailbox.compare_exchange_strong(state, kEmpty, std::memory_order_acquire)) {
-      if (core.load(std::memory_order_relaxed) != kNotRunYet) return;
+      if (has_run.load(std::memory_order_relaxed)) return;
       auto now = Clock::now();
       if (now < woken_at + kSlowToWake) return;
       woken_at = now;
-      send_away(current_core());
+      is_kept_off.store(true, std::memory_order_relaxed);
+      cores.keep_off(thread.native_handle(), current_core());
       return;
     }
     if (spin_until(kPatience, [&] { return mailbox.load(std::memory_order_acquire) != kTaken; })) return;
@@ -128,15 +124,18 @@ struct alignas(64) ThreadPool::Worker {
   // Of a worker that begins to run: not beside its caller, and free to run anywhere from then on.
   void settle_on_core() {
     int here = current_core();
-    if (here >= 0 && here == caller_core.load(std::memory_order_relaxed)) send_away(here);
+    if (here >= 0 && here == caller_core.load(std::memory_order_relaxed)) {
+      is_kept_off.store(true, std::memory_order_relaxed);
+      cores.keep_off(current_thread(), here);
+    }
     roam();
-    core.store(current_core(), std::memory_order_relaxed);
+    has_run.store(true, std::memory_order_relaxed);
   }
   // Of a worker that runs. Its caller may have sent it away just when it began to.
   void roam() {
     if (!is_kept_off.load(std::memory_order_relaxed)) return;
     is_kept_off.store(false, std::memory_order_relaxed);
-    cores.release(thread.native_handle());
+    cores.release(current_thread());
   }
 };
 
@@ -189,6 +188,8 @@ void ThreadPool::ensure_workers(int count) {
   while (static_cast<int>(workers_.size()) < count) {
     workers_.push_back(std::make_unique<Worker>(core_set_));
     Worker& worker = *workers_.back();
+    worker.woken_at = Clock::now();
+    worker.caller_core.store(current_core(), std::memory_order_relaxed);
     try {
       worker.thread = std::thread([this, &worker] { work(worker); });
     } catch (const std::system_error&) {

@@ -13,9 +13,9 @@
 // they sleep in the kernel. Without a lease every worker sleeps: an idle process uses no CPU.
 //
 // Where workers run is left to the system, but for one case: a scheduler that puts a worker on its caller's core
-// leaves it there, where it does not get to run, or keeps its caller from running while it spins. A worker that is
-// about to wake on its caller's core, that finds itself there or that does not answer is sent to the other cores, and
-// may run on all of them again as soon as it runs.
+// leaves it there, where it does not get to run, or keeps its caller from running while it spins. A worker that finds
+// itself there, or that has not run some time after it was woken, is sent to the other cores, and may run on all of
+// them again as soon as it runs.
 #pragma once
 #include <atomic>
 #include <chrono>
