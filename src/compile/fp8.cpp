@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "backends/cuda/kernel_support.h"
 #include "base/error.h"
 
 namespace hussar {
@@ -25,7 +26,7 @@ Status check_fp8_target(Place place, int sm) {
       "INT8, which CPUs have");
   // An emulated GPU, for tests, is sm_0.
   HUSSAR_CHECK(
-      sm == 0 || sm >= 89, ErrorCode::kUsage,
+      sm == 0 || sm >= cuda::kFp8Cores, ErrorCode::kUsage,
       "FP8 needs a GPU of compute capability 8.9 or newer (Ada, Hopper), this one has {}.{}: INT8 and FP16 are "
       "what it computes in",
       sm / 10, sm % 10);

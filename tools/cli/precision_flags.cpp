@@ -19,8 +19,7 @@ void PrecisionFlags::declare(Command& command, bool forces) {
       "mantissa in FP32's range");
   command.option("--precision", "NODE=fp32", nodes_,
                  "with --fp16, --tf32, --int8 or --fp8: this ONNX node stays in FP32; repeatable; @FILE has one a "
-                 "line, as `hussar "
-                 "calibrate --advice` writes them");
+                 "line, as `hussar calibrate --advice` writes them");
   std::vector<std::string> choices = {"auto", "off"};
   std::string help = "whether weights that are 2:4 make use of it where that is measured to be faster (auto)";
   if (forces) {
