@@ -61,6 +61,14 @@ double half_matmul_cost(const Problem& problem) {
   return std::max(flops / rate * half_waste(b.k, b.n), bytes / 1e4) / problem.target.threads + 1;
 }
 
+std::vector<Configuration> half_configurations(const Problem& problem, int64_t groups, double rows, int64_t k,
+                                               int64_t filters, double usual) {
+  const double flops = 2 * rows * static_cast<double>(groups * filters) * static_cast<double>(k);
+  const ProductSize size = {groups,    static_cast<int64_t>(rows), half_panel_count(filters), k, kTileRowsLimit,
+                            kHalfBlock};
+  return cut_configurations(size, share_count(flops / 2, problem.target.threads), usual);
+}
+
 std::vector<float> decode_half_weights(const Tensor& packed) {
   std::vector<float> numbers(static_cast<size_t>(packed.elements()));
   const auto* bits = packed.data<uint16_t>();
@@ -78,6 +86,7 @@ Status begin_half_product(Prepare& prepare, int32_t bias_input, HalfState& state
       "turns the plan into one for this machine, anywhere with --target cpu:{}",
       prepare.step.name, isa_name(active_isa()), isa_name(active_isa()));
   HUSSAR_TRY(prepare_epilogue(prepare, bias_input, state.epilogue));
+  HUSSAR_TRY(read_cut(prepare, state.args.conv.cut));
   const ConvArgs& conv = state.args.conv;
   // Factor by factor: the product of what a plan says may overflow.
   constexpr int64_t kMostK = int64_t{1} << 40;
@@ -96,7 +105,7 @@ void cut_half_product(Prepare& prepare, int64_t k, double rest, int64_t scratch_
   const int64_t pixels = conv.batch * conv.out[0] * conv.out[1] * conv.out[2];
   const double flops = 2.0 * static_cast<double>(pixels * conv.groups * conv.filters) * static_cast<double>(k);
   // A share costs the same to start, and computes twice as fast as in FP32.
-  state.shares = share_count(flops / 2 * rest, prepare.threads);
+  state.shares = cut_shares(share_count(flops / 2 * rest, prepare.threads), conv.cut);
   state.scratch_per_share = scratch_bytes;
   prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares);
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernels/half/half_product.h"
+#include "backends/cpu/work_cuts.h"
 
 namespace hussar::cpu {
 
@@ -23,6 +24,9 @@ double half_waste(int64_t k, int64_t filters);
 // Predicted microseconds with dense weights.
 double half_conv_cost(const Problem& problem);
 double half_matmul_cost(const Problem& problem);
+// The cuts of a dense product of `rows` rows that are worth measuring; `usual`: its cost.
+std::vector<Configuration> half_configurations(const Problem& problem, int64_t groups, double rows, int64_t k,
+                                               int64_t filters, double usual);
 // With sparse weights, for sparse_share: two shuffles keep what a panel of 16 columns multiplies in 16 cycles, and
 // tiles of half the k end as late as others.
 inline constexpr double kHalfGather = 0.2;

@@ -5,6 +5,7 @@
 #include "backends/cpu/conv_shape.h"
 #include "backends/cpu/int8_packing.h"
 #include "backends/cpu/sparse_packing.h"
+#include "backends/cpu/work_cuts.h"
 #include "base/error.h"
 #include "tensor/dynamic_quantize.h"
 #include "tensor/fake_quantize.h"
@@ -165,6 +166,10 @@ Status prepare_int8_epilogue(Prepare& prepare, int64_t k, Int8State& state) {
   return {};
 }
 
+std::vector<Configuration> int8_configurations(const Problem& problem, double usual) {
+  return named_configurations({"by_rows", "by_panels", "two_shares"}, problem.target.threads, usual);
+}
+
 // The partition, of windows or pixels whose sums run over k.
 static void cut_product(Prepare& prepare, int64_t k, int64_t scratch_bytes, Int8State& state) {
   const ConvArgs& conv = state.args.conv;
@@ -176,6 +181,7 @@ static void cut_product(Prepare& prepare, int64_t k, int64_t scratch_bytes, Int8
   // Windows are gathered again for every share; single pixels are not, so a thread on a busy core can be relieved.
   const bool is_pointwise = conv.kernel[0] * conv.kernel[1] * conv.kernel[2] == 1;
   if (state.shares > 1 && is_pointwise && products > 1e8) state.shares *= 2;
+  state.shares = cut_shares(state.shares, conv.cut);
   state.scratch_per_share = scratch_bytes;
   prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares);
 }
@@ -188,6 +194,7 @@ Status prepare_int8_product(Prepare& prepare, Int8State& state) {
   const ConvArgs& conv = state.args.conv;
   const int64_t k = depth_of(conv);
   HUSSAR_TRY(prepare_int8_epilogue(prepare, k, state));
+  HUSSAR_TRY(read_cut(prepare, state.args.conv.cut));
   HUSSAR_TRY(check_packed_weights(prepare, {conv.groups, int8_panel_count(conv.filters), int8_panel_bytes(k)}));
   cut_product(prepare, k, int8_scratch_bytes(k), state);
   return {};

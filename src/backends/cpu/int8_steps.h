@@ -28,6 +28,9 @@ Refusal check_int8_matrix(const Problem& problem);
 // Predicted microseconds of `rows` x k x filters in each of `groups` groups.
 double int8_cost(const Problem& problem, double rows, int64_t k, int64_t filters, int64_t groups);
 
+// The cuts of a dense product that are worth measuring; `usual`: its cost.
+std::vector<Configuration> int8_configurations(const Problem& problem, double usual);
+
 // From state.args.conv, which is filled in and checked, to everything but the partition. k: of the sums.
 Status prepare_int8_epilogue(Prepare& prepare, int64_t k, Int8State& state);
 // The same for the tiles, with the partition; checks the size of the weights too.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backends/cpu/isa.h"
+#include "backends/cpu/work_cuts.h"
 #include "base/error.h"
 
 namespace hussar::cpu {
@@ -24,18 +25,23 @@ double matrix_microseconds(const Problem& problem, double rows, double k, double
   return (both + split) / problem.target.threads + 2;
 }
 
+std::vector<Configuration> matrix_configurations(const Problem& problem, double usual) {
+  return named_configurations({"by_rows", "by_panels", "two_shares", "half_blocks"}, problem.target.threads, usual);
+}
+
 Status prepare_matrix_product(Prepare& prepare, int32_t bias_input, MatrixState& state) {
   HUSSAR_CHECK(active_isa() >= Isa::kAmx, ErrorCode::kPlanIncompatible,
                "step '{}' was built for cpu:amx, this machine offers cpu:{}: `hussar build PLAN -o NEW.plan` turns the "
                "plan into one for this machine, anywhere with --target cpu:{}",
                prepare.step.name, isa_name(active_isa()), isa_name(active_isa()));
   HUSSAR_TRY(prepare_epilogue(prepare, bias_input, state.epilogue));
+  HUSSAR_TRY(read_cut(prepare, state.args.conv.cut));
   const ConvArgs& conv = state.args.conv;
   const int64_t pixels = conv.batch * conv.out[1] * conv.out[2];
   const double flops = 2.0 * static_cast<double>(pixels * conv.groups * conv.filters) *
                        static_cast<double>(conv.kernel[1] * conv.kernel[2] * conv.channels);
   // A share costs about the same to start, and computes faster than the vector units do.
-  state.shares = share_count(flops / 3, prepare.threads);
+  state.shares = cut_shares(share_count(flops / 3, prepare.threads), conv.cut);
   state.scratch_per_share = (matrix_scratch_bytes(conv) + 63) / 64 * 64;
   prepare.scratch_bytes = static_cast<size_t>(state.scratch_per_share * state.shares);
   return {};

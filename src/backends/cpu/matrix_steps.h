@@ -20,6 +20,9 @@ std::vector<float> decode_matrix_weights(const Tensor& packed);
 // A product of `rows` rows; k and columns as padded.
 double matrix_microseconds(const Problem& problem, double rows, double k, double columns);
 
+// The cuts that are worth measuring; `usual`: the cost.
+std::vector<Configuration> matrix_configurations(const Problem& problem, double usual);
+
 // From state.args.conv, which is filled in and checked, to the rest of the state. Fails on machines without the unit.
 Status prepare_matrix_product(Prepare& prepare, int32_t bias_input, MatrixState& state);
 Status run_matrix_step(const Run& run);

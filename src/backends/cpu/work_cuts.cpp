@@ -87,4 +87,15 @@ std::vector<Configuration> cut_configurations(const ProductSize& product, int sh
   return configurations;
 }
 
+std::vector<Configuration> named_configurations(std::initializer_list<std::string_view> names, int shares,
+                                                double usual) {
+  std::vector<Configuration> configurations;
+  for (const NamedCut& row : kCuts) {
+    if (std::find(names.begin(), names.end(), row.name) == names.end()) continue;
+    const bool cuts_shares = row.cut.along != CutAlong::kAny || row.cut.shares_per_thread > 1;
+    if (shares > 1 || !cuts_shares) configurations.push_back({row.name, usual});
+  }
+  return configurations;
+}
+
 }  // namespace hussar::cpu

@@ -1,5 +1,6 @@
-// The ways to cut a product that a plan can ask for by name, and what each is expected to cost.
+// The ways to cut work that a plan can ask for by name, and what each is expected to cost.
 #pragma once
+#include <initializer_list>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -35,5 +36,10 @@ int64_t float_tile_rows(int isa);
 
 // The cuts that differ from the usual one for this product in `shares` shares, whose predicted time is `usual`.
 std::vector<Configuration> cut_configurations(const ProductSize& product, int shares, double usual);
+
+// Those of `names` that can make a difference in `shares` shares, of work whose cuts nobody counts: each is predicted
+// to cost as much as the usual one, so that measuring decides.
+std::vector<Configuration> named_configurations(std::initializer_list<std::string_view> names, int shares,
+                                                double usual);
 
 }  // namespace hussar::cpu

@@ -38,6 +38,10 @@ double cost(const Problem& problem) {
                              own_filters);
 }
 
+std::vector<Configuration> configurations(const Problem& problem) {
+  return matrix_configurations(problem, cost(problem));
+}
+
 Status pack(Packing& packing) {
   const Tensor& filter = *packing.node.inputs[1]->constant;
   const int64_t groups = packing.node.attributes.get_int("group", 1);
@@ -79,7 +83,11 @@ extern const Kernel conv_amx_kernel = {.name = "conv_amx",
                                        .checks_shapes = true,
                                        .prepare = prepare,
                                        .run = run_matrix_step};
-extern const Tactic conv_amx_tactic = {
-    .kernel = "conv_amx", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
+extern const Tactic conv_amx_tactic = {.kernel = "conv_amx",
+                                       .supports = supports,
+                                       .cost = cost,
+                                       .configurations = configurations,
+                                       .pack = pack,
+                                       .unpack = unpack};
 
 }  // namespace hussar

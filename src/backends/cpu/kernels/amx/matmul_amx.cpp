@@ -26,6 +26,10 @@ double cost(const Problem& problem) {
                              static_cast<double>(panel_count(b.n) * 16));
 }
 
+std::vector<Configuration> configurations(const Problem& problem) {
+  return matrix_configurations(problem, cost(problem));
+}
+
 Status pack(Packing& packing) {
   Node& node = packing.node;
   const MatrixFacts b = matrix_facts(node);
@@ -55,7 +59,11 @@ extern const Kernel matmul_amx_kernel = {.name = "matmul_amx",
                                          .checks_shapes = true,
                                          .prepare = prepare,
                                          .run = run_matrix_step};
-extern const Tactic matmul_amx_tactic = {
-    .kernel = "matmul_amx", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
+extern const Tactic matmul_amx_tactic = {.kernel = "matmul_amx",
+                                         .supports = supports,
+                                         .cost = cost,
+                                         .configurations = configurations,
+                                         .pack = pack,
+                                         .unpack = unpack};
 
 }  // namespace hussar

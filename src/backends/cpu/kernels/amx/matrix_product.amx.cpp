@@ -29,13 +29,14 @@ struct Work {
 
 // The cut into at most share.count equal parts whose largest costs least, in cycles: 6 per step for a row of A and a
 // pair of panels, about 10 to split 32 channels of a pixel, 400 to fetch the weights of a step.
-Work share_of_work(const MatrixGeometry& geometry, int64_t groups, int64_t pairs, Share share) {
+Work share_of_work(const MatrixGeometry& geometry, int64_t groups, int64_t pairs, Share share, CutAlong along) {
   const int64_t items = geometry.images * groups;
   int64_t cut[3] = {1, 1, 1};
   double best = INFINITY;
   for (int64_t i = 1; i <= share.count && i <= items; ++i) {
     for (int64_t l = 1; i * l <= share.count && l <= geometry.lines; ++l) {
-      const int64_t room = share.count / (i * l), p = room < pairs ? room : pairs;
+      if (along == CutAlong::kPanels && l > 1) break;
+      const int64_t room = along == CutAlong::kRows ? 1 : share.count / (i * l), p = room < pairs ? room : pairs;
       const double lines = static_cast<double>((geometry.lines + l - 1) / l);
       const double own_pairs = static_cast<double>((pairs + p - 1) / p), steps = static_cast<double>(geometry.steps);
       const double pixels = static_cast<double>(geometry.image_width);
@@ -265,10 +266,11 @@ class Band {
 void run_matrix_product(const MatrixArgs& args, Share share, void* scratch) {
   const ConvArgs& conv = args.conv;
   const MatrixGeometry geometry = matrix_geometry(conv);
-  const Work work = share_of_work(geometry, conv.groups, (panel_count(conv.filters) + 1) / 2, share);
+  const Work work = share_of_work(geometry, conv.groups, (panel_count(conv.filters) + 1) / 2, share, conv.cut.along);
   const int64_t lines = work.lines.end - work.lines.begin;
   if (lines <= 0 || work.pairs.begin >= work.pairs.end) return;
-  const int64_t most = lines < geometry.band_lines ? lines : geometry.band_lines;
+  const int64_t usual = geometry.band_lines / conv.cut.block_divisor, band_lines = usual > 1 ? usual : 1;
+  const int64_t most = lines < band_lines ? lines : band_lines;
   const int64_t bands = (lines + most - 1) / most;
   Band band(args, geometry, most, scratch);
   configure_tiles();

@@ -7,6 +7,7 @@
 
 #include "backends/cpu/kernel_support.h"
 #include "backends/cpu/kernels/tile/tile.h"
+#include "backends/cpu/work_cuts.h"
 
 namespace hussar {
 namespace {
@@ -66,6 +67,11 @@ double cost(const Problem& problem) {
   return memory_cost(problem) + flops / (kFlopsPerMicrosecond * problem.target.threads);
 }
 
+// half_blocks: of queries.
+std::vector<Configuration> configurations(const Problem& problem) {
+  return named_configurations({"two_shares", "half_blocks"}, problem.target.threads, cost(problem));
+}
+
 View view_of(const Shape& shape, bool head_major, bool transposed, int64_t offset, int64_t dim) {
   if (transposed) return {0, shape.elements(1, 4), shape.elements(2, 4), 1, shape[3]};
   if (head_major) return {0, shape.elements(1, 4), shape.elements(2, 4), shape[3], 1};
@@ -110,10 +116,13 @@ bool cuts_evenly(int64_t units, int threads) {
 Status prepare(Prepare& prepare) {
   State state{};
   read_form(prepare, state);
+  WorkCut cut;
+  HUSSAR_TRY(read_cut(prepare, cut));
+  const int64_t block_rows = kBlockRows / cut.block_divisor;
   state.packs = state.queries > kFewQueries;
   state.joins_heads = state.queries == 1;
   state.rows = state.joins_heads ? state.heads / state.kv_heads : state.queries;
-  state.blocks = (state.rows + kBlockRows - 1) / kBlockRows;
+  state.blocks = (state.rows + block_rows - 1) / block_rows;
   state.key_floats = state.packs ? panel_floats(state.head_dim, state.keys) : 0;
   state.value_floats = state.packs ? panel_floats(state.keys, state.v_head_dim) : 0;
   double pairs = static_cast<double>(state.batch * state.heads) * static_cast<double>(state.queries * state.keys);
@@ -122,7 +131,8 @@ Status prepare(Prepare& prepare) {
       static_cast<double>(state.kv_units() * (state.key_floats + state.value_floats)) * 8 / kBytesPerMicrosecond;
   state.packs_apart = state.packs && !cuts_evenly(state.kv_units(), prepare.threads);
   int64_t units = state.kv_units() * (state.packs && !state.packs_apart ? 1 : state.units_per_kv());
-  state.shares = share_count(microseconds + packed, prepare.threads, units);
+  const int shares = cut_shares(share_count(microseconds + packed, prepare.threads, units), cut);
+  state.shares = static_cast<int>(std::min<int64_t>(shares, units));
   state.pack_shares = share_count(packed, prepare.threads, state.kv_units());
   int64_t head_floats = state.key_floats + state.value_floats;
   state.share_floats =
@@ -236,6 +246,7 @@ Status run(const Run& run) {
 
 extern const Kernel attention_kernel = {
     .name = "attention", .version = 2, .state_bytes = sizeof(State), .prepare = prepare, .run = run};
-extern const Tactic attention_tactic = {.kernel = "attention", .supports = supports, .cost = cost};
+extern const Tactic attention_tactic = {
+    .kernel = "attention", .supports = supports, .cost = cost, .configurations = configurations};
 
 }  // namespace hussar

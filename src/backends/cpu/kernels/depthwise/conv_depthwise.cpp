@@ -2,6 +2,7 @@
 #include "backends/cpu/conv_shape.h"
 #include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernels/depthwise/depthwise.h"
+#include "backends/cpu/work_cuts.h"
 
 namespace hussar {
 namespace {
@@ -25,6 +26,10 @@ Refusal supports(const Problem& problem) {
 
 double cost(const Problem& problem) { return 1 + depthwise_cost(problem.target, conv_flops(problem)); }
 
+std::vector<Configuration> configurations(const Problem& problem) {
+  return named_configurations({"by_rows", "by_panels", "two_shares"}, problem.target.threads, cost(problem));
+}
+
 Status pack(Packing& packing) {
   const Tensor& filter = *packing.node.inputs[1]->constant;
   int64_t channels = filter.shape()[0], taps = filter.shape().elements(2, filter.shape().rank());
@@ -43,6 +48,8 @@ Status prepare(Prepare& prepare) {
   ConvArgs conv;
   HUSSAR_TRY(fill_conv_args(prepare, true, conv));
   HUSSAR_TRY(prepare_epilogue(prepare, bias_input(prepare), state.epilogue, true));
+  WorkCut cut;
+  HUSSAR_TRY(read_cut(prepare, cut));
   DepthwiseArgs& args = state.args;
   args.batch = conv.batch;
   args.channels = conv.groups;
@@ -54,11 +61,12 @@ Status prepare(Prepare& prepare) {
     args.dilation[axis] = conv.dilation[axis + 1];
     args.pad[axis] = conv.pad[axis + 1];
   }
+  args.along = cut.along;
   args.input_pitch = conv.input_pitch;
   args.output_pitch = conv.output_pitch;
   double work = 8.0 * static_cast<double>(args.batch * args.out[0] * args.out[1] * args.channels) *
                 static_cast<double>(args.kernel[0] * args.kernel[1]);
-  state.shares = share_count(work, prepare.threads);
+  state.shares = cut_shares(share_count(work, prepare.threads), cut);
   return {};
 }
 
@@ -79,7 +87,11 @@ Status run(const Run& run) {
 
 extern const Kernel conv_depthwise_kernel = {
     .name = "conv_depthwise", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
-extern const Tactic conv_depthwise_tactic = {
-    .kernel = "conv_depthwise", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
+extern const Tactic conv_depthwise_tactic = {.kernel = "conv_depthwise",
+                                             .supports = supports,
+                                             .cost = cost,
+                                             .configurations = configurations,
+                                             .pack = pack,
+                                             .unpack = unpack};
 
 }  // namespace hussar

@@ -26,6 +26,7 @@ struct DepthwiseArgs {
   float* output = nullptr;
   int64_t output_pitch = 0;
   Epilogue epilogue;
+  CutAlong along = CutAlong::kAny;  // kPanels: 16 channels each
 };
 
 struct DepthwiseTable {

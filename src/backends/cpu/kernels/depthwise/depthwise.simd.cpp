@@ -328,7 +328,8 @@ void run_conv(const DepthwiseArgs& args, Share share) {
   const int64_t rows = args.batch * args.out[0], blocks = (args.channels + 15) / 16;
   int64_t best = INT64_MAX, row_parts = 1, block_parts = 1;
   for (int64_t r = 1; r <= share.count && r <= rows; ++r) {
-    const int64_t b = share.count / r < blocks ? share.count / r : blocks;
+    if (args.along == CutAlong::kPanels && r > 1) break;
+    const int64_t room = args.along == CutAlong::kRows ? 1 : share.count / r, b = room < blocks ? room : blocks;
     const int64_t cost = ((rows + r - 1) / r) * ((blocks + b - 1) / b);
     if (cost <= best) {
       best = cost;

@@ -1,5 +1,7 @@
 // conv_fp16: convolution of 1 to 3 spatial dimensions that multiplies in FP16, on FP32 activations, where that is
 // allowed.
+#include <algorithm>
+
 #include "backends/cpu/conv_shape.h"
 #include "backends/cpu/half_packing.h"
 #include "backends/cpu/half_steps.h"
@@ -15,6 +17,14 @@ Refusal supports(const Problem& problem) {
   if (auto refusal = check_conv(problem)) return refusal;
   if (auto refusal = check_half_weights(*problem.input(1)->constant)) return refusal;
   return check_epilogue(problem);
+}
+
+std::vector<Configuration> configurations(const Problem& problem) {
+  const Shape& filter = problem.input(1)->constant->shape();
+  const int64_t group = std::max<int64_t>(problem.node.attributes.get_int("group", 1), 1);
+  const double pixels = Problem::elements(problem.output()) / static_cast<double>(filter[0]);
+  return half_configurations(problem, group, pixels, filter.elements(1, filter.rank()), filter[0] / group,
+                             half_conv_cost(problem));
 }
 
 Status pack(Packing& packing) {
@@ -50,7 +60,11 @@ extern const Kernel conv_fp16_kernel = {.name = "conv_fp16",
                                         .checks_shapes = true,
                                         .prepare = prepare,
                                         .run = run_half_step};
-extern const Tactic conv_fp16_tactic = {
-    .kernel = "conv_fp16", .supports = supports, .cost = half_conv_cost, .pack = pack, .unpack = unpack};
+extern const Tactic conv_fp16_tactic = {.kernel = "conv_fp16",
+                                        .supports = supports,
+                                        .cost = half_conv_cost,
+                                        .configurations = configurations,
+                                        .pack = pack,
+                                        .unpack = unpack};
 
 }  // namespace hussar

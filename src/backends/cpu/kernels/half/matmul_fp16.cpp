@@ -16,6 +16,12 @@ Refusal supports(const Problem& problem) {
   return check_epilogue(problem);
 }
 
+std::vector<Configuration> configurations(const Problem& problem) {
+  const MatrixFacts b = matrix_facts(problem.node);
+  const double rows = Problem::elements(problem.output()) / static_cast<double>(b.n);
+  return half_configurations(problem, 1, rows, b.k, b.n, half_matmul_cost(problem));
+}
+
 Status pack(Packing& packing) {
   Node& node = packing.node;
   const MatrixFacts b = matrix_facts(node);
@@ -43,7 +49,11 @@ extern const Kernel matmul_fp16_kernel = {.name = "matmul_fp16",
                                           .checks_shapes = true,
                                           .prepare = prepare,
                                           .run = run_half_step};
-extern const Tactic matmul_fp16_tactic = {
-    .kernel = "matmul_fp16", .supports = supports, .cost = half_matmul_cost, .pack = pack, .unpack = unpack};
+extern const Tactic matmul_fp16_tactic = {.kernel = "matmul_fp16",
+                                          .supports = supports,
+                                          .cost = half_matmul_cost,
+                                          .configurations = configurations,
+                                          .pack = pack,
+                                          .unpack = unpack};
 
 }  // namespace hussar

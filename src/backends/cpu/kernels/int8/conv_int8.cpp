@@ -25,6 +25,10 @@ double cost(const Problem& problem) {
   return int8_cost(problem, rows, filter.elements(1, filter.rank()), filter[0] / groups, groups);
 }
 
+std::vector<Configuration> configurations(const Problem& problem) {
+  return int8_configurations(problem, cost(problem));
+}
+
 Status pack(Packing& packing) {
   const Tensor filter = *packing.node.inputs[1]->constant;
   const Shape& shape = filter.shape();
@@ -74,7 +78,11 @@ extern const Kernel conv_int8_kernel = {.name = "conv_int8",
                                         .checks_shapes = true,
                                         .prepare = prepare,
                                         .run = run_int8_product};
-extern const Tactic conv_int8_tactic = {
-    .kernel = "conv_int8", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
+extern const Tactic conv_int8_tactic = {.kernel = "conv_int8",
+                                        .supports = supports,
+                                        .cost = cost,
+                                        .configurations = configurations,
+                                        .pack = pack,
+                                        .unpack = unpack};
 
 }  // namespace hussar

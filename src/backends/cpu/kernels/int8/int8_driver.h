@@ -359,7 +359,7 @@ void run_int8_share(const Int8Args& args, Share share, void* scratch) {
   const ConvArgs& conv = args.conv;
   const int64_t k = conv.kernel[0] * conv.kernel[1] * conv.kernel[2] * conv.channels;
   const int64_t rows = conv.batch * conv.out[0] * conv.out[1] * conv.out[2];
-  const Work work = share_of_work(conv.groups, rows, int8_panel_count(conv.filters), share, {});
+  const Work work = share_of_work(conv.groups, rows, int8_panel_count(conv.filters), share, conv.cut);
   const bool pointwise = is_pointwise(conv);
   auto* const lines = static_cast<Element*>(scratch);
   Element* const memory = lines + all_int8_lines(k);

@@ -213,7 +213,7 @@ void run_windows(const Int8Args& args, int64_t group, int64_t k, const Work& wor
 Work share_of_tiles(const ConvArgs& conv, int64_t rows, Share share) {
   const int64_t panels = int8_panel_count(conv.filters);
   const Work tiles =
-      share_of_work(conv.groups, (rows + kMatrixTileRows - 1) / kMatrixTileRows, (panels + 1) / 2, share, {});
+      share_of_work(conv.groups, (rows + kMatrixTileRows - 1) / kMatrixTileRows, (panels + 1) / 2, share, conv.cut);
   const auto scale = [](Range range, int64_t size, int64_t most) -> Range {
     return {range.begin * size, range.end * size < most ? range.end * size : most};
   };
@@ -267,7 +267,7 @@ void run_int8_product(const Int8Args& args, Share share, void* scratch) {
   } else {
     const int64_t rows = conv.batch * conv.out[0] * conv.out[1] * conv.out[2];
     const Work work = pixels ? share_of_tiles(conv, rows, share)
-                             : share_of_work(conv.groups, rows, int8_panel_count(conv.filters), share, {});
+                             : share_of_work(conv.groups, rows, int8_panel_count(conv.filters), share, conv.cut);
     for (int64_t group = work.items.begin; group < work.items.end; ++group) {
       if (pixels) {
         run_pixels(args, group, k, work, static_cast<uint8_t*>(scratch));

@@ -14,6 +14,10 @@ double cost(const Problem& problem) {
   return int8_cost(problem, Problem::elements(problem.output()) / static_cast<double>(b[1]), b[0], b[1], 1);
 }
 
+std::vector<Configuration> configurations(const Problem& problem) {
+  return int8_configurations(problem, cost(problem));
+}
+
 Status pack(Packing& packing) {
   const Tensor b = *packing.node.inputs[1]->constant;
   const int64_t k = b.shape()[0], n = b.shape()[1];
@@ -53,7 +57,11 @@ extern const Kernel matmul_int8_kernel = {.name = "matmul_int8",
                                           .checks_shapes = true,
                                           .prepare = prepare,
                                           .run = run_int8_product};
-extern const Tactic matmul_int8_tactic = {
-    .kernel = "matmul_int8", .supports = check_int8_matrix, .cost = cost, .pack = pack, .unpack = unpack};
+extern const Tactic matmul_int8_tactic = {.kernel = "matmul_int8",
+                                          .supports = check_int8_matrix,
+                                          .cost = cost,
+                                          .configurations = configurations,
+                                          .pack = pack,
+                                          .unpack = unpack};
 
 }  // namespace hussar

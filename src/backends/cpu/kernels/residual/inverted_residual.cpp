@@ -15,6 +15,7 @@
 #include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernel_support.h"
 #include "backends/cpu/kernels/depthwise/depthwise.h"
+#include "backends/cpu/work_cuts.h"
 #include "base/error.h"
 
 namespace hussar {
@@ -49,6 +50,7 @@ struct State {
   int64_t output_pitch;
   Activation expand_activation, depthwise_activation;
   EpilogueState epilogue;  // of the last convolution
+  int64_t band_floats;     // kBandFloats, or what the plan names
   int64_t band;            // output rows
   int shares, project_shares;
   // In floats: of the expanded rows, the convolved rows, and the tile kernels' scratch.
@@ -100,6 +102,17 @@ double cost(const Problem& problem) {
         tile_conv_cost(problem.target, 2 * out_pixels * static_cast<double>(channels * filters), 1, filters, channels);
   }
   return 1 + 0.9 * total;
+}
+
+// By rows or by channels, and bands of half the size. By channels only where the inner tensor of a share is not many
+// times as large as a cache.
+std::vector<Configuration> configurations(const Problem& problem) {
+  const double usual = cost(problem);
+  const double pixels = Problem::elements(problem.output()) / static_cast<double>(filters_of(problem));
+  const double inner = pixels * static_cast<double>(problem.input(kDepthwise)->constant->shape()[0]);
+  if (inner / problem.target.threads > 4.0 * kBandFloats || problem.input(kExpand) == nullptr)
+    return named_configurations({"half_blocks", "two_shares"}, problem.target.threads, usual);
+  return named_configurations({"by_rows", "by_panels", "half_blocks", "two_shares"}, problem.target.threads, usual);
 }
 
 // ---- weights
@@ -288,9 +301,10 @@ Range rows_read(const DepthwiseArgs& args, Range out) {
 
 // Whether to cut by channels: when the rows that shares expand twice, or the weights that all of them read, are a
 // larger part of the work than what passes from share to share between the convolutions.
-bool prefers_channels(const State& state) {
+bool prefers_channels(const State& state, CutAlong along) {
   const DepthwiseArgs& depthwise = state.depthwise;
   if (!state.expands || state.shares <= 1) return false;
+  if (along != CutAlong::kAny) return along == CutAlong::kPanels;
   const int64_t expanded = depthwise.in[0] * depthwise.in[1] * depthwise.channels / state.shares;
   if (expanded > kBandFloats) return false;
   const double pixels = static_cast<double>(depthwise.in[0] * depthwise.in[1]);
@@ -327,7 +341,7 @@ void plan_memory(State& state) {
   };
   state.band = 1;
   while (state.band < depthwise.out[0] &&
-         rows_of(state.band + 1) * row_floats + (state.band + 1) * convolved_row <= kBandFloats) {
+         rows_of(state.band + 1) * row_floats + (state.band + 1) * convolved_row <= state.band_floats) {
     ++state.band;
   }
   state.expanded_floats = rows_of(state.band) * row_floats;
@@ -374,9 +388,12 @@ Status prepare(Prepare& prepare) {
             static_cast<double>(state.expand.kernel[1] * state.expand.kernel[2] * state.expand.channels);
   }
   const double project_work = state.projects ? 2 * out_pixels * channels * static_cast<double>(state.filters) : 0;
-  state.shares = share_count(work + project_work, prepare.threads);
-  state.by_channels = prefers_channels(state);
-  state.project_shares = share_count(project_work, prepare.threads);
+  WorkCut cut;
+  HUSSAR_TRY(read_cut(prepare, cut));
+  state.band_floats = kBandFloats / cut.block_divisor;
+  state.shares = cut_shares(share_count(work + project_work, prepare.threads), cut);
+  state.by_channels = prefers_channels(state, cut.along);
+  state.project_shares = cut_shares(share_count(project_work, prepare.threads), cut);
   plan_memory(state);
   int64_t floats = state.share_floats() * std::max(state.shares, state.project_shares);
   if (state.by_channels && state.projects) {
@@ -635,7 +652,11 @@ Status run(const Run& run) {
 
 extern const Kernel inverted_residual_kernel = {
     .name = "inverted_residual", .state_bytes = sizeof(State), .checks_shapes = true, .prepare = prepare, .run = run};
-extern const Tactic inverted_residual_tactic = {
-    .kernel = "inverted_residual", .supports = supports, .cost = cost, .pack = pack, .unpack = unpack};
+extern const Tactic inverted_residual_tactic = {.kernel = "inverted_residual",
+                                                .supports = supports,
+                                                .cost = cost,
+                                                .configurations = configurations,
+                                                .pack = pack,
+                                                .unpack = unpack};
 
 }  // namespace hussar
