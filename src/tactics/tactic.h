@@ -22,6 +22,8 @@ struct Target {
   int sm = 0;  // compute capability of the device: 90 for 9.0
   // Why tactics may not compute in FP16, as they will say; empty: they may.
   std::string_view no_fp16 = "needs --fp16";
+  // The same of BF16.
+  std::string_view no_bf16 = "needs --bf16";
   // Why tactics may not round the floats that they multiply to TF32 (ten bits of mantissa); empty: they may.
   std::string_view no_tf32 = "needs --tf32";
   // Why tactics may not make use of sparse weights; empty: they may.

@@ -276,7 +276,7 @@ class DeviceSide {
 // Everything that a tactic needs permission for is allowed.
 Target target_for(const KernelCase& test, int threads) {
   Target target{static_cast<int>(cpu::active_isa()), threads};
-  target.no_fp16 = target.no_libraries = {};
+  target.no_fp16 = target.no_bf16 = target.no_libraries = {};
   const Kernel* kernel = find_kernel(test.kernel);
   if (kernel == nullptr || kernel->place == Place::kHost) return target;
   target.place = Place::kDevice;

@@ -91,7 +91,7 @@ def check_simd() -> list[str]:
     """Files compiled per instruction set, and the headers they reach, use no C++ standard headers."""
     problems = []
     for start in cpp_files():
-        if not start.name.endswith((".simd.cpp", ".fp16.cpp", ".amx.cpp")):
+        if not start.name.endswith((".simd.cpp", ".vnni.cpp", ".bf16.cpp", ".fp16.cpp", ".amx.cpp")):
             continue
         seen, stack = {start}, [start]
         while stack:

@@ -40,11 +40,14 @@ bool detect_avx512_vnni() {
   return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (ecx & kAvx512Vnni) != 0;
 }
 
-bool has_amx(uint64_t state) {
+bool detect_avx512_bf16() {
   uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
-  if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) == 0) return false;
   constexpr uint32_t kAvx512Bf16 = 1u << 5;
-  if ((eax & kAvx512Bf16) == 0) return false;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kAvx512Bf16) != 0;
+}
+
+bool has_amx(uint64_t state) {
+  if (!detect_avx512_bf16()) return false;
 #if defined(HUSSAR_EMULATE_AMX)
   static_cast<void>(state);
   return true;
@@ -52,6 +55,7 @@ bool has_amx(uint64_t state) {
   // AMX_BF16, AMX_TILE, AMX_INT8: all processors that have one have all.
   constexpr uint32_t kAmxBf16AndTile = 1u << 22 | 1u << 24 | 1u << 25;
   constexpr uint64_t kTileState = 0x60000;  // configuration and data
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & kAmxBf16AndTile) != kAmxBf16AndTile) return false;
   return (state & kTileState) == kTileState && may_use_tiles();
 #endif
@@ -93,6 +97,11 @@ Isa detected_isa() {
 
 bool has_avx512_vnni() {
   static const bool has = detected_isa() >= Isa::kAvx512 && detect_avx512_vnni();
+  return has;
+}
+
+bool has_avx512_bf16() {
+  static const bool has = detected_isa() >= Isa::kAvx512 && detect_avx512_bf16();
   return has;
 }
 

@@ -13,7 +13,7 @@ namespace hussar::cpu {
 // kAvx512Fp16: AVX-512 with AVX512_FP16. Only kernels/half has code for it (*.fp16.cpp, compiled once).
 // kAmx: the above with AVX512_BF16, and AMX tiles with bf16 products (every processor with AMX has AVX512_FP16). Only
 // kernels/amx has code for it (*.amx.cpp, compiled once). All other kernels run their AVX-512 code on both.
-// kernels/int8 has code for AVX512_VNNI besides (*.vnni.cpp).
+// kernels/int8 has code for AVX512_VNNI besides (*.vnni.cpp), kernels/bfloat for AVX512_BF16 (*.bf16.cpp).
 // The numbers are internal: plans and the environment use the names.
 enum class Isa : int { kScalar = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Fp16 = 3, kAmx = 4 };
 inline constexpr Isa kAllIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Fp16, Isa::kAmx};
@@ -26,6 +26,8 @@ Isa detected_isa();
 const char* isa_name(Isa isa);
 // Whether the processor has AVX512_VNNI, which is no level of its own: most processors of the level avx512 have it.
 bool has_avx512_vnni();
+// The same of AVX512_BF16: Zen 4 has it, and Intel's processors with AMX.
+bool has_avx512_bf16();
 // The level to run for a plan that was built for `wanted` (Run::isa): that one, or the active one where that is less.
 Isa usable_isa(int wanted);
 
@@ -44,6 +46,9 @@ Isa usable_isa(int wanted);
   extern const Table name;                                    \
   }                                                           \
   namespace avx512vnni {                                      \
+  using avx512::name;                                         \
+  }                                                           \
+  namespace avx512bf16 {                                      \
   using avx512::name;                                         \
   }                                                           \
   namespace avx512fp16 {                                      \

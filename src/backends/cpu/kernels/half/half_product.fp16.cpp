@@ -1,7 +1,8 @@
 #include "backends/cpu/kernels/half/half_product.h"
 
-#include "backends/cpu/kernels/half/half_rows.h"
 #include "backends/cpu/kernels/half/half_tiles.h"
+#include "backends/cpu/kernels/half/half_vec.h"
+#include "backends/cpu/kernels/half/narrow_rows.h"
 #include "backends/cpu/kernels/tile/tile_core.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
@@ -26,10 +27,11 @@ void run_half_product(const HalfArgs& args, Share share, void* scratch) {
                                          &conv.epilogue};
     const float* input = conv.input + group * conv.channels;
     if (pointwise) {
-      run_tiles<HalfTiles>(product, work.rows, work.panels, conv.cut, PackHalfRows{input, conv.input_pitch, k}, memory);
+      run_tiles<HalfTiles>(product, work.rows, work.panels, conv.cut,
+                           PackNarrowRows<Halves>{input, conv.input_pitch, k}, memory);
     } else {
-      run_tiles<HalfTiles>(product, work.rows, work.panels, conv.cut, WindowPacker<HalfForm>{&conv, input, k, lines},
-                           memory);
+      run_tiles<HalfTiles>(product, work.rows, work.panels, conv.cut,
+                           WindowPacker<NarrowForm<Halves>>{&conv, input, k, lines}, memory);
     }
   }
 }

@@ -1,6 +1,7 @@
 #include "backends/cpu/kernels/half/half_product.h"
-#include "backends/cpu/kernels/half/half_rows.h"
 #include "backends/cpu/kernels/half/half_tiles.h"
+#include "backends/cpu/kernels/half/half_vec.h"
+#include "backends/cpu/kernels/half/narrow_rows.h"
 #include "backends/cpu/kernels/int8/kept_rows.h"
 #include "backends/cpu/kernels/int8/meanwhile.h"
 #include "backends/cpu/kernels/tile/tile_core.h"
@@ -61,9 +62,9 @@ void run_half_sparse(const HalfArgs& args, Share share, void* scratch) {
     run_blocks(product, work.rows, work.panels, args.shared_panels, conv.cut, pack, memory, kept);
   };
   if (is_pointwise(conv)) {
-    run(PackHalfRows{conv.input, conv.input_pitch, k});
+    run(PackNarrowRows<Halves>{conv.input, conv.input_pitch, k});
   } else {
-    run(WindowPacker<HalfForm>{&conv, conv.input, k, lines});
+    run(WindowPacker<NarrowForm<Halves>>{&conv, conv.input, k, lines});
   }
 }
 

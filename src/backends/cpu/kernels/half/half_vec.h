@@ -14,10 +14,13 @@ constexpr int kHalfLanes = 32;
 
 // 16 numbers to FP16, to nearest even; what is too large becomes infinite.
 HUSSAR_INLINE __m256i to_half(Vec x) { return _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-HUSSAR_INLINE void store_halves(uint16_t* p, Vec low, Vec high) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_half(low));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 16), to_half(high));
-}
+// For narrow_rows.h.
+struct Halves {
+  static HUSSAR_INLINE void store(uint16_t* p, Vec low, Vec high) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_half(low));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 16), to_half(high));
+  }
+};
 
 #if defined(HUSSAR_EMULATE_FP16)
 

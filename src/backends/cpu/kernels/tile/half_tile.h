@@ -1,6 +1,6 @@
 // Register tiles whose last panel is half wanted: that panel is computed in vectors of 8 lanes, of which a core with
 // 256-bit multiply-add units does two in the time of one of 16. AVX-512 only.
-// Internal to kernels/tile, for tile_kernels.simd.cpp.
+// Internal to kernels/tile, for tile_table.h.
 #pragma once
 #include "backends/cpu/kernels/tile/tile_kernels.h"
 #include "backends/cpu/simd/math.h"
@@ -25,7 +25,7 @@ HUSSAR_INLINE Vec finish_whole(Vec y, const TileOutput& out) {
 }
 
 // The sums of one tile: kWhole panels and the first half of the next.
-template <int kRows, int kWhole>
+template <class Arithmetic, int kRows, int kWhole>
 struct HalfTile {
   static constexpr int kWidth = kWhole * 16 + kHalfLanes;
   Vec whole[kRows][kWhole > 0 ? kWhole : 1];
@@ -39,10 +39,10 @@ struct HalfTile {
     for (int r = 0; r < kRows; ++r) {
       if constexpr (kWhole > 0) {
         const Vec row = set(a[r * kTileChunk]);
-        whole[r][0] = fma(row, column, whole[r][0]);
-        half[r] = _mm256_fmadd_ps(_mm512_castps512_ps256(row.v), last, half[r]);
+        whole[r][0] = Arithmetic::step(row, column, whole[r][0]);
+        half[r] = Arithmetic::step(_mm512_castps512_ps256(row.v), last, half[r]);
       } else {
-        half[r] = _mm256_fmadd_ps(_mm256_broadcast_ss(a + r * kTileChunk), last, half[r]);
+        half[r] = Arithmetic::step(_mm256_broadcast_ss(a + r * kTileChunk), last, half[r]);
       }
     }
   }
@@ -65,10 +65,10 @@ struct HalfTile {
 };
 
 // a, b, k as for every TileKernel.
-template <int kRows, int kWhole>
+template <class Arithmetic, int kRows, int kWhole>
 void half_tile(const float* a, const float* b, int64_t panel_stride, int64_t k, const TileOutput& out) {
   static_assert(kWhole <= 1);
-  using Tile = HalfTile<kRows, kWhole>;
+  using Tile = HalfTile<Arithmetic, kRows, kWhole>;
   Tile tile;
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {

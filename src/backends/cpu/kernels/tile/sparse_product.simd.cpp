@@ -33,9 +33,10 @@ void sparse_tile(const SparseTile& in, const TileOutput& out) {
   for (; depth >= 8; depth -= 8, index += 8, a += kRows * kTileChunk) {
     for (int i = 0; i < out.ahead_lines; ++i, ahead += 16) __builtin_prefetch(ahead, 0, 2);
 #pragma GCC unroll 2
-    for (int i = 0; i < 8; ++i, b += kPanelColumns) multiply_add(a + (index[i] & 15), b, in.panel_stride, sum);
+    for (int i = 0; i < 8; ++i, b += kPanelColumns) multiply_add<Floats>(a + (index[i] & 15), b, in.panel_stride, sum);
   }
-  for (; depth > 0; --depth, ++index, b += kPanelColumns) multiply_add(a + (*index & 15), b, in.panel_stride, sum);
+  for (; depth > 0; --depth, ++index, b += kPanelColumns)
+    multiply_add<Floats>(a + (*index & 15), b, in.panel_stride, sum);
   store_tile(sum, out);
 }
 

@@ -1,12 +1,21 @@
-// One step of a register tile and its end. Internal to kernels/tile, for files compiled per level only.
+// One step of a register tile and its end. Internal to kernels/tile and kernels/bfloat, for files compiled per level
+// only.
 #pragma once
 #include "backends/cpu/kernels/tile/tile_kernels.h"
 #include "backends/cpu/simd/math.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 
+// What one element of A and B is, and one step of the sums: floats. (Pairs of bfloat16: kernels/bfloat.)
+struct Floats {
+  static HUSSAR_INLINE TileVec step(TileVec a, TileVec b, TileVec sum) { return fma(a, b, sum); }
+#if defined(__AVX512F__)
+  static HUSSAR_INLINE __m256 step(__m256 a, __m256 b, __m256 sum) { return _mm256_fmadd_ps(a, b, sum); }
+#endif
+};
+
 // One k: the smaller of the two operand sets is held in registers, the other passes through one.
-template <int kRows, int kVecs>
+template <class Arithmetic, int kRows, int kVecs>
 HUSSAR_INLINE void multiply_add(const float* a, const float* b, int64_t panel_stride, TileVec (&sum)[kRows][kVecs]) {
   if constexpr (kRows < kVecs) {
     TileVec row[kRows];
@@ -16,7 +25,7 @@ HUSSAR_INLINE void multiply_add(const float* a, const float* b, int64_t panel_st
     for (int v = 0; v < kVecs; ++v) {
       const TileVec column = tile_load(b + (v / kVecsPerPanel) * panel_stride + (v % kVecsPerPanel) * kTileLanes);
 #pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) sum[r][v] = fma(row[r], column, sum[r][v]);
+      for (int r = 0; r < kRows; ++r) sum[r][v] = Arithmetic::step(row[r], column, sum[r][v]);
     }
   } else {
     TileVec column[kVecs];
@@ -28,7 +37,7 @@ HUSSAR_INLINE void multiply_add(const float* a, const float* b, int64_t panel_st
     for (int r = 0; r < kRows; ++r) {
       const TileVec row = tile_set(a[r * kTileChunk]);
 #pragma GCC unroll 16
-      for (int v = 0; v < kVecs; ++v) sum[r][v] = fma(row, column[v], sum[r][v]);
+      for (int v = 0; v < kVecs; ++v) sum[r][v] = Arithmetic::step(row, column[v], sum[r][v]);
     }
   }
 }

@@ -85,7 +85,7 @@ void run_program(const ProductOf<Element>& product, int64_t row, const ProgramBl
   program_table.run(program, operands, block);
 }
 
-// What a tile prefetches per 16 k, from `data` on.
+// What a tile prefetches per chunk of k, from `data` on.
 struct Ahead {
   const float* data = nullptr;
   int lines = 0;
@@ -202,23 +202,23 @@ void run_tiles(const ProductOf<typename Tiles::Element>& product, Range rows, Ra
   constexpr int64_t kChunk = Tiles::kChunk;
   const int64_t tile_rows = cut.most_rows < Tiles::kRows ? cut.most_rows : Tiles::kRows;
   const int64_t row_elements = (product.k + kChunk - 1) / kChunk * kChunk;
-  walk_tiles(
-      rows, panels, tile_rows, Tiles::kBlock / cut.block_divisor, row_elements, pack, scratch, Tiles::most_panels,
-      [&](int64_t panel, int step, int64_t count, auto& each) {
-        // The tiles bring the next panels to the cache, in equal parts of whole lines: the first ones, if they
-        // are many.
-        const int64_t chunks = product.k / kTileChunk, left = panels.end - panel - step;
-        const int64_t lines = (left < step ? left : step) * kTileChunk;  // per 16 k
-        const int part = static_cast<int>((lines + count - 1) / count);
-        each([&](int64_t index, const Element* a, int64_t row, int row_count) {
-          Ahead ahead;
-          if constexpr (Tiles::kPrefetch) {
-            const int64_t done = index * part;
-            ahead = {product.b + ((panel + step) * product.k + done * chunks) * kPanelColumns, done < lines ? part : 0};
-          }
-          run_tile<Tiles>(product, a, row, row_count, panel, step, ahead);
-        });
-      });
+  walk_tiles(rows, panels, tile_rows, Tiles::kBlock / cut.block_divisor, row_elements, pack, scratch,
+             Tiles::most_panels, [&](int64_t panel, int step, int64_t count, auto& each) {
+               // The tiles bring the next panels to the cache, in equal parts of whole lines: the first ones, if they
+               // are many.
+               const int64_t chunks = product.k / kChunk, left = panels.end - panel - step;
+               const int64_t lines = (left < step ? left : step) * kTileChunk;  // per chunk
+               const int part = static_cast<int>((lines + count - 1) / count);
+               each([&](int64_t index, const Element* a, int64_t row, int row_count) {
+                 Ahead ahead;
+                 if constexpr (Tiles::kPrefetch) {
+                   const int64_t done = index * part;
+                   const Element* const next = product.b + (panel + step) * Tiles::panel_elements(product.k);
+                   ahead = {reinterpret_cast<const float*>(next) + done * chunks * 16, done < lines ? part : 0};
+                 }
+                 run_tile<Tiles>(product, a, row, row_count, panel, step, ahead);
+               });
+             });
 }
 
 template <class Pack>

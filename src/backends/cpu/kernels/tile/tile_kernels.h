@@ -2,6 +2,7 @@
 #pragma once
 #include "backends/cpu/kernels/tile/tile_limits.h"
 #include "backends/cpu/kernels/tile/tile_vec.h"
+#include "backends/cpu/simd/math.h"
 
 namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 
@@ -21,8 +22,8 @@ static_assert(kTileRows <= kTileRowsLimit);
 constexpr int kTileFloats = 14 * 32;
 
 // Where a tile goes. bias holds panels * 16 floats; residual may be null; columns <= panels * 16 are stored. For every
-// 16 k (of FP16: 32), ahead_lines cache lines from `ahead` on are brought to the cache: a part of the panels that are
-// used next.
+// 16 k (of FP16 and BF16: 32), ahead_lines cache lines from `ahead` on are brought to the cache: a part of the panels
+// that are used next.
 struct TileOutput {
   float* c;
   int64_t c_pitch;
@@ -61,6 +62,18 @@ using LineKernel = void (*)(const LineTile& tile, const TileOutput& out);
 LineKernel line_kernel(int64_t step, int panels);
 
 // Finishes and stores sums [rows][width], of which out.columns are wanted.
-void store_rows(const float* sums, int rows, int width, const TileOutput& out);
+inline void store_rows(const float* sums, int rows, int width, const TileOutput& out) {
+  const Vec low = set(out.low), high = set(out.high);
+  for (int r = 0; r < rows; ++r) {
+    for (int column = 0; column < out.columns; column += kLanes) {
+      const int left = out.columns - column;
+      Vec y = load_up_to(sums + r * width + column, left);
+      if (out.residual != nullptr) y = y + load_up_to(out.residual + r * out.residual_pitch + column, left);
+      y = clamp(y, low, high);
+      if (out.hard_swish) y = hard_swish(y, set(out.scale), set(out.shift));
+      store_up_to(out.c + r * out.c_pitch + column, y, left);
+    }
+  }
+}
 
 }  // namespace hussar::cpu::HUSSAR_ISA_NAMESPACE
