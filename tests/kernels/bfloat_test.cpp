@@ -109,7 +109,7 @@ TEST_F(Bfloat, Epilogues) {
       test.program->operand_count = 1;
       test.program->steps[0] = {ProgramOp::kAdd, 0, 0, ProgramSource::kOperand, 0, {}, 0, 0};
       test.program->steps[1] = {
-          pick(0, 1) == 1 ? ProgramOp::kHardSwish : ProgramOp::kGelu, 0, 0, ProgramSource::kConstant, 0, {}, 0, 0};
+          pick(0, 1) == 1 ? ProgramOp::kHardSwish : ProgramOp::kGeluErf, 0, 0, ProgramSource::kConstant, 0, {}, 0, 0};
       test.inputs.push_back(
           {random_tensor(DType::kFloat32, {1, filters, 1, rows}, -1, 1), false, Layout::kChannelsLast});
       expect_kernel_agrees(test);

@@ -27,10 +27,10 @@ constexpr int64_t kSumRows = 1024;
 }  // namespace
 
 void pack_matrix_weights(const float* b, int64_t taps, int64_t channels, int64_t filters, int64_t row_stride,
-                         int64_t column_stride, uint16_t* out) {
+                         int64_t column_stride, int64_t parts, uint16_t* out) {
   const int64_t panels = panel_count(filters), padded = matrix_channels(channels);
-  const int64_t steps = taps * padded / kMatrixDepth, panel_elements = 2 * kMatrixElements;
-  std::fill_n(out, matrix_weight_elements(taps, channels, filters), uint16_t{0});
+  const int64_t steps = taps * padded / kMatrixDepth, panel_elements = parts * kMatrixElements;
+  std::fill_n(out, matrix_weight_elements(taps, channels, filters, parts), uint16_t{0});
   for (int64_t column = 0; column < filters; ++column) {
     const int64_t panel = column / kPanelColumns, pair = panel / 2, in_pair = std::min<int64_t>(panels - pair * 2, 2);
     uint16_t* const base = out + pair * 2 * steps * panel_elements + panel % 2 * panel_elements;
@@ -41,7 +41,7 @@ void pack_matrix_weights(const float* b, int64_t taps, int64_t channels, int64_t
         uint16_t* const tile = base + k / kMatrixDepth * in_pair * panel_elements;
         const int64_t at = k % kMatrixDepth / 2 * 32 + column % kPanelColumns * 2 + k % 2;
         tile[at] = to_bfloat16(x);
-        tile[kMatrixElements + at] = to_bfloat16(x - from_bfloat16(tile[at]));
+        if (parts > 1) tile[kMatrixElements + at] = to_bfloat16(x - from_bfloat16(tile[at]));
       }
     }
   }
@@ -60,8 +60,9 @@ std::vector<float> decode_matrix_weights(const Tensor& packed) {
   return sums;
 }
 
-MatrixGeometry matrix_geometry(const ConvArgs& conv) {
+MatrixGeometry matrix_geometry(const ConvArgs& conv, int64_t parts) {
   MatrixGeometry geometry{};
+  geometry.parts = parts;
   geometry.taps = conv.kernel[1] * conv.kernel[2];
   geometry.channels = matrix_channels(conv.channels);
   geometry.steps = geometry.taps * geometry.channels / kMatrixDepth;
@@ -84,16 +85,17 @@ MatrixGeometry matrix_geometry(const ConvArgs& conv) {
     geometry.more_lines = (conv.kernel[1] - 1) * conv.dilation[1] / conv.stride[1];
     geometry.image_width = geometry.width + (conv.kernel[2] - 1) * conv.dilation[2] / conv.stride[2];
   }
-  const int64_t line_bytes = geometry.phases[0] * geometry.phases[1] * geometry.image_width * geometry.channels * 4;
+  const int64_t line_bytes =
+      geometry.phases[0] * geometry.phases[1] * geometry.image_width * geometry.channels * 2 * parts;
   const int64_t fit = kImageBytes / line_bytes - geometry.more_lines;
   geometry.band_lines = std::max<int64_t>(std::min(fit, kSumRows / geometry.image_width), 1);
   return geometry;
 }
 
-int64_t matrix_scratch_bytes(const ConvArgs& conv) {
-  const MatrixGeometry geometry = matrix_geometry(conv);
+int64_t matrix_scratch_bytes(const ConvArgs& conv, int64_t parts) {
+  const MatrixGeometry geometry = matrix_geometry(conv, parts);
   const int64_t lines = std::min(geometry.band_lines, std::max<int64_t>(geometry.lines, 1));
-  const int64_t image = matrix_image_pixels(geometry, lines) * geometry.channels * 4;
+  const int64_t image = matrix_image_pixels(geometry, lines) * geometry.channels * 2 * parts;
   const int64_t row_tiles = (lines * geometry.image_width + 31) / 32 * 2;
   const int64_t offsets = (geometry.steps * 8 + 63) / 64 * 64;
   return geometry.phases[0] * geometry.phases[1] * image + row_tiles * 16 * 32 * 4 + offsets;

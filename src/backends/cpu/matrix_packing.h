@@ -16,14 +16,14 @@ constexpr int64_t matrix_channels(int64_t channels) {
   return (channels + kMatrixDepth - 1) / kMatrixDepth * kMatrixDepth;
 }
 // bf16 elements of the weights of one group.
-constexpr int64_t matrix_weight_elements(int64_t taps, int64_t channels, int64_t filters) {
-  return panel_count(filters) * taps * matrix_channels(channels) * kPanelColumns * 2;
+constexpr int64_t matrix_weight_elements(int64_t taps, int64_t channels, int64_t filters, int64_t parts) {
+  return panel_count(filters) * taps * matrix_channels(channels) * kPanelColumns * parts;
 }
 
 // Splits and packs one group's weights, element (k, column) at b[k * row_stride + column * column_stride] where
 // k = tap * channels + channel.
 void pack_matrix_weights(const float* b, int64_t taps, int64_t channels, int64_t filters, int64_t row_stride,
-                         int64_t column_stride, uint16_t* out);
+                         int64_t column_stride, int64_t parts, uint16_t* out);
 
 // The image that rows of A are loaded from, for a band of output lines.
 struct MatrixGeometry {
@@ -35,11 +35,12 @@ struct MatrixGeometry {
   int64_t more_lines;    // beyond the band's own
   int64_t image_width;   // pixels of a line of an image
   int64_t channels;      // padded
+  int64_t parts;         // of a number
   int64_t taps;
   int64_t steps;       // of k
   int64_t band_lines;  // the most lines in a band
 };
-MatrixGeometry matrix_geometry(const ConvArgs& conv);
+MatrixGeometry matrix_geometry(const ConvArgs& conv, int64_t parts);
 // Pixels of one phase's image for `lines` lines, with what the last tile reads beyond.
 constexpr int64_t matrix_image_pixels(const MatrixGeometry& geometry, int64_t lines) {
   return (lines + geometry.more_lines) * geometry.image_width + 16;

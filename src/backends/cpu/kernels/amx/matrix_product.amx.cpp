@@ -9,7 +9,7 @@ namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 namespace {
 
 // Steps of k whose weights for two panels (32 KB) stay in the L1 cache while the rows of A pass by.
-constexpr int64_t kStepsAtOnce = 8;
+constexpr int64_t steps_at_once(int64_t parts) { return 16 / parts; }
 
 struct Range {
   int64_t begin;
@@ -66,7 +66,24 @@ HUSSAR_INLINE void split(__m512 x0, __m512 x1, uint16_t* high, uint16_t* low) {
   _mm512_storeu_si512(low, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(low1, low0)));
 }
 
-// One pixel: [channels] floats to [high: padded][low: padded].
+// 32 floats to 32 bfloat16.
+HUSSAR_INLINE void round_to_bfloat(__m512 x0, __m512 x1, uint16_t* out) {
+  _mm512_storeu_si512(out, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(x1, x0)));
+}
+
+// One pixel: [channels] floats to [padded].
+HUSSAR_INLINE void round_pixel(const float* pixel, int64_t channels, int64_t padded, uint16_t* out) {
+  int64_t channel = 0;
+  for (; channel + 32 <= channels; channel += 32) {
+    round_to_bfloat(_mm512_loadu_ps(pixel + channel), _mm512_loadu_ps(pixel + channel + 16), out + channel);
+  }
+  if (channel == padded) return;
+  const int left = static_cast<int>(channels - channel);
+  round_to_bfloat(load_up_to(pixel + channel, left).v, left > 16 ? load_n(pixel + channel + 16, left - 16).v : set(0).v,
+                  out + channel);
+}
+
+// The same to [high: padded][low: padded].
 HUSSAR_INLINE void split_pixel(const float* pixel, int64_t channels, int64_t padded, uint16_t* out) {
   int64_t channel = 0;
   for (; channel + 32 <= channels; channel += 32) {
@@ -80,8 +97,8 @@ HUSSAR_INLINE void split_pixel(const float* pixel, int64_t channels, int64_t pad
 }
 
 // c [kRows * 16][kPanels * 16] = or += A x B over `steps` of k. The rows of A at step i begin at a + offsets[i],
-// `pitch` bytes apart, their low parts `low` elements later; b: [step][panel][high, low] tiles.
-template <int kRows, int kPanels>
+// `pitch` bytes apart, their low parts, if there are two parts, `low` elements later; b: [step][panel][part] tiles.
+template <int kParts, int kRows, int kPanels>
 void multiply_tiles(const uint16_t* a, const int64_t* offsets, int64_t pitch, int64_t low, const uint16_t* b,
                     int64_t steps, float* c, bool fresh) {
   constexpr int64_t kSumPitch = kPanels * 16;
@@ -90,23 +107,29 @@ void multiply_tiles(const uint16_t* a, const int64_t* offsets, int64_t pitch, in
   } else {
     load_sums<kRows, kPanels>(c, kSumPitch);
   }
-  for (int64_t step = 0; step < steps; ++step, b += kPanels * 2 * kMatrixElements) {
+  for (int64_t step = 0; step < steps; ++step, b += kPanels * kParts * kMatrixElements) {
     const uint16_t* const rows = a + offsets[step];
-    load_panels<kPanels>(b, 2 * kMatrixElements);
-    load_rows<kRows>(rows + low, pitch);
-    multiply_add_tiles<kRows, kPanels>();  // low x high
+    load_panels<kPanels>(b, kParts * kMatrixElements);
+    if constexpr (kParts > 1) {
+      load_rows<kRows>(rows + low, pitch);
+      multiply_add_tiles<kRows, kPanels>();  // low x high
+    }
     load_rows<kRows>(rows, pitch);
     multiply_add_tiles<kRows, kPanels>();  // high x high
-    load_panels<kPanels>(b + kMatrixElements, 2 * kMatrixElements);
-    multiply_add_tiles<kRows, kPanels>();  // high x low
+    if constexpr (kParts > 1) {
+      load_panels<kPanels>(b + kMatrixElements, kParts * kMatrixElements);
+      multiply_add_tiles<kRows, kPanels>();  // high x low
+    }
   }
   store_sums<kRows, kPanels>(c, kSumPitch);
 }
 
 using MultiplyTiles = void (*)(const uint16_t*, const int64_t*, int64_t, int64_t, const uint16_t*, int64_t, float*,
                                bool);
-constexpr MultiplyTiles kMultiplyTiles[2][2] = {{multiply_tiles<1, 1>, multiply_tiles<1, 2>},
-                                                {multiply_tiles<2, 1>, multiply_tiles<2, 2>}};
+// [parts][row tiles][panels]
+constexpr MultiplyTiles kMultiplyTiles[2][2][2] = {
+    {{multiply_tiles<1, 1, 1>, multiply_tiles<1, 1, 2>}, {multiply_tiles<1, 2, 1>, multiply_tiles<1, 2, 2>}},
+    {{multiply_tiles<2, 1, 1>, multiply_tiles<2, 1, 2>}, {multiply_tiles<2, 2, 1>, multiply_tiles<2, 2, 2>}}};
 
 // The epilogue on sums [rows][width]; row and column count over the whole output.
 void finish_rows(const ConvArgs& conv, float* sums, int64_t width, int64_t row, int64_t rows, int64_t column,
@@ -139,7 +162,7 @@ void finish_rows(const ConvArgs& conv, float* sums, int64_t width, int64_t row, 
 class Band {
  public:
   Band(const MatrixArgs& args, const MatrixGeometry& geometry, int64_t most_lines, void* scratch)
-      : conv_(args.conv), weights_(args.weights), geometry_(geometry), pixel_(2 * geometry.channels) {
+      : conv_(args.conv), weights_(args.weights), geometry_(geometry), pixel_(geometry.parts * geometry.channels) {
     offsets_ = static_cast<int64_t*>(scratch);
     sums_ = reinterpret_cast<float*>(offsets_ + (geometry.steps + 7) / 8 * 8);
     images_ = reinterpret_cast<uint16_t*>(sums_ + (most_lines * geometry.image_width + 31) / 32 * 32 * 32);
@@ -160,12 +183,17 @@ class Band {
     return conv_.input + ((image_ * conv_.in[1] + y) * conv_.in[2] + x) * conv_.input_pitch + group_ * conv_.channels;
   }
 
+  void narrow_pixel(const float* pixel, uint16_t* out) const {
+    const auto narrow = geometry_.parts > 1 ? split_pixel : round_pixel;
+    narrow(pixel, conv_.channels, geometry_.channels, out);
+  }
+
   void split_flat() {
     const int64_t first = lines_.begin * 16;
     const int64_t end = lines_.end * 16 < geometry_.pixels ? lines_.end * 16 : geometry_.pixels;
     const float* pixel = conv_.input + first * conv_.input_pitch + group_ * conv_.channels;
     for (int64_t i = 0; i < end - first; ++i, pixel += conv_.input_pitch) {
-      split_pixel(pixel, conv_.channels, geometry_.channels, images_ + i * pixel_);
+      narrow_pixel(pixel, images_ + i * pixel_);
     }
   }
 
@@ -175,7 +203,7 @@ class Band {
     for (int64_t c = 0; c < geometry_.image_width; ++c, out += pixel_) {
       const int64_t x = c * stride + phase_x - conv_.pad[2];
       if (y >= 0 && y < conv_.in[1] && x >= 0 && x < conv_.in[2]) {
-        split_pixel(input_pixel(y, x), conv_.channels, geometry_.channels, out);
+        narrow_pixel(input_pixel(y, x), out);
       } else {
         memset(out, 0, static_cast<size_t>(bytes));
       }
@@ -213,20 +241,22 @@ class Band {
   void multiply_pair(int64_t pair) {
     const int64_t panels = panel_count(conv_.filters);
     const int panels_here = panels - pair * 2 >= 2 ? 2 : 1;
-    const int64_t step_elements = panels_here * 2 * kMatrixElements;
+    const int64_t parts = geometry_.parts, step_elements = panels_here * parts * kMatrixElements;
     const uint16_t* const b = weights_ +
-                              group_ * matrix_weight_elements(geometry_.taps, conv_.channels, conv_.filters) +
-                              pair * geometry_.steps * 4 * kMatrixElements;
+                              group_ * matrix_weight_elements(geometry_.taps, conv_.channels, conv_.filters, parts) +
+                              pair * geometry_.steps * 2 * parts * kMatrixElements;
     // The last line ends where its output does.
     const int64_t rows = (lines_.end - lines_.begin - 1) * geometry_.image_width + geometry_.width;
-    const int64_t width = panels_here * 16, sum_floats = geometry_.steps > kStepsAtOnce ? 32 * width : 0;
-    for (int64_t step = 0; step < geometry_.steps; step += kStepsAtOnce) {
-      const int64_t left = geometry_.steps - step, count = left < kStepsAtOnce ? left : kStepsAtOnce;
+    const int64_t at_once = steps_at_once(parts);
+    const int64_t width = panels_here * 16, sum_floats = geometry_.steps > at_once ? 32 * width : 0;
+    const auto& multiply = kMultiplyTiles[parts - 1];
+    for (int64_t step = 0; step < geometry_.steps; step += at_once) {
+      const int64_t left = geometry_.steps - step, count = left < at_once ? left : at_once;
       float* sums = sums_;
       for (int64_t row = 0; row < rows; row += 32, sums += sum_floats) {
-        kMultiplyTiles[rows - row > 16 ? 1 : 0][panels_here - 1](images_ + row * pixel_, offsets_ + step, pixel_ * 2,
-                                                                 geometry_.channels, b + step * step_elements, count,
-                                                                 sums, step == 0);
+        multiply[rows - row > 16 ? 1 : 0][panels_here - 1](images_ + row * pixel_, offsets_ + step, pixel_ * 2,
+                                                           geometry_.channels, b + step * step_elements, count, sums,
+                                                           step == 0);
         if (step + count == geometry_.steps) finish(sums, row, rows - row < 32 ? rows - row : 32, pair * 32, width);
       }
     }
@@ -265,7 +295,7 @@ class Band {
 
 void run_matrix_product(const MatrixArgs& args, Share share, void* scratch) {
   const ConvArgs& conv = args.conv;
-  const MatrixGeometry geometry = matrix_geometry(conv);
+  const MatrixGeometry geometry = matrix_geometry(conv, args.parts);
   const Work work = share_of_work(geometry, conv.groups, (panel_count(conv.filters) + 1) / 2, share, conv.cut.along);
   const int64_t lines = work.lines.end - work.lines.begin;
   if (lines <= 0 || work.pairs.begin >= work.pairs.end) return;

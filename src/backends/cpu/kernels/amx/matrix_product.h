@@ -1,4 +1,5 @@
-// Convolutions and matrix products in FP32 on the matrix unit (AMX), operands as sums of two bfloat16 each.
+// Convolutions and matrix products on the matrix unit (AMX): in FP32, operands as sums of two bfloat16 each, or in
+// BF16, with one.
 //
 // x = high + low with high = bf16(x), low = bf16(x - high) keeps 16 bits of x. a x b is computed as high x high +
 // high x low + low x high with FP32 sums, so that a product is off by at most 3 x 2^-18 of itself: between FP32 and
@@ -20,10 +21,11 @@ struct MatrixArgs {
   // pixels: k channels, n filters.
   ConvArgs conv;
   const uint16_t* weights = nullptr;
+  int64_t parts = 2;  // bfloat16 of a number: 1, where BF16 is allowed
 };
 
 // Bytes of scratch of one share.
-int64_t matrix_scratch_bytes(const ConvArgs& conv);
+int64_t matrix_scratch_bytes(const ConvArgs& conv, int64_t parts);
 
 namespace amx {
 // Executes one share of a static partition. Scratch is aligned to 64 bytes.
