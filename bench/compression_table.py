@@ -199,7 +199,7 @@ def top1(plan: pathlib.Path, case: Case) -> float:
 def measure(case: Case, arguments: argparse.Namespace) -> dict:
     rungs = arguments.rungs.split(",")
     if arguments.target == "cpu":
-        lacks = {"tf32", "fp8"} if hussar_cli.computes_in_fp16() else {"tf32", "fp16", "fp8"}
+        lacks = {"tf32", "fp8", *(half for half in ("fp16", "bf16") if not hussar_cli.computes_in(half))}
         rungs = [rung for rung in rungs if rung not in lacks]
     plans = {rung: case.folder / f"{rung}.plan" for rung in rungs}
     rows = {rung: {"rung": rung, "build_seconds": case.build(rung, arguments, plan)} for rung, plan in plans.items()}

@@ -35,7 +35,8 @@ import peers_table  # noqa: E402
 from modelzoo import agreement  # noqa: E402
 
 REFERENCE = "ort"
-HALF = "hussar_fp16"  # built with --fp16, where this machine can compute in FP16
+# Built with --fp16 and --bf16, where this machine can compute in them.
+HALVES = {"hussar_fp16": "fp16", "hussar_bf16": "bf16"}
 ALONE = "hussar_1"  # a plan of its own for one thread: what is fastest on two need not be on one
 
 
@@ -57,8 +58,8 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def engine_names(arguments: argparse.Namespace) -> list[str]:
-    has_half = not arguments.cost_only and hussar_cli.computes_in_fp16()
-    names = [] if arguments.no_hussar else ["hussar", *([HALF] if has_half else [])]
+    halves = [] if arguments.cost_only else [name for name, half in HALVES.items() if hussar_cli.computes_in(half)]
+    names = [] if arguments.no_hussar else ["hussar", *halves]
     for peer in filter(None, arguments.peers.split(",")):
         names += {"ort": ["ort"], "openvino": ["openvino_f32", "openvino"], "none": []}.get(peer, [peer])
     unknown = [name for name in names if name not in engines.NAMES]
@@ -111,7 +112,7 @@ class ModelRun:
         if name == "hussar":
             entry["build_seconds_untuned"] = self.build(name, threads, "--budget", "0")
         if not self.arguments.cost_only:
-            entry["build_seconds"] = self.build(name, threads, *(["--fp16"] if name == HALF else []))
+            entry["build_seconds"] = self.build(name, threads, *([f"--{HALVES[name]}"] if name in HALVES else []))
         entry["plan_bytes"] = self.files[name].stat().st_size
         return engines.open_engine(name, self.files[name], self.feeds, threads)
 
@@ -119,7 +120,7 @@ class ModelRun:
         """The loaded engine, or None with the reason in the row."""
         entry = self.row["engines"].setdefault(name, {})
         try:
-            engine = self.open_hussar(name, entry) if name in ("hussar", HALF) else self.open_peer(name)
+            engine = self.open_hussar(name, entry) if name == "hussar" or name in HALVES else self.open_peer(name)
             engine.call()
         except Exception as error:  # a peer may refuse a model in any way it likes; the table must say so and go on
             entry["error"] = last_line(error)
@@ -152,13 +153,14 @@ class ModelRun:
                 one = engines.summary(alone)
                 self.row["scaling"] = {"one_thread_ms": one, "speedup": one["median"] / own}
             medians = {name: self.row["engines"][name]["latency_ms"]["median"] for name in samples}
-            self.row["ratio"] = {name: own / medians[name] for name in samples if name not in ("hussar", HALF)}
-            if HALF in medians:
-                self.row["fp16_ratio"] = medians[HALF] / own
+            self.row["ratio"] = {name: own / medians[name] for name in samples if name != "hussar" and name not in HALVES}
+            for name, half in HALVES.items():
+                if name in medians:
+                    self.row[f"{half}_ratio"] = medians[name] / own
 
     def memory(self, opened: dict) -> None:
         for name in opened:
-            if name == HALF:
+            if name in HALVES:
                 continue
             figures = measure_child.measure(name, self.files[name], self.inputs_file, self.arguments.threads)
             self.row["engines"][name]["process"] = figures

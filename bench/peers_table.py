@@ -15,9 +15,11 @@ import sys
 
 import report_section
 
-HALF = "hussar_fp16"
-LABELS = {"hussar": "Hussar", HALF: "Hussar FP16", "ort": "ONNX Runtime", "openvino_f32": "OpenVINO f32", "openvino": "OpenVINO default"}
-
+HALVES = {"hussar_fp16": "fp16", "hussar_bf16": "bf16"}
+LABELS = {
+    "hussar": "Hussar", "hussar_fp16": "Hussar FP16", "hussar_bf16": "Hussar BF16", "ort": "ONNX Runtime",
+    "openvino_f32": "OpenVINO f32", "openvino": "OpenVINO default",
+}  # fmt: skip
 
 # OpenVINO's settings; where its default is another precision than FP32, it may be less exact.
 SETTINGS = ("openvino_f32", "openvino")
@@ -73,17 +75,25 @@ def openvino_ratio(row: dict) -> float | None:
     return own / min(known) if own is not None and known else None
 
 
+def bfloat_ratio(row: dict) -> float | None:
+    """Hussar's time with --bf16 by that of OpenVINO's default, which is BF16 where the processor has it."""
+    own, peer = (dig(row, name, "latency_ms", "median") for name in ("hussar_bf16", "openvino"))
+    return own / peer if own is not None and peer is not None else None
+
+
 def latency_table(rows: list[dict], engines: list[str]) -> list[str]:
-    peers = [engine for engine in engines if engine not in ("hussar", HALF)]
-    has_half = "hussar" in engines and HALF in engines
+    peers = [engine for engine in engines if engine != "hussar" and engine not in HALVES]
+    halves = [engine for engine in engines if engine in HALVES] if "hussar" in engines else []
     has_settings = "hussar" in engines and all(name in engines for name in SETTINGS)
     head = ["model", *(LABELS[engine] for engine in engines)]
     if "hussar" in engines:
         head += [f"Hussar / {LABELS[peer]}" for peer in peers]
     if has_settings:
         head.append("Hussar / OpenVINO, the fastest within 1e-3")
-    if has_half:
-        head.append("Hussar FP16 / Hussar")
+    for half in halves:
+        head.append(f"{LABELS[half]} / Hussar")
+    if "hussar_bf16" in halves and "openvino" in peers:
+        head.append("Hussar BF16 / OpenVINO default")
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         cells = [row["model"] + ("*" if row["weights"] == "random" else "")]
@@ -92,8 +102,9 @@ def latency_table(rows: list[dict], engines: list[str]) -> list[str]:
             cells += [number(row.get("ratio", {}).get(peer)) for peer in peers]
         if has_settings:
             cells.append(number(openvino_ratio(row)))
-        if has_half:
-            cells.append(number(row.get("fp16_ratio")))
+        cells += [number(row.get(f"{HALVES[half]}_ratio")) for half in halves]
+        if "hussar_bf16" in halves and "openvino" in peers:
+            cells.append(number(bfloat_ratio(row)))
         lines.append("| " + " | ".join(cells) + " |")
     if "hussar" in engines and len(rows) > 1:
         lines.append("| " + " | ".join(means_row(rows, engines, peers)) + " |")
@@ -111,8 +122,10 @@ def means_row(rows: list[dict], engines: list[str], peers: list[str]) -> list[st
         cells.append(number(geometric_mean([row["ratio"][peer] for row in rows if peer in row.get("ratio", {})])))
     if all(name in engines for name in SETTINGS):
         cells.append(number(geometric_mean([ratio for row in rows if (ratio := openvino_ratio(row)) is not None])))
-    if HALF in engines:
-        cells.append(number(geometric_mean([row["fp16_ratio"] for row in rows if "fp16_ratio" in row])))
+    for key in [f"{HALVES[engine]}_ratio" for engine in engines if engine in HALVES]:
+        cells.append(number(geometric_mean([row[key] for row in rows if key in row])))
+    if "hussar_bf16" in engines and "openvino" in peers:
+        cells.append(number(geometric_mean([ratio for row in rows if (ratio := bfloat_ratio(row)) is not None])))
     return cells
 
 

@@ -386,7 +386,7 @@ def run(arguments: argparse.Namespace) -> int:
     programs = [path.read_bytes() for path in (hussar_cli.program(), hussar_ctypes.default_library())]
     facts = machine.facts()
     settings = {key: getattr(arguments, key) for key in ("threads", "samples", "rounds", "reference_seconds")}
-    settings["computes_in_fp16"] = hussar_cli.computes_in_fp16()
+    settings["computes_in_fp16"] = hussar_cli.computes_in("fp16")
     arrays = [data[name].tobytes() for name in ("pictures", "labels", "calibration", "pruning")]
     limits = f"{arguments.threads} {facts['cpu']} {facts['features']} {os.environ.get('HUSSAR_ISA')}"
     common = digest(*programs, *arrays, limits.encode())

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-NAMES = ("hussar", "hussar_fp16", "ort", "openvino_f32", "openvino")
+NAMES = ("hussar", "hussar_fp16", "hussar_bf16", "ort", "openvino_f32", "openvino")
 
 
 class Hussar:
@@ -95,7 +95,7 @@ class OpenVino:
 
 def open_engine(name: str, model: pathlib.Path, feeds: dict[str, np.ndarray], threads: int):
     """Raises what the engine raises when it cannot load the model."""
-    if name in ("hussar", "hussar_fp16"):
+    if name.startswith("hussar"):
         return Hussar(model, feeds, threads)
     if name == "ort":
         return OnnxRuntime(model, feeds, threads)

@@ -25,10 +25,15 @@ def spell_shapes(shapes: dict[str, list[int]]) -> str:
     return ",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in shapes.items() if shape)
 
 
-def computes_in_fp16() -> bool:
-    """Whether plans that `hussar build --fp16` makes here can have steps in FP16. OSError without the program."""
+def computes_in(half: str) -> bool:
+    """Whether plans that `hussar build --fp16`, or --bf16, makes here can have steps in it. OSError without the program."""
     outcome = subprocess.run([str(program()), "doctor", "--json"], capture_output=True, text=True)
-    return outcome.returncode == 0 and json.loads(outcome.stdout)["device"]["isa_active"] in ("avx512fp16", "amx")
+    if outcome.returncode != 0:
+        return False
+    device = json.loads(outcome.stdout)["device"]
+    if half == "fp16":
+        return device["isa_active"] in ("avx512fp16", "amx")
+    return device["isa_active"].startswith(("avx512", "amx")) and "avx512_bf16" in device["cpu_flags"]
 
 
 def build(model: pathlib.Path, plan: pathlib.Path, *, shapes=None, bounds=None, threads: int = 2, more=()) -> float:
