@@ -5,6 +5,8 @@
 #include <set>
 
 #include "backends/cuda/nvrtc.h"
+#include "plan/kernel.h"
+#include "tensor/shared_mask.h"
 #include "tests/kernels/kernel_case.h"
 
 namespace hussar {
