@@ -1,11 +1,11 @@
-// The FP16 kernels beside the FP32 ones on layers of ResNet-50 and BERT-base, and beside the matrix unit where there is
-// one. A layer's kernels are timed in rounds, all in turn, so that whatever else the machine does hits them alike; the
-// medians are reported, as GFLOP/s and as shares of the measured FP32 and FP16 peaks of the threads.
+// The FP16 and BF16 kernels beside the FP32 ones on layers of ResNet-50 and BERT-base, those that the machine has. A
+// layer's kernels are timed in rounds, all in turn, so that whatever else the machine does hits them alike; the medians
+// are reported, as GFLOP/s, as shares of the measured FP32 peak of the threads, and as gains over the FP32 tiles.
 //
 //   half_ladder [threads] [name]     `name`: the layers whose names contain it. HUSSAR_ISA=avx512fp16 leaves out AMX.
 //
-// "error" is the largest difference between the FP16 and the FP32 result, relative to the range of the latter.
-// -DHUSSAR_EMULATE_FP16=ON builds one that shows the errors anywhere; its times mean nothing.
+// "error" is the largest difference from the FP32 tiles' result, relative to its range. -DHUSSAR_EMULATE_FP16=ON builds
+// one that shows the errors of FP16 anywhere; its times mean nothing.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -17,9 +17,11 @@
 #include <random>
 #include <vector>
 
+#include "backends/cpu/bfloat_packing.h"
 #include "backends/cpu/epilogue.h"
 #include "backends/cpu/half_packing.h"
 #include "backends/cpu/kernels/amx/matrix_product.h"
+#include "backends/cpu/kernels/bfloat/bfloat_product.h"
 #include "backends/cpu/kernels/half/half_product.h"
 #include "backends/cpu/matrix_packing.h"
 #include "base/thread_pool.h"
@@ -37,6 +39,7 @@ Memory allocate(int64_t bytes) {
 }
 
 float* floats(const Memory& memory) { return reinterpret_cast<float*>(memory.get()); }
+uint16_t* words(const Memory& memory) { return reinterpret_cast<uint16_t*>(memory.get()); }
 
 Memory random_numbers(int64_t count, float size) {
   Memory memory = allocate(count * 4);
@@ -94,19 +97,20 @@ class Bench {
     tile_weights_ = allocate(panel_floats(k_, filters) * 4);
     pack_panels(floats(plain), k_, filters, 1, k_, floats(tile_weights_));
     half_weights_ = allocate(half_weight_elements(k_, filters) * 2);
-    pack_half_weights(floats(plain), k_, filters, 1, k_, reinterpret_cast<uint16_t*>(half_weights_.get()));
+    pack_half_weights(floats(plain), k_, filters, 1, k_, words(half_weights_));
+    bfloat_weights_ = allocate(bfloat_weight_elements(k_, filters) * 2);
+    pack_bfloat_weights(floats(plain), k_, filters, 1, k_, words(bfloat_weights_));
     scratch_per_share_ = std::max(tile_scratch_bytes(k_), half_scratch_bytes(k_));
-    if (has_matrix_unit()) {
-      matrix_weights_ = allocate(matrix_weight_elements(taps, conv_.channels, filters) * 2);
-      pack_matrix_weights(floats(plain), taps, conv_.channels, filters, 1, k_,
-                          reinterpret_cast<uint16_t*>(matrix_weights_.get()));
-      scratch_per_share_ = std::max(scratch_per_share_, (matrix_scratch_bytes(conv_) + 63) / 64 * 64);
+    for (int64_t parts : {1, 2}) {
+      Memory& weights = matrix_weights_[parts - 1];
+      weights = allocate(matrix_weight_elements(taps, conv_.channels, filters, parts) * 2);
+      pack_matrix_weights(floats(plain), taps, conv_.channels, filters, 1, k_, parts, words(weights));
+      scratch_per_share_ = std::max(scratch_per_share_, (matrix_scratch_bytes(conv_, parts) + 63) / 64 * 64);
     }
     scratch_ = allocate(scratch_per_share_ * threads);
     conv_.input = floats(input_), conv_.output = floats(output_), conv_.epilogue.bias = floats(bias_);
   }
 
-  static bool has_matrix_unit() { return active_isa() >= Isa::kAmx; }
   int64_t outputs() const { return conv_.out[1] * conv_.out[2] * conv_.filters; }
   double flops() const { return 2.0 * static_cast<double>(outputs()) * static_cast<double>(k_); }
 
@@ -116,18 +120,22 @@ class Bench {
     share(flops(), [&](Share share, void* scratch) { table.conv(conv_, share, scratch); });
   }
   void half() {
-    HalfArgs args{conv_, reinterpret_cast<const uint16_t*>(half_weights_.get())};
+    HalfArgs args{conv_, words(half_weights_)};
     share(flops() / 2, [&](Share share, void* scratch) { avx512fp16::run_half_product(args, share, scratch); });
   }
-  void matrix_unit() {
-    MatrixArgs args{conv_, reinterpret_cast<const uint16_t*>(matrix_weights_.get())};
+  void bfloat() {
+    BfloatArgs args{conv_, words(bfloat_weights_)};
+    share(flops() / 2, [&](Share share, void* scratch) { avx512bf16::run_bfloat_product(args, share, scratch); });
+  }
+  void matrix_unit(int64_t parts) {
+    MatrixArgs args{conv_, words(matrix_weights_[parts - 1]), parts};
     share(flops() / 3, [&](Share share, void* scratch) { amx::run_matrix_product(args, share, scratch); });
   }
-  // Of half() against tile().
-  double error() {
+  // Of what a kernel gives against tile().
+  double error(const std::function<void()>& kernel) {
     tile();
     const std::vector<float> exact(floats(output_), floats(output_) + outputs());
-    half();
+    kernel();
     float largest = 0;
     for (int64_t i = 0; i < outputs(); ++i) {
       largest = std::max(largest, std::fabs(floats(output_)[i] - exact[static_cast<size_t>(i)]));
@@ -147,37 +155,32 @@ class Bench {
   const int threads_;
   ThreadPool::Lease lease_;
   int64_t k_ = 0, scratch_per_share_ = 0;
-  Memory input_, output_, bias_, tile_weights_, half_weights_, matrix_weights_, scratch_;
+  Memory input_, output_, bias_, tile_weights_, half_weights_, bfloat_weights_, scratch_;
+  Memory matrix_weights_[2];  // of one part and of two
 };
 
-// Twelve independent chains of multiply-adds on registers, of FP32 (ps) or FP16 (ph). Returns their number of floating
-// point operations.
-#define HUSSAR_FMA(type, r) "vfmadd231" type " %%zmm15, %%zmm15, %%zmm" r "\n"
-#define HUSSAR_PEAK_LOOP(name, type, lanes)                                                                        \
-  __attribute__((target("avx512f"), noinline)) double name(long rounds) {                                          \
-    for (long i = 0; i < rounds; ++i) {                                                                            \
-      __asm__ volatile(HUSSAR_FMA(type, "0") HUSSAR_FMA(type, "1") HUSSAR_FMA(type, "2") HUSSAR_FMA(type, "3")     \
-                           HUSSAR_FMA(type, "4") HUSSAR_FMA(type, "5") HUSSAR_FMA(type, "6") HUSSAR_FMA(type, "7") \
-                               HUSSAR_FMA(type, "8") HUSSAR_FMA(type, "9") HUSSAR_FMA(type, "10")                  \
-                                   HUSSAR_FMA(type, "11")::                                                        \
-                                       : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",   \
-                                         "xmm9", "xmm10", "xmm11", "xmm15");                                       \
-    }                                                                                                              \
-    return 2.0 * (lanes)*12 * static_cast<double>(rounds);                                                         \
+// Twelve independent chains of multiply-adds on registers. Returns their number of floating point operations.
+__attribute__((target("avx512f"), noinline)) double peak_loop(long rounds) {
+#define HUSSAR_FMA(r) "vfmadd231ps %%zmm15, %%zmm15, %%zmm" r "\n"
+  for (long i = 0; i < rounds; ++i) {
+    __asm__ volatile(HUSSAR_FMA("0") HUSSAR_FMA("1") HUSSAR_FMA("2") HUSSAR_FMA("3") HUSSAR_FMA("4") HUSSAR_FMA("5")
+                         HUSSAR_FMA("6") HUSSAR_FMA("7") HUSSAR_FMA("8") HUSSAR_FMA("9") HUSSAR_FMA("10")
+                             HUSSAR_FMA("11")::
+                                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+                                   "xmm10", "xmm11", "xmm15");
   }
-HUSSAR_PEAK_LOOP(peak_loop_fp32, "ps", 16)
-#if !defined(HUSSAR_EMULATE_FP16)
-HUSSAR_PEAK_LOOP(peak_loop_fp16, "ph", 32)
-#endif
+  return 2.0 * 16 * 12 * static_cast<double>(rounds);
+#undef HUSSAR_FMA
+}
 
 // GFLOP/s of all threads together: the best of several runs of some milliseconds.
-double peak_of(double (*loop)(long), int threads) {
+double peak_of(int threads) {
   ThreadPool::Lease lease(ThreadPool::shared(), threads);
   double best = 0;
   for (int run = 0; run < 10; ++run) {
     std::vector<double> done(static_cast<size_t>(threads));
     const auto start = std::chrono::steady_clock::now();
-    lease.run(threads, [&](int i) { done[static_cast<size_t>(i)] = loop(1000000); });
+    lease.run(threads, [&](int i) { done[static_cast<size_t>(i)] = peak_loop(1000000); });
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     double flops = 0;
     for (double part : done) flops += part;
@@ -206,17 +209,29 @@ std::vector<double> time_in_turn(const std::vector<std::function<void()>>& kerne
   return medians;
 }
 
-void report(const Layer& layer, int threads, double peak_fp32, double peak_fp16) {
+struct Named {
+  const char* name;
+  std::function<void()> run;
+};
+
+void report(const Layer& layer, int threads, double peak) {
   Bench bench(layer, threads);
-  std::vector<std::function<void()>> kernels = {[&] { bench.tile(); }, [&] { bench.half(); }};
-  if (Bench::has_matrix_unit()) kernels.push_back([&] { bench.matrix_unit(); });
-  const std::vector<double> seconds = time_in_turn(kernels);
-  const auto rate = [&](size_t i) { return bench.flops() / seconds[i] * 1e-9; };
-  std::printf("%-24s %8.1f us %6.1f %4.0f%%  %8.1f us %6.1f %4.0f%% %4.0f%%  x%.2f  %.1e", layer.name, seconds[0] * 1e6,
-              rate(0), 100 * rate(0) / peak_fp32, seconds[1] * 1e6, rate(1), 100 * rate(1) / peak_fp32,
-              100 * rate(1) / peak_fp16, seconds[0] / seconds[1], bench.error());
-  if (Bench::has_matrix_unit()) std::printf("  %8.1f us %6.1f", seconds[2] * 1e6, rate(2));
-  std::printf("\n");
+  std::vector<Named> kernels = {{"FP32 tiles", [&] { bench.tile(); }}};
+  if (active_isa() >= Isa::kAvx512Fp16) kernels.push_back({"FP16 tiles", [&] { bench.half(); }});
+  if (has_avx512_bf16()) kernels.push_back({"BF16 tiles", [&] { bench.bfloat(); }});
+  if (active_isa() >= Isa::kAmx) {
+    kernels.push_back({"matrix unit, FP32", [&] { bench.matrix_unit(2); }});
+    kernels.push_back({"matrix unit, BF16", [&] { bench.matrix_unit(1); }});
+  }
+  std::vector<std::function<void()>> runs;
+  for (const Named& kernel : kernels) runs.push_back(kernel.run);
+  const std::vector<double> seconds = time_in_turn(runs);
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    const double rate = bench.flops() / seconds[i] * 1e-9;
+    std::printf("%-24s  %-18s %8.1f us %7.1f GFLOP/s %5.0f%% of FP32's peak  x%.2f  error %.1e\n", layer.name,
+                kernels[i].name, seconds[i] * 1e6, rate, 100 * rate / peak, seconds[0] / seconds[i],
+                bench.error(kernels[i].run));
+  }
   std::fflush(stdout);
 }
 
@@ -225,22 +240,15 @@ void report(const Layer& layer, int threads, double peak_fp32, double peak_fp16)
 
 int main(int argc, char** argv) {
   using namespace hussar::cpu;
-  if (active_isa() < Isa::kAvx512Fp16) {
-    std::fprintf(stderr, "half_ladder: this machine has no AVX512-FP16 (best level: %s)\n", isa_name(active_isa()));
+  if (active_isa() < Isa::kAvx512) {
+    std::fprintf(stderr, "half_ladder: this machine has no AVX-512 (best level: %s)\n", isa_name(active_isa()));
     return 1;
   }
   const int threads = argc > 1 ? std::max(1, std::atoi(argv[1])) : 1;
-#if defined(HUSSAR_EMULATE_FP16)
-  const double peak_fp32 = peak_of(peak_loop_fp32, threads), peak_fp16 = 2 * peak_fp32;
-#else
-  const double peak_fp32 = peak_of(peak_loop_fp32, threads), peak_fp16 = peak_of(peak_loop_fp16, threads);
-#endif
-  std::printf("%s, %d threads, peaks %.0f (FP32) and %.0f (FP16) GFLOP/s\n", isa_name(active_isa()), threads, peak_fp32,
-              peak_fp16);
-  std::printf("%-24s %25s  %30s  %5s  %7s%s\n", "layer", "FP32: GFLOP/s, of FP32", "FP16: GFLOP/s, of FP32, FP16",
-              "gain", "error", Bench::has_matrix_unit() ? "  AMX, split bfloat16" : "");
+  const double peak = peak_of(threads);
+  std::printf("%s, %d threads, FP32 peak %.0f GFLOP/s\n", isa_name(active_isa()), threads, peak);
   for (const Layer& layer : kLayers) {
-    if (argc <= 2 || std::strstr(layer.name, argv[2]) != nullptr) report(layer, threads, peak_fp32, peak_fp16);
+    if (argc <= 2 || std::strstr(layer.name, argv[2]) != nullptr) report(layer, threads, peak);
   }
   return 0;
 }
