@@ -13,13 +13,17 @@ void PrecisionFlags::declare(Command& command, bool forces) {
       "--fp16", fp16_,
       "allows steps to multiply in FP16 where that is faster (GPUs, CPUs with AVX512-FP16); norms and sums stay FP32, "
       "on CPUs activations too");
+  command.toggle("--bf16", bf16_,
+                 "the same in BF16, on GPUs: FP32's range with 8 bits of mantissa, for models whose numbers leave "
+                 "FP16's range, which ends at 65504; not with --fp16");
   command.toggle(
       "--tf32", tf32_,
       "allows products, convolutions and attention on a GPU to round their floats to TF32: FP16's ten bits of "
       "mantissa in FP32's range");
-  command.option("--precision", "NODE=fp32", nodes_,
-                 "with --fp16, --tf32, --int8 or --fp8: this ONNX node stays in FP32; repeatable; @FILE has one a "
-                 "line, as `hussar calibrate --advice` writes them");
+  command.option(
+      "--precision", "NODE=fp32", nodes_,
+      "with --fp16, --bf16, --tf32, --int8 or --fp8: this ONNX node stays in FP32; repeatable; @FILE has one a "
+      "line, as `hussar calibrate --advice` writes them");
   std::vector<std::string> choices = {"auto", "off"};
   std::string help = "whether weights that are 2:4 make use of it where that is measured to be faster (auto)";
   if (forces) {
@@ -96,10 +100,12 @@ static void warn_about_libraries(const CompileOptions& options) {
 }
 
 Status PrecisionFlags::apply(CompileOptions& options, bool int8) const {
-  HUSSAR_CHECK(fp16_ || tf32_ || int8 || nodes_.empty(), ErrorCode::kUsage,
-               "--precision goes with --fp16, --tf32, --int8 or --fp8: everything is FP32 without them");
+  HUSSAR_CHECK(fp16_ || bf16_ || tf32_ || int8 || nodes_.empty(), ErrorCode::kUsage,
+               "--precision goes with --fp16, --bf16, --tf32, --int8 or --fp8: everything is FP32 without them");
   options.fp16 = fp16_;
+  options.bf16 = bf16_;
   options.tf32 = tf32_;
+  HUSSAR_TRY(check_half(options));
   options.sparsity = sparsity_ != "off";
   options.libraries = HUSSAR_TRY(parse_libraries(libraries_));
   warn_about_libraries(options);
