@@ -42,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cases", default=CASES, help="comma-separated: MODEL:BATCH[xSEQUENCE]")
     parser.add_argument("--models", type=pathlib.Path, help="a folder with MODEL/model.onnx of open batch; default: exports them")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--precision", choices=("fp16", "tf32", "fp32"), default="fp16")
+    parser.add_argument("--precision", choices=("fp16", "bf16", "tf32", "fp32"), default="fp16")
     parser.add_argument("--budget", default="60s", help="`hussar build --budget`; 0: predicted times decide")
     parser.add_argument("--seconds", type=float, default=0, help="begin no further case after so long; 0: all")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/ablation_gpu.json")

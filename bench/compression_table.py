@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What each rung of compression makes of a model: FP32 without fusion, FP32, TF32, FP16, INT8, FP8, INT8 with 2:4 weights.
+"""What each rung of compression makes of a model: FP32 without fusion, FP32, TF32, FP16, BF16, INT8, FP8, INT8 with 2:4 weights.
 
     bench/compression_table.py --target cuda --case bert_large:32x128
     bench/compression_table.py --target cpu --case resnet50:1 --rungs fp32,int8 --rounds 9
@@ -9,8 +9,8 @@ A case is MODEL:BATCH, then the sequence of encoders or the size of pictures whe
 (bert_large:32x128, yolov8n:1x640x640). MODEL is one that bench/peers_gpu.py exports (alexnet, too), a file
 MODELS/MODEL/model.onnx, or a classifier of demo/models (resnet20, mobilenet, vit).
 
-The weights of exports are random: speed and fidelity, not accuracy. INT8 and FP8 (GPUs from sm_89 on; TF32 and FP8 are
-left out on CPUs) are calibrated with 8 samples that are made up;
+The weights of exports are random: speed and fidelity, not accuracy. INT8 and FP8 (GPUs from sm_89 on; TF32, BF16 and FP8
+are left out on CPUs) are calibrated with 8 samples that are made up;
 2:4 weights (on CPUs 2:4x64, which they make use of) are the model's own, pruned by magnitude, and are held against the
 pruned model in FP32: what pruning itself costs is a question of training (bench/prune_accuracy.py). The classifiers are
 trained: 500 real pictures calibrate, the 2:4x64 weights are fine-tuned, and top-1 is of 10,000 labelled pictures.
@@ -50,6 +50,7 @@ RUNGS = {
     "fp32": ("FP32", "dense", []),
     "tf32": ("TF32", "dense", ["--tf32"]),
     "fp16": ("FP16", "dense", ["--fp16"]),
+    "bf16": ("BF16", "dense", ["--bf16"]),
     "int8": ("INT8", "dense", ["--fp16", "--int8"]),
     "fp8": ("FP8", "dense", ["--fp16", "--fp8"]),
     "int8_24": ("INT8, 2:4", "pruned", ["--fp16", "--int8"]),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times models on an NVIDIA GPU, in FP16 or TF32, beside PyTorch, interleaved: torch.compile with a CUDA graph, and a
+"""Times models on an NVIDIA GPU, in FP16, BF16 or TF32, beside PyTorch, interleaved: torch.compile with a CUDA graph, and a
 graph alone.
 
     bench/peers_gpu.py                                                     # all cases
@@ -41,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", type=pathlib.Path, help="a folder with MODEL/model.onnx of open batch; default: exports them")
     parser.add_argument("--engines", default=",".join(ENGINES), help="comma-separated")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--precision", choices=("fp16", "tf32"), default="fp16")
+    parser.add_argument("--precision", choices=("fp16", "bf16", "tf32"), default="fp16")
     parser.add_argument("--budget", default="60s", help="`hussar build --budget`; 0: predicted times decide")
     parser.add_argument("--seconds", type=float, default=0, help="begin no further case after so long; 0: all")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/peers_gpu.json")
@@ -80,13 +80,13 @@ def shapes_of(model: str, dims: list[int]) -> dict[str, list[int]]:
 
 
 class Peers:
-    """PyTorch's models on the GPU, in FP16 or in FP32 with products in TF32."""
+    """PyTorch's models on the GPU, in FP16, BF16 or in FP32 with products in TF32."""
 
     def __init__(self, precision: str) -> None:
         import torch
 
         self.torch = torch
-        self.dtype = torch.half if precision == "fp16" else torch.float
+        self.dtype = {"fp16": torch.half, "bf16": torch.bfloat16}.get(precision, torch.float)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         self.modules: dict[tuple[str, bool], object] = {}
 

@@ -55,10 +55,13 @@ struct CompileOptions {
   // Steps may multiply in FP16 where the target has the instructions (cpu:avx512fp16 and beyond), but for those of the
   // ONNX nodes with these names.
   bool fp16 = false;
+  // The same in BF16, which has FP32's range and 8 bits of mantissa: CPUs with AVX512-BF16 or AMX, GPUs of compute
+  // capability 8.0 and newer. Not with fp16.
+  bool bf16 = false;
   // Products, convolutions and attention on GPUs may round the floats that they multiply to TF32 (ten bits of mantissa,
   // FP32's range; sums stay FP32), but for those of the ONNX nodes with these names.
   bool tf32 = false;
-  // The ONNX nodes that neither may lower; INT8 may not either.
+  // The ONNX nodes that none of these may lower; INT8 may not either.
   std::vector<std::string> fp32_nodes;
   // ---- how fast
   int threads = 0;  // that a run uses; 0: one per core
@@ -75,8 +78,8 @@ struct CompileOptions {
   std::string libraries = "off";
   // ---- trust
   Check check = Check::kQuick;
-  // Of the check: the largest error relative to the output range; by default 1e-3, with fp16 or tf32 1e-2; with int8 it
-  // is against the same integers in slower code.
+  // Of the check: the largest error relative to the output range; by default 1e-3, with fp16 or tf32 1e-2, with bf16
+  // 8e-2; with int8 it is against the same integers in slower code.
   std::optional<double> tolerance;
   // ---- for debugging
   std::vector<std::string> disabled_passes;  // names, or "all"

@@ -18,6 +18,7 @@ Result<Plan> compile(const std::string& model_path, const CompileOptions& option
     inner_options.set_target(HUSSAR_TRY(parse_target(options.target)));
     inner_options.packed = options.packed;
     inner_options.fp16 = options.fp16;
+    inner_options.bf16 = options.bf16;
     inner_options.tf32 = options.tf32;
     inner_options.libraries = HUSSAR_TRY(parse_libraries(options.libraries));
     inner_options.fp32_nodes = options.fp32_nodes;

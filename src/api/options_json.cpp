@@ -48,9 +48,10 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
   } else if (key == "target") {
     if (!value.is_string()) return wrong("a string such as \"cpu:avx2\"");
     options.compile.set_target(HUSSAR_TRY(parse_target(value.get<std::string>())));
-  } else if (key == "fp16" || key == "tf32") {
+  } else if (key == "fp16" || key == "bf16" || key == "tf32") {
     if (!value.is_boolean()) return wrong("true or false");
-    (key == "fp16" ? options.compile.fp16 : options.compile.tf32) = value.get<bool>();
+    CompileOptions& compile = options.compile;
+    (key == "fp16" ? compile.fp16 : key == "bf16" ? compile.bf16 : compile.tf32) = value.get<bool>();
   } else if (key == "libraries") {
     if (!value.is_string()) return wrong("\"off\", \"on\" or \"only\"");
     options.compile.libraries = HUSSAR_TRY(parse_libraries(value.get<std::string>()));
@@ -79,10 +80,11 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
     if (!value.is_number()) return wrong("a number");
     options.check.tolerance = value.get<double>();
   } else {
-    return fail(ErrorCode::kUsage,
-                "there is no option \"{}\"; known are shapes, threads, target, packed, fp16, tf32, fp32_nodes, int8, "
-                "libraries, disable_passes, self_check, tolerance, budget, timing_cache",
-                key);
+    return fail(
+        ErrorCode::kUsage,
+        "there is no option \"{}\"; known are shapes, threads, target, packed, fp16, bf16, tf32, fp32_nodes, int8, "
+        "libraries, disable_passes, self_check, tolerance, budget, timing_cache",
+        key);
   }
   return {};
 }

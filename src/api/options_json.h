@@ -17,8 +17,8 @@ struct BuildOptions {
   std::string timing_cache;  // a file; "": none
 };
 
-// text: null, or an object with any of "shapes" (string), "threads" (integer), "target" (string), "fp16" (boolean),
-// "fp32_nodes" and "disable_passes" (lists of strings), "int8" (an object with any of "calibration",
+// text: null, or an object with any of "shapes" (string), "threads" (integer), "target" (string), "fp16", "bf16" and
+// "tf32" (booleans), "fp32_nodes" and "disable_passes" (lists of strings), "int8" (an object with any of "calibration",
 // "calibration_file" and "method" (strings), "dynamic" and "strict" (booleans)), "libraries" ("off", "on", "only"),
 // "self_check" ("off", "quick", "full"), "tolerance" (number), "budget" (string, "10s" by default), "timing_cache"
 // (string). Anything else is an error.

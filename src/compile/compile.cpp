@@ -166,7 +166,7 @@ static Result<Plan> freeze_for(Graph& graph, const Target& target, const Compile
     HUSSAR_TRY(tune_graphs({&form, 1}, target, remaining, timings, report));
   }
   if (options.progress) options.progress("choose");
-  KeptNodes kept(options.fp32_nodes, options.inexact_in_fp16);
+  KeptNodes kept(options.fp32_nodes, options.inexact_in_half);
   Chooser chooser = [&kept, known = timings_from(timings, target, options.tune_shapes)](const Problem& problem) {
     return choose(kept.restrict(problem), known);
   };
@@ -186,6 +186,7 @@ static Target target_of(const CompileOptions& options) {
   target.place = options.place;
   target.sm = options.sm;
   if (options.fp16) target.no_fp16 = {};
+  if (options.bf16) target.no_bf16 = {};
   if (options.tf32) target.no_tf32 = {};
   if (!options.sparsity) target.no_sparsity = "--sparsity off";
   if (options.libraries != Libraries::kOff) target.no_libraries = {};
@@ -198,6 +199,19 @@ Result<Libraries> parse_libraries(std::string_view text) {
   const auto* found = std::find(std::begin(kNames), std::end(kNames), text);
   HUSSAR_CHECK(found != std::end(kNames), ErrorCode::kUsage, "--libraries is off, on or only, not '{}'", text);
   return static_cast<Libraries>(found - std::begin(kNames));
+}
+
+Status check_half(const CompileOptions& options) {
+  if (!options.bf16) return {};
+  HUSSAR_CHECK(!options.fp16, ErrorCode::kUsage,
+               "FP16 and BF16 exclude each other: a plan keeps its floats in one of them; build twice to compare them");
+  // An emulated GPU, for tests, is sm_0.
+  constexpr int kFirst = 80;
+  HUSSAR_CHECK(options.place == Place::kHost || options.sm == 0 || options.sm >= kFirst, ErrorCode::kUsage,
+               "BF16 needs a GPU of compute capability 8.0 or newer (Ampere), this one has {}.{}: FP16 is what it "
+               "computes in",
+               options.sm / 10, options.sm % 10);
+  return {};
 }
 
 // What a library does best it finds out on the GPU itself.
@@ -228,7 +242,7 @@ static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& optio
   };
   Int8Report measured;
   measured.name = options.quantization->name();
-  if (options.fp16 || options.tf32) measured.otherwise = options.fp16 ? "FP16" : "TF32";
+  if (options.lowers_floats()) measured.otherwise = options.fp16 ? "FP16" : options.bf16 ? "BF16" : "TF32";
   Plan plan = HUSSAR_TRY(choose_int8(compile_with, options.quantization, options.tune_shapes, measured));
   if (report != nullptr) report->int8 = std::move(measured);
   return plan;
@@ -267,7 +281,7 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   pipeline.dump = options.dump;
   pipeline.quantization = options.quantization.get();
   pipeline.packed = options.packed;
-  KeptNodes kept(options.fp32_nodes, options.inexact_in_fp16);
+  KeptNodes kept(options.fp32_nodes, options.inexact_in_half);
   pipeline.restrict = [&kept](const Problem& problem) { return kept.restrict(problem); };
   double tuned_seconds = 0;
   if (tunes(options, target) && target.place == Place::kHost) {
@@ -314,6 +328,7 @@ Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileRe
   CompileReport unseen;
   if (report == nullptr) report = &unseen;
   *report = {};
+  HUSSAR_TRY(check_half(options));
   HUSSAR_TRY(check_libraries(options));
   Plan plan = HUSSAR_TRY(catching("compile the model", [&] { return compile(std::move(graph), options, report); }));
   if (options.needs_int8) HUSSAR_TRY(check_all_int8(report->int8.in_floats));
@@ -328,6 +343,7 @@ Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, Compi
   HUSSAR_CHECK(
       options.disabled_passes.empty() && !options.dump && !options.verify_passes, ErrorCode::kUsage,
       "the passes ran when the plan was built: --disable-pass, --dump and --verify-passes need the ONNX model");
+  HUSSAR_TRY(check_half(options));
   HUSSAR_TRY(check_libraries(options));
   HUSSAR_CHECK(!options.packed, ErrorCode::kUsage,
                "the passes ran when the plan was built: --packed needs the ONNX model");

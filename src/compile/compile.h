@@ -29,10 +29,15 @@ struct CompileOptions {
   NamedShapes shapes;
   // ---- how exact
   bool fp16 = false;  // steps may multiply in FP16 where that is faster and the target has the instructions
+  bool bf16 = false;  // the same in BF16, FP32's range with 8 bits of mantissa, not with fp16
   bool tf32 = false;  // steps on GPUs may round the floats that they multiply to TF32
-  std::vector<std::string> fp32_nodes;  // with fp16 or tf32: names of ONNX nodes whose steps may not
-  // With fp16: first outputs of steps that may not either, because the self-check found the plan too inexact with them.
-  std::set<std::string> inexact_in_fp16;
+  std::vector<std::string> fp32_nodes;  // with one of these: names of ONNX nodes whose steps may not
+  // With fp16 or bf16: first outputs of steps that may not either, because the self-check found the plan too inexact
+  // with them.
+  std::set<std::string> inexact_in_half;
+  // What steps may compute in instead of FP32: float16, bfloat16 or, with neither, kUndefined.
+  DType half() const { return fp16 ? DType::kFloat16 : bf16 ? DType::kBFloat16 : DType::kUndefined; }
+  bool lowers_floats() const { return fp16 || bf16 || tf32; }
   // Products of activations whose range it knows compute in INT8, or FP8. Null: none.
   std::shared_ptr<const Quantization> quantization;
   // With tuning: products for which INT8 is measured to be slower stay as they are. Else all become INT8.
@@ -104,6 +109,9 @@ struct CompileReport {
 
 // "cpu:avx2", "cuda:sm_90": Plan::meta["target"].
 std::string target_name(const Target& target);
+
+// Fails where fp16 and bf16 are both allowed, or bf16 on a GPU that does not compute in it.
+Status check_half(const CompileOptions& options);
 
 // Applies CompileOptions::shapes to the inputs of an imported graph. A symbol that two inputs share changes in both.
 Status fix_shapes(Graph& graph, const NamedShapes& shapes);

@@ -12,7 +12,7 @@
 namespace hussar {
 namespace {
 
-constexpr DType kHalf = DType::kFloat16, kFloat = DType::kFloat32;
+constexpr DType kFloat = DType::kFloat32;
 
 bool is_boundary(const Graph& graph, const Value* value) {
   return std::find(graph.inputs.begin(), graph.inputs.end(), value) != graph.inputs.end() || graph.is_output(value);
@@ -49,7 +49,7 @@ void widen_boundary(Graph& graph, Value* value) {
 void widen(Graph& graph) {
   std::vector<Value*> halves;
   for (const auto& value : graph.values()) {
-    if (value->dtype == kHalf) halves.push_back(value.get());
+    if (is_half(value->dtype)) halves.push_back(value.get());
   }
   for (Value* value : halves) {
     if (is_boundary(graph, value)) {
@@ -63,7 +63,7 @@ void widen(Graph& graph) {
   for (Node* node : graph.snapshot()) {
     const bool is_wide = !node->outputs.empty() && node->outputs[0] != nullptr && node->outputs[0]->dtype == kFloat;
     for (const char* name : {"to", "dtype", "y_type"}) {
-      if (is_wide && node->attributes.get_int(name, 0) == static_cast<int64_t>(kHalf))
+      if (is_wide && is_half(static_cast<DType>(node->attributes.get_int(name, 0))))
         node->attributes.set(name, static_cast<int64_t>(kFloat));
     }
     const Value* x = node->input(0);

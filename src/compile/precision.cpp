@@ -59,37 +59,42 @@ static const std::string& name_in_model(const PlanGraph& graph, int32_t value) {
   return graph.values[static_cast<size_t>(value)].name;
 }
 
-static void add_fp16_steps(const PlanGraph& graph, std::vector<Fp16Step>& list) {
+static void add_half_steps(const PlanGraph& graph, DType half, std::vector<HalfStep>& list) {
   for (const PlanStep& step : graph.steps) {
     const Kernel* kernel = find_kernel(step.kernel);
     if (kernel != nullptr && !step.outputs.empty() && step.outputs[0] >= 0) {
       // A device keeps everything in halves, a CPU multiplies in them.
-      const bool keeps =
-          kernel->place == Place::kDevice && step.op != "Cast" && precision_of(graph, step) == DType::kFloat16;
-      if (keeps || kernel->multiplies_in == DType::kFloat16)
-        list.push_back({step.name, name_in_model(graph, step.outputs[0])});
+      const bool keeps = kernel->place == Place::kDevice && step.op != "Cast" && precision_of(graph, step) == half;
+      if (keeps || kernel->multiplies_in == half) list.push_back({step.name, name_in_model(graph, step.outputs[0])});
     }
-    for (const auto& [name, body] : step.bodies) add_fp16_steps(*body, list);
+    for (const auto& [name, body] : step.bodies) add_half_steps(*body, half, list);
   }
 }
 
-std::vector<Fp16Step> fp16_steps(const PlanGraph& graph) {
-  std::vector<Fp16Step> list;
-  add_fp16_steps(graph, list);
+std::vector<HalfStep> half_steps(const PlanGraph& graph, DType half) {
+  std::vector<HalfStep> list;
+  add_half_steps(graph, half, list);
   return list;
 }
 
-int64_t count_fp16_steps(const PlanGraph& graph) { return static_cast<int64_t>(fp16_steps(graph).size()); }
+int64_t count_half_steps(const PlanGraph& graph, DType half) {
+  return static_cast<int64_t>(half_steps(graph, half).size());
+}
+
+std::string_view half_name(DType half) { return half == DType::kBFloat16 ? "BF16" : "FP16"; }
 
 int64_t count_tf32_steps(const PlanGraph& graph) { return count_steps(graph, multiplies_in_tf32); }
 
-bool has_ten_bit_steps(const PlanGraph& graph) {
-  const auto rounds_on_device = [&](const PlanStep& step) {
-    const Kernel* kernel = find_kernel(step.kernel);
-    return kernel != nullptr && kernel->place == Place::kDevice && precision_of(graph, step) == DType::kFloat16;
+double tolerance_of_floats(const PlanGraph& graph) {
+  const auto has = [&](DType half) {
+    return count_half_steps(graph, half) > 0 ||
+           std::any_of(graph.steps.begin(), graph.steps.end(), [&](const PlanStep& step) {
+             const Kernel* kernel = find_kernel(step.kernel);
+             return kernel != nullptr && kernel->place == Place::kDevice && precision_of(graph, step) == half;
+           });
   };
-  return count_fp16_steps(graph) + count_tf32_steps(graph) > 0 ||
-         std::any_of(graph.steps.begin(), graph.steps.end(), rounds_on_device);
+  if (has(DType::kBFloat16)) return kBf16Tolerance;
+  return count_tf32_steps(graph) > 0 || has(DType::kFloat16) ? kFp16Tolerance : kFp32Tolerance;
 }
 
 bool has_int8_steps(const PlanGraph& graph) {
@@ -116,11 +121,12 @@ Problem KeptNodes::restrict(const Problem& problem) {
   Problem restricted = problem;
   if (problem.output() != nullptr && outputs_.count(problem.output()->name) > 0) {
     restricted.target.no_fp16 = restricted.target.no_tf32 = kTooInexact;
+    restricted.target.no_bf16 = kTooInexactInBf16;
   }
   for (const std::string& name : names_) {
     if (!names_part(problem.node.name, name)) continue;
     unseen_.erase(name);
-    restricted.target.no_fp16 = restricted.target.no_tf32 = "--precision keeps it in FP32";
+    restricted.target.no_fp16 = restricted.target.no_bf16 = restricted.target.no_tf32 = "--precision keeps it in FP32";
   }
   return restricted;
 }

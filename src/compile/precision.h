@@ -13,22 +13,21 @@ namespace hussar {
 // What the step multiplies in: the type of its first output unless its kernel goes below. kUndefined: it computes
 // nothing.
 DType precision_of(const PlanGraph& graph, const PlanStep& step);
-// Its name: "float32", "float16", "int8", "fp8", "tf32" for floats that are rounded when they are multiplied; "": none.
+// Its name: "float32", "float16", "bfloat16", "int8", "fp8", "tf32" for floats that are rounded when they are
+// multiplied; "": none.
 std::string precision_name(const PlanGraph& graph, const PlanStep& step);
 // How many steps are INT8 or FP8 products, and how many of them because the model itself is quantized.
 int64_t count_int8_steps(const PlanGraph& graph);
 int64_t count_quantized_in_model(const PlanGraph& graph);
-// How many steps, those of bodies included, compute in FP16.
-int64_t count_fp16_steps(const PlanGraph& graph);
-int64_t count_tf32_steps(const PlanGraph& graph);
-// Whether steps compute with the ten bits of mantissa of FP16 and TF32. A CPU that stores a model's FP16 computes in
-// FP32.
-bool has_ten_bit_steps(const PlanGraph& graph);
-// The steps that do, in the order of execution.
-struct Fp16Step {
+// The steps, those of bodies included, that compute in float16, or in bfloat16, in the order of execution.
+struct HalfStep {
   std::string name, output;  // of the step, of its first output
 };
-std::vector<Fp16Step> fp16_steps(const PlanGraph& graph);
+std::vector<HalfStep> half_steps(const PlanGraph& graph, DType half);
+int64_t count_half_steps(const PlanGraph& graph, DType half);
+int64_t count_tf32_steps(const PlanGraph& graph);
+// "FP16" or "BF16".
+std::string_view half_name(DType half);
 
 // Whether a step of the main graph computes in INT8 on a CPU, or in FP8.
 bool has_int8_steps(const PlanGraph& graph);
@@ -37,7 +36,12 @@ bool has_fp8_steps(const PlanGraph& graph);
 // The largest error relative to the output range that a check allows when nothing else was said.
 // With INT8, what differs in the last bit before it is rounded to a byte may differ by a whole step of 4e-3 behind it.
 // FP8 has steps of up to a fourteenth of the range, and its sums on tensor cores lose bits.
-inline constexpr double kFp32Tolerance = 1e-3, kFp16Tolerance = 1e-2, kInt8Tolerance = 3e-2, kFp8Tolerance = 1e-1;
+// BF16 rounds to 8 bits where FP16 and TF32 have 11, and its errors add up as theirs do: it has eight times their
+// bound.
+inline constexpr double kFp32Tolerance = 1e-3, kFp16Tolerance = 1e-2, kBf16Tolerance = 8e-2, kInt8Tolerance = 3e-2,
+                        kFp8Tolerance = 1e-1;
+// What suits the floats that steps compute in. A CPU that stores a model's FP16 or BF16 computes in FP32.
+double tolerance_of_floats(const PlanGraph& graph);
 // The same for a model that arrives quantized, against its own steps one by one: there sums of floating-point numbers
 // are rounded where INT8 products are exact, and attention is less exact than in one step.
 inline constexpr double kQuantizedModelTolerance = 1e-1;
@@ -51,7 +55,7 @@ class KeptNodes {
  public:
   KeptNodes(const std::vector<std::string>& names, const std::set<std::string>& outputs)
       : names_(names.begin(), names.end()), unseen_(names_), outputs_(outputs) {}
-  // `problem`, whose target may compute in FP16, as it may be solved.
+  // `problem`, whose target may compute in FP16 or BF16, as it may be solved.
   Problem restrict(const Problem& problem);
   // Names that no node had; "" when there are none.
   std::string unseen() const { return unseen_.empty() ? "" : *unseen_.begin(); }

@@ -21,6 +21,7 @@
 #include "compile/spelling.h"
 #include "plan/device.h"
 #include "runtime/session.h"
+#include "tensor/convert.h"
 
 namespace hussar {
 namespace {
@@ -40,9 +41,9 @@ using Ladder = std::vector<Rung>;
 
 // What a check must not depend on.
 CompileOptions plainer(CompileOptions options) {
-  options.fp16 = options.tf32 = false;
+  options.fp16 = options.bf16 = options.tf32 = false;
   options.fp32_nodes.clear();
-  options.inexact_in_fp16.clear();
+  options.inexact_in_half.clear();
   options.tune_seconds = 0;
   options.timings = nullptr;
   options.progress = nullptr;
@@ -260,19 +261,20 @@ class Checker {
       for (int32_t output : step.outputs) {
         if (output < 0 || plan_->graph.values[output].name != culprit) continue;
         return fmt::format("; the first step that goes wrong is '{}' ({}, kernel {}): its output '{}'{}", step.name,
-                           step.op, step.kernel, culprit, advice(step));
+                           step.op, step.kernel, culprit, advice(precision_of(plan_->graph, step)));
       }
     }
     return "; no single step with a name in both plans goes wrong before it" +
-           std::string(count_fp16_steps(plan_->graph) > 0 ? kRangeOfFp16 : "");
+           advice(count_half_steps(plan_->graph, DType::kFloat16) > 0    ? DType::kFloat16
+                  : count_half_steps(plan_->graph, DType::kBFloat16) > 0 ? DType::kBFloat16
+                                                                         : DType::kUndefined);
   }
 
-  static constexpr const char* kRangeOfFp16 =
-      "; FP16 has three digits and ends at 65504: `--precision NODE=fp32` keeps a step out of it, `--tolerance` allows "
-      "more";
-
-  std::string advice(const PlanStep& step) const {
-    return precision_of(plan_->graph, step) == DType::kFloat16 ? kRangeOfFp16 : "";
+  static std::string advice(DType precision) {
+    if (!is_half(precision)) return "";
+    return std::string(precision == DType::kFloat16 ? "; FP16 has three digits and ends at 65504"
+                                                    : "; BF16 has two digits") +
+           ": `--precision NODE=fp32` keeps a step out of it, `--tolerance` allows more";
   }
 
   std::shared_ptr<const Plan> plan_;
@@ -290,12 +292,12 @@ class Checker {
   SelfCheckReport report_;
 };
 
-using Rebuild = std::function<Result<std::shared_ptr<Plan>>(const std::set<std::string>& inexact_in_fp16)>;
+using Rebuild = std::function<Result<std::shared_ptr<Plan>>(const std::set<std::string>& inexact_in_half)>;
 
 // `plan` misses the tolerance: the plan with as many steps as it takes in FP32, measured last.
-Result<std::shared_ptr<Plan>> keep_in_fp32(Checker& checker, const std::shared_ptr<Plan>& plan,
+Result<std::shared_ptr<Plan>> keep_in_fp32(Checker& checker, const std::shared_ptr<Plan>& plan, DType half,
                                            const Rebuild& rebuild) {
-  const std::vector<Fp16Step> steps = fp16_steps(plan->graph);
+  const std::vector<HalfStep> steps = half_steps(plan->graph, half);
   if (steps.empty()) return plan;
   const double before = checker.report().error;
   std::shared_ptr<Plan> latest;
@@ -310,8 +312,9 @@ Result<std::shared_ptr<Plan>> keep_in_fp32(Checker& checker, const std::shared_p
   const Kept kept = HUSSAR_TRY(choose_kept(steps.size(), checker.report().tolerance, kMostTrials, trial));
   HUSSAR_TRY(trial(kept));
   SelfCheckReport& report = checker.report();
-  report.error_in_fp16 = before;
-  report.fp16_candidates = steps.size();
+  report.half = half_name(half);
+  report.error_in_half = before;
+  report.half_candidates = steps.size();
   for (size_t i = 0; i < steps.size(); ++i) {
     if (kept[i]) report.kept_in_fp32.push_back(steps[i].name.empty() ? steps[i].output : steps[i].name);
   }
@@ -333,15 +336,16 @@ std::string SelfCheckReport::to_string() const {
                                  error, tolerance, reference, shapes);
   if (samples > 0) text += fmt::format(", on {} of the data's samples", samples);
   if (!kept_in_fp32.empty()) {
-    text += fmt::format("; {} of {} steps kept in FP32: {:.2g} with all in FP16", kept_in_fp32.size(), fp16_candidates,
-                        error_in_fp16);
+    text += fmt::format("; {} of {} steps kept in FP32: {:.2g} with all in {}", kept_in_fp32.size(), half_candidates,
+                        error_in_half, half);
   }
   return text;
 }
 
-// Replaces the plan where `rebuild` makes one that holds the tolerance; null: nothing can be done about the plan.
+// Replaces the plan where `rebuild` makes one that holds the tolerance, with steps in FP32 that are in `half`;
+// kUndefined: nothing can be done about the plan.
 static Result<SelfCheckReport> self_check(std::shared_ptr<Plan>& plan, Ladder ladder, int isa,
-                                          const SelfCheckOptions& check, const Rebuild& rebuild) {
+                                          const SelfCheckOptions& check, DType half, const Rebuild& rebuild) {
   if (check.level == SelfCheck::kOff) {
     SelfCheckReport report;
     report.skipped = "switched off";
@@ -362,7 +366,8 @@ static Result<SelfCheckReport> self_check(std::shared_ptr<Plan>& plan, Ladder la
   HUSSAR_TRY(checker.prepare());
   if (!checker.report().skipped.empty()) return checker.conclude();
   const double error = HUSSAR_TRY(checker.measure(plan));
-  if (error > checker.report().tolerance && rebuild) plan = HUSSAR_TRY(keep_in_fp32(checker, plan, rebuild));
+  if (error > checker.report().tolerance && is_half(half))
+    plan = HUSSAR_TRY(keep_in_fp32(checker, plan, half, rebuild));
   return checker.conclude();
 }
 
@@ -397,10 +402,11 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   const bool int8 = options.quantization != nullptr || (source != nullptr && count_int8_steps(plan->graph) > 0);
   const bool fp8 = has_fp8_steps(plan->graph);
   const bool quantized = source == nullptr && !int8 && count_int8_steps(plan->graph) > 0;
-  const bool has_ten_bits = options.fp16 || options.tf32 || (source != nullptr && has_ten_bit_steps(source->graph));
   if (!check.tolerance) {
-    const double lower = quantized ? kQuantizedModelTolerance : fp8 ? kFp8Tolerance : kInt8Tolerance;
-    check.tolerance = int8 || quantized ? lower : has_ten_bits ? kFp16Tolerance : kFp32Tolerance;
+    const double of_options = options.bf16 ? kBf16Tolerance : options.lowers_floats() ? kFp16Tolerance : kFp32Tolerance;
+    const double of_bytes = quantized ? kQuantizedModelTolerance : fp8 ? kFp8Tolerance : kInt8Tolerance;
+    check.tolerance = std::max({of_options, source != nullptr ? tolerance_of_floats(source->graph) : kFp32Tolerance,
+                                int8 || quantized ? of_bytes : kFp32Tolerance});
   }
   if (options.progress) options.progress("self-check");
   check.progress = options.stage_progress;
@@ -408,7 +414,7 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
                                     : ladder_of_model(path, options, !check.samples.empty(), plan->graph);
   Rebuild rebuild = [&](const std::set<std::string>& inexact) -> Result<std::shared_ptr<Plan>> {
     CompileOptions again = options;
-    again.inexact_in_fp16 = inexact;
+    again.inexact_in_half = inexact;
     again.tune_seconds = 0;
     again.dump = nullptr;
     again.verify_passes = false;
@@ -418,9 +424,8 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
     return std::make_shared<Plan>(
         HUSSAR_TRY(source != nullptr ? compile_plan(*source, again) : compile_file(path, again)));
   };
-  if (!options.fp16) rebuild = nullptr;
   if (report != nullptr) *report = std::move(made);
-  checked = HUSSAR_TRY(self_check(plan, std::move(ladder), options.isa, check, rebuild));
+  checked = HUSSAR_TRY(self_check(plan, std::move(ladder), options.isa, check, options.half(), rebuild));
   return plan;
 }
 
@@ -434,7 +439,7 @@ Result<std::shared_ptr<Plan>> compile_checked(const std::string& path, const Com
   plan->meta.erase("kept_in_fp32");
   if (!checked.kept_in_fp32.empty()) {
     plan->meta["kept_in_fp32"] =
-        fmt::format("{}: FP16 would exceed the tolerance", fmt::join(checked.kept_in_fp32, ", "));
+        fmt::format("{}: {} would exceed the tolerance", fmt::join(checked.kept_in_fp32, ", "), checked.half);
   }
   if (check_report != nullptr) *check_report = checked;
   if (report != nullptr) {

@@ -22,7 +22,7 @@ Result<SelfCheck> parse_self_check(std::string_view text);
 
 struct SelfCheckOptions {
   SelfCheck level = SelfCheck::kQuick;
-  // Of Difference::error(); by default kFp32Tolerance, kFp16Tolerance where FP16 is allowed (compile/precision.h).
+  // Of Difference::error(); by default what suits the precisions that are allowed (compile/precision.h).
   std::optional<double> tolerance;
   uint64_t seed = 1;
   NamedShapes shapes;  // at which shapes to run where the plan leaves them open
@@ -42,19 +42,20 @@ struct SelfCheckReport {
   double error = 0;       // the largest Difference::error() of all outputs
   double tolerance = 0;   // what was allowed
   std::string output;     // the output that has it
-  // Steps that went back to FP32 because the plan was outside the tolerance with all candidates in FP16.
+  // Steps that went back to FP32 because the plan was outside the tolerance with all candidates in FP16, or BF16.
   std::vector<std::string> kept_in_fp32;
-  size_t fp16_candidates = 0;
-  double error_in_fp16 = 0;  // of the plan with all candidates in FP16, where any step went back
+  std::string_view half = "FP16";  // or "BF16"
+  size_t half_candidates = 0;
+  double error_in_half = 0;  // of the plan with all candidates in it, where any step went back
   double seconds = 0;
   // "max relative error 3.1e-07 of the output range (0.001 allowed), against ...", "skipped: ..."
   std::string to_string() const;
 };
 
 // compile_file, or compile_plan when `path` is a plan, then the check; the figure goes into Plan::meta["self_check"].
-// Outside the tolerance of FP16, steps go back to FP32 until the plan holds it. Fails with kAccuracy where that is not
-// enough, where FP16 is not allowed, or when only the plan fails to run; the message names the first step that went
-// wrong.
+// Outside the tolerance of FP16 or BF16, steps go back to FP32 until the plan holds it. Fails with kAccuracy where that
+// is not enough, where neither is allowed, or when only the plan fails to run; the message names the first step that
+// went wrong.
 Result<std::shared_ptr<Plan>> compile_checked(const std::string& path, const CompileOptions& options,
                                               const SelfCheckOptions& check, CompileReport* report = nullptr,
                                               SelfCheckReport* check_report = nullptr);

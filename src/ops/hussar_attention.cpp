@@ -16,6 +16,7 @@
 #include "ops/evaluate.h"
 #include "ops/op_def.h"
 #include "ops/quantized_product.h"
+#include "tensor/convert.h"
 
 namespace hussar {
 namespace {
@@ -82,7 +83,7 @@ Result<std::optional<Lengths>> check_operand(const InferContext& context, const 
   bool transposed = input == 1 && form.k_transposed;
   const Dims* dims = context.dims(input);
   const DType dtype = context.dtype(input);
-  if (dtype != context.dtype(0) || (dtype != DType::kFloat32 && dtype != DType::kFloat16)) {
+  if (dtype != context.dtype(0) || (dtype != DType::kFloat32 && !is_half(dtype))) {
     return context.fail("input {} is {}", input, dtype_name(dtype));
   }
   if (offset < 0 || offset > kMostColumns || (offset > 0 && head_major))

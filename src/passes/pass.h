@@ -79,7 +79,7 @@ struct PassContext {
   bool eager = false;
   // Null: neither INT8 nor FP8 is allowed.
   const Quantization* quantization = nullptr;
-  // Takes from a node what its user does not allow it (Target::no_fp16); may be empty.
+  // Takes from a node what its user does not allow it (Target::no_fp16 and no_bf16); may be empty.
   std::function<Problem(const Problem&)> restrict;
   // Rows of padding may be left out (pack_tokens).
   bool packed = false;

@@ -1,5 +1,5 @@
-// With --fp16 on a GPU: what kernels of the device compute lies in memory as FP16. Their arithmetic stays FP32 or
-// accumulates in FP32; inputs and outputs of the model keep their type.
+// With --fp16 on a GPU: what kernels of the device compute lies in memory as FP16, with --bf16 as BF16. Their
+// arithmetic stays FP32 or accumulates in FP32; inputs and outputs of the model keep their type. "Halves" are either.
 //   x -> MatMul -> Gelu -> y   =>  x -> Cast(f16) -> MatMul@f16 -> Gelu@f16 -> Cast(f32) -> y
 #include <algorithm>
 #include <map>
@@ -33,7 +33,8 @@ bool is_view(const Node& node) {
 
 class Halves {
  public:
-  explicit Halves(const PassContext& context) : context_(context), graph_(context.graph) {}
+  explicit Halves(const PassContext& context)
+      : context_(context), graph_(context.graph), half_(context.target.half()) {}
 
   Result<int> run() {
     for (Node* node : graph_.snapshot()) {
@@ -66,7 +67,7 @@ class Halves {
     std::set<const Value*> seen;
     auto turn = [&](Value* value) {
       if (value == nullptr || value->dtype != DType::kFloat32 || !seen.insert(value).second) return;
-      value->dtype = DType::kFloat16;
+      value->dtype = half_;
       turned.push_back(value);
     };
     for (size_t i = 0; i < node.inputs.size(); ++i) {
@@ -78,7 +79,7 @@ class Halves {
     if (takes) {
       const Problem allowed{node, context_.target};
       const Problem problem = context_.restrict ? context_.restrict(allowed) : allowed;
-      takes = problem.target.no_fp16.empty() && (has_own_kernel(problem) || is_view(node));
+      takes = problem.target.half() == half_ && (has_own_kernel(problem) || is_view(node));
     }
     for (Value* value : turned) value->dtype = DType::kFloat32;
     return takes;
@@ -90,7 +91,7 @@ class Halves {
       return input != nullptr && is_quantized(input->dtype);
     });
     if (reads_bytes && writes_reals && (is_int8_product(node) || node.op == kPointwise || node.op == kGatherBytes))
-      node.attributes.set("y_type", static_cast<int64_t>(DType::kFloat16));
+      node.attributes.set("y_type", static_cast<int64_t>(half_));
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       Value* input = node.inputs[i];
       if (input == nullptr || input->dtype != DType::kFloat32 || !is_data(node, i)) continue;
@@ -99,7 +100,7 @@ class Halves {
     }
     for (Value* output : node.outputs) {
       if (output == nullptr || output->dtype != DType::kFloat32) continue;
-      output->dtype = DType::kFloat16;
+      output->dtype = half_;
       lowered_.insert(output);
     }
   }
@@ -116,8 +117,8 @@ class Halves {
   Value* narrowed(Value* value) {
     Value*& half = narrowed_[value];
     if (half != nullptr) return half;
-    if (!value->is_constant()) return half = copy_of(value, DType::kFloat16);
-    half = graph_.add_constant(graph_.unique_name(value->name), converted(*value->constant, DType::kFloat16));
+    if (!value->is_constant()) return half = copy_of(value, half_);
+    half = graph_.add_constant(graph_.unique_name(value->name), converted(*value->constant, half_));
     half->layout = value->layout;
     return half;
   }
@@ -130,13 +131,14 @@ class Halves {
 
   const PassContext& context_;
   Graph& graph_;
+  DType half_;
   std::set<const Node*> chosen_;
   std::set<const Value*> lowered_;
   std::map<Value*, Value*> narrowed_, widened_;
 };
 
 Result<int> run(PassContext& context) {
-  if (context.target.place != Place::kDevice || !context.target.no_fp16.empty()) return 0;
+  if (context.target.place != Place::kDevice || context.target.half() == DType::kUndefined) return 0;
   return Halves(context).run();
 }
 

@@ -30,8 +30,8 @@ size_t position_of(const PlanGraph& graph, const std::vector<int32_t>& values, s
 Target target_of(const Plan& plan, int threads) {
   constexpr std::string_view kTargets[] = {"cpu:scalar", "cpu:avx2", "cpu:avx512"};
   Target target{.isa = -1, .threads = threads};
-  target.no_fp16 = target.no_bf16 = target.no_tf32 =
-      target.no_libraries = {};  // what its steps compute in, and with, was decided then
+  // What its steps compute in, and with, was decided then.
+  target.no_fp16 = target.no_bf16 = target.no_tf32 = target.no_libraries = {};
   auto entry = plan.meta.find("target");
   if (entry == plan.meta.end()) return target;
   for (int isa = 0; isa < 3; ++isa) {

@@ -69,7 +69,8 @@ int64_t shared_columns(const Node& node) {
   if (!has_weight_form(node)) return 0;
   switch (node.inputs[1]->dtype) {
     case DType::kFloat32: return shared_columns_of<float>(node);
-    case DType::kFloat16: return shared_columns_of<Half>(node);
+    case DType::kFloat16:
+    case DType::kBFloat16: return shared_columns_of<Half>(node);
     case DType::kInt8: return shared_columns_of<int8_t>(node);
     default: return 0;
   }

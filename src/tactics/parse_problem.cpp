@@ -155,7 +155,7 @@ Result<Tensor> make_constant(const Spelled& value, uint32_t seed) {
     HUSSAR_CHECK(numbers && static_cast<int64_t>(numbers->size()) == tensor.elements(), ErrorCode::kUsage,
                  "problem: '{{{}}}' are not the {} elements of a constant", value.elements, tensor.elements());
     if (tensor.elements() > 0) store_elements(tensor, 0, tensor.elements(), numbers->data());
-  } else if (value.dtype == DType::kFloat32 || value.dtype == DType::kFloat16 || value.dtype == kFp8) {
+  } else if (value.dtype == DType::kFloat32 || is_half(value.dtype) || value.dtype == kFp8) {
     std::minstd_rand engine(seed);
     const float most = value.dtype == kFp8 ? kLargestFp8 : 1;
     std::uniform_real_distribution<float> uniform(-most, most);
@@ -304,18 +304,19 @@ class Reader {
   Status make_sparse(Node& node) const {
     for (size_t i = 0; i < inputs_.size(); ++i) {
       if (!inputs_[i] || inputs_[i]->shared_columns == 0) continue;
-      constexpr DType kTypes[] = {DType::kFloat32, DType::kFloat16, DType::kInt8};
+      constexpr DType kTypes[] = {DType::kFloat32, DType::kFloat16, DType::kBFloat16, DType::kInt8};
       const bool fits = i == 1 && has_weight_form(node) &&
                         std::find(std::begin(kTypes), std::end(kTypes), inputs_[i]->dtype) != std::end(kTypes);
       HUSSAR_CHECK(fits, ErrorCode::kUsage,
-                   "problem: only constant float32, float16 or int8 weights of products are 2:4");
+                   "problem: only constant float32, float16, bfloat16 or int8 weights of products are 2:4");
       Tensor& weights = *node.inputs[1]->constant;
       auto thin = [&](auto* data) {
         thin_out(view_weights(data, weights.shape(), weight_form(node)), inputs_[i]->shared_columns);
       };
       switch (weights.dtype()) {
         case DType::kFloat32: thin(weights.data<float>()); break;
-        case DType::kFloat16: thin(weights.data<Half>()); break;
+        case DType::kFloat16:
+        case DType::kBFloat16: thin(weights.data<Half>()); break;
         default: thin(weights.data<int8_t>());
       }
     }

@@ -22,8 +22,12 @@ struct Target {
   int sm = 0;  // compute capability of the device: 90 for 9.0
   // Why tactics may not compute in FP16, as they will say; empty: they may.
   std::string_view no_fp16 = "needs --fp16";
-  // The same of BF16.
+  // The same of BF16. One of both at most is allowed.
   std::string_view no_bf16 = "needs --bf16";
+  // What floats may become in memory: float16, bfloat16, or kUndefined where neither is allowed.
+  DType half() const {
+    return no_fp16.empty() ? DType::kFloat16 : no_bf16.empty() ? DType::kBFloat16 : DType::kUndefined;
+  }
   // Why tactics may not round the floats that they multiply to TF32 (ten bits of mantissa); empty: they may.
   std::string_view no_tf32 = "needs --tf32";
   // Why tactics may not make use of sparse weights; empty: they may.

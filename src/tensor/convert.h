@@ -15,6 +15,8 @@ float half_to_float(uint16_t bits);
 uint16_t float_to_half(float value);
 float bfloat16_to_float(uint16_t bits);
 uint16_t float_to_bfloat16(float value);
+// float16 or bfloat16, in which an FP16 or a BF16 plan keeps its numbers.
+constexpr bool is_half(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kBFloat16; }
 // The types of at most 8 bits: float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz, float8e8m0, float4e2m1.
 float small_float_to_float(uint8_t bits, DType dtype);
 // saturate: out-of-range values (infinities included) become the largest finite value instead of inf / NaN.

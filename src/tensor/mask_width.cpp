@@ -37,7 +37,8 @@ int64_t mask_width(const Tensor& weights, WeightForm form) {
   switch (weights.dtype()) {
     case DType::kFloat32: return width_of(weights.data<float>(), weights.shape(), form);
     case DType::kInt8: return width_of(weights.data<int8_t>(), weights.shape(), form);
-    case DType::kFloat16: return width_of(weights.data<Half>(), weights.shape(), form);
+    case DType::kFloat16:
+    case DType::kBFloat16: return width_of(weights.data<Half>(), weights.shape(), form);
     default: return 0;
   }
 }

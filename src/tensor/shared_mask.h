@@ -17,7 +17,7 @@ struct MatrixView {
   Number* row(int64_t index) const { return data + index % run * row_stride + index / run * run_stride; }
 };
 
-// An FP16 number, as far as it matters here whether it is zero.
+// An FP16 or BF16 number, as far as it matters here whether it is zero.
 struct Half {
   uint16_t bits = 0;
   bool operator==(const Half& other) const { return bits == other.bits || ((bits | other.bits) & 0x7fff) == 0; }

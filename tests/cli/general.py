@@ -70,8 +70,6 @@ def test_missing_and_superfluous_arguments(hussar: Program) -> None:
 
 def test_flags_of_later_versions_are_refused(hussar: Program) -> None:
     model = hussar.model()
-    for flag in ("--bf16",):
-        hussar("build", model, "-o", "m.plan", flag, code=USAGE, says=f"{flag} is not possible")
     for flag in ("--fallback",):
         hussar("build", model, "-o", "m.plan", flag, "value", code=USAGE, says=f"{flag} is not possible")
         hussar("build", model, "-o", "m.plan", f"{flag}=value", code=USAGE, says=f"{flag} is not possible")

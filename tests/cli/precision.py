@@ -165,5 +165,5 @@ def test_fp16_is_checked_on_data(hussar: Program) -> None:
     build = ("build", model, "-o", "m.plan", "--calib", "samples.npy", "--budget", "0")
     outcome = hussar(*build, "--fp16")
     assert "on 3 of the data's samples" in outcome.out, outcome
-    hussar(*build, code=USAGE, says="--calib and --preprocess go with --int8, --fp8, --fp16 or --tf32")
+    hussar(*build, code=USAGE, says="--calib and --preprocess go with --int8, --fp8, --fp16, --bf16 or --tf32")
     hussar(*build, "--fp16", "--calib-cache", "c.json", code=USAGE, says="--calib-cache and --rounding go with --int8")

@@ -17,6 +17,7 @@ import traceback
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import bad_input  # noqa: E402
+import bf16  # noqa: E402
 import calibration  # noqa: E402
 import fp8  # noqa: E402
 import general  # noqa: E402
@@ -37,7 +38,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def all_tests() -> dict:
     """Functions named test_* of the test modules, by name."""
     tests = {}
-    for module in (general, verbs, precision, calibration, int8, fp8, qdq, sensitivity, packed, pages, prune, sparsity, bad_input):
+    for module in (general, verbs, precision, calibration, int8, fp8, bf16, qdq, sensitivity, packed, pages, prune, sparsity, bad_input):
         for name, function in vars(module).items():
             if name.startswith("test_"):
                 tests[name.removeprefix("test_")] = function

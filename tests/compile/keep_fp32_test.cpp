@@ -107,12 +107,12 @@ TEST(PassKeepFp32, ByTheirOutputs) {
     EXPECT_TRUE(plan.has_value()) << (plan ? "" : plan.error().message);
     return std::move(*plan);
   };
-  std::vector<Fp16Step> steps = fp16_steps(compiled().graph);
+  std::vector<HalfStep> steps = half_steps(compiled().graph, DType::kFloat16);
   ASSERT_EQ(steps.size(), 2U);
-  options.inexact_in_fp16 = {steps[1].output};
+  options.inexact_in_half = {steps[1].output};
   Plan plan = compiled();
-  ASSERT_EQ(fp16_steps(plan.graph).size(), 1U);
-  EXPECT_EQ(fp16_steps(plan.graph)[0].output, steps[0].output);
+  ASSERT_EQ(half_steps(plan.graph, DType::kFloat16).size(), 1U);
+  EXPECT_EQ(half_steps(plan.graph, DType::kFloat16)[0].output, steps[0].output);
   const PlanStep& last = plan.graph.steps.back();
   EXPECT_NE(last.report.find("matmul_fp16: refused, kept in FP32: FP16 would exceed the tolerance"), std::string::npos)
       << last.report;

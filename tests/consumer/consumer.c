@@ -122,6 +122,11 @@ int main(int count, char** words) {
   expect(hussar_build(words[1], words[2], "{\"libraries\": \"maybe\"}") == HUSSAR_USAGE,
          "libraries are off, on or only");
   expect(hussar_build(words[1], words[2], "{\"libraries\": true}") == HUSSAR_USAGE, "libraries is a string");
+  expect(hussar_build(words[1], words[2], "{\"bf16\": 1}") == HUSSAR_USAGE, "bf16 is a boolean");
+  expect(hussar_build(words[1], words[2], "{\"bf16\": true}") == HUSSAR_OK, "BF16, where the processor has it");
+  expect(hussar_build(words[1], words[2], "{\"bf16\": true, \"fp16\": true}") == HUSSAR_USAGE &&
+             strstr(hussar_last_error(), "exclude each other") != NULL,
+         "FP16 and BF16 exclude each other");
   expect(hussar_build(words[1], words[2], "{\"speed\": 9}") == HUSSAR_USAGE, "an unknown option is refused");
   expect(hussar_build(words[1], words[2], "[") == HUSSAR_USAGE, "malformed JSON is refused");
   hussar_plan* plan = NULL;

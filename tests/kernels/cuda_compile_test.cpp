@@ -1,11 +1,13 @@
 // The texts of the CUDA kernels, compiled by NVRTC for every GPU that there may be: without errors, and without
 // registers that spill.
+#include <algorithm>
 #include <cstdlib>
 #include <regex>
 #include <set>
 
 #include "backends/cuda/nvrtc.h"
 #include "plan/kernel.h"
+#include "tensor/convert.h"
 #include "tensor/shared_mask.h"
 #include "tests/kernels/kernel_case.h"
 
@@ -99,6 +101,20 @@ KernelCase of_bytes(KernelCase test, int64_t columns, const Shape& output) {
   for (int i = 0; i < 2; ++i) test.inputs.push_back({random_tensor(DType::kFloat32, {columns}, 1, 2), true});
   test.attributes.set("y_scale", 0.1F);
   return with_shortcut(std::move(test), output);
+}
+
+// With BF16 in place of halves.
+KernelCase of_bf16(KernelCase test) {
+  for (Argument& input : test.inputs) {
+    if (input.tensor.valid() && input.tensor.dtype() == DType::kFloat16)
+      input.tensor = converted(input.tensor, DType::kBFloat16);
+  }
+  return test;
+}
+bool has_halves(const KernelCase& test) {
+  return std::any_of(test.inputs.begin(), test.inputs.end(), [](const Argument& input) {
+    return input.tensor.valid() && input.tensor.dtype() == DType::kFloat16;
+  });
 }
 
 // The same in FP8.
@@ -254,14 +270,22 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
   ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
   const auto compiler = cuda::find_compiler();
   if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
-  for (const KernelCase& test : texts()) expect_no_spills(test, {80, 86, 89, 90});
-  for (const KernelCase& test : product_texts()) expect_no_spills(test, {80, 86, 89, 90});
+  for (const auto& cases : {texts(), product_texts()}) {
+    for (const KernelCase& test : cases) {
+      expect_no_spills(test, {80, 86, 89, 90});
+      if (has_halves(test)) expect_no_spills(of_bf16(test), {80, 90});
+    }
+  }
   for (const KernelCase& test : fp8_texts()) expect_no_spills(test, {89, 90});
-  for (const KernelCase& test : sparse_texts()) expect_no_spills(test, {80, 86, 89, 90});
+  for (const KernelCase& test : sparse_texts()) {
+    expect_no_spills(test, {80, 86, 89, 90});
+    if (has_halves(test)) expect_no_spills(of_bf16(test), {80, 90});
+  }
   for (const Shape& rows : {Shape{4096, 64}, Shape{128, 64}}) {
     const Argument x{random_tensor(DType::kFloat16, rows, 1, 2)};
     const Argument weights{random_tensor(DType::kFloat16, {64, 1024}, 1, 2), true};
     expect_no_spills({"cuda_product_hopper", "MatMul", {x, weights}}, {90});
+    expect_no_spills(of_bf16({"cuda_product_hopper", "MatMul", {x, weights}}), {90});
     const Argument floats{random_tensor(DType::kFloat32, rows, 1, 2)};
     const Argument float_weights{random_tensor(DType::kFloat32, {64, 1024}, 1, 2), true};
     expect_no_spills(in_tf32({"cuda_product_hopper", "MatMul", {floats, float_weights}}), {90});
@@ -279,6 +303,7 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     KernelCase test = channels_last({"cuda_conv_hopper", "Conv", {x, filter}});
     test.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
     expect_no_spills(test, {90});
+    expect_no_spills(of_bf16(test), {90});
     expect_no_spills(of_bytes(test, 256, {batch, 256, 14, 14}), {90});
     expect_no_spills(of_fp8(of_bytes(test, 256, {batch, 256, 14, 14})), {90});
   }
@@ -290,6 +315,7 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     KernelCase test{"cuda_product_hopper", "MatMul", {x, weights}};
     test.attributes.set(kConfigurationAttribute, std::string(tile));
     expect_no_spills(with_shortcut(test, {4096, 256}), {90});
+    expect_no_spills(of_bf16(with_shortcut(test, {4096, 256})), {90});
     const KernelCase bytes = of_bytes(std::move(test), 256, {4096, 256});
     expect_no_spills(bytes, {90});
     expect_no_spills(of_fp8(bytes), {90});
@@ -299,6 +325,7 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
   KernelCase test{"cuda_conv_lines", "Conv", {picture, filter}, attributes({{"strides", Ints{2, 2}}})};
   test.output_layout = Layout::kChannelsLast;
   expect_no_spills(test, {90});
+  expect_no_spills(of_bf16(test), {90});
 }
 
 }  // namespace

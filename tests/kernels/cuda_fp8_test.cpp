@@ -9,7 +9,8 @@
 namespace hussar {
 namespace {
 
-constexpr DType kHalf = DType::kFloat16, kFloat = DType::kFloat32, kFp8 = DType::kFloat8E4M3FN;
+constexpr DType kHalf = DType::kFloat16, kBFloat = DType::kBFloat16, kFloat = DType::kFloat32,
+                kFp8 = DType::kFloat8E4M3FN;
 
 // Whole numbers. Their products and the sums of up to 4096 of them are less than 2^13: nothing that tensor cores drop
 // is in them, and what is computed must be what the reference computes.
@@ -65,12 +66,13 @@ void write_fp8(KernelCase& test, float scale) {
 // Perhaps with a residual; floats, halves or FP8 are what is written. Some of it is larger than FP8 reaches.
 void finish(KernelCase& test, const Shape& output) {
   const int64_t residual = pick(0, 3);
-  if (residual > 0) add_residual(test, output, residual == 1 ? kFloat : residual == 2 ? kHalf : kFp8);
+  const DType half = pick(0, 1) == 1 ? kHalf : kBFloat;
+  if (residual > 0) add_residual(test, output, residual == 1 ? kFloat : residual == 2 ? half : kFp8);
   // Who adds halves does not give floats.
   const int64_t type = pick(residual == 2 ? 1 : 0, 2);
   if (type == 1) {
-    test.attributes.set("y_type", static_cast<int64_t>(kHalf));
-    test.tolerance = 2e-3;
+    test.attributes.set("y_type", static_cast<int64_t>(half));
+    test.tolerance = half == kHalf ? 2e-3 : 1.6e-2;
   } else if (type == 2) {
     write_fp8(test, 0.005F);
   }

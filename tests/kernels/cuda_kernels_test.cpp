@@ -184,17 +184,18 @@ TEST(CudaElementwise, FusedProgram) {
   add(ProgramOp::kAdd, ProgramSource::kOperand, 0);
   add(ProgramOp::kSilu, ProgramSource::kConstant, 0);
   add(ProgramOp::kClip, ProgramSource::kConstant, 0, -0.25F, 1.5F);
-  KernelCase test{"cuda_elementwise",
-                  "hussar.Pointwise",
-                  {{random_tensor(DType::kFloat32, {2, 6, 8})}, {random_tensor(DType::kFloat32, {8})}}};
-  test.program = program;
-  test.program_inputs = 1;
-  test.tolerance = 1e-5;
-  expect_kernel_agrees(test);
+  for (DType dtype : kFloats) {
+    KernelCase test{
+        "cuda_elementwise", "hussar.Pointwise", {{random_tensor(dtype, {2, 6, 8})}, {random_tensor(dtype, {8})}}};
+    test.program = program;
+    test.program_inputs = 1;
+    test.tolerance = std::max(1e-5, tolerance_of(dtype));
+    expect_kernel_agrees(test);
+  }
 }
 
 TEST(CudaCopy, Transpose) {
-  for (DType dtype : {DType::kFloat32, DType::kFloat16, DType::kInt64, DType::kUInt8}) {
+  for (DType dtype : {DType::kFloat32, DType::kFloat16, DType::kBFloat16, DType::kInt64, DType::kUInt8}) {
     for (const Ints& order : {Ints{0, 2, 1}, Ints{2, 1, 0}, Ints{1, 0, 2}}) {
       KernelCase test{"cuda_copy", "Transpose", {{random_tensor(dtype, {3, 5, 8}, 0, 9)}}};
       test.attributes = attributes({{"perm", order}});
@@ -204,7 +205,7 @@ TEST(CudaCopy, Transpose) {
 }
 
 TEST(CudaTranspose, Tiles) {
-  for (DType dtype : {DType::kFloat32, DType::kFloat16, DType::kInt64, DType::kUInt8}) {
+  for (DType dtype : {DType::kFloat32, DType::kFloat16, DType::kBFloat16, DType::kInt64, DType::kUInt8}) {
     for (const Ints& order : {Ints{0, 2, 1, 3}, Ints{2, 0, 3, 1}, Ints{1, 0, 3, 2}, Ints{0, 1, 3, 2}}) {
       KernelCase test{"cuda_transpose", "Transpose", {{random_tensor(dtype, {2, 33, 17, 40}, 0, 9)}}};
       test.attributes = attributes({{"perm", order}});

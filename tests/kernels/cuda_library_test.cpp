@@ -176,7 +176,7 @@ KernelCase conv_case(DType dtype, const Geometry& geometry) {
                                 {"dilations", Ints{dilation, dilation}},
                                 {"group", groups}});
   test.inputs[0].layout = test.output_layout = Layout::kChannelsLast;
-  test.tolerance = dtype == kHalf ? 2e-3 : 1e-4;
+  test.tolerance = dtype == kFloat ? 1e-4 : tolerance_of(dtype, 0);
   return test;
 }
 
@@ -204,7 +204,7 @@ constexpr Geometry kGeometries[] = {{16, 24, 1, 9, 7, 3, 1, 1, 1},  {3, 16, 1, 1
 TEST(CudaLibraries, Convolutions) {
   if (!tests::use_libraries()) GTEST_SKIP() << kMissing;
   int refused = 0;
-  for (DType dtype : {kFloat, kHalf}) {
+  for (DType dtype : {kFloat, kHalf, kBFloat}) {
     for (const Geometry& geometry : kGeometries) {
       Argument residual = values(dtype, output_of(geometry));
       residual.layout = Layout::kChannelsLast;
@@ -217,7 +217,7 @@ TEST(CudaLibraries, Convolutions) {
       if (HasFailure()) return;
     }
   }
-  EXPECT_LT(refused, 20) << "of 60 in FP32 and FP16";
+  EXPECT_LT(refused, 30) << "of 90 in FP32, FP16 and BF16";
   KernelCase tf32 = conv_case(kFloat, kGeometries[0]);
   tf32.tf32 = true;
   tf32.tolerance = 2e-2;

@@ -12,7 +12,7 @@
 namespace hussar {
 namespace {
 
-constexpr DType kHalf = DType::kFloat16, kFloat = DType::kFloat32;
+constexpr DType kHalf = DType::kFloat16, kBFloat = DType::kBFloat16, kFloat = DType::kFloat32;
 
 Argument values(DType dtype, const Shape& shape) { return {random_tensor(dtype, shape, -1, 1)}; }
 Argument weights(DType dtype, const Shape& shape) { return {random_tensor(dtype, shape, -1, 1), true}; }
@@ -63,9 +63,13 @@ void expect_kernel_agrees_in_all(const KernelCase& test, int rarely = 1) {
   if (is_float && pick(1, rarely) == 1) expect_kernel_agrees(in_tf32(test));
 }
 
+// Two units in the last place of halves and BF16, whose sums are floats.
 double tolerance_of(DType dtype, int64_t k) {
-  return dtype == kHalf ? 2e-3 : 3e-7 * std::sqrt(static_cast<double>(k)) + 1e-6;
+  return dtype == kHalf ? 2e-3 : dtype == kBFloat ? 1.6e-2 : 3e-7 * std::sqrt(static_cast<double>(k)) + 1e-6;
 }
+
+// Of long lists BF16 takes a third, as it differs from halves in instructions only.
+bool leaves_out(DType dtype) { return dtype == kBFloat && pick(1, 3) > 1; }
 
 KernelCase product_case(const char* kernel, DType dtype, int64_t m, int64_t n, int64_t k) {
   KernelCase test{kernel, "MatMul", {values(dtype, {m, k}), weights(dtype, {k, n})}};
@@ -93,10 +97,11 @@ KernelCase of_bytes(KernelCase test, int64_t columns, int64_t depth) {
 // Adds a residual, of bytes perhaps, takes the positive part, and gives results of a type.
 void finish_bytes(KernelCase& test, const Shape& output) {
   bool adds_halves = false;
+  const DType half = pick(0, 1) == 1 ? kHalf : kBFloat;
   if (pick(0, 1) == 1) {
     const bool adds_bytes = pick(0, 1) == 1;
     adds_halves = !adds_bytes && pick(0, 1) == 1;
-    add_epilogue(test, output, adds_halves ? kHalf : kFloat);
+    add_epilogue(test, output, adds_halves ? half : kFloat);
     if (adds_bytes) {
       test.inputs.back().tensor = random_tensor(DType::kUInt8, output, 0, 255);
       test.attributes.set("operand_scale", 0.02F);
@@ -106,8 +111,8 @@ void finish_bytes(KernelCase& test, const Shape& output) {
   // Who adds halves does not give floats.
   const int64_t type = pick(adds_halves ? 1 : 0, 2);
   if (type == 1) {
-    test.attributes.set("y_type", static_cast<int64_t>(kHalf));
-    test.tolerance = 2e-3;
+    test.attributes.set("y_type", static_cast<int64_t>(half));
+    test.tolerance = tolerance_of(half, 0);
   } else if (type == 2) {
     test.attributes.set("y_scale", 0.03F);
     test.attributes.set("y_zero_point", pick(0, 255));
@@ -151,7 +156,8 @@ KernelCase thinned(KernelCase test) {
   const int64_t width = pick(0, 1) == 1 ? 64 : 1;
   Tensor& weights = test.inputs[1].tensor;
   switch (weights.dtype()) {
-    case kHalf: make_sparse(view_weights(weights.data<Half>(), weights.shape(), form), width); break;
+    case kHalf:
+    case kBFloat: make_sparse(view_weights(weights.data<Half>(), weights.shape(), form), width); break;
     case kFloat: make_sparse(view_weights(weights.data<float>(), weights.shape(), form), width); break;
     default: make_sparse(view_weights(weights.data<int8_t>(), weights.shape(), form), width);
   }
@@ -162,9 +168,9 @@ KernelCase sparse_case(const char* kernel, int64_t m, int64_t n, int64_t k) {
   return thinned(byte_product_case(kernel, m, n, k));
 }
 
-KernelCase half_sparse_case(int64_t m, int64_t n, int64_t k) {
-  KernelCase test = thinned(product_case("cuda_product_sparse_ampere", kHalf, m, n, k));
-  if (pick(0, 1) == 1) add_epilogue(test, {m, n}, kHalf);
+KernelCase half_sparse_case(DType dtype, int64_t m, int64_t n, int64_t k) {
+  KernelCase test = thinned(product_case("cuda_product_sparse_ampere", dtype, m, n, k));
+  if (pick(0, 1) == 1) add_epilogue(test, {m, n}, dtype);
   return test;
 }
 
@@ -181,12 +187,14 @@ TEST(CudaProduct, SparseWeightsAreUnpacked) {
     const Tensor weights = sparse_case("cuda_product_sparse", 1, n, k).inputs[1].tensor;
     for (int64_t group : {64, 128}) expect_same(weights, WeightForm::kMatrix, cuda::hopper_order(group));
     expect_same(weights, WeightForm::kMatrix, cuda::ampere_order(DType::kInt8));
-    const Tensor halves = half_sparse_case(1, n, k).inputs[1].tensor;
-    expect_same(halves, WeightForm::kMatrix, cuda::ampere_order(kHalf));
-    expect_same(thinned(product_case("", kHalf, 1, 3, n)).inputs[1].tensor, WeightForm::kMatrix,
-                cuda::ampere_order(kHalf));
+    for (DType dtype : {kHalf, kBFloat}) {
+      const Tensor halves = half_sparse_case(dtype, 1, n, k).inputs[1].tensor;
+      expect_same(halves, WeightForm::kMatrix, cuda::ampere_order(dtype));
+      expect_same(thinned(product_case("", dtype, 1, 3, n)).inputs[1].tensor, WeightForm::kMatrix,
+                  cuda::ampere_order(dtype));
+    }
   }
-  for (DType dtype : {kHalf, DType::kInt8}) {
+  for (DType dtype : {kHalf, kBFloat, DType::kInt8}) {
     KernelCase filter{"", "Conv", {{}, {random_tensor(dtype, {40, 16, 3, 3}, -50, 50), true}}};
     expect_same(thinned(filter).inputs[1].tensor, WeightForm::kFilter, cuda::ampere_order(dtype));
   }
@@ -253,11 +261,13 @@ TEST(CudaProduct, SparseOfBytesOnAmpere) {
 }
 
 TEST(CudaProduct, SparseOfHalvesOnAmpere) {
-  if (!can_run(half_sparse_case(8, 8, 8))) GTEST_SKIP() << "skipped: needs tensor cores";
-  expect_kernel_agrees(half_sparse_case(130, 72, 8));
-  for (const auto& [m, n, k] : kAmpereSizes) {
-    expect_kernel_agrees(half_sparse_case(m, n, k));
-    if (HasFailure()) return;
+  if (!can_run(half_sparse_case(kHalf, 8, 8, 8))) GTEST_SKIP() << "skipped: needs tensor cores";
+  for (DType dtype : {kHalf, kBFloat}) {
+    expect_kernel_agrees(half_sparse_case(dtype, 130, 72, 8));
+    for (const auto& [m, n, k] : kAmpereSizes) {
+      expect_kernel_agrees(half_sparse_case(dtype, m, n, k));
+      if (HasFailure()) return;
+    }
   }
 }
 
@@ -278,7 +288,8 @@ TEST(CudaProduct, GridOfSizes) {
     for (int64_t m : {1, 77, 128, 515}) {
       for (int64_t n : {8, 72, 256, 1000}) {
         for (int64_t k : {8, 64, 200, 1032}) {
-          for (DType dtype : {kHalf, kFloat}) {
+          for (DType dtype : {kHalf, kBFloat, kFloat}) {
+            if (leaves_out(dtype)) continue;
             KernelCase test = product_case(kernel, dtype, m, n, k);
             if (pick(0, 1) == 1) add_epilogue(test, {m, n}, dtype);
             expect_kernel_agrees_in_all(test, 4);
@@ -295,7 +306,7 @@ TEST(CudaProduct, LargeOnHopper) {
   if (!can_run(product_case("cuda_product_hopper", kHalf, 8, 8, 8))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
   const int64_t sizes[][3] = {{4096, 1024, 256}, {2048, 768, 512}, {128, 1024, 4096}, {64, 512, 2048}, {4000, 192, 64}};
   for (const auto& [m, n, k] : sizes) {
-    for (DType dtype : {kHalf, kFloat}) {
+    for (DType dtype : {kHalf, kBFloat, kFloat}) {
       KernelCase test = product_case("cuda_product_hopper", dtype, m, n, k);
       add_epilogue(test, {m, n}, dtype);
       expect_kernel_agrees_in_all(test);
@@ -308,11 +319,13 @@ TEST(CudaProduct, LargeOnHopper) {
 TEST(CudaProduct, Shortcuts) {
   if (!can_run(product_case("cuda_product_hopper", kHalf, 8, 8, 8))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
   for (const auto& [m, n, k] : {std::array<int64_t, 3>{517, 272, 64}, {1000, 128, 192}}) {
-    KernelCase test = product_case("cuda_product_hopper", kHalf, m, n, k);
-    add_epilogue(test, {m, n}, kHalf);
-    test.inputs.back().gap = 8;
-    expect_kernel_agrees(test);
-    if (HasFailure()) return;
+    for (DType dtype : {kHalf, kBFloat}) {
+      KernelCase test = product_case("cuda_product_hopper", dtype, m, n, k);
+      add_epilogue(test, {m, n}, dtype);
+      test.inputs.back().gap = 8;
+      expect_kernel_agrees(test);
+      if (HasFailure()) return;
+    }
   }
 }
 
@@ -336,9 +349,9 @@ TEST(CudaProduct, Simple) {
   const std::pair<Shape, Shape> shapes[] = {{{3, 5}, {5, 7}}, {{2, 3, 5}, {5, 4}}, {{2, 1, 3, 5}, {3, 5, 4}},
                                             {{5}, {5, 2}},    {{3, 5}, {5}},       {{2, 0}, {0, 3}}};
   for (const auto& [a, b] : shapes) {
-    for (DType dtype : {kFloat, kHalf, DType::kBFloat16}) {
+    for (DType dtype : {kFloat, kHalf, kBFloat}) {
       KernelCase test{"cuda_matmul_simple", "MatMul", {values(dtype, a), values(dtype, b)}};
-      test.tolerance = dtype == DType::kBFloat16 ? 1e-2 : tolerance_of(dtype, 8);
+      test.tolerance = tolerance_of(dtype, 8);
       expect_kernel_agrees(test);
       if (HasFailure()) return;
     }
@@ -383,7 +396,8 @@ TEST(CudaConv, GridOfWindows) {
     if (!can_run(conv_case(kernel, kHalf, kConvolutions[0])))
       GTEST_SKIP() << "skipped: needs a GPU that " << kernel << " runs on";
     for (const ConvShape& shape : kConvolutions) {
-      for (DType dtype : {kHalf, kFloat}) {
+      for (DType dtype : {kHalf, kBFloat, kFloat}) {
+        if (leaves_out(dtype)) continue;
         expect_kernel_agrees_in_all(conv_case(kernel, dtype, shape), 2);
         if (HasFailure()) return;
       }
@@ -420,7 +434,8 @@ TEST(CudaConv, SparseOnAmpere) {
   if (!can_run(thinned(byte_conv_case(kernel, kConvolutions[0])))) GTEST_SKIP() << "skipped: needs tensor cores";
   for (const ConvShape& shape : kConvolutions) {
     const bool has_bytes = shape.channels % 16 == 0 && pick(0, 1) == 1;
-    expect_kernel_agrees(thinned(has_bytes ? byte_conv_case(kernel, shape) : conv_case(kernel, kHalf, shape)));
+    const DType half = pick(0, 1) == 1 ? kHalf : kBFloat;
+    expect_kernel_agrees(thinned(has_bytes ? byte_conv_case(kernel, shape) : conv_case(kernel, half, shape)));
     if (HasFailure()) return;
   }
 }
@@ -431,7 +446,7 @@ TEST(CudaConv, SparsePointwiseOnAmpere) {
   constexpr ConvShape kPointwise{2, 64, 14, 14, 96, 1, 1, 0};
   if (!can_run(thinned(byte_conv_case(kernel, kPointwise)))) GTEST_SKIP() << "skipped: needs tensor cores";
   expect_kernel_agrees(thinned(byte_conv_case(kernel, kPointwise)));
-  expect_kernel_agrees(thinned(conv_case(kernel, kHalf, kPointwise)));
+  for (DType dtype : {kHalf, kBFloat}) expect_kernel_agrees(thinned(conv_case(kernel, dtype, kPointwise)));
 }
 
 // Everything that device/product_ampere.cuh has for tensor cores, also where there are none: the emulated device knows
@@ -445,8 +460,12 @@ TEST(CudaConv, WarpProducts) {
                                    byte_product_case("cuda_product", 70, 72, 208),
                                    conv_case("cuda_conv", kHalf, kWindows),
                                    byte_conv_case("cuda_conv", kWindows),
-                                   half_sparse_case(70, 72, 200),
-                                   half_sparse_case(260, 136, 64),
+                                   product_case("cuda_product", kBFloat, 70, 72, 200),
+                                   conv_case("cuda_conv", kBFloat, kWindows),
+                                   half_sparse_case(kHalf, 70, 72, 200),
+                                   half_sparse_case(kHalf, 260, 136, 64),
+                                   half_sparse_case(kBFloat, 130, 72, 200),
+                                   thinned(conv_case(sparse_conv, kBFloat, kWindows)),
                                    sparse_case(sparse, 70, 72, 272),
                                    sparse_case(sparse, 260, 136, 128),
                                    thinned(byte_conv_case(sparse, kPointwise)),
@@ -469,7 +488,7 @@ TEST(CudaConv, NarrowRows) {
   constexpr ConvShape kOfBytes{3, 64, 14, 17, 64, 3, 1, 1}, kOfHalves{1, 32, 19, 23, 72, 3, 1, 2, 2};
   if (!can_run(byte_conv_case(kernel, kOfBytes))) GTEST_SKIP() << "skipped: needs a Hopper GPU";
   expect_kernel_agrees(byte_conv_case(kernel, kOfBytes));
-  expect_kernel_agrees(conv_case(kernel, kHalf, kOfHalves));
+  for (DType dtype : {kHalf, kBFloat}) expect_kernel_agrees(conv_case(kernel, dtype, kOfHalves));
   expect_kernel_agrees(byte_product_case("cuda_product_hopper", 300, 264, 64));
 }
 
@@ -482,7 +501,7 @@ TEST(CudaConv, FewChannels) {
       GTEST_SKIP() << "skipped: needs a GPU that " << kernel << " runs on";
     const bool lines = std::string_view(kernel).ends_with("lines");
     for (const ConvShape& shape : kShapes) {
-      for (DType dtype : {kHalf, kFloat}) {
+      for (DType dtype : {kHalf, kBFloat, kFloat}) {
         KernelCase test = conv_case(kernel, dtype, shape);
         if (lines && pick(0, 1) == 1) test.inputs[0].layout = Layout::kPlain, test.inputs[0].gap = 0;
         expect_kernel_agrees_in_all(test);
@@ -495,7 +514,7 @@ TEST(CudaConv, FewChannels) {
 TEST(CudaConv, Simple) {
   for (const ConvShape& shape : {ConvShape{2, 3, 9, 7, 5, 3, 1, 1}, ConvShape{1, 6, 9, 9, 6, 3, 2, 1, 1, 6},
                                  ConvShape{1, 4, 8, 8, 6, 3, 1, 2, 2, 2}}) {
-    for (DType dtype : {kFloat, kHalf}) {
+    for (DType dtype : {kFloat, kHalf, kBFloat}) {
       expect_kernel_agrees(conv_case("cuda_conv_simple", dtype, shape));
       if (HasFailure()) return;
     }
@@ -522,7 +541,7 @@ TEST(CudaConv, Transposed) {
       attributes({{"group", int64_t{2}}}),
   };
   for (const Attributes& form : forms) {
-    for (DType dtype : {kFloat, kHalf}) {
+    for (DType dtype : {kFloat, kHalf, kBFloat}) {
       const int64_t groups = form.get_int("group", 1);
       KernelCase test{
           "cuda_conv_simple", "ConvTranspose", {values(dtype, {2, 4, 6, 7}), weights(dtype, {4, 6 / groups, 3, 3})}};
@@ -541,10 +560,8 @@ TEST(CudaConv, Depthwise) {
                               {1, 6, 9, 9, 6, 3, 1, 2, 2, 6},    {3, 40, 1, 20, 40, 1, 1, 0, 1, 40},
                               {1, 8, 11, 10, 8, 7, 3, 0, 1, 8},  {1, 5, 4, 4, 5, 3, 1, 1, 1, 5}};
   for (const ConvShape& shape : shapes) {
-    for (DType dtype : {kFloat, kHalf, DType::kBFloat16}) {
-      KernelCase test = conv_case("cuda_conv_depthwise", dtype, shape);
-      if (dtype == DType::kBFloat16) test.tolerance = 2e-2;
-      expect_kernel_agrees(test);
+    for (DType dtype : {kFloat, kHalf, kBFloat}) {
+      expect_kernel_agrees(conv_case("cuda_conv_depthwise", dtype, shape));
       if (HasFailure()) return;
     }
   }
@@ -576,7 +593,8 @@ KernelCase attention_case(const char* kernel, DType dtype, const AttentionShape&
   if (!s.mask.empty()) test.inputs.push_back(values(dtype, Shape(s.mask)));
   test.attributes = attributes(
       {{"heads", s.heads}, {"kv_heads", s.kv_heads}, {"head_dim", s.head}, {"causal", static_cast<int64_t>(s.causal)}});
-  test.tolerance = dtype == kHalf ? 3e-3 : 1e-5;
+  // Weights of values are rounded, too.
+  test.tolerance = dtype == kHalf ? 3e-3 : dtype == kBFloat ? 2.4e-2 : 1e-5;
   if (pick(0, 1) == 1) {
     test.attributes.set("y_scale", 0.01F);
     test.attributes.set("y_zero_point", pick(100, 156));
@@ -600,8 +618,10 @@ TEST(CudaAttention, Halves) {
   if (!can_run(attention_case("cuda_attention_tensor", kHalf, kAttentions[0])))
     GTEST_SKIP() << "skipped: needs tensor cores";
   for (const AttentionShape& shape : kAttentions) {
-    expect_kernel_agrees(attention_case("cuda_attention_tensor", kHalf, shape));
-    if (HasFailure()) return;
+    for (DType dtype : {kHalf, kBFloat}) {
+      expect_kernel_agrees(attention_case("cuda_attention_tensor", dtype, shape));
+      if (HasFailure()) return;
+    }
   }
 }
 
@@ -624,7 +644,7 @@ TEST(CudaAttention, Tiles) {
                                       {2, 1, 1, 32, 130, 130, {}, true},
                                       {1, 1, 1, 17, 3, 70, {}},
                                       {1, 1, 1, 64, 80, 200, {}, true}}) {
-    for (DType dtype : {kFloat, kHalf}) {
+    for (DType dtype : {kFloat, kHalf, kBFloat}) {
       expect_kernel_agrees(attention_case("cuda_attention_tiles", dtype, shape));
       if (HasFailure()) return;
     }
@@ -633,7 +653,7 @@ TEST(CudaAttention, Tiles) {
 
 TEST(CudaAttention, Simple) {
   for (const AttentionShape& shape : {AttentionShape{2, 2, 1, 8, 9, 12, {2, 1, 1, 12}}, {1, 2, 2, 5, 7, 7, {}, true}}) {
-    for (DType dtype : {kFloat, kHalf}) {
+    for (DType dtype : {kFloat, kHalf, kBFloat}) {
       expect_kernel_agrees(attention_case("cuda_attention_simple", dtype, shape));
       if (HasFailure()) return;
     }

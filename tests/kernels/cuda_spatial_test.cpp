@@ -13,6 +13,18 @@ Ints random_ints(int count, int64_t low, int64_t high) {
   return values;
 }
 
+DType any_movable() {
+  return std::array{DType::kFloat32, DType::kFloat16, DType::kBFloat16, DType::kInt64,
+                    DType::kUInt8}[static_cast<size_t>(pick(0, 4))];
+}
+DType any_real() {
+  return std::array{DType::kFloat32, DType::kFloat16, DType::kBFloat16}[static_cast<size_t>(pick(0, 2))];
+}
+// Two units in the last place of halves and BF16.
+double tolerance_of(DType dtype, double of_floats) {
+  return dtype == DType::kFloat16 ? 2e-3 : dtype == DType::kBFloat16 ? 1.6e-2 : of_floats;
+}
+
 template <size_t kCount>
 std::string one_of(const std::array<const char*, kCount>& names) {
   return names[static_cast<size_t>(pick(0, kCount - 1))];
@@ -43,10 +55,10 @@ KernelCase pool_case(int spatial, Layout layout) {
   if (padding == 1) list.set("auto_pad", std::string(pick(0, 1) == 0 ? "SAME_UPPER" : "SAME_LOWER"));
   if (pick(0, 1) == 0) list.set("ceil_mode", pick(0, 1));
   if (!is_max) list.set("count_include_pad", pick(0, 1));
-  const DType dtype = is_max && pick(0, 2) == 0 ? DType::kUInt8 : pick(0, 2) == 0 ? DType::kFloat16 : DType::kFloat32;
+  const DType dtype = is_max && pick(0, 2) == 0 ? DType::kUInt8 : any_real();
   Tensor x = random_tensor(dtype, shape, dtype == DType::kUInt8 ? 0 : -9, 9);
   KernelCase test{"cuda_pool", is_max ? "MaxPool" : "AveragePool", {{x}}, list};
-  test.tolerance = is_max ? 0 : dtype == DType::kFloat16 ? 2e-3 : 1e-6;
+  test.tolerance = is_max ? 0 : tolerance_of(dtype, 1e-6);
   set_layout(test, layout, step);
   return test;
 }
@@ -75,10 +87,8 @@ Tensor floats(std::initializer_list<float> values) {
 
 KernelCase resize_case(const char* mode, Layout layout) {
   const bool nearest = std::string(mode) == "nearest", two = pick(0, 3) != 0;
-  const DType dtype = nearest
-                          ? std::array{DType::kFloat32, DType::kUInt8, DType::kInt64}[static_cast<size_t>(pick(0, 2))]
-                      : pick(0, 1) == 0 ? DType::kFloat16
-                                        : DType::kFloat32;
+  const DType dtype =
+      nearest ? std::array{DType::kFloat32, DType::kUInt8, DType::kInt64}[static_cast<size_t>(pick(0, 2))] : any_real();
   const int64_t step = pick(0, 1) == 0 ? 1 : 8;
   Shape shape{pick(1, 2), step * pick(1, 4), pick(1, 9)};
   if (two) shape.push_back(pick(1, 9));
@@ -107,7 +117,7 @@ KernelCase resize_case(const char* mode, Layout layout) {
     test.attributes.set("axes", two ? Ints{3, -2} : Ints{2});
     test.inputs[2] = {two ? floats({scale(3), scale(2)}) : floats({scale(2)}), true};
   }
-  test.tolerance = nearest ? 0 : dtype == DType::kFloat16 ? 2e-3 : 1e-5;
+  test.tolerance = nearest ? 0 : tolerance_of(dtype, 1e-5);
   set_layout(test, layout, step);
   return test;
 }
@@ -137,8 +147,7 @@ TEST(CudaPad, RandomCases) {
         const bool stays = pick(0, 1) == 0 || shape[axis] < 2;
         if (stays) pads[static_cast<size_t>(axis)] = pads[static_cast<size_t>(axis + rank)] = 0;
       }
-      const DType dtype =
-          std::array{DType::kFloat32, DType::kFloat16, DType::kInt64, DType::kUInt8}[static_cast<size_t>(pick(0, 3))];
+      const DType dtype = any_movable();
       KernelCase test{"cuda_pad", "Pad", {{random_tensor(dtype, shape, 0, 9)}, {integers(pads), true}}};
       if (pick(0, 1) == 0) test.inputs.push_back({random_tensor(dtype, {}, 1, 9)});
       test.attributes = attributes({{"mode", std::string(mode)}});
@@ -149,9 +158,6 @@ TEST(CudaPad, RandomCases) {
   }
 }
 
-DType any_movable() {
-  return std::array{DType::kFloat32, DType::kFloat16, DType::kInt64, DType::kUInt8}[static_cast<size_t>(pick(0, 3))];
-}
 DType any_index() { return pick(0, 1) == 0 ? DType::kInt32 : DType::kInt64; }
 
 TEST(CudaGather, AnyAxis) {
@@ -175,8 +181,8 @@ TEST(CudaGather, RowsOfBytes) {
     KernelCase test{"cuda_gather_bytes",
                     "hussar.GatherBytes",
                     {{table, true}, {scales, true}, {random_tensor(any_index(), {2, pick(0, 4)}, -7, 6)}}};
-    test.attributes.set("y_type", static_cast<int64_t>(pick(0, 1) == 1 ? DType::kFloat16 : DType::kFloat32));
-    test.tolerance = 1e-3;
+    test.attributes.set("y_type", static_cast<int64_t>(any_real()));
+    test.tolerance = 8e-3;
     expect_kernel_agrees(test);
     if (HasFailure()) return;
   }

@@ -43,6 +43,7 @@ TEST_F(MaskWatched, MasksThatStay) {
   EXPECT_TRUE(become(masked(64, 16, 32)));
   EXPECT_TRUE(become(masked(64, 16, 64)));
   EXPECT_TRUE(become(masked(64, 16, 64, DType::kFloat16)));
+  EXPECT_TRUE(become(masked(64, 16, 64, DType::kBFloat16)));
   EXPECT_TRUE(become(masked(64, 16, 64, DType::kInt8)));
 }
 
@@ -62,12 +63,14 @@ TEST_F(MaskWatched, MasksThatFewerChannelsShare) {
 }
 
 TEST_F(MaskWatched, HalvesCountWithNegativeZeros) {
-  Tensor halves = masked(64, 16, 32, DType::kFloat16);
-  auto* bits = reinterpret_cast<uint16_t*>(halves.raw());
-  for (int64_t i = 0; i < halves.elements(); ++i) bits[i] = bits[i] == 0 ? uint16_t{0x8000} : bits[i];
-  EXPECT_TRUE(become(halves.clone()));
-  bits[2] = 1;  // the least that is not zero
-  EXPECT_FALSE(become(halves));
+  for (DType dtype : {DType::kFloat16, DType::kBFloat16}) {
+    Tensor halves = masked(64, 16, 32, dtype);
+    auto* bits = reinterpret_cast<uint16_t*>(halves.raw());
+    for (int64_t i = 0; i < halves.elements(); ++i) bits[i] = bits[i] == 0 ? uint16_t{0x8000} : bits[i];
+    EXPECT_TRUE(become(halves.clone()));
+    bits[2] = 1;  // the least that is not zero
+    EXPECT_FALSE(become(halves));
+  }
 }
 
 TEST_F(MaskWatched, IntegersOfTheModelMayHaveZeroPoints) {

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <set>
 
-#include "backends/cuda/emulation.h"
 #include "compile/compile.h"
 #include "compile/fp8.h"
 #include "compile/precision.h"
@@ -106,21 +105,6 @@ Message picture_model() {
         tensor_of("w", DType::kFloat32, {8, 8, 3, 3}, ramp(576))}}));
 }
 
-// The plan for a GPU of Hopper that is not there; its code is not needed.
-std::shared_ptr<const Plan> plan_for_hopper(const Message& model, CompileOptions options) {
-  static const cuda::Emulation no_compiler = {
-      nullptr, [](const std::string&, int) -> Result<Tensor> { return Tensor(DType::kUInt8, {1}); }};
-  options.threads = 1;
-  options.place = Place::kDevice;
-  options.sm = 90;
-  const cuda::Emulation* usual = cuda::emulation();
-  cuda::set_emulation(&no_compiler);
-  auto plan = build(model.bytes(), options);
-  cuda::set_emulation(usual);
-  EXPECT_TRUE(plan) << plan.error().message;
-  return plan ? *plan : nullptr;
-}
-
 // Bytes that halves round the other way change results by some percent. Both products are of bytes, and so is what the
 // normalization and the activation make for them.
 Message int8_model() {
@@ -150,15 +134,17 @@ std::shared_ptr<const Quantization> ranges() {
 void expect_bytes_agree(const std::shared_ptr<const Quantization>& quantization) {
   CompileOptions options = for_device();
   options.quantization = quantization;
-  for (bool halves : {false, true}) {
-    options.fp16 = halves;
+  for (DType half : {DType::kUndefined, DType::kFloat16, DType::kBFloat16}) {
+    options.fp16 = half == DType::kFloat16;
+    options.bf16 = half == DType::kBFloat16;
+    const float tolerance = options.bf16 ? 0.6F : options.fp16 ? 0.3F : 0.1F;
     for (const Message& model : {int8_model(), int8_conv_model()}) {
       auto plan = build(model.bytes(), options);
       ASSERT_TRUE(plan) << plan.error().message;
       EXPECT_EQ(steps_on_device(**plan), (*plan)->graph.steps.size());
       EXPECT_GE(count_int8_steps((*plan)->graph), 1);
       EXPECT_EQ(has_fp8_steps((*plan)->graph), quantization->fp8);
-      expect_outputs(model, *plan, {2, 2, 5}, halves ? 0.3F : 0.1F, quantization);
+      expect_outputs(model, *plan, {2, 2, 5}, tolerance, quantization);
     }
   }
 }
@@ -202,11 +188,11 @@ TEST(CudaSession, RangesInFp8AreSymmetric) {
 // Weights that kernels of GPUs have turned and packed are what they were when a plan is built again for a CPU.
 TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
   std::set<std::string> kernels;
-  CompileOptions in_fp32, in_tf32, in_fp16, in_int8, in_bytes;
-  in_tf32.tf32 = in_fp16.fp16 = in_int8.fp16 = in_bytes.fp16 = true;
+  CompileOptions in_fp32, in_tf32, in_fp16, in_bf16, in_int8, in_bytes;
+  in_tf32.tf32 = in_fp16.fp16 = in_bf16.bf16 = in_int8.bf16 = in_bytes.fp16 = true;
   in_int8.quantization = ranges();
   in_bytes.quantization = in_fp8(*ranges());
-  for (const CompileOptions& options : {in_fp32, in_tf32, in_fp16, in_int8, in_bytes}) {
+  for (const CompileOptions& options : {in_fp32, in_tf32, in_fp16, in_bf16, in_int8, in_bytes}) {
     for (const Message& model : {conv_model(), wide_conv_model(), wide_dense_model(), depthwise_model(),
                                  picture_model(), int8_model(), int8_conv_model()}) {
       auto plan = plan_for_hopper(model, options);
@@ -218,6 +204,7 @@ TEST(CudaSession, PlansAreBuiltAgainForTheCpu) {
       expect_outputs(model, std::make_shared<const Plan>(std::move(*rebuilt)), {2, 3},
                      options.quantization != nullptr ? 0.3F
                      : options.fp16                  ? 1e-2F
+                     : options.bf16                  ? 8e-2F
                                                      : 1e-4F,
                      options.quantization);
     }
@@ -237,7 +224,8 @@ TEST(CudaSession, Tf32WhereAllowed) {
   ASSERT_TRUE(exact != nullptr && rounded != nullptr);
   EXPECT_EQ(count_tf32_steps(exact->graph), 0);
   EXPECT_GE(count_tf32_steps(rounded->graph), 1);
-  EXPECT_TRUE(has_ten_bit_steps(rounded->graph) && !has_ten_bit_steps(exact->graph));
+  EXPECT_EQ(tolerance_of_floats(rounded->graph), kFp16Tolerance);
+  EXPECT_EQ(tolerance_of_floats(exact->graph), kFp32Tolerance);
   for (const PlanStep& step : rounded->graph.steps) {
     if (precision_name(rounded->graph, step) == "tf32") options.fp32_nodes.push_back(step.name);
   }
@@ -251,11 +239,7 @@ size_t steps_of(const Plan& plan, std::string_view op) {
                                            [&](const PlanStep& step) { return step.op == op; }));
 }
 
-// The first convolution reads the picture in the layout in which it comes, and a view of halves is no place to widen
-// and narrow them: one Cast at each end, and one Reformat behind the convolutions.
-TEST(CudaSession, ConvertsNothingTwice) {
-  CompileOptions options;
-  options.fp16 = true;
+void expect_converts_nothing_twice(const CompileOptions& options) {
   auto pictures = plan_for_hopper(picture_model(), options);
   ASSERT_NE(pictures, nullptr);
   EXPECT_EQ(steps_of(*pictures, "Cast"), 2U);
@@ -271,17 +255,27 @@ TEST(CudaSession, ConvertsNothingTwice) {
   EXPECT_EQ(steps_of(*views, "Cast"), 2U);
 }
 
-// On a GPU that multiplies halves and TF32.
+// The first convolution reads the picture in the layout in which it comes, and a view of halves is no place to widen
+// and narrow them: one Cast at each end, and one Reformat behind the convolutions.
+TEST(CudaSession, ConvertsNothingTwice) {
+  for (const bool bf16 : {false, true}) {
+    CompileOptions options;
+    (bf16 ? options.bf16 : options.fp16) = true;
+    expect_converts_nothing_twice(options);
+  }
+}
+
+// On a GPU that multiplies halves, BF16 and TF32.
 TEST(CudaSession, LowerPrecisions) {
-  CompileOptions in_tf32 = for_device(), in_fp16 = for_device();
-  in_tf32.tf32 = in_fp16.fp16 = true;
-  for (const CompileOptions& options : {in_tf32, in_fp16}) {
+  CompileOptions in_tf32 = for_device(), in_fp16 = for_device(), in_bf16 = for_device();
+  in_tf32.tf32 = in_fp16.fp16 = in_bf16.bf16 = true;
+  for (const CompileOptions& options : {in_tf32, in_fp16, in_bf16}) {
     for (const Message& model :
          {conv_model(), wide_conv_model(), wide_dense_model(), depthwise_model(), picture_model()}) {
       auto plan = build(model.bytes(), options);
       ASSERT_TRUE(plan) << plan.error().message;
       EXPECT_GE(steps_on_device(**plan), 1U);
-      expect_outputs(model, *plan, {2, 2, 5}, 1e-2F);
+      expect_outputs(model, *plan, {2, 2, 5}, options.bf16 ? 8e-2F : 1e-2F);
     }
   }
 }

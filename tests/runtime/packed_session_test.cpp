@@ -103,6 +103,12 @@ TEST(CudaPackedSession, EncoderInHalves) {
   expect_packs({}, options, 2e-2F);
 }
 
+TEST(CudaPackedSession, EncoderInBf16) {
+  CompileOptions options = for_device();
+  options.bf16 = true;
+  expect_packs({}, options, 1.6e-1F);
+}
+
 TEST(CudaPackedSession, PaddingThatTheModelFinds) {
   EncoderForm form;
   form.finds_padding = true;
@@ -144,8 +150,12 @@ TEST(CudaPackedSession, SameStepsOtherwise) {
   auto all = session_of(encoder_model(), options);
   options.packed = true;
   auto packed = session_of(encoder_model(), options);
-  ASSERT_TRUE(all && packed);
+  options.fp16 = false;
+  options.bf16 = true;
+  auto packed_bf16 = session_of(encoder_model(), options);
+  ASSERT_TRUE(all && packed && packed_bf16);
   EXPECT_EQ(steps_of(packed->plan()), steps_of(all->plan()));
+  EXPECT_EQ(steps_of(packed_bf16->plan()), steps_of(all->plan()));
 }
 
 std::shared_ptr<Quantization> some_ranges() {

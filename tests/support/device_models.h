@@ -1,7 +1,10 @@
 // Plans for the test device, and small models whose steps are on both sides.
 #pragma once
+#include <gtest/gtest.h>
+
 #include <cstdlib>
 
+#include "backends/cuda/emulation.h"
 #include "tests/support/emulated_device.h"
 #include "tests/support/pipeline.h"
 #include "tests/support/small_models.h"
@@ -15,6 +18,21 @@ inline CompileOptions for_device() {
   options.place = Place::kDevice;
   options.sm = std::atoi(target.c_str() + target.rfind('_') + 1);
   return options;
+}
+
+// The plan for a GPU of Hopper that is not there; its code is not needed.
+inline std::shared_ptr<const Plan> plan_for_hopper(const Message& model, CompileOptions options) {
+  static const cuda::Emulation no_compiler = {
+      nullptr, [](const std::string&, int) -> Result<Tensor> { return Tensor(DType::kUInt8, {1}); }};
+  options.threads = 1;
+  options.place = Place::kDevice;
+  options.sm = 90;
+  const cuda::Emulation* usual = cuda::emulation();
+  cuda::set_emulation(&no_compiler);
+  auto plan = build(model.bytes(), options);
+  cuda::set_emulation(usual);
+  EXPECT_TRUE(plan) << plan.error().message;
+  return plan ? *plan : nullptr;
 }
 
 // Between two steps of the device lies one of the host: a Hardmax, which has no kernel.

@@ -49,6 +49,10 @@ inline void hussar_load_matrices(unsigned (&to)[4], unsigned from) {
 
 inline float hussar_number(unsigned short bits) { return static_cast<float>(__builtin_bit_cast(_Float16, bits)); }
 inline float hussar_number(float number) { return number; }
+template <class Number>
+float hussar_number(Number number) {
+  return to_float(number);
+}
 
 // An element of a 16 x 32-byte left operand, of whatever size its elements have.
 template <class Element>
@@ -77,7 +81,7 @@ inline void hussar_for_sums(Sum (&sum)[4], Add add) {
   hussar_machine.wait(false);
 }
 
-// The dense product of 16 x 32 and 32 x 8 bytes: unsigned by signed ones, or of halves or floats.
+// The dense product of 16 x 32 and 32 x 8 bytes: unsigned by signed ones, or of halves, BF16 or floats.
 template <class Element, class Sum>
 inline void hussar_multiply(Sum (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
   const HussarGiven* warp = hussar_give({{a[0], a[1], a[2], a[3]}, {b0, b1}, 0});
@@ -105,7 +109,7 @@ inline int hussar_place(const HussarGiven* warp, int row, int element, int selec
   return group * 4 + static_cast<int>(bits >> element % 2 * 2 & 3U);
 }
 
-// The product of 16 x 32 bytes that are kept and 64 x 8: signed by unsigned bytes, or of halves.
+// The product of 16 x 32 bytes that are kept and 64 x 8: signed by unsigned bytes, or of halves or BF16.
 template <class Element, class Sum>
 inline void hussar_multiply_sparse(Sum (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[4], unsigned where,
                                    int selector) {

@@ -39,8 +39,8 @@ void warn_about_kept(const SelfCheckReport& check) {
   std::string names;
   for (size_t i = 0; i < std::min(count, kMostNames); ++i) names += (i > 0 ? ", " : "") + check.kept_in_fp32[i];
   if (count > kMostNames) names += fmt::format(" and {} more, which `hussar inspect` names", count - kMostNames);
-  warn(fmt::format("{} of {} steps kept in FP32: FP16 would exceed the tolerance (error {:.2g}, {:g} allowed): {}",
-                   count, check.fp16_candidates, check.error_in_fp16, check.tolerance, names));
+  warn(fmt::format("{} of {} steps kept in FP32: {} would exceed the tolerance (error {:.2g}, {:g} allowed): {}", count,
+                   check.half_candidates, check.half, check.error_in_half, check.tolerance, names));
 }
 
 // How many products compute in INT8, or FP8, what that brings, and who stays in floats and why.
@@ -64,8 +64,12 @@ static std::string int8_summary(const Int8Report& report) {
 
 std::string summary(const BuildReport& report) {
   const PlanGraph& graph = report.plan.graph;
-  const int64_t fp16_steps = count_fp16_steps(graph), tf32_steps = count_tf32_steps(graph);
-  std::string lower = fp16_steps > 0 ? fmt::format(", {} in FP16", fp16_steps) : "";
+  std::string lower;
+  for (DType half : {DType::kFloat16, DType::kBFloat16}) {
+    if (const int64_t count = count_half_steps(graph, half); count > 0)
+      lower += fmt::format(", {} in {}", count, half_name(half));
+  }
+  const int64_t tf32_steps = count_tf32_steps(graph);
   if (tf32_steps > 0) lower += fmt::format(", {} in TF32", tf32_steps);
   std::string text =
       fmt::format("{}: {}, {} steps ({} by reference code{}), {}, {} threads, built in {:.2f} s\n", report.output,

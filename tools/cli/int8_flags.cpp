@@ -24,10 +24,11 @@ void Int8Flags::declare(Command& command) {
       "--fp8", fp8_,
       "the same in FP8 (float8e4m3fn), on GPUs that have it (compute capability 8.9 and newer); needs --calib or "
       "--calib-cache, whose ranges it makes symmetric");
-  command.option("--calib", "DATA", data_,
-                 "inputs to find the ranges of activations with: .npz, .npy or .raw files or folders, a folder of "
-                 "pictures, or cmd:COMMAND; see `hussar calibrate --help`. With --fp16 or --tf32 the self-check runs "
-                 "the first of them");
+  command.option(
+      "--calib", "DATA", data_,
+      "inputs to find the ranges of activations with: .npz, .npy or .raw files or folders, a folder of "
+      "pictures, or cmd:COMMAND; see `hussar calibrate --help`. With --fp16, --bf16 or --tf32 the self-check runs "
+      "the first of them");
   command.option(
       "--calib-cache", "FILE", cache_,
       "a calibration of this model (`hussar calibrate`); with --calib written when it is not there, gone on with "
@@ -59,7 +60,7 @@ Status Int8Flags::check_usage(bool has_lower_floats) const {
     HUSSAR_CHECK(cache_.empty() && rounding_.empty(), ErrorCode::kUsage,
                  "--calib-cache and --rounding go with --int8 or --fp8");
     HUSSAR_CHECK(has_lower_floats || (data_.empty() && preprocess_.empty()), ErrorCode::kUsage,
-                 "--calib and --preprocess go with --int8, --fp8, --fp16 or --tf32");
+                 "--calib and --preprocess go with --int8, --fp8, --fp16, --bf16 or --tf32");
     HUSSAR_CHECK(!strict_ && !dynamic_, ErrorCode::kUsage, "{}",
                  strict_ ? "--strict goes with --int8 or --fp8" : "--dynamic goes with --int8");
     return {};
@@ -130,7 +131,7 @@ Status Int8Flags::check_known(const Calibration& known, Graph imported, const Na
 }
 
 Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOptions& options) {
-  HUSSAR_TRY(check_usage(options.fp16 || options.tf32));
+  HUSSAR_TRY(check_usage(options.lowers_floats()));
   if (!quantizes()) return {};
   HUSSAR_CHECK(!is_plan_file(model), ErrorCode::kUsage,
                "{} needs the ONNX model: the passes that quantize ran when '{}' was built", fp8_ ? "--fp8" : "--int8",

@@ -14,12 +14,16 @@ void PrecisionFlags::declare(Command& command, bool forces) {
       "allows steps to multiply in FP16 where that is faster (GPUs, CPUs with AVX512-FP16); norms and sums stay FP32, "
       "on CPUs activations too");
   command.toggle(
+      "--bf16", bf16_,
+      "the same in BF16 (GPUs, CPUs with AVX512-BF16 or AMX): FP32's range, 8 bits of mantissa; not with --fp16");
+  command.toggle(
       "--tf32", tf32_,
       "allows products, convolutions and attention on a GPU to round their floats to TF32: FP16's ten bits of "
       "mantissa in FP32's range");
-  command.option("--precision", "NODE=fp32", nodes_,
-                 "with --fp16, --tf32, --int8 or --fp8: this ONNX node stays in FP32; repeatable; @FILE has one a "
-                 "line, as `hussar calibrate --advice` writes them");
+  command.option(
+      "--precision", "NODE=fp32", nodes_,
+      "with --fp16, --bf16, --tf32, --int8 or --fp8: this ONNX node stays in FP32; repeatable; @FILE has one a "
+      "line, as `hussar calibrate --advice` writes them");
   std::vector<std::string> choices = {"auto", "off"};
   std::string help = "whether weights that are 2:4 make use of it where that is measured to be faster (auto)";
   if (forces) {
@@ -96,10 +100,12 @@ static void warn_about_libraries(const CompileOptions& options) {
 }
 
 Status PrecisionFlags::apply(CompileOptions& options, bool int8) const {
-  HUSSAR_CHECK(fp16_ || tf32_ || int8 || nodes_.empty(), ErrorCode::kUsage,
-               "--precision goes with --fp16, --tf32, --int8 or --fp8: everything is FP32 without them");
+  HUSSAR_CHECK(fp16_ || bf16_ || tf32_ || int8 || nodes_.empty(), ErrorCode::kUsage,
+               "--precision goes with --fp16, --bf16, --tf32, --int8 or --fp8: everything is FP32 without them");
   options.fp16 = fp16_;
+  options.bf16 = bf16_;
   options.tf32 = tf32_;
+  HUSSAR_TRY(check_half(options));
   options.sparsity = sparsity_ != "off";
   options.libraries = HUSSAR_TRY(parse_libraries(libraries_));
   warn_about_libraries(options);
@@ -111,6 +117,14 @@ Status PrecisionFlags::apply(CompileOptions& options, bool int8) const {
         "--fp16: no kernel for cpu:{} multiplies in FP16, everything stays FP32; --target cpu:{} builds for "
         "CPUs that can",
         cpu::isa_name(static_cast<cpu::Isa>(isa)), cpu::isa_name(cpu::Isa::kAvx512Fp16)));
+  }
+  const bool multiplies_pairs = isa > static_cast<int>(cpu::Isa::kAvx512) ||
+                                (isa == static_cast<int>(cpu::Isa::kAvx512) && cpu::has_avx512_bf16());
+  if (bf16_ && options.place == Place::kHost && !multiplies_pairs) {
+    warn(
+        fmt::format("--bf16: no kernel for cpu:{} multiplies in BF16 (it takes AVX512-BF16), everything stays FP32; "
+                    "--target cuda builds for a GPU",
+                    cpu::isa_name(static_cast<cpu::Isa>(isa))));
   }
   if (tf32_ && options.place == Place::kHost)
     warn("--tf32: only GPUs multiply in TF32, everything stays FP32; --target cuda builds for one");

@@ -1,4 +1,4 @@
-// The flags that allow kernels which not every user wants: --fp16, --tf32 and --precision, --sparsity,
+// The flags that allow kernels which not every user wants: --fp16, --bf16, --tf32 and --precision, --sparsity,
 // --libraries.
 #pragma once
 #include <string>
@@ -24,7 +24,7 @@ class PrecisionFlags {
   bool forces_sparsity() const { return sparsity_ == "force"; }
 
  private:
-  bool fp16_ = false, tf32_ = false;
+  bool fp16_ = false, bf16_ = false, tf32_ = false;
   std::string sparsity_ = "auto", libraries_ = "off";
   std::vector<std::string> nodes_;
 };

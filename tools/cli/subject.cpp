@@ -54,9 +54,9 @@ Status Subject::open_reference(const SubjectOptions& options) {
 Status Subject::open_plan(const SubjectOptions& options, bool is_plan) {
   auto begin = std::chrono::steady_clock::now();
   if (is_plan) {
-    const bool asks_more = options.compile.fp16 || options.compile.tf32 || options.compile.libraries != Libraries::kOff;
+    const bool asks_more = options.compile.lowers_floats() || options.compile.libraries != Libraries::kOff;
     HUSSAR_CHECK(!asks_more, ErrorCode::kUsage,
-                 "'{}' is a plan: --fp16, --tf32, --precision and --libraries count when it is built", path_);
+                 "'{}' is a plan: --fp16, --bf16, --tf32, --precision and --libraries count when it is built", path_);
     plan_ = HUSSAR_TRY(read_plan(path_, {.verify_constants = options.verify}));
   } else {
     plan_ = std::make_shared<const Plan>(HUSSAR_TRY(compile_file(path_, options.compile)));

@@ -70,7 +70,7 @@ void explain(const Node& node, const Tensor& weights, WeightForm form, ProductWe
   if (facts.k % kFourWeights != 0)
     return say("k_not_multiple_of_4", fmt::format("k = {} is no multiple of 4", facts.k));
   const DType dtype = weights.dtype();
-  if (dtype != DType::kFloat32 && dtype != DType::kFloat16 && dtype != DType::kInt8)
+  if (dtype != DType::kFloat32 && !is_half(dtype) && dtype != DType::kInt8)
     return say("weights_type", fmt::format("weights are {}", dtype_name(dtype)));
   if (is_along_outputs(weights, form))
     return say("wrong_axis", "2:4 along the output channels: zeros must lie along the input channels");

@@ -13,7 +13,9 @@ namespace hussar::cpu {
 
 Refusal check_bfloat_target(const Problem& problem) {
   if (!problem.target.no_bf16.empty()) return std::string(problem.target.no_bf16);
-  if (problem.target.isa < static_cast<int>(Isa::kAvx512) || !has_avx512_bf16()) return "needs AVX512-BF16";
+  // What has AVX512_FP16 has this, too.
+  const int level = static_cast<int>(has_avx512_bf16() ? Isa::kAvx512 : Isa::kAvx512Fp16);
+  if (problem.target.isa < level) return "needs AVX512-BF16";
   return std::nullopt;
 }
 

@@ -32,7 +32,7 @@ std::span<const AmpereTile> tiles_of(ProductInput input, bool sparse) {
 }
 
 double time_of(const AmpereTile& tile, const DenseProduct& product, ProductInput input, bool sparse) {
-  constexpr double kPeaks[] = {4.5e8, 2.2e8, 4e7, 9e8, 9e8};  // of each input
+  constexpr double kPeaks[] = {4.5e8, 2.2e8, 4e7, 9e8, 9e8, 4.5e8};  // of each input
   const double peak = kPeaks[static_cast<int>(input)] * (sparse ? kSparseGain : 1);
   const double rate = peak * tile.rate / kUsualMultiprocessors;
   const int64_t tiles = (product.m + tile.rows - 1) / tile.rows * ((product.n + tile.columns - 1) / tile.columns);
@@ -68,11 +68,10 @@ Status check_alignment(const PlanStep& step, const DenseProduct& product) {
 
 Refusal check_ampere_types(const Problem& problem) {
   if (problem.target.sm < kTensorCores) return "needs tensor cores (sm_80)";
-  auto is_either = [](DType dtype) { return dtype == DType::kFloat32 || dtype == DType::kFloat16; };
   const DType output = problem.output()->dtype;
   if (problem.dtype(0) == kFp8 && problem.target.sm < kFp8Cores) return "needs FP8 tensor cores (sm_89)";
-  if (is_byte_product(problem.node.op)) return is_either(output) || is_quantized(output) ? Refusal() : Refusal("dtype");
-  if (!is_either(problem.dtype(0)) || !is_either(output)) return "dtype";
+  if (is_byte_product(problem.node.op)) return is_float(output) || is_quantized(output) ? Refusal() : Refusal("dtype");
+  if (!is_float(problem.dtype(0)) || !is_float(output)) return "dtype";
   return problem.dtype(0) == problem.dtype(1) ? Refusal() : Refusal("dtype");
 }
 
@@ -88,6 +87,7 @@ Refusal check_ampere_sparse(const Problem& problem, const Refusal& of_shapes) {
 
 ProductInput product_input(DType dtype, const Target& target) {
   if (dtype == DType::kFloat16) return ProductInput::kFp16;
+  if (dtype == DType::kBFloat16) return ProductInput::kBf16;
   if (dtype == DType::kUInt8) return ProductInput::kInt8;
   if (dtype == kFp8) return ProductInput::kFp8;
   return target.no_tf32.empty() ? ProductInput::kTf32 : ProductInput::kFp32;
@@ -110,12 +110,14 @@ std::vector<Configuration> ampere_configurations(const DenseProduct& product, co
 }
 
 void define_input(Node& node, ProductInput input, Defines& defines) {
-  constexpr std::string_view kNames[] = {"PRODUCT_FP16", "PRODUCT_TF32", "PRODUCT_FP32", "PRODUCT_INT8", "PRODUCT_FP8"};
+  constexpr std::string_view kNames[] = {"PRODUCT_FP16", "PRODUCT_TF32", "PRODUCT_FP32",
+                                         "PRODUCT_INT8", "PRODUCT_FP8",  "PRODUCT_BF16"};
   const DType output = node.outputs[0]->dtype;
   defines.set("PRODUCT_INPUT", kNames[static_cast<int>(input)]);
-  defines.set("PRODUCT_OUTPUT", output == DType::kFloat16 ? "PRODUCT_HALVES"
-                                : is_quantized(output)    ? "PRODUCT_BYTES"
-                                                          : "PRODUCT_FLOATS");
+  defines.set("PRODUCT_OUTPUT", output == DType::kFloat16    ? "PRODUCT_HALVES"
+                                : output == DType::kBFloat16 ? "PRODUCT_BFLOATS"
+                                : is_quantized(output)       ? "PRODUCT_BYTES"
+                                                             : "PRODUCT_FLOATS");
   define_results(node, input != ProductInput::kFp32, defines);
   if (input == ProductInput::kTf32) node.attributes.set(kTf32Attribute, int64_t{1});
 }
@@ -154,7 +156,7 @@ Result<Operand> sparse_weights(const Prepare& prepare) {
   const DType dtype = prepare.inputs[0].dtype;
   Operand w = prepare.inputs[1];
   const auto shape = sparse_shape(step.op, step.attributes, w, ampere_order(dtype));
-  const bool fits = shape && dtype == (is_byte_product(step.op) ? DType::kUInt8 : DType::kFloat16);
+  const bool fits = shape && (is_byte_product(step.op) ? dtype == DType::kUInt8 : is_half(dtype) && dtype == w.dtype);
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed sparse weights", step.name);
   w.shape = *shape;
   return w;

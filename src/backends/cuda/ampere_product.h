@@ -11,7 +11,7 @@ struct AmpereTile {
 };
 
 // What the products of operands of this type are made of. In the order of device/product_contract.cuh.
-enum class ProductInput { kFp16, kTf32, kFp32, kInt8, kFp8 };
+enum class ProductInput { kFp16, kTf32, kFp32, kInt8, kFp8, kBf16 };
 ProductInput product_input(DType dtype, const Target& target);
 // Defines it and what the results are for the text, and notes TF32 in the node.
 void define_input(Node& node, ProductInput input, Defines& defines);

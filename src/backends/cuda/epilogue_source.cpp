@@ -103,7 +103,7 @@ size_t near_operand(const Node& node) {
   for (size_t i = inputs_before_program(node); i < node.inputs.size(); ++i) {
     const Value& value = *node.inputs[i];
     const int64_t bytes = static_cast<int64_t>(dtype_size(value.dtype));
-    const bool is_short = value.dtype == DType::kFloat16 || is_quantized(value.dtype);
+    const bool is_short = is_half(value.dtype) || is_quantized(value.dtype);
     const bool is_matrix = cover_in(node, value) == Cover::kFull;
     if (is_short && is_matrix && row_pitch_of(operand_of(value)) * bytes % 16 == 0 &&
         offset_in_holder(value) * bytes % 16 == 0)

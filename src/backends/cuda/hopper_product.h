@@ -4,7 +4,7 @@
 
 namespace hussar::cuda {
 
-// Whether the kernels run on this GPU and may compute with these types: halves, bytes, and floats as TF32.
+// Whether the kernels run on this GPU and may compute with these types: halves, BF16, bytes, and floats as TF32.
 Refusal check_hopper(const Problem& problem);
 
 // What is multiplied: elements of a type, `depth` of which lie behind each other in rows of X and W (all of k, or the

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "plan/kernel.h"
 #include "tactics/tactic.h"
+#include "tensor/convert.h"
 #include "tensor/quant_params.h"
 
 namespace hussar::cuda {
@@ -23,9 +24,7 @@ inline bool is_one_of(std::string_view op, std::initializer_list<std::string_vie
   return std::find(ops.begin(), ops.end(), op) != ops.end();
 }
 
-inline bool is_float(DType dtype) {
-  return dtype == DType::kFloat32 || dtype == DType::kFloat16 || dtype == DType::kBFloat16;
-}
+inline bool is_float(DType dtype) { return dtype == DType::kFloat32 || is_half(dtype); }
 
 // From this compute capability on kernels may use the tensor cores, asynchronous copies and their PTX. An emulated GPU
 // has less.

@@ -42,7 +42,7 @@ constexpr char kForeignStream[] =
 constexpr int kRelaxedMode = 2;
 // Of CUtensorMap: UINT8, FLOAT16, TFLOAT32, INTERLEAVE_NONE, SWIZZLE_64B, SWIZZLE_128B, L2_PROMOTION_L2_256B,
 // OOB_FILL_NONE.
-constexpr int kBytes = 0, kHalves = 6, kRoundedFloats = 11;
+constexpr int kBytes = 0, kHalves = 6, kBFloats = 9, kRoundedFloats = 11;
 constexpr int kNoInterleave = 0, kSwizzle64 = 2, kSwizzle128 = 3, kPromote256 = 3, kZeros = 0;
 constexpr char kNoTensorMaps[] = "the NVIDIA driver is too old for this plan: CUDA 12 is needed";
 
@@ -257,7 +257,12 @@ Status Queue::launch(const Launch& launch, std::span<void* const> arguments) {
 
 // Floats arrive rounded to TF32.
 static int map_type(DType dtype) {
-  return dtype == DType::kFloat32 ? kRoundedFloats : dtype == DType::kFloat16 ? kHalves : kBytes;
+  switch (dtype) {
+    case DType::kFloat32: return kRoundedFloats;
+    case DType::kFloat16: return kHalves;
+    case DType::kBFloat16: return kBFloats;
+    default: return kBytes;
+  }
 }
 
 static uint32_t swizzle_of(int bytes) { return bytes == 64 ? kSwizzle64 : kSwizzle128; }

@@ -24,9 +24,9 @@ struct Launch {
   unsigned shared_bytes = 0;  // dynamic
 };
 
-// A tensor of bytes, halves or floats in the memory of the GPU, as tiles that the copy engine brings to shared memory
-// with 128-byte swizzling, or 64-byte; zeros outside; floats rounded to TF32. Strides in bytes, of the dimensions from
-// the second on.
+// A tensor of bytes, halves, BF16 or floats in the memory of the GPU, as tiles that the copy engine brings to shared
+// memory with 128-byte swizzling, or 64-byte; zeros outside; floats rounded to TF32. Strides in bytes, of the
+// dimensions from the second on.
 struct TileMap {
   DType dtype = DType::kFloat16;
   int rank = 0;

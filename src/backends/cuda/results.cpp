@@ -38,7 +38,7 @@ std::string result_type(const Node& node) {
 
 void define_results(const Node& node, bool lower_products, Defines& defines) {
   const bool writes_bytes = node.attributes.has("y_scale");
-  const bool is_short = node.outputs[0]->dtype == DType::kFloat16 || writes_bytes;
+  const bool is_short = is_half(node.outputs[0]->dtype) || writes_bytes;
   const bool is_fp8 = node.outputs[0]->dtype == kFp8;
   defines.set("HALF_RESULTS", is_short).set("FAST_GELU", is_short || lower_products);
   // Small numbers of FP8 are as exact as large ones.

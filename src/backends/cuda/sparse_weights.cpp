@@ -96,13 +96,13 @@ SparseSizes sparse_sizes(const Shape& shape, WeightForm form, const SparseOrder&
 }
 
 Tensor pack_sparse(const Tensor& weights, WeightForm form, const SparseOrder& order) {
-  return weights.dtype() == DType::kFloat16 ? pack_numbers<Half>(weights, form, order)
-                                            : pack_numbers<int8_t>(weights, form, order);
+  return is_half(weights.dtype()) ? pack_numbers<Half>(weights, form, order)
+                                  : pack_numbers<int8_t>(weights, form, order);
 }
 
 Tensor unpack_sparse(const Tensor& packed, const Shape& shape, WeightForm form, const SparseOrder& order) {
-  return packed.dtype() == DType::kFloat16 ? unpack_numbers<Half>(packed, shape, form, order)
-                                           : unpack_numbers<int8_t>(packed, shape, form, order);
+  return is_half(packed.dtype()) ? unpack_numbers<Half>(packed, shape, form, order)
+                                 : unpack_numbers<int8_t>(packed, shape, form, order);
 }
 
 std::optional<Shape> sparse_shape(std::string_view op, const Attributes& attributes, const Operand& packed,
@@ -110,7 +110,7 @@ std::optional<Shape> sparse_shape(std::string_view op, const Attributes& attribu
   const Ints dims = attributes.get_ints("hussar_packed_1");
   const WeightForm form = weight_form(op, attributes);
   const bool is_filter = form == WeightForm::kFilter;
-  const bool has_type = packed.dtype == (is_byte_product(op) ? DType::kInt8 : DType::kFloat16);
+  const bool has_type = is_byte_product(op) ? packed.dtype == DType::kInt8 : is_half(packed.dtype);
   const bool has_rank = is_filter ? dims.size() > 2 && dims.size() <= kMaxRank : dims.size() == 2;
   if (!has_type || !has_rank) return std::nullopt;
   int64_t elements = 1;

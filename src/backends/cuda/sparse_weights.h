@@ -14,7 +14,7 @@ struct SparseOrder {
 inline constexpr std::string_view kSparseGroup = "hussar_sparse_group";
 constexpr SparseOrder hopper_order(int64_t group) { return {group, 4, 256}; }
 // Of device/product_ampere.cuh.
-constexpr SparseOrder ampere_order(DType dtype) { return {64, 1, dtype == DType::kFloat16 ? 64 : 128}; }
+constexpr SparseOrder ampere_order(DType dtype) { return {64, 1, is_half(dtype) ? 64 : 128}; }
 
 // What is kept of every column, two of four of k, then the words that say which: W and `places` of the texts.
 struct SparseSizes {
@@ -29,7 +29,7 @@ SparseSizes sparse_sizes(int64_t n, int64_t k, const SparseOrder& order, DType d
 // Of weights of this shape.
 SparseSizes sparse_sizes(const Shape& shape, WeightForm form, const SparseOrder& order, DType dtype);
 
-// Of int8 or halves that are 2:4 along k: a tensor of one dimension and the same type. And back.
+// Of int8, halves or BF16 that are 2:4 along k: a tensor of one dimension and the same type. And back.
 Tensor pack_sparse(const Tensor& weights, WeightForm form, const SparseOrder& order);
 Tensor unpack_sparse(const Tensor& packed, const Shape& shape, WeightForm form, const SparseOrder& order);
 

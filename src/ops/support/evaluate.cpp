@@ -197,16 +197,12 @@ Status evaluate_fused(const Node& node, const OpDef& op, std::span<const Tensor>
   return evaluate_program(fused, start.data());
 }
 
-bool is_short_float(const Tensor& tensor) {
-  return tensor.valid() && (tensor.dtype() == DType::kFloat16 || tensor.dtype() == DType::kBFloat16);
-}
-
 // Our own operators and fused programs are written for float32: the same on floats, rounded at the end.
 Result<std::vector<Tensor>> evaluate_widened(const Node& node, std::span<const Tensor> given, Workspace& workspace) {
   std::vector<Tensor> inputs(given.begin(), given.end());
   DType dtype = DType::kUndefined;
   for (Tensor& input : inputs) {
-    if (!is_short_float(input)) continue;
+    if (!input.valid() || !is_half(input.dtype())) continue;
     if (dtype == DType::kUndefined) dtype = input.dtype();
     input = converted(input, DType::kFloat32);
   }
@@ -218,7 +214,9 @@ Result<std::vector<Tensor>> evaluate_widened(const Node& node, std::span<const T
 }
 
 bool is_widened(const Node& node, std::span<const Tensor> inputs) {
-  return (node.program || node.op.starts_with("hussar.")) && std::any_of(inputs.begin(), inputs.end(), is_short_float);
+  return (node.program || node.op.starts_with("hussar.")) &&
+         std::any_of(inputs.begin(), inputs.end(),
+                     [](const Tensor& input) { return input.valid() && is_half(input.dtype()); });
 }
 
 Status check_inputs(const Node& node, const OpDef* op, std::span<const Tensor> inputs) {

@@ -25,7 +25,7 @@ Result<DType> check_byte_meanings(const InferContext& context) {
     if (attributes.get_int("y_zero_point", 0) != 0) return context.fail("y_zero_point is not 0, as FP8 wants it");
     return kFp8;
   }
-  if (dtype != DType::kFloat32 && dtype != DType::kFloat16) return context.fail("y_type is no float");
+  if (dtype != DType::kFloat32 && !is_half(dtype)) return context.fail("y_type is no float");
   return dtype;
 }
 

@@ -164,6 +164,9 @@ Status run(Command& command) {
                "bench takes either a MODEL or --problem TEXT");
   if (arguments.problem.empty()) return work(arguments, command);
   HUSSAR_TRY(check(arguments));
+  // Of the kernels for this CPU.
+  CompileOptions of_host;
+  HUSSAR_TRY(arguments.precision.apply(of_host));
   return bench_problem(
       {arguments.problem, arguments.threads, std::min(arguments.measure.seconds, 1.0), arguments.precision.fp16()},
       command);

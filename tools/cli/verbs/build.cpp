@@ -60,7 +60,7 @@ void declare(Command& command, Arguments& arguments) {
                  "runs the plan beside a slower one before writing it");
   command.option("--tolerance", "X", arguments.tolerance,
                  "of the self-check and of --verify-passes, relative to the output range; default 1e-3, of the "
-                 "self-check 1e-2 with --fp16 or --tf32");
+                 "self-check 1e-2 with --fp16 or --tf32, 8e-2 with --bf16");
   command.option("--disable-pass", "NAME", arguments.disabled, "leaves out one pass, or `all`; repeatable");
   command.option("--dump", "FOLDER", arguments.dump, "writes the graph as text after each pass that changes it");
   command.toggle("--verify-passes", arguments.verify_passes,
@@ -71,10 +71,6 @@ void declare(Command& command, Arguments& arguments) {
   command.toggle("--packed", arguments.packed,
                  "with --target cuda: padding of encoder batches, which the attention mask tells, is left out; rows of "
                  "padding in outputs are zeros then, and masks must be zeros and ones");
-  command.refuse(
-      "--bf16",
-      "FP16 (--fp16), TF32 (--tf32, on GPUs), INT8 (--int8) and FP8 (--fp8, on GPUs) are the precisions below "
-      "the model's own that plans compute in");
   command.refuse("--fallback", "a plan holds its weights in one precision");
   command.option("--budget", "TIME", arguments.budget,
                  "measures rival kernels inside the model for at most so long (60s, 2m); default 10s; 0: the predicted "
@@ -178,7 +174,7 @@ Status work(Arguments& arguments, const Command& command) {
   if (arguments.precision.forces_sparsity())
     HUSSAR_TRY(forced.force(arguments.model, arguments.output, options.shapes));
   HUSSAR_TRY(arguments.int8.apply(arguments.model, progress, options));
-  if (options.fp16 || options.tf32) {
+  if (options.lowers_floats()) {
     constexpr size_t kMostSamples = 32;
     check.samples = HUSSAR_TRY(arguments.int8.first_samples(arguments.model, options.shapes, kMostSamples));
   }
@@ -226,6 +222,7 @@ extern const Verb build_verb = {
     "hussar build model.onnx -o model.plan --target cuda --fp16 --fp8 --calib samples.npz\n"
     "hussar build model.onnx -o model.plan --fp16 --precision head/MatMul=fp32 --calib samples.npz\n"
     "hussar build encoder.onnx -o encoder.plan --target cuda --fp16 --packed\n"
+    "hussar build model.onnx -o model.plan --target cuda --bf16\n"
     "hussar build model.onnx -o model.plan --disable-pass fold_constants --dump passes/ --json report.json",
     run};
 

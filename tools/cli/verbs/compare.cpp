@@ -1,6 +1,7 @@
 // hussar compare: how far models, plans and the reference interpreter are apart.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -25,10 +26,10 @@ struct Arguments {
 void declare(Command& command, Arguments& arguments) {
   command.positionals("MODEL", arguments.models,
                       "two or more .onnx or .plan files; the first is what the others are held against", 2);
-  command.option(
-      "--tolerance", "X", arguments.tolerance,
-      "largest error relative to the output range; default 1e-3, where a plan computes in FP16 1e-2, in INT8 "
-      "3e-2");
+  command.option("--tolerance", "X", arguments.tolerance,
+                 "largest error relative to the output range; default 1e-3, where a plan computes in FP16 1e-2, in "
+                 "BF16 8e-2, in INT8 "
+                 "3e-2");
   command.toggle(
       "--layers", arguments.layers,
       "compares every tensor that both sides name, finds the first that differs, and ranks the layers by what "
@@ -47,8 +48,8 @@ void declare(Command& command, Arguments& arguments) {
 // What was given, else what suits the precision of the two.
 double tolerance_for(const Arguments& arguments, const Subject& first, const Subject& second) {
   if (!std::isnan(arguments.tolerance)) return arguments.tolerance;
-  const auto has_ten_bits = [](const Subject& subject) {
-    return subject.plan() != nullptr && has_ten_bit_steps(subject.plan()->graph);
+  const auto of_floats = [](const Subject& subject) {
+    return subject.plan() != nullptr ? tolerance_of_floats(subject.plan()->graph) : kFp32Tolerance;
   };
   const auto computes_in_int8 = [](const Subject& subject) {
     return subject.plan() != nullptr && has_int8_steps(subject.plan()->graph);
@@ -57,8 +58,8 @@ double tolerance_for(const Arguments& arguments, const Subject& first, const Sub
     return subject.plan() != nullptr && has_fp8_steps(subject.plan()->graph);
   };
   if (computes_in_fp8(first) || computes_in_fp8(second)) return kFp8Tolerance;
-  if (computes_in_int8(first) || computes_in_int8(second)) return kInt8Tolerance;
-  return has_ten_bits(first) || has_ten_bits(second) ? kFp16Tolerance : kFp32Tolerance;
+  const double larger = std::max(of_floats(first), of_floats(second));
+  return computes_in_int8(first) || computes_in_int8(second) ? std::max(larger, kInt8Tolerance) : larger;
 }
 
 // Those of the first subject; what another one knows of masks holds for made-up inputs.

@@ -1,9 +1,9 @@
-// Attention with tensor cores, on halves or on floats as TF32, without the matrix of scores (Dao et al.,
+// Attention with tensor cores, on halves, BF16 or floats as TF32, without the matrix of scores (Dao et al.,
 // "FlashAttention-2", 2023): a warp holds 16 queries and their sums, the block walks the keys through two stages of
 // shared memory. Where there is little work, SPLIT warps share the same queries, each with its part of every stage's
 // keys; their sums are added in the end.
 //
-// Defined before, too: TF32, 1 for floats; WARPS, groups of 16 queries of a block; SPLIT, warps of a group; STEPS, of
+// Defined before, too: TF32, 1 for floats; BF16, 1 for BF16; WARPS, groups of 16 queries of a block; SPLIT, warps of a group; STEPS, of
 // 32 keys of each warp in a stage; MASK_PAIRS, 1 where two neighbours of the mask are one access; MASK_ROWS, 0 where
 // all queries have the same. HEAD == V_HEAD is 32, 64 or 128; rows of q, k, v and y begin at multiples of 16 bytes;
 // k_column is 1. Grid: (ceil(queries / (16 * WARPS)), heads, batch); block: 32 * WARPS * SPLIT threads, at most 128;
@@ -72,6 +72,8 @@ __device__ __forceinline__ void load_turned(unsigned (&to)[4], unsigned from) {
 __device__ __forceinline__ void multiply(float (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
 #if TF32
 #define ATTENTION_MMA "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"
+#elif BF16
+#define ATTENTION_MMA "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"
 #else
 #define ATTENTION_MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
 #endif
@@ -81,9 +83,13 @@ __device__ __forceinline__ void multiply(float (&sum)[4], const unsigned (&a)[4]
 }
 
 __device__ __forceinline__ unsigned pack(float low, float high) {
+#if BF16
+  return bfloat_pair(low, high);
+#else
   unsigned pair;
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
   return pair;
+#endif
 }
 
 __device__ __forceinline__ float power_of_two(float x) {
@@ -113,10 +119,31 @@ __device__ __forceinline__ void score(float (&scores)[kBlocks][4], const unsigne
   }
 }
 
+// Two neighbours of the mask.
+template <class T>
+struct alignas(2 * sizeof(T)) MaskPair {
+  T values[2];
+  __device__ __forceinline__ void set(int i, T value) { values[i] = value; }
+  __device__ __forceinline__ float number(int i) const { return read<float>(values[i]); }
+};
+#if !MASK_ROWS
+// In one register until they are needed, as the compiler keeps halves by itself. Where there are two rows of them, it
+// has the registers to take them apart.
+template <>
+struct alignas(4) MaskPair<bfloat> {
+  unsigned word;
+  __device__ __forceinline__ void set(int i, bfloat value) {
+    word = i == 0 ? (word & 0xffff0000U) | value.bits : (word & 0xffffU) | static_cast<unsigned>(value.bits) << 16;
+  }
+  __device__ __forceinline__ float number(int i) const {
+    return __uint_as_float(i == 0 ? word << 16 : word & 0xffff0000U);
+  }
+};
+#endif
+
 // What the mask adds to these scores, for the rows `query` and query + 8.
-using MaskPair = Pack<2, MASK_TYPE>;
 struct Masked {
-  MaskPair pairs[kBlocks][MASK_ROWS + 1];
+  MaskPair<MASK_TYPE> pairs[kBlocks][MASK_ROWS + 1];
 };
 __device__ __forceinline__ void load_mask(Masked& masked, const Attention& work, const MASK_TYPE* mask, int query,
                                           int first) {
@@ -127,12 +154,12 @@ __device__ __forceinline__ void load_mask(Masked& masked, const Attention& work,
     const MASK_TYPE* from = mask + (MASK_ROWS ? row * work.mask_row : 0) + key * work.mask_column;
 #pragma unroll
     for (int n = 0; n < kBlocks; ++n) {
-      MaskPair& pair = masked.pairs[n][half_row];
+      MaskPair<MASK_TYPE>& pair = masked.pairs[n][half_row];
 #if MASK_PAIRS
-      if (key + 8 * n < keys) pair = *reinterpret_cast<const MaskPair*>(from + 8 * n);
+      if (key + 8 * n < keys) pair = *reinterpret_cast<const MaskPair<MASK_TYPE>*>(from + 8 * n);
 #else
-      if (key + 8 * n < keys) pair.values[0] = from[8 * n * work.mask_column];
-      if (key + 8 * n + 1 < keys) pair.values[1] = from[(8 * n + 1) * work.mask_column];
+      if (key + 8 * n < keys) pair.set(0, from[8 * n * work.mask_column]);
+      if (key + 8 * n + 1 < keys) pair.set(1, from[(8 * n + 1) * work.mask_column]);
 #endif
     }
   }
@@ -147,7 +174,7 @@ __device__ __forceinline__ void finish_scores(float (&scores)[kBlocks][4], const
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       float& score = scores[n][i];
-      const float added = HAS_MASK ? read<float>(masked.pairs[n][i / 2 * MASK_ROWS].values[i % 2]) * kLog2E : 0.0f;
+      const float added = HAS_MASK ? masked.pairs[n][i / 2 * MASK_ROWS].number(i % 2) * kLog2E : 0.0f;
       if (SOFTCAP > 0.0f) {
         score = SOFTCAP * tanhf(score * (SCALE / (SOFTCAP > 0.0f ? SOFTCAP : 1.0f))) * kLog2E + added;
       } else {

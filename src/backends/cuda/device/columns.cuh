@@ -19,7 +19,7 @@ extern "C" __global__ void __launch_bounds__(256)
   for (int i = 0; i < 8; ++i) {
     const bool inside = first + i < CONV_TAPS * CONV_CHANNELS;
     const ProductInput* from = inside ? window_chunk(window, windows, 0, first + i) : nullptr;
-    part.values[i] = from != nullptr ? *from : ProductInput(0);
+    part.values[i] = from != nullptr ? *from : ProductInput{};
   }
   *reinterpret_cast<decltype(part)*>(columns + static_cast<long long>(row) * COLUMNS + first) = part;
 }

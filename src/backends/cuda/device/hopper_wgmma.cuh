@@ -1,4 +1,4 @@
-// wgmma m64nNk16 (FP16), m64nNk8 (TF32) and m64nNk32 (bytes, FP8) with N = HOPPER_N, both operands in shared memory, sums
+// wgmma m64nNk16 (FP16, BF16), m64nNk8 (TF32) and m64nNk32 (bytes, FP8) with N = HOPPER_N, both operands in shared memory, sums
 // in registers. Those of FP8 keep some 14 bits of what is added (docs/decisions.md).
 // The operand lists have to be spelled out: inline assembly takes no arrays.
 //
@@ -79,6 +79,9 @@
 
 #if PRODUCT_INPUT == PRODUCT_FP16
 #define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k16.f32.f16.f16 "
+#define HOPPER_SIGNS ", 1, 1, 0, 0"
+#elif PRODUCT_INPUT == PRODUCT_BF16
+#define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k16.f32.bf16.bf16 "
 #define HOPPER_SIGNS ", 1, 1, 0, 0"
 #elif PRODUCT_INPUT == PRODUCT_INT8
 #define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k32.s32.u8.s8 "

@@ -44,10 +44,26 @@ __device__ __forceinline__ half from_float<half>(float x) {
 }
 template <>
 __device__ __forceinline__ bfloat from_float<bfloat>(float x) {
+#ifdef HUSSAR_EMULATED
   unsigned bits = __float_as_uint(x);
   // To nearest even; NaN keeps a bit of its payload.
   bits = x != x ? bits | 0x400000U : bits + 0x7fffU + (bits >> 16 & 1U);
   return {static_cast<unsigned short>(bits >> 16)};
+#else
+  bfloat y;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  return y;
+#endif
+}
+// Two in a word, the first in the lower half.
+__device__ __forceinline__ unsigned bfloat_pair(float first, float second) {
+#ifdef HUSSAR_EMULATED
+  return from_float<bfloat>(first).bits | static_cast<unsigned>(from_float<bfloat>(second).bits) << 16;
+#else
+  unsigned pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+#endif
 }
 
 // Two at a time, the first in the lower byte. What is larger than 448 becomes 448.
@@ -194,6 +210,20 @@ __device__ __forceinline__ void store(T* to, const C (&from)[N]) {
 #pragma unroll
   for (int i = 0; i < N; ++i) pack.values[i] = write<T>(from[i]);
   *reinterpret_cast<Pack<N, T>*>(to) = pack;
+}
+template <int N>
+__device__ __forceinline__ void store(bfloat* to, const float (&from)[N]) {
+  if constexpr (N % 2 == 0) {
+    Pack<N / 2, unsigned> pack;
+#pragma unroll
+    for (int i = 0; i < N / 2; ++i) pack.values[i] = bfloat_pair(from[2 * i], from[2 * i + 1]);
+    *reinterpret_cast<Pack<N / 2, unsigned>*>(to) = pack;
+  } else {
+    Pack<N, bfloat> pack;
+#pragma unroll
+    for (int i = 0; i < N; ++i) pack.values[i] = write<bfloat>(from[i]);
+    *reinterpret_cast<Pack<N, bfloat>*>(to) = pack;
+  }
 }
 template <int N>
 __device__ __forceinline__ void store(float8* to, const float (&from)[N]) {

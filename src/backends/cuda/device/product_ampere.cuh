@@ -1,6 +1,6 @@
 // Matrix product for every GPU from Ampere on (sm_80, 86, 89, 90): a block computes one tile of Y from a ring of
-// shared-memory stages that cp.async fills; tensor cores (ldmatrix, mma.sync) for FP16, TF32 and bytes, FFMA register
-// tiles for FP32. The pipeline is the multistage scheme of the Ampere tuning guide. Contract: product_contract.cuh,
+// shared-memory stages that cp.async fills; tensor cores (ldmatrix, mma.sync) for FP16, BF16, TF32 and bytes, FFMA
+// register tiles for FP32. The pipeline is the multistage scheme of the Ampere tuning guide. Contract: product_contract.cuh,
 // with
 //   PRODUCT_BM, PRODUCT_BN            the block's tile
 //   PRODUCT_WARPS_M, PRODUCT_WARPS_N  warps that share it; a warp's part is 16s x 32s (tensor cores) or 32 x 64 (FP32)
@@ -160,7 +160,7 @@ __device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) 
 constexpr int kBlocksM = kWarpM / 8;
 constexpr int kBlocksN = kWarpN / 16;
 static_assert(kWarpM % 8 == 0 && (kWarpN == 32 || kWarpN == 64) && PRODUCT_BN % 64 == 0);
-static_assert(PRODUCT_INPUT == PRODUCT_FP16 || PRODUCT_INPUT == PRODUCT_INT8);
+static_assert(PRODUCT_INPUT == PRODUCT_FP16 || PRODUCT_INPUT == PRODUCT_BF16 || PRODUCT_INPUT == PRODUCT_INT8);
 using Accumulator = ProductSum[kBlocksN][kBlocksM][4];
 
 // The words of the first of 64 rows that a tile of W begins with.
@@ -205,6 +205,9 @@ __device__ __forceinline__ void multiply_sparse(ProductSum (&sum)[4], const unsi
 #endif
 #if PRODUCT_INPUT == PRODUCT_FP16
 #define HUSSAR_MMA "m16n8k32.row.col.f32.f16.f16.f32"
+  constexpr int kSelector = kPart;
+#elif PRODUCT_INPUT == PRODUCT_BF16
+#define HUSSAR_MMA "m16n8k32.row.col.f32.bf16.bf16.f32"
   constexpr int kSelector = kPart;
 #else
 #define HUSSAR_MMA "m16n8k64.row.col.s32.s8.u8.s32"
@@ -294,6 +297,8 @@ __device__ __forceinline__ void multiply(ProductSum (&sum)[4], const unsigned (&
 #else
 #if PRODUCT_INPUT == PRODUCT_FP16
 #define HUSSAR_MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
+#elif PRODUCT_INPUT == PRODUCT_BF16
+#define HUSSAR_MMA "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"
 #elif PRODUCT_INPUT == PRODUCT_INT8
 #define HUSSAR_MMA "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32"
 #elif PRODUCT_INPUT == PRODUCT_FP8

@@ -1,11 +1,11 @@
 // What every matrix product shares: Y[z][r][c] = epilogue(sum over i of X[z][r][i] * W[z][c][i]).
 //
 // The text in front of this header gives the macros
-//   PRODUCT_INPUT             PRODUCT_FP16: X and W are halves. PRODUCT_TF32: floats, multiplied as TF32.
-//                             PRODUCT_FP32: floats. PRODUCT_INT8: X is unsigned bytes, W signed ones. PRODUCT_FP8:
-//                             both are FP8 (sm_89 and later)
-//   PRODUCT_OUTPUT            PRODUCT_HALVES, PRODUCT_FLOATS or PRODUCT_BYTES: what Y is. Sums are FP32, those of bytes
-//                             (INT8) exact in 32 bits (k <= 65,536)
+//   PRODUCT_INPUT             PRODUCT_FP16: X and W are halves. PRODUCT_BF16: BF16. PRODUCT_TF32: floats, multiplied
+//                             as TF32. PRODUCT_FP32: floats. PRODUCT_INT8: X is unsigned bytes, W signed ones.
+//                             PRODUCT_FP8: both are FP8 (sm_89 and later)
+//   PRODUCT_OUTPUT            PRODUCT_HALVES, PRODUCT_BFLOATS, PRODUCT_FLOATS or PRODUCT_BYTES: what Y is. Sums are
+//                             FP32, those of bytes (INT8) exact in 32 bits (k <= 65,536)
 //   PRODUCT_KERNEL            the kernel's name (default hussar_product)
 //   PRODUCT_N, PRODUCT_K      sizes fixed when the plan is built; 0 (default): taken from ProductProblem
 //   PRODUCT_SPARSE            1: two of four weights are zero. Default 0
@@ -38,9 +38,11 @@
 #define PRODUCT_FP32 2
 #define PRODUCT_INT8 3
 #define PRODUCT_FP8 4
+#define PRODUCT_BF16 5
 #define PRODUCT_HALVES 0
 #define PRODUCT_FLOATS 1
 #define PRODUCT_BYTES 2
+#define PRODUCT_BFLOATS 3
 
 #ifndef PRODUCT_KERNEL
 #define PRODUCT_KERNEL hussar_product
@@ -74,6 +76,8 @@ struct ProductProblem {
 
 #if PRODUCT_INPUT == PRODUCT_FP16
 using ProductInput = unsigned short;
+#elif PRODUCT_INPUT == PRODUCT_BF16
+using ProductInput = bfloat;
 #elif PRODUCT_INPUT == PRODUCT_INT8 || PRODUCT_INPUT == PRODUCT_FP8
 using ProductInput = unsigned char;
 #else
@@ -102,14 +106,14 @@ template <int N>
 __device__ __forceinline__ void store_neighbours(ProductOutput* to, const float (&value)[N]) {
   store(reinterpret_cast<half*>(to), value);
 }
-#elif PRODUCT_OUTPUT == PRODUCT_BYTES
+#else
+#if PRODUCT_OUTPUT == PRODUCT_BYTES
 using ProductOutput = quantized;
-template <int N>
-__device__ __forceinline__ void store_neighbours(ProductOutput* to, const float (&value)[N]) {
-  store(to, value);
-}
+#elif PRODUCT_OUTPUT == PRODUCT_BFLOATS
+using ProductOutput = bfloat;
 #else
 using ProductOutput = float;
+#endif
 template <int N>
 __device__ __forceinline__ void store_neighbours(ProductOutput* to, const float (&value)[N]) {
   store(to, value);

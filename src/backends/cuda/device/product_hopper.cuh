@@ -1,4 +1,4 @@
-// Matrix product for Hopper (sm_90a), FP16, TF32 and bytes: the copy engine (TMA) fills a ring of shared-memory stages
+// Matrix product for Hopper (sm_90a), FP16, BF16, TF32 and bytes: the copy engine (TMA) fills a ring of shared-memory stages
 // guarded by mbarriers; one warpgroup issues the copies and gives its registers to two that multiply (wgmma). Blocks
 // are persistent: the copies of the next tile run under the epilogue of this one. The scheme is that of CUTLASS 3's
 // warp-specialized kernels. Contract: product_contract.cuh, with
@@ -36,7 +36,7 @@
 //   block   384 threads
 //   shared  1024 + STAGES * ((BM + BN (sparse: BN / 2)) * ROW_BYTES + 16) bytes, dynamic; with NEAR 2 * (BM * BN * NEAR
 //           + 16) more
-// Tensor maps: FLOAT16, TFLOAT32 (it rounds) for floats, UINT8 for bytes of either sign; no interleave, a swizzle of
+// Tensor maps: FLOAT16, BFLOAT16, TFLOAT32 (it rounds) for floats, UINT8 for bytes of either sign; no interleave, a swizzle of
 // ROW_BYTES, zeros out of bounds.
 // B = bytes of an element, K = ROW_BYTES / B:
 //   X: rank 3, dims {k, m, batch}, strides {x_pitch B, x_stride B}, box {K, BM / CLUSTER_N, 1}

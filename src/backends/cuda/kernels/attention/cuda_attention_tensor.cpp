@@ -1,4 +1,4 @@
-// cuda_attention_tensor: attention with tensor cores, on halves or in TF32, heads of 32, 64 or 128 columns.
+// cuda_attention_tensor: attention with tensor cores, on halves, BF16 or in TF32, heads of 32, 64 or 128 columns.
 #include "backends/cuda/attention_work.h"
 
 namespace hussar {
@@ -52,7 +52,6 @@ Refusal supports(const Problem& problem) {
   if (Refusal refusal = check_attention(problem)) return refusal;
   if (problem.target.sm < kTensorCores) return "needs tensor cores (sm_80)";
   const DType dtype = problem.dtype(0);
-  if (dtype != DType::kFloat16 && dtype != DType::kFloat32) return "dtype";
   if (dtype == DType::kFloat32 && !problem.target.no_tf32.empty()) return std::string(problem.target.no_tf32);
   auto work = attention_work(problem.node);
   if (!work) return "shapes";
@@ -91,7 +90,7 @@ Status pack(Packing& packing) {
   node.attributes.set(kTile, Ints{tile.warps, tile.split, tile.steps, pairs, has_rows});
   Defines defines = attention_defines(node);
   defines.set("WARPS", tile.warps).set("SPLIT", tile.split).set("STEPS", tile.steps).set("MASK_PAIRS", pairs);
-  defines.set("MASK_ROWS", has_rows).set("TF32", dtype == DType::kFloat32);
+  defines.set("MASK_ROWS", has_rows).set("TF32", dtype == DType::kFloat32).set("BF16", dtype == DType::kBFloat16);
   if (dtype == DType::kFloat32) node.attributes.set(kTf32Attribute, int64_t{1});
   return attach_code(packing, assemble(defines, {"numbers.cuh", "attention.cuh", "attention_tensor.cuh"}));
 }

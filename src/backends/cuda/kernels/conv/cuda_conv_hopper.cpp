@@ -1,5 +1,5 @@
-// cuda_conv_hopper: convolutions, of halves or in TF32, as products of windows and filters (implicit GEMM) on Hopper,
-// whose copy engine finds the windows.
+// cuda_conv_hopper: convolutions, of halves, BF16 or in TF32, as products of windows and filters (implicit GEMM) on
+// Hopper, whose copy engine finds the windows.
 #include "backends/cuda/byte_product.h"
 #include "backends/cuda/hopper_product.h"
 #include "backends/cuda/windows.h"

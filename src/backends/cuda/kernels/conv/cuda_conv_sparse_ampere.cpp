@@ -1,5 +1,5 @@
-// cuda_conv_sparse_ampere: convolutions of halves and bytes as products of windows and filters (implicit GEMM) with
-// filters of which two of four channels are zero, on sparse tensor cores as every GPU from Ampere on has them.
+// cuda_conv_sparse_ampere: convolutions of halves, BF16 and bytes as products of windows and filters (implicit GEMM)
+// with filters of which two of four channels are zero, on sparse tensor cores as every GPU from Ampere on has them.
 #include "backends/cuda/ampere_product.h"
 #include "backends/cuda/byte_product.h"
 #include "backends/cuda/sparse_weights.h"

@@ -1,5 +1,5 @@
-// cuda_product_hopper: dense products on Hopper, of halves, in TF32 or of bytes, with its copy engine and warpgroup
-// products.
+// cuda_product_hopper: dense products on Hopper, of halves, BF16, in TF32 or of bytes, with its copy engine and
+// warpgroup products.
 #include "backends/cuda/hopper_product.h"
 
 namespace hussar {

@@ -1,5 +1,5 @@
-// cuda_product_sparse_ampere: products of halves and bytes with weights of which two of four are zero, on sparse tensor
-// cores as every GPU from Ampere on has them.
+// cuda_product_sparse_ampere: products of halves, BF16 and bytes with weights of which two of four are zero, on sparse
+// tensor cores as every GPU from Ampere on has them.
 #include "backends/cuda/ampere_product.h"
 #include "backends/cuda/byte_product.h"
 #include "backends/cuda/sparse_weights.h"
