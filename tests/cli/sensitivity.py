@@ -175,5 +175,5 @@ def test_precision_file(hussar: Program) -> None:
     hussar(*words, "@missing.txt", code=FAILED, says="missing.txt")
     hussar(*words, "@", code=FAILED)
     file.write_text("second=fp32\n")
-    hussar(*build, "--precision", "@nodes.txt", code=USAGE, says="goes with --fp16, --tf32, --int8 or --fp8")
+    hussar(*build, "--precision", "@nodes.txt", code=USAGE, says="goes with --fp16, --bf16, --tf32, --int8 or --fp8")
     hussar(*build, "--fp16", "--precision", "@nodes.txt")

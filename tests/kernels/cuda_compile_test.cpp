@@ -231,6 +231,7 @@ std::vector<KernelCase> product_texts() {
       with(channels_last({"cuda_conv_simple", "Conv", {x(f32, {2, 3, 9, 9}), weights(f32, {5, 3, 3, 3})}}), pads),
       with({"cuda_attention_tensor", "hussar.Attention", {rows, rows, rows, x(f16, {64, 64})}}, heads),
       with({"cuda_attention_tensor", "hussar.Attention", {many, many, many, x(f16, {64, 64})}}, heads),
+      with({"cuda_attention_tensor", "hussar.Attention", {many, many, many, x(f16, {99, 1, 1, 64})}}, heads),
       in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {few_floats, few_floats, few_floats}}, heads)),
       in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {floats, floats, floats, x(f32, {64, 64})}}, heads)),
       in_tf32(with({"cuda_attention_tensor", "hussar.Attention", {few_floats, few_floats, few_floats}}, wide)),
