@@ -179,7 +179,7 @@ TEST(CudaProduct, SparseWeightsAreUnpacked) {
   };
   for (const auto& [n, k] : {std::pair<int64_t, int64_t>{8, 32}, {72, 96}, {256, 256}, {1000, 1056}}) {
     const Tensor weights = sparse_case("cuda_product_sparse", 1, n, k).inputs[1].tensor;
-    for (int64_t group : {64, 128}) expect_same(weights, WeightForm::kMatrix, cuda::hopper_order(group));
+    for (int64_t group : {64, 128}) expect_same(weights, WeightForm::kMatrix, cuda::hopper_order(group, DType::kInt8));
     expect_same(weights, WeightForm::kMatrix, cuda::ampere_order(DType::kInt8));
     const Tensor halves = half_sparse_case(1, n, k).inputs[1].tensor;
     expect_same(halves, WeightForm::kMatrix, cuda::ampere_order(kHalf));

@@ -11,7 +11,7 @@ namespace {
 using namespace cuda;
 
 Refusal supports(const Problem& problem) {
-  if (Refusal refusal = check_ampere_sparse(problem, check_window_product(problem))) return refusal;
+  if (Refusal refusal = check_sparse(problem, check_window_product(problem))) return refusal;
   return check_dense_product(problem) ? Refusal() : Refusal("has no windows: a product");
 }
 
@@ -56,7 +56,7 @@ struct State {
 Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   const PlanStep& step = prepare.step;
-  const Operand w = HUSSAR_TRY(sparse_weights(prepare));
+  const Operand w = HUSSAR_TRY(sparse_weights(prepare, ampere_order(prepare.inputs[0].dtype)));
   const Convolution conv =
       HUSSAR_TRY(convolution(step.op, step.attributes, prepare.inputs[0], w.shape, prepare.outputs[0]));
   HUSSAR_CHECK(conv.groups == 1 && conv.channels % (is_byte_product(step.op) ? 16 : 8) == 0,
