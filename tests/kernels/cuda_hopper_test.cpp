@@ -167,6 +167,69 @@ TEST(CudaHopper, SparseWeightsInOtherForms) {
   }
 }
 
+struct Window {
+  int64_t batch, channels, height, width, filters, kernel, stride, pad, dilation = 1;
+};
+
+// A convolution of the type, perhaps with a residual. Padding of bytes stands for 0.
+KernelCase windows_of(DType dtype, const Window& w, const char* kernel) {
+  const Shape picture{w.batch, w.channels, w.height, w.width}, filter{w.filters, w.channels, w.kernel, w.kernel};
+  KernelCase test = product_of(dtype, {1, w.channels * w.kernel * w.kernel}, w.filters, kernel);
+  test.op = dtype == kHalf ? "Conv" : "hussar.QuantizedConv";
+  test.inputs[1].tensor = test.inputs[1].tensor.reshaped(filter);
+  test.inputs[0].tensor = dtype == kFp8    ? whole_numbers(picture)
+                          : dtype == kHalf ? random_tensor(kHalf, picture, -1, 1)
+                                           : random_tensor(kBytes, picture, 0, 255);
+  test.inputs[0].layout = test.output_layout = Layout::kChannelsLast;
+  test.inputs[0].gap = 16 * pick(0, 1);
+  if (w.pad > 0 && dtype == kBytes) test.attributes.set("x_zero_point", int64_t{0});
+  test.attributes.set("strides", Ints{w.stride, w.stride});
+  test.attributes.set("pads", Ints{w.pad, w.pad, w.pad, w.pad});
+  test.attributes.set("dilations", Ints{w.dilation, w.dilation});
+  auto places = [&](int64_t size) { return (size + 2 * w.pad - (w.kernel - 1) * w.dilation - 1) / w.stride + 1; };
+  const Shape output{w.batch, w.filters, places(w.height), places(w.width)};
+  return pick(0, 1) == 1 ? test : finished(test, output, dtype, dtype);
+}
+
+TEST(CudaHopper, SparseWindows) {
+  constexpr Window kAny{2, 128, 9, 7, 40, 3, 2, 1}, kDilated{1, 128, 12, 10, 264, 3, 1, 2, 2};
+  constexpr Window kStrided{3, 256, 7, 5, 8, 1, 2, 0}, kHalves{2, 64, 11, 9, 72, 3, 1, 1};
+  constexpr Window kLarge[] = {
+      {8, 128, 28, 28, 256, 3, 1, 1}, {3, 512, 7, 7, 512, 3, 1, 1}, {5, 128, 10, 10, 96, 7, 3, 3}};
+  const char* kernel = "cuda_conv_sparse";
+  if (!can_run(thinned(windows_of(kHalf, kHalves, kernel), 1))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
+  for (DType dtype : {kHalf, kBytes, kFp8}) {
+    expect_kernel_agrees(thinned(windows_of(dtype, kAny, kernel), 1));
+    for (const Window& window : {kDilated, kStrided}) {
+      KernelCase test = thinned(windows_of(dtype, window, kernel), 64);
+      test.only_usual = true;
+      expect_kernel_agrees(test);
+    }
+    for (const Window& window : kLarge) {
+      if (has_gpu()) expect_kernel_agrees(thinned(windows_of(dtype, window, kernel), 1));
+    }
+    if (HasFailure()) return;
+  }
+  expect_kernel_agrees(thinned(windows_of(kHalf, kHalves, kernel), 1));
+  // Taps that are no whole blocks of k.
+  for (DType dtype : {kBytes, kFp8})
+    EXPECT_EQ(refusal_of(thinned(windows_of(dtype, kHalves, kernel), 1)), "channels are no multiples of 128 bytes");
+}
+
+TEST(CudaHopper, DenseWindows) {
+  constexpr Window kAny{2, 80, 9, 7, 40, 3, 2, 1}, kNarrow{1, 32, 12, 10, 136, 3, 1, 2, 2};
+  const char* kernel = "cuda_conv_hopper";
+  if (!can_run(windows_of(kHalf, kAny, kernel))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
+  for (DType dtype : {kHalf, kBytes, kFp8}) {
+    for (const Window& window : {kAny, kNarrow}) {
+      KernelCase test = windows_of(dtype, window, kernel);
+      test.only_usual = true;
+      expect_kernel_agrees(test);
+      if (HasFailure()) return;
+    }
+  }
+}
+
 // Of the whole range of FP8, with the bound of cuda_fp8_test.cpp: an instruction adds 64 products, of which half are of
 // zeros.
 TEST(CudaHopper, SparseOfLargeFp8) {
