@@ -76,6 +76,13 @@ Refusal check_sparse(const Problem& problem, const Refusal& of_shapes) {
   return problem.dtype(0) == DType::kFloat32 ? Refusal("no sparse products of FP32 and TF32") : Refusal();
 }
 
+Refusal check_ampere_sparse(const Problem& problem, const Refusal& of_shapes) {
+  if (Refusal refusal = check_sparse(problem, of_shapes)) return refusal;
+  // The compiler makes it of other instructions, and runs out of registers.
+  const bool lacks = problem.dtype(0) == kFp8 && problem.target.sm == 90;
+  return lacks ? Refusal("needs mma.sp of FP8, which Hopper lacks") : Refusal();
+}
+
 ProductInput product_input(DType dtype, const Target& target) {
   if (dtype == DType::kFloat16) return ProductInput::kFp16;
   if (dtype == DType::kUInt8) return ProductInput::kInt8;
@@ -119,6 +126,8 @@ void define_ampere(Node& node, const DenseProduct& product, const Target& target
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k).set("PRODUCT_SPARSE", sparse);
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_STAGES", tile.stages);
   defines.set("PRODUCT_WARPS_M", tile.warps_m).set("PRODUCT_WARPS_N", tile.warps_n);
+  // Of convolutions in FP8, four results at once would take a register more than there is.
+  if (sparse && input == ProductInput::kFp8) defines.set("PRODUCT_EPILOGUE_BATCH", 2);
 }
 
 void forget_ampere(Node& node) {

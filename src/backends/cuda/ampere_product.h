@@ -57,5 +57,7 @@ Refusal check_ampere_types(const Problem& problem);
 // Whether they compute with these types and weights of which two of four are zero, and the weights are so: what they
 // are not comes before `of_shapes`, which the shapes are refused with.
 Refusal check_sparse(const Problem& problem, const Refusal& of_shapes);
+// The same for the kernels of device/product_ampere.cuh.
+Refusal check_ampere_sparse(const Problem& problem, const Refusal& of_shapes);
 
 }  // namespace hussar::cuda

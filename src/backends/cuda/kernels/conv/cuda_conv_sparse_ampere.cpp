@@ -11,7 +11,7 @@ namespace {
 using namespace cuda;
 
 Refusal supports(const Problem& problem) {
-  if (Refusal refusal = check_sparse(problem, check_window_product(problem))) return refusal;
+  if (Refusal refusal = check_ampere_sparse(problem, check_window_product(problem))) return refusal;
   return check_dense_product(problem) ? Refusal() : Refusal("has no windows: a product");
 }
 

@@ -9,7 +9,7 @@ namespace {
 
 using namespace cuda;
 
-Refusal supports(const Problem& problem) { return check_sparse(problem, check_dense_product(problem)); }
+Refusal supports(const Problem& problem) { return check_ampere_sparse(problem, check_dense_product(problem)); }
 
 double cost(const Problem& problem) {
   auto product = dense_product(problem.node);
