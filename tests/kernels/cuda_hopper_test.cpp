@@ -213,7 +213,8 @@ TEST(CudaHopper, SparseWindows) {
   expect_kernel_agrees(thinned(windows_of(kHalf, kHalves, kernel), 1));
   // Taps that are no whole blocks of k.
   for (DType dtype : {kBytes, kFp8})
-    EXPECT_EQ(refusal_of(thinned(windows_of(dtype, kHalves, kernel), 1)), "channels are no multiples of 128 bytes");
+    EXPECT_EQ(refusal_of(thinned(windows_of(dtype, kHalves, kernel), 1)),
+              "channels of a tap are no whole blocks of 128 bytes");
 }
 
 TEST(CudaHopper, DenseWindows) {

@@ -205,6 +205,9 @@ TEST(CudaProduct, StrangeSparseWeights) {
   const int64_t bytes = cuda::sparse_sizes(72, 96, order, DType::kInt8).bytes();
   EXPECT_EQ(shape_of(product, {96, 72}, DType::kInt8, bytes), (Shape{96, 72}));
   EXPECT_EQ(shape_of(conv, {72, 32, 3, 1}, DType::kInt8, bytes), (Shape{72, 32, 3, 1}));
+  EXPECT_EQ(shape_of(product, {96, 72}, DType::kFloat8E4M3FN, bytes), (Shape{96, 72}));
+  EXPECT_FALSE(shape_of(product, {96, 72}, DType::kUInt8, bytes));
+  EXPECT_FALSE(shape_of("MatMul", {96, 72}, DType::kFloat8E4M3FN, bytes));
   EXPECT_FALSE(shape_of(product, {96, 72}, DType::kInt8, bytes - 1));
   EXPECT_FALSE(shape_of(product, {96, 72}, DType::kFloat16, bytes / 2));
   EXPECT_FALSE(shape_of("MatMul", {96, 72}, DType::kInt8, bytes));

@@ -13,8 +13,9 @@ HopperOperands operands_of(DType dtype, const Convolution& conv) { return {dtype
 // Filters lie as [filter][tap][channel] without gaps, so that blocks of k are of one tap each where taps are whole
 // blocks.
 Refusal check_channels(const Convolution& conv, DType dtype) {
-  return conv.channels % operands_of(dtype, conv).block_k() == 0 ? Refusal()
-                                                                 : Refusal("channels are no multiples of 128 bytes");
+  return conv.channels % operands_of(dtype, conv).block_k() == 0
+             ? Refusal()
+             : Refusal("channels of a tap are no whole blocks of 128 bytes");
 }
 
 Refusal supports(const Problem& problem) {
