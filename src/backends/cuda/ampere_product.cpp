@@ -126,8 +126,6 @@ void define_ampere(Node& node, const DenseProduct& product, const Target& target
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k).set("PRODUCT_SPARSE", sparse);
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_STAGES", tile.stages);
   defines.set("PRODUCT_WARPS_M", tile.warps_m).set("PRODUCT_WARPS_N", tile.warps_n);
-  // Of convolutions in FP8, four results at once would take a register more than there is.
-  if (sparse && input == ProductInput::kFp8) defines.set("PRODUCT_EPILOGUE_BATCH", 2);
 }
 
 void forget_ampere(Node& node) {

@@ -405,7 +405,14 @@ __device__ __forceinline__ int group_column(int) { return 8 * (static_cast<int>(
 #endif
 #endif
 
-extern "C" __global__ void __launch_bounds__(kThreads)
+// Said that one block is enough, the compiler does not spill a register to have room for three.
+#if PRODUCT_SPARSE && PRODUCT_INPUT == PRODUCT_FP8
+#define PRODUCT_BOUNDS kThreads, 1
+#else
+#define PRODUCT_BOUNDS kThreads
+#endif
+
+extern "C" __global__ void __launch_bounds__(PRODUCT_BOUNDS)
     PRODUCT_KERNEL(const ProductInput* x, const ProductInput* w, ProductOutput* y,
                    const __grid_constant__ ProductProblem problem, const __grid_constant__ EpilogueOperands operands
 #if PRODUCT_WINDOWS
