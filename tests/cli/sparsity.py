@@ -145,6 +145,31 @@ def test_sparse_weights_on_hopper_that_is_not_here(hussar: Program) -> None:
     assert forced_region["sparse_us"] > 0 and forced_region["code"] in ("sparse", "dense_faster", "no_clear_win"), forced_region
 
 
+def test_taps_that_are_no_whole_blocks(hussar: Program) -> None:
+    compiler = {"VIRTUAL_ENV": sys.prefix}
+    gpu = hussar("doctor", "--json", **compiler).json["gpu"]
+    if "not found" in gpu["libraries"]["NVRTC"] or gpu["devices"]:
+        return
+    weights = [0.0 if index // 9 % 4 < 2 else weight for index, weight in enumerate(numbers(64 * 64 * 9, 1))]
+    tensors = [tiny_onnx.tensor("v", [64, 8, 1, 1], numbers(512, 2)), tiny_onnx.tensor("w", [64, 64, 3, 3], weights)]
+    nodes = [
+        tiny_onnx.node("Conv", ["x", "v"], ["a"], "first"),
+        tiny_onnx.node("Relu", ["a"], ["b"], "relu"),
+        tiny_onnx.node("Conv", ["b", "w"], ["y"], "windows"),
+    ]
+    values = [tiny_onnx.value("x", [64, 8, 8, 8])], [tiny_onnx.value("y", [64, 64, 6, 6])]
+    hussar.model("m", tiny_onnx.model(nodes, *values, tensors))
+    write_npy(hussar.folder / "x.npy", [64, 8, 8, 8], numbers(64 * 512, 3, 1.0))
+    build = ("build", "m.onnx", "-o", "m.plan", "--budget", "0", "--target", "cuda:sm_90a", "--fp16")
+    for flags, is_offered in (((), True), (("--fp8", "--calib", "x.npy"), False)):
+        hussar(*build, *flags, **compiler)
+        found = regions(hussar, "m.plan")
+        region = next(region for name, region in found.items() if name.startswith("windows"))
+        assert (region["sparse_us"] is not None) == is_offered, (flags, region)
+        assert is_offered or region["code"] == "partial_blocks", region
+        assert is_offered or region["reason"] == "channels of a tap are no whole blocks of 128 bytes", region
+
+
 def test_masks_that_are_not_shared(hussar: Program) -> None:
     hussar.model("net", network())
     hussar("prune", "net.onnx", "-o", "p.onnx", "--pattern", "2:4")

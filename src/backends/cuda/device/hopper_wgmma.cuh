@@ -81,28 +81,34 @@
 #define HOPPER_SHAPE "n256"
 #endif
 
-// The types of a product, with what it is called by tests/support/emulated_hopper.h; sparse ones have W on the left.
 #if PRODUCT_INPUT == PRODUCT_FP16
-#define HOPPER_TYPES "k16.f32.f16.f16 "
-#define HOPPER_SPARSE_TYPES "k32.f32.f16.f16 "
+#define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k16.f32.f16.f16 "
 #define HOPPER_SIGNS ", 1, 1, 0, 0"
+#elif PRODUCT_INPUT == PRODUCT_INT8
+#define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k32.s32.u8.s8 "
+#define HOPPER_SIGNS ""
+#elif PRODUCT_INPUT == PRODUCT_FP8
+#define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k32.f32.e4m3.e4m3 "
+#define HOPPER_SIGNS ", 1, 1"
+#else
+#define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k8.f32.tf32.tf32 "
+#define HOPPER_SIGNS ", 1, 1"
+#endif
+
+// Sparse products, of twice the k and with W on the left; and what tests/support/emulated_hopper.h calls the elements.
+#if PRODUCT_INPUT == PRODUCT_FP16
+#define HOPPER_SPARSE_OPERATION "wgmma.mma_async.sp.sync.aligned.m64" HOPPER_SHAPE "k32.f32.f16.f16 "
 #define HOPPER_X HussarF16
 #define HOPPER_W HussarF16
 #elif PRODUCT_INPUT == PRODUCT_INT8
-#define HOPPER_TYPES "k32.s32.u8.s8 "
-#define HOPPER_SPARSE_TYPES "k64.s32.s8.u8 "
-#define HOPPER_SIGNS ""
+#define HOPPER_SPARSE_OPERATION "wgmma.mma_async.sp.sync.aligned.m64" HOPPER_SHAPE "k64.s32.s8.u8 "
 #define HOPPER_X HussarU8
 #define HOPPER_W HussarS8
 #elif PRODUCT_INPUT == PRODUCT_FP8
-#define HOPPER_TYPES "k32.f32.e4m3.e4m3 "
-#define HOPPER_SPARSE_TYPES "k64.f32.e4m3.e4m3 "
-#define HOPPER_SIGNS ", 1, 1"
+#define HOPPER_SPARSE_OPERATION "wgmma.mma_async.sp.sync.aligned.m64" HOPPER_SHAPE "k64.f32.e4m3.e4m3 "
 #define HOPPER_X HussarE4m3
 #define HOPPER_W HussarE4m3
-#else
-#define HOPPER_TYPES "k8.f32.tf32.tf32 "
-#define HOPPER_SIGNS ", 1, 1"
+#elif PRODUCT_INPUT == PRODUCT_TF32
 #define HOPPER_X HussarTf32
 #define HOPPER_W HussarTf32
 #endif
@@ -119,8 +125,7 @@ __device__ __forceinline__ void hopper_multiply(ProductSum (&sum)[HOPPER_N / 2],
 #ifdef HUSSAR_EMULATED
   hussar_wgmma<HOPPER_X, HOPPER_W>(sum, a, b, keep);
 #else
-  asm volatile("{ .reg .pred keep; setp.ne.b32 keep, " HOPPER_KEEP
-               ", 0;\nwgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE HOPPER_TYPES "{" HOPPER_SUM_REGISTERS
+  asm volatile("{ .reg .pred keep; setp.ne.b32 keep, " HOPPER_KEEP ", 0;\n" HOPPER_OPERATION "{" HOPPER_SUM_REGISTERS
                "}, " HOPPER_A ", " HOPPER_B ", keep" HOPPER_SIGNS ";\n}"
                : HOPPER_SUM_OPERANDS
                : "l"(a), "l"(b), "r"(keep));
@@ -149,7 +154,7 @@ __device__ __forceinline__ void hopper_multiply_sparse(ProductSum (&sum)[HOPPER_
   hussar_wgmma_sparse<HOPPER_W, HOPPER_X>(sum, a, b, where, kSelector, keep);
 #else
   asm volatile("{ .reg .pred keep; setp.ne.b32 keep, " HOPPER_KEEP
-               ", 0;\nwgmma.mma_async.sp.sync.aligned.m64" HOPPER_SHAPE HOPPER_SPARSE_TYPES "{" HOPPER_SUM_REGISTERS
+               ", 0;\n" HOPPER_SPARSE_OPERATION "{" HOPPER_SUM_REGISTERS
                "}, " HOPPER_A ", " HOPPER_B ", " HOPPER_WHERE ", " HOPPER_SELECTOR ", keep" HOPPER_SIGNS ";\n}"
                : HOPPER_SUM_OPERANDS
                : "l"(a), "l"(b), "r"(keep), "r"(where), "n"(kSelector));
