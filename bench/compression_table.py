@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What each rung of compression makes of a model: FP32 without fusion, FP32, TF32, FP16, BF16, INT8, FP8, INT8 with 2:4 weights.
+"""What each rung of compression makes of a model: FP32 without fusion, FP32, TF32, FP16, BF16, INT8, FP8; FP16, INT8 and
+FP8 with 2:4 weights, too.
 
     bench/compression_table.py --target cuda --case bert_large:32x128
     bench/compression_table.py --target cpu --case resnet50:1 --rungs fp32,int8 --rounds 9
@@ -53,7 +54,9 @@ RUNGS = {
     "bf16": ("BF16", "dense", ["--bf16"]),
     "int8": ("INT8", "dense", ["--fp16", "--int8"]),
     "fp8": ("FP8", "dense", ["--fp16", "--fp8"]),
+    "fp16_24": ("FP16, 2:4", "pruned", ["--fp16"]),
     "int8_24": ("INT8, 2:4", "pruned", ["--fp16", "--int8"]),
+    "fp8_24": ("FP8, 2:4", "pruned", ["--fp16", "--fp8"]),
 }
 
 
@@ -200,7 +203,8 @@ def top1(plan: pathlib.Path, case: Case) -> float:
 def measure(case: Case, arguments: argparse.Namespace) -> dict:
     rungs = arguments.rungs.split(",")
     if arguments.target == "cpu":
-        lacks = {"tf32", "fp8", *(half for half in ("fp16", "bf16") if not hussar_cli.computes_in(half))}
+        lacks = {"tf32", "fp8", "fp8_24", *(half for half in ("fp16", "bf16") if not hussar_cli.computes_in(half))}
+        lacks |= {f"{half}_24" for half in lacks}
         rungs = [rung for rung in rungs if rung not in lacks]
     plans = {rung: case.folder / f"{rung}.plan" for rung in rungs}
     rows = {rung: {"rung": rung, "build_seconds": case.build(rung, arguments, plan)} for rung, plan in plans.items()}

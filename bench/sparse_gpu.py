@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every kernel for a product with 2:4 weights on an NVIDIA GPU, dense and sparse, as the tuner times them.
 
-    bench/sparse_gpu.py                                    # FP16 and INT8, products of BERT-Large, 1 to 16,384 rows
+    bench/sparse_gpu.py                                    # FP16, INT8, FP8, products of BERT-Large, 1 to 16,384 rows
     bench/sparse_gpu.py --rows 1,16 --sizes 4096x1024 --rungs fp16
 
 A size is KxN. One model of one product each is built with `--target cuda`; what the tuner measured is in the plan
@@ -29,14 +29,18 @@ import machine  # noqa: E402
 import tiny_onnx  # noqa: E402
 from program import write_npy  # noqa: E402
 
-RUNGS = {"fp16": ["--fp16"], "int8": ["--fp16", "--int8", "--calib-cache", "c.json"]}
+RUNGS = {
+    "fp16": ["--fp16"],
+    "int8": ["--fp16", "--int8", "--calib-cache", "c.json"],
+    "fp8": ["--fp16", "--fp8", "--calib-cache", "c.json"],
+}
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="1,16,64,128,512,4096,16384", help="comma-separated")
     parser.add_argument("--sizes", default="1024x1024,1024x4096,4096x1024", help="KxN, comma-separated")
-    parser.add_argument("--rungs", default="fp16,int8")
+    parser.add_argument("--rungs", default="fp16,int8,fp8")
     parser.add_argument("--budget", default="10s", help="`hussar build --budget`, of every product")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/sparse_gpu.json")
     return parser.parse_args()

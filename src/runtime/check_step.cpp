@@ -7,6 +7,7 @@
 #include "ops/infer.h"
 #include "ops/op_def.h"
 #include "tactics/tactic.h"
+#include "tensor/quant_params.h"
 
 namespace hussar {
 namespace {
@@ -46,9 +47,7 @@ bool makes_sense(const Node& node, const PlanStep& step, const Kernel& kernel) {
     const Ints* unpacked =
         kernel.checks_shapes ? step.attributes.find<Ints>("hussar_packed_" + std::to_string(i)) : nullptr;
     if (unpacked != nullptr) {
-      // Packed elements may be of another type than the weights were: what is not int8 was of the type of the data,
-      // where these are floats.
-      if (infos[i].dtype != DType::kInt8 && infos[0].dtype != DType::kUInt8) infos[i].dtype = infos[0].dtype;
+      infos[i].dtype = unpacked_dtype(infos[i].dtype, infos[0].dtype);
       infos[i].dims = Dims(unpacked->begin(), unpacked->end());
     } else if (value->is_constant() && value->layout == Layout::kPlain) {
       infos[i].constant = &*value->constant;
@@ -60,6 +59,11 @@ bool makes_sense(const Node& node, const PlanStep& step, const Kernel& kernel) {
 }
 
 }  // namespace
+
+DType unpacked_dtype(DType packed, DType data) {
+  const bool has_bytes = data == DType::kUInt8 || data == kFp8;
+  return packed == DType::kInt8 || has_bytes ? packed : data;
+}
 
 Result<bool> check_step(const Plan& plan, const PlanGraph& graph, const PlanStep& step, const Kernel* kernel,
                         const Target& target) {

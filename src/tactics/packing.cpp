@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "tactics/tactic.h"
+#include "tensor/float8_mask.h"
 
 namespace hussar {
 
@@ -72,6 +73,7 @@ int64_t shared_columns(const Node& node) {
     case DType::kFloat16:
     case DType::kBFloat16: return shared_columns_of<Half>(node);
     case DType::kInt8: return shared_columns_of<int8_t>(node);
+    case DType::kFloat8E4M3FN: return shared_columns_of<Float8>(node);
     default: return 0;
   }
 }

@@ -8,6 +8,7 @@
 #include "tactics/problem_grammar.h"
 #include "tactics/tactic.h"
 #include "tensor/convert.h"
+#include "tensor/float8_mask.h"
 #include "tensor/program_text.h"
 #include "tensor/quant_params.h"
 
@@ -304,11 +305,13 @@ class Reader {
   Status make_sparse(Node& node) const {
     for (size_t i = 0; i < inputs_.size(); ++i) {
       if (!inputs_[i] || inputs_[i]->shared_columns == 0) continue;
-      constexpr DType kTypes[] = {DType::kFloat32, DType::kFloat16, DType::kBFloat16, DType::kInt8};
+      constexpr DType kTypes[] = {DType::kFloat32, DType::kFloat16, DType::kBFloat16, DType::kInt8,
+                                  DType::kFloat8E4M3FN};
       const bool fits = i == 1 && has_weight_form(node) &&
                         std::find(std::begin(kTypes), std::end(kTypes), inputs_[i]->dtype) != std::end(kTypes);
-      HUSSAR_CHECK(fits, ErrorCode::kUsage,
-                   "problem: only constant float32, float16, bfloat16 or int8 weights of products are 2:4");
+      HUSSAR_CHECK(
+          fits, ErrorCode::kUsage,
+          "problem: only constant float32, float16, bfloat16, int8 or float8e4m3fn weights of products are 2:4");
       Tensor& weights = *node.inputs[1]->constant;
       auto thin = [&](auto* data) {
         thin_out(view_weights(data, weights.shape(), weight_form(node)), inputs_[i]->shared_columns);
@@ -317,6 +320,7 @@ class Reader {
         case DType::kFloat32: thin(weights.data<float>()); break;
         case DType::kFloat16:
         case DType::kBFloat16: thin(weights.data<Half>()); break;
+        case DType::kFloat8E4M3FN: thin(weights.data<Float8>()); break;
         default: thin(weights.data<int8_t>());
       }
     }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "tensor/float8_mask.h"
+
 namespace hussar {
 namespace {
 
@@ -39,6 +41,7 @@ int64_t mask_width(const Tensor& weights, WeightForm form) {
     case DType::kInt8: return width_of(weights.data<int8_t>(), weights.shape(), form);
     case DType::kFloat16:
     case DType::kBFloat16: return width_of(weights.data<Half>(), weights.shape(), form);
+    case DType::kFloat8E4M3FN: return width_of(weights.data<Float8>(), weights.shape(), form);
     default: return 0;
   }
 }

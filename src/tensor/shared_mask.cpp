@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "tensor/float8_mask.h"
+
 namespace hussar {
 namespace {
 
@@ -110,8 +112,10 @@ uint8_t kept_places(uint8_t nonzero) {
 SharedMask find_shared_mask(const MatrixView<const float>& weights) { return find_mask(weights); }
 SharedMask find_shared_mask(const MatrixView<const Half>& weights) { return find_mask(weights); }
 SharedMask find_shared_mask(const MatrixView<const int8_t>& weights) { return find_mask(weights); }
+SharedMask find_shared_mask(const MatrixView<const Float8>& weights) { return find_mask(weights); }
 bool is_two_of_four(const MatrixView<const float>& weights) { return has_two_of_four(weights); }
 bool is_two_of_four(const MatrixView<const Half>& weights) { return has_two_of_four(weights); }
 bool is_two_of_four(const MatrixView<const int8_t>& weights) { return has_two_of_four(weights); }
+bool is_two_of_four(const MatrixView<const Float8>& weights) { return has_two_of_four(weights); }
 
 }  // namespace hussar

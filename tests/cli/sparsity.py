@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import tiny_onnx
-from program import USAGE, Program
+from program import USAGE, Program, write_npy
 from prune import network, numbers
 
 
@@ -94,6 +94,80 @@ def test_sparse_weights_for_a_gpu_that_is_not_here(hussar: Program) -> None:
     assert not off["is_sparse"] and off["code"] == "switched_off", off
     hussar(*build, **compiler)
     assert middle(regions(hussar, "p.plan"))["reason"] == "no sparse products of FP32 and TF32"
+
+
+def fully_connected(k: int, n: int) -> bytes:
+    """x [rows, k] times 2:4 weights, a mask for every column; then a ReLU, and a product with few columns."""
+    weights = numbers(k * n, 5)
+    for group in range(0, k, 4):
+        for column in range(n):
+            for place in (column % 4, (column + 1 + column // 4 % 3) % 4):
+                weights[(group + place) * n + column] = -0.0 if place == 0 else 0.0
+    tensors = [tiny_onnx.tensor("w", [k, n], weights), tiny_onnx.tensor("v", [n, 8], numbers(n * 8, 6))]
+    nodes = [
+        tiny_onnx.node("MatMul", ["x", "w"], ["a"], "product"),
+        tiny_onnx.node("Relu", ["a"], ["b"], "relu"),
+        tiny_onnx.node("MatMul", ["b", "v"], ["y"], "last"),
+    ]
+    return tiny_onnx.model(nodes, [tiny_onnx.value("x", ["rows", k])], [tiny_onnx.value("y", ["rows", 8])], tensors)
+
+
+def test_sparse_weights_on_hopper_that_is_not_here(hussar: Program) -> None:
+    compiler = {"VIRTUAL_ENV": sys.prefix}
+    gpu = hussar("doctor", "--json", **compiler).json["gpu"]
+    if "not found" in gpu["libraries"]["NVRTC"] or gpu["devices"]:
+        return
+    hussar.model("fc", fully_connected(512, 1024))
+    write_npy(hussar.folder / "x.npy", [8, 512], numbers(8 * 512, 7, 1.0))
+    hussar("calibrate", "fc.onnx", "--calib", "x.npy", "-o", "c.json", "--shapes", "x:8x512")
+    build = ("build", "fc.onnx", "-o", "p.plan", "--shapes", "x:8192x512", "--budget", "0", "--target", "cuda:sm_90a", "--fp16")
+    saved = 512 * 1024 // 2 - 512 * 1024 // 8  # bytes; of halves twice the first
+    for precision, flags, least in (("float16", (), saved), ("int8", ("--int8",), saved), ("fp8", ("--fp8",), saved)):
+        words = (*flags, "--calib-cache", "c.json") if flags else ()
+        hussar(*build, *words, **compiler)
+        data = hussar("inspect", "p.plan", "--json").json
+        region = next(region for region in data["sparsity"]["regions"] if region["name"].startswith("product"))
+        assert region["chosen"] == "cuda_product_sparse" and region["code"] == "sparse", (precision, region)
+        assert region["reason"] == "predicted to be faster" and region["bytes_saved"] >= least, (precision, region)
+        step = next(step for step in data["regions"] if step["name"].startswith("product"))
+        assert step["precision"] == precision, (precision, step)
+        hussar(*build, *words, "--sparsity", "off", **compiler)
+        found = hussar("inspect", "p.plan", "--json").json["sparsity"]["regions"]
+        off = next(region for region in found if region["name"].startswith("product"))
+        assert not off["is_sparse"] and off["code"] == "switched_off", (precision, off)
+    # Weights that are overwritten, then calibrated and rounded: zeros stay zeros.
+    hussar.model("dense", network(batch=8))
+    write_npy(hussar.folder / "d.npy", [8, 4, 4, 4], numbers(8 * 64, 8, 1.0))
+    forced = ("build", "dense.onnx", "-o", "f.plan", "--budget", "0", "--target", "cuda:sm_90a", "--fp16", "--fp8")
+    outcome = hussar(*forced, "--calib", "d.npy", "--sparsity", "force", **compiler)
+    assert "results mean nothing" in outcome.err, outcome.err
+    forced_region = middle(regions(hussar, "f.plan"))
+    assert forced_region["sparse_us"] > 0 and forced_region["code"] in ("sparse", "dense_faster", "no_clear_win"), forced_region
+
+
+def test_taps_that_are_no_whole_blocks(hussar: Program) -> None:
+    compiler = {"VIRTUAL_ENV": sys.prefix}
+    gpu = hussar("doctor", "--json", **compiler).json["gpu"]
+    if "not found" in gpu["libraries"]["NVRTC"] or gpu["devices"]:
+        return
+    weights = [0.0 if index // 9 % 4 < 2 else weight for index, weight in enumerate(numbers(64 * 64 * 9, 1))]
+    tensors = [tiny_onnx.tensor("v", [64, 8, 1, 1], numbers(512, 2)), tiny_onnx.tensor("w", [64, 64, 3, 3], weights)]
+    nodes = [
+        tiny_onnx.node("Conv", ["x", "v"], ["a"], "first"),
+        tiny_onnx.node("Relu", ["a"], ["b"], "relu"),
+        tiny_onnx.node("Conv", ["b", "w"], ["y"], "windows"),
+    ]
+    values = [tiny_onnx.value("x", [64, 8, 8, 8])], [tiny_onnx.value("y", [64, 64, 6, 6])]
+    hussar.model("m", tiny_onnx.model(nodes, *values, tensors))
+    write_npy(hussar.folder / "x.npy", [64, 8, 8, 8], numbers(64 * 512, 3, 1.0))
+    build = ("build", "m.onnx", "-o", "m.plan", "--budget", "0", "--target", "cuda:sm_90a", "--fp16")
+    for flags, is_offered in (((), True), (("--fp8", "--calib", "x.npy"), False)):
+        hussar(*build, *flags, **compiler)
+        found = regions(hussar, "m.plan")
+        region = next(region for name, region in found.items() if name.startswith("windows"))
+        assert (region["sparse_us"] is not None) == is_offered, (flags, region)
+        assert is_offered or region["code"] == "partial_blocks", region
+        assert is_offered or region["reason"] == "channels of a tap are no whole blocks of 128 bytes", region
 
 
 def test_masks_that_are_not_shared(hussar: Program) -> None:

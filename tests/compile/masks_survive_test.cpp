@@ -176,6 +176,10 @@ TEST_P(MasksSurvive, SmoothingRoundingAndInt8) {
       expect_masks_in_plans(options, true);
     }
     EXPECT_EQ(has_kernel("conv_int8_sparse"), GetParam() > 1);
+    // In FP8 by reference code: there are no kernels of CPUs.
+    CompileOptions options;
+    options.quantization = fp8_quantization_of(*calibration, Method::kAuto, {});
+    expect_masks_in_plans(options, true);
   }
 }
 

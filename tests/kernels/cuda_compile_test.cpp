@@ -165,8 +165,8 @@ KernelCase thinned(KernelCase test) {
       for (int64_t column = 0; column < view.n && k % 4 < 2; ++column) view.row(k)[column * view.column_stride] = {};
     }
   };
-  if (weights.dtype() == DType::kInt8)
-    clear(weights.data<int8_t>());
+  if (dtype_size(weights.dtype()) == 1)
+    clear(reinterpret_cast<int8_t*>(weights.raw()));
   else
     clear(weights.data<Half>());
   return test;
@@ -188,6 +188,28 @@ std::vector<KernelCase> sparse_texts() {
   KernelCase conv{"cuda_conv_sparse_ampere", "Conv", {values({2, 64, 9, 9}), values({128, 64, 3, 3})}};
   conv.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
   add(channels_last(conv), {2, 128, 9, 9});
+  return cases;
+}
+
+// The same for Hopper's warpgroups: halves, bytes and FP8, each with a residual and GELU.
+std::vector<KernelCase> hopper_sparse_texts() {
+  std::vector<KernelCase> cases;
+  auto values = [](const Shape& shape) { return Argument{random_tensor(DType::kFloat16, shape, 1, 2)}; };
+  auto add = [&](KernelCase test, const Shape& output) {
+    test.inputs[1].constant = true;
+    for (const char* tile : {"pair_128x256", "quad_128x256", "wide_pair_128x256", "pair_turns_128x128", "256x128",
+                             "128x128", "64x256", "64x128"}) {
+      test.attributes.set(kConfigurationAttribute, std::string(tile));
+      cases.push_back(thinned(with_shortcut(test, output)));
+      const KernelCase bytes = of_bytes(test, output[1], output);
+      cases.push_back(thinned(bytes));
+      cases.push_back(thinned(of_fp8(bytes)));
+    }
+  };
+  add({"cuda_product_sparse", "MatMul", {values({512, 256}), values({256, 256})}}, {512, 256});
+  KernelCase conv{"cuda_conv_sparse", "Conv", {values({2, 128, 9, 9}), values({256, 128, 3, 3})}};
+  conv.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
+  add(channels_last(conv), {2, 256, 9, 9});
   return cases;
 }
 
@@ -281,6 +303,7 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
   for (const KernelCase& test : sparse_texts()) {
     expect_no_spills(test, {80, 86, 89, 90});
     if (has_halves(test)) expect_no_spills(of_bf16(test), {80, 90});
+    if (test.inputs[0].tensor.dtype() == DType::kUInt8) expect_no_spills(thinned(of_fp8(test)), {89});
   }
   for (const Shape& rows : {Shape{4096, 64}, Shape{128, 64}}) {
     const Argument x{random_tensor(DType::kFloat16, rows, 1, 2)};
@@ -293,10 +316,10 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     KernelCase bytes = of_bytes({"cuda_product_hopper", "MatMul", {x, weights}}, 1024, {rows[0], 1024});
     expect_no_spills(bytes, {90});
     expect_no_spills(of_fp8(bytes), {90});
-    bytes.kernel = "cuda_product_sparse";
-    auto* w = reinterpret_cast<int8_t*>(bytes.inputs[1].tensor.raw());
-    for (int64_t i = 0; i < bytes.inputs[1].tensor.elements(); ++i) w[i] = i / 1024 % 4 < 2 ? w[i] : int8_t{0};
-    expect_no_spills(bytes, {90});
+  }
+  for (const KernelCase& test : hopper_sparse_texts()) {
+    expect_no_spills(test, {90});
+    if (has_halves(test)) expect_no_spills(of_bf16(test), {90});
   }
   for (int64_t batch : {1, 64}) {
     const Argument x{random_tensor(DType::kFloat16, {batch, 64, 14, 14}, 1, 2)};

@@ -3,8 +3,11 @@
 #include <array>
 #include <cmath>
 
+#include "backends/cuda/sparse_weights.h"
 #include "tensor/convert.h"
+#include "tensor/float8_mask.h"
 #include "tests/kernels/kernel_case.h"
+#include "tests/kernels/sparse_case.h"
 
 namespace hussar {
 namespace {
@@ -105,6 +108,42 @@ TEST(CudaFp8, GridOfProducts) {
   }
 }
 
+// Two of four weights are zero, of either sign, some groups have fewer that are not; columns share masks or do not.
+KernelCase thinned(KernelCase test) {
+  Tensor& weights = test.inputs[1].tensor;
+  const WeightForm form = test.op.ends_with("Conv") ? WeightForm::kFilter : WeightForm::kMatrix;
+  make_sparse(view_weights(weights.data<Float8>(), weights.shape(), form), pick(0, 1) == 1 ? 64 : 1);
+  for (int64_t i = 0; i < weights.elements(); i += 3)
+    if (weights.data<uint8_t>()[i] == 0) weights.data<uint8_t>()[i] = 0x80;
+  return test;
+}
+
+TEST(CudaFp8, SparseWeightsAreUnpacked) {
+  const Tensor weights = thinned(product_case("", 1, 72, 96)).inputs[1].tensor;
+  for (const cuda::SparseOrder& order :
+       {cuda::hopper_order(64, kFp8), cuda::hopper_order(128, kFp8), cuda::ampere_order(kFp8)}) {
+    const Tensor packed = cuda::pack_sparse(weights, WeightForm::kMatrix, order);
+    const Tensor unpacked = cuda::unpack_sparse(packed, weights.shape(), WeightForm::kMatrix, order);
+    for (int64_t i = 0; i < weights.elements(); ++i) {
+      const uint8_t bits = weights.data<uint8_t>()[i];
+      ASSERT_EQ(unpacked.data<uint8_t>()[i], bits == 0x80 ? 0 : bits) << "element " << i;
+    }
+  }
+}
+
+// What device/product_ampere.cuh has for FP8, also where there is no GPU: the emulated one knows its instructions.
+TEST(CudaFp8, WarpProducts) {
+  for (KernelCase test :
+       {product_case("cuda_product", 70, 72, 208), thinned(product_case("cuda_product_sparse_ampere", 70, 72, 272)),
+        thinned(product_case("cuda_product_sparse_ampere", 260, 136, 128))}) {
+    test.emulated_sm = 89;
+    if (!can_run(test)) GTEST_SKIP() << "skipped: needs a GPU that multiplies FP8";
+    finish(test, {test.inputs[0].tensor.shape()[0], test.inputs[1].tensor.shape()[1]});
+    expect_kernel_agrees(test);
+    if (HasFailure()) return;
+  }
+}
+
 // Every tile, by its predicted time or as a configuration.
 TEST(CudaFp8, LargeProducts) {
   if (!can_run(product_case("cuda_product_hopper", 8, 8, 16))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
@@ -174,6 +213,13 @@ TEST(CudaFp8, SimpleConvolutions) {
       }
     }
   }
+}
+
+TEST(CudaFp8, SparseWarpWindows) {
+  KernelCase test = thinned(conv_case("cuda_conv_sparse_ampere", {1, 32, 9, 7, 40, 3, 2, 1}));
+  test.emulated_sm = 89;
+  if (!can_run(test)) GTEST_SKIP() << "skipped: needs a GPU that multiplies FP8";
+  expect_kernel_agrees(test);
 }
 
 TEST(CudaFp8, Windows) {

@@ -185,7 +185,7 @@ TEST(CudaProduct, SparseWeightsAreUnpacked) {
   };
   for (const auto& [n, k] : {std::pair<int64_t, int64_t>{8, 32}, {72, 96}, {256, 256}, {1000, 1056}}) {
     const Tensor weights = sparse_case("cuda_product_sparse", 1, n, k).inputs[1].tensor;
-    for (int64_t group : {64, 128}) expect_same(weights, WeightForm::kMatrix, cuda::hopper_order(group));
+    for (int64_t group : {64, 128}) expect_same(weights, WeightForm::kMatrix, cuda::hopper_order(group, DType::kInt8));
     expect_same(weights, WeightForm::kMatrix, cuda::ampere_order(DType::kInt8));
     for (DType dtype : {kHalf, kBFloat}) {
       const Tensor halves = half_sparse_case(dtype, 1, n, k).inputs[1].tensor;
@@ -213,6 +213,9 @@ TEST(CudaProduct, StrangeSparseWeights) {
   const int64_t bytes = cuda::sparse_sizes(72, 96, order, DType::kInt8).bytes();
   EXPECT_EQ(shape_of(product, {96, 72}, DType::kInt8, bytes), (Shape{96, 72}));
   EXPECT_EQ(shape_of(conv, {72, 32, 3, 1}, DType::kInt8, bytes), (Shape{72, 32, 3, 1}));
+  EXPECT_EQ(shape_of(product, {96, 72}, DType::kFloat8E4M3FN, bytes), (Shape{96, 72}));
+  EXPECT_FALSE(shape_of(product, {96, 72}, DType::kUInt8, bytes));
+  EXPECT_FALSE(shape_of("MatMul", {96, 72}, DType::kFloat8E4M3FN, bytes));
   EXPECT_FALSE(shape_of(product, {96, 72}, DType::kInt8, bytes - 1));
   EXPECT_FALSE(shape_of(product, {96, 72}, DType::kFloat16, bytes / 2));
   EXPECT_FALSE(shape_of("MatMul", {96, 72}, DType::kInt8, bytes));

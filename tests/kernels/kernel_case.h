@@ -37,8 +37,10 @@ struct KernelCase {
   std::optional<Program> program = std::nullopt;
   int32_t program_inputs = 0;
   bool tf32 = false;  // the kernel may round to it
-  // Where the device is an emulated one, what it passes for: it knows the instructions of product_ampere.cuh of 80.
+  // Where the device is an emulated one, what it passes for: it knows the instructions of product_ampere.cuh of 80 and
+  // 89, and those of product_hopper.cuh of 90.
   int emulated_sm = 0;
+  bool only_usual = false;  // in no other configuration than the one that the tactic prefers
   // Elements of every output that mean something, from the first on; what is behind them may be anything. -1: all.
   int64_t meant = -1;
   // Of a device: so many of so many rows of the outputs are needed (Run::row_count); -1: all. Only these are compared.

@@ -45,6 +45,7 @@ TEST_F(MaskWatched, MasksThatStay) {
   EXPECT_TRUE(become(masked(64, 16, 64, DType::kFloat16)));
   EXPECT_TRUE(become(masked(64, 16, 64, DType::kBFloat16)));
   EXPECT_TRUE(become(masked(64, 16, 64, DType::kInt8)));
+  EXPECT_TRUE(become(masked(64, 16, 64, DType::kFloat8E4M3FN)));
 }
 
 TEST_F(MaskWatched, MasksThatAreLost) {

@@ -28,7 +28,12 @@ void* memset(void*, int, unsigned long);
 
 alignas(64) hussar_emulation::Machine hussar_machine;
 }
-alignas(1024) static unsigned char hussar_shared[232448];
+// Of the blocks that run at once, one behind the other.
+#ifndef HUSSAR_BLOCKS
+#define HUSSAR_BLOCKS 1
+#endif
+constexpr unsigned kHussarSharedBytes = 232448;
+alignas(1024) static unsigned char hussar_shared[HUSSAR_BLOCKS * kHussarSharedBytes];
 
 #define threadIdx hussar_machine.thread
 #define blockIdx hussar_machine.block
@@ -70,8 +75,8 @@ inline T __ldg(const T* from) {
 
 // ---- waiting for others
 
-inline void __syncthreads() { hussar_machine.wait(true); }
-inline void __syncwarp(unsigned = 0xffffffffU) { hussar_machine.wait(false); }
+inline void __syncthreads() { hussar_machine.wait(hussar_emulation::kBlock); }
+inline void __syncwarp(unsigned = 0xffffffffU) { hussar_machine.wait(hussar_emulation::kWarp); }
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 inline unsigned __activemask() { return 0xffffffffU; }
@@ -80,11 +85,11 @@ inline unsigned __activemask() { return 0xffffffffU; }
 template <class T>
 inline T hussar_shuffle(T value, unsigned from) {
   static_assert(sizeof(T) <= 8);
-  const unsigned thread = threadIdx.x;
+  const unsigned thread = hussar_machine.number;
   memcpy(&hussar_machine.shown[thread], &value, sizeof(T));
-  hussar_machine.wait(false);
+  __syncwarp();
   memcpy(&value, &hussar_machine.shown[(thread & ~31U) | from], sizeof(T));
-  hussar_machine.wait(false);  // until all have read
+  __syncwarp();  // until all have read
   return value;
 }
 template <class T>

@@ -32,31 +32,41 @@ using hussar_emulation::Machine;
 // ucontext begins a thread on a stack of its own; setjmp switches between those that have begun, as swapcontext would
 // ask the kernel for the mask of signals every time: that was most of the time of tests of reductions.
 
-constexpr size_t kStackBytes = size_t{1} << 17, kMostThreads = 1024, kWarp = 32;
+constexpr size_t kStackBytes = size_t{1} << 17, kMostThreads = hussar_emulation::kMostThreads, kWarp = 32;
 
 class Fibers {
  public:
-  // Runs `body` once per thread; false: the threads wait for each other for ever.
-  bool run(Machine& machine, unsigned threads, const std::function<void()>& body) {
+  // Runs `body` once per thread of `blocks` blocks, of which the first is machine.block; false: the threads wait for
+  // each other for ever.
+  bool run(Machine& machine, unsigned blocks, unsigned threads, const std::function<void()>& body) {
     if (stacks_ == nullptr) {
       void* memory = ::mmap(nullptr, kStackBytes * kMostThreads, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
       stacks_ = static_cast<char*>(memory);
+      fibers_.resize(kMostThreads);
     }
     body_ = &body;
-    fibers_.resize(kMostThreads);
-    block_ = {threads, 0, 0};
-    for (size_t warp = 0; warp * kWarp < threads; ++warp) {
-      warps_[warp] = {static_cast<unsigned>(std::min<size_t>(kWarp, threads - warp * kWarp)), 0, 0};
+    threads_ = threads;
+    const unsigned all = blocks * threads, first_block = machine.block.x;
+    std::fill_n(&machine.meetings[0][0], std::size(machine.meetings) * std::size(machine.meetings[0]),
+                hussar_emulation::NumberedBarrier{});
+    cluster_ = {all, 0, 0};
+    for (unsigned block = 0; block < blocks; ++block) blocks_[block] = {threads, 0, 0};
+    for (size_t warp = 0; warp * kWarp < all; ++warp) {
+      warps_[warp] = {static_cast<unsigned>(std::min<size_t>(kWarp, all - warp * kWarp)), 0, 0};
     }
-    for (unsigned i = 0; i < threads; ++i) start(fibers_[i], i);
-    size_t left = threads;
+    for (unsigned i = 0; i < all; ++i) start(fibers_[i], i);
+    size_t left = all;
     while (left > 0) {
       bool progressed = false;
-      for (current_ = 0; current_ < threads; ++current_) {
+      for (current_ = 0; current_ < all; ++current_) {
         Fiber& fiber = fibers_[current_];
         if (fiber.is_done || (fiber.waits_at != nullptr && fiber.waits_at->round == fiber.round)) continue;
-        machine.thread.x = static_cast<unsigned>(current_);
+        if (fiber.ready != nullptr && !fiber.ready(fiber.what)) continue;
+        machine.number = static_cast<unsigned>(current_);
+        machine.thread.x = machine.number % threads;
+        machine.rank = machine.number / threads;
+        machine.block.x = first_block + machine.rank;
         progressed = true;
         go_on(fiber);
         if (fiber.is_done) --left;
@@ -65,8 +75,10 @@ class Fibers {
     }
     return true;
   }
-  void wait(bool whole_block) {
-    Barrier& barrier = whole_block ? block_ : warps_[current_ / kWarp];
+  void wait(int meeting) {
+    Barrier& barrier = meeting == hussar_emulation::kWarp    ? warps_[current_ / kWarp]
+                       : meeting == hussar_emulation::kBlock ? blocks_[current_ / threads_]
+                                                             : cluster_;
     ++barrier.arrived;
     if (release(barrier)) return;
     Fiber& fiber = fibers_[current_];
@@ -74,6 +86,14 @@ class Fibers {
     fiber.round = barrier.round;
     pause(fiber);
     fiber.waits_at = nullptr;
+  }
+  void wait_until(bool (*ready)(const void*), const void* what) {
+    if (ready(what)) return;
+    Fiber& fiber = fibers_[current_];
+    fiber.ready = ready;
+    fiber.what = what;
+    pause(fiber);
+    fiber.ready = nullptr;
   }
 
  private:
@@ -88,6 +108,8 @@ class Fibers {
     bool is_idle = false;  // waits for the next body
     Barrier* waits_at = nullptr;
     unsigned long round = 0;
+    bool (*ready)(const void*) = nullptr;  // and what it asks
+    const void* what = nullptr;
     bool is_done = false;
   };
 
@@ -99,6 +121,7 @@ class Fibers {
   }
   void start(Fiber& fiber, size_t index) {
     fiber.waits_at = nullptr;
+    fiber.ready = nullptr;
     fiber.is_done = false;
     if (fiber.is_idle) return;
     fiber.has_begun = false;
@@ -123,10 +146,10 @@ class Fibers {
 
   const std::function<void()>* body_ = nullptr;
   std::vector<Fiber> fibers_;
-  Barrier block_{}, warps_[kMostThreads / kWarp]{};
+  Barrier cluster_{}, blocks_[hussar_emulation::kMostBlocks]{}, warps_[kMostThreads / kWarp]{};
   jmp_buf scheduler_{};
   char* stacks_ = nullptr;
-  size_t current_ = 0;
+  size_t current_ = 0, threads_ = 0;
 };
 
 thread_local Fibers fibers;
@@ -136,11 +159,11 @@ void Fibers::enter() {
     (*fibers.body_)();
     Fiber& fiber = fibers.fibers_[fibers.current_];
     fiber.is_done = fiber.is_idle = true;
-    Barrier& warp = fibers.warps_[fibers.current_ / kWarp];
-    --warp.alive;
-    --fibers.block_.alive;
-    release(warp);
-    release(fibers.block_);
+    for (Barrier* barrier : {&fibers.warps_[fibers.current_ / kWarp],
+                             &fibers.blocks_[fibers.current_ / fibers.threads_], &fibers.cluster_}) {
+      --barrier->alive;
+      release(*barrier);
+    }
     fibers.pause(fiber);
   }
 }
@@ -150,7 +173,8 @@ void Fibers::enter() {
 // What a launch needs beside the entry; lies behind the code.
 struct Function {
   Entry* entry;
-  bool waits;  // threads of a block wait for each other
+  bool waits;        // threads of a block wait for each other
+  unsigned cluster;  // blocks that do
   unsigned shared_bytes;
 };
 
@@ -158,14 +182,20 @@ std::string host_source(std::string source) {
   // Dynamic shared memory: as much as a block can have.
   static const std::regex dynamic(R"(extern __shared__ ((?:alignas|__align__)\(\d+\) )?([\w ]+?) (\w+)\[\];)");
   source = std::regex_replace(source, dynamic, "static $2* const $3 = reinterpret_cast<$2*>(hussar_shared);");
-  static const std::regex kernel(R"(__global__\s+void\s+(__launch_bounds__\([^)]*\)\s+)?(\w+)\()");
+  static const std::regex kernel(
+      R"(__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s+)?(?:PRODUCT_CLUSTER\s+)?(\w+)\()");
   std::string entries;
   for (std::sregex_iterator it(source.begin(), source.end(), kernel), end; it != end; ++it) {
-    entries += "HUSSAR_ENTRY(" + (*it)[2].str() + ")\n";
+    entries += "HUSSAR_ENTRY(" + (*it)[1].str() + ")\n";
   }
   const bool of_warps = source.find("hussar_load_matrices") != std::string::npos;
-  const std::string header = of_warps ? "emulated_warp.h" : "emulated_cuda.h";
+  const bool of_hopper = source.find("hussar_wgmma") != std::string::npos;
+  const std::string header = of_hopper ? "emulated_hopper.h" : of_warps ? "emulated_warp.h" : "emulated_cuda.h";
   const bool waits = std::regex_search(source, std::regex("__sync|_sync\\("));
+  if (of_hopper)
+    entries +=
+        "HUSSAR_VISIBLE const unsigned hussar_cluster;\nconst unsigned hussar_cluster = PRODUCT_SHARERS * "
+        "PRODUCT_SPLIT;\n";
   return "#include \"" HUSSAR_TESTS "/support/" + header + "\"\n#line 1 \"hussar.cu\"\n" + source + entries +
          "HUSSAR_VISIBLE const bool hussar_waits;\nconst bool hussar_waits = " + (waits ? "true" : "false") + ";\n";
 }
@@ -304,16 +334,60 @@ class EmulatedQueue final : public cuda::Queue {
     HUSSAR_CHECK(entry != nullptr, ErrorCode::kPlanIncompatible, "the plan's code lacks the kernel {}", name);
     HUSSAR_CHECK(shared_bytes <= facts_.shared_bytes, ErrorCode::kRunFailed, "no kernel can have {} bytes of memory",
                  shared_bytes);
-    entry->machine->wait = [](bool whole_block) { fibers.wait(whole_block); };
+    entry->machine->wait = [](int meeting) { fibers.wait(meeting); };
+    entry->machine->wait_until = [](bool (*ready)(const void*), const void* what) { fibers.wait_until(ready, what); };
     const bool waits = *static_cast<const bool*>(::dlsym(library, "hussar_waits"));
+    const auto* cluster = static_cast<const unsigned*>(::dlsym(library, "hussar_cluster"));
     Function& function = functions_[entry];
-    function = {entry, waits, std::max(shared_bytes, 48U * 1024)};
+    function = {entry, waits, cluster != nullptr ? *cluster : 1, std::max(shared_bytes, 48U * 1024)};
     return reinterpret_cast<cuda::FunctionHandle*>(&function);
+  }
+
+  Result<cuda::TensorMap> encode(const cuda::TileMap& map, const std::byte* data) override {
+    HUSSAR_TRY(check_map(map, data));
+    hussar_emulation::TileMap own{};
+    own.data = reinterpret_cast<const unsigned char*>(data);
+    own.element_bytes = static_cast<int>(dtype_size(map.dtype));
+    own.rank = map.rank;
+    own.swizzle_bytes = map.swizzle_bytes;
+    own.rounds = map.dtype == DType::kFloat32;
+    std::copy_n(map.sizes, 5, own.sizes);
+    std::copy_n(map.strides, 4, own.strides);
+    std::copy_n(map.box, 5, own.box);
+    cuda::TensorMap encoded{};
+    std::memcpy(&encoded, &own, sizeof(own));
+    return encoded;
+  }
+
+  Result<cuda::TensorMap> encode(const cuda::WindowMap& map, const std::byte* data) override {
+    hussar_emulation::WindowMap own{};
+    own.data = reinterpret_cast<const unsigned char*>(data);
+    own.element_bytes = static_cast<int>(dtype_size(map.dtype));
+    own.swizzle_bytes = map.swizzle_bytes;
+    own.rounds = map.dtype == DType::kFloat32;
+    own.channels = map.channels;
+    own.pixels = map.pixels;
+    std::copy_n(map.sizes, 4, own.sizes);
+    std::copy_n(map.strides, 3, own.strides);
+    std::copy_n(map.lower, 2, own.lower);
+    std::copy_n(map.upper, 2, own.upper);
+    std::copy_n(map.step + 1, 2, own.step);
+    bool fits = reinterpret_cast<uintptr_t>(data) % 16 == 0 && map.pixels >= 1 && map.pixels <= 1024 &&
+                map.channels * dtype_size(map.dtype) <= static_cast<size_t>(map.swizzle_bytes);
+    for (int i = 0; i < 2; ++i)
+      fits = fits && map.lower[i] >= -128 && map.lower[i] <= 127 && map.upper[i] >= -128 && map.upper[i] <= 127 &&
+             map.step[i + 1] >= 1 && map.step[i + 1] <= 8;
+    for (uint64_t stride : map.strides) fits = fits && stride % 16 == 0;
+    HUSSAR_CHECK(fits, ErrorCode::kRunFailed, "cannot describe windows to the copy engine");
+    cuda::TensorMap encoded{};
+    std::memcpy(&encoded, &own, sizeof(own));
+    return encoded;
   }
 
   Status launch(const cuda::Launch& launch, std::span<void* const> arguments) override {
     const auto& function = *reinterpret_cast<const Function*>(launch.function);
-    const bool fits = launch.threads >= 1 && launch.threads <= kMostThreads && launch.grid[1] <= 65535 &&
+    const bool fits = launch.threads >= 1 && launch.threads <= 1024 && launch.grid[0] % function.cluster == 0 &&
+                      function.cluster <= hussar_emulation::kMostBlocks && launch.grid[1] <= 65535 &&
                       launch.grid[2] <= 65535 && launch.shared_bytes <= function.shared_bytes &&
                       arguments.size() == function.entry->argument_count;
     HUSSAR_CHECK(fits, ErrorCode::kRunFailed, "a GPU would refuse this launch: {} arguments, {} threads, {} bytes",
@@ -328,6 +402,18 @@ class EmulatedQueue final : public cuda::Queue {
   }
 
  private:
+  // What cuTensorMapEncodeTiled asks for.
+  static Status check_map(const cuda::TileMap& map, const std::byte* data) {
+    bool fits = reinterpret_cast<uintptr_t>(data) % 16 == 0 && map.rank >= 1 && map.rank <= 5;
+    for (int i = 0; fits && i < map.rank; ++i) {
+      fits = map.sizes[i] >= 1 && map.sizes[i] <= uint64_t{1} << 32 && map.box[i] >= 1 && map.box[i] <= 256 &&
+             (i == 0 || (map.strides[i - 1] % 16 == 0 && map.strides[i - 1] < uint64_t{1} << 40));
+    }
+    fits = fits && map.box[0] * dtype_size(map.dtype) <= static_cast<size_t>(map.swizzle_bytes) &&
+           map.box[0] * dtype_size(map.dtype) % 16 == 0;
+    HUSSAR_CHECK(fits, ErrorCode::kRunFailed, "cannot describe a tensor to the copy engine");
+    return {};
+  }
   Status check_copy(const std::byte* there, const std::byte* here, size_t bytes) {
     HUSSAR_CHECK(!stream_->is_recording(), ErrorCode::kRunFailed, "a copy between the sides in a recording");
     HUSSAR_CHECK(bytes == 0 || (residence(there).device == index_ && residence(here).device < 0), ErrorCode::kRunFailed,
@@ -353,11 +439,11 @@ class EmulatedQueue final : public cuda::Queue {
     for (const Tensor& copy : copies) arguments.push_back(const_cast<std::byte*>(copy.raw()));
     auto call = [&] { function.entry->call(arguments.data()); };
     const auto [columns, rows, layers] = launch.grid;
-    for (uint64_t block = 0; block < uint64_t{columns} * rows * layers; ++block) {
+    for (uint64_t block = 0; block < uint64_t{columns} * rows * layers; block += function.cluster) {
       machine.block = {static_cast<unsigned>(block % columns), static_cast<unsigned>(block / columns % rows),
                        static_cast<unsigned>(block / columns / rows)};
       if (function.waits) {
-        HUSSAR_CHECK(fibers.run(machine, launch.threads, call), ErrorCode::kRunFailed,
+        HUSSAR_CHECK(fibers.run(machine, function.cluster, launch.threads, call), ErrorCode::kRunFailed,
                      "the threads of a block wait for each other for ever");
         continue;
       }

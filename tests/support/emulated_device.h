@@ -1,6 +1,6 @@
 // A GPU that is a CPU: compiles the texts of src/backends/cuda/device with the compiler of the tests, and runs the
 // blocks of a launch one after another, their threads as fibers that change at barriers. What it does not show: races,
-// the arithmetic of tensor cores, inline PTX, and time.
+// the arithmetic of tensor cores, most inline PTX, and time.
 #pragma once
 #include <cstdint>
 #include <string>

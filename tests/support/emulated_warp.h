@@ -32,11 +32,11 @@ inline unsigned hussar_load_word(unsigned from) {
 struct HussarGiven {
   unsigned a[4], b[4], where;
 };
-inline HussarGiven hussar_given[1024];
+inline HussarGiven hussar_given[hussar_emulation::kMostThreads];
 inline const HussarGiven* hussar_give(const HussarGiven& mine) {
-  hussar_given[threadIdx.x] = mine;
-  hussar_machine.wait(false);
-  return hussar_given + (threadIdx.x & ~31U);
+  hussar_given[hussar_machine.number] = mine;
+  __syncwarp();
+  return hussar_given + (hussar_machine.number & ~31U);
 }
 
 // Thread l brings the address of row l % 8 of matrix l / 8, of 8 rows of 16 bytes, and gets 4 bytes of each matrix.
@@ -44,7 +44,7 @@ inline void hussar_load_matrices(unsigned (&to)[4], unsigned from) {
   const HussarGiven* warp = hussar_give({{from}, {}, 0});
   const unsigned lane = threadIdx.x & 31U;
   for (unsigned i = 0; i < 4; ++i) to[i] = hussar_load_word(warp[8 * i + lane / 4].a[0] + lane % 4 * 4);
-  hussar_machine.wait(false);
+  __syncwarp();
 }
 
 inline float hussar_number(unsigned short bits) { return static_cast<float>(__builtin_bit_cast(_Float16, bits)); }
@@ -53,6 +53,21 @@ template <class Number>
 float hussar_number(Number number) {
   return to_float(number);
 }
+// FP8: a sign, four bits of exponent, three of mantissa; up to 448, and NaN.
+struct HussarFloat8 {
+  unsigned char bits;
+};
+inline float hussar_number(HussarFloat8 number) {
+  const int bits = number.bits & 0x7f, exponent = bits >> 3, mantissa = bits & 7;
+  float magnitude = static_cast<float>(exponent == 0 ? mantissa : 8 + mantissa) / 512;  // in steps of 2^-9
+  for (int i = 1; i < exponent; ++i) magnitude *= 2;
+  if (bits == 0x7f) magnitude = __builtin_nanf("");
+  return number.bits > 0x7f ? -magnitude : magnitude;
+}
+template <class Element>
+constexpr bool kHussarIsInteger = false;
+template <>
+constexpr bool kHussarIsInteger<unsigned char> = true;
 
 // An element of a 16 x 32-byte left operand, of whatever size its elements have.
 template <class Element>
@@ -78,16 +93,16 @@ template <class Sum, class Add>
 inline void hussar_for_sums(Sum (&sum)[4], Add add) {
   const int lane = static_cast<int>(threadIdx.x & 31U);
   for (int i = 0; i < 4; ++i) add(sum[i], lane / 4 + i / 2 * 8, lane % 4 * 2 + i % 2);
-  hussar_machine.wait(false);
+  __syncwarp();
 }
 
-// The dense product of 16 x 32 and 32 x 8 bytes: unsigned by signed ones, or of halves, BF16 or floats.
+// The dense product of 16 x 32 and 32 x 8 bytes: unsigned by signed ones, or of FP8, halves, BF16 or floats.
 template <class Element, class Sum>
 inline void hussar_multiply(Sum (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
   const HussarGiven* warp = hussar_give({{a[0], a[1], a[2], a[3]}, {b0, b1}, 0});
   hussar_for_sums(sum, [&](Sum& to, int row, int column) {
     for (int k = 0; k < 32 / static_cast<int>(sizeof(Element)); ++k) {
-      if constexpr (sizeof(Element) == 1)
+      if constexpr (kHussarIsInteger<Element>)
         to += hussar_left<unsigned char>(warp, row, k) * hussar_right<signed char>(warp, column, k);
       else
         to += hussar_number(hussar_left<Element>(warp, row, k)) * hussar_number(hussar_right<Element>(warp, column, k));
@@ -109,7 +124,7 @@ inline int hussar_place(const HussarGiven* warp, int row, int element, int selec
   return group * 4 + static_cast<int>(bits >> element % 2 * 2 & 3U);
 }
 
-// The product of 16 x 32 bytes that are kept and 64 x 8: signed by unsigned bytes, or of halves or BF16.
+// The product of 16 x 32 bytes that are kept and 64 x 8: signed by unsigned bytes, or of FP8, halves or BF16.
 template <class Element, class Sum>
 inline void hussar_multiply_sparse(Sum (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[4], unsigned where,
                                    int selector) {
@@ -117,7 +132,7 @@ inline void hussar_multiply_sparse(Sum (&sum)[4], const unsigned (&a)[4], const 
   hussar_for_sums(sum, [&](Sum& to, int row, int column) {
     for (int i = 0; i < 32 / static_cast<int>(sizeof(Element)); ++i) {
       const int k = hussar_place<Element>(warp, row, i, selector);
-      if constexpr (sizeof(Element) == 1)
+      if constexpr (kHussarIsInteger<Element>)
         to += hussar_left<signed char>(warp, row, i) * hussar_right<unsigned char>(warp, column, k);
       else
         to += hussar_number(hussar_left<Element>(warp, row, i)) * hussar_number(hussar_right<Element>(warp, column, k));

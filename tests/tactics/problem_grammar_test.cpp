@@ -42,6 +42,8 @@ TEST(ProblemGrammar, SparseWeightsAreReadBack) {
                          " y0=5x256:float32");
     expect_same_spelling("MatMul x0=5x64:float16 x1=64x256:float16:const:" + std::string(pattern) +
                          " y0=5x256:float16");
+    expect_same_spelling("hussar.QuantizedMatMul x0=5x64:float8e4m3fn x1=64x256:float8e4m3fn:const:" +
+                         std::string(pattern) + " x2=256:float32:const y0=5x256:float32 x_scale=0.5");
     expect_same_spelling("Conv x0=1x8x9x9:float32:nhwc x1=256x8x3x3:float32:const:" + std::string(pattern) +
                          " y0=1x256x7x7:float32:nhwc kernel_shape=3,3");
   }

@@ -40,11 +40,17 @@ double bytes_saved(const PlanGraph& graph, const PlanStep& step) {
 std::string code_of(const SparseRegion& region) {
   if (region.is_sparse) return "sparse";
   // What a rival's verdict, or a kernel's refusal, begins with.
-  constexpr std::pair<std::string_view, const char*> kCodes[] = {
-      {"slower", "dense_faster"},         {"within", "no_clear_win"},    {"predicted as fast", "no_clear_win"},
-      {"not measured", "not_measured"},   {kNotTwoOfFour, "not_2_of_4"}, {"weights are 2:4, but", "mask_not_shared"},
-      {"--sparsity off", "switched_off"}, {"groups", "grouped"},         {"k is no multiple", "k_not_multiple"},
-      {"more than", "many_rows"}};
+  constexpr std::pair<std::string_view, const char*> kCodes[] = {{"slower", "dense_faster"},
+                                                                 {"within", "no_clear_win"},
+                                                                 {"predicted as fast", "no_clear_win"},
+                                                                 {"not measured", "not_measured"},
+                                                                 {kNotTwoOfFour, "not_2_of_4"},
+                                                                 {"weights are 2:4, but", "mask_not_shared"},
+                                                                 {"--sparsity off", "switched_off"},
+                                                                 {"groups", "grouped"},
+                                                                 {"k is no multiple", "k_not_multiple"},
+                                                                 {"more than", "many_rows"},
+                                                                 {"channels of a tap", "partial_blocks"}};
   for (const auto& [begin, code] : kCodes) {
     if (region.reason.starts_with(begin)) return code;
   }

@@ -55,15 +55,6 @@ AmpereTile tile_of(const Node& node, const DenseProduct& product, ProductInput i
   return wanted != nullptr ? *wanted : best_tile(product, input, sparse);
 }
 
-// What `supports` asked of weights that it can no longer see.
-Status check_alignment(const PlanStep& step, const DenseProduct& product) {
-  const int64_t chunk = is_byte_product(step.op) ? 16 : 8;
-  HUSSAR_CHECK(product.n % 8 == 0 && product.k % chunk == 0 && product.x_pitch % chunk == 0 && product.y_pitch % 8 == 0,
-               ErrorCode::kPlanIncompatible, "step '{}': its rows are not multiples of 16 bytes; build the plan again",
-               step.name);
-  return {};
-}
-
 }  // namespace
 
 Refusal check_ampere_types(const Problem& problem) {
@@ -75,14 +66,20 @@ Refusal check_ampere_types(const Problem& problem) {
   return problem.dtype(0) == problem.dtype(1) ? Refusal() : Refusal("dtype");
 }
 
-Refusal check_ampere_sparse(const Problem& problem, const Refusal& of_shapes) {
+Refusal check_sparse(const Problem& problem, const Refusal& of_shapes) {
   if (of_shapes && *of_shapes == "op") return of_shapes;
   if (!problem.target.no_sparsity.empty()) return std::string(problem.target.no_sparsity);
-  if (problem.dtype(0) == kFp8) return "no sparse products of FP8";
   if (has_weight_form(problem.node) && shared_columns(problem.node) == 0) return kNotTwoOfFour;
   if (of_shapes) return of_shapes;
   if (Refusal refusal = check_ampere_types(problem)) return refusal;
   return problem.dtype(0) == DType::kFloat32 ? Refusal("no sparse products of FP32 and TF32") : Refusal();
+}
+
+Refusal check_ampere_sparse(const Problem& problem, const Refusal& of_shapes) {
+  if (Refusal refusal = check_sparse(problem, of_shapes)) return refusal;
+  // The compiler makes it of other instructions, and runs out of registers.
+  const bool lacks = problem.dtype(0) == kFp8 && problem.target.sm == 90;
+  return lacks ? Refusal("needs mma.sp of FP8, which Hopper lacks") : Refusal();
 }
 
 ProductInput product_input(DType dtype, const Target& target) {
@@ -151,15 +148,12 @@ ProductSizes sizes_of(const DenseProduct& product) {
           1};
 }
 
-Result<Operand> sparse_weights(const Prepare& prepare) {
-  const PlanStep& step = prepare.step;
-  const DType dtype = prepare.inputs[0].dtype;
-  Operand w = prepare.inputs[1];
-  const auto shape = sparse_shape(step.op, step.attributes, w, ampere_order(dtype));
-  const bool fits = shape && (is_byte_product(step.op) ? dtype == DType::kUInt8 : is_half(dtype) && dtype == w.dtype);
-  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed sparse weights", step.name);
-  w.shape = *shape;
-  return w;
+Status check_alignment(const PlanStep& step, const DenseProduct& product) {
+  const int64_t chunk = is_byte_product(step.op) ? 16 : 8;
+  HUSSAR_CHECK(product.n % 8 == 0 && product.k % chunk == 0 && product.x_pitch % chunk == 0 && product.y_pitch % 8 == 0,
+               ErrorCode::kPlanIncompatible, "step '{}': its rows are not multiples of 16 bytes; build the plan again",
+               step.name);
+  return {};
 }
 
 Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, AmpereLaunch& launch, bool sparse) {

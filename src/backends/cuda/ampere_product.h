@@ -43,8 +43,8 @@ struct AmpereLaunch {
   ProductSizes sizes;
   EpilogueState epilogue;
 };
-// Of a step with sparse weights, these with the shape that they had.
-Result<Operand> sparse_weights(const Prepare& prepare);
+// What `supports` asked of sparse weights that it can no longer see.
+Status check_alignment(const PlanStep& step, const DenseProduct& product);
 Status prepare_ampere(const Prepare& prepare, const DenseProduct& product, AmpereLaunch& launch, bool sparse = false);
 // `x`: the left matrix. `windows`: the Windows of device/convolution_rows.cuh, or null.
 Status launch_ampere(const Run& run, const AmpereLaunch& launch, const std::byte* x, void* windows);
@@ -56,6 +56,8 @@ inline constexpr int64_t kMostPitch = int64_t{1} << 23;
 Refusal check_ampere_types(const Problem& problem);
 // Whether they compute with these types and weights of which two of four are zero, and the weights are so: what they
 // are not comes before `of_shapes`, which the shapes are refused with.
+Refusal check_sparse(const Problem& problem, const Refusal& of_shapes);
+// The same for the kernels of device/product_ampere.cuh.
 Refusal check_ampere_sparse(const Problem& problem, const Refusal& of_shapes);
 
 }  // namespace hussar::cuda

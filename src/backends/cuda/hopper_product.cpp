@@ -1,6 +1,7 @@
 // Tiles of products on Hopper: its copy engine and warpgroup products.
 #include "backends/cuda/hopper_product.h"
 
+#include "backends/cuda/byte_product.h"
 #include "backends/cuda/sparse_weights.h"
 
 namespace hussar::cuda {
@@ -82,7 +83,9 @@ std::span<const Tile> tiles_of(const HopperOperands& operands) {
 
 // Microseconds.
 double time_of(const Tile& tile, const DenseProduct& product, const HopperOperands& operands) {
-  const double flops_of_one = (operands.sparse ? 2.16e7 : 1.08e7) / static_cast<double>(dtype_size(operands.dtype));
+  // Power bounds what is sparse: halves reach 0.43 of what bytes do, where dense ones reach half.
+  const double gain = !operands.sparse ? 1 : is_half(operands.dtype) ? 1.7 : 2;
+  const double flops_of_one = gain * 1.08e7 / static_cast<double>(dtype_size(operands.dtype));
   constexpr double kStart = 1.5, kCluster = 0.8;
   // Of an element of the result, where two blocks of a multiprocessor work on two: sums to numbers and into memory.
   constexpr double kEnd = 1e-4, kEndOfTwo = 1.2e-4, kNearer = 0.7;
@@ -153,11 +156,6 @@ std::vector<Configuration> hopper_configurations(const Node& node, const DensePr
   return list;
 }
 
-int64_t hopper_sparse_group(const Node& node, const DenseProduct& product) {
-  const Tile tile = tile_of(node, product, {node.inputs[0]->dtype, product.k, true});
-  return tile.pingpong != 0 ? tile.columns : tile.columns / 2;
-}
-
 Status attach_hopper(Packing& packing, const DenseProduct& product, const HopperOperands& operands, Defines defines,
                      std::initializer_list<std::string_view> more) {
   Node& node = packing.node;
@@ -183,6 +181,45 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
 void forget_hopper(Node& node) {
   node.attributes.erase(kTileAttribute);
   node.attributes.erase(kTf32Attribute);
+}
+
+namespace {
+
+// nullopt: the attributes name no order.
+std::optional<SparseOrder> order_of(const Attributes& attributes, DType dtype) {
+  const int64_t group = attributes.get_int(kSparseGroup, 0);
+  return group == 64 || group == 128 ? std::optional(hopper_order(group, dtype)) : std::nullopt;
+}
+
+}  // namespace
+
+Status pack_hopper_sparse(Packing& packing, const DenseProduct& product, Defines defines) {
+  Node& node = packing.node;
+  const HopperOperands operands{node.inputs[0]->dtype, product.k, true};
+  const Tile tile = tile_of(node, product, operands);
+  // The columns that a warpgroup has: kGroupN of device/product_hopper.cuh.
+  const int64_t group = tile.pingpong != 0 ? tile.columns : tile.columns / 2;
+  node.attributes.set(kSparseGroup, group);
+  make_table(packing);
+  pack_sparse(packing, hopper_order(group, operands.dtype));
+  return attach_hopper(packing, product, operands, std::move(defines));
+}
+
+Status unpack_hopper_sparse(Packing& packing) {
+  Node& node = packing.node;
+  const auto order = order_of(node.attributes, node.inputs[0]->dtype);
+  HUSSAR_CHECK(order, ErrorCode::kPlanIncompatible, "{}: its weights are not what they were", describe(node));
+  forget_hopper(node);
+  node.attributes.erase(kSparseGroup);
+  HUSSAR_TRY(unpack_sparse(packing, *order));
+  return is_byte_product(node.op) ? forget_table(packing) : Status();
+}
+
+Result<Operand> hopper_sparse_weights(const Prepare& prepare) {
+  const PlanStep& step = prepare.step;
+  const auto order = order_of(step.attributes, prepare.inputs[0].dtype);
+  HUSSAR_CHECK(order, ErrorCode::kPlanIncompatible, "step '{}': malformed sparse weights", step.name);
+  return sparse_weights(prepare, *order);
 }
 
 Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const HopperOperands& operands,
@@ -231,11 +268,12 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
       launch.row_bytes};
   launch.places = 0;
   if (operands.sparse) {
-    const SparseOrder order = hopper_order(prepare.step.attributes.get_int(kSparseGroup, 0));
-    const SparseSizes sizes = sparse_sizes(product.n, product.k, order, DType::kInt8);
-    const auto rows = static_cast<uint64_t>(sizes.rows), bytes = static_cast<uint64_t>(sizes.row_elements);
+    const SparseOrder order = hopper_order(prepare.step.attributes.get_int(kSparseGroup, 0), dtype);
+    const SparseSizes sizes = sparse_sizes(product.n, product.k, order, dtype);
+    const auto rows = static_cast<uint64_t>(sizes.rows), elements = static_cast<uint64_t>(sizes.row_elements);
+    const uint64_t row_bytes = elements * dtype_size(dtype);
     const auto share = static_cast<uint32_t>(tile.columns / tile.cluster_m);
-    launch.w = {dtype, 3, {bytes, rows, 1}, {bytes, bytes * rows}, {64, share, 1}, 64};
+    launch.w = {dtype, 3, {elements, rows, 1}, {row_bytes, row_bytes * rows}, {launch.block_k / 2, share, 1}, 64};
     launch.places = sizes.value_bytes();
   }
   launch.x_rows = static_cast<int32_t>(tile.rows / tile.cluster_n);

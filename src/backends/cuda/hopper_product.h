@@ -28,14 +28,16 @@ double hopper_time(const DenseProduct& product, const HopperOperands& operands);
 std::vector<Configuration> hopper_configurations(const Node& node, const DenseProduct& product,
                                                  const HopperOperands& operands, double least);
 
-// The columns that a warpgroup has of the node's tile for sparse weights: kGroupN of device/product_hopper.cuh.
-int64_t hopper_sparse_group(const Node& node, const DenseProduct& product);
-
 // Compiles the kernel in its tile, which the node notes. `defines`: what the texts need beside the product's own;
 // `more`: texts in front of it.
 Status attach_hopper(Packing& packing, const DenseProduct& product, const HopperOperands& operands, Defines defines,
                      std::initializer_list<std::string_view> more = {});
 void forget_hopper(Node& node);
+
+// `pack` and `unpack` of sparse products, and the weights of a step with the shape that they had.
+Status pack_hopper_sparse(Packing& packing, const DenseProduct& product, Defines defines);
+Status unpack_hopper_sparse(Packing& packing);
+Result<Operand> hopper_sparse_weights(const Prepare& prepare);
 
 // WindowSteps of the device text, for rows of X that are windows.
 struct WindowSteps {

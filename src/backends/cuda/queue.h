@@ -77,8 +77,8 @@ class Queue : public Device {
                                        unsigned shared_bytes = 0);
   // Enqueues a kernel; `arguments` are pointers to its parameters.
   virtual Status launch(const Launch& launch, std::span<void* const> arguments);
-  Result<TensorMap> encode(const TileMap& map, const std::byte* data);
-  Result<TensorMap> encode(const WindowMap& map, const std::byte* data);
+  virtual Result<TensorMap> encode(const TileMap& map, const std::byte* data);
+  virtual Result<TensorMap> encode(const WindowMap& map, const std::byte* data);
   // The stream, as others take it: a CUstream.
   virtual void* stream() { return stream_; }
   // For calls of libraries, whose context is that of the thread.

@@ -2,6 +2,7 @@
 #include "backends/cuda/sparse_weights.h"
 
 #include "backends/cuda/byte_product.h"
+#include "tensor/float8_mask.h"
 
 namespace hussar::cuda {
 namespace {
@@ -96,13 +97,15 @@ SparseSizes sparse_sizes(const Shape& shape, WeightForm form, const SparseOrder&
 }
 
 Tensor pack_sparse(const Tensor& weights, WeightForm form, const SparseOrder& order) {
-  return is_half(weights.dtype()) ? pack_numbers<Half>(weights, form, order)
-                                  : pack_numbers<int8_t>(weights, form, order);
+  if (is_half(weights.dtype())) return pack_numbers<Half>(weights, form, order);
+  if (weights.dtype() == kFp8) return pack_numbers<Float8>(weights, form, order);
+  return pack_numbers<int8_t>(weights, form, order);
 }
 
 Tensor unpack_sparse(const Tensor& packed, const Shape& shape, WeightForm form, const SparseOrder& order) {
-  return is_half(packed.dtype()) ? unpack_numbers<Half>(packed, shape, form, order)
-                                 : unpack_numbers<int8_t>(packed, shape, form, order);
+  if (is_half(packed.dtype())) return unpack_numbers<Half>(packed, shape, form, order);
+  if (packed.dtype() == kFp8) return unpack_numbers<Float8>(packed, shape, form, order);
+  return unpack_numbers<int8_t>(packed, shape, form, order);
 }
 
 std::optional<Shape> sparse_shape(std::string_view op, const Attributes& attributes, const Operand& packed,
@@ -110,7 +113,8 @@ std::optional<Shape> sparse_shape(std::string_view op, const Attributes& attribu
   const Ints dims = attributes.get_ints("hussar_packed_1");
   const WeightForm form = weight_form(op, attributes);
   const bool is_filter = form == WeightForm::kFilter;
-  const bool has_type = is_byte_product(op) ? packed.dtype == DType::kInt8 : is_half(packed.dtype);
+  const bool has_type =
+      is_byte_product(op) ? packed.dtype == DType::kInt8 || packed.dtype == kFp8 : is_half(packed.dtype);
   const bool has_rank = is_filter ? dims.size() > 2 && dims.size() <= kMaxRank : dims.size() == 2;
   if (!has_type || !has_rank) return std::nullopt;
   int64_t elements = 1;
@@ -123,6 +127,18 @@ std::optional<Shape> sparse_shape(std::string_view op, const Attributes& attribu
   const bool is_two_of_four = (is_filter ? elements / shape[0] : shape[form == WeightForm::kMatrix ? 0 : 1]) % 4 == 0;
   if (!is_two_of_four || packed.shape.elements() * sizes.element_bytes != sizes.bytes()) return std::nullopt;
   return shape;
+}
+
+Result<Operand> sparse_weights(const Prepare& prepare, const SparseOrder& order) {
+  const PlanStep& step = prepare.step;
+  const DType x = prepare.inputs[0].dtype;
+  Operand w = prepare.inputs[1];
+  const auto shape = sparse_shape(step.op, step.attributes, w, order);
+  // Only INT8 has activations of another type than weights.
+  const bool fits = shape && (w.dtype == DType::kInt8 ? x == DType::kUInt8 : x == w.dtype);
+  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed sparse weights", step.name);
+  w.shape = *shape;
+  return w;
 }
 
 double sparse_memory_cost(const Problem& problem) {

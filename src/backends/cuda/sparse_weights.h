@@ -12,7 +12,9 @@ struct SparseOrder {
 };
 // Of device/product_hopper.cuh, where `group` is kGroupN, an attribute of packed nodes.
 inline constexpr std::string_view kSparseGroup = "hussar_sparse_group";
-constexpr SparseOrder hopper_order(int64_t group) { return {group, 4, 256}; }
+constexpr SparseOrder hopper_order(int64_t group, DType dtype) {
+  return {group, 4, is_half(dtype) ? 128 : 256};
+}
 // Of device/product_ampere.cuh.
 constexpr SparseOrder ampere_order(DType dtype) { return {64, 1, is_half(dtype) ? 64 : 128}; }
 
@@ -29,7 +31,7 @@ SparseSizes sparse_sizes(int64_t n, int64_t k, const SparseOrder& order, DType d
 // Of weights of this shape.
 SparseSizes sparse_sizes(const Shape& shape, WeightForm form, const SparseOrder& order, DType dtype);
 
-// Of int8, halves or BF16 that are 2:4 along k: a tensor of one dimension and the same type. And back.
+// Of int8, FP8, halves or BF16 that are 2:4 along k: a tensor of one dimension and the same type. And back.
 Tensor pack_sparse(const Tensor& weights, WeightForm form, const SparseOrder& order);
 Tensor unpack_sparse(const Tensor& packed, const Shape& shape, WeightForm form, const SparseOrder& order);
 
@@ -37,6 +39,9 @@ Tensor unpack_sparse(const Tensor& packed, const Shape& shape, WeightForm form, 
 // not of the size of such weights.
 std::optional<Shape> sparse_shape(std::string_view op, const Attributes& attributes, const Operand& packed,
                                   const SparseOrder& order);
+
+// Of a step, with the shape that they had.
+Result<Operand> sparse_weights(const Prepare& prepare, const SparseOrder& order);
 
 // As memory_cost, with what is packed for input 1: half of each element and a bit that says where it was.
 double sparse_memory_cost(const Problem& problem);

@@ -1,5 +1,7 @@
-// Hopper's (sm_90a) copy engine, barriers and clusters: thin names over the PTX instructions.
+// Hopper's (sm_90a) copy engine, barriers and clusters: thin names over the PTX instructions. Where the text is read for
+// CPUs, tests/support/emulated_hopper.h has them.
 #pragma once
+#ifndef HUSSAR_EMULATED
 
 // A CUtensorMap, made by cuTensorMapEncodeTiled on the host and passed by value as a __grid_constant__ parameter.
 struct alignas(64) TensorMap {
@@ -151,3 +153,23 @@ template <int kCount>
 __device__ __forceinline__ void registers_give() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
 }
+
+// Four words of shared memory, 16-byte aligned.
+__device__ __forceinline__ void shared_load(unsigned from, unsigned& a, unsigned& b, unsigned& c, unsigned& d) {
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(a), "=r"(b), "=r"(c), "=r"(d)
+               : "r"(from)
+               : "memory");
+}
+
+// kCount threads of the block meet at a barrier of its own; those that arrive do not wait for the others.
+template <int kBarrier, int kCount>
+__device__ __forceinline__ void threads_meet() {
+  asm volatile("bar.sync %0, %1;" ::"n"(kBarrier), "n"(kCount) : "memory");
+}
+template <int kBarrier, int kCount>
+__device__ __forceinline__ void threads_arrive() {
+  asm volatile("bar.arrive %0, %1;" ::"n"(kBarrier), "n"(kCount) : "memory");
+}
+
+#endif

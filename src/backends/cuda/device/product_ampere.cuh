@@ -8,7 +8,7 @@
 //
 //   PRODUCT_WINDOWS                 1: rows of X are windows of pictures (convolution_rows.cuh, between this and the
 //                                   contract)
-//   PRODUCT_SPARSE                  1: of each four of k that follow one another W, of halves or bytes, has two at
+//   PRODUCT_SPARSE                  1: of each four of k that follow one another W has two at
 //                                   most. Then W is the left operand of the products (mma.sp): their rows are its rows,
 //                                   their columns rows of X. BN is a multiple of 64, a warp's part 8s x 32 or 8s x 64
 //
@@ -138,6 +138,13 @@ __device__ __forceinline__ void copy_windows(const WindowRows<kPasses>& rows, co
 
 #if PRODUCT_INPUT != PRODUCT_FP32
 
+// What tests/support/emulated_warp.h multiplies.
+#if PRODUCT_INPUT == PRODUCT_FP8
+#define HUSSAR_ELEMENT HussarFloat8
+#else
+#define HUSSAR_ELEMENT ProductInput
+#endif
+
 __device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) {
 #ifdef HUSSAR_EMULATED
   hussar_load_matrices(to, from);
@@ -160,7 +167,7 @@ __device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) 
 constexpr int kBlocksM = kWarpM / 8;
 constexpr int kBlocksN = kWarpN / 16;
 static_assert(kWarpM % 8 == 0 && (kWarpN == 32 || kWarpN == 64) && PRODUCT_BN % 64 == 0);
-static_assert(PRODUCT_INPUT == PRODUCT_FP16 || PRODUCT_INPUT == PRODUCT_BF16 || PRODUCT_INPUT == PRODUCT_INT8);
+static_assert(sizeof(ProductInput) <= 2);
 using Accumulator = ProductSum[kBlocksN][kBlocksM][4];
 
 // The words of the first of 64 rows that a tile of W begins with.
@@ -195,7 +202,7 @@ template <int kPart>
 __device__ __forceinline__ void multiply_sparse(ProductSum (&sum)[4], const unsigned (&w)[4], const unsigned (&x)[4],
                                                 unsigned where) {
 #ifdef HUSSAR_EMULATED
-  hussar_multiply_sparse<ProductInput>(sum, w, x, where, kPart);
+  hussar_multiply_sparse<HUSSAR_ELEMENT>(sum, w, x, where, kPart);
 #else
 // Places that ascend have a form of their own, and newer assemblers warn of the other.
 #if __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1205
@@ -209,6 +216,9 @@ __device__ __forceinline__ void multiply_sparse(ProductSum (&sum)[4], const unsi
 #elif PRODUCT_INPUT == PRODUCT_BF16
 #define HUSSAR_MMA "m16n8k32.row.col.f32.bf16.bf16.f32"
   constexpr int kSelector = kPart;
+#elif PRODUCT_INPUT == PRODUCT_FP8
+#define HUSSAR_MMA "m16n8k64.row.col.f32.e4m3.e4m3.f32"
+  constexpr int kSelector = 0;
 #else
 #define HUSSAR_MMA "m16n8k64.row.col.s32.s8.u8.s32"
   constexpr int kSelector = 0;
@@ -293,7 +303,7 @@ using Accumulator = ProductSum[kBlocksM][kBlocksN][4];
 // Adds the product of 16 x 32 and 32 x 8 bytes of operands.
 __device__ __forceinline__ void multiply(ProductSum (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
 #ifdef HUSSAR_EMULATED
-  hussar_multiply<ProductInput>(sum, a, b0, b1);
+  hussar_multiply<HUSSAR_ELEMENT>(sum, a, b0, b1);
 #else
 #if PRODUCT_INPUT == PRODUCT_FP16
 #define HUSSAR_MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
@@ -400,7 +410,14 @@ __device__ __forceinline__ int group_column(int) { return 8 * (static_cast<int>(
 #endif
 #endif
 
-extern "C" __global__ void __launch_bounds__(kThreads)
+// Said that one block is enough, the compiler does not spill a register to have room for three.
+#if PRODUCT_SPARSE && PRODUCT_INPUT == PRODUCT_FP8
+#define PRODUCT_BOUNDS kThreads, 1
+#else
+#define PRODUCT_BOUNDS kThreads
+#endif
+
+extern "C" __global__ void __launch_bounds__(PRODUCT_BOUNDS)
     PRODUCT_KERNEL(const ProductInput* x, const ProductInput* w, ProductOutput* y,
                    const __grid_constant__ ProductProblem problem, const __grid_constant__ EpilogueOperands operands
 #if PRODUCT_WINDOWS

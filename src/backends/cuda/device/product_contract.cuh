@@ -197,14 +197,14 @@ __device__ __forceinline__ void product_finish(ProductOutput* y, const ProductPr
 
 // Lets the next kernel of the stream start its own preparations.
 __device__ __forceinline__ void product_allow_next_kernel() {
-#if PRODUCT_DEPENDENT_LAUNCH
+#if PRODUCT_DEPENDENT_LAUNCH && !defined(HUSSAR_EMULATED)
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
 
 // Returns when everything that earlier kernels wrote is visible.
 __device__ __forceinline__ void product_wait_for_earlier_kernels() {
-#if PRODUCT_DEPENDENT_LAUNCH
+#if PRODUCT_DEPENDENT_LAUNCH && !defined(HUSSAR_EMULATED)
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }

@@ -19,7 +19,7 @@
 //   PRODUCT_WINDOWS           1: rows of X are windows of pictures (implicit GEMM); with CONV_CHANNELS,
 //                             CONV_KERNEL_1, CONV_KERNEL_2 (taps, down and across). k is taps * channels: its blocks
 //                             are of one tap each, so that a tap has ceil(channels / K) of them. Default 0
-//   PRODUCT_SPARSE            1: of each four of k that follow one another W has two at most, of bytes. Then W is
+//   PRODUCT_SPARSE            1: of each four of k that follow one another W has two at most. Not of floats. Then W is
 //                             the left operand of the products: the tensor cores' rows are its rows, columns are rows
 //                             of X. BN is 128, or 256 without PINGPONG; a warpgroup's share of it is kGroupN. Not
 //                             with SPLIT
@@ -45,10 +45,10 @@
 //   X with PRODUCT_WINDOWS: an im2col map of rank 4, dims {channels, width, height, pictures}, lower corner -pads, an
 //      upper corner that leaves as many places as there are rows and columns of output, K channels and
 //      BM / CLUSTER_N pixels, element strides {1, stride, stride, 1}
-// Sparse W: rank 3, dims {k / 2, n, 1} of the bytes that there are, of whole groups of kGroupN rows, box
-//   {64, BN / CLUSTER_M, 1}, SWIZZLE_64B. In a group, row 64i + 16w + 8h + l (w < 4, l < 8, h < 2) is row
+// Sparse W: rank 3, dims {k / 2, n, 1} of the elements that there are, of whole groups of kGroupN rows, box
+//   {K / 2, BN / CLUSTER_M, 1}, SWIZZLE_64B. In a group, row 64i + 16w + 8h + l (w < 4, l < 8, h < 2) is row
 //   (8w + l) * kGroupN / 32 + 2i + h of the matrix: a thread then holds neighbouring columns of the result. `places`,
-//   [rows / 64][ceil(k / 256)][128 threads][4 words of 64 of k] says where the bytes are: hopper_multiply_sparse.
+//   [rows / 64][ceil(k / 2K)][128 threads][words of 64 of k] says where the elements are: hopper_multiply_sparse.
 // A map of X may name more rows than m: rows from m on are computed and dropped.
 // What is brought near: rank 3, dims {n, m, batch}, box {128 / NEAR, BM, 1}, a swizzle of 128 bytes.
 //
@@ -94,7 +94,7 @@ constexpr int kRingBytes = PRODUCT_STAGES * kStageBytes;
 constexpr int kGroupM = PRODUCT_BM;  // rows of a warpgroup
 constexpr int kGroupN = PRODUCT_PINGPONG ? PRODUCT_BN : PRODUCT_BN / 2;
 constexpr int kBlocks = kGroupN / 64;
-static_assert(kGroupN % 64 == 0 && PRODUCT_SPLIT == 1 && PRODUCT_INPUT == PRODUCT_INT8);
+static_assert(kGroupN % 64 == 0 && PRODUCT_SPLIT == 1 && sizeof(ProductInput) <= 2);
 #else
 constexpr int kGroupM = PRODUCT_PINGPONG ? PRODUCT_BM : PRODUCT_BM / 2;
 constexpr int kGroupN = PRODUCT_BN;
@@ -350,15 +350,15 @@ __device__ __forceinline__ int first_row_of(int warpgroup) {
 // ahead could take a stage's earlier completion, of the same parity, for its own.
 __device__ __forceinline__ void wait_for_turn(int warpgroup) {
   if (warpgroup == 0)
-    asm volatile("bar.sync 1, %0;" ::"n"(kMultiplyingThreads) : "memory");
+    threads_meet<1, kMultiplyingThreads>();
   else
-    asm volatile("bar.sync 2, %0;" ::"n"(kMultiplyingThreads) : "memory");
+    threads_meet<2, kMultiplyingThreads>();
 }
 __device__ __forceinline__ void give_turn(int warpgroup) {
   if (warpgroup == 0)
-    asm volatile("bar.arrive 1, %0;" ::"n"(kMultiplyingThreads) : "memory");
+    threads_arrive<1, kMultiplyingThreads>();
   else
-    asm volatile("bar.arrive 2, %0;" ::"n"(kMultiplyingThreads) : "memory");
+    threads_arrive<2, kMultiplyingThreads>();
 }
 
 // Behind the last product of a tile.
@@ -369,29 +369,34 @@ __device__ __forceinline__ void end_tile(Accumulator& sum, const Ring& ring, con
 #pragma unroll
   for (int i = 0; i < kBlocks; ++i)
 #pragma unroll
-    for (int j = 0; j < HOPPER_N / 2; ++j)
-      asm volatile("" : PRODUCT_SUM_OPERAND(sum[i][j])::"memory");  // no use of a sum moves above the wait
+    for (int j = 0; j < HOPPER_N / 2; ++j) hopper_settle(sum[i][j]);
   if (work.step_last > work.step_first) release_stage(ring, previous, work);
 }
 
 #if PRODUCT_SPARSE
 
-// Where the bytes of W are, for a tile's columns of this warpgroup: the words of this thread for 256 of k each.
+// The words of a thread for two blocks of k: four of bytes, two of halves.
+struct alignas(kBlockK / 8) Words {
+  unsigned of[kBlockK / 32];
+};
+
+// Where the elements of W are, for a tile's columns of this warpgroup: the words of this thread.
 struct Places {
-  const uint4* from;  // of the first block of 64 columns
+  const Words* from;  // of the first block of 64 columns
   int count;          // of one block
-  __device__ __forceinline__ void load(uint4 (&words)[kBlocks], int index) const {
+  __device__ __forceinline__ void load(Words (&words)[kBlocks], int index) const {
 #pragma unroll
     for (int i = 0; i < kBlocks; ++i) words[i] = from[(i * count + min(index, count - 1)) * 128];
   }
 };
-__device__ __forceinline__ Places places_of(const uint4* places, const ProductProblem& problem, const Place& place,
-                                            int warpgroup) {
+__device__ __forceinline__ Places places_of(const unsigned char* places, const ProductProblem& problem,
+                                            const Place& place, int warpgroup) {
   const int first = place.column + (PRODUCT_PINGPONG ? 0 : warpgroup * kGroupN);
-  const int count = (product_k(problem) + 255) / 256;
+  const int count = (product_k(problem) + 2 * kBlockK - 1) / (2 * kBlockK);
   // Behind the last group of columns lies nothing.
   const int group = min(first / kGroupN, (product_n(problem) + kGroupN - 1) / kGroupN - 1);
-  return {places + static_cast<long long>(group) * kBlocks * count * 128 + (threadIdx.x & 127), count};
+  const auto* from = reinterpret_cast<const Words*>(places);
+  return {from + static_cast<long long>(group) * kBlocks * count * 128 + (threadIdx.x & 127), count};
 }
 
 // The sums of this warpgroup's columns of one tile. As below, but two sets of words take turns: what products in flight
@@ -399,7 +404,7 @@ __device__ __forceinline__ Places places_of(const uint4* places, const ProductPr
 __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring, Position& at, const Work& work,
                                               int warpgroup, const Places& places) {
   int previous = 0;
-  uint4 words[2][kBlocks];
+  Words words[2][kBlocks];
   places.load(words[0], 0);
   if (PRODUCT_PINGPONG) wait_for_turn(warpgroup);
   for (int base = 0; base < work.step_last; base += 4) {
@@ -407,23 +412,21 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
     for (int quarter = 0; quarter < 4; ++quarter) {
       const int step = base + quarter;
       if (step >= work.step_last) break;
-      const uint4(&set)[kBlocks] = words[quarter / 2];
+      const Words(&set)[kBlocks] = words[quarter / 2];
       barrier_wait(ring.full + at.stage * 8, at.parity);
       const unsigned stage = ring.stages + at.stage * kStageBytes;
       const unsigned long long a =
           hopper_describe_narrow(stage + kTileBytesX + (PRODUCT_PINGPONG ? 0 : warpgroup) * kGroupN * kRowBytesW);
       const unsigned long long b = hopper_describe(stage);
       hopper_begin_multiply();
+      constexpr int kWords = kBlockK / 64;  // of a block of k
 #pragma unroll
-      for (int part = 0; part < 2; ++part) {
+      for (int i = 0; i < kBlocks; ++i)
+        hopper_multiply_sparse<0>(sum[i], a + i * (64 * kRowBytesW / 16), b, set[i].of[quarter % 2 * kWords], step > 0);
 #pragma unroll
-        for (int i = 0; i < kBlocks; ++i) {
-          const unsigned where =
-              quarter % 2 == 0 ? (part == 0 ? set[i].x : set[i].y) : (part == 0 ? set[i].z : set[i].w);
-          hopper_multiply_sparse(sum[i], a + part * 2 + i * (64 * kRowBytesW / 16), b + part * 4, where,
-                                 step > 0 || part > 0);
-        }
-      }
+      for (int i = 0; i < kBlocks; ++i)
+        hopper_multiply_sparse<1>(sum[i], a + 2 + i * (64 * kRowBytesW / 16), b + 4,
+                                  set[i].of[quarter % 2 * kWords + kWords - 1], 1);
       hopper_end_multiply();
       if (step > 0) {
         hopper_wait_multiply<1>();
@@ -531,10 +534,8 @@ __device__ __forceinline__ void sum_partials(const Ring& ring, int slab, int pie
     unsigned part[8];
 #pragma unroll
     for (int half = 0; half < 2; ++half)
-      asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(part[half * 4]), "=r"(part[half * 4 + 1]), "=r"(part[half * 4 + 2]), "=r"(part[half * 4 + 3])
-                   : "r"(partial_place(ring, rank, slab, piece, half, lane))
-                   : "memory");
+      shared_load(partial_place(ring, rank, slab, piece, half, lane), part[half * 4], part[half * 4 + 1],
+                  part[half * 4 + 2], part[half * 4 + 3]);
 #pragma unroll
     for (int c = 0; c < 8; ++c) value[c] = rank == 0 ? sum_of(part[c]) : value[c] + sum_of(part[c]);
   }
@@ -589,7 +590,7 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
 // What a multiplying warpgroup (0 or 1) does.
 __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int warpgroup, ProductOutput* y,
                                         const ProductProblem& problem, const EpilogueOperands& operands,
-                                        const uint4* places, const unsigned char* near_tiles) {
+                                        const unsigned char* places, const unsigned char* near_tiles) {
   product_wait_for_earlier_kernels();
   const int steps = work.step_last - work.step_first;
   Position at = {0, 0};
@@ -638,10 +639,13 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
   }
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
-#if PRODUCT_SHARERS * PRODUCT_SPLIT > 1
-    __cluster_dims__(PRODUCT_SHARERS* PRODUCT_SPLIT, 1, 1)
+#if PRODUCT_SHARERS * PRODUCT_SPLIT > 1 && !defined(HUSSAR_EMULATED)
+#define PRODUCT_CLUSTER __cluster_dims__(PRODUCT_SHARERS * PRODUCT_SPLIT, 1, 1)
+#else
+#define PRODUCT_CLUSTER
 #endif
+
+extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PRODUCT_CLUSTER
         PRODUCT_KERNEL(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map,
                        ProductOutput* y, const __grid_constant__ ProductProblem problem,
                        const __grid_constant__ EpilogueOperands operands
@@ -651,7 +655,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
 #endif
 #if PRODUCT_SPARSE
                        ,
-                       const uint4* places
+                       const unsigned char* places
 #endif
 #if PRODUCT_WINDOWS
                        ,
@@ -663,7 +667,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM)
   constexpr WindowSteps windows{};
 #endif
 #if !PRODUCT_SPARSE
-  constexpr const uint4* places = nullptr;
+  constexpr const unsigned char* places = nullptr;
 #endif
   extern __shared__ unsigned char shared[];
   Ring ring;

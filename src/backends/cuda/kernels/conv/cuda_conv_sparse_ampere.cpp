@@ -56,7 +56,7 @@ struct State {
 Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   const PlanStep& step = prepare.step;
-  const Operand w = HUSSAR_TRY(sparse_weights(prepare));
+  const Operand w = HUSSAR_TRY(sparse_weights(prepare, ampere_order(prepare.inputs[0].dtype)));
   const Convolution conv =
       HUSSAR_TRY(convolution(step.op, step.attributes, prepare.inputs[0], w.shape, prepare.outputs[0]));
   HUSSAR_CHECK(conv.groups == 1 && conv.channels % (is_byte_product(step.op) ? 16 : 8) == 0,

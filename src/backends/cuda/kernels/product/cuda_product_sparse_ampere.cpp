@@ -41,7 +41,7 @@ Status unpack(Packing& packing) {
 
 Status prepare(Prepare& prepare) {
   const PlanStep& step = prepare.step;
-  const Operand w = HUSSAR_TRY(sparse_weights(prepare));
+  const Operand w = HUSSAR_TRY(sparse_weights(prepare, ampere_order(prepare.inputs[0].dtype)));
   const DenseProduct product =
       HUSSAR_TRY(product_as_it_was(step.op, step.attributes, prepare.inputs[0], w, prepare.outputs[0]));
   return prepare_ampere(prepare, product, prepare.state_as<AmpereLaunch>(), true);
