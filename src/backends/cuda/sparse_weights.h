@@ -12,9 +12,7 @@ struct SparseOrder {
 };
 // Of device/product_hopper.cuh, where `group` is kGroupN, an attribute of packed nodes.
 inline constexpr std::string_view kSparseGroup = "hussar_sparse_group";
-constexpr SparseOrder hopper_order(int64_t group, DType dtype) {
-  return {group, 4, is_half(dtype) ? 128 : 256};
-}
+constexpr SparseOrder hopper_order(int64_t group, DType dtype) { return {group, 4, is_half(dtype) ? 128 : 256}; }
 // Of device/product_ampere.cuh.
 constexpr SparseOrder ampere_order(DType dtype) { return {64, 1, is_half(dtype) ? 64 : 128}; }
 
