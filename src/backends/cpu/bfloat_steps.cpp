@@ -20,11 +20,13 @@ Refusal check_bfloat_target(const Problem& problem) {
 }
 
 double bfloat_cost(const Problem& problem, double rows, int64_t k, int64_t filters, int64_t groups) {
-  // Twice the rate of FP32 and half the bytes of weights; rows are rounded while they are gathered, in the time of two
-  // panels of columns.
+  // Twice the rate of FP32 on Zen 4; 0.55 of it on Emerald Rapids, where only one row of A is left to gain something,
+  // and the matrix unit is there. Half the bytes of weights; rows are rounded while they are gathered, in the time of
+  // two panels of columns.
+  const double slower = problem.target.isa > static_cast<int>(Isa::kAvx512) ? 1 / 0.55 : 0.5;
   const double flops = 2 * rows * static_cast<double>(groups * filters) * static_cast<double>(k);
   const double rounded = 2 * rows * static_cast<double>(groups * k * 2 * kPanelColumns);
-  return tile_conv_cost(problem.target, (flops + rounded) / 2, groups, filters, (k + 1) / 2);
+  return tile_conv_cost(problem.target, (flops + rounded) * slower, groups, filters, (k + 1) / 2);
 }
 
 std::vector<Configuration> bfloat_configurations(const Problem& problem, double rows, int64_t k, int64_t filters,
