@@ -1,9 +1,12 @@
-// inverted_residual against the reference evaluator of its operator: with and without expansion and projection, cut by
-// rows and by channels.
+// inverted_residual and inverted_residual_bf16 against the reference evaluator of their operator: with and without
+// expansion and projection, cut by rows and by channels. In BF16 weights and inputs are numbers that it holds, so that
+// only what the projection rounds differs.
 #include <gtest/gtest.h>
 
 #include <cmath>
 
+#include "backends/cpu/isa.h"
+#include "tensor/convert.h"
 #include "tensor/program.h"
 #include "tests/kernels/kernel_case.h"
 
@@ -19,7 +22,10 @@ struct Block {
   bool projects = true;
   ProgramOp activation = ProgramOp::kClip;
   int64_t gap = 0;
+  bool bf16 = false;
 };
+
+bool has_bf16() { return cpu::active_isa() >= cpu::Isa::kAvx512 && cpu::has_avx512_bf16(); }
 
 // So that sums stay about as large as what is summed.
 Argument weights(const Shape& shape) {
@@ -29,11 +35,18 @@ Argument weights(const Shape& shape) {
 
 Argument maybe_bias(int64_t channels) { return pick(0, 3) == 0 ? Argument{} : weights({channels}); }
 
+Argument held_by_bf16(Argument argument) {
+  if (!argument.tensor.valid()) return argument;
+  auto* x = argument.tensor.data<float>();
+  for (int64_t i = 0; i < argument.tensor.elements(); ++i) x[i] = bfloat16_to_float(float_to_bfloat16(x[i]));
+  return argument;
+}
+
 KernelCase case_of(const Block& block) {
   const bool expands = block.expand_kernel > 0;
   const int64_t inputs = expands ? block.inputs : block.channels, edge = block.expand_kernel / 2;
   KernelCase test;
-  test.kernel = "inverted_residual";
+  test.kernel = block.bf16 ? "inverted_residual_bf16" : "inverted_residual";
   test.op = "hussar.InvertedResidual";
   test.inputs.push_back({random_tensor(DType::kFloat32, {block.batch, inputs, block.height, block.width}, -1, 1), false,
                          Layout::kChannelsLast, block.gap});
@@ -59,7 +72,21 @@ KernelCase case_of(const Block& block) {
   test.output_layout = Layout::kChannelsLast;
   test.output_gap = block.gap;
   test.tolerance = 2e-5;
+  if (block.bf16) {
+    for (Argument& argument : test.inputs) argument = held_by_bf16(std::move(argument));
+    test.tolerance = 2e-2;
+  }
   return test;
+}
+
+// As it is, and in BF16 where the machine has that.
+void expect_block_agrees(Block block) {
+  for (bool bf16 : {false, true}) {
+    if (bf16 && !has_bf16()) continue;
+    block.bf16 = bf16;
+    expect_block_agrees(block);
+    if (testing::Test::HasFatalFailure()) return;
+  }
 }
 
 constexpr ProgramOp kActivations[] = {ProgramOp::kClip, ProgramOp::kRelu, ProgramOp::kHardSwish, ProgramOp::kSilu};
@@ -85,7 +112,7 @@ TEST(InvertedResidual, GridOfShapes) {
         block.activation = kActivations[turn % 4];
         block.gap = turn % 2 * 5;
         if (block.expand_stride == 2) block.height += 12, block.width += 12;
-        expect_kernel_agrees(case_of(block));
+        expect_block_agrees(block);
         if (HasFatalFailure()) return;
         ++turn;
       }
@@ -99,7 +126,7 @@ TEST(InvertedResidual, ManyBandsAndManyChannels) {
   bands.inputs = 16, bands.channels = 96, bands.outputs = 24, bands.height = 61, bands.width = 112;
   for (int64_t stride : {1, 2}) {
     bands.stride = stride;
-    expect_kernel_agrees(case_of(bands));
+    expect_block_agrees(bands);
     if (HasFatalFailure()) return;
   }
   Block small;
@@ -108,7 +135,7 @@ TEST(InvertedResidual, ManyBandsAndManyChannels) {
   for (bool projects : {true, false}) {
     small.projects = projects;
     small.batch = projects ? 1 : 2;
-    expect_kernel_agrees(case_of(small));
+    expect_block_agrees(small);
     if (HasFatalFailure()) return;
   }
 }
@@ -126,7 +153,7 @@ TEST(InvertedResidual, RandomShapes) {
     block.projects = block.expand_kernel == 0 || pick(0, 1) == 1;
     block.activation = kActivations[pick(0, 3)];
     block.gap = pick(0, 1) * 3;
-    expect_kernel_agrees(case_of(block));
+    expect_block_agrees(block);
     if (HasFatalFailure()) return;
   }
 }

@@ -84,8 +84,8 @@ class Chain {
     }
     scratch_floats_ = std::max(scratch_floats_, tile_scratch_bytes(k) / 4) + 64;
     scratch_floats_ = (scratch_floats_ + 15) / 16 * 16;
-    kMostShares_ = 4 * threads;
-    scratch_ = allocate(scratch_floats_ * kMostShares_);
+    most_shares_ = 4 * threads;
+    scratch_ = allocate(scratch_floats_ * most_shares_);
     for (Floats& image : images_) image = allocate(pixels * shape.stages[0].channels);
     for (size_t i = 0; i + 1 < shape.stages.size(); ++i) {
       inner_.push_back(allocate(pixels * shape.stages[i].filters));
@@ -179,7 +179,7 @@ class Chain {
       const float* const residual = is_last ? images_[block % 2].get() : nullptr;
       const double flops = 2.0 * static_cast<double>(shape_.height * shape_.width * stage.kernel * stage.kernel *
                                                      stage.channels * stage.filters);
-      const int count = std::min(share_count(flops, threads_), kMostShares_);
+      const int count = std::min(share_count(flops, threads_), most_shares_);
       lease_.run(count, [&](int share) {
         convolve(block, i, winograd, all, from, all, to, residual, {share, count},
                  scratch_.get() + share * scratch_floats_);
@@ -228,7 +228,7 @@ class Chain {
 
   const ChainShape& shape_;
   const int threads_;
-  int kMostShares_ = 0;
+  int most_shares_ = 0;
   ThreadPool::Lease lease_;
   Floats images_[2], scratch_;
   std::vector<Floats> inner_, rows_;  // whole images; per stage and thread, the rows of a band

@@ -44,14 +44,16 @@ std::vector<float> decode_bfloat_weights(const Tensor& packed) {
   return numbers;
 }
 
-Status prepare_bfloat_product(Prepare& prepare, int32_t bias_input, BfloatState& state) {
-  HUSSAR_CHECK(active_isa() >= Isa::kAvx512 && has_avx512_bf16(), ErrorCode::kPlanIncompatible,
+Status check_bfloat_machine(const Prepare& prepare, DType type) {
+  const bool lacks = type == DType::kBFloat16 && (active_isa() < Isa::kAvx512 || !has_avx512_bf16());
+  HUSSAR_CHECK(!lacks, ErrorCode::kPlanIncompatible,
                "step '{}' computes in BF16 with AVX512-BF16, which this machine lacks: `hussar build PLAN -o NEW.plan` "
                "turns the plan into one for this machine",
                prepare.step.name);
-  HUSSAR_TRY(prepare_epilogue(prepare, bias_input, state.epilogue, true));
-  ConvArgs& conv = state.args.conv;
-  HUSSAR_TRY(read_cut(prepare, conv.cut));
+  return {};
+}
+
+Status check_bfloat_weights(const Prepare& prepare, const ConvArgs& conv) {
   // Factor by factor: the product of what a plan says may overflow.
   constexpr int64_t kMostK = int64_t{1} << 40;
   int64_t k = 1;
@@ -60,7 +62,16 @@ Status prepare_bfloat_product(Prepare& prepare, int32_t bias_input, BfloatState&
     fits = fits && !__builtin_mul_overflow(k, factor, &k) && k <= kMostK;
   }
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': packed weights of the wrong size", prepare.step.name);
-  HUSSAR_TRY(check_packed_weights(prepare, {conv.groups, panel_count(conv.filters) * kPanelColumns, (k + 1) / 2 * 2}));
+  return check_packed_weights(prepare, {conv.groups, panel_count(conv.filters) * kPanelColumns, (k + 1) / 2 * 2});
+}
+
+Status prepare_bfloat_product(Prepare& prepare, int32_t bias_input, BfloatState& state) {
+  HUSSAR_TRY(check_bfloat_machine(prepare));
+  HUSSAR_TRY(prepare_epilogue(prepare, bias_input, state.epilogue, true));
+  ConvArgs& conv = state.args.conv;
+  HUSSAR_TRY(read_cut(prepare, conv.cut));
+  HUSSAR_TRY(check_bfloat_weights(prepare, conv));
+  const int64_t k = conv.kernel[0] * conv.kernel[1] * conv.kernel[2] * conv.channels;
   const int64_t pixels = conv.batch * conv.out[0] * conv.out[1] * conv.out[2];
   const double flops = 2.0 * static_cast<double>(pixels * conv.groups * conv.filters) * static_cast<double>(k);
   // A share costs the same to start, and computes twice as fast as in FP32.

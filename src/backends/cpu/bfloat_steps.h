@@ -25,6 +25,11 @@ std::vector<Configuration> bfloat_configurations(const Problem& problem, double 
 std::vector<float> decode_bfloat_weights(const Tensor& packed);
 inline constexpr int kBfloatProbeBits = 8;
 
+// That the machine has the instructions, where `type` is BF16.
+Status check_bfloat_machine(const Prepare& prepare, DType type = DType::kBFloat16);
+// That input 1 is as large as the packed weights of such a convolution.
+Status check_bfloat_weights(const Prepare& prepare, const ConvArgs& conv);
+
 // From state.args.conv, which is filled in and checked but for the size of the weights, to the rest of the state. Fails
 // on machines without the instructions.
 Status prepare_bfloat_product(Prepare& prepare, int32_t bias_input, BfloatState& state);

@@ -67,7 +67,9 @@ void run_bfloat_product(const BfloatArgs& args, Share share, void* scratch) {
                                          0,
                                          group * conv.filters,
                                          1,
-                                         &conv.epilogue};
+                                         &conv.epilogue,
+                                         conv.output_line_gap > 0 ? conv.out[2] : 0,
+                                         conv.output_line_gap};
     const float* input = conv.input + group * conv.channels;
     if (pointwise) {
       run_tiles<BfloatTiles>(product, work.rows, work.panels, conv.cut,
