@@ -84,7 +84,7 @@ void expect_block_agrees(Block block) {
   for (bool bf16 : {false, true}) {
     if (bf16 && !has_bf16()) continue;
     block.bf16 = bf16;
-    expect_block_agrees(block);
+    expect_kernel_agrees(case_of(block));
     if (testing::Test::HasFatalFailure()) return;
   }
 }
