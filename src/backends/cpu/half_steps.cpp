@@ -8,6 +8,7 @@
 #include "backends/cpu/isa.h"
 #include "backends/cpu/matrix_shape.h"
 #include "backends/cpu/sparse_packing.h"
+#include "backends/cpu/work_cuts.h"
 #include "base/error.h"
 #include "tensor/convert.h"
 

@@ -2,7 +2,6 @@
 #pragma once
 #include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernels/half/half_product.h"
-#include "backends/cpu/work_cuts.h"
 
 namespace hussar::cpu {
 
