@@ -71,7 +71,7 @@ Status pack(Packing& packing) {
   defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
                                   assemble({}, {"half.cuh", "product_contract.cuh", "convolution_rows.cuh",
-                                                "columns.cuh", "product_ampere.cuh"}));
+                                                "columns.cuh", "warp_product.cuh", "product_ampere.cuh"}));
 }
 
 Status unpack(Packing& packing) {
