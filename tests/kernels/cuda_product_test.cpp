@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "backends/cuda/sparse_weights.h"
+#include "tensor/convert.h"
 #include "tests/kernels/kernel_case.h"
 #include "tests/kernels/sparse_case.h"
 
@@ -530,6 +531,15 @@ TEST(CudaConv, FewChannels) {
       for (DType dtype : {kHalf, kBFloat, kFloat}) {
         KernelCase test = conv_case(kernel, dtype, shape);
         if (lines && pick(0, 1) == 1) test.inputs[0].layout = Layout::kPlain, test.inputs[0].gap = 0;
+        // A picture of floats, for filters of halves; and bytes.
+        if (lines && dtype != kFloat && pick(0, 1) == 1)
+          test.inputs[0].tensor = converted(test.inputs[0].tensor, kFloat);
+        const bool rounds = pick(0, 2) > 0;
+        if (rounds) {
+          test.op = "hussar.ConvToBytes";
+          test.attributes.set("y_scale", 0.03F);
+          test.attributes.set("y_zero_point", pick(0, 255));
+        }
         expect_kernel_agrees_in_all(test);
         if (HasFailure()) return;
       }
