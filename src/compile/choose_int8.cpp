@@ -188,7 +188,74 @@ std::map<int32_t, Shared> shared_times(const Candidate& in_float, const Candidat
   return shared;
 }
 
-std::vector<Int8Choice> decide(const Candidate& in_float, const Candidate& in_int8) {
+bool is_byte_attention(const PlanStep& step) { return step.op == "hussar.QuantizedAttention"; }
+
+// Attention on a GPU, which reads halves just as well: products may be in INT8 without it.
+std::vector<std::string> attentions_on_device(const PlanGraph& graph) {
+  std::vector<std::string> names;
+  for (const PlanStep& step : graph.steps) {
+    if (!is_byte_attention(step) || !step.kernel.starts_with("cuda_")) continue;
+    for (std::string& part : parts_of_name(step.name)) names.push_back(std::move(part));
+  }
+  return names;
+}
+
+// The products that make queries, keys and values of an attention on bytes.
+std::vector<size_t> products_of(const PlanStep& attention, const PlanGraph& graph) {
+  std::vector<size_t> products;
+  for (size_t i = 0; i < graph.steps.size(); ++i) {
+    const auto& read = attention.inputs;
+    const bool is_read = std::find(read.begin(), read.begin() + 3, graph.steps[i].outputs[0]) != read.begin() + 3;
+    if (is_read) products.push_back(i);
+  }
+  return products;
+}
+
+// What the products before an attention take less since they write bytes for it, and not halves as in the plan
+// `apart`.
+double gain_of_products(const PlanStep& attention, const Candidate& in_int8, const Candidate& apart) {
+  const auto& steps = in_int8.plan->graph.steps;
+  const auto& others = apart.plan->graph.steps;
+  double gain = 0;
+  for (size_t i : products_of(attention, in_int8.plan->graph)) {
+    const auto same = std::find_if(others.begin(), others.end(), [&](const PlanStep& other) {
+      return other.name == steps[i].name && other.op == steps[i].op;
+    });
+    if (same != others.end()) gain += apart.step(static_cast<size_t>(same - others.begin())) - in_int8.step(i);
+  }
+  return gain;
+}
+
+// Attention is on bytes with all of its products or not at all: what they take together decides.
+void join_with_products(const PlanGraph& int8_graph, std::vector<Int8Choice>& choices) {
+  std::map<std::string, Int8Choice*> owners;
+  for (Int8Choice& choice : choices) {
+    for (std::string& part : parts_of_name(choice.name)) owners.emplace(std::move(part), &choice);
+  }
+  for (const PlanStep& step : int8_graph.steps) {
+    if (!is_byte_attention(step)) continue;
+    std::set<Int8Choice*> together;
+    auto add = [&](const PlanStep& member) {
+      const auto it = owners.find(parts_of_name(member.name).front());
+      if (it != owners.end()) together.insert(it->second);
+    };
+    add(step);
+    Int8Choice* const own = together.empty() ? nullptr : *together.begin();
+    for (size_t i : products_of(step, int8_graph)) add(int8_graph.steps[i]);
+    if (own == nullptr || std::all_of(together.begin(), together.end(), [](auto* choice) { return choice->int8; }))
+      continue;
+    double in_float = 0, in_int8 = 0;
+    for (const Int8Choice* choice : together) {
+      in_float += choice->float_microseconds;
+      in_int8 += choice->int8_microseconds;
+    }
+    own->int8 = own->int8 && in_int8 < kWorthwhileTime * in_float;
+    for (Int8Choice* choice : together) choice->int8 = choice->int8 || own->int8;
+  }
+}
+
+// `apart`: the plan in INT8 with attention in floats; null: not measured.
+std::vector<Int8Choice> decide(const Candidate& in_float, const Candidate& in_int8, const Candidate* apart) {
   const ByteRegions regions(in_int8.plan->graph);
   const std::vector<Work> works = common_work(in_float.plan->graph, in_int8.plan->graph);
   const auto shared = shared_times(in_float, in_int8, regions, works);
@@ -211,11 +278,14 @@ std::vector<Int8Choice> decide(const Candidate& in_float, const Candidate& in_in
       const Shared& input = shared.at(regions.root(step.inputs[0]));
       choice.int8_microseconds += input.conversions / input.readers - gain_at(step.inputs[0]);
       if (step.attributes.has("y_scale")) choice.int8_microseconds -= gain_at(step.outputs[0]);
+      if (apart != nullptr && is_byte_attention(step))
+        choice.int8_microseconds -= gain_of_products(step, in_int8, *apart);
     }
     choice.int8_microseconds = std::max(choice.int8_microseconds, 0.0);
     choice.int8 = choice.int8_microseconds < kWorthwhileTime * choice.float_microseconds;
     choices.push_back(std::move(choice));
   }
+  join_with_products(in_int8.plan->graph, choices);
   return choices;
 }
 
@@ -256,30 +326,53 @@ Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const
   Candidate in_float = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(nullptr))));
   Candidate in_int8 = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(allowed))));
   auto inputs = random_inputs(input_facts(in_float.plan->graph), shapes, 1);
+  std::optional<Candidate> apart;
+  std::vector<Candidate*> first = {&in_float, &in_int8};
+  auto without_attention = std::make_shared<Quantization>(*allowed);
+  const std::vector<std::string> attentions = attentions_on_device(in_int8.plan->graph);
+  for (const std::string& name : attentions)
+    without_attention->float_nodes.emplace(name,
+                                           fmt::format("the whole model is faster with it in {}", report.otherwise));
+  if (without_attention->float_nodes.size() > allowed->float_nodes.size()) {
+    apart = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(without_attention))));
+    first.push_back(&*apart);
+  }
   // Nothing can be measured: what is allowed is expected to be faster.
   report.chosen = allowed;
-  if (!inputs || !measure({&in_float, &in_int8}, *inputs)) {
+  if (!inputs || !measure(first, *inputs)) {
     report.in_floats = float_products(in_int8.plan->graph);
     return in_int8.take();
   }
-  report.choices = decide(in_float, in_int8);
+  report.choices = decide(in_float, in_int8, apart ? &*apart : nullptr);
   auto mixed_quantization = std::make_shared<const Quantization>(with_choices(*allowed, report));
   Candidate mixed = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(mixed_quantization))));
-  for (Candidate* candidate : {&in_float, &in_int8}) forget(*candidate);
-  HUSSAR_TRY(measure({&in_float, &in_int8, &mixed}, *inputs));
+  for (Candidate* candidate : first) forget(*candidate);
+  first.push_back(&mixed);
+  HUSSAR_TRY(measure(first, *inputs));
   report.float_microseconds = score(in_float.runs);
   report.all_int8_microseconds = score(in_int8.runs);
   const double mixed_microseconds = score(mixed.runs);
   Candidate* best = &mixed;
   if (report.all_int8_microseconds < kWorthwhileTime * mixed_microseconds) best = &in_int8;
+  // One connected part may hold products and their attention, and then has no choice between them.
+  if (apart && score(apart->runs) < score(best->runs)) best = &*apart;
   if (report.float_microseconds < score(best->runs)) {
     explain_float_plan(in_float, in_int8, report, score(best->runs));
     best = &in_float;
   }
-  for (Int8Choice& choice : report.choices) choice.int8 = best == &in_int8 || (best == &mixed && choice.int8);
+  for (Int8Choice& choice : report.choices) {
+    const std::vector<std::string> parts = parts_of_name(choice.name);
+    const bool has_products = std::any_of(parts.begin(), parts.end(), [&](const std::string& part) {
+      return std::find(attentions.begin(), attentions.end(), part) == attentions.end();
+    });
+    choice.int8 = best == &in_int8 || (best == &mixed && choice.int8) || (apart && best == &*apart && has_products);
+  }
   report.chosen_microseconds = score(best->runs);
   report.in_floats = float_products(best->plan->graph);
-  report.chosen = best == &mixed ? mixed_quantization : best == &in_int8 ? allowed : nullptr;
+  report.chosen = best == &mixed      ? mixed_quantization
+                  : best == &in_int8  ? allowed
+                  : best == &in_float ? nullptr
+                                      : std::shared_ptr<const Quantization>(without_attention);
   return best->take();
 }
 

@@ -3,7 +3,9 @@
 // The plan in FP32 and the plan with everything in INT8 that may be run in turn, round after round, and every step is
 // timed in both. A product stays in FP32 where it would take longer in INT8, the conversions of its input included;
 // products that FP32 computes in one step (inverted residuals) are decided together. The plan with these products in
-// FP32 then runs against the two others, and the fastest of the three, as measured in this build, wins.
+// FP32 then runs against the two others, and the fastest of the three, as measured in this build, wins. On a GPU there
+// is a fourth plan, with attention in floats and all else in INT8: it tells what products gain that write bytes for
+// attention.
 #pragma once
 #include <functional>
 #include <memory>

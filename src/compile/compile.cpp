@@ -233,8 +233,8 @@ static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& optio
   CompileOptions inner = options;
   TimingCache unshared;
   if (inner.timings == nullptr) inner.timings = &unshared;
-  // Three plans share the budget.
-  inner.tune_seconds = options.tune_seconds / 3;
+  // Three plans share the budget; on a GPU a fourth may have attention in floats.
+  inner.tune_seconds = options.tune_seconds / (options.place == Place::kHost ? 3 : 4);
   inner.chooses_int8 = false;
   auto compile_with = [&](std::shared_ptr<const Quantization> quantization) {
     inner.quantization = std::move(quantization);

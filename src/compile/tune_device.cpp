@@ -22,7 +22,11 @@
 namespace hussar {
 namespace {
 
-constexpr size_t kStartsOfAttention = 4;  // the input
+// Whether input `index` says where sequences start.
+bool is_starts(const Node& node, size_t index) {
+  return (node.op == "hussar.Attention" && index == 4) || (node.op == "hussar.QuantizedAttention" && index == 7);
+}
+
 constexpr size_t kMostKernels = 3, kMostTiles = 6;
 constexpr int kRounds = 7;
 constexpr size_t kJobsPerCore = 4;  // compiled before what they are for is measured
@@ -287,8 +291,7 @@ class DeviceTuner {
       } else {
         given.push_back(operand);
         if (value != nullptr) operand.data = HUSSAR_TRY(data_of(false, i, *value));
-        if (value != nullptr && packed.op == "hussar.Attention" && i == kStartsOfAttention)
-          HUSSAR_TRY(fill_starts(packed, operand));
+        if (value != nullptr && is_starts(packed, i)) HUSSAR_TRY(fill_starts(packed, operand));
       }
       entry.inputs.push_back(operand);
     }

@@ -1,5 +1,5 @@
-// hussar.QuantizedAttention(q, k, v, q_scale, k_scale, v_scale, mask?): hussar.Attention on uint8, where every tensor
-// is [batch][length][width]. Results are the same to the last bit however they are computed:
+// hussar.QuantizedAttention(q, k, v, q_scale, k_scale, v_scale, mask?, starts?): hussar.Attention on uint8, where every
+// tensor is [batch][length][width]. On CPUs results are the same to the last bit however they are computed:
 //
 //   sum_j  = sum over d of (q[d] - q_zero_point) * (k[j][d] - k_zero_point)             exact
 //   x_j    = fma(float(sum_j), q_scale[head] * k_scale[kv_head] * scale, mask[j] or 0)  for the visible keys
@@ -8,20 +8,22 @@
 //
 // in FP32 with one rounding per operation from left to right, 2^x as exponential() says. A mask that is NaN hides its
 // key; a query that sees no key gives zeros. With the attribute y_scale the output is uint8: saturate(round(y /
-// y_scale) + y_zero_point). Scales have one element per head of q and of k, and one per column of v (kv_heads *
-// v_head_dim). Attributes: heads, kv_heads, head_dim, v_head_dim, q_offset, k_offset, v_offset, scale and causal as for
-// hussar.Attention, and the zero points.
+// y_scale) + y_zero_point); else it has the type y_type, float32 if not given. starts are those of hussar.Attention, in
+// place of the mask. GPUs have the same sums, and weights p_j in FP16 instead of bytes. Scales have one element per
+// head of q and of k, and one per column of v (kv_heads * v_head_dim). Attributes: heads, kv_heads, head_dim,
+// v_head_dim, q_offset, k_offset, v_offset, scale and causal as for hussar.Attention, and the zero points.
 #include <cmath>
 
 #include "ops/arguments.h"
 #include "ops/attention_mask.h"
 #include "ops/op_def.h"
 #include "ops/quantize.h"
+#include "ops/quantized_product.h"
 
 namespace hussar {
 namespace {
 
-enum Input : size_t { kQ, kK, kV, kQScale, kKScale, kVScale, kMask };
+enum Input : size_t { kQ, kK, kV, kQScale, kKScale, kVScale, kMask, kStarts };
 
 struct Form {
   int64_t heads, kv_heads, head_dim, v_head_dim;
@@ -39,7 +41,7 @@ Form form_of(const Attributes& attributes) {
 }
 
 constexpr const char* kOffsets[] = {"q_offset", "k_offset", "v_offset"};
-constexpr const char* kZeroPoints[] = {"q_zero_point", "k_zero_point", "v_zero_point", "y_zero_point"};
+constexpr const char* kZeroPoints[] = {"q_zero_point", "k_zero_point", "v_zero_point"};
 // Far above any model, and small enough that products of two fit.
 constexpr int64_t kMostColumns = int64_t{1} << 30;
 
@@ -59,6 +61,19 @@ Status check_operand(const InferContext& context, size_t input, int64_t columns,
   return {};
 }
 
+// The input that says where each sequence starts, if there is one.
+Status check_starts(const InferContext& context, const Dim& batch, const Dim& queries, const Dim& keys) {
+  if (!context.has(kStarts)) return {};
+  if (context.has(kMask)) return context.fail("starts go without a mask");
+  if (context.dtype(kStarts) != DType::kInt32) return context.fail("starts must be int32");
+  HUSSAR_TRY(same_dim(context, queries, keys));
+  const Dims* starts = context.dims(kStarts);
+  if (starts == nullptr) return {};
+  if (starts->size() != 1) return context.fail("starts of shape {}", to_string(*starts));
+  HUSSAR_TRY(same_dim(context, (*starts)[0], batch + Dim(1)));
+  return {};
+}
+
 Status infer(InferContext& context) {
   const Form form = form_of(context.attributes);
   auto is_count = [](int64_t number) { return number > 0 && number <= kMostColumns; };
@@ -69,8 +84,8 @@ Status infer(InferContext& context) {
     const int64_t zero_point = context.attributes.get_int(name, 0);
     if (zero_point < 0 || zero_point > 255) return context.fail("{} is {}", name, zero_point);
   }
-  const float y_scale = context.attributes.get_float("y_scale", 1);
-  if (!(y_scale > 0) || !std::isfinite(y_scale)) return context.fail("y_scale is {}", y_scale);
+  const DType dtype = HUSSAR_TRY(check_byte_meanings(context));
+  if (dtype == kFp8) return context.fail("y_type is FP8");
   HUSSAR_TRY(check_operand(context, kQ, form.heads * form.head_dim, form.heads));
   HUSSAR_TRY(check_operand(context, kK, form.kv_heads * form.head_dim, form.kv_heads));
   HUSSAR_TRY(check_operand(context, kV, form.kv_heads * form.v_head_dim, form.kv_heads * form.v_head_dim));
@@ -83,7 +98,7 @@ Status infer(InferContext& context) {
   if (q != nullptr && v != nullptr) HUSSAR_TRY(same_dim(context, batch, (*v)[0]));
   if (k != nullptr && v != nullptr) keys = HUSSAR_TRY(same_dim(context, (*k)[1], (*v)[1]));
   HUSSAR_TRY(check_attention_mask(context, kMask, {batch, Dim(form.heads), queries, keys}));
-  const DType dtype = context.attributes.has("y_scale") ? DType::kUInt8 : DType::kFloat32;
+  HUSSAR_TRY(check_starts(context, batch, queries, keys));
   context.set(0, dtype, {batch, queries, Dim(form.heads * form.v_head_dim)});
   return {};
 }
@@ -112,6 +127,11 @@ int64_t soften(const std::vector<float>& scores, std::vector<int64_t>& probabili
   return sum;
 }
 
+// The rows that see each other: of a batch, or of all rows from the first on.
+struct Sequence {
+  int64_t batch = 0, first = 0, queries = 0, keys = 0;
+};
+
 class Evaluation {
  public:
   explicit Evaluation(EvalContext& context)
@@ -130,37 +150,51 @@ class Evaluation {
           broadcast_strides(context.shape(kMask), Shape{context.shape(kQ)[0], form_.heads, queries_, keys_});
   }
 
+  Result<Sequence> sequence_of(int64_t batch) const {
+    if (!context_.has(kStarts)) return Sequence{batch, 0, queries_, keys_};
+    const auto* starts = context_.input(kStarts).data<int32_t>();
+    const int64_t first = starts[batch], last = starts[batch + 1], rows = context_.shape(kQ)[0] * queries_;
+    if (first < 0 || last < first || last > rows)
+      return context_.fail("sequence {} cannot lie in the rows {} to {} of {}", batch, first, last, rows);
+    return Sequence{0, first, last - first, last - first};
+  }
+
+  void clear() {
+    for (int64_t i = 0; i < context_.output().elements(); ++i) store(i, 0);
+  }
+
   // One query of one head.
-  void attend(int64_t batch, int64_t head, int64_t row) {
-    const int64_t kv_head = head / (form_.heads / form_.kv_heads);
-    const int64_t visible = form_.causal ? std::clamp<int64_t>(row + 1 + keys_ - queries_, 0, keys_) : keys_;
+  void attend(const Sequence& sequence, int64_t head, int64_t row) {
+    const int64_t kv_head = head / (form_.heads / form_.kv_heads), keys = sequence.keys;
+    const int64_t visible = form_.causal ? std::clamp<int64_t>(row + 1 + keys - sequence.queries, 0, keys) : keys;
     const float scale =
         context_.input(kQScale).data<float>()[head] * context_.input(kKScale).data<float>()[kv_head] * scale_;
-    const uint8_t* q = row_of(kQ, batch, row, head * form_.head_dim);
+    const uint8_t* q = row_of(kQ, sequence, row, head * form_.head_dim);
     std::vector<float> scores(static_cast<size_t>(visible));
     for (int64_t j = 0; j < visible; ++j) {
-      const uint8_t* k = row_of(kK, batch, j, kv_head * form_.head_dim);
+      const uint8_t* k = row_of(kK, sequence, j, kv_head * form_.head_dim);
       int64_t sum = 0;
       for (int64_t d = 0; d < form_.head_dim; ++d) sum += (q[d] - zero_points_[kQ]) * (k[d] - zero_points_[kK]);
-      scores[static_cast<size_t>(j)] = std::fma(static_cast<float>(sum), scale, mask_at(batch, head, row, j));
+      scores[static_cast<size_t>(j)] = std::fma(static_cast<float>(sum), scale, mask_at(sequence.batch, head, row, j));
     }
     std::vector<int64_t> probabilities(scores.size());
     const int64_t total = soften(scores, probabilities);
     const float inverse = total == 0 ? 0.0F : 1.0F / static_cast<float>(total);
-    const int64_t at = ((batch * queries_ + row) * form_.heads + head) * form_.v_head_dim;
+    const int64_t at = ((sequence.batch * queries_ + sequence.first + row) * form_.heads + head) * form_.v_head_dim;
     for (int64_t c = 0; c < form_.v_head_dim; ++c) {
       const int64_t column = kv_head * form_.v_head_dim + c;
       int64_t sum = 0;
       for (int64_t j = 0; j < visible; ++j)
-        sum += probabilities[static_cast<size_t>(j)] * (*row_of(kV, batch, j, column) - zero_points_[kV]);
+        sum += probabilities[static_cast<size_t>(j)] * (*row_of(kV, sequence, j, column) - zero_points_[kV]);
       store(at + c, static_cast<float>(sum) * context_.input(kVScale).data<float>()[column] * inverse);
     }
   }
 
  private:
-  const uint8_t* row_of(size_t input, int64_t batch, int64_t row, int64_t column) const {
+  const uint8_t* row_of(size_t input, const Sequence& sequence, int64_t row, int64_t column) const {
     const Shape& shape = context_.shape(input);
-    return context_.input(input).data<uint8_t>() + (batch * shape[1] + row) * shape[2] + offsets_[input] + column;
+    return context_.input(input).data<uint8_t>() + (sequence.batch * shape[1] + sequence.first + row) * shape[2] +
+           offsets_[input] + column;
   }
   float mask_at(int64_t batch, int64_t head, int64_t row, int64_t key) const {
     if (!context_.has(kMask)) return 0;
@@ -187,12 +221,15 @@ class Evaluation {
 };
 
 Status evaluate(EvalContext& context) {
-  const int64_t batch = context.shape(kQ)[0], queries = context.shape(kQ)[1];
+  const int64_t batch = context.shape(kQ)[0];
   const int64_t heads = context.attributes.get_int("heads", 0);
   Evaluation evaluation(context);
+  // What no sequence has is zero.
+  if (context.has(kStarts)) evaluation.clear();
   for (int64_t b = 0; b < batch; ++b) {
+    const Sequence sequence = HUSSAR_TRY(evaluation.sequence_of(b));
     for (int64_t h = 0; h < heads; ++h) {
-      for (int64_t i = 0; i < queries; ++i) evaluation.attend(b, h, i);
+      for (int64_t i = 0; i < sequence.queries; ++i) evaluation.attend(sequence, h, i);
     }
   }
   return {};
@@ -211,7 +248,7 @@ double flops(const Node& node) {
 
 extern const OpDef hussar_quantized_attention_op = {.name = "hussar.QuantizedAttention",
                                                     .min_inputs = 6,
-                                                    .max_inputs = 7,
+                                                    .max_inputs = 8,
                                                     .infer = infer,
                                                     .evaluate = evaluate,
                                                     .flops = flops};

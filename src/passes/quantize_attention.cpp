@@ -1,5 +1,6 @@
 // Attention on what INT8 products make runs on bytes:
 //   Attention(q, k, v) of MatMul8s  =>  QuantizedAttention(q8, k8, v8), whose bytes the products write
+// On a GPU, where a kernel of it takes them.
 // Scales are folded into the products' own factors and biases, and so cost nothing: queries and keys have one per head,
 // values one per column. Two more changes of what is stored make it finer, and change no result but by rounding:
 // - A column of the queries is divided and the same column of the keys multiplied, so that both have the same range.
@@ -12,6 +13,7 @@
 #include "passes/support/byte_operands.h"
 #include "passes/support/products.h"
 #include "passes/support/rewrite.h"
+#include "tactics/choose.h"
 
 namespace hussar {
 namespace {
@@ -45,6 +47,8 @@ struct Form {
   int64_t offsets[3];
 };
 
+// Inputs of both forms of attention; with bytes, the three scales come before them.
+constexpr size_t kMask = 3, kStarts = 4;
 constexpr const char* kOffsets[] = {"q_offset", "k_offset", "v_offset"};
 
 Form form_of(const Attributes& attributes) {
@@ -73,6 +77,36 @@ std::vector<float> room_for(std::vector<float> magnitudes) {
 
 // Of what has no range at all, any will do.
 float scale_for(float magnitude) { return magnitude > kNothing ? magnitude / kMostSteps : 1.0F; }
+
+Attributes byte_attributes(const Node& attention) {
+  Attributes attributes = attention.attributes;
+  for (const char* gone : {"head_major", "k_transposed", "softcap"}) attributes.erase(gone);
+  for (const char* zero_point : {"q_zero_point", "k_zero_point", "v_zero_point"})
+    attributes.set(zero_point, kZeroPoint);
+  return attributes;
+}
+
+// Why no kernel of a GPU would take the attention on bytes; "": one does.
+std::string refusal_of_device(const Node& attention, const Target& target) {
+  Graph graph;
+  std::vector<Value*> inputs;
+  for (size_t i = 0; i < 3; ++i) inputs.push_back(graph.add_value("bytes", DType::kUInt8, attention.inputs[i]->dims));
+  for (size_t i = 0; i < 3; ++i) inputs.push_back(graph.add_value("scales", DType::kFloat32, Dims{Dim(1)}));
+  for (size_t i : {kMask, kStarts}) {
+    const Value* value = attention.input(i);
+    inputs.push_back(value == nullptr ? nullptr : graph.add_value(value->name, value->dtype, value->dims));
+  }
+  Value* y = graph.add_value("y", DType::kFloat32, attention.outputs[0]->dims);
+  const Node* node =
+      graph.add_node("hussar.QuantizedAttention", attention.name, inputs, {y}, byte_attributes(attention));
+  const Choice choice = choose(Problem{*node, target});
+  if (choice.tactic() != nullptr && choice.tactic()->place == target.place) return "";
+  std::string reason = "no kernel of the GPU takes its bytes";
+  for (const Rival& rival : choice.rivals) {
+    if (rival.refusal && rival.tactic->place == target.place) reason += ": " + std::string(*rival.refusal);
+  }
+  return reason;
+}
 
 class Attention {
  public:
@@ -119,13 +153,13 @@ class Attention {
     inputs.push_back(graph_.add_constant(graph_.unique_name(name + "/q_scale"), std::move(q_scales)));
     inputs.push_back(graph_.add_constant(graph_.unique_name(name + "/k_scale"), std::move(k_scales)));
     inputs.push_back(graph_.add_constant(graph_.unique_name(name + "/v_scale"), std::move(v_scales)));
-    if (node_->input(3) != nullptr) inputs.push_back(node_->inputs[3]);
-    Attributes attributes = node_->attributes;
-    for (const char* gone : {"head_major", "k_transposed", "softcap"}) attributes.erase(gone);
-    for (const char* zero_point : {"q_zero_point", "k_zero_point", "v_zero_point"})
-      attributes.set(zero_point, kZeroPoint);
+    if (node_->input(kStarts) != nullptr) {
+      inputs.insert(inputs.end(), {nullptr, node_->inputs[kStarts]});
+    } else if (node_->input(kMask) != nullptr) {
+      inputs.push_back(node_->inputs[kMask]);
+    }
     const std::string* note = entry_of(quantization_.notes, *node_);
-    Node* attention = replace_node(graph_, node_, "hussar.QuantizedAttention", inputs, std::move(attributes));
+    Node* attention = replace_node(graph_, node_, "hussar.QuantizedAttention", inputs, byte_attributes(*node_));
     if (note != nullptr) attention->note = *note;
   }
 
@@ -136,7 +170,7 @@ class Attention {
     const bool is_int8 = product != nullptr && product->op == "hussar.QuantizedMatMul";
     if (!is_int8) return "its queries, keys or values are not made by a product in INT8";
     const bool is_alone =
-        !graph_.is_output(value) && value->slice_of == nullptr && value != node_->input(3) &&
+        !graph_.is_output(value) && value->slice_of == nullptr && value != node_->input(kMask) &&
         std::all_of(value->users.begin(), value->users.end(), [&](const Node* user) { return user == node_; });
     const Value* bias = product->input(3);
     const bool is_simple = !product->program && can_write_bytes(*product) &&
@@ -239,13 +273,15 @@ Result<int> run(PassContext& context) {
   if (context.quantization == nullptr) return 0;
   return rewrite_each(context.graph, [&](Node* node) {
     if (node->op != "hussar.Attention") return false;
-    const bool fp8 = context.quantization->fp8;
-    if (fp8 || context.target.place != Place::kHost) {
-      node->note = no_int8("on a GPU attention multiplies numbers, not bytes", fp8);
+    if (context.quantization->fp8) {
+      node->note = no_int8("attention is multiplied in FP16", true);
       return false;
     }
     Attention attention(context.graph, node, *context.quantization);
-    const std::string reason = attention.refusal();
+    std::string reason = attention.refusal();
+    const bool is_on_host = context.target.place == Place::kHost;
+    if (reason.empty() && is_on_host && node->input(kStarts) != nullptr) reason = "its sequences are packed";
+    if (reason.empty() && !is_on_host) reason = refusal_of_device(*node, context.target);
     if (reason.empty()) {
       attention.rewrite();
     } else {

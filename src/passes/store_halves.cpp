@@ -14,7 +14,8 @@
 namespace hussar {
 namespace {
 
-constexpr std::string_view kGatherBytes = "hussar.GatherBytes";
+constexpr std::string_view kGatherBytes = "hussar.GatherBytes", kByteAttention = "hussar.QuantizedAttention";
+constexpr size_t kMaskOfBytes = 6;  // the scales before it stay exact
 
 // Inputs that hold data; the others say how, and keep their type.
 bool is_data(const Node& node, size_t index) {
@@ -22,6 +23,7 @@ bool is_data(const Node& node, size_t index) {
   if (is_int8_product(node) || node.op == kGatherBytes) return false;
   if (node.op == "QuantizeLinear") return index == 0;
   if (node.op == "Resize") return index == 0;
+  if (node.op == kByteAttention) return index >= kMaskOfBytes;
   return true;
 }
 
@@ -90,7 +92,8 @@ class Halves {
     const bool reads_bytes = std::any_of(node.inputs.begin(), node.inputs.end(), [](const Value* input) {
       return input != nullptr && is_quantized(input->dtype);
     });
-    if (reads_bytes && writes_reals && (is_int8_product(node) || node.op == kPointwise || node.op == kGatherBytes))
+    if (reads_bytes && writes_reals &&
+        (is_int8_product(node) || node.op == kPointwise || node.op == kGatherBytes || node.op == kByteAttention))
       node.attributes.set("y_type", static_cast<int64_t>(half_));
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       Value* input = node.inputs[i];

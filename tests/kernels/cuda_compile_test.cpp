@@ -281,6 +281,37 @@ std::vector<KernelCase> product_texts() {
   };
 }
 
+// Attention of bytes, in every tile, with every size of a head and every kind of mask.
+std::vector<KernelCase> byte_attention_texts() {
+  std::vector<KernelCase> cases;
+  auto scales = [](int64_t count) { return Argument{random_tensor(DType::kFloat32, {count}, 1, 2), true}; };
+  for (const char* tile : {"64_queries", "128_queries", "128_queries_8_warps", "64_queries_128_keys",
+                           "64_queries_2_warps", "32_queries"}) {
+    for (int64_t head : {32, 64, 128}) {
+      // They are for smaller heads.
+      if (head > 64 && (tile == std::string_view("128_queries") || tile == std::string_view("64_queries_2_warps")))
+        continue;
+      const Argument rows{random_tensor(DType::kUInt8, {3, 64, 2 * head}, 0, 255)};
+      KernelCase plain{"cuda_attention_int8", "hussar.QuantizedAttention", {rows, rows, rows}};
+      for (int64_t count : {int64_t{2}, int64_t{2}, 2 * head}) plain.inputs.push_back(scales(count));
+      plain.attributes = attributes({{"heads", int64_t{2}}, {"head_dim", head}, {"y_scale", 0.1F}});
+      for (const char* name : {"q_zero_point", "k_zero_point", "v_zero_point"})
+        plain.attributes.set(name, int64_t{128});
+      plain.attributes.set(kConfigurationAttribute, std::string(tile));
+      for (const Shape& mask : {Shape{3, 1, 1, 64}, Shape{64, 64}}) {
+        cases.push_back(plain);
+        cases.back().inputs.push_back({random_tensor(DType::kFloat16, mask)});
+      }
+      plain.attributes.set("causal", int64_t{1});
+      cases.push_back(plain);
+      plain.attributes.erase("causal");
+      plain.inputs.insert(plain.inputs.end(), {{}, {integers({0, 64, 80, 99}, DType::kInt32)}});
+      cases.push_back(plain);
+    }
+  }
+  return cases;
+}
+
 void expect_no_spills(const KernelCase& test, std::initializer_list<int> gpus) {
   const std::regex spills(R"((\d+) bytes spill stores, (\d+) bytes spill loads)");
   std::set<std::string> before_hopper;
@@ -288,13 +319,22 @@ void expect_no_spills(const KernelCase& test, std::initializer_list<int> gpus) {
     const std::string source = source_of(test, sm);
     // These GPUs have the same registers, and the same instructions where the text is the same.
     if (sm < 90 && !before_hopper.insert(source).second) continue;
-    SCOPED_TRACE(test.kernel + " of " + test.op + " for sm_" + std::to_string(sm));
+    const auto* tile = test.attributes.find<std::string>(kConfigurationAttribute);
+    SCOPED_TRACE(test.kernel + " of " + test.op + (tile != nullptr ? " in " + *tile : "") + " for sm_" +
+                 std::to_string(sm) + ", input 0: " + test.inputs[0].tensor.shape().to_string());
     auto resources = cuda::compiler_resources(source, sm);
     ASSERT_TRUE(resources) << resources.error().message;
     std::sregex_iterator it(resources->begin(), resources->end(), spills), end;
     EXPECT_NE(it, end) << *resources;
     for (; it != end; ++it) EXPECT_EQ((*it)[1].str() + " " + (*it)[2].str(), "0 0") << *resources;
   }
+}
+
+TEST(CudaCompile, AttentionOfBytes) {
+  ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
+  const auto compiler = cuda::find_compiler();
+  if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
+  for (const KernelCase& test : byte_attention_texts()) expect_no_spills(test, {80, 86, 89, 90});
 }
 
 TEST(CudaCompile, EveryTextForEveryGpu) {

@@ -47,6 +47,19 @@ inline void hussar_load_matrices(unsigned (&to)[4], unsigned from) {
   __syncwarp();
 }
 
+// The same of elements of 2 bytes, with rows and columns exchanged: two that were above one another.
+inline void hussar_load_turned(unsigned (&to)[4], unsigned from) {
+  const HussarGiven* warp = hussar_give({{from}, {}, 0});
+  const unsigned lane = threadIdx.x & 31U;
+  for (unsigned i = 0; i < 4; ++i) {
+    unsigned short pair[2];
+    for (unsigned j = 0; j < 2; ++j)
+      memcpy(&pair[j], hussar_shared + warp[8 * i + lane % 4 * 2 + j].a[0] + lane / 4 * 2, 2);
+    to[i] = pair[0] | static_cast<unsigned>(pair[1]) << 16;
+  }
+  __syncwarp();
+}
+
 inline float hussar_number(unsigned short bits) { return static_cast<float>(__builtin_bit_cast(_Float16, bits)); }
 inline float hussar_number(float number) { return number; }
 template <class Number>
@@ -94,6 +107,15 @@ inline void hussar_for_sums(Sum (&sum)[4], Add add) {
   const int lane = static_cast<int>(threadIdx.x & 31U);
   for (int i = 0; i < 4; ++i) add(sum[i], lane / 4 + i / 2 * 8, lane % 4 * 2 + i % 2);
   __syncwarp();
+}
+
+// The dense product of 16 x 32 and 32 x 8 bytes, each side with or without a sign.
+template <class Left, class Right>
+inline void hussar_multiply_bytes(int (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  const HussarGiven* warp = hussar_give({{a[0], a[1], a[2], a[3]}, {b0, b1}, 0});
+  hussar_for_sums(sum, [&](int& to, int row, int column) {
+    for (int k = 0; k < 32; ++k) to += hussar_left<Left>(warp, row, k) * hussar_right<Right>(warp, column, k);
+  });
 }
 
 // The dense product of 16 x 32 and 32 x 8 bytes: unsigned by signed ones, or of FP8, halves, BF16 or floats.

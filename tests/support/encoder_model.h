@@ -108,7 +108,8 @@ class EncoderWriter {
 
   std::string add(const std::string& op, const Names& inputs, const std::vector<Message>& attributes = {}) {
     const std::string output = next("t");
-    parts_.nodes.push_back(node(op, inputs, {output}, attributes));
+    // Of two names the last counts: steps are told apart by those of their nodes.
+    parts_.nodes.push_back(node(op, inputs, {output}, attributes).text(3, op + "_" + output));
     return output;
   }
   std::string next(const std::string& prefix) { return prefix + std::to_string(++count_); }

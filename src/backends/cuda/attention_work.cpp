@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "backends/cuda/elementwise_launch.h"
 #include "backends/cuda/program_source.h"
 #include "backends/cuda/results.h"
 
@@ -10,7 +11,12 @@ namespace hussar::cuda {
 namespace {
 
 enum Bit : int64_t { kQ = 1, kK = 2, kV = 4, kOut = 8 };
-constexpr size_t kStarts = 4;  // the input
+// The inputs that are not always there. Bytes have scales before them.
+struct Optional {
+  size_t mask, starts;
+};
+Optional optional_inputs(DType dtype) { return dtype == DType::kUInt8 ? Optional{6, 7} : Optional{3, 4}; }
+constexpr size_t kScales = 3;  // of q, k and v, one after the other
 
 AttentionWork::Side side_of(const Operand& operand, bool head_major, int64_t offset, int64_t dim) {
   const Shape& shape = operand.shape;
@@ -31,7 +37,25 @@ Refusal check_attention(const Problem& problem) {
   const DType output = problem.output()->dtype;
   if (writes_bytes ? !is_quantized(output) : output != problem.dtype(0)) return "dtype";
   if (problem.input(3) != nullptr && !is_float(problem.dtype(3))) return "dtype";
-  if (problem.input(kStarts) != nullptr && problem.dtype(kStarts) != DType::kInt32) return "dtype";
+  if (problem.input(4) != nullptr && problem.dtype(4) != DType::kInt32) return "dtype";
+  return std::nullopt;
+}
+
+Refusal check_byte_attention(const Problem& problem) {
+  if (Refusal refusal = refuse_op(problem, {"hussar.QuantizedAttention"})) return refusal;
+  if (problem.node.program) return "fused program";
+  for (size_t i = 0; i < 3; ++i) {
+    if (problem.dtype(i) != DType::kUInt8 || problem.dtype(kScales + i) != DType::kFloat32) return "dtype";
+  }
+  const Attributes& attributes = problem.node.attributes;
+  const DType output = problem.output()->dtype;
+  if (attributes.has("y_scale") ? output != DType::kUInt8 : !is_float(output)) return "dtype";
+  const auto [mask, starts] = optional_inputs(DType::kUInt8);
+  if (problem.input(mask) != nullptr && !is_float(problem.dtype(mask))) return "dtype";
+  if (problem.input(starts) != nullptr && problem.dtype(starts) != DType::kInt32) return "dtype";
+  for (const char* name : {"q_zero_point", "k_zero_point", "v_zero_point"}) {
+    if (attributes.get_int(name, 0) != 128) return "zero points other than 128";
+  }
   return std::nullopt;
 }
 
@@ -59,14 +83,16 @@ Result<AttentionWork> attention_work(const Attributes& attributes, std::span<con
   work.batch = inputs[0].shape[0];
   work.queries = inputs[0].shape[is_major(kQ) ? 2 : 1];
   work.keys = inputs[2].shape[is_major(kV) ? 2 : 1];
-  if (inputs.size() <= 3 || !inputs[3].present()) return work;
+  const size_t place = optional_inputs(inputs[0].dtype).mask;
+  if (inputs.size() <= place || !inputs[place].present()) return work;
+  const Shape& mask = inputs[place].shape;
   const int64_t sizes[] = {work.batch, work.heads, work.queries, work.keys};
   int64_t stride = 1;
-  for (int axis = 3, from = inputs[3].shape.rank() - 1; from >= 0; --axis, --from) {
-    HUSSAR_CHECK(axis >= 0 && (inputs[3].shape[from] == 1 || inputs[3].shape[from] == sizes[axis]), ErrorCode::kUsage,
-                 "a mask of shape {} does not fit", inputs[3].shape.to_string());
-    work.mask[axis] = inputs[3].shape[from] == 1 ? 0 : stride;
-    stride *= inputs[3].shape[from];
+  for (int axis = 3, from = mask.rank() - 1; from >= 0; --axis, --from) {
+    HUSSAR_CHECK(axis >= 0 && (mask[from] == 1 || mask[from] == sizes[axis]), ErrorCode::kUsage,
+                 "a mask of shape {} does not fit", mask.to_string());
+    work.mask[axis] = mask[from] == 1 ? 0 : stride;
+    stride *= mask[from];
   }
   return work;
 }
@@ -79,18 +105,19 @@ Result<AttentionWork> attention_work(const Node& node) {
 
 Defines attention_defines(const Node& node) {
   const Attributes& attributes = node.attributes;
-  const bool has_mask = node.inputs.size() > 3 && node.inputs[3] != nullptr;
+  const auto [mask, starts] = optional_inputs(node.inputs[0]->dtype);
+  const bool has_mask = node.input(mask) != nullptr;
   const int64_t head = attributes.get_int("head_dim", 1);
   const float usual = 1.0F / std::sqrt(static_cast<float>(head));
   Defines defines;
-  defines.set("DATA_TYPE", type_name(node.inputs[0]->dtype)).set("OUTPUT_TYPE", result_type(node));
+  defines.set("DATA_TYPE", memory_type(node.inputs[0]->dtype)).set("OUTPUT_TYPE", result_type(node));
   define_results(node, false, defines);
-  defines.set("MASK_TYPE", has_mask ? type_name(node.inputs[3]->dtype) : "float").set("HAS_MASK", has_mask);
+  defines.set("MASK_TYPE", has_mask ? type_name(node.inputs[mask]->dtype) : "float").set("HAS_MASK", has_mask);
   defines.set("HEAD", head).set("V_HEAD", attributes.get_int("v_head_dim", head));
   defines.set("SCALE", literal(attributes.get_float("scale", usual)));
   defines.set("SOFTCAP", literal(attributes.get_float("softcap", 0)));
   defines.set("CAUSAL", attributes.get_int("causal", 0) != 0);
-  defines.set("PACKED", node.input(kStarts) != nullptr);
+  defines.set("PACKED", node.input(starts) != nullptr);
   return defines;
 }
 
@@ -99,7 +126,8 @@ Status prepare_attention(const Prepare& prepare, const AttentionWork& work, int6
   constexpr int64_t kMostBlocks = 65535, kMostRows = int64_t{1} << 30;
   HUSSAR_CHECK(work.batch <= kMostBlocks && work.heads <= kMostBlocks && std::max(work.queries, work.keys) < kMostRows,
                ErrorCode::kUsage, "step '{}': the batch is too large", prepare.step.name);
-  const bool is_packed = prepare.inputs.size() > kStarts && prepare.inputs[kStarts].present();
+  const size_t starts = optional_inputs(prepare.inputs[0].dtype).starts;
+  const bool is_packed = prepare.inputs.size() > starts && prepare.inputs[starts].present();
   HUSSAR_CHECK(!is_packed || work.batch * work.queries < (int64_t{1} << 31), ErrorCode::kUsage,
                "step '{}': the batch is too large", prepare.step.name);
   launch.work = work;
@@ -117,11 +145,13 @@ Status prepare_attention(const Prepare& prepare, const AttentionWork& work, int6
 Status launch_attention(const Run& run, const AttentionLaunch& launch) {
   const AttentionWork& work = launch.work;
   Words words;
-  const auto size = static_cast<int64_t>(dtype_size(run.inputs[0].dtype));
+  const DType dtype = run.inputs[0].dtype;
+  const auto [mask, starts] = optional_inputs(dtype);
+  const auto size = static_cast<int64_t>(dtype_size(dtype));
   words.put(run.inputs[0].data + work.q.offset * size);
   words.put(run.inputs[1].data + work.k.offset * size);
   words.put(run.inputs[2].data + work.v.offset * size);
-  words.put(run.inputs.size() > 3 ? run.inputs[3].data : nullptr);
+  words.put(run.inputs.size() > mask ? run.inputs[mask].data : nullptr);
   words.put(run.outputs[0].data);
   for (int64_t stride : {work.q.batch, work.q.head, work.q.row, work.k.batch, work.k.head, work.k.row, work.k.column,
                          work.v.batch, work.v.head, work.v.row, work.y.batch, work.y.head, work.y.row}) {
@@ -129,8 +159,9 @@ Status launch_attention(const Run& run, const AttentionLaunch& launch) {
   }
   for (int64_t stride : work.mask) words.put(stride);
   for (int64_t number : {work.queries, work.keys, work.heads, work.heads / work.kv_heads}) words.put(number);
-  words.put(run.inputs.size() > kStarts ? run.inputs[kStarts].data : nullptr);
+  words.put(run.inputs.size() > starts ? run.inputs[starts].data : nullptr);
   words.put(work.batch);
+  for (size_t i = 0; dtype == DType::kUInt8 && i < 3; ++i) words.put(run.inputs[kScales + i].data);
   void* const arguments[] = {words.data()};
   return queue_of(run.device).launch(launch.launch, arguments);
 }

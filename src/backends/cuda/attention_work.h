@@ -1,4 +1,4 @@
-// hussar.Attention as sizes and strides.
+// hussar.Attention and hussar.QuantizedAttention as sizes and strides.
 #pragma once
 #include "backends/cuda/kernel_support.h"
 
@@ -17,8 +17,10 @@ struct AttentionWork {
 Result<AttentionWork> attention_work(const Attributes& attributes, std::span<const Operand> inputs,
                                      const Operand& output);
 
-// What all kernels ask of such a node.
+// What all kernels ask of a hussar.Attention.
 Refusal check_attention(const Problem& problem);
+// The same of a hussar.QuantizedAttention, with zero points of 128.
+Refusal check_byte_attention(const Problem& problem);
 
 // The definitions of device/attention.cuh.
 Defines attention_defines(const Node& node);

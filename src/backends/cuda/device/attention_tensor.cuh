@@ -3,48 +3,13 @@
 // shared memory. Where there is little work, SPLIT warps share the same queries, each with its part of every stage's
 // keys; their sums are added in the end.
 //
-// Defined before, too: TF32, 1 for floats; BF16, 1 for BF16; WARPS, groups of 16 queries of a block; SPLIT, warps of a group; STEPS, of
-// 32 keys of each warp in a stage; MASK_PAIRS, 1 where two neighbours of the mask are one access; MASK_ROWS, 0 where
-// all queries have the same. HEAD == V_HEAD is 32, 64 or 128; rows of q, k, v and y begin at multiples of 16 bytes;
-// k_column is 1. Grid: (ceil(queries / (16 * WARPS)), heads, batch); block: 32 * WARPS * SPLIT threads, at most 128;
-// shared memory: (4 * 32 * SPLIT * STEPS + 16 * WARPS) * HEAD * sizeof(DATA_TYPE) bytes, dynamic.
+// Behind attention_pieces.cuh. Defined before, too: TF32, 1 for floats; BF16, 1 for BF16; WARPS, groups of 16 queries
+// of a block; SPLIT, warps of a group; STEPS, of 32 keys of each warp in a stage; MASK_PAIRS, 1 where two neighbours of
+// the mask are one access; MASK_ROWS, 0 where all queries have the same. HEAD == V_HEAD is 32, 64 or 128; rows of q, k,
+// v and y begin at multiples of 16 bytes; k_column is 1. Grid: (ceil(queries / (16 * WARPS)), heads, batch); block: 32
+// * WARPS * SPLIT threads, at most 128; shared memory: (4 * 32 * SPLIT * STEPS + 16 * WARPS) * HEAD * sizeof(DATA_TYPE)
+// bytes, dynamic.
 #pragma once
-
-constexpr int kStep = 32;                     // keys of a warp at once
-constexpr int kKeys = kStep * SPLIT * STEPS;  // of a stage
-constexpr int kRowBytes = HEAD * static_cast<int>(sizeof(DATA_TYPE));
-constexpr int kChunks = kRowBytes / 16;
-constexpr int kChunkElements = HEAD / kChunks;
-constexpr int kSlices = kRowBytes / 32;  // what one instruction multiplies
-constexpr int kColumns = HEAD / 8;       // blocks of eight columns of v and y
-constexpr int kTileBytes = kKeys * kRowBytes;
-constexpr int kThreads = 32 * WARPS * SPLIT;
-constexpr int kBlocks = kStep / 8;  // of eight keys, of a warp
-
-// Where a chunk of a row lies: eight rows that ldmatrix reads together are in different banks.
-__device__ __forceinline__ unsigned place(int row, int chunk) {
-  constexpr int kMix = kChunks < 8 ? kChunks : 8;
-  return row * kRowBytes + ((chunk ^ (row / (8 / kMix) & (kMix - 1))) << 4);
-}
-
-// kRows rows of a matrix from `first` on, zeros behind the last.
-template <int kRows>
-__device__ __forceinline__ void copy_rows(unsigned to, const DATA_TYPE* from, long long pitch, long long first,
-                                          long long rows) {
-  constexpr int kAll = kRows * kChunks;
-  constexpr int kTogether = SPLIT > 1 ? 4 : 1;  // addresses in registers
-#pragma unroll kTogether
-  for (int i = 0; i < (kAll + kThreads - 1) / kThreads; ++i) {
-    const int at = threadIdx.x + kThreads * i;
-    if (kAll % kThreads != 0 && at >= kAll) break;
-    const int row = at / kChunks, chunk = at % kChunks;
-    const bool inside = first + row < rows;
-    const DATA_TYPE* source = inside ? from + (first + row) * pitch + chunk * kChunkElements : from;
-    const int bytes = inside ? 16 : 0;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to + place(row, chunk)), "l"(source), "r"(bytes)
-                 : "memory");
-  }
-}
 
 __device__ __forceinline__ unsigned round_to_tf32(float x) {
   unsigned rounded;
@@ -53,49 +18,38 @@ __device__ __forceinline__ unsigned round_to_tf32(float x) {
 }
 
 __device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(from)
-               : "memory");
+  load_words(to, from);
 #if TF32
 #pragma unroll
   for (int i = 0; i < 4; ++i) to[i] = round_to_tf32(__uint_as_float(to[i]));
 #endif
 }
-__device__ __forceinline__ void load_turned(unsigned (&to)[4], unsigned from) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(from)
-               : "memory");
-}
 
 __device__ __forceinline__ void multiply(float (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+#if TF32 || BF16
+#ifdef HUSSAR_EMULATED
+  hussar_multiply<DATA_TYPE>(sum, a, b0, b1);
+#else
 #if TF32
 #define ATTENTION_MMA "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"
-#elif BF16
-#define ATTENTION_MMA "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"
 #else
-#define ATTENTION_MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
+#define ATTENTION_MMA "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"
 #endif
   asm volatile(ATTENTION_MMA " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+#else
+  multiply_halves(sum, a, b0, b1);
+#endif
 }
 
 __device__ __forceinline__ unsigned pack(float low, float high) {
 #if BF16
   return bfloat_pair(low, high);
 #else
-  unsigned pair;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-  return pair;
+  return half_pair(low, high);
 #endif
-}
-
-__device__ __forceinline__ float power_of_two(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
 }
 
 // The warp's 16 queries, of which a lane holds two rows of numbers: lane / 4 and that + 8.
@@ -115,52 +69,6 @@ __device__ __forceinline__ void score(float (&scores)[kBlocks][4], const unsigne
       load_matrices(b, keys + place(8 * n + (lane & 7) + ((lane >> 4) << 3), 2 * c + ((lane >> 3) & 1)));
       multiply(scores[n], q[c], b[0], b[1]);
       multiply(scores[n + 1], q[c], b[2], b[3]);
-    }
-  }
-}
-
-// Two neighbours of the mask.
-template <class T>
-struct alignas(2 * sizeof(T)) MaskPair {
-  T values[2];
-  __device__ __forceinline__ void set(int i, T value) { values[i] = value; }
-  __device__ __forceinline__ float number(int i) const { return read<float>(values[i]); }
-};
-#if !MASK_ROWS
-// In one register until they are needed, as the compiler keeps halves by itself. Where there are two rows of them, it
-// has the registers to take them apart.
-template <>
-struct alignas(4) MaskPair<bfloat> {
-  unsigned word;
-  __device__ __forceinline__ void set(int i, bfloat value) {
-    word = i == 0 ? (word & 0xffff0000U) | value.bits : (word & 0xffffU) | static_cast<unsigned>(value.bits) << 16;
-  }
-  __device__ __forceinline__ float number(int i) const {
-    return __uint_as_float(i == 0 ? word << 16 : word & 0xffff0000U);
-  }
-};
-#endif
-
-// What the mask adds to these scores, for the rows `query` and query + 8.
-struct Masked {
-  MaskPair<MASK_TYPE> pairs[kBlocks][MASK_ROWS + 1];
-};
-__device__ __forceinline__ void load_mask(Masked& masked, const Attention& work, const MASK_TYPE* mask, int query,
-                                          int first) {
-  const int key = first + static_cast<int>(threadIdx.x) % 4 * 2, keys = static_cast<int>(work.keys);
-#pragma unroll
-  for (int half_row = 0; half_row <= MASK_ROWS; ++half_row) {
-    const int row = min(query + 8 * half_row, static_cast<int>(work.queries) - 1);
-    const MASK_TYPE* from = mask + (MASK_ROWS ? row * work.mask_row : 0) + key * work.mask_column;
-#pragma unroll
-    for (int n = 0; n < kBlocks; ++n) {
-      MaskPair<MASK_TYPE>& pair = masked.pairs[n][half_row];
-#if MASK_PAIRS
-      if (key + 8 * n < keys) pair = *reinterpret_cast<const MaskPair<MASK_TYPE>*>(from + 8 * n);
-#else
-      if (key + 8 * n < keys) pair.set(0, from[8 * n * work.mask_column]);
-      if (key + 8 * n + 1 < keys) pair.set(1, from[(8 * n + 1) * work.mask_column]);
-#endif
     }
   }
 }
@@ -344,7 +252,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
       copy_rows<kKeys>(stages + stage * 2 * kTileBytes + kTileBytes, v, work.v_row, sequence.first + first,
                        sequence.first + sequence.keys);
     }
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    end_copies();
   };
   copy_rows<16 * WARPS>(queries_at, work.q + sequence.batch * work.q_batch + head * work.q_head, work.q_row,
                         sequence.first + first_query, sequence.first + queries);
@@ -353,7 +261,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
   const int query = static_cast<int>(first_query) + 16 * (warp / SPLIT) + lane / 4;
   Masked masked = {};
   if (HAS_MASK) load_mask(masked, work, mask, query, first_key);
-  asm volatile("cp.async.wait_group 1;" ::: "memory");
+  wait_for_copies<1>();
   __syncthreads();
   unsigned q[kSlices][4];
 #pragma unroll
@@ -378,11 +286,11 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
     if (first + kKeys >= keys) break;
     __syncthreads();
     copy_stage(stage, first + 2 * kKeys);
-    asm volatile("cp.async.wait_group 1;" ::: "memory");
+    wait_for_copies<1>();
     __syncthreads();
   }
 #if SPLIT > 1
-  asm volatile("cp.async.wait_group 0;" ::: "memory");
+  wait_for_copies<0>();
   __syncthreads();
   join(rows, reinterpret_cast<float*>(shared), warp);
   if (warp % SPLIT > 0) return;

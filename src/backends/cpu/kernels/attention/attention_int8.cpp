@@ -46,6 +46,10 @@ Refusal supports(const Problem& problem) {
   for (size_t i = 0; i < 3; ++i) {
     if (problem.dtype(i) != DType::kUInt8) return "dtype";
   }
+  const DType output = problem.output()->dtype;
+  if (output != DType::kUInt8 && output != DType::kFloat32) return "dtype";
+  if (problem.input(kMask) != nullptr && problem.dtype(kMask) != DType::kFloat32) return "dtype";
+  if (problem.input(kMask + 1) != nullptr) return "sequences behind one another";
   return std::nullopt;
 }
 
