@@ -402,6 +402,8 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
   test.attributes.set("y_scale", 0.02F);
   test.inputs[0].tensor = random_tensor(DType::kFloat32, {2, 3, 33, 31}, 1, 2);
   expect_no_spills(test, {90});
+  test.kernel = "cuda_conv_picture";
+  expect_no_spills(test, {80, 86, 89, 90});
   test.kernel = "cuda_conv_columns";
   test.inputs[0] = {random_tensor(DType::kFloat16, {2, 3, 33, 31}, 1, 2), false, Layout::kChannelsLast};
   expect_no_spills(test, {80, 86, 89});

@@ -491,7 +491,7 @@ TEST(CudaConv, WarpProducts) {
 // way.
 constexpr ConvShape kOfPatches[] = {
     {1, 16, 33, 35, 16, 3, 1, 1}, {2, 32, 19, 17, 56, 3, 2, 1}, {3, 64, 9, 40, 40, 3, 1, 0}, {1, 96, 6, 5, 8, 1, 1, 0},
-    {1, 32, 11, 50, 24, 5, 2, 2}, {5, 160, 4, 4, 40, 1, 2, 0}, {1, 32, 40, 18, 24, 2, 1, 1}};
+    {1, 32, 11, 50, 24, 5, 2, 2}, {5, 160, 4, 4, 40, 1, 2, 0},  {1, 32, 40, 18, 24, 2, 1, 1}};
 
 TEST(CudaConv, Patches) {
   const char* kernel = "cuda_conv_patch";
@@ -519,6 +519,40 @@ TEST(CudaConv, NarrowRows) {
   expect_kernel_agrees(byte_product_case("cuda_product_hopper", 300, 264, 64));
 }
 
+KernelCase first_conv_case(std::string_view kernel, DType dtype, const ConvShape& shape) {
+  KernelCase test = conv_case(kernel.data(), dtype, shape);
+  if (kernel != "cuda_conv_columns") {
+    if (pick(0, 1) == 1) test.inputs[0].layout = Layout::kPlain, test.inputs[0].gap = 0;
+    // A picture of floats, for filters of halves.
+    if (dtype != kFloat && pick(0, 1) == 1) test.inputs[0].tensor = converted(test.inputs[0].tensor, kFloat);
+  }
+  if (pick(0, 2) > 0) {
+    test.op = "hussar.ConvToBytes";
+    test.attributes.set("y_scale", 0.03F);
+    test.attributes.set("y_zero_point", pick(0, 255));
+  }
+  return test;
+}
+
+// First convolutions from patches of the picture.
+TEST(CudaConv, Pictures) {
+  constexpr ConvShape kShapes[] = {{2, 3, 33, 31, 64, 7, 2, 3},
+                                   {1, 1, 12, 12, 8, 3, 1, 1},
+                                   {3, 3, 20, 37, 16, 3, 2, 0},
+                                   {2, 4, 18, 16, 24, 5, 3, 2},
+                                   {1, 3, 41, 40, 40, 3, 2, 1}};
+  for (const ConvShape& shape : kShapes) {
+    for (DType dtype : {kHalf, kBFloat, kFloat}) {
+      KernelCase test = first_conv_case("cuda_conv_picture", dtype, shape);
+      if (dtype == kFloat) test = in_tf32(std::move(test));
+      test.emulated_sm = 80;
+      if (!can_run(test)) GTEST_SKIP() << "skipped: needs tensor cores";
+      expect_kernel_agrees_in_all(test);
+      if (HasFailure()) return;
+    }
+  }
+}
+
 TEST(CudaConv, FewChannels) {
   constexpr ConvShape kShapes[] = {{2, 3, 33, 31, 64, 7, 2, 3},  {1, 1, 12, 12, 8, 3, 1, 1},
                                    {3, 3, 20, 20, 16, 3, 2, 0},  {2, 4, 18, 16, 24, 5, 3, 2},
@@ -526,21 +560,9 @@ TEST(CudaConv, FewChannels) {
   for (const char* kernel : {"cuda_conv_columns", "cuda_conv_lines"}) {
     if (!can_run(conv_case(kernel, kHalf, kShapes[0])))
       GTEST_SKIP() << "skipped: needs a GPU that " << kernel << " runs on";
-    const bool lines = std::string_view(kernel).ends_with("lines");
     for (const ConvShape& shape : kShapes) {
       for (DType dtype : {kHalf, kBFloat, kFloat}) {
-        KernelCase test = conv_case(kernel, dtype, shape);
-        if (lines && pick(0, 1) == 1) test.inputs[0].layout = Layout::kPlain, test.inputs[0].gap = 0;
-        // A picture of floats, for filters of halves; and bytes.
-        if (lines && dtype != kFloat && pick(0, 1) == 1)
-          test.inputs[0].tensor = converted(test.inputs[0].tensor, kFloat);
-        const bool rounds = pick(0, 2) > 0;
-        if (rounds) {
-          test.op = "hussar.ConvToBytes";
-          test.attributes.set("y_scale", 0.03F);
-          test.attributes.set("y_zero_point", pick(0, 255));
-        }
-        expect_kernel_agrees_in_all(test);
+        expect_kernel_agrees_in_all(first_conv_case(kernel, dtype, shape));
         if (HasFailure()) return;
       }
     }

@@ -53,6 +53,16 @@ void define_windows(const Convolution& conv, Defines& defines) {
   defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
 }
 
+PictureSteps steps_of(const Convolution& conv, Layout layout) {
+  const bool is_plain = layout == Layout::kPlain;
+  PictureSteps steps{};
+  steps.column = is_plain ? 1 : conv.x_pitch;
+  steps.row = steps.column * conv.input[2];
+  steps.channel = is_plain ? steps.row * conv.input[1] : 1;
+  steps.picture = steps.row * conv.input[1] * (is_plain ? conv.channels : 1);
+  return steps;
+}
+
 DenseProduct window_product(const Convolution& conv) {
   const int64_t k = conv.channels * conv.taps();
   return {conv.pixels(), conv.filters, k, conv.x_pitch, k, conv.y_pitch};

@@ -15,6 +15,12 @@ Windows windows_of(const Convolution& conv);
 // What device texts need to know when they are compiled.
 void define_windows(const Convolution& conv, Defines& defines);
 
+// Elements of a picture from one picture, channel, row and column to the next.
+struct PictureSteps {
+  int64_t picture, channel, row, column;
+};
+PictureSteps steps_of(const Convolution& conv, Layout layout);
+
 // The product that a convolution without groups is.
 DenseProduct window_product(const Convolution& conv);
 

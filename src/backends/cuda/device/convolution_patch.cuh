@@ -9,7 +9,11 @@
 //   PATCH_CHANNELS                      a multiple of 32 bytes
 //   PATCH_KERNEL_1, PATCH_KERNEL_2      taps down and across
 //   PATCH_STRIDE_1, PATCH_STRIDE_2
-// and PRODUCT_N, the filters, a multiple of 8.
+// and PRODUCT_N, the filters, a multiple of 8. Where a pixel of the patch is a block of the picture's, for first
+// convolutions, there are, too (and the strides are 1)
+//   PICTURE_STRIDE                      pixels of the picture along a side of a block
+//   PICTURE_CHANNELS                    what a block has of each; PATCH_CHANNELS elements hold them, zeros behind
+//   PICTURE_TYPE, PATCH_TYPE            float, half or bfloat: what is read, and what ProductInput has the bits of
 //
 // Launch: parameters (x, w, y, ProductProblem, EpilogueOperands, Patches) in this order; w is [filter][tap][channel]
 //   grid    any number of blocks: each takes every gridDim.x-th tile
@@ -17,9 +21,9 @@
 //   shared  kWeightBytes + PATCH_STAGES * kPatchBytes, dynamic
 #pragma once
 
-// On the host: 1 x 8 bytes, then 9 x 4 bytes.
+// On the host: 4 x 8 bytes, then 9 x 4 bytes.
 struct Patches {
-  long long x_pitch;  // elements from pixel to pixel
+  long long picture, channel, row, column;  // elements of X from one to the next
   int height, width, rows, columns, row_pad, column_pad;
   int tiles, tiles_down, tiles_across;  // all of them; of a picture
 };
@@ -71,21 +75,61 @@ __device__ __forceinline__ PatchTile patch_tile(const Patches& patches, int tile
   return {picture, (line - picture * patches.tiles_down) * PATCH_ROWS, (tile - line * patches.tiles_across) * kColumns};
 }
 
-__device__ __forceinline__ void copy_patch(unsigned to, const ProductInput* x, const Patches& patches, int number) {
+#ifdef PICTURE_STRIDE
+
+using PatchSource = PICTURE_TYPE;
+
+__device__ __forceinline__ void copy_patch(unsigned char* to, const PatchSource* x, const Patches& patches,
+                                           int number) {
+  const PatchTile tile = patch_tile(patches, number);
+  const int top = tile.row * PICTURE_STRIDE - patches.row_pad, left = tile.column * PICTURE_STRIDE - patches.column_pad;
+  const PatchSource* const picture = x + tile.picture * patches.picture;
+  for (int i = static_cast<int>(threadIdx.x); i < kPatchRows * kPatchColumns; i += kThreads) {
+    const int row = i / kPatchColumns, column = i % kPatchColumns;
+    struct alignas(16) {
+      PATCH_TYPE values[kChunkElements];
+    } chunks[kPixelChunks];
+#pragma unroll
+    for (int e = 0; e < PATCH_CHANNELS; ++e) {
+      const int pixel = e / PICTURE_CHANNELS;
+      const int y = top + row * PICTURE_STRIDE + pixel / PICTURE_STRIDE;
+      const int place = left + column * PICTURE_STRIDE + pixel % PICTURE_STRIDE;
+      const bool inside = pixel < PICTURE_STRIDE * PICTURE_STRIDE && y >= 0 && y < patches.height && place >= 0 &&
+                          place < patches.width;
+      PATCH_TYPE& value = chunks[e / kChunkElements].values[e % kChunkElements];
+      value = PATCH_TYPE{0};
+      if (inside)
+        value = write<PATCH_TYPE>(
+            read<float>(picture[y * patches.row + place * patches.column + e % PICTURE_CHANNELS * patches.channel]));
+    }
+#pragma unroll
+    for (int chunk = 0; chunk < kPixelChunks; ++chunk)
+      *reinterpret_cast<decltype(chunks + 0)>(to + place_of_chunk<kPixelChunks>(pixel_index(row, column), chunk)) =
+          chunks[chunk];
+  }
+}
+
+#else
+
+using PatchSource = ProductInput;
+
+__device__ __forceinline__ void copy_patch(unsigned char* to, const PatchSource* x, const Patches& patches,
+                                           int number) {
+  const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(to));
   const PatchTile tile = patch_tile(patches, number);
   const int top = tile.row * PATCH_STRIDE_1 - patches.row_pad, left = tile.column * PATCH_STRIDE_2 - patches.column_pad;
-  const ProductInput* const picture =
-      x + static_cast<long long>(tile.picture) * patches.height * patches.width * patches.x_pitch;
+  const PatchSource* const picture = x + tile.picture * patches.picture;
   constexpr int kRowChunks = kPatchColumns * kPixelChunks;
   for (int i = static_cast<int>(threadIdx.x); i < kPatchRows * kRowChunks; i += kThreads) {
     const int row = i / kRowChunks, column = i % kRowChunks / kPixelChunks, chunk = i % kPixelChunks;
     const int y = top + row, place = left + column;
     const bool inside = y >= 0 && y < patches.height && place >= 0 && place < patches.width;
-    const ProductInput* from =
-        picture + (static_cast<long long>(y) * patches.width + place) * patches.x_pitch + chunk * kChunkElements;
-    copy_chunk(to + place_of_chunk<kPixelChunks>(pixel_index(row, column), chunk), inside ? from : x, inside);
+    const PatchSource* from = picture + y * patches.row + place * patches.column + chunk * kChunkElements;
+    copy_chunk(address + place_of_chunk<kPixelChunks>(pixel_index(row, column), chunk), inside ? from : x, inside);
   }
 }
+
+#endif
 
 using Accumulator = ProductSum[kBlocksM][kBlocksN][4];
 
@@ -142,12 +186,12 @@ __device__ __forceinline__ void finish_patch(const Accumulator& sum, ProductOutp
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads)
-    convolve_patches(const ProductInput* x, const ProductInput* w, ProductOutput* y,
+    convolve_patches(const PatchSource* x, const ProductInput* w, ProductOutput* y,
                      const __grid_constant__ ProductProblem problem, const __grid_constant__ EpilogueOperands operands,
                      const __grid_constant__ Patches patches) {
   extern __shared__ __align__(128) unsigned char shared[];
   const unsigned weights = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-  const unsigned ring = weights + kWeightBytes;
+  unsigned char* const ring = shared + kWeightBytes;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int first_row = warp % PATCH_WARPS * kBlocksM, first_filter = warp / PATCH_WARPS * 32;
   const int step = static_cast<int>(gridDim.x);
@@ -158,7 +202,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   if (tile < patches.tiles) copy_patch(ring, x, patches, tile);
   end_copies();
   for (int turn = 0; tile < patches.tiles; tile += step, ++turn) {
-    const unsigned patch = ring + turn % PATCH_STAGES * kPatchBytes;
+    const unsigned patch = weights + kWeightBytes + turn % PATCH_STAGES * kPatchBytes;
     if (PATCH_STAGES == 2) {
       if (tile + step < patches.tiles) copy_patch(ring + (turn + 1) % 2 * kPatchBytes, x, patches, tile + step);
       end_copies();

@@ -2,88 +2,36 @@
 // it comes, is copied into blocks of stride x stride pixels: across, a window is then one line of neighbouring blocks,
 // and lines that overlap are rows of a product that the copy engine finds in memory. Pictures of floats are read for
 // filters of halves, too, and results may be bytes (hussar.ConvToBytes).
-#include "backends/cuda/byte_product.h"
 #include "backends/cuda/hopper_product.h"
+#include "backends/cuda/picture_blocks.h"
 #include "backends/cuda/program_source.h"
-#include "backends/cuda/results.h"
-#include "backends/cuda/windows.h"
 
 namespace hussar {
 namespace {
 
 using namespace cuda;
 
-// A convolution over blocks of pixels.
-struct LineForm {
-  int64_t stride, block;           // pixels along a side; elements, a multiple of 16 bytes
-  int64_t taps_down, taps_across;  // in blocks
-  int64_t rows, columns;           // blocks of a picture
-  int64_t line() const { return taps_across * block; }
-  int64_t k() const { return taps_down * line(); }
-};
+constexpr int64_t kUnitBytes = 16;
 
-LineForm form_of(const Convolution& conv, DType dtype) {
-  LineForm form{};
-  const int64_t chunk = 16 / static_cast<int64_t>(dtype_size(dtype));
-  form.stride = conv.strides[1];
-  form.block = (conv.channels * form.stride * form.stride + chunk - 1) / chunk * chunk;
-  form.taps_down = (conv.kernel[1] + form.stride - 1) / form.stride;
-  form.taps_across = (conv.kernel[2] + form.stride - 1) / form.stride;
-  form.rows = conv.output[1] + form.taps_down - 1;
-  form.columns = conv.output[2] + form.taps_across - 1;
-  return form;
-}
+PictureBlocks form_of(const Convolution& conv, DType dtype) { return blocks_of(conv, dtype, kUnitBytes); }
 
 DenseProduct product_of(const Convolution& conv, DType dtype) {
-  const LineForm form = form_of(conv, dtype);
+  const PictureBlocks form = form_of(conv, dtype);
   return {conv.pixels(), conv.filters, form.k(), form.block, form.k(), conv.y_pitch};
 }
 
-Refusal check_form(const Convolution& conv, DType dtype) {
-  constexpr int64_t kMostChannels = 8, kMostStride = 4, kMostBlock = 64;
-  if (conv.groups != 1) return "groups";
-  if (conv.channels > kMostChannels) return "many channels";
-  if (conv.strides[1] != conv.strides[2] || conv.strides[1] > kMostStride) return "strides";
-  if (conv.dilations[1] != 1 || conv.dilations[2] != 1) return "dilation";
-  // The corner of an im2col map is of eight bits.
-  const LineForm form = form_of(conv, dtype);
-  if (form.block > kMostBlock || form.taps_down > 128) return "a wide filter";
-  return std::nullopt;
-}
-
-// Pictures that are rounded to the type of the filter on their way into blocks, and others.
-Refusal check_types(const Problem& problem) {
-  const bool is_rounded = problem.dtype(0) == DType::kFloat32 && is_half(problem.dtype(1));
-  if (!is_rounded) return check_hopper(problem);
-  if (problem.target.sm != 90) return "needs Hopper (sm_90)";
-  const DType output = problem.output()->dtype;
-  const bool is_number = output == problem.dtype(1) || output == DType::kFloat32;
-  const bool writes_bytes = problem.node.op == kConvToBytes && is_quantized(output);
-  return is_number || writes_bytes ? Refusal() : Refusal("dtype");
-}
-
 Refusal supports(const Problem& problem) {
-  if (Refusal refusal = refuse_op(problem, {"Conv", kConvToBytes})) return refusal;
-  if (Refusal refusal = check_types(problem)) return refusal;
-  if (Refusal refusal = refuse_fp8(problem)) return refusal;
-  if (!problem.is_constant(1)) return "needs constant weights";
-  if (problem.own_inputs() > 2 && problem.input(2) != nullptr && !is_float(problem.dtype(2))) return "dtype";
-  if (problem.input(0)->rank() != 4 || problem.input(1)->rank() != 4) return "rank";
-  if (problem.output()->layout != Layout::kChannelsLast) return "layout is not channels-last";
-  if (Refusal refusal = check_epilogue(problem)) return refusal;
-  auto conv = convolution(problem.node);
-  if (!conv) return "shapes";
-  if (Refusal refusal = check_form(*conv, problem.dtype(1))) return refusal;
-  const bool is_aligned =
-      conv->filters % 8 == 0 && conv->y_pitch % 8 == 0 && offset_in_holder(*problem.output()) % 8 == 0;
-  return is_aligned ? Refusal() : Refusal("filters are not multiples of 8");
+  if (Refusal refusal = check_first_conv(problem)) return refusal;
+  if (problem.target.sm != 90) return "needs Hopper (sm_90)";
+  if (Refusal refusal = check_picture_types(problem, check_hopper(problem))) return refusal;
+  return check_blocks(*convolution(problem.node), problem.dtype(1), kUnitBytes);
 }
 
 HopperOperands operands_of(const Convolution& conv, DType dtype) { return {dtype, form_of(conv, dtype).line()}; }
 
 // What the product is worth in blocks of k.
 DenseProduct work_of(const Convolution& conv, DType dtype) {
-  const LineForm form = form_of(conv, dtype);
+  const PictureBlocks form = form_of(conv, dtype);
   DenseProduct work = product_of(conv, dtype);
   work.k = operands_of(conv, dtype).whole_k(form.taps_down);
   return work;
@@ -92,7 +40,7 @@ DenseProduct work_of(const Convolution& conv, DType dtype) {
 // Making the lines: they are written, and read about once.
 double lines_time(const Convolution& conv, DType dtype) {
   constexpr double kBytesPerMicrosecond = 2e6;
-  const LineForm form = form_of(conv, dtype);
+  const PictureBlocks form = form_of(conv, dtype);
   const int64_t elements = conv.batch * form.rows * form.columns * form.block;
   return kLaunchMicroseconds +
          static_cast<double>(2 * elements) * static_cast<double>(dtype_size(dtype)) / kBytesPerMicrosecond;
@@ -116,36 +64,12 @@ std::vector<Configuration> configurations(const Problem& problem) {
   return list;
 }
 
-// Calls move(place in the filter, place in the packed filter) for every weight, in elements.
-template <class Move>
-void for_each_weight(const Shape& filter, const LineForm& form, Move&& move) {
-  int64_t from = 0;
-  for (int64_t f = 0; f < filter[0]; ++f) {
-    for (int64_t c = 0; c < filter[1]; ++c) {
-      for (int64_t row = 0; row < filter[2]; ++row) {
-        for (int64_t column = 0; column < filter[3]; ++column, ++from) {
-          const int64_t pixel = row % form.stride * form.stride + column % form.stride;
-          move(from, f * form.k() + row / form.stride * form.line() + column / form.stride * form.block +
-                         pixel * filter[1] + c);
-        }
-      }
-    }
-  }
-}
-
 Status pack(Packing& packing) {
   Node& node = packing.node;
   const Convolution conv = HUSSAR_TRY(convolution(node));
   const DType dtype = node.inputs[1]->dtype;
-  const LineForm form = form_of(conv, dtype);
-  const Tensor filter = *node.inputs[1]->constant;
-  const size_t size = dtype_size(filter.dtype());
-  Tensor packed(filter.dtype(), Shape{conv.filters, form.k()});
-  std::memset(packed.raw(), 0, packed.bytes());
-  for_each_weight(filter.shape(), form, [&](int64_t from, int64_t to) {
-    std::memcpy(packed.raw() + static_cast<size_t>(to) * size, filter.raw() + static_cast<size_t>(from) * size, size);
-  });
-  packing.replace(1, std::move(packed));
+  const PictureBlocks form = form_of(conv, dtype);
+  pack_blocks(packing, form);
   Defines defines;
   defines.set("PRODUCT_WINDOWS", 1).set("CONV_CHANNELS", form.line());
   defines.set("CONV_KERNEL_1", form.taps_down).set("CONV_KERNEL_2", 1);
@@ -154,46 +78,15 @@ Status pack(Packing& packing) {
   return attach_hopper(packing, work_of(conv, dtype), operands_of(conv, dtype), std::move(defines), {"lines.cuh"});
 }
 
-// Gives the node a picture that is channels-last: other kernels read nothing else.
-void convert_picture(Packing& packing) {
-  Graph& graph = packing.graph;
-  Value* x = packing.node.inputs[0];
-  if (x->layout == Layout::kChannelsLast) return;
-  Value* converted = graph.add_value(graph.unique_name(x->name), x->dtype, x->dims);
-  converted->layout = Layout::kChannelsLast;
-  graph.add_node("hussar.Reformat", x->name, {x}, {converted});
-  graph.set_input(&packing.node, 0, converted);
-}
-
 Status unpack(Packing& packing) {
-  Node& node = packing.node;
-  forget_hopper(node);
-  const Ints* dims = node.attributes.find<Ints>("hussar_packed_1");
-  const Value* packed = node.input(1);
-  HUSSAR_CHECK(dims != nullptr && dims->size() == 4 && packed != nullptr && packed->is_constant() &&
-                   bytes_needed(packed->constant->dtype(), Shape(*dims)),
-               ErrorCode::kPlanIncompatible, "{}: its filter is not what it was", describe(node));
-  const Shape shape(*dims);
-  const Convolution conv = HUSSAR_TRY(
-      convolution(node.op, node.attributes, operand_of(*node.inputs[0]), shape, operand_of(*node.outputs[0])));
-  const Tensor from = *packed->constant;
-  HUSSAR_CHECK(
-      !check_form(conv, from.dtype()) && from.shape() == (Shape{conv.filters, form_of(conv, from.dtype()).k()}),
-      ErrorCode::kPlanIncompatible, "{}: its filter is not what it was", describe(node));
-  Tensor filter(from.dtype(), shape);
-  const size_t size = dtype_size(from.dtype());
-  for_each_weight(shape, form_of(conv, from.dtype()), [&](int64_t to, int64_t at) {
-    std::memcpy(filter.raw() + static_cast<size_t>(to) * size, from.raw() + static_cast<size_t>(at) * size, size);
-  });
-  packing.replace(1, std::move(filter));
-  convert_picture(packing);
-  return {};
+  forget_hopper(packing.node);
+  return unpack_blocks(packing, kUnitBytes);
 }
 
 // Lines of device/lines.cuh.
 struct Lines {
   int64_t blocks;
-  int64_t picture, channel, row, column;
+  PictureSteps steps;
   int32_t height, width, block_rows, block_columns, row_pad, column_pad;
 };
 
@@ -206,14 +99,10 @@ struct State {
 };
 
 Lines lines_of(const Convolution& conv, const Operand& x, DType dtype) {
-  const LineForm form = form_of(conv, dtype);
-  const bool is_plain = x.layout == Layout::kPlain;
+  const PictureBlocks form = form_of(conv, dtype);
   Lines lines{};
   lines.blocks = conv.batch * form.rows * form.columns;
-  lines.column = is_plain ? 1 : conv.x_pitch;
-  lines.row = lines.column * conv.input[2];
-  lines.channel = is_plain ? lines.row * conv.input[1] : 1;
-  lines.picture = lines.row * conv.input[1] * (is_plain ? conv.channels : 1);
+  lines.steps = steps_of(conv, x.layout);
   lines.height = static_cast<int32_t>(conv.input[1]);
   lines.width = static_cast<int32_t>(conv.input[2]);
   lines.block_rows = static_cast<int32_t>(form.rows);
@@ -225,7 +114,7 @@ Lines lines_of(const Convolution& conv, const Operand& x, DType dtype) {
 
 // Windows of one line for every output pixel; the padding is in memory.
 WindowMap map_of(const Convolution& conv, DType dtype, const HopperLaunch& launch) {
-  const LineForm form = form_of(conv, dtype);
+  const PictureBlocks form = form_of(conv, dtype);
   auto size = [](int64_t number) { return static_cast<uint64_t>(number); };
   const uint64_t pitch = dtype_size(dtype) * size(form.block), row = pitch * size(form.columns);
   WindowMap map;
@@ -244,15 +133,9 @@ WindowMap map_of(const Convolution& conv, DType dtype, const HopperLaunch& launc
 Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   const PlanStep& step = prepare.step;
-  const Ints dims = step.attributes.get_ints("hussar_packed_1");
-  HUSSAR_CHECK(dims.size() == 4, ErrorCode::kPlanIncompatible, "step '{}' has no filter", step.name);
-  const Convolution conv =
-      HUSSAR_TRY(convolution(step.op, step.attributes, prepare.inputs[0], Shape(dims), prepare.outputs[0]));
+  const Convolution conv = HUSSAR_TRY(convolution_of_blocks(prepare, kUnitBytes));
   const DType dtype = prepare.inputs[1].dtype;
-  const DenseProduct product = product_of(conv, dtype);
-  HUSSAR_CHECK(!check_form(conv, dtype) && prepare.inputs[1].shape == (Shape{product.n, product.k}),
-               ErrorCode::kPlanIncompatible, "step '{}': its filter does not fit; build the plan again", step.name);
-  HUSSAR_TRY(prepare_hopper(prepare, product, operands_of(conv, dtype), state.launch));
+  HUSSAR_TRY(prepare_hopper(prepare, product_of(conv, dtype), operands_of(conv, dtype), state.launch));
   state.lines = lines_of(conv, prepare.inputs[0], dtype);
   state.x = map_of(conv, dtype, state.launch);
   state.steps = {{static_cast<int32_t>(conv.output[1]), static_cast<int32_t>(conv.output[2])}, {1, 1}, {0, 0}, {1, 1}};

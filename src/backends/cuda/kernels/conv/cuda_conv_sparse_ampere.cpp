@@ -36,9 +36,9 @@ Status pack(Packing& packing) {
   Defines defines;
   define_ampere(node, window_product(conv), packing.target, defines, true);
   define_windows(conv, defines);
-  return attach_code(
-      packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
-                   assemble({}, {"half.cuh", "product_contract.cuh", "convolution_rows.cuh", "warp_product.cuh", "product_ampere.cuh"}));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
+                                  assemble({}, {"half.cuh", "product_contract.cuh", "convolution_rows.cuh",
+                                                "warp_product.cuh", "product_ampere.cuh"}));
 }
 
 Status unpack(Packing& packing) {
