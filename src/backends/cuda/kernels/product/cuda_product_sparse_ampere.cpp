@@ -59,6 +59,7 @@ extern const Kernel cuda_product_sparse_ampere_kernel = {.name = "cuda_product_s
                                                          .run = run};
 extern const Tactic cuda_product_sparse_ampere_tactic = {.kernel = "cuda_product_sparse_ampere",
                                                          .place = Place::kDevice,
+                                                         .two_of_four = true,
                                                          .supports = supports,
                                                          .cost = cost,
                                                          .configurations = configurations,
