@@ -116,6 +116,11 @@ static bool tunes(const CompileOptions& options, const Target& target) {
   return options.tune_seconds > 0 && is_here && !options.reference_only;
 }
 
+// Plans for a GPU that is not here are not measured.
+static bool can_measure_plans(const CompileOptions& options, const Target& target) {
+  return tunes(options, target) && (target.place == Place::kHost || open_device(target_name(target), 0).has_value());
+}
+
 // Gives the seconds that it took.
 static Result<double> tune_graphs(std::span<const Graph* const> graphs, const Target& target,
                                   const CompileOptions& options, TimingCache& timings, CompileReport* report) {
@@ -157,6 +162,7 @@ static Result<Plan> freeze_for(Graph& graph, const Target& target, const Compile
                                double tuned_seconds = 0) {
   TimingCache unshared;
   TimingCache& timings = options.timings != nullptr ? *options.timings : unshared;
+  bool is_measured = false;
   if (tunes(options, target)) {
     if (options.progress) options.progress("tune");
     const Graph* const form = &graph;
@@ -164,11 +170,14 @@ static Result<Plan> freeze_for(Graph& graph, const Target& target, const Compile
     CompileOptions remaining = options;
     remaining.tune_seconds = std::max(0.0, options.tune_seconds - tuned_seconds);
     HUSSAR_TRY(tune_graphs({&form, 1}, target, remaining, timings, report));
+    is_measured = can_measure_plans(options, target);
   }
   if (options.progress) options.progress("choose");
   KeptNodes kept(options.fp32_nodes, options.inexact_in_half);
-  Chooser chooser = [&kept, known = timings_from(timings, target, options.tune_shapes)](const Problem& problem) {
-    return choose(kept.restrict(problem), known);
+  Chooser chooser = [&, known = timings_from(timings, target, options.tune_shapes)](const Problem& problem) {
+    Problem restricted = kept.restrict(problem);
+    restricted.target.is_measured = is_measured && target.place == Place::kDevice;
+    return choose(restricted, known);
   };
   Plan plan = HUSSAR_TRY(freeze(graph, target, options.reference_only ? nullptr : chooser));
   HUSSAR_CHECK(options.reference_only || kept.unseen().empty(), ErrorCode::kUsage,
@@ -246,11 +255,6 @@ static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& optio
   Plan plan = HUSSAR_TRY(choose_int8(compile_with, options.quantization, options.tune_shapes, measured));
   if (report != nullptr) report->int8 = std::move(measured);
   return plan;
-}
-
-// Plans for a GPU that is not here are not measured.
-static bool can_measure_plans(const CompileOptions& options, const Target& target) {
-  return tunes(options, target) && (target.place == Place::kHost || open_device(target_name(target), 0).has_value());
 }
 
 // What the plan leaves out, as the pass says it; empty: nothing.

@@ -17,6 +17,9 @@ DType precision_of(const PlanGraph& graph, const PlanStep& step) {
     const bool is_fp8 = step.inputs[0] >= 0 && graph.values[static_cast<size_t>(step.inputs[0])].dtype == kFp8;
     return is_fp8 ? kFp8 : DType::kInt8;
   }
+  // Its results are bytes, what it multiplies is what its filter is.
+  if (step.op == "hussar.ConvToBytes" && step.inputs.size() > 1 && step.inputs[1] >= 0)
+    return graph.values[static_cast<size_t>(step.inputs[1])].dtype;
   const Kernel* kernel = find_kernel(step.kernel);
   if (kernel != nullptr && kernel->multiplies_in != DType::kUndefined) return kernel->multiplies_in;
   return graph.values[static_cast<size_t>(step.outputs[0])].dtype;

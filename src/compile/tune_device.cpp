@@ -202,10 +202,21 @@ class DeviceTuner {
     return {};
   }
 
+  // A dense one is always among them: 2:4 weights have to win against it.
+  static std::vector<size_t> kernels_of(const Choice& choice) {
+    std::vector<size_t> kernels = contenders(choice, kMostKernels);
+    auto is_dense = [&](size_t i) { return !choice.rivals[i].tactic->two_of_four; };
+    if (std::any_of(kernels.begin(), kernels.end(), is_dense)) return kernels;
+    const std::vector<size_t> all = contenders(choice, choice.rivals.size());
+    const auto dense = std::find_if(all.begin(), all.end(), is_dense);
+    if (dense != all.end()) kernels.push_back(*dense);
+    return kernels;
+  }
+
   // The kernels that are worth it, and for each of them the ways to go about it.
   static std::vector<Rival> rivals_of(Choice choice) {
     std::vector<Rival> rivals;
-    for (size_t usual : contenders(choice, kMostKernels)) {
+    for (size_t usual : kernels_of(choice)) {
       choice.chosen = static_cast<int>(usual);
       if (choice.rivals[usual].tactic->place != Place::kDevice) continue;
       for (size_t i : configurations_of(choice, kMostTiles)) rivals.push_back(choice.rivals[i]);
@@ -240,7 +251,8 @@ class DeviceTuner {
     return next;
   }
 
-  // Numbers between -1 and 1; indices are 0.
+  // Numbers between -1 and 1, and any bytes: power, which bounds large products, goes by the bits that change. Indices
+  // are 0.
   Result<std::byte*> allocate_filled(DType dtype, size_t bytes) {
     std::byte* data = HUSSAR_TRY(device_->allocate(bytes));
     memory_.emplace_back(*device_, data);
@@ -250,6 +262,10 @@ class DeviceTuner {
     if (is_floating(dtype)) {
       std::minstd_rand random(1);
       for (double& number : numbers) number = static_cast<double>(random() % 2001) / 1000 - 1;
+    }
+    if (value.dtype == DType::kUInt8) {
+      std::minstd_rand random(1);
+      for (double& number : numbers) number = static_cast<double>(random() >> 8 & 0xffU);
     }
     store_elements<double>(pattern, 0, kPattern, numbers.data());
     for (size_t at = 0; at < bytes; at += pattern.bytes())

@@ -20,6 +20,8 @@ constexpr double kClearWin = 0.98;
 constexpr double kClearConfiguration = 0.97;
 // Those that were a little faster by themselves made models slower (docs/benchmarks.md, "GPU").
 constexpr double kClearLibrary = 0.9;
+// 2:4 weights bring kernels with many tiles more into a contest of a few rounds, whose least time is luck in part.
+constexpr double kClearSparse = 0.98;
 // Predictions are off by less than that.
 constexpr double kPredictionFactor = 3;
 // Configurations of one kernel are predicted by the same model, which errs alike for all of them.
@@ -100,7 +102,13 @@ bool is_eligible(const Choice& choice, size_t index) {
 
 // What was measured, as rivals are held against each other.
 double rated(const Rival& rival) {
+  if (rival.tactic->two_of_four) return *rival.measured / kClearSparse;
   return rival.tactic->vendor_library == nullptr ? *rival.measured : *rival.measured / kClearLibrary;
+}
+
+// Whether the budget left out a 2:4 kernel that is predicted to win: the best dense one keeps the work.
+bool must_be_measured(const Choice& choice, const Rival& rival) {
+  return rival.tactic->two_of_four && choice.target.is_measured && !rival.measured;
 }
 
 double least_predicted(const Choice& choice) {
@@ -150,10 +158,11 @@ Choice choose(const Problem& problem, const Timings& timings) {
   for (size_t i = 0; i < choice.rivals.size(); ++i) {
     const Rival& rival = choice.rivals[i];
     if (rival.refusal || !is_usual(rival)) continue;
+    if (must_be_measured(choice, rival)) continue;
     if (choice.chosen < 0 || rival.predicted < choice.rival()->predicted) choice.chosen = static_cast<int>(i);
   }
   if (choice.chosen < 0 || !choice.rival()->measured) return choice;
-  double best = rated(*choice.rival()) * kClearWin;
+  double best = rated(*choice.rival()) * (choice.rival()->tactic->two_of_four ? 1 : kClearWin);
   for (size_t i = 0; i < choice.rivals.size(); ++i) {
     const Rival& rival = choice.rivals[i];
     if (!rival.measured || rated(rival) >= best || !is_eligible(choice, i)) continue;
@@ -198,12 +207,15 @@ std::vector<size_t> configurations_of(const Choice& choice, size_t most) {
 
 // Why a rival that could do the work does not; `best` is the least predicted time. Nothing is chosen where the
 // reference evaluator is wanted.
-static std::string why_not(const Rival& rival, const Rival* chosen, double best) {
+static std::string why_not(const Choice& choice, const Rival& rival, double best) {
+  const Rival* chosen = choice.rival();
   if (chosen == nullptr) return "not wanted";
   if (rival.measured) {
     const bool ahead = chosen->measured && *rival.measured < *chosen->measured;
     if (ahead && rival.tactic->vendor_library != nullptr)
       return fmt::format("a library ahead by less than {:.0f} %", 100 * (1 - kClearLibrary));
+    if (ahead && rival.tactic->two_of_four && !chosen->tactic->two_of_four)
+      return fmt::format("2:4 ahead by less than {:.0f} %", 100 * (1 - kClearSparse));
     if (ahead && !is_usual(rival)) return fmt::format("ahead by less than {:.0f} %", 100 * (1 - kClearConfiguration));
     return ahead ? fmt::format("within {:.0f} % of the predicted winner", 100 * (1 - kClearWin)) : "slower";
   }
@@ -213,6 +225,7 @@ static std::string why_not(const Rival& rival, const Rival* chosen, double best)
     const bool is_kin = rival.tactic == chosen->tactic && rival.threads == chosen->threads;
     return is_kin ? "not measured" : "not measured: its kernel lost";
   }
+  if (is_usual(rival) && must_be_measured(choice, rival)) return "2:4, not measured";
   if (is_usual(rival) && !chosen->measured) return rival.predicted > chosen->predicted ? "slower" : "predicted as fast";
   if ((is_usual(rival) && rival.predicted <= best * kPredictionFactor) || best <= 0) return "not measured";
   return fmt::format("not measured: predicted {:.1f} times the best", rival.predicted / best);
@@ -226,7 +239,7 @@ std::string describe(const Choice& choice) {
     if (rival.refusal) {
       line += "refused, " + *rival.refusal;
     } else {
-      line += &rival == choice.rival() ? "chosen" : why_not(rival, choice.rival(), best);
+      line += &rival == choice.rival() ? "chosen" : why_not(choice, rival, best);
       if (rival.measured) line += fmt::format(", measured {:.1f} us", *rival.measured);
       line += fmt::format(", predicted {:.1f} us", rival.predicted);
     }

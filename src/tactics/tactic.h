@@ -34,6 +34,9 @@ struct Target {
   std::string_view no_sparsity = {};
   // Why tactics may not call libraries of others, which running the plan needs then; empty: they may.
   std::string_view no_libraries = "needs --libraries on";
+  // On a device, whether rivals have been measured, as far as the budget went: 2:4 weights are made use of only where
+  // it was measured to be faster.
+  bool is_measured = false;
   bool only_libraries = false;  // and what one of them does, no other tactic may
 };
 
@@ -102,6 +105,8 @@ struct Tactic {
   Place place = Place::kHost;
   // The library of others that its kernel calls, with its version, on which measured times depend. Null: calls none.
   std::string (*vendor_library)() = nullptr;
+  // Multiplies 2:4 weights on a device, as one of several ways: must be clearly ahead of the dense ones.
+  bool two_of_four = false;
   // Cheap checks first. Sees dtypes, layouts, attributes, constants, and dims where they are known.
   Refusal (*supports)(const Problem&) = nullptr;
   // Predicted microseconds with the target's threads: ranks tactics when nothing is measured.

@@ -81,6 +81,36 @@ void expect_bytes_from_the_first_on(CompileOptions options, int sm, double toler
       << "built again";
 }
 
+// The factors of smoothed channels are in the scales of the weights.
+TEST(CudaFirstConv, FactorsOfChannelsCostNothing) {
+  CompileOptions options = for_device();
+  if (!is_emulated(use_test_device()) && options.sm < 80) GTEST_SKIP() << "skipped: needs tensor cores";
+  if (is_emulated(use_test_device())) options.sm = 90;
+  options.fp16 = true;
+  options.chooses_int8 = false;
+  std::vector<float> divisors(64);
+  for (size_t i = 0; i < divisors.size(); ++i) divisors[i] = 0.5F + 0.25F * static_cast<float>(i % 7);
+  auto quantization = std::make_shared<Quantization>();
+  quantization->activations = {{"p", {2.5F / 255, 0}}, {Quantization::smoothed_name("d"), {12.0F / 255, 0}}};
+  quantization->divisors = {{"d", divisors}};
+  options.quantization = quantization;
+  auto plan = build(first_layers().bytes(), options);
+  ASSERT_TRUE(plan) << plan.error().message;
+  int products = 0;
+  for (const PlanStep& step : (*plan)->graph.steps) {
+    if (step.op != "hussar.QuantizedConv") continue;
+    ++products;
+    EXPECT_TRUE(!step.program || step.program->operand_count == 0) << step.report;
+  }
+  EXPECT_EQ(products, 2);
+  CompileOptions reference;
+  reference.reference_only = true;
+  reference.quantization = quantization;
+  auto expected = build(first_layers().bytes(), reference);
+  ASSERT_TRUE(expected) << expected.error().message;
+  EXPECT_LT(difference(outputs_of(*plan), outputs_of(*expected)), 3e-2);
+}
+
 TEST(CudaFirstConv, WritesBytes) {
   CompileOptions options = for_device();
   const bool emulated = is_emulated(use_test_device());

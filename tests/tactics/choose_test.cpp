@@ -205,6 +205,37 @@ TEST(Choose, ConfigurationsWorthMeasuringBeginWithTheUsualOne) {
   }
 }
 
+// 2:4 weights on a GPU: a dense kernel keeps what was not measured, and what 2:4 is not clearly faster at.
+TEST(Choose, TwoOfFourMustWinClearly) {
+  auto graph = parse_problem("matmul x=4096x1024:float16 w=1024x4096:float16");
+  ASSERT_TRUE(graph) << graph.error().message;
+  Target target;
+  target.place = Place::kDevice;
+  target.sm = 90;
+  target.no_fp16 = {};
+  Tensor& weights = *graph->node->inputs[1]->constant;
+  auto* numbers = reinterpret_cast<uint16_t*>(weights.raw());
+  for (int64_t i = 0; i < weights.elements(); ++i) {
+    if (i / 4096 % 4 < 2) numbers[i] = 0;
+  }
+  auto chosen = [&](bool is_measured, std::map<std::string, double> measured) {
+    target.is_measured = is_measured;
+    const Choice choice =
+        choose(Problem{*graph->node, target}, [&](const Problem&, const Rival& rival) -> std::optional<double> {
+          auto it = measured.find(rival.name(target));
+          return it == measured.end() ? std::nullopt : std::optional(it->second);
+        });
+    return choice.rival() == nullptr ? "" : std::string(choice.tactic()->kernel);
+  };
+  const std::string sparse = "cuda_product_sparse", dense = "cuda_product_hopper";
+  EXPECT_EQ(chosen(false, {}), sparse);
+  EXPECT_EQ(chosen(true, {}), dense);
+  EXPECT_EQ(chosen(true, {{dense, 10}}), dense);
+  EXPECT_EQ(chosen(true, {{sparse, 9.9}, {dense, 10}}), dense);
+  EXPECT_EQ(chosen(true, {{sparse, 9.5}, {dense, 10}}), sparse);
+  EXPECT_EQ(chosen(true, {{sparse, 10.1}, {dense, 10}}), dense);
+}
+
 TEST(Choose, ListsOneThread) {
   Contest contest("matmul m=8 n=16 k=16");
   const std::string report = contest.report({});

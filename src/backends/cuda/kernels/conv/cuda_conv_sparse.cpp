@@ -70,6 +70,7 @@ extern const Kernel cuda_conv_sparse_kernel = {.name = "cuda_conv_sparse",
                                                .run = run_hopper_windows};
 extern const Tactic cuda_conv_sparse_tactic = {.kernel = "cuda_conv_sparse",
                                                .place = Place::kDevice,
+                                               .two_of_four = true,
                                                .supports = supports,
                                                .cost = cost,
                                                .configurations = configurations,

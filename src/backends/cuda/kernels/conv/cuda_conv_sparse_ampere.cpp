@@ -82,6 +82,7 @@ extern const Kernel cuda_conv_sparse_ampere_kernel = {.name = "cuda_conv_sparse_
                                                       .run = run};
 extern const Tactic cuda_conv_sparse_ampere_tactic = {.kernel = "cuda_conv_sparse_ampere",
                                                       .place = Place::kDevice,
+                                                      .two_of_four = true,
                                                       .supports = supports,
                                                       .cost = cost,
                                                       .configurations = configurations,

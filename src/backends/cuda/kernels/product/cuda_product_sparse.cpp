@@ -52,6 +52,7 @@ extern const Kernel cuda_product_sparse_kernel = {.name = "cuda_product_sparse",
                                                   .run = run_hopper_product};
 extern const Tactic cuda_product_sparse_tactic = {.kernel = "cuda_product_sparse",
                                                   .place = Place::kDevice,
+                                                  .two_of_four = true,
                                                   .supports = supports,
                                                   .cost = cost,
                                                   .configurations = configurations,

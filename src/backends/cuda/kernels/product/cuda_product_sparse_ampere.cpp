@@ -28,8 +28,9 @@ Status pack(Packing& packing) {
   pack_sparse(packing, ampere_order(node.inputs[0]->dtype));
   Defines defines;
   define_ampere(node, product, packing.target, defines, true);
-  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
-                                  assemble({}, {"half.cuh", "product_contract.cuh", "warp_product.cuh", "product_ampere.cuh"}));
+  return attach_code(packing,
+                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
+                         assemble({}, {"half.cuh", "product_contract.cuh", "warp_product.cuh", "product_ampere.cuh"}));
 }
 
 Status unpack(Packing& packing) {
@@ -59,6 +60,7 @@ extern const Kernel cuda_product_sparse_ampere_kernel = {.name = "cuda_product_s
                                                          .run = run};
 extern const Tactic cuda_product_sparse_ampere_tactic = {.kernel = "cuda_product_sparse_ampere",
                                                          .place = Place::kDevice,
+                                                         .two_of_four = true,
                                                          .supports = supports,
                                                          .cost = cost,
                                                          .configurations = configurations,
