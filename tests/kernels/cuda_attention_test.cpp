@@ -3,7 +3,8 @@
 //
 // Sums of bytes are exact in both. What differs: the reference rounds weights to multiples of 1/255 of the largest, the
 // kernel to halves. A weight is off by 1/510 at most, and n of them by about sqrt(n) / 880 together, times the
-// size of a value over their sum. Where every weight is 0 or 1, nothing but the last bits of FP32 may differ.
+// size of a value over their sum. Where every weight is 0 or 1, nothing but the last bits of FP32 may differ: of
+// values 1152 steps larger, which is what the kernel adds up.
 #include <cmath>
 #include <limits>
 
@@ -100,7 +101,7 @@ TEST(CudaAttentionInt8, SumsAreExact) {
       for (int64_t head = 0; head < test.inputs[i].tensor.elements(); ++head)
         test.inputs[i].tensor.data<float>()[head] = 8;
     }
-    test.tolerance = 1e-6;
+    test.tolerance = 1e-5;  // a two-thousandth of a step of a value
     expect_kernel_agrees(test);
     // The largest sums that there are.
     for (size_t i : {0, 1}) {
