@@ -31,7 +31,9 @@ import hussar_cli  # noqa: E402
 import machine  # noqa: E402
 
 CASES = ("bert_large:1x128,bert_large:8x128,bert_large:32x128,bert_large:128x128,bert_large:1x384,bert_large:32x384,"
-         "resnet50:1,resnet50:8,resnet50:32,resnet50:128")  # fmt: skip
+         "resnet50:1,resnet50:8,resnet50:32,resnet50:128,yolov8n:1,yolov8n:16,vit_b16:1,vit_b16:32,"
+         "minilm:1x128,minilm:64x128")  # fmt: skip
+SIDES = {"yolov8n": 640}  # of pictures; others have 224
 ENGINES = ("hussar", "torch_compile", "torch_graph")
 
 
@@ -58,12 +60,16 @@ def export(model: str, path: pathlib.Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     outputs, axes = ["logits"], {input_of(model): {0: "batch"}}
-    inputs = catalog.image([1, 3, 224, 224], input_of(model), mean=[0.5] * 3, std=[0.5] * 3)
+    inputs = catalog.image(picture_of(model, 1), input_of(model), mean=[0.5] * 3, std=[0.5] * 3)
     if is_encoder(model):
         module, inputs = encoders.encoder(model), catalog.encoder_inputs(1, 128)
         outputs, axes = ["last_hidden_state"], catalog.ENCODER_AXES
     elif model == "vit_b16":
         module = exports.vit_b16("sdpa")
+    elif model == "yolov8n":
+        from modelzoo import detectors
+
+        module = detectors.yolov8n(inputs, 7)
     else:
         module = exports.convolutional("AlexNet" if model == "alexnet" else "ResNet50", inputs, 7)
     exports.export(module, path, inputs, outputs, "torchscript", axes, exports.DEFAULT_OPSET["torchscript"])
@@ -73,10 +79,14 @@ def input_of(model: str) -> str:
     return "pixel_values" if model == "vit_b16" else "x"
 
 
+def picture_of(model: str, batch: int) -> list[int]:
+    return [batch, 3, *[SIDES.get(model, 224)] * 2]
+
+
 def shapes_of(model: str, dims: list[int]) -> dict[str, list[int]]:
     if is_encoder(model):
         return {name: dims for name in ("input_ids", "attention_mask", "token_type_ids")}
-    return {input_of(model): [*dims, 3, 224, 224]}
+    return {input_of(model): picture_of(model, *dims)}
 
 
 class Peers:
@@ -104,6 +114,10 @@ class Peers:
 
             module = ViTForImageClassification(ViTConfig(num_labels=1000, attn_implementation="sdpa"))
             module = module.eval().to(self.dtype).cuda()
+        elif model == "yolov8n":
+            from modelzoo import detectors
+
+            module = detectors.YOLOv8n().eval().to(self.dtype).cuda().to(memory_format=self.torch.channels_last)
         else:
             import torchvision
 
@@ -119,7 +133,7 @@ class Peers:
             tokens = torch.randint(0, 30000, dims, device="cuda")
             call = lambda: module(input_ids=tokens).last_hidden_state  # noqa: E731
         else:
-            picture = torch.randn(*dims, 3, 224, 224, device="cuda", dtype=self.dtype)
+            picture = torch.randn(picture_of(model, *dims), device="cuda", dtype=self.dtype)
             picture = picture.to(memory_format=torch.channels_last)
             call = lambda: module(picture)  # noqa: E731
         stream = torch.cuda.Stream()

@@ -72,10 +72,11 @@ void widen(Graph& graph) {
   }
 }
 
-// What kernels of a GPU round to bytes themselves (the pass round_in_place), others do in a step of its own.
+// What kernels of a GPU round to bytes themselves (the passes round_in_place and store_bytes), others do in a step of
+// its own.
 void round_apart(Graph& graph, Node* node) {
-  const bool is_norm = node->op == "hussar.NormToBytes";
-  if (!is_norm && !(node->op == "hussar.Attention" && node->attributes.has("y_scale"))) return;
+  const bool is_norm = node->op == "hussar.NormToBytes", is_conv = node->op == "hussar.ConvToBytes";
+  if (!is_norm && !is_conv && !(node->op == "hussar.Attention" && node->attributes.has("y_scale"))) return;
   Value* const bytes = node->outputs[0];
   Value* real = node->output(1);
   if (real == nullptr) real = add_like(graph, *bytes, kFloat, bytes->layout);
@@ -91,6 +92,7 @@ void round_apart(Graph& graph, Node* node) {
     node->op = node->attributes.get_int("center", 1) != 0 ? "LayerNormalization" : "RMSNormalization";
     node->attributes.erase("center");
   }
+  if (is_conv) node->op = "Conv";
   bytes->producer = nullptr;
   graph.add_node("QuantizeLinear", "quantize " + real->name,
                  {real, graph.add_constant(graph.unique_name(real->name + "_scale"), std::move(scale)),

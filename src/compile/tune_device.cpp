@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <random>
+#include <tuple>
 #include <unordered_map>
 
 #include "base/cores.h"
@@ -239,20 +240,14 @@ class DeviceTuner {
     return next;
   }
 
-  // Memory for what the steps of a problem read and write, the same for all rivals.
-  Result<std::byte*> allocate_for(const Value& value) {
-    const Value* root = &value;
-    int64_t offset = 0;
-    for (; root->slice_of != nullptr; root = root->slice_of) offset += root->channel_offset;
-    const size_t size = dtype_size(value.dtype);
-    const size_t bytes = static_cast<size_t>(root->static_shape()->elements()) * size;
+  // Numbers between -1 and 1; indices are 0.
+  Result<std::byte*> allocate_filled(DType dtype, size_t bytes) {
     std::byte* data = HUSSAR_TRY(device_->allocate(bytes));
     memory_.emplace_back(*device_, data);
-    // Of numbers between -1 and 1; indices are 0.
     constexpr int64_t kPattern = 1 << 18;
-    Tensor pattern(value.dtype, {kPattern});
+    Tensor pattern(dtype, {kPattern});
     std::vector<double> numbers(kPattern, 0.0);
-    if (is_floating(value.dtype)) {
+    if (is_floating(dtype)) {
       std::minstd_rand random(1);
       for (double& number : numbers) number = static_cast<double>(random() % 2001) / 1000 - 1;
     }
@@ -260,7 +255,7 @@ class DeviceTuner {
     for (size_t at = 0; at < bytes; at += pattern.bytes())
       HUSSAR_TRY(device_->copy_in(data + at, pattern.raw(), std::min(pattern.bytes(), bytes - at)));
     HUSSAR_TRY(device_->wait());
-    return data + static_cast<size_t>(offset) * size;
+    return data;
   }
 
   static Operand operand_of(const Value& value) {
@@ -295,7 +290,7 @@ class DeviceTuner {
         operand.data = entry.constants.back().data();
       } else {
         given.push_back(operand);
-        if (value != nullptr) operand.data = HUSSAR_TRY(data_of({false, i}, *value));
+        if (value != nullptr) operand.data = HUSSAR_TRY(data_of(false, i, *value));
         if (value != nullptr && is_starts(packed, i)) HUSSAR_TRY(fill_starts(packed, operand));
       }
       entry.inputs.push_back(operand);
@@ -304,7 +299,7 @@ class DeviceTuner {
     for (size_t i = 0; i < packed.outputs.size(); ++i) {
       Operand operand = packed.outputs[i] != nullptr ? operand_of(*packed.outputs[i]) : Operand{};
       taken.push_back(operand);
-      if (packed.outputs[i] != nullptr) operand.data = HUSSAR_TRY(data_of({true, i}, *packed.outputs[i]));
+      if (packed.outputs[i] != nullptr) operand.data = HUSSAR_TRY(data_of(true, i, *packed.outputs[i]));
       entry.outputs.push_back(operand);
     }
     const Kernel* kernel = find_kernel(rival.tactic->kernel);
@@ -326,10 +321,16 @@ class DeviceTuner {
     return device_->wait();
   }
 
-  Result<std::byte*> data_of(std::pair<bool, size_t> place, const Value& value) {
-    auto [it, is_new] = data_.emplace(place, nullptr);
-    if (is_new) it->second = HUSSAR_TRY(allocate_for(value));
-    return it->second;
+  // What the steps of a problem read and write, the same for all rivals. Twins may lie in holders of other sizes.
+  Result<std::byte*> data_of(bool is_output, size_t index, const Value& value) {
+    const Value* root = &value;
+    int64_t offset = 0;
+    for (; root->slice_of != nullptr; root = root->slice_of) offset += root->channel_offset;
+    const size_t size = dtype_size(value.dtype);
+    const size_t bytes = static_cast<size_t>(root->static_shape()->elements()) * size;
+    auto [it, is_new] = data_.emplace(std::tuple(is_output, index, bytes), nullptr);
+    if (is_new) it->second = HUSSAR_TRY(allocate_filled(value.dtype, bytes));
+    return it->second + static_cast<size_t>(offset) * size;
   }
 
   Status make_contestant(const Problems& problem, const Rival& rival, Contestant& contestant) {
@@ -416,8 +417,9 @@ class DeviceTuner {
   Graph sized_;
   std::unique_ptr<Device> device_;  // outlives all memory below
   std::vector<Problems> problems_;
-  std::map<std::string, Tensor> codes_;                 // by source
-  std::map<std::pair<bool, size_t>, std::byte*> data_;  // of the problem at hand: is an output, which
+  std::map<std::string, Tensor> codes_;  // by source
+  std::map<std::tuple<bool, size_t, size_t>, std::byte*>
+      data_;  // of the problem at hand: is an output, which, its bytes
   std::vector<DeviceMemory> memory_;
   TuneReport report_;
 };

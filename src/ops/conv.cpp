@@ -3,7 +3,8 @@
 
 namespace hussar {
 
-static Status infer(InferContext& context) { return infer_conv(context, 0, 1, 2, context.dtype(0)); }
+// A GPU may read a picture of floats for filters of halves, as which it multiplies.
+static Status infer(InferContext& context) { return infer_conv(context, 0, 1, 2, context.dtype(1)); }
 
 static Status evaluate(EvalContext& context) {
   ConvShape shape = HUSSAR_TRY(conv_shape(context.node, context.shape(0), context.shape(1), context.output().shape()));

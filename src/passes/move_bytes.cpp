@@ -151,7 +151,7 @@ class Movers {
     if (producer == nullptr || graph_.is_output(value) || value->users.empty() || value->slice_of != nullptr)
       return false;
     const bool is_made =
-        can_write_bytes(*producer) || dequantize_of(value) != nullptr || movers_.count(value->producer) > 0;
+        can_round(*value->producer, target_) || dequantize_of(value) != nullptr || movers_.count(value->producer) > 0;
     return is_made && all_users_take_bytes(value);
   }
 

@@ -1,5 +1,7 @@
 // What only INT8 products read is written as bytes:
 //   QuantizedConv -> y -> QuantizeLinear -> QuantizedConv   =>  QuantizedConv<y_scale> -> bytes -> QuantizedConv
+// On a GPU a convolution of floats rounds what QuantizeLinear would:
+//   Conv -> y -> QuantizeLinear  =>  hussar.ConvToBytes -> bytes
 // What products add, and what elementwise work and averages of images read, may be bytes too: what is quantized for
 // products, what its producer fake-quantizes, and what has a range that calibration knows.
 #include <algorithm>
@@ -31,6 +33,7 @@ void drop_last_fake_quantize(Node* node, const QuantParams& params) {
 
 // Who reads and writes bytes, and which.
 struct Rules {
+  Target target;
   Place place;
   bool fp8;
 };
@@ -38,7 +41,7 @@ struct Rules {
 // FP8 is for devices: what checks it on a host has the same bytes.
 Rules rules_of(const PassContext& context) {
   const bool fp8 = context.quantization != nullptr && context.quantization->fp8;
-  return {fp8 ? Place::kDevice : context.target.place, fp8};
+  return {context.target, fp8 ? Place::kDevice : context.target.place, fp8};
 }
 
 bool store(Graph& graph, Node* quantize, const Rules& rules) {
@@ -47,7 +50,7 @@ bool store(Graph& graph, Node* quantize, const Rules& rules) {
   Value* bytes = quantize->outputs[0];
   Node* producer = real == nullptr ? nullptr : real->producer;
   const auto params = quantized_params(*quantize, rules.fp8);
-  if (producer == nullptr || !can_write_bytes(*producer) || !params || !can_divide_by(*params)) return false;
+  if (producer == nullptr || !params || !can_divide_by(*params) || !can_round(*producer, rules.target)) return false;
   if (graph.is_output(real) || real->slice_of != nullptr || bytes->dtype != params->dtype) return false;
   for (const Node* user : real->users) {
     if (user != quantize && !can_read_bytes(*user, real, rules.place)) return false;

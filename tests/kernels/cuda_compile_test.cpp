@@ -54,6 +54,7 @@ std::vector<KernelCase> texts() {
       {"cuda_arg_extreme", "ArgMin", {x(DType::kInt64, {4, 3})}, attributes({{"axis", int64_t{0}}})},
       with(channels_last({"cuda_pool", "MaxPool", {image}}), window),
       with({"cuda_pool", "AveragePool", {image}}, window),
+      with(channels_last({"cuda_pool", "MaxPool", {x(DType::kUInt8, {2, 64, 9, 9})}}), window),
       {"cuda_gather", "Gather", {x(f16, {9, 16}), x(DType::kInt64, {2, 3})}},
       {"cuda_gather_bytes", "hussar.GatherBytes", {x(DType::kUInt8, {9, 16}), x(f32, {9}), x(DType::kInt64, {2})}},
       {"cuda_token_order", "hussar.TokenOrder", {x(DType::kInt64, {3, 300})}, {}, 3},
@@ -243,6 +244,13 @@ std::vector<KernelCase> product_texts() {
           with(channels_last({"cuda_conv_simple", "Conv", {x(f32, {2, 3, 9, 9}), weights(f32, {5, 3, 3, 3})}}), pads),
           5, {2, 5, 9, 9}),
       with(channels_last({"cuda_conv", "Conv", {x(f16, {2, 16, 9, 9}), weights(f16, {16, 16, 3, 3})}}), pads),
+      with(channels_last({"cuda_conv_patch", "Conv", {x(f16, {2, 16, 99, 99}), weights(f16, {16, 16, 3, 3})}}), pads),
+      with(channels_last({"cuda_conv_patch", "Conv", {x(f16, {2, 64, 9, 9}), weights(f16, {64, 64, 3, 3})}}), pads),
+      in_tf32(with(channels_last({"cuda_conv_patch", "Conv", {x(f32, {2, 16, 99, 99}), weights(f32, {16, 16, 3, 3})}}),
+                   pads)),
+      of_bytes(with(channels_last({"cuda_conv_patch", "Conv", {x(f16, {2, 32, 99, 99}), weights(f16, {32, 32, 3, 3})}}),
+                    pads),
+               32, {2, 32, 99, 99}),
       with(channels_last({"cuda_conv_columns", "Conv", {x(f16, {2, 3, 9, 9}), weights(f16, {16, 3, 3, 3})}}), pads),
       with(channels_last({"cuda_conv_depthwise", "Conv", {x(f16, {2, 64, 9, 9}), weights(f16, {64, 1, 7, 7})}}),
            attributes({{"group", int64_t{64}}})),
@@ -390,6 +398,13 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
   test.output_layout = Layout::kChannelsLast;
   expect_no_spills(test, {90});
   expect_no_spills(of_bf16(test), {90});
+  test.op = "hussar.ConvToBytes";
+  test.attributes.set("y_scale", 0.02F);
+  test.inputs[0].tensor = random_tensor(DType::kFloat32, {2, 3, 33, 31}, 1, 2);
+  expect_no_spills(test, {90});
+  test.kernel = "cuda_conv_columns";
+  test.inputs[0] = {random_tensor(DType::kFloat16, {2, 3, 33, 31}, 1, 2), false, Layout::kChannelsLast};
+  expect_no_spills(test, {80, 86, 89});
 }
 
 }  // namespace

@@ -240,6 +240,35 @@ TEST(CudaHopper, DenseWindows) {
   }
 }
 
+// First convolutions: pictures in either layout, of the filter's type or of floats, and results of either kind.
+TEST(CudaHopper, FirstConvolutions) {
+  constexpr Window kShapes[] = {
+      {2, 3, 21, 19, 64, 7, 2, 3}, {1, 3, 14, 17, 16, 3, 2, 1}, {2, 1, 9, 8, 24, 3, 1, 1}, {1, 4, 13, 11, 72, 5, 3, 0}};
+  const char* kernel = "cuda_conv_lines";
+  auto case_of = [&](const Window& window) {
+    KernelCase test = windows_of(kHalf, window, kernel);
+    // What is added is of halves: a gap of the picture has no part in it.
+    if (pick(0, 1) == 1) test.inputs[0].layout = Layout::kPlain, test.inputs[0].gap = 0;
+    if (pick(0, 2) > 0) test.inputs[0].tensor = converted(test.inputs[0].tensor, kFloat);
+    test.only_usual = true;
+    return test;
+  };
+  if (!can_run(case_of(kShapes[0]))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
+  for (const Window& window : kShapes) {
+    for (DType result : {kHalf, kBytes, kFp8}) {
+      KernelCase test = case_of(window);
+      if (result != kHalf) {
+        test.op = "hussar.ConvToBytes";
+        test.attributes.set("y_scale", result == kFp8 ? 0.02F : 0.05F);
+        if (result == kFp8) test.attributes.set("y_type", static_cast<int64_t>(kFp8));
+        if (result == kBytes) test.attributes.set("y_zero_point", pick(0, 255));
+      }
+      expect_kernel_agrees(test);
+      if (HasFailure()) return;
+    }
+  }
+}
+
 // Of the whole range of FP8, with the bound of cuda_fp8_test.cpp: an instruction adds 64 products, of which half are of
 // zeros.
 TEST(CudaHopper, SparseOfLargeFp8) {

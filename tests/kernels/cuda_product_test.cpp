@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "backends/cuda/sparse_weights.h"
+#include "tensor/convert.h"
 #include "tests/kernels/kernel_case.h"
 #include "tests/kernels/sparse_case.h"
 
@@ -411,7 +412,8 @@ TEST(CudaConv, GridOfWindows) {
 KernelCase byte_conv_case(const char* kernel, const ConvShape& shape) {
   KernelCase test = of_bytes(conv_case(kernel, kFloat, shape), shape.filters,
                              shape.channels / shape.groups * shape.kernel * shape.kernel);
-  const bool is_tensor = cuda::is_one_of(kernel, {"cuda_conv", "cuda_conv_hopper", "cuda_conv_sparse_ampere"});
+  const bool is_tensor =
+      cuda::is_one_of(kernel, {"cuda_conv", "cuda_conv_hopper", "cuda_conv_patch", "cuda_conv_sparse_ampere"});
   const bool pads = shape.pad > 0 && is_tensor;
   test.attributes.set("x_zero_point", pads ? 0 : pick(0, 255));
   const int64_t reach = (shape.kernel - 1) * shape.dilation + 1;
@@ -485,6 +487,28 @@ TEST(CudaConv, WarpProducts) {
   }
 }
 
+// Pictures of one tile and of many, and their edges; every number of chunks of a pixel that shares banks in another
+// way.
+constexpr ConvShape kOfPatches[] = {
+    {1, 16, 33, 35, 16, 3, 1, 1}, {2, 32, 19, 17, 56, 3, 2, 1}, {3, 64, 9, 40, 40, 3, 1, 0}, {1, 96, 6, 5, 8, 1, 1, 0},
+    {1, 32, 11, 50, 24, 5, 2, 2}, {5, 160, 4, 4, 40, 1, 2, 0}, {1, 32, 40, 18, 24, 2, 1, 1}};
+
+TEST(CudaConv, Patches) {
+  const char* kernel = "cuda_conv_patch";
+  for (const ConvShape& shape : kOfPatches) {
+    std::vector<KernelCase> cases = {conv_case(kernel, kHalf, shape), conv_case(kernel, kBFloat, shape)};
+    const bool fits_floats = (shape.filters + 31) / 32 * shape.kernel * shape.kernel * shape.channels <= 300;
+    if (fits_floats) cases.push_back(in_tf32(conv_case(kernel, kFloat, shape)));
+    if (shape.channels % 32 == 0) cases.push_back(byte_conv_case(kernel, shape));
+    for (KernelCase& test : cases) {
+      test.emulated_sm = 80;
+      if (!can_run(test)) GTEST_SKIP() << "skipped: needs tensor cores";
+      expect_kernel_agrees_in_all(test);
+      if (HasFailure()) return;
+    }
+  }
+}
+
 // Where a tap, or k, has 64 bytes at most.
 TEST(CudaConv, NarrowRows) {
   const char* kernel = "cuda_conv_hopper";
@@ -507,6 +531,15 @@ TEST(CudaConv, FewChannels) {
       for (DType dtype : {kHalf, kBFloat, kFloat}) {
         KernelCase test = conv_case(kernel, dtype, shape);
         if (lines && pick(0, 1) == 1) test.inputs[0].layout = Layout::kPlain, test.inputs[0].gap = 0;
+        // A picture of floats, for filters of halves; and bytes.
+        if (lines && dtype != kFloat && pick(0, 1) == 1)
+          test.inputs[0].tensor = converted(test.inputs[0].tensor, kFloat);
+        const bool rounds = pick(0, 2) > 0;
+        if (rounds) {
+          test.op = "hussar.ConvToBytes";
+          test.attributes.set("y_scale", 0.03F);
+          test.attributes.set("y_zero_point", pick(0, 255));
+        }
         expect_kernel_agrees_in_all(test);
         if (HasFailure()) return;
       }

@@ -39,7 +39,7 @@ void set_layout(KernelCase& test, Layout layout, int64_t step) {
 
 KernelCase pool_case(int spatial, Layout layout) {
   const bool is_max = pick(0, 1) == 0;
-  const int64_t step = pick(0, 1) == 0 ? 1 : 8;  // of channels
+  const int64_t step = std::array<int64_t, 4>{1, 4, 8, 16}[static_cast<size_t>(pick(0, 3))];  // of channels
   Shape shape{pick(1, 2), step * pick(1, 5)};
   for (int axis = 0; axis < spatial; ++axis) shape.push_back(pick(7, 11));
   const Ints kernel = random_ints(spatial, 1, 3);
@@ -55,8 +55,10 @@ KernelCase pool_case(int spatial, Layout layout) {
   if (padding == 1) list.set("auto_pad", std::string(pick(0, 1) == 0 ? "SAME_UPPER" : "SAME_LOWER"));
   if (pick(0, 1) == 0) list.set("ceil_mode", pick(0, 1));
   if (!is_max) list.set("count_include_pad", pick(0, 1));
-  const DType dtype = is_max && pick(0, 2) == 0 ? DType::kUInt8 : any_real();
-  Tensor x = random_tensor(dtype, shape, dtype == DType::kUInt8 ? 0 : -9, 9);
+  const DType dtype = is_max && pick(0, 2) == 0   ? DType::kUInt8
+                      : is_max && pick(0, 3) == 0 ? DType::kFloat8E4M3FN
+                                                  : any_real();
+  Tensor x = random_tensor(dtype, shape, dtype == DType::kUInt8 ? 0 : -9, dtype == DType::kUInt8 ? 255 : 9);
   KernelCase test{"cuda_pool", is_max ? "MaxPool" : "AveragePool", {{x}}, list};
   test.tolerance = is_max ? 0 : tolerance_of(dtype, 1e-6);
   set_layout(test, layout, step);

@@ -62,7 +62,8 @@ Refusal check_ampere_types(const Problem& problem) {
   const DType output = problem.output()->dtype;
   if (problem.dtype(0) == kFp8 && problem.target.sm < kFp8Cores) return "needs FP8 tensor cores (sm_89)";
   if (is_byte_product(problem.node.op)) return is_float(output) || is_quantized(output) ? Refusal() : Refusal("dtype");
-  if (!is_float(problem.dtype(0)) || !is_float(output)) return "dtype";
+  const bool writes = is_float(output) || (problem.node.op == kConvToBytes && is_quantized(output));
+  if (!is_float(problem.dtype(0)) || !writes) return "dtype";
   return problem.dtype(0) == problem.dtype(1) ? Refusal() : Refusal("dtype");
 }
 

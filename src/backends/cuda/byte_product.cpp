@@ -47,7 +47,8 @@ Refusal check_bytes(const Problem& problem) {
 Refusal check_factors(const Problem& problem) {
   const DType output = problem.output()->dtype;
   const bool of_bytes = is_byte_product(problem.node.op);
-  if (!is_float(output) && !(of_bytes && is_quantized(output))) return "dtype";
+  if (!is_float(output) && !(is_quantized(output) && (of_bytes || problem.node.op == kConvToBytes))) return "dtype";
+  if (Refusal refusal = refuse_fp8(problem)) return refusal;
   if (of_bytes) return check_bytes(problem);
   return is_float(problem.dtype(0)) && is_float(problem.dtype(1)) ? Refusal() : Refusal("dtype");
 }

@@ -5,6 +5,9 @@
 
 namespace hussar::cuda {
 
+// Multiplies floats, and rounds to bytes (hussar.ConvToBytes).
+inline constexpr std::string_view kConvToBytes = "hussar.ConvToBytes";
+
 inline bool is_byte_product(std::string_view op) { return op.starts_with("hussar.Quantized"); }
 
 // Of any product or convolution, whether its two factors and its results are of types that kernels multiply: floats; or

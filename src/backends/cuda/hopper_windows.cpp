@@ -22,6 +22,13 @@ DenseProduct hopper_work(const Convolution& conv, const HopperOperands& operands
   return product;
 }
 
+double window_time(const Convolution& conv, const HopperOperands& operands) {
+  // Of an H200: 16 to 64 channels of halves, 3 x 3, all took that long for a pixel and tap.
+  constexpr double kRow = 4e-3, kMultiprocessors = 132;
+  const auto rows = static_cast<double>(conv.pixels() * operands.whole_k(conv.taps()) / operands.block_k());
+  return kLaunchMicroseconds + rows * kRow / kMultiprocessors;
+}
+
 Status prepare_hopper_windows(Prepare& prepare, const Convolution& conv, const HopperOperands& operands) {
   HopperWindows& state = prepare.state_as<HopperWindows>();
   const PlanStep& step = prepare.step;

@@ -11,6 +11,9 @@ Refusal check_window_engine(const Convolution& conv);
 // The product that is multiplied: a tap's channels are, in whole blocks.
 DenseProduct hopper_work(const Convolution& conv, const HopperOperands& operands);
 
+// Microseconds that the copy engine takes to bring all windows, whatever they hold: a row of one tap after the other.
+double window_time(const Convolution& conv, const HopperOperands& operands);
+
 // The state of kernels whose rows of X are windows, and what they do with it.
 struct HopperWindows {
   HopperLaunch launch;

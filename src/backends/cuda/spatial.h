@@ -21,12 +21,12 @@ inline SpatialStrides spatial_strides(const Operand& operand) {
 }
 
 inline constexpr std::string_view kVectorAttribute = "hussar_vector";
-// Channels that one thread can take.
-inline int64_t channel_vector(const Value& x, const Value& y) {
+// Channels that one thread can take: 16 bytes of them where elements have `least` bytes.
+inline int64_t channel_vector(const Value& x, const Value& y, size_t least = 2) {
   if (x.layout != Layout::kChannelsLast) return 1;
   const int64_t channels = known((*x.dims)[1]);
   if (channels == 0) return 1;
-  int64_t vector = 16 / static_cast<int64_t>(std::max<size_t>(dtype_size(x.dtype), 2));
+  int64_t vector = 16 / static_cast<int64_t>(std::max(dtype_size(x.dtype), least));
   for (int64_t place : {channels, known_pitch(x), known_pitch(y), offset_in_holder(x), offset_in_holder(y)}) {
     while (place % vector != 0) vector /= 2;
   }
@@ -36,7 +36,7 @@ inline int64_t channel_vector(const Value& x, const Value& y) {
 inline Result<int64_t> channel_vector_of_step(const Prepare& prepare) {
   const Operand &x = prepare.inputs[0], &y = prepare.outputs[0];
   const int64_t vector = prepare.step.attributes.get_int(kVectorAttribute, 0);
-  bool fits = vector == 1 || vector == 2 || vector == 4 || vector == 8;
+  bool fits = vector == 1 || vector == 2 || vector == 4 || vector == 8 || vector == 16;
   if (fits && vector > 1) {
     const bool is_last = x.layout == Layout::kChannelsLast && y.layout == Layout::kChannelsLast;
     fits = is_last && x.shape[1] % vector == 0 && x.pitch % vector == 0 && y.pitch % vector == 0;

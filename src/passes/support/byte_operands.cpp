@@ -4,9 +4,12 @@
 
 #include "ops/op_def.h"
 #include "ops/pool.h"
+#include "tactics/choose.h"
 
 namespace hussar {
 namespace {
+
+constexpr const char* kConvToBytes = "hussar.ConvToBytes";
 
 // What becomes of an average that reads bytes; null: nothing.
 const char* byte_average(const Node& node) {
@@ -38,7 +41,23 @@ bool can_write_bytes(const Node& node) {
   return can_round && !node.attributes.has("y_scale");
 }
 
+bool can_round(Node& node, const Target& target) {
+  if (can_write_bytes(node)) return true;
+  if (target.place != Place::kDevice || node.op != "Conv" || node.output() == nullptr) return false;
+  Value& y = *node.output();
+  const DType dtype = y.dtype;
+  node.op = kConvToBytes;
+  node.attributes.set("y_scale", 1.0F);
+  y.dtype = DType::kUInt8;
+  const bool has_kernel = has_own_kernel(Problem{node, target});
+  node.op = "Conv";
+  node.attributes.erase("y_scale");
+  y.dtype = dtype;
+  return has_kernel;
+}
+
 void set_byte_output(Node* node, const QuantParams& params) {
+  if (node->op == "Conv") node->op = kConvToBytes;
   set_scale(node, "y", params);
   if (params.dtype == kFp8) node->attributes.set("y_type", static_cast<int64_t>(kFp8));
 }

@@ -1,6 +1,7 @@
 // What passes know of the nodes that read and write bytes, which stand for real numbers.
 #pragma once
 #include "graph/graph.h"
+#include "tactics/tactic.h"
 #include "tensor/place.h"
 #include "tensor/quant_params.h"
 
@@ -15,6 +16,10 @@ bool can_divide_by(const QuantParams& params);
 bool is_int8_product(const Node& node);
 // Whether the node can write its result as bytes: INT8 products and attention, elementwise programs, averages.
 bool can_write_bytes(const Node& node);
+// Whether it can round for those who read it, without another rounding of its own: convolutions of floats on a device,
+// too, the first ones of networks.
+bool can_round(Node& node, const Target& target);
+// A convolution of floats becomes hussar.ConvToBytes.
 void set_byte_output(Node* node, const QuantParams& params);
 // Whether the node can read the value as bytes, beside what an INT8 product multiplies: what products add, and
 // elementwise work and averages of images. What transformers add up stays real; on a device, what is averaged too.

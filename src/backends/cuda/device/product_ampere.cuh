@@ -1,7 +1,7 @@
 // Matrix product for every GPU from Ampere on (sm_80, 86, 89, 90): a block computes one tile of Y from a ring of
 // shared-memory stages that cp.async fills; tensor cores (ldmatrix, mma.sync) for FP16, BF16, TF32 and bytes, FFMA
-// register tiles for FP32. The pipeline is the multistage scheme of the Ampere tuning guide. Contract: product_contract.cuh,
-// with
+// register tiles for FP32. The pipeline is the multistage scheme of the Ampere tuning guide. Contract:
+// product_contract.cuh, with
 //   PRODUCT_BM, PRODUCT_BN            the block's tile
 //   PRODUCT_WARPS_M, PRODUCT_WARPS_N  warps that share it; a warp's part is 16s x 32s (tensor cores) or 32 x 64 (FP32)
 //   PRODUCT_STAGES                    stages of the ring, 2 to 4
@@ -11,6 +11,7 @@
 //   PRODUCT_SPARSE                  1: of each four of k that follow one another W has two at
 //                                   most. Then W is the left operand of the products (mma.sp): their rows are its rows,
 //                                   their columns rows of X. BN is a multiple of 64, a warp's part 8s x 32 or 8s x 64
+// and warp_product.cuh.
 //
 // Launch: parameters (x, w, y, ProductProblem, EpilogueOperands[, Windows], rows) in this order; *rows of the m rows
 // are needed, the first ones, and tiles behind them are not computed; null: all are
@@ -18,8 +19,8 @@
 //   block   32 * WARPS_M * WARPS_N threads
 //   shared  STAGES * (BM + BN) * 128 bytes, dynamic; sparse: STAGES * (BM * 128 + BN * (64 + 16 / bytes of an element))
 //
-// Sparse W: ceil(n / 64) * 64 rows of w_pitch elements that there are, zeros behind k; in each 64 rows, row 16i + 8h + l
-// (l < 8, h < 2) is column 8l + 2i + h. Right behind them, 32-bit words say where the elements are: [rows / 64]
+// Sparse W: ceil(n / 64) * 64 rows of w_pitch elements that there are, zeros behind k; in each 64 rows, row 16i + 8h +
+// l (l < 8, h < 2) is column 8l + 2i + h. Right behind them, 32-bit words say where the elements are: [rows / 64]
 // [ceil(k / K)][128 threads][K / 64], K = 128 bytes of X, four threads for every row l and the one eight behind it:
 // multiply_sparse.
 //
@@ -57,27 +58,6 @@ __device__ __forceinline__ unsigned w_place(int row, int chunk) {
   const int mix = (row & 1) | ((row >> 2) & 6);
 #endif
   return row * kRowBytesW + ((chunk ^ mix) << 4);
-}
-
-__device__ __forceinline__ void copy_chunk(unsigned to, const void* from, bool inside) {
-#ifdef HUSSAR_EMULATED
-  hussar_copy_chunk(to, from, inside);
-#else
-  const int bytes = inside ? 16 : 0;  // the rest is filled with zeros
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
-#endif
-}
-__device__ __forceinline__ void end_copies() {
-#ifndef HUSSAR_EMULATED
-  asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
-// Waits until at most kGroups of the groups that have ended are unfinished.
-template <int kGroups>
-__device__ __forceinline__ void wait_for_copies() {
-#ifndef HUSSAR_EMULATED
-  asm volatile("cp.async.wait_group %0;" ::"n"(kGroups) : "memory");
-#endif
 }
 
 // One operand's way from memory: the thread's chunk of rows first, first + kRowsPerPass, ...; of W kThin times as many
@@ -136,32 +116,6 @@ __device__ __forceinline__ void copy_windows(const WindowRows<kPasses>& rows, co
 
 #endif
 
-#if PRODUCT_INPUT != PRODUCT_FP32
-
-// What tests/support/emulated_warp.h multiplies.
-#if PRODUCT_INPUT == PRODUCT_FP8
-#define HUSSAR_ELEMENT HussarFloat8
-#else
-#define HUSSAR_ELEMENT ProductInput
-#endif
-
-__device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) {
-#ifdef HUSSAR_EMULATED
-  hussar_load_matrices(to, from);
-#else
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(from)
-               : "memory");
-#if PRODUCT_INPUT == PRODUCT_TF32
-#pragma unroll
-  for (int i = 0; i < 4; ++i) asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(to[i]) : "f"(__uint_as_float(to[i])));
-#endif
-#endif
-}
-
-#endif
-
 #if PRODUCT_SPARSE
 
 constexpr int kBlocksM = kWarpM / 8;
@@ -194,10 +148,10 @@ __device__ __forceinline__ void copy_words(const WordCopier& copier, unsigned st
 }
 
 // Adds the product of 16 x 32 bytes of W, two elements of each four, and 64 x 8 bytes of X. `where` says which: four
-// bits for each four of k, the places of the two, the first in the lower bits. Of bytes, the thread has the word for row
-// lane / 4 + 8 * (lane % 2), k from 32 * (lane / 2 % 2) on. Of halves, two threads of each four have words, which two
-// kPart says: k from 16 * (lane % 2) on, for row lane / 4 in the lower half and the one eight behind it in the upper
-// (PTX ISA, "Matrix fragments for multiply-accumulate operation with sparse matrix A").
+// bits for each four of k, the places of the two, the first in the lower bits. Of bytes, the thread has the word for
+// row lane / 4 + 8 * (lane % 2), k from 32 * (lane / 2 % 2) on. Of halves, two threads of each four have words, which
+// two kPart says: k from 16 * (lane % 2) on, for row lane / 4 in the lower half and the one eight behind it in the
+// upper (PTX ISA, "Matrix fragments for multiply-accumulate operation with sparse matrix A").
 template <int kPart>
 __device__ __forceinline__ void multiply_sparse(ProductSum (&sum)[4], const unsigned (&w)[4], const unsigned (&x)[4],
                                                 unsigned where) {
@@ -299,30 +253,6 @@ constexpr int kBlocksM = kWarpM / 16;
 constexpr int kBlocksN = kWarpN / 8;
 static_assert(kWarpM % 16 == 0 && kWarpN % 32 == 0);
 using Accumulator = ProductSum[kBlocksM][kBlocksN][4];
-
-// Adds the product of 16 x 32 and 32 x 8 bytes of operands.
-__device__ __forceinline__ void multiply(ProductSum (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
-#ifdef HUSSAR_EMULATED
-  hussar_multiply<HUSSAR_ELEMENT>(sum, a, b0, b1);
-#else
-#if PRODUCT_INPUT == PRODUCT_FP16
-#define HUSSAR_MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
-#elif PRODUCT_INPUT == PRODUCT_BF16
-#define HUSSAR_MMA "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"
-#elif PRODUCT_INPUT == PRODUCT_INT8
-#define HUSSAR_MMA "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32"
-#elif PRODUCT_INPUT == PRODUCT_FP8
-#define HUSSAR_MMA "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32"
-#else
-#define HUSSAR_MMA "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"
-#endif
-  asm volatile(HUSSAR_MMA " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-               : PRODUCT_SUM_OPERAND(sum[0]), PRODUCT_SUM_OPERAND(sum[1]), PRODUCT_SUM_OPERAND(sum[2]),
-                 PRODUCT_SUM_OPERAND(sum[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-#undef HUSSAR_MMA
-#endif
-}
 
 // Adds one stage's product to the warp's sums. Column block b of every 32 columns takes W's rows 8i + 2b and 8i + 2b +
 // 1, i < 4: the two columns that a thread holds of each of the four blocks are then eight neighbours.
@@ -437,7 +367,8 @@ extern "C" __global__ void __launch_bounds__(PRODUCT_BOUNDS)
       x, windows, tile.row * PRODUCT_BM + static_cast<int>(threadIdx.x) / kChunks, kRowsPerPass, m);
   const auto copy_rows_of_x = [&](unsigned stage, int step) { copy_windows(window_rows, windows, x, stage, step, k); };
 #else
-  const Copier<true> copy_x = make_copier<true>(x + entry * problem.x_stride, problem.x_pitch, tile.row * PRODUCT_BM, m);
+  const Copier<true> copy_x =
+      make_copier<true>(x + entry * problem.x_stride, problem.x_pitch, tile.row * PRODUCT_BM, m);
   const auto copy_rows_of_x = [&](unsigned stage, int step) { copy_rows<PRODUCT_BM, true>(copy_x, stage, step, k); };
 #endif
   const int steps = (k + kBlockK - 1) / kBlockK;

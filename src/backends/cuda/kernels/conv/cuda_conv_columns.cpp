@@ -1,6 +1,7 @@
 // cuda_conv_columns: convolutions of few channels, the first ones of networks: the windows are written as a matrix,
-// which is then multiplied with tensor cores.
+// which is then multiplied with tensor cores. Results may be bytes.
 #include "backends/cuda/ampere_product.h"
+#include "backends/cuda/byte_product.h"
 #include "backends/cuda/windows.h"
 
 namespace hussar {
@@ -19,7 +20,7 @@ DenseProduct product_of(const Convolution& conv) {
 }
 
 Refusal supports(const Problem& problem) {
-  if (Refusal refusal = check_convolution(problem)) return refusal;
+  if (Refusal refusal = check_convolution(problem, {"Conv", kConvToBytes})) return refusal;
   if (Refusal refusal = check_ampere_types(problem)) return refusal;
   auto conv = convolution(problem.node);
   if (!conv) return "shapes";
@@ -71,7 +72,7 @@ Status pack(Packing& packing) {
   defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
                                   assemble({}, {"half.cuh", "product_contract.cuh", "convolution_rows.cuh",
-                                                "columns.cuh", "product_ampere.cuh"}));
+                                                "columns.cuh", "warp_product.cuh", "product_ampere.cuh"}));
 }
 
 Status unpack(Packing& packing) {

@@ -20,14 +20,16 @@ double cost(const Problem& problem) {
   auto conv = convolution(problem.node);
   if (!conv) return 1e9;
   const HopperOperands operands{problem.dtype(0), conv->channels};
-  return std::max(memory_cost(problem), hopper_time(hopper_work(*conv, operands), operands));
+  return std::max(
+      {memory_cost(problem), window_time(*conv, operands), hopper_time(hopper_work(*conv, operands), operands)});
 }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   auto conv = convolution(problem.node);
   if (!conv) return {};
   const HopperOperands operands{problem.dtype(0), conv->channels};
-  return hopper_configurations(problem.node, hopper_work(*conv, operands), operands, memory_cost(problem));
+  const double least = std::max(memory_cost(problem), window_time(*conv, operands));
+  return hopper_configurations(problem.node, hopper_work(*conv, operands), operands, least);
 }
 
 Status pack(Packing& packing) {

@@ -1,8 +1,11 @@
 // cuda_conv_lines: convolutions of few channels on Hopper, the first ones of networks. The picture, in whatever layout
 // it comes, is copied into blocks of stride x stride pixels: across, a window is then one line of neighbouring blocks,
-// and lines that overlap are rows of a product that the copy engine finds in memory.
+// and lines that overlap are rows of a product that the copy engine finds in memory. Pictures of floats are read for
+// filters of halves, too, and results may be bytes (hussar.ConvToBytes).
+#include "backends/cuda/byte_product.h"
 #include "backends/cuda/hopper_product.h"
 #include "backends/cuda/program_source.h"
+#include "backends/cuda/results.h"
 #include "backends/cuda/windows.h"
 
 namespace hussar {
@@ -48,9 +51,21 @@ Refusal check_form(const Convolution& conv, DType dtype) {
   return std::nullopt;
 }
 
+// Pictures that are rounded to the type of the filter on their way into blocks, and others.
+Refusal check_types(const Problem& problem) {
+  const bool is_rounded = problem.dtype(0) == DType::kFloat32 && is_half(problem.dtype(1));
+  if (!is_rounded) return check_hopper(problem);
+  if (problem.target.sm != 90) return "needs Hopper (sm_90)";
+  const DType output = problem.output()->dtype;
+  const bool is_number = output == problem.dtype(1) || output == DType::kFloat32;
+  const bool writes_bytes = problem.node.op == kConvToBytes && is_quantized(output);
+  return is_number || writes_bytes ? Refusal() : Refusal("dtype");
+}
+
 Refusal supports(const Problem& problem) {
-  if (Refusal refusal = refuse_op(problem, {"Conv"})) return refusal;
-  if (Refusal refusal = check_hopper(problem)) return refusal;
+  if (Refusal refusal = refuse_op(problem, {"Conv", kConvToBytes})) return refusal;
+  if (Refusal refusal = check_types(problem)) return refusal;
+  if (Refusal refusal = refuse_fp8(problem)) return refusal;
   if (!problem.is_constant(1)) return "needs constant weights";
   if (problem.own_inputs() > 2 && problem.input(2) != nullptr && !is_float(problem.dtype(2))) return "dtype";
   if (problem.input(0)->rank() != 4 || problem.input(1)->rank() != 4) return "rank";
@@ -58,7 +73,7 @@ Refusal supports(const Problem& problem) {
   if (Refusal refusal = check_epilogue(problem)) return refusal;
   auto conv = convolution(problem.node);
   if (!conv) return "shapes";
-  if (Refusal refusal = check_form(*conv, problem.dtype(0))) return refusal;
+  if (Refusal refusal = check_form(*conv, problem.dtype(1))) return refusal;
   const bool is_aligned =
       conv->filters % 8 == 0 && conv->y_pitch % 8 == 0 && offset_in_holder(*problem.output()) % 8 == 0;
   return is_aligned ? Refusal() : Refusal("filters are not multiples of 8");
@@ -85,7 +100,7 @@ double lines_time(const Convolution& conv, DType dtype) {
 
 double cost(const Problem& problem) {
   auto conv = convolution(problem.node);
-  const DType dtype = problem.dtype(0);
+  const DType dtype = problem.dtype(1);
   if (!conv) return 1e9;
   return lines_time(*conv, dtype) +
          std::max(memory_cost(problem), hopper_time(work_of(*conv, dtype), operands_of(*conv, dtype)));
@@ -94,7 +109,7 @@ double cost(const Problem& problem) {
 std::vector<Configuration> configurations(const Problem& problem) {
   auto conv = convolution(problem.node);
   if (!conv) return {};
-  const DType dtype = problem.dtype(0);
+  const DType dtype = problem.dtype(1);
   std::vector<Configuration> list =
       hopper_configurations(problem.node, work_of(*conv, dtype), operands_of(*conv, dtype), memory_cost(problem));
   for (Configuration& configuration : list) configuration.predicted += lines_time(*conv, dtype);
@@ -121,7 +136,7 @@ void for_each_weight(const Shape& filter, const LineForm& form, Move&& move) {
 Status pack(Packing& packing) {
   Node& node = packing.node;
   const Convolution conv = HUSSAR_TRY(convolution(node));
-  const DType dtype = node.inputs[0]->dtype;
+  const DType dtype = node.inputs[1]->dtype;
   const LineForm form = form_of(conv, dtype);
   const Tensor filter = *node.inputs[1]->constant;
   const size_t size = dtype_size(filter.dtype());
@@ -135,7 +150,7 @@ Status pack(Packing& packing) {
   defines.set("PRODUCT_WINDOWS", 1).set("CONV_CHANNELS", form.line());
   defines.set("CONV_KERNEL_1", form.taps_down).set("CONV_KERNEL_2", 1);
   defines.set("LINE_CHANNELS", conv.channels).set("LINE_STRIDE", form.stride).set("LINE_BLOCK", form.block);
-  defines.set("LINE_TYPE", type_name(dtype));
+  defines.set("LINE_TYPE", type_name(dtype)).set("LINE_PICTURE", type_name(node.inputs[0]->dtype));
   return attach_hopper(packing, work_of(conv, dtype), operands_of(conv, dtype), std::move(defines), {"lines.cuh"});
 }
 
@@ -190,8 +205,8 @@ struct State {
   WindowSteps steps;
 };
 
-Lines lines_of(const Convolution& conv, const Operand& x) {
-  const LineForm form = form_of(conv, x.dtype);
+Lines lines_of(const Convolution& conv, const Operand& x, DType dtype) {
+  const LineForm form = form_of(conv, dtype);
   const bool is_plain = x.layout == Layout::kPlain;
   Lines lines{};
   lines.blocks = conv.batch * form.rows * form.columns;
@@ -233,12 +248,12 @@ Status prepare(Prepare& prepare) {
   HUSSAR_CHECK(dims.size() == 4, ErrorCode::kPlanIncompatible, "step '{}' has no filter", step.name);
   const Convolution conv =
       HUSSAR_TRY(convolution(step.op, step.attributes, prepare.inputs[0], Shape(dims), prepare.outputs[0]));
-  const DType dtype = prepare.inputs[0].dtype;
+  const DType dtype = prepare.inputs[1].dtype;
   const DenseProduct product = product_of(conv, dtype);
   HUSSAR_CHECK(!check_form(conv, dtype) && prepare.inputs[1].shape == (Shape{product.n, product.k}),
                ErrorCode::kPlanIncompatible, "step '{}': its filter does not fit; build the plan again", step.name);
   HUSSAR_TRY(prepare_hopper(prepare, product, operands_of(conv, dtype), state.launch));
-  state.lines = lines_of(conv, prepare.inputs[0]);
+  state.lines = lines_of(conv, prepare.inputs[0], dtype);
   state.x = map_of(conv, dtype, state.launch);
   state.steps = {{static_cast<int32_t>(conv.output[1]), static_cast<int32_t>(conv.output[2])}, {1, 1}, {0, 0}, {1, 1}};
   HUSSAR_CHECK(state.lines.blocks < (int64_t{1} << 31), ErrorCode::kUsage, "step '{}': the picture is too large",

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "backends/cuda/elementwise_launch.h"
+#include "backends/cuda/results.h"
 #include "backends/cuda/spatial.h"
 
 namespace hussar {
@@ -19,8 +20,10 @@ Refusal supports(const Problem& problem) {
   const Node& node = problem.node;
   if (Refusal refusal = refuse_op(problem, {"MaxPool", "AveragePool"})) return refusal;
   const Value &x = *problem.input(0), &y = *problem.output();
-  const bool takes = is_float(x.dtype) || (node.op == "MaxPool" && !memory_type(x.dtype).empty());
+  const bool moves = x.dtype == kFp8 || !memory_type(x.dtype).empty();
+  const bool takes = is_float(x.dtype) || (node.op == "MaxPool" && moves);
   if (!takes || y.dtype != x.dtype) return "dtype";
+  if (Refusal refusal = refuse_fp8(problem)) return refusal;
   if (problem.output(1) != nullptr) return "indices";
   if (x.rank() < 3 || x.rank() > 2 + kAxes) return "rank";
   if (x.layout != y.layout) return "mixed layouts";
@@ -71,7 +74,7 @@ Window window_of(const Attributes& attributes, const Shape& x, const Shape& y) {
 }
 
 std::string lowest_of(DType dtype) {
-  if (is_float(dtype)) return "__uint_as_float(0xff800000U)";
+  if (is_float(dtype) || dtype == kFp8) return "__uint_as_float(0xff800000U)";
   const bool is_unsigned =
       dtype == DType::kUInt8 || dtype == DType::kUInt16 || dtype == DType::kUInt32 || dtype == DType::kBool;
   if (is_unsigned) return "0";
@@ -81,14 +84,18 @@ std::string lowest_of(DType dtype) {
 Status pack(Packing& packing) {
   Node& node = packing.node;
   const Value &x = *node.inputs[0], &y = *node.outputs[0];
-  const int64_t vector = channel_vector(x, y);
+  // The largest of bytes are found four at a time.
+  const bool of_bytes = node.op == "MaxPool" && x.dtype == DType::kUInt8;
+  const int64_t vector = channel_vector(x, y, of_bytes ? 1 : 2);
   node.attributes.set(kVectorAttribute, vector);
   const Ints kernel = node.attributes.get_ints("kernel_shape");
   const int missing = kAxes - (x.rank() - 2);
   Defines defines;
-  defines.set("INPUT_TYPE", memory_type(x.dtype)).set("VALUE", register_type(x.dtype)).set("VECTOR", vector);
+  defines.set("INPUT_TYPE", number_type(x.dtype)).set("VECTOR", vector);
+  defines.set("VALUE", x.dtype == kFp8 ? "float" : register_type(x.dtype));
   defines.set("CHANNELS_LAST", x.layout == Layout::kChannelsLast ? 1 : 0);
   defines.set("MAXIMUM", node.op == "MaxPool" ? 1 : 0).set("LOWEST", lowest_of(x.dtype));
+  defines.set("BYTE_MAXIMUM", of_bytes && vector % 4 == 0 ? 1 : 0);
   defines.set("COUNT_PADDING", node.attributes.get_int("count_include_pad", 0) != 0 ? 1 : 0);
   for (int slot = 0; slot < kAxes; ++slot) {
     defines.set(fmt::format("KERNEL{}", slot), slot < missing ? 1 : value_at(kernel, slot - missing, 1));

@@ -22,7 +22,7 @@ Status pack(Packing& packing) {
   Defines defines;
   define_ampere(node, HUSSAR_TRY(dense_product(node)), packing.target, defines);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
-                                  assemble({}, {"half.cuh", "product_contract.cuh", "product_ampere.cuh"}));
+                                  assemble({}, {"half.cuh", "product_contract.cuh", "warp_product.cuh", "product_ampere.cuh"}));
 }
 
 Status unpack(Packing& packing) {

@@ -29,7 +29,7 @@ Status pack(Packing& packing) {
   Defines defines;
   define_ampere(node, product, packing.target, defines, true);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
-                                  assemble({}, {"half.cuh", "product_contract.cuh", "product_ampere.cuh"}));
+                                  assemble({}, {"half.cuh", "product_contract.cuh", "warp_product.cuh", "product_ampere.cuh"}));
 }
 
 Status unpack(Packing& packing) {

@@ -1,0 +1,100 @@
+// The beginning of an INT8 network on a GPU: its first convolution multiplies floats and writes bytes, which are
+// pooled.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "compile/compile.h"
+#include "compile/fp8.h"
+#include "tests/support/device_models.h"
+
+namespace hussar::tests {
+namespace {
+
+std::vector<float> numbers(size_t count, int step) {
+  std::vector<float> values(count);
+  for (size_t i = 0; i < count; ++i) values[i] = 0.02F * static_cast<float>(static_cast<int>(i) * step % 23 - 11);
+  return values;
+}
+
+Message first_layers() {
+  auto ints = [](const char* name, std::vector<int64_t> values) { return attribute(name, std::move(values)); };
+  return model(graph({{node("Conv", {"x", "v"}, {"a"}, {ints("strides", {2, 2}), ints("pads", {3, 3, 3, 3})}),
+                       node("Relu", {"a"}, {"b"}),
+                       node("MaxPool", {"b"}, {"p"},
+                            {ints("kernel_shape", {3, 3}), ints("strides", {2, 2}), ints("pads", {1, 1, 1, 1})}),
+                       node("Conv", {"p", "w"}, {"c"}), node("Relu", {"c"}, {"d"}),
+                       node("Conv", {"d", "u"}, {"y"}, {ints("pads", {1, 1, 1, 1})})},
+                      {value("x", {16, 3, 37, 33})},
+                      {any_shape("y")},
+                      {tensor_of("v", DType::kFloat32, {64, 3, 7, 7}, numbers(64 * 147, 7)),
+                       tensor_of("w", DType::kFloat32, {64, 64, 1, 1}, numbers(64 * 64, 5)),
+                       tensor_of("u", DType::kFloat32, {64, 64, 3, 3}, numbers(64 * 64 * 9, 3))}}));
+}
+
+std::vector<float> outputs_of(const std::shared_ptr<const Plan>& plan) {
+  auto session = Session::create(plan);
+  EXPECT_TRUE(session) << session.error().message;
+  auto inputs = make_inputs(*plan, 1, 1, 1000000);
+  if (!session || !inputs) return {};
+  auto outputs = (*session)->run_in_order(*inputs);
+  EXPECT_TRUE(outputs) << outputs.error().message;
+  if (!outputs) return {};
+  const Tensor& y = (*outputs)[0];
+  return {y.data<float>(), y.data<float>() + y.elements()};
+}
+
+double difference(const std::vector<float>& outputs, const std::vector<float>& wanted) {
+  if (outputs.size() != wanted.size() || outputs.empty()) return INFINITY;
+  double largest = 0, most = 0;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    largest = std::fmax(largest, std::fabs(wanted[i]));
+    most = std::fmax(most, std::fabs(outputs[i] - wanted[i]));
+  }
+  return most / largest;
+}
+
+void expect_bytes_from_the_first_on(CompileOptions options, int sm, double tolerance) {
+  SCOPED_TRACE(sm);
+  CompileOptions reference;
+  reference.reference_only = true;
+  reference.quantization = options.quantization;
+  auto expected = build(first_layers().bytes(), reference);
+  ASSERT_TRUE(expected) << expected.error().message;
+  const std::vector<float> wanted = outputs_of(*expected);
+  options.sm = sm;
+  auto plan = build(first_layers().bytes(), options);
+  ASSERT_TRUE(plan) << plan.error().message;
+  std::vector<std::string> ops;
+  for (const PlanStep& step : (*plan)->graph.steps) ops.push_back(step.op);
+  auto count = [&](const char* op) { return std::count(ops.begin(), ops.end(), op); };
+  ASSERT_EQ(count("hussar.ConvToBytes"), 1) << (*plan)->graph.steps[0].report;
+  EXPECT_EQ(count("QuantizeLinear"), 0);
+  EXPECT_EQ(count("MaxPool"), 1);
+  EXPECT_EQ(count("hussar.QuantizedConv"), 2);
+  // On Hopper the first convolution reads the picture itself.
+  if (sm == 90) EXPECT_EQ(ops.front(), "hussar.ConvToBytes");
+  EXPECT_LT(difference(outputs_of(*plan), wanted), tolerance);
+  auto rebuilt = compile_plan(**plan, {});
+  ASSERT_TRUE(rebuilt) << rebuilt.error().message;
+  EXPECT_LT(difference(outputs_of(std::make_shared<const Plan>(std::move(*rebuilt))), wanted), tolerance)
+      << "built again";
+}
+
+TEST(CudaFirstConv, WritesBytes) {
+  CompileOptions options = for_device();
+  const bool emulated = is_emulated(use_test_device());
+  if (!emulated && options.sm < 80) GTEST_SKIP() << "skipped: needs tensor cores";
+  options.fp16 = true;
+  options.chooses_int8 = false;
+  auto quantization = std::make_shared<Quantization>();
+  quantization->activations = {{"p", {2.5F / 255, 0}}, {"d", {6.0F / 255, 0}}};
+  options.quantization = quantization;
+  const std::vector<int> architectures = emulated ? std::vector<int>{80, 90} : std::vector<int>{options.sm};
+  for (int sm : architectures) expect_bytes_from_the_first_on(options, sm, 3e-2);
+  options.quantization = in_fp8(*quantization);
+  if (emulated || options.sm == 90) expect_bytes_from_the_first_on(options, 90, 1e-1);
+}
+
+}  // namespace
+}  // namespace hussar::tests
