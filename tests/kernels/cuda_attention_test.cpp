@@ -52,7 +52,7 @@ KernelCase attention_case(const Sizes& s) {
     Tensor mask = random_tensor(pick(0, 1) == 0 ? DType::kFloat32 : DType::kFloat16, Shape(s.mask), -1, 1);
     test.inputs.push_back({mask});
   }
-  test.tolerance = 2e-2;  // values are up to 2.5, so this is 1/125 of them
+  test.tolerance = 3e-2;  // values are up to 2.5, so this is 1/80 of them
   return test;
 }
 
@@ -167,9 +167,9 @@ TEST(CudaAttentionInt8, PackedRowsOfOneProduct) {
     Ints starts = {0};
     for (int64_t length : s.lengths) starts.push_back(starts.back() + length);
     test.inputs.push_back({integers(starts, DType::kInt32)});
-    test.attributes = attributes({{"k_offset", width}, {"v_offset", width + kv_width}, {"scale", 0.1F}});
+    test.attributes = attributes({{"k_offset", width}, {"v_offset", width + kv_width}, {"scale", 0.03F}});
     set_form(test, s.heads, s.kv_heads, s.dim);
-    test.tolerance = 2e-2;
+    test.tolerance = 3e-2;
     test.meant = starts.back() * width;
     if (refusal_of(test)) GTEST_SKIP() << "skipped: needs tensor cores";
     expect_kernel_agrees(test);

@@ -9,6 +9,7 @@
 #include "tensor/convert.h"
 #include "tests/kernels/kernel_case.h"
 #include "tests/kernels/sparse_case.h"
+#include "tests/support/emulated_device.h"
 
 namespace hussar {
 namespace {
@@ -491,7 +492,7 @@ TEST(CudaConv, WarpProducts) {
 // way.
 constexpr ConvShape kOfPatches[] = {
     {1, 16, 33, 35, 16, 3, 1, 1}, {2, 32, 19, 17, 56, 3, 2, 1}, {3, 64, 9, 40, 40, 3, 1, 0}, {1, 96, 6, 5, 8, 1, 1, 0},
-    {1, 32, 11, 50, 24, 5, 2, 2}, {5, 160, 4, 4, 40, 1, 2, 0}, {1, 32, 40, 18, 24, 2, 1, 1}};
+    {1, 32, 11, 50, 24, 5, 2, 2}, {5, 160, 4, 4, 40, 1, 2, 0},  {1, 32, 40, 18, 24, 2, 1, 1}};
 
 TEST(CudaConv, Patches) {
   const char* kernel = "cuda_conv_patch";
