@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The ladder of every kernel family: what can do a problem on every instruction set level, then on all threads.
 
-    bench/kernels_cpu.py                                  # all files of bench/problems
+    bench/kernels_cpu.py                                  # all files of bench/problems but *_gpu
     bench/kernels_cpu.py --families convolution --update-docs
     bench/kernels_cpu.py --table bench/results/FILE.json  # the tables of an earlier run
 
@@ -121,7 +121,8 @@ def markdown(report: dict) -> str:
 
 
 def measure_all(arguments: argparse.Namespace) -> dict:
-    families = [name for name in arguments.families.split(",") if name] or sorted(p.stem for p in PROBLEMS.glob("*.txt"))
+    for_cpu = sorted(path.stem for path in PROBLEMS.glob("*.txt") if not path.stem.endswith("_gpu"))
+    families = [name for name in arguments.families.split(",") if name] or for_cpu
     report = {"schema_version": 2, "machine": machine.facts(), "settings": {"threads": arguments.threads}, "families": {}}
     for family in families:
         report["families"][family] = {}

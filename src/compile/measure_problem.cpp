@@ -11,6 +11,8 @@
 #include "compile/flops.h"
 #include "compile/freeze.h"
 #include "compile/sample.h"
+#include "compile/tune_device.h"
+#include "ops/op_def.h"
 #include "plan/kernel.h"
 #include "runtime/session.h"
 #include "tactics/problem_grammar.h"
@@ -120,8 +122,36 @@ static Result<ProblemTimes> measure(const std::string& text, const Target& targe
   return times;
 }
 
+// The kernels of a GPU and their configurations, each recorded a few times in a row, as when a plan is tuned.
+static Result<ProblemTimes> measure_on_device(const std::string& text, const Target& target, double seconds) {
+  ProblemGraph problem = HUSSAR_TRY(parse_problem(text));
+  HUSSAR_TRY(problem.graph.sort());
+  TimingCache cache;
+  TuneOptions options;
+  options.seconds = seconds;
+  const TuneReport tuned = HUSSAR_TRY(tune_device(problem.graph, target, options, cache));
+  HUSSAR_CHECK(tuned.skipped.empty(), ErrorCode::kDeviceUnavailable, "problem: {}", tuned.skipped);
+  const Timings timings = timings_from(cache, target, {});
+  const Problem asked{*problem.node, target};
+  const Choice choice = choose(asked);
+  ProblemTimes times;
+  times.problem = spell_problem(*problem.node);
+  times.bytes = node_bytes(*problem.node);
+  const OpDef* op = find_op(problem.node->op);
+  if (op != nullptr && op->flops != nullptr) times.flops = op->flops(*problem.node);
+  for (size_t i = 0; i < choice.rivals.size(); ++i) {
+    const Rival& rival = choice.rivals[i];
+    const auto measured = timings(asked, rival);
+    times.rivals.push_back({rival.name(target), rival.refusal, rival.predicted, measured, measured.value_or(0),
+                            static_cast<int>(i) == choice.chosen});
+  }
+  return times;
+}
+
 Result<ProblemTimes> measure_problem(const std::string& text, const Target& target, double seconds) {
-  return catching("measure the problem", [&] { return measure(text, target, seconds); });
+  return catching("measure the problem", [&] {
+    return target.place == Place::kHost ? measure(text, target, seconds) : measure_on_device(text, target, seconds);
+  });
 }
 
 }  // namespace hussar

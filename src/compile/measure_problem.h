@@ -28,7 +28,7 @@ struct ProblemTimes {
 };
 
 // Visits the rivals in turn for `seconds`, at least five times each; the reference evaluator five times. Their inputs
-// were written just before.
+// were written just before. On a GPU those that tuning would look at are measured, as tune_device does it.
 Result<ProblemTimes> measure_problem(const std::string& text, const Target& target, double seconds);
 
 }  // namespace hussar

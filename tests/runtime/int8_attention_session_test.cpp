@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "compile/calibrate.h"
 #include "compile/fp8.h"
+#include "compile/measure_problem.h"
 #include "compile/quantization.h"
 #include "tests/support/device_models.h"
 #include "tests/support/encoder_model.h"
@@ -176,6 +177,24 @@ TEST_F(Int8AttentionOnGpu, TuningDecides) {
     }
   }
   EXPECT_EQ(choices, size_t{kLayers});
+}
+
+// What `hussar bench --target cuda --problem` shows: every tile has its time.
+TEST_F(Int8AttentionOnGpu, ProblemIsMeasured) {
+  const CompileOptions options = on_device();
+  Target target;
+  target.place = Place::kDevice;
+  target.sm = options.sm;
+  target.threads = 1;
+  auto times = measure_problem(
+      "hussar.QuantizedAttention x0=1x32x96:uint8 x1=1x32x96:uint8 x2=1x32x96:uint8 x3=1:const x4=1:const "
+      "x5=32:const heads=1 head_dim=32 k_offset=32 v_offset=64 q_zero_point=128 k_zero_point=128 v_zero_point=128",
+      target, 10);
+  ASSERT_TRUE(times) << times.error().message;
+  EXPECT_EQ(times->flops, 4.0 * 32 * 32 * 32);
+  size_t measured = 0;
+  for (const ProblemTime& time : times->rivals) measured += time.name.starts_with("cuda_attention_int8") && time.median;
+  EXPECT_EQ(measured, 6U);
 }
 
 // Queries, keys and values stay halves where nobody may multiply their bytes, and the plan says why.

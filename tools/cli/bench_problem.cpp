@@ -36,7 +36,25 @@ std::string to_text(const ProblemTimes& times, const cpu::Peaks& peaks) {
   return text + table.to_string();
 }
 
-Json problem_json(const ProblemTimes& times, const cpu::Peaks& peaks) {
+// Without what this CPU could reach.
+std::string device_text(const ProblemTimes& times) {
+  Table table({"kernel", ">us", ">GFLOP/s", ">GB/s", ">predicted us", ""});
+  for (const ProblemTime& time : times.rivals) {
+    const std::string predicted = time.predicted ? fmt::format("{:.1f}", *time.predicted) : "-";
+    if (!time.median) {
+      table.add({time.name, "-", "-", "-", predicted, time.refusal ? "refused: " + *time.refusal : "not measured"});
+      continue;
+    }
+    table.add({time.name, fmt::format("{:.1f}", *time.median), fmt::format("{:.1f}", times.flops / *time.median / 1e3),
+               fmt::format("{:.1f}", times.bytes / *time.median / 1e3), predicted,
+               time.is_choice ? "chosen by prediction" : ""});
+  }
+  return fmt::format("{}\n{:.4g} MFLOP, {}\n{}", times.problem, times.flops / 1e6, format_bytes(times.bytes),
+                     table.to_string());
+}
+
+// `peaks`: of this CPU, where it did the work.
+Json problem_json(const ProblemTimes& times, const std::optional<cpu::Peaks>& peaks) {
   Json rivals = Json::array(), json = Json::object();
   for (const ProblemTime& time : times.rivals) {
     Json entry = Json::object();
@@ -46,17 +64,28 @@ Json problem_json(const ProblemTimes& times, const cpu::Peaks& peaks) {
         entry.set("predicted_us", time.predicted ? Json(*time.predicted) : Json()).set("is_choice", time.is_choice)));
   }
   json.set("problem", times.problem).set("flops", times.flops).set("bytes", times.bytes);
-  const double roof = peaks.microseconds(times.flops, times.bytes, times.multiplies_in);
-  json.set("roofline_us", roof).set("rivals", std::move(rivals));
-  return std::move(json.set("peaks", cli::to_json(peaks)).set("device", to_json(inspect_machine())));
+  if (peaks) json.set("roofline_us", peaks->microseconds(times.flops, times.bytes, times.multiplies_in));
+  json.set("rivals", std::move(rivals));
+  if (peaks) json.set("peaks", cli::to_json(*peaks));
+  return std::move(json.set("device", to_json(inspect_machine())));
 }
 
 }  // namespace
 
 Status bench_problem(const ProblemArguments& arguments, const Command& command) {
+  const CompileOptions& options = arguments.options;
   Target target{static_cast<int>(cpu::active_isa()), arguments.threads};
-  if (arguments.fp16) target.no_fp16 = {};
+  target.place = options.place;
+  target.sm = options.sm;
+  if (options.fp16) target.no_fp16 = {};
+  if (options.bf16) target.no_bf16 = {};
+  if (options.tf32) target.no_tf32 = {};
   if (target.threads <= 0) target.threads = usable_cores();
+  if (target.place == Place::kDevice) {
+    const ProblemTimes times = HUSSAR_TRY(measure_problem(arguments.text, target, arguments.seconds));
+    if (command.prints_text()) print_out(device_text(times));
+    return command.report(problem_json(times, std::nullopt));
+  }
   ProblemTimes times = HUSSAR_TRY(measure_problem(arguments.text, target, arguments.seconds));
   cpu::Peaks peaks = cpu::measure_peaks(cpu::active_isa(), target.threads);
   if (command.prints_text()) print_out(to_text(times, peaks));

@@ -16,7 +16,7 @@ namespace hussar::cli {
 namespace {
 
 struct Arguments {
-  std::string model, problem, shapes;
+  std::string model, problem, shapes, target = "cpu";
   std::vector<std::string> inputs;
   MeasureOptions measure;
   int threads = 0, seed = 1;
@@ -28,6 +28,8 @@ void declare(Command& command, Arguments& arguments) {
   command.positional("MODEL", arguments.model, "a .plan, or an .onnx that is compiled on the fly", false);
   command.option("--problem", "TEXT", arguments.problem,
                  "instead of a model: all kernels that can do one piece of work, such as 'matmul m=128 n=768 k=768'");
+  command.option("--target", "TARGET", arguments.target,
+                 "with --problem: the kernels of this CPU (cpu) or of this machine's GPU (cuda); default cpu");
   command.option("--iterations", "N", arguments.measure.iterations,
                  "exactly N timed runs; default: as many as fit into the duration");
   command.option("--duration", "SECONDS", arguments.measure.seconds, "of the timed runs together; default 3");
@@ -164,12 +166,11 @@ Status run(Command& command) {
                "bench takes either a MODEL or --problem TEXT");
   if (arguments.problem.empty()) return work(arguments, command);
   HUSSAR_TRY(check(arguments));
-  // Of the kernels for this CPU.
-  CompileOptions of_host;
-  HUSSAR_TRY(arguments.precision.apply(of_host));
+  CompileOptions options;
+  options.set_target(HUSSAR_TRY(parse_target(arguments.target)));
+  HUSSAR_TRY(arguments.precision.apply(options));
   return bench_problem(
-      {arguments.problem, arguments.threads, std::min(arguments.measure.seconds, 1.0), arguments.precision.fp16()},
-      command);
+      {arguments.problem, arguments.threads, std::min(arguments.measure.seconds, 1.0), std::move(options)}, command);
 }
 
 }  // namespace

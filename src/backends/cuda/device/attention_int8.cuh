@@ -149,22 +149,25 @@ __device__ __forceinline__ void finish_scores(float (&logarithms)[kBlocks][4], c
 // Logarithms become weights: halves as the left operand of the product with values.
 __device__ __forceinline__ void weigh(unsigned (&weights)[kBlocks / 2][4], float (&logarithms)[kBlocks][4],
                                       Group& group) {
-  float next[2];
+  float largest[2];  // of the lane
 #pragma unroll
   for (int row = 0; row < 2; ++row) {
-    next[row] = fmaxf(logarithms[0][2 * row], logarithms[0][2 * row + 1]);
+    largest[row] = fmaxf(logarithms[0][2 * row], logarithms[0][2 * row + 1]);
 #pragma unroll
     for (int n = 1; n < kBlocks; ++n)
-      next[row] = fmaxf(next[row], fmaxf(logarithms[n][2 * row], logarithms[n][2 * row + 1]));
-    next[row] = fmaxf(next[row], __shfl_xor_sync(0xffffffffU, next[row], 1));
-    next[row] = fmaxf(next[row], __shfl_xor_sync(0xffffffffU, next[row], 2));
-    if (!(next[row] > group.base[row] + kSlack)) next[row] = group.base[row];
+      largest[row] = fmaxf(largest[row], fmaxf(logarithms[n][2 * row], logarithms[n][2 * row + 1]));
   }
-  if (__any_sync(0xffffffffU, next[0] != group.base[0] || next[1] != group.base[1])) {
+  // Lanes ask each other only where there is something to do.
+  const bool grows = largest[0] > group.base[0] + kSlack || largest[1] > group.base[1] + kSlack;
+  if (__any_sync(0xffffffffU, grows)) {
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
-      const float shrink = power_of_two(group.base[row] - next[row]);
-      group.base[row] = next[row];
+      float next = fmaxf(largest[row], __shfl_xor_sync(0xffffffffU, largest[row], 1));
+      next = fmaxf(next, __shfl_xor_sync(0xffffffffU, next, 2));
+      // A row's weights depend on no other row.
+      if (!(next > group.base[row] + kSlack)) next = group.base[row];
+      const float shrink = power_of_two(group.base[row] - next);
+      group.base[row] = next;
       group.totals[2 * row] *= shrink;
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) {

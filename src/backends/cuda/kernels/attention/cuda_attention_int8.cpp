@@ -28,7 +28,7 @@ const Tile& best_tile(const AttentionWork& work) {
   constexpr int64_t kMultiprocessors = 132;
   const int64_t heads = work.heads * work.batch;
   auto blocks = [&](const Tile& tile) { return (work.queries + tile.queries() - 1) / tile.queries() * heads; };
-  if (work.queries > 64 && kTiles[1].fits(work.head) && blocks(kTiles[1]) >= 4 * kMultiprocessors) return kTiles[1];
+  if (work.queries > 64 && kTiles[1].fits(work.head) && blocks(kTiles[1]) >= 2 * kMultiprocessors) return kTiles[1];
   return work.queries > 32 && blocks(kTiles[0]) >= kMultiprocessors ? kTiles[0] : kTiles[5];
 }
 
