@@ -263,7 +263,7 @@ class DeviceTuner {
       std::minstd_rand random(1);
       for (double& number : numbers) number = static_cast<double>(random() % 2001) / 1000 - 1;
     }
-    if (value.dtype == DType::kUInt8) {
+    if (dtype == DType::kUInt8) {
       std::minstd_rand random(1);
       for (double& number : numbers) number = static_cast<double>(random() >> 8 & 0xffU);
     }
