@@ -380,9 +380,8 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     expect_no_spills(of_fp8(of_bytes(test, 256, {batch, 256, 14, 14})), {90});
   }
   // Two blocks on a multiprocessor have half the registers each; others bring the shortcut that is added.
-  for (const char* tile :
-       {"256x64", "pair_two_128x64", "two_128x64", "two_turns_64x64", "near_128x128", "near_turns_128x128",
-        "near_128x256", "near_256x128", "near_two_128x64", "near_two_turns_64x64"}) {
+  for (const char* tile : {"256x64", "two_128x64", "two_turns_64x64", "near_128x128", "near_turns_128x128",
+                           "near_128x256", "near_256x128", "near_two_128x64", "near_two_turns_64x64"}) {
     const Argument x{random_tensor(DType::kFloat16, {4096, 64}, 1, 2)};
     const Argument weights{random_tensor(DType::kFloat16, {64, 256}, 1, 2), true};
     KernelCase test{"cuda_product_hopper", "MatMul", {x, weights}};

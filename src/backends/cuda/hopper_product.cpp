@@ -41,7 +41,6 @@ constexpr Tile kTiles[] = {
     {"two_turns_64x64", 64, 64, 1, 1, 1, 1, 6, 0.21, 2},
     // With 64 columns, each row of W is brought for half as many rows of X otherwise.
     {"256x64", 256, 64, 0, 1, 1, 1, 5, 0.6},
-    {"pair_two_128x64", 128, 64, 0, 2, 1, 1, 4, 0.29, 2},
     // And where they wait for a shortcut that is added.
     {"near_128x128", 128, 128, 0, 1, 1, 1, 4, 0.8, 1, true},
     {"near_turns_128x128", 128, 128, 1, 1, 1, 1, 4, 0.85, 1, true},
