@@ -47,7 +47,7 @@ bool makes_sense(const Node& node, const PlanStep& step, const Kernel& kernel) {
     const Ints* unpacked =
         kernel.checks_shapes ? step.attributes.find<Ints>("hussar_packed_" + std::to_string(i)) : nullptr;
     if (unpacked != nullptr) {
-      infos[i].dtype = unpacked_dtype(infos[i].dtype, infos[0].dtype);
+      infos[i].dtype = unpacked_dtype(kernel, infos[i].dtype, infos[0].dtype);
       infos[i].dims = Dims(unpacked->begin(), unpacked->end());
     } else if (value->is_constant() && value->layout == Layout::kPlain) {
       infos[i].constant = &*value->constant;
@@ -60,9 +60,9 @@ bool makes_sense(const Node& node, const PlanStep& step, const Kernel& kernel) {
 
 }  // namespace
 
-DType unpacked_dtype(DType packed, DType data) {
-  const bool has_bytes = data == DType::kUInt8 || data == kFp8;
-  return packed == DType::kInt8 || has_bytes ? packed : data;
+DType unpacked_dtype(const Kernel& kernel, DType packed, DType data) {
+  const bool stays = kernel.place == Place::kDevice || packed == DType::kInt8 || data == DType::kUInt8 || data == kFp8;
+  return stays ? packed : data;
 }
 
 Result<bool> check_step(const Plan& plan, const PlanGraph& graph, const PlanStep& step, const Kernel* kernel,

@@ -12,8 +12,8 @@ namespace hussar {
 Result<bool> check_step(const Plan& plan, const PlanGraph& graph, const PlanStep& step, const Kernel* kernel,
                         const Target& target);
 
-// The type of an operand before it was packed. Packed elements may be of another: what is not int8 was of the type of
-// the data, where these are floats.
-DType unpacked_dtype(DType packed, DType data);
+// The type of an operand before the kernel packed it. On a CPU packed elements may be of another: what is not int8 was
+// of the type of the data, where these are floats.
+DType unpacked_dtype(const Kernel& kernel, DType packed, DType data);
 
 }  // namespace hussar

@@ -354,7 +354,7 @@ std::vector<ValueInfo> GraphRun::input_infos(const StepRun& step, const PlanStep
     const Ints* unpacked =
         may_be_packed ? plan_step.attributes.find<Ints>("hussar_packed_" + std::to_string(i)) : nullptr;
     if (unpacked != nullptr) {
-      infos[i].dtype = unpacked_dtype(infos[i].dtype, infos[0].dtype);
+      infos[i].dtype = unpacked_dtype(*step.kernel, infos[i].dtype, infos[0].dtype);
       infos[i].dims = Dims(unpacked->begin(), unpacked->end());
     } else if (value.layout == Layout::kPlain && (value.storage == Storage::kConstant || (in_run && is_read(input)))) {
       tensors[i] = Tensor::view(value.dtype, slot.shape, slot.data);

@@ -81,6 +81,40 @@ void expect_bytes_from_the_first_on(CompileOptions options, int sm, double toler
       << "built again";
 }
 
+// In halves: the picture is rounded by the kernel that reads it, one for large pictures and one for few blocks of them.
+TEST(CudaFirstConv, ReadsFloats) {
+  CompileOptions options = for_device();
+  const bool emulated = is_emulated(use_test_device());
+  if (!emulated && options.sm < 80) GTEST_SKIP() << "skipped: needs tensor cores";
+  options.fp16 = true;
+  auto ints = [](const char* name, std::vector<int64_t> values) { return attribute(name, std::move(values)); };
+  for (int64_t kernel : {3, 11}) {
+    const Message layers =
+        model(graph({{node("Conv", {"x", "v"}, {"a"}, {ints("strides", {2, 2}), ints("pads", {1, 1, 1, 1})}),
+                      node("Sigmoid", {"a"}, {"s"}), node("Mul", {"a", "s"}, {"b"}), node("Conv", {"b", "w"}, {"y"})},
+                     {value("x", {2, 3, 161, 90})},
+                     {any_shape("y")},
+                     {tensor_of("v", DType::kFloat32, {128, 3, kernel, kernel},
+                                numbers(static_cast<size_t>(128 * 3 * kernel * kernel), 7)),
+                      tensor_of("w", DType::kFloat32, {8, 128, 1, 1}, numbers(8 * 128, 5))}}));
+    CompileOptions reference;
+    reference.reference_only = true;
+    auto expected = build(layers.bytes(), reference);
+    ASSERT_TRUE(expected) << expected.error().message;
+    for (int sm : emulated ? std::vector<int>{80, 90} : std::vector<int>{options.sm}) {
+      SCOPED_TRACE(testing::Message() << sm << " " << kernel);
+      options.sm = sm;
+      auto plan = build(layers.bytes(), options);
+      ASSERT_TRUE(plan) << plan.error().message;
+      const PlanStep& first = (*plan)->graph.steps[0];
+      if (kernel == 3 || sm == 90) EXPECT_EQ(first.op, "Conv");
+      if (kernel == 3) EXPECT_EQ(first.kernel, "cuda_conv_picture") << first.report;
+      if (kernel != 3 && sm == 90) EXPECT_EQ(first.kernel, "cuda_conv_lines") << first.report;
+      EXPECT_LT(difference(outputs_of(*plan), outputs_of(*expected)), 1e-2);
+    }
+  }
+}
+
 // The factors of smoothed channels are in the scales of the weights.
 TEST(CudaFirstConv, FactorsOfChannelsCostNothing) {
   CompileOptions options = for_device();
