@@ -47,7 +47,8 @@ UNUSED_OPERATORS = """acos acosh affine_grid and arg_min array_feature_extractor
                       bitwise_not bitwise_or bitwise_xor blackman_window cast_like celu center_crop_pad col2_im
                       compress conv_integer cosh deform_conv det dft dropout dynamic_quantize_mat_mul
                       embed_layer_normalization equal eye_like global_lp_pool global_max_pool greater_or_equal
-                      hamming_window hann_window hussar_inverted_residual hussar_quantized_attention is_inf is_nan
+                      hamming_window hann_window hussar_conv_to_bytes hussar_inverted_residual
+                      hussar_quantized_attention is_inf is_nan
                       label_encoder less less_or_equal log lp_normalization lp_pool lrn mat_mul_integer_to_float
                       max_roi_pool max_unpool mean_variance_normalization mel_weight_matrix ms_group_query_attention
                       ms_multi_head_attention negative_log_likelihood_loss normalizer optional_get_element

@@ -107,9 +107,10 @@ TEST(CudaFirstConv, ReadsFloats) {
       auto plan = build(layers.bytes(), options);
       ASSERT_TRUE(plan) << plan.error().message;
       const PlanStep& first = (*plan)->graph.steps[0];
-      if (kernel == 3 || sm == 90) EXPECT_EQ(first.op, "Conv");
-      if (kernel == 3) EXPECT_EQ(first.kernel, "cuda_conv_picture") << first.report;
-      if (kernel != 3 && sm == 90) EXPECT_EQ(first.kernel, "cuda_conv_lines") << first.report;
+      const char* reader = kernel == 3 ? "cuda_conv_picture" : sm == 90 ? "cuda_conv_lines" : "";
+      if (*reader != '\0') {
+        EXPECT_EQ(first.kernel, reader) << first.report;
+      }
       EXPECT_LT(difference(outputs_of(*plan), outputs_of(*expected)), 1e-2);
     }
   }

@@ -53,7 +53,8 @@ double time_of(const PatchWork& work, DType dtype, const Problem& problem, int64
   const double turns = std::ceil(static_cast<double>(tiles_of(work, rows)) / kUsualMultiprocessors);
   const auto beside = static_cast<double>(blocks_of(work, form_of(work, dtype, rows)));
   const double sums = turns * (flops * kUsualMultiprocessors / (peak * kRate) + kTurn / beside);
-  return std::max(memory_cost(problem), kLaunchMicroseconds + sums);
+  // A block waits for its patch, and reaches less of the memory's speed than the copy engine.
+  return std::max(memory_cost(problem, 1.2), kLaunchMicroseconds + sums);
 }
 
 bool has_tile(const PatchWork& work, DType dtype, const Tile& tile) {

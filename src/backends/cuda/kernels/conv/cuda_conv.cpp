@@ -17,7 +17,7 @@ Refusal supports(const Problem& problem) {
 double cost(const Problem& problem) {
   auto conv = convolution(problem.node);
   // Finding the windows takes time.
-  return conv ? memory_cost(problem) + 1.2 * ampere_time(window_product(*conv), problem) : 1e9;
+  return conv ? memory_cost(problem) + 1.7 * ampere_time(window_product(*conv), problem) : 1e9;
 }
 
 Status pack(Packing& packing) {
