@@ -5,8 +5,6 @@
 
 namespace hussar {
 
-extern const OpDef conv_op;
-
 static Status infer(InferContext& context) {
   const DType bytes = HUSSAR_TRY(check_byte_meanings(context));
   if (!is_quantized(bytes)) return context.fail("has no y_scale");
@@ -17,7 +15,7 @@ static Status evaluate(EvalContext& context) {
   Tensor real(DType::kFloat32, context.output().shape());
   const auto own = context.node.program ? static_cast<size_t>(context.node.program_inputs) : context.input_count();
   EvalContext convolution(context.node, context.inputs().first(own), {&real, 1}, context.evaluation());
-  HUSSAR_TRY(conv_op.evaluate(convolution));
+  HUSSAR_TRY(find_op("Conv")->evaluate(convolution));
   return finish_quantized(context, std::vector<float>(real.data<float>(), real.data<float>() + real.elements()));
 }
 
