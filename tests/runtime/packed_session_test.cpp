@@ -137,7 +137,7 @@ std::map<std::string, int> steps_of(const Plan& plan) {
   std::map<std::string, int> steps;
   for (const PlanStep& step : plan.graph.steps) {
     const bool moves = step.op == "hussar.TokenOrder" || step.op == "hussar.GatherRows";
-    const bool makes_mask = step.op == "Unsqueeze" || step.op == "Cast" || step.name == "Sub_node+Mul_node";
+    const bool makes_mask = step.op == "Unsqueeze" || step.op == "Cast" || step.name.starts_with("Sub_");
     if (!moves && !makes_mask) ++steps[step.op + " by " + step.kernel + (step.program ? ", fused" : "")];
   }
   return steps;

@@ -58,13 +58,15 @@ TEST(ProblemGrammar, ProblemsOfTheBenchmarks) {
   int problems = 0;
   for (const auto& file : std::filesystem::directory_iterator(HUSSAR_TESTS "/../bench/problems")) {
     std::ifstream lines(file.path());
+    Target target;
+    if (file.path().stem().string().ends_with("_gpu")) target.place = Place::kDevice, target.sm = 90;
     for (std::string line; std::getline(lines, line);) {
       const size_t colon = line.find(": ");
       if (line.empty() || line[0] == '#') continue;
       ASSERT_NE(colon, std::string::npos) << line;
       auto problem = parse_problem(std::string_view(line).substr(colon + 2));
       ASSERT_TRUE(problem.has_value()) << line << "\n" << problem.error().message;
-      EXPECT_NE(choose(Problem{*problem->node, Target{}}).tactic(), nullptr) << line << ": no kernel takes it";
+      EXPECT_NE(choose(Problem{*problem->node, target}).tactic(), nullptr) << line << ": no kernel takes it";
       ++problems;
     }
   }

@@ -119,9 +119,9 @@ Status attach_patches(Packing& packing, const PatchWork& work, Defines defines) 
   defines.set("PATCH_CHANNELS", work.channels);
   defines.set("PATCH_KERNEL_1", work.kernel[0]).set("PATCH_KERNEL_2", work.kernel[1]);
   defines.set("PATCH_STRIDE_1", work.strides[0]).set("PATCH_STRIDE_2", work.strides[1]);
-  return attach_code(
-      packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
-                   assemble({}, {"half.cuh", "product_contract.cuh", "warp_product.cuh", "convolution_patch.cuh"}));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
+                                  assemble({}, {"half.cuh", "product_contract.cuh", "shared_copies.cuh",
+                                                "warp_product.cuh", "convolution_patch.cuh"}));
 }
 
 Status prepare_patches(Prepare& prepare, const PatchWork& work, const Convolution& conv) {

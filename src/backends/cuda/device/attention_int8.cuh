@@ -74,7 +74,7 @@ __device__ __forceinline__ void begin_group(Group& group, unsigned rows) {
   unsigned zero_points[4] = {};
 #pragma unroll
   for (int c = 0; c < kSlices; ++c) {
-    load_words(group.q[c], rows + place(lane & 15, 2 * c + (lane >> 4)));
+    load_fragments(group.q[c], rows + place(lane & 15, 2 * c + (lane >> 4)));
 #pragma unroll
     for (int i = 0; i < 4; ++i) group.q[c][i] ^= 0x80808080U;
     multiply_bytes(zero_points, zero_points, group.q[c], 0x80808080U, 0x80808080U);
@@ -96,7 +96,7 @@ __device__ __forceinline__ void score(unsigned (&scores)[GROUPS][kBlocks][4], co
 #pragma unroll
     for (int c = 0; c < kSlices; ++c) {
       unsigned b[4];
-      load_words(b, keys + place(8 * n + (lane & 7) + ((lane >> 4) << 3), 2 * c + ((lane >> 3) & 1)));
+      load_fragments(b, keys + place(8 * n + (lane & 7) + ((lane >> 4) << 3), 2 * c + ((lane >> 3) & 1)));
 #pragma unroll
       for (int g = 0; g < GROUPS; ++g) {
         const Group& group = groups[g];

@@ -2,9 +2,9 @@
 // the mask of a warp's scores. A warp holds the scores of 16 queries and kStep keys as mma.sync leaves them: of block n
 // a lane has the keys 8 n + lane % 4 * 2 and the next, of the queries lane / 4 and that + 8.
 //
-// Defined before, too: WARPS, groups of queries of a block; SPLIT, warps of a group, each with its part of every
-// stage's keys; STEPS, of 32 keys of each warp in a stage; MASK_PAIRS, 1 where two neighbours of the mask are one
-// access; MASK_ROWS, 0 where all queries have the same.
+// Behind shared_copies.cuh. Defined before, too: WARPS, groups of queries of a block; SPLIT, warps of a group, each with
+// its part of every stage's keys; STEPS, of 32 keys of each warp in a stage; MASK_PAIRS, 1 where two neighbours of the
+// mask are one access; MASK_ROWS, 0 where all queries have the same.
 #pragma once
 
 constexpr int kStep = 32;                     // keys of a warp at once
@@ -24,27 +24,6 @@ __device__ __forceinline__ unsigned place(int row, int chunk) {
   return row * kRowBytes + ((chunk ^ (row / (8 / kMix) & (kMix - 1))) << 4);
 }
 
-__device__ __forceinline__ void copy_chunk(unsigned to, const void* from, bool inside) {
-#ifdef HUSSAR_EMULATED
-  hussar_copy_chunk(to, from, inside);
-#else
-  const int bytes = inside ? 16 : 0;  // the rest is filled with zeros
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
-#endif
-}
-__device__ __forceinline__ void end_copies() {
-#ifndef HUSSAR_EMULATED
-  asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
-// Waits until at most kGroups of the groups that have ended are unfinished.
-template <int kGroups>
-__device__ __forceinline__ void wait_for_copies() {
-#ifndef HUSSAR_EMULATED
-  asm volatile("cp.async.wait_group %0;" ::"n"(kGroups) : "memory");
-#endif
-}
-
 // kRows rows of a matrix from `first` on, zeros behind the last.
 template <int kRows>
 __device__ __forceinline__ void copy_rows(unsigned to, const DATA_TYPE* from, long long pitch, long long first,
@@ -62,17 +41,6 @@ __device__ __forceinline__ void copy_rows(unsigned to, const DATA_TYPE* from, lo
   }
 }
 
-// Four matrices of 8 rows of 16 bytes; a lane gets 4 bytes of each.
-__device__ __forceinline__ void load_words(unsigned (&to)[4], unsigned from) {
-#ifdef HUSSAR_EMULATED
-  hussar_load_matrices(to, from);
-#else
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(from)
-               : "memory");
-#endif
-}
 // The same, with rows and columns of two bytes exchanged.
 __device__ __forceinline__ void load_turned(unsigned (&to)[4], unsigned from) {
 #ifdef HUSSAR_EMULATED

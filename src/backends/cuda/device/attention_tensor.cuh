@@ -18,7 +18,7 @@ __device__ __forceinline__ unsigned round_to_tf32(float x) {
 }
 
 __device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) {
-  load_words(to, from);
+  load_fragments(to, from);
 #if TF32
 #pragma unroll
   for (int i = 0; i < 4; ++i) to[i] = round_to_tf32(__uint_as_float(to[i]));

@@ -3,7 +3,7 @@
 // from there (ldmatrix, mma.sync), so that what overlaps is brought once. The next patch comes while the last is
 // multiplied.
 //
-// Defined before: what product_contract.cuh and warp_product.cuh ask for, both of them, and
+// Defined before: product_contract.cuh, shared_copies.cuh, warp_product.cuh, what they ask for, and
 //   PATCH_ROWS                          a multiple of PATCH_WARPS, the warps that share them
 //   PATCH_STAGES                        patches in shared memory, 1 or 2
 //   PATCH_CHANNELS                      a multiple of 32 bytes

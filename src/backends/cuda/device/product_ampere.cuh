@@ -11,7 +11,7 @@
 //   PRODUCT_SPARSE                  1: of each four of k that follow one another W has two at
 //                                   most. Then W is the left operand of the products (mma.sp): their rows are its rows,
 //                                   their columns rows of X. BN is a multiple of 64, a warp's part 8s x 32 or 8s x 64
-// and warp_product.cuh.
+// and shared_copies.cuh and warp_product.cuh.
 //
 // Launch: parameters (x, w, y, ProductProblem, EpilogueOperands[, Windows], rows) in this order; *rows of the m rows
 // are needed, the first ones, and tiles behind them are not computed; null: all are

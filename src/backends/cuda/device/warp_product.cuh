@@ -1,28 +1,6 @@
-// What a warp does with operands in shared memory, from Ampere on: copies of 16 bytes that nobody waits for (cp.async),
-// matrices from there (ldmatrix) and their products (mma.sync). PRODUCT_INPUT of product_contract.cuh says what
-// operands are; FP32 has copies only.
+// What a warp does with operands in shared memory, from Ampere on, behind shared_copies.cuh: matrices from there and their
+// products (mma.sync). PRODUCT_INPUT of product_contract.cuh says what operands are; FP32 has none of it.
 #pragma once
-
-__device__ __forceinline__ void copy_chunk(unsigned to, const void* from, bool inside) {
-#ifdef HUSSAR_EMULATED
-  hussar_copy_chunk(to, from, inside);
-#else
-  const int bytes = inside ? 16 : 0;  // the rest is filled with zeros
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
-#endif
-}
-__device__ __forceinline__ void end_copies() {
-#ifndef HUSSAR_EMULATED
-  asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
-// Waits until at most kGroups of the groups that have ended are unfinished.
-template <int kGroups>
-__device__ __forceinline__ void wait_for_copies() {
-#ifndef HUSSAR_EMULATED
-  asm volatile("cp.async.wait_group %0;" ::"n"(kGroups) : "memory");
-#endif
-}
 
 #if PRODUCT_INPUT != PRODUCT_FP32
 
@@ -34,17 +12,10 @@ __device__ __forceinline__ void wait_for_copies() {
 #endif
 
 __device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned from) {
-#ifdef HUSSAR_EMULATED
-  hussar_load_matrices(to, from);
-#else
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(from)
-               : "memory");
-#if PRODUCT_INPUT == PRODUCT_TF32
+  load_fragments(to, from);
+#if PRODUCT_INPUT == PRODUCT_TF32 && !defined(HUSSAR_EMULATED)
 #pragma unroll
   for (int i = 0; i < 4; ++i) asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(to[i]) : "f"(__uint_as_float(to[i])));
-#endif
 #endif
 }
 

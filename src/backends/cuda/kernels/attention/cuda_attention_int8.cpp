@@ -76,8 +76,8 @@ Status pack(Packing& packing) {
   Defines defines = attention_defines(node);
   defines.set("WARPS", tile.warps).set("GROUPS", tile.groups).set("STEPS", tile.steps).set("SPLIT", 1);
   defines.set("MASK_PAIRS", pairs).set("MASK_ROWS", has_rows);
-  return attach_code(packing,
-                     assemble(defines, {"numbers.cuh", "attention.cuh", "attention_pieces.cuh", "attention_int8.cuh"}));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "attention.cuh", "shared_copies.cuh",
+                                                 "attention_pieces.cuh", "attention_int8.cuh"}));
 }
 
 Status unpack(Packing& packing) {

@@ -92,8 +92,8 @@ Status pack(Packing& packing) {
   defines.set("WARPS", tile.warps).set("SPLIT", tile.split).set("STEPS", tile.steps).set("MASK_PAIRS", pairs);
   defines.set("MASK_ROWS", has_rows).set("TF32", dtype == DType::kFloat32).set("BF16", dtype == DType::kBFloat16);
   if (dtype == DType::kFloat32) node.attributes.set(kTf32Attribute, int64_t{1});
-  return attach_code(
-      packing, assemble(defines, {"numbers.cuh", "attention.cuh", "attention_pieces.cuh", "attention_tensor.cuh"}));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "attention.cuh", "shared_copies.cuh",
+                                                 "attention_pieces.cuh", "attention_tensor.cuh"}));
 }
 
 Status unpack(Packing& packing) {

@@ -30,7 +30,7 @@ Status pack(Packing& packing) {
   define_windows(conv, defines);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
                                   assemble({}, {"half.cuh", "product_contract.cuh", "convolution_rows.cuh",
-                                                "warp_product.cuh", "product_ampere.cuh"}));
+                                                "shared_copies.cuh", "warp_product.cuh", "product_ampere.cuh"}));
 }
 
 Status unpack(Packing& packing) {

@@ -70,9 +70,10 @@ Status pack(Packing& packing) {
   define_ampere(node, product_of(conv), packing.target, defines);
   defines.set("COLUMNS", columns).set("CONV_TAPS", conv.taps()).set("CONV_CHANNELS", conv.channels);
   defines.set("CONV_KERNEL_1", conv.kernel[1]).set("CONV_KERNEL_2", conv.kernel[2]);
-  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
-                                  assemble({}, {"half.cuh", "product_contract.cuh", "convolution_rows.cuh",
-                                                "columns.cuh", "warp_product.cuh", "product_ampere.cuh"}));
+  return attach_code(packing,
+                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
+                         assemble({}, {"half.cuh", "product_contract.cuh", "convolution_rows.cuh", "columns.cuh",
+                                       "shared_copies.cuh", "warp_product.cuh", "product_ampere.cuh"}));
 }
 
 Status unpack(Packing& packing) {

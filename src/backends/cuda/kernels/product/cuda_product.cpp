@@ -21,9 +21,9 @@ Status pack(Packing& packing) {
   Node& node = packing.node;
   Defines defines;
   define_ampere(node, HUSSAR_TRY(dense_product(node)), packing.target, defines);
-  return attach_code(packing,
-                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
-                         assemble({}, {"half.cuh", "product_contract.cuh", "warp_product.cuh", "product_ampere.cuh"}));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
+                                  assemble({}, {"half.cuh", "product_contract.cuh", "shared_copies.cuh",
+                                                "warp_product.cuh", "product_ampere.cuh"}));
 }
 
 Status unpack(Packing& packing) {

@@ -28,9 +28,9 @@ Status pack(Packing& packing) {
   pack_sparse(packing, ampere_order(node.inputs[0]->dtype));
   Defines defines;
   define_ampere(node, product, packing.target, defines, true);
-  return attach_code(packing,
-                     assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
-                         assemble({}, {"half.cuh", "product_contract.cuh", "warp_product.cuh", "product_ampere.cuh"}));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node)) +
+                                  assemble({}, {"half.cuh", "product_contract.cuh", "shared_copies.cuh",
+                                                "warp_product.cuh", "product_ampere.cuh"}));
 }
 
 Status unpack(Packing& packing) {
