@@ -32,28 +32,6 @@ Message first_layers() {
                        tensor_of("u", DType::kFloat32, {64, 64, 3, 3}, numbers(64 * 64 * 9, 3))}}));
 }
 
-std::vector<float> outputs_of(const std::shared_ptr<const Plan>& plan) {
-  auto session = Session::create(plan);
-  EXPECT_TRUE(session) << session.error().message;
-  auto inputs = make_inputs(*plan, 1, 1, 1000000);
-  if (!session || !inputs) return {};
-  auto outputs = (*session)->run_in_order(*inputs);
-  EXPECT_TRUE(outputs) << outputs.error().message;
-  if (!outputs) return {};
-  const Tensor& y = (*outputs)[0];
-  return {y.data<float>(), y.data<float>() + y.elements()};
-}
-
-double difference(const std::vector<float>& outputs, const std::vector<float>& wanted) {
-  if (outputs.size() != wanted.size() || outputs.empty()) return INFINITY;
-  double largest = 0, most = 0;
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    largest = std::fmax(largest, std::fabs(wanted[i]));
-    most = std::fmax(most, std::fabs(outputs[i] - wanted[i]));
-  }
-  return most / largest;
-}
-
 void expect_bytes_from_the_first_on(CompileOptions options, int sm, double tolerance) {
   SCOPED_TRACE(sm);
   CompileOptions reference;

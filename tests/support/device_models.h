@@ -2,6 +2,7 @@
 #pragma once
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdlib>
 
 #include "backends/cuda/emulation.h"
@@ -18,6 +19,30 @@ inline CompileOptions for_device() {
   options.place = Place::kDevice;
   options.sm = std::atoi(target.c_str() + target.rfind('_') + 1);
   return options;
+}
+
+// The first output, of floats, of a run with made-up inputs; empty where it fails.
+inline std::vector<float> outputs_of(const std::shared_ptr<const Plan>& plan) {
+  auto session = Session::create(plan);
+  EXPECT_TRUE(session) << session.error().message;
+  auto inputs = make_inputs(*plan, 1, 1, 1000000);
+  if (!session || !inputs) return {};
+  auto outputs = (*session)->run_in_order(*inputs);
+  EXPECT_TRUE(outputs) << outputs.error().message;
+  if (!outputs) return {};
+  const Tensor& y = (*outputs)[0];
+  return {y.data<float>(), y.data<float>() + y.elements()};
+}
+
+// Their largest difference, in parts of the largest number; infinity where there is nothing to compare.
+inline double difference(const std::vector<float>& outputs, const std::vector<float>& wanted) {
+  if (outputs.size() != wanted.size() || outputs.empty()) return INFINITY;
+  double largest = 0, most = 0;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    largest = std::fmax(largest, std::fabs(wanted[i]));
+    most = std::fmax(most, std::fabs(outputs[i] - wanted[i]));
+  }
+  return most / largest;
 }
 
 // The plan for a GPU of Hopper that is not there; its code is not needed.

@@ -21,8 +21,6 @@ constexpr std::string_view kTile = "hussar_tile";
 // How much faster sparse tiles are, estimated: twice at most, less what both have to load. On Hopper dense products of
 // warpgroups are faster still.
 constexpr double kSparseGain = 1.4;
-// Of the largest GPUs; what is more or less shifts the best tile a little.
-constexpr int kUsualMultiprocessors = 132;
 
 // For tensor cores, and for FP32.
 std::span<const AmpereTile> tiles_of(ProductInput input, bool sparse) {
@@ -32,8 +30,7 @@ std::span<const AmpereTile> tiles_of(ProductInput input, bool sparse) {
 }
 
 double time_of(const AmpereTile& tile, const DenseProduct& product, ProductInput input, bool sparse) {
-  constexpr double kPeaks[] = {4.5e8, 2.2e8, 4e7, 9e8, 9e8, 4.5e8};  // of each input
-  const double peak = kPeaks[static_cast<int>(input)] * (sparse ? kSparseGain : 1);
+  const double peak = peak_flops(input) * (sparse ? kSparseGain : 1);
   const double rate = peak * tile.rate / kUsualMultiprocessors;
   const int64_t tiles = (product.m + tile.rows - 1) / tile.rows * ((product.n + tile.columns - 1) / tile.columns);
   const double waves = std::ceil(static_cast<double>(tiles) / kUsualMultiprocessors);
@@ -89,6 +86,11 @@ ProductInput product_input(DType dtype, const Target& target) {
   if (dtype == DType::kUInt8) return ProductInput::kInt8;
   if (dtype == kFp8) return ProductInput::kFp8;
   return target.no_tf32.empty() ? ProductInput::kTf32 : ProductInput::kFp32;
+}
+
+double peak_flops(ProductInput input) {
+  constexpr double kPeaks[] = {4.5e8, 2.2e8, 4e7, 9e8, 9e8, 4.5e8};
+  return kPeaks[static_cast<int>(input)];
 }
 
 double ampere_time(const DenseProduct& product, const Problem& problem, bool sparse) {

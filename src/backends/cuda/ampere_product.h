@@ -13,6 +13,10 @@ struct AmpereTile {
 // What the products of operands of this type are made of. In the order of device/product_contract.cuh.
 enum class ProductInput { kFp16, kTf32, kFp32, kInt8, kFp8, kBf16 };
 ProductInput product_input(DType dtype, const Target& target);
+// What mma.sync (FP32: multiply-adds) does of them in a microsecond on one of the largest GPUs, at most, about.
+double peak_flops(ProductInput input);
+// Of these GPUs; what is more or less shifts the best tile a little.
+inline constexpr int kUsualMultiprocessors = 132;
 // Defines it and what the results are for the text, and notes TF32 in the node.
 void define_input(Node& node, ProductInput input, Defines& defines);
 

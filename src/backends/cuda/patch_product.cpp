@@ -14,7 +14,6 @@ constexpr int64_t kColumns = 16, kWarps = 4;
 constexpr std::string_view kTile = "hussar_tile";
 // What a block may have on every GPU with tensor cores.
 constexpr int64_t kMostShared = 99 * 1024;
-constexpr int64_t kUsualMultiprocessors = 132;
 
 // PATCH_STAGES and sizes of device/convolution_patch.cuh; no stages: they do not fit.
 struct Form {
@@ -46,9 +45,8 @@ int64_t blocks_of(const PatchWork& work, const Form& form) {
 
 // All multiprocessors take a turn after the other.
 double time_of(const PatchWork& work, DType dtype, const Problem& problem, int64_t rows) {
-  constexpr double kPeaks[] = {4.5e8, 2.2e8, 4e7, 9e8, 9e8, 4.5e8};  // of each ProductInput
   constexpr double kRate = 0.4, kTurn = 0.8;
-  const double peak = kPeaks[static_cast<int>(product_input(dtype, problem.target))];
+  const double peak = peak_flops(product_input(dtype, problem.target));
   const double flops = 2.0 * static_cast<double>(rows * kColumns * 32 * warps_n(work) * work.k());
   const double turns = std::ceil(static_cast<double>(tiles_of(work, rows)) / kUsualMultiprocessors);
   const auto beside = static_cast<double>(blocks_of(work, form_of(work, dtype, rows)));
