@@ -55,7 +55,7 @@ void expect_sparse(const Message& network, std::string_view kernel, const std::s
   reference.quantization = options.quantization;
   auto expected = build(network.bytes(), reference);
   ASSERT_TRUE(expected) << expected.error().message;
-  const std::vector<float> wanted = outputs_of(*expected);
+  const std::vector<float> wanted = first_output_of(*expected);
   for (bool sparse : {true, false}) {
     options.sparsity = sparse;
     auto plan = build(network.bytes(), options);
@@ -69,11 +69,11 @@ void expect_sparse(const Message& network, std::string_view kernel, const std::s
       EXPECT_EQ(step.kernel == kernel, sparse) << step.kernel << "\n" << step.report;
     }
     EXPECT_EQ(products, 1);
-    EXPECT_LT(difference(outputs_of(*plan), wanted), tolerance) << (sparse ? "sparse" : "dense");
+    EXPECT_LT(largest_difference(first_output_of(*plan), wanted), tolerance) << (sparse ? "sparse" : "dense");
     if (!sparse) continue;
     auto rebuilt = compile_plan(**plan, {});
     ASSERT_TRUE(rebuilt) << rebuilt.error().message;
-    EXPECT_LT(difference(outputs_of(std::make_shared<const Plan>(std::move(*rebuilt))), wanted), tolerance)
+    EXPECT_LT(largest_difference(first_output_of(std::make_shared<const Plan>(std::move(*rebuilt))), wanted), tolerance)
         << "built again";
   }
 }

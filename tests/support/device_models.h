@@ -22,7 +22,7 @@ inline CompileOptions for_device() {
 }
 
 // The first output, of floats, of a run with made-up inputs; empty where it fails.
-inline std::vector<float> outputs_of(const std::shared_ptr<const Plan>& plan) {
+inline std::vector<float> first_output_of(const std::shared_ptr<const Plan>& plan) {
   auto session = Session::create(plan);
   EXPECT_TRUE(session) << session.error().message;
   auto inputs = make_inputs(*plan, 1, 1, 1000000);
@@ -35,7 +35,7 @@ inline std::vector<float> outputs_of(const std::shared_ptr<const Plan>& plan) {
 }
 
 // Their largest difference, in parts of the largest number; infinity where there is nothing to compare.
-inline double difference(const std::vector<float>& outputs, const std::vector<float>& wanted) {
+inline double largest_difference(const std::vector<float>& outputs, const std::vector<float>& wanted) {
   if (outputs.size() != wanted.size() || outputs.empty()) return INFINITY;
   double largest = 0, most = 0;
   for (size_t i = 0; i < wanted.size(); ++i) {
