@@ -13,7 +13,7 @@ namespace hussar {
 namespace {
 
 bool takes_epilogue(const Node& node) {
-  return node.op == "Conv" || node.op == "ConvTranspose" || node.op == "MatMul" ||
+  return node.op == "Conv" || node.op == "ConvTranspose" || node.op == "MatMul" || node.op == "hussar.IntegerMatMul" ||
          (node.op == "com.microsoft.FusedMatMul" && node.attributes.get_float("alpha", 1.0F) == 1.0F);
 }
 

@@ -133,6 +133,42 @@ TEST(PassLowerInteger, FactorsBecomeScales) {
   }
 }
 
+// Attention of a dynamically quantized model: both products are of activations, their sums are those of integers.
+TEST(PassLowerInteger, DynamicProductsOfActivationsAreFused) {
+  for (const Dims& dims : {Dims{2, 3, 9, 16}, Dims{1, 2, 5, 7}}) {
+    IntegerCase test;
+    auto dynamic = [&](Value* x) { return test.make_many("DynamicQuantizeLinear", {x}, 3); };
+    auto product = [&](Value* a, Value* b) {
+      const std::vector<Value*> left = dynamic(a), right = dynamic(b);
+      Value* sums = test.cast(test.make("MatMulInteger", {left[0], right[0], left[2], right[2]}), DType::kFloat32);
+      return test.make("Mul", {sums, test.make("Mul", {left[1], right[1]})});
+    };
+    Value* keys = test.make("Transpose", {test.input(dims)}, with({{"perm", Ints{0, 1, 3, 2}}}));
+    Value* scores = test.make("Div", {product(test.input(dims), keys), test.number(4)});
+    Value* weights = test.make("Softmax", {scores}, with({{"axis", int64_t{-1}}}));
+    test.output(product(weights, test.input(dims)));
+    test.run_all();
+    EXPECT_EQ(test.count("hussar.IntegerMatMul"), 2) << test.graph.to_string();
+    EXPECT_EQ(test.count("MatMulInteger") + test.count("Cast") + test.count("Div"), 0) << test.graph.to_string();
+    EXPECT_EQ(test.count("DynamicQuantizeLinear"), 4) << test.graph.to_string();
+    // The scales of both sides, multiplied; the rest is in the products.
+    EXPECT_EQ(test.count("hussar.Pointwise") + test.count("Mul"), 2) << test.graph.to_string();
+  }
+}
+
+// Whoever wants the integers, or zero points per row, keeps the product as it is.
+TEST(PassLowerInteger, IntegersOfActivationsStayIntegers) {
+  IntegerCase test;
+  Value* a = test.activations({4, 9}, DType::kUInt8);
+  Value* b = test.activations({9, 3}, DType::kInt8);
+  Value* sums = test.make("MatMulInteger", {a, b});
+  test.output(sums);
+  test.output(test.cast(sums, DType::kFloat32));
+  test.output(test.cast(test.make("MatMulInteger", {a, b, test.zeros(4, 100, DType::kUInt8)}), DType::kFloat32));
+  test.run_all(0);
+  EXPECT_EQ(test.count("MatMulInteger"), 2) << test.graph.to_string();
+}
+
 TEST(PassLowerInteger, LeavesWhatHasNoInt8Form) {
   IntegerCase test;
   Value* a = test.activations({4, 9}, DType::kUInt8);

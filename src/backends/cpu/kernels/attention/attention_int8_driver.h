@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "backends/cpu/kernels/attention/attention_int8.h"
+#include "backends/cpu/kernels/int8/byte_panels.h"
 #include "backends/cpu/kernels/int8/to_bytes.h"
 #include "backends/cpu/simd/bytes.h"
 #include "backends/cpu/simd/math.h"
@@ -12,7 +13,6 @@ namespace hussar::cpu::HUSSAR_ISA_NAMESPACE {
 
 // ---- packing -------------------------------------------------------------------------------------------------------
 
-HUSSAR_INLINE __m128i load_16(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 HUSSAR_INLINE void store_signed(int8_t* p, __m128i bytes) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_xor_si128(bytes, _mm_set1_epi8(-128)));
 }
@@ -27,18 +27,6 @@ HUSSAR_INLINE void pack_4_keys(const uint8_t* keys, int64_t stride, int8_t* out)
   store_signed(out + 64, _mm_unpackhi_epi64(ab_low, cd_low));
   store_signed(out + 128, _mm_unpacklo_epi64(ab_high, cd_high));
   store_signed(out + 192, _mm_unpackhi_epi64(ab_high, cd_high));
-}
-
-// 4 rows of 16 columns of the values, side by side.
-HUSSAR_INLINE void pack_4_values(const uint8_t* values, int64_t stride, int8_t* out) {
-  const __m128i a = load_16(values), b = load_16(values + stride);
-  const __m128i c = load_16(values + 2 * stride), d = load_16(values + 3 * stride);
-  const __m128i ab_low = _mm_unpacklo_epi8(a, b), ab_high = _mm_unpackhi_epi8(a, b);
-  const __m128i cd_low = _mm_unpacklo_epi8(c, d), cd_high = _mm_unpackhi_epi8(c, d);
-  store_signed(out, _mm_unpacklo_epi16(ab_low, cd_low));
-  store_signed(out + 16, _mm_unpackhi_epi16(ab_low, cd_low));
-  store_signed(out + 32, _mm_unpacklo_epi16(ab_high, cd_high));
-  store_signed(out + 48, _mm_unpackhi_epi16(ab_high, cd_high));
 }
 
 inline int8_t signed_byte(uint8_t byte) { return static_cast<int8_t>(byte ^ 0x80); }
@@ -67,23 +55,12 @@ inline void pack_attention_keys(const Int8PackArgs& args) {
 }
 
 inline void pack_attention_values(const Int8PackArgs& args) {
-  const int64_t depth = int8_depth(args.key_count), whole = args.key_count / 4 * 4;
+  const int64_t depth = int8_depth(args.key_count);
   for (int64_t first = 0; first < args.value_dim; first += kInt8Columns) {
-    int8_t* const panel = args.packed_values + first * depth;
     const int64_t left = args.value_dim - first;
-    const int columns = static_cast<int>(left < kInt8Columns ? left : kInt8Columns);
-    const uint8_t* const source = args.values + first;
-    int64_t key = 0;
-    if (columns == kInt8Columns) {
-      for (; key < whole; key += 4)
-        pack_4_values(source + key * args.value_stride, args.value_stride, panel + key * kInt8Columns);
-    }
-    memset(panel + key * kInt8Columns, 0, static_cast<size_t>((depth - key) * kInt8Columns));
-    for (; key < args.key_count; ++key) {
-      for (int column = 0; column < columns; ++column) {
-        panel[key / 4 * 64 + column * 4 + key % 4] = signed_byte(source[key * args.value_stride + column]);
-      }
-    }
+    pack_byte_panel(args.values + first, args.value_stride, args.key_count, depth,
+                    static_cast<int>(left < kInt8Columns ? left : kInt8Columns), 0x80,
+                    args.packed_values + first * depth);
   }
 }
 

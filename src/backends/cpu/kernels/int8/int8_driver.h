@@ -101,7 +101,8 @@ inline void read_columns(const Int8Args& args, const int8_t* first_sums, int64_t
   }
   for (int i = 0; i < panels * static_cast<int>(kInt8Columns); ++i) {
     const bool exists = i < wanted;
-    out.scales[i] = exists ? args.input_scale * args.weight_scales[column + i] : 0.0f;
+    const float weight_scale = exists && args.weight_scales != nullptr ? args.weight_scales[column + i] : 1.0f;
+    out.scales[i] = exists ? args.input_scale * weight_scale : 0.0f;
     out.bias[i] = exists && args.bias != nullptr ? args.bias[column + i] : 0.0f;
   }
   Vec largest = set(0.0f);
@@ -134,8 +135,8 @@ struct TileTarget {
 enum class Activation : uint8_t { kNone, kHardSwish, kFactors };
 
 // The end of a tile, but for a program: what a column needs stays in registers. kRare: also what only few products
-// have, a term of rank one, a bias of the epilogue, a residual of real numbers, sums that are fake-quantized, and
-// bounds that NaN passes on its way to a lower byte.
+// have, corrections of rows, a term of rank one, a bias of the epilogue, a residual of real numbers, sums that are
+// fake-quantized, and bounds that NaN passes on its way to a lower byte.
 template <bool kRare, bool kResidual, Activation kActivation, bool kBytes>
 void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSums& tile, const TileTarget& target) {
   const Epilogue& epilogue = args.conv.epilogue;
@@ -167,7 +168,11 @@ void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSu
     const Vec row_factor = kRare && args.row_term ? load_up_to(args.row_factors + column, left) : set(0.0f);
     const Vec shift = epilogue.shifts ? load_up_to(epilogue.shifts + column, left) : set(epilogue.shift);
     for (int r = 0; r < rows; ++r, sums += width) {
-      Vec y = fma_once(to_float(load_ints(sums) - correction), scale, bias);
+      IVec sum = load_ints(sums) - correction;
+      if constexpr (kRare) {
+        if (args.row_corrections != nullptr) sum = sum - iset(args.row_corrections[tile.row + r]);
+      }
+      Vec y = fma_once(to_float(sum), scale, bias);
       if constexpr (kRare) {
         if (args.row_term != nullptr)
           y = y + rounded(set(args.row_term[(tile.row + r) * args.row_term_stride]) * row_factor);
@@ -267,8 +272,22 @@ constexpr const FinishColumns* kFinishColumns[2][2] = {
     {kByActivation<kRare, false, false>, kByActivation<kRare, false, true>},
     {kByActivation<kRare, true, false>, kByActivation<kRare, true, true>}};
 
+// Nothing but the corrections.
+inline void store_sums(const Int8Args& args, const Int8Columns& facts, const TileSums& tile) {
+  const int64_t pitch = args.conv.output_pitch;
+  int32_t* const out = args.sums + tile.row * pitch + tile.column;
+  for (int r = 0; r < tile.rows; ++r) {
+    const IVec lacks = iset(args.row_corrections != nullptr ? args.row_corrections[tile.row + r] : 0);
+    for (int c = 0; c < tile.columns; c += kLanes) {
+      const IVec sum = load_ints(tile.sums + r * tile.width + c) - load_ints(facts.corrections + tile.first_fact + c);
+      store_up_to(reinterpret_cast<float*>(out + r * pitch + c), from_bits(sum - lacks), tile.columns - c);
+    }
+  }
+}
+
 // Ends the tile, and runs the program over it.
 inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, const TileSums& tile) {
+  if (args.sums != nullptr) return store_sums(args, facts, tile);
   const Epilogue& epilogue = args.conv.epilogue;
   const int64_t pitch = args.conv.output_pitch, at = tile.row * pitch + tile.column;
   const bool is_real = args.reals != nullptr, has_program = epilogue.program != nullptr;
@@ -277,7 +296,7 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
   if (has_program) target = {buffer, nullptr, tile.width};
   const bool is_rare =
       epilogue.residual != nullptr || epilogue.bias != nullptr || args.quantize_scale != 0 ||
-      args.row_term != nullptr ||
+      args.row_term != nullptr || args.row_corrections != nullptr ||
       (target.bytes != nullptr && epilogue.low > ToBytes(args.output_scale, args.output_zero_point).least);
   const auto& table = is_rare ? kFinishColumns<true> : kFinishColumns<false>;
   const Activation activation = epilogue.hard_swish          ? Activation::kHardSwish

@@ -22,12 +22,14 @@ struct Int8Args {
   int32_t input_zero_point = 0;
   const int8_t* weights = nullptr;
   int64_t shared_panels = 0;             // sparse weights: panels of a block (sparse_packing.h)
-  const float* weight_scales = nullptr;  // one per output channel
+  const float* weight_scales = nullptr;  // one per output channel; null: 1
   const float* bias = nullptr;           // one per output channel; may be null
   // Added before all else that follows, where it is not null: a number per row, times one per output channel.
   const float* row_term = nullptr;
   int64_t row_term_stride = 0;
   const float* row_factors = nullptr;
+  // Subtracted from all sums of a row, where it is not null.
+  const int32_t* row_corrections = nullptr;
   // Where quantize_scale is not 0: the sum with its bias becomes a byte and a real number again before the epilogue.
   float quantize_scale = 0;
   int32_t quantize_zero_point = 0;
@@ -38,9 +40,10 @@ struct Int8Args {
   int32_t residual_zero_point = 0;
   // Where the epilogue's program reads bytes: its operands. Else null.
   const ByteForms* program_bytes = nullptr;
-  // One of them: real numbers, or saturate(round(y / output_scale) + output_zero_point).
+  // One of them: real numbers, saturate(round(y / output_scale) + output_zero_point), or the sums themselves.
   float* reals = nullptr;
   uint8_t* bytes = nullptr;
+  int32_t* sums = nullptr;
   float output_scale = 1;
   int32_t output_zero_point = 0;
 };
