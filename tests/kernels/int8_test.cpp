@@ -236,17 +236,54 @@ TEST(Int8, Refusals) {
 
 TEST(Int8, Conversions) {
   for (int64_t count : {1, 7, 8, 17, 1000, 40000}) {
-    for (DType from : {DType::kFloat32, DType::kUInt8}) {
-      const bool to_bytes = from == DType::kFloat32;
+    for (int way = 0; way < 4; ++way) {
+      const bool to_bytes = way % 2 == 0;
+      const DType bytes = way < 2 ? DType::kUInt8 : DType::kInt8, from = to_bytes ? DType::kFloat32 : bytes;
+      const double lowest = way < 2 ? 0 : -128;
       KernelCase test{.kernel = "quantize", .op = to_bytes ? "QuantizeLinear" : "DequantizeLinear", .inputs = {}};
-      test.inputs.push_back({random_tensor(from, {1, 3, count}, to_bytes ? -9 : 0, to_bytes ? 9 : 255), false,
-                             Layout::kChannelsLast, pick(0, 2)});
+      test.inputs.push_back({random_tensor(from, {1, 3, count}, to_bytes ? -9 : lowest, to_bytes ? 9 : lowest + 255),
+                             false, Layout::kChannelsLast, pick(0, 2)});
       if (to_bytes) test.inputs[0].tensor.data<float>()[0] = NAN;
       test.inputs.push_back({random_tensor(DType::kFloat32, Shape{}, 0.01, 0.07), true});
-      test.inputs.push_back({random_tensor(DType::kUInt8, Shape{}, 0, 255), true});
+      test.inputs.push_back({random_tensor(bytes, Shape{}, lowest, lowest + 255), true});
       test.output_layout = Layout::kChannelsLast;
       test.output_gap = pick(0, 2);
       expect_kernel_agrees(test);
+    }
+  }
+}
+
+// Scales per index of any axis, or one, of constants or of the run; integers of 8 and of 16 bits.
+TEST(Int8, ConversionsPerAxis) {
+  struct Type {
+    DType dtype;
+    double lowest, highest;
+  };
+  constexpr Type kTypes[] = {
+      {DType::kUInt8, 0, 255}, {DType::kInt8, -128, 127}, {DType::kUInt16, 0, 65535}, {DType::kInt16, -32768, 32767}};
+  for (const Type& type : kTypes) {
+    for (int i = 0; i < 24; ++i) {
+      const bool to_integers = i % 2 == 0, is_one = pick(0, 3) == 0, is_constant = pick(0, 1) == 0;
+      const Shape shape = {pick(1, 4), pick(1, 40), pick(1, 70)};
+      const int64_t axis = pick(-3, 2);
+      const Shape scales = is_one ? (pick(0, 1) == 0 ? Shape{} : Shape{1}) : Shape{shape[axis < 0 ? axis + 3 : axis]};
+      KernelCase test{
+          .kernel = "quantize_axis", .op = to_integers ? "QuantizeLinear" : "DequantizeLinear", .inputs = {}};
+      test.attributes = attributes({{"axis", axis}});
+      test.inputs.push_back({to_integers ? random_tensor(DType::kFloat32, shape, -9, 9)
+                                         : random_tensor(type.dtype, shape, type.lowest, type.highest)});
+      if (to_integers && pick(0, 1) == 0) test.inputs[0].tensor.data<float>()[0] = NAN;
+      const double scale = 9 / (type.highest - type.lowest);
+      test.inputs.push_back({random_tensor(DType::kFloat32, scales, -scale, 3 * scale), is_constant});
+      for (int64_t s = 0; is_constant && s < scales.elements(); ++s)
+        if (test.inputs[1].tensor.data<float>()[s] == 0) test.inputs[1].tensor.data<float>()[s] = 1;
+      if (pick(0, 3) > 0) {
+        test.inputs.push_back({random_tensor(type.dtype, scales, type.lowest, type.highest), is_constant});
+      } else if (to_integers && type.dtype != DType::kUInt8) {
+        test.attributes.set("output_dtype", static_cast<int64_t>(type.dtype));
+      }
+      expect_kernel_agrees(test);
+      if (testing::Test::HasFatalFailure()) return;
     }
   }
 }

@@ -82,7 +82,7 @@ Status run(const Run& run) {
       float means[kBlock];
       average_block(state, table, x, count, to_bytes ? means : run.outputs[0].f32_out() + out);
       if (to_bytes)
-        quantize(means, run.outputs[0].as<uint8_t>() + out, count, state.output_scale, state.output_zero_point);
+        quantize(means, run.outputs[0].as<uint8_t>() + out, count, state.output_scale, state.output_zero_point, 0);
     }
   });
   return {};

@@ -52,8 +52,8 @@ void fake_quantize(const ConversionTable& table, const float* x, float* y, int64
   uint8_t bytes[kPiece];
   for (int64_t i = 0; i < count; i += kPiece) {
     const int64_t part = std::min(kPiece, count - i);
-    table.quantize(x + i, bytes, part, params.scale, params.zero_point);
-    table.dequantize(bytes, y + i, part, params.scale, params.zero_point);
+    table.quantize(x + i, bytes, part, params.scale, params.zero_point, 0);
+    table.dequantize(bytes, y + i, part, params.scale, params.zero_point, 0);
   }
 }
 
@@ -85,7 +85,7 @@ Status run(const Run& run) {
     const float* const x = run.inputs[0].f32() + range.begin;
     const int64_t count = range.end - range.begin;
     if (state.to_bytes) {
-      table.quantize(x, run.outputs[0].as<uint8_t>() + range.begin, count, params.scale, params.zero_point);
+      table.quantize(x, run.outputs[0].as<uint8_t>() + range.begin, count, params.scale, params.zero_point, 0);
     } else {
       fake_quantize(table, x, run.outputs[0].f32_out() + range.begin, count, params);
     }

@@ -49,7 +49,7 @@ Status run(const Run& run) {
     for (int64_t i = range.begin; i < range.end; ++i) {
       const int64_t index = index_at(run, i), row = index < 0 ? index + state.rows : index;
       dequantize(run.inputs[0].as<const uint8_t>() + row * state.columns, run.outputs[0].f32_out() + i * state.columns,
-                 state.columns, run.inputs[1].f32()[row], kZeroPoint);
+                 state.columns, run.inputs[1].f32()[row], kZeroPoint, 0);
     }
   });
   return {};

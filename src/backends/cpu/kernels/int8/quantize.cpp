@@ -1,4 +1,4 @@
-// quantize: QuantizeLinear and DequantizeLinear between float32 and uint8 with one constant scale, in any layout.
+// quantize: QuantizeLinear and DequantizeLinear between float32 and bytes with one constant scale, in any layout.
 #include <cmath>
 
 #include "backends/cpu/kernel_support.h"
@@ -13,20 +13,23 @@ struct State {
   int64_t lines, columns, in_pitch, out_pitch;
   float scale;
   int32_t zero_point, shares;
+  uint8_t flip;
   bool to_bytes;
 };
+
+bool is_byte(DType dtype) { return dtype == DType::kUInt8 || dtype == DType::kInt8; }
 
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = refuse_op(problem, {"QuantizeLinear", "DequantizeLinear"})) return refusal;
   const bool to_bytes = problem.node.op == "QuantizeLinear";
-  const DType from = to_bytes ? DType::kFloat32 : DType::kUInt8, to = to_bytes ? DType::kUInt8 : DType::kFloat32;
-  if (problem.dtype(0) != from || problem.output()->dtype != to) return "dtype";
+  const DType from = problem.dtype(0), to = problem.output()->dtype, bytes = to_bytes ? to : from;
+  if ((to_bytes ? from : to) != DType::kFloat32 || !is_byte(bytes)) return "dtype";
   const Value* scale = problem.input(1);
   if (scale->dtype != DType::kFloat32 || !scale->is_constant() || scale->constant->elements() != 1)
     return "needs one constant scale";
   const Value* zero_point = problem.input(2);
   if (zero_point != nullptr &&
-      (zero_point->dtype != DType::kUInt8 || !zero_point->is_constant() || zero_point->constant->elements() != 1))
+      (zero_point->dtype != bytes || !zero_point->is_constant() || zero_point->constant->elements() != 1))
     return "needs one constant zero point";
   if (problem.node.attributes.get_int("precision", 0) > 1) return "precision";
   return problem.input(0)->layout == problem.output()->layout ? Refusal() : "mixed layouts";
@@ -47,7 +50,10 @@ Status prepare(Prepare& prepare) {
   state.to_bytes = prepare.step.op == "QuantizeLinear";
   state.scale = *prepare.inputs[1].f32();
   const bool has_zero_point = prepare.inputs.size() > 2 && prepare.inputs[2].present();
-  state.zero_point = has_zero_point ? *prepare.inputs[2].as<const uint8_t>() : 0;
+  const bool has_sign = (state.to_bytes ? y : x).dtype == DType::kInt8;
+  const auto zero_point = has_zero_point ? *prepare.inputs[2].as<const uint8_t>() : uint8_t{0};
+  state.flip = has_sign ? 0x80 : 0;
+  state.zero_point = zero_point ^ state.flip;
   state.shares = share_count(static_cast<double>(total) * 5 / kBytesPerMicrosecond, prepare.threads, total);
   prepare.state_as<State>() = state;
   return {};
@@ -61,7 +67,7 @@ void convert_range(const State& state, const From* x, To* y, Range range, Conver
     const int64_t column = range.begin - line * state.columns;
     const int64_t count = std::min(state.columns - column, range.end - range.begin);
     convert(x + line * state.in_pitch + column, y + line * state.out_pitch + column, count, state.scale,
-            state.zero_point);
+            state.zero_point, state.flip);
     range.begin += count;
   }
 }
