@@ -88,6 +88,8 @@ class Movers {
  private:
   // ---- what could be bytes ----
 
+  DType byte_type() const { return quantization_ != nullptr ? quantization_->dtype() : DType::kUInt8; }
+
   bool can_move_bytes(Node& node) const {
     const bool nearest = node.op == "Resize" && node.attributes.get_string("mode", "nearest") == "nearest";
     if (!nearest && node.op != "Concat" && node.op != "Split" && !only_moves(node) && !pads_with_bytes(node))
@@ -100,7 +102,7 @@ class Movers {
       if (value == nullptr || value->dtype != DType::kFloat32 || value->is_constant() || value->slice_of != nullptr)
         return false;
     }
-    for (Value* value : values) value->dtype = quantization_ != nullptr ? quantization_->dtype() : DType::kUInt8;
+    for (Value* value : values) value->dtype = byte_type();
     const bool has_kernel = has_own_kernel(Problem{node, target_});
     for (Value* value : values) value->dtype = DType::kFloat32;
     return has_kernel;
@@ -142,7 +144,7 @@ class Movers {
         const auto other = user->inputs.begin() + static_cast<std::ptrdiff_t>(data_inputs(*user));
         return std::find(other, user->inputs.end(), value) == user->inputs.end();
       }
-      return can_read_bytes(*user, value, target_.place) && own_params(value).has_value();
+      return can_read_bytes(*user, value, byte_type()) && own_params(value).has_value();
     });
   }
 
@@ -314,7 +316,7 @@ class Movers {
     const std::vector<Node*> users = value->users;
     // A product may multiply the value and add it, too: what it adds comes first, while it can be told apart.
     for (Node* user : users) {
-      if (!is_source && user->op != "QuantizeLinear" && can_read_bytes(*user, value, target_.place))
+      if (!is_source && user->op != "QuantizeLinear" && can_read_bytes(*user, value, byte_type()))
         read_bytes(graph_, user, value, bytes, *params);
     }
     for (Node* user : users) {

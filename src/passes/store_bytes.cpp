@@ -34,14 +34,10 @@ void drop_last_fake_quantize(Node* node, const QuantParams& params) {
 // Who reads and writes bytes, and which.
 struct Rules {
   Target target;
-  Place place;
   bool fp8;
 };
-
-// FP8 is for devices: what checks it on a host has the same bytes.
 Rules rules_of(const PassContext& context) {
-  const bool fp8 = context.quantization != nullptr && context.quantization->fp8;
-  return {context.target, fp8 ? Place::kDevice : context.target.place, fp8};
+  return {context.target, context.quantization != nullptr && context.quantization->fp8};
 }
 
 bool store(Graph& graph, Node* quantize, const Rules& rules) {
@@ -53,7 +49,7 @@ bool store(Graph& graph, Node* quantize, const Rules& rules) {
   if (producer == nullptr || !params || !can_divide_by(*params) || !can_round(*producer, rules.target)) return false;
   if (graph.is_output(real) || real->slice_of != nullptr || bytes->dtype != params->dtype) return false;
   for (const Node* user : real->users) {
-    if (user != quantize && !can_read_bytes(*user, real, rules.place)) return false;
+    if (user != quantize && !can_read_bytes(*user, real, params->dtype)) return false;
   }
   const std::vector<Node*> users = real->users;
   for (Node* user : users) {
@@ -73,7 +69,7 @@ bool take_bytes(Graph& graph, Node* node, const Rules& rules) {
   for (Value* input : node->inputs) {
     Node* dequantize = input == nullptr ? nullptr : produced_by(input, "DequantizeLinear");
     const auto params = dequantize == nullptr ? std::nullopt : quantized_params(*dequantize, rules.fp8);
-    if (!params || dequantize->inputs[0]->dtype != params->dtype || !can_read_bytes(*node, input, rules.place))
+    if (!params || dequantize->inputs[0]->dtype != params->dtype || !can_read_bytes(*node, input, params->dtype))
       continue;
     read_bytes(graph, node, input, dequantize->inputs[0], *params);
     unlink_unused(graph, dequantize);
@@ -84,7 +80,7 @@ bool take_bytes(Graph& graph, Node* node, const Rules& rules) {
 
 // QuantizedConv whose result no product multiplies, but others read as bytes, writes them when it is fake-quantized or
 // an image of a known range.
-bool store_for_others(Graph& graph, Node* node, const Quantization* quantization, const Rules& rules) {
+bool store_for_others(Graph& graph, Node* node, const Quantization* quantization) {
   if (!can_write_bytes(*node)) return false;
   Value* real = node->output();
   std::optional<QuantParams> params;
@@ -95,7 +91,7 @@ bool store_for_others(Graph& graph, Node* node, const Quantization* quantization
   if (!params || !can_divide_by(*params) || graph.is_output(real) || real->slice_of != nullptr || real->users.empty())
     return false;
   for (const Node* user : real->users) {
-    if (!can_read_bytes(*user, real, rules.place)) return false;
+    if (!can_read_bytes(*user, real, params->dtype)) return false;
   }
   real->dtype = params->dtype;
   const std::vector<Node*> users = real->users;
@@ -109,7 +105,7 @@ Result<int> run(PassContext& context) {
   const Rules rules = rules_of(context);
   return rewrite_each(context.graph, [&](Node* node) {
     return store(context.graph, node, rules) || take_bytes(context.graph, node, rules) ||
-           store_for_others(context.graph, node, context.quantization, rules);
+           store_for_others(context.graph, node, context.quantization);
   });
 }
 

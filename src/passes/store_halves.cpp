@@ -93,7 +93,8 @@ class Halves {
       return input != nullptr && is_quantized(input->dtype);
     });
     if (reads_bytes && writes_reals &&
-        (is_int8_product(node) || node.op == kPointwise || node.op == kGatherBytes || node.op == kByteAttention))
+        (is_int8_product(node) || is_byte_average(node) || node.op == kPointwise || node.op == kGatherBytes ||
+         node.op == kByteAttention))
       node.attributes.set("y_type", static_cast<int64_t>(half_));
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       Value* input = node.inputs[i];

@@ -31,6 +31,9 @@ std::vector<KernelCase> texts() {
   auto list = [](const Ints& values) { return Argument{integers(values), true}; };
   const Argument image = x(f16, {2, 16, 9, 9});
   const Attributes window = attributes({{"kernel_shape", Ints{3, 3}}, {"pads", Ints{1, 1, 1, 1}}});
+  const Attributes meanings = attributes({{"x_scale", 0.1F}, {"x_zero_point", int64_t{7}}, {"y_scale", 0.2F}});
+  Attributes byte_window = window;
+  for (const auto& [name, value] : meanings.all()) byte_window.set(name, value);
   const Attributes pads = attributes({{"mode", std::string("reflect")}});
   std::vector<KernelCase> cases = {
       {"cuda_elementwise", "Add", {x(f16, {4, 16}), x(f16, {4, 16})}},
@@ -55,6 +58,8 @@ std::vector<KernelCase> texts() {
       with(channels_last({"cuda_pool", "MaxPool", {image}}), window),
       with({"cuda_pool", "AveragePool", {image}}, window),
       with(channels_last({"cuda_pool", "MaxPool", {x(DType::kUInt8, {2, 64, 9, 9})}}), window),
+      with(channels_last({"cuda_pool", "hussar.AverageBytes", {x(DType::kUInt8, {2, 64, 9, 9})}}), byte_window),
+      with(channels_last({"cuda_reduce", "hussar.GlobalAverageBytes", {x(DType::kUInt8, {2, 64, 9, 9})}}), meanings),
       {"cuda_gather", "Gather", {x(f16, {9, 16}), x(DType::kInt64, {2, 3})}},
       {"cuda_gather_bytes", "hussar.GatherBytes", {x(DType::kUInt8, {9, 16}), x(f32, {9}), x(DType::kInt64, {2})}},
       {"cuda_token_order", "hussar.TokenOrder", {x(DType::kInt64, {3, 300})}, {}, 3},

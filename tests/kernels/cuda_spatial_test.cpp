@@ -76,6 +76,56 @@ TEST(CudaPool, RandomWindows) {
   }
 }
 
+// What averages of bytes read and write: other bytes, real numbers or halves.
+void set_meanings(KernelCase& test) {
+  test.attributes.set("x_scale", 0.03F);
+  test.attributes.set("x_zero_point", pick(0, 255));
+  const int64_t results = pick(0, 2);
+  if (results == 0) {
+    test.attributes.set("y_scale", 0.02F);
+    test.attributes.set("y_zero_point", pick(0, 255));
+  }
+  if (results == 1) test.attributes.set("y_type", static_cast<int64_t>(DType::kFloat16));
+  test.tolerance = results == 1 ? 1e-3 : 1e-6;
+}
+
+TEST(CudaPool, AveragesOfBytes) {
+  for (Layout layout : {Layout::kPlain, Layout::kChannelsLast}) {
+    for (int spatial = 1; spatial <= 3; ++spatial) {
+      for (int repeat = 0; repeat < 6; ++repeat) {
+        KernelCase test = pool_case(spatial, layout);
+        test.op = "hussar.AverageBytes";
+        test.attributes.set("count_include_pad", pick(0, 1));
+        test.inputs[0].tensor = random_tensor(DType::kUInt8, test.inputs[0].tensor.shape(), 0, 255);
+        set_meanings(test);
+        expect_kernel_agrees(test);
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(CudaReduce, AveragesOfImagesOfBytes) {
+  for (Layout layout : {Layout::kPlain, Layout::kChannelsLast}) {
+    for (int repeat = 0; repeat < 16; ++repeat) {
+      Shape shape{pick(1, 3), pick(1, 70)};
+      for (int64_t axis = pick(1, 3); axis > 0; --axis) shape.push_back(pick(1, 15));
+      KernelCase test{"cuda_reduce", "hussar.GlobalAverageBytes", {{random_tensor(DType::kUInt8, shape, 0, 255)}}};
+      set_layout(test, layout, 1);
+      set_meanings(test);
+      expect_kernel_agrees(test);
+      if (HasFailure()) return;
+    }
+  }
+  // More elements than a warp reads at once, all at one end.
+  KernelCase test{"cuda_reduce",
+                  "hussar.GlobalAverageBytes",
+                  {{random_tensor(DType::kUInt8, {1, 3, 70, 80}, 255, 255)}},
+                  attributes({{"x_scale", 0.5F}, {"x_zero_point", int64_t{3}}})};
+  test.tolerance = 1e-6;
+  expect_kernel_agrees(test);
+}
+
 TEST(CudaPool, NanWins) {
   Tensor x = random_tensor(DType::kFloat32, {1, 8, 9, 9});
   for (int i = 0; i < 30; ++i) x.data<float>()[pick(0, x.elements() - 1)] = NAN;

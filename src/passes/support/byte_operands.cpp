@@ -35,9 +35,13 @@ bool is_int8_product(const Node& node) {
   return node.op == "hussar.QuantizedConv" || node.op == "hussar.QuantizedMatMul";
 }
 
+bool is_byte_average(const Node& node) {
+  return node.op == "hussar.GlobalAverageBytes" || node.op == "hussar.AverageBytes";
+}
+
 bool can_write_bytes(const Node& node) {
-  const bool can_round = is_int8_product(node) || node.op == kPointwise || node.op == "hussar.GlobalAverageBytes" ||
-                         node.op == "hussar.AverageBytes" || node.op == "hussar.QuantizedAttention";
+  const bool can_round = is_int8_product(node) || is_byte_average(node) || node.op == kPointwise ||
+                         node.op == "hussar.QuantizedAttention" || node.op == "hussar.IntegerMatMul";
   return can_round && !node.attributes.has("y_scale");
 }
 
@@ -62,11 +66,11 @@ void set_byte_output(Node* node, const QuantParams& params) {
   if (params.dtype == kFp8) node->attributes.set("y_type", static_cast<int64_t>(kFp8));
 }
 
-bool can_read_bytes(const Node& node, const Value* value, Place place) {
+bool can_read_bytes(const Node& node, const Value* value, DType bytes) {
   if (std::count(node.inputs.begin(), node.inputs.end(), value) != 1) return false;
   const bool is_image = value->layout == Layout::kChannelsLast;
   if (byte_average(node) != nullptr)
-    return place == Place::kHost && is_image && node.outputs[0]->layout == Layout::kChannelsLast;
+    return bytes == DType::kUInt8 && is_image && node.outputs[0]->layout == Layout::kChannelsLast;
   const size_t index = place_of(node, value);
   if (!node.program) return false;
   const bool is_operand = index >= static_cast<size_t>(node.program_inputs);

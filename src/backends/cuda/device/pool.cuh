@@ -1,8 +1,9 @@
 // MaxPool and AveragePool over three spatial axes; where there are fewer, the first ones have one element.
 //
-// Defined before: INPUT_TYPE, the type of the output, too; VALUE, the type of computation; VECTOR, channels of one
+// Defined before: INPUT_TYPE, OUTPUT_TYPE; VALUE, the type of computation; VECTOR, channels of one
 // thread; CHANNELS_LAST; MAXIMUM, 1 for MaxPool; LOWEST; BYTE_MAXIMUM, 1 for MaxPool of unsigned
-// bytes with VECTOR a multiple of 4; COUNT_PADDING, 1 where the mean counts padding as zeros;
+// bytes with VECTOR a multiple of 4; AVERAGE_BYTES, 1 for means of bytes that stand for (byte - ZERO_POINT) * SCALE,
+// whose sums are exact in VALUE; COUNT_PADDING, 1 where the mean counts padding as zeros;
 // KERNEL0, KERNEL1, KERNEL2.
 #pragma once
 
@@ -12,7 +13,7 @@ struct Pool {
   long long input_batch, input_channel, input_strides[3];
   long long output_batch, output_channel, output_strides[3];
   const INPUT_TYPE* from;
-  INPUT_TYPE* to;
+  OUTPUT_TYPE* to;
 };
 
 // Taps of an axis that lie in the input or in its padding.
@@ -83,7 +84,7 @@ extern "C" __global__ void __launch_bounds__(256) pool(const __grid_constant__ P
     for (int axis = 2; axis >= 0; --axis) place[axis] = take(rest, work.output[axis]);
     if (!CHANNELS_LAST) channel = take(rest, work.channels);
     const INPUT_TYPE* from = work.from + rest * work.input_batch + channel * VECTOR * work.input_channel;
-    INPUT_TYPE* to = work.to + rest * work.output_batch + channel * VECTOR * work.output_channel;
+    OUTPUT_TYPE* to = work.to + rest * work.output_batch + channel * VECTOR * work.output_channel;
     int first[3];
 #pragma unroll
     for (int axis = 0; axis < 3; ++axis) {
@@ -117,12 +118,21 @@ extern "C" __global__ void __launch_bounds__(256) pool(const __grid_constant__ P
         }
       }
     }
+    const int inside = count;
     if (COUNT_PADDING) {
       count = taps(work, 0, first[0], KERNEL0) * taps(work, 1, first[1], KERNEL1) * taps(work, 2, first[2], KERNEL2);
     }
+#if AVERAGE_BYTES
+    const float factor = SCALE / static_cast<float>(max(count, 1));
+    float mean[VECTOR];
+#pragma unroll
+    for (int i = 0; i < VECTOR; ++i) mean[i] = static_cast<float>(total[i] - inside * ZERO_POINT) * factor;
+    store<VECTOR>(to, mean);
+#else
     if (!MAXIMUM) {
       for (int i = 0; i < VECTOR; ++i) total[i] /= static_cast<VALUE>(max(count, 1));
     }
     store<VECTOR>(to, total);
+#endif
   }
 }

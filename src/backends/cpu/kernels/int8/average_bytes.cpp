@@ -23,6 +23,8 @@ struct State {
 
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = refuse_op(problem, {"hussar.GlobalAverageBytes"})) return refusal;
+  const DType to = problem.output()->dtype;
+  if (to != DType::kFloat32 && to != DType::kUInt8) return "dtype";
   return all_have_layout(problem, Layout::kChannelsLast) ? Refusal() : Refusal("layout");
 }
 

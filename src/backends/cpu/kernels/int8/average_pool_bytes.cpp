@@ -23,6 +23,8 @@ Refusal supports(const Problem& problem) {
   if (Refusal refusal = refuse_op(problem, {"hussar.AverageBytes"})) return refusal;
   const int rank = problem.input(0)->rank();
   if (rank < 3 || rank > 5) return "rank";
+  const DType to = problem.output()->dtype;
+  if (to != DType::kFloat32 && to != DType::kUInt8) return "dtype";
   return all_have_layout(problem, Layout::kChannelsLast) ? Refusal() : Refusal("layout");
 }
 

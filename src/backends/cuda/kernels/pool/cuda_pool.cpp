@@ -1,7 +1,8 @@
-// cuda_pool: MaxPool and AveragePool over 1 to 3 spatial axes, in both layouts.
+// cuda_pool: MaxPool, AveragePool and hussar.AverageBytes over 1 to 3 spatial axes, in both layouts.
 #include <fmt/format.h>
 
 #include "backends/cuda/elementwise_launch.h"
+#include "backends/cuda/program_source.h"
 #include "backends/cuda/results.h"
 #include "backends/cuda/spatial.h"
 
@@ -16,13 +17,20 @@ struct Window {
   int64_t input[kAxes], output[kAxes], kernel[kAxes], stride[kAxes], dilation[kAxes], pad[kAxes], pad_end[kAxes];
 };
 
+constexpr std::string_view kAverageBytes = "hussar.AverageBytes";
+
+bool takes_types(std::string_view op, DType x, DType y) {
+  if (op == kAverageBytes) return x == DType::kUInt8 && (y == DType::kUInt8 || is_float(y));
+  const bool moves = x == kFp8 || !memory_type(x).empty();
+  return y == x && (is_float(x) || (op == "MaxPool" && moves));
+}
+
 Refusal supports(const Problem& problem) {
   const Node& node = problem.node;
-  if (Refusal refusal = refuse_op(problem, {"MaxPool", "AveragePool"})) return refusal;
+  if (Refusal refusal = refuse_op(problem, {"MaxPool", "AveragePool", kAverageBytes})) return refusal;
   const Value &x = *problem.input(0), &y = *problem.output();
-  const bool moves = x.dtype == kFp8 || !memory_type(x.dtype).empty();
-  const bool takes = is_float(x.dtype) || (node.op == "MaxPool" && moves);
-  if (!takes || y.dtype != x.dtype) return "dtype";
+  if (node.program) return "fused program";
+  if (!takes_types(node.op, x.dtype, y.dtype)) return "dtype";
   if (Refusal refusal = refuse_fp8(problem)) return refusal;
   if (problem.output(1) != nullptr) return "indices";
   if (x.rank() < 3 || x.rank() > 2 + kAxes) return "rank";
@@ -90,9 +98,14 @@ Status pack(Packing& packing) {
   node.attributes.set(kVectorAttribute, vector);
   const Ints kernel = node.attributes.get_ints("kernel_shape");
   const int missing = kAxes - (x.rank() - 2);
+  const bool averages_bytes = node.op == kAverageBytes;
   Defines defines;
-  defines.set("INPUT_TYPE", number_type(x.dtype)).set("VECTOR", vector);
-  defines.set("VALUE", x.dtype == kFp8 ? "float" : register_type(x.dtype));
+  defines.set("INPUT_TYPE", number_type(x.dtype)).set("OUTPUT_TYPE", result_type(node)).set("VECTOR", vector);
+  defines.set("VALUE", averages_bytes ? "int" : x.dtype == kFp8 ? "float" : register_type(x.dtype));
+  defines.set("AVERAGE_BYTES", averages_bytes ? 1 : 0);
+  defines.set("SCALE", literal(node.attributes.get_float("x_scale", 1)));
+  defines.set("ZERO_POINT", node.attributes.get_int("x_zero_point", 0));
+  define_results(node, true, defines);
   defines.set("CHANNELS_LAST", x.layout == Layout::kChannelsLast ? 1 : 0);
   defines.set("MAXIMUM", node.op == "MaxPool" ? 1 : 0).set("LOWEST", lowest_of(x.dtype));
   defines.set("BYTE_MAXIMUM", of_bytes && vector % 4 == 0 ? 1 : 0);

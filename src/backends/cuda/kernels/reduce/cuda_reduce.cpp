@@ -1,8 +1,11 @@
-// cuda_reduce: sums, means, extremes, products and norms over any constant axes, GlobalAveragePool and GlobalMaxPool.
+// cuda_reduce: sums, means, extremes, products and norms over any constant axes, GlobalAveragePool and GlobalMaxPool,
+// the former of bytes, too.
 #include <fmt/format.h>
 
 #include "backends/cuda/copy_nest.h"
 #include "backends/cuda/elementwise_launch.h"
+#include "backends/cuda/program_source.h"
+#include "backends/cuda/results.h"
 #include "backends/cuda/rows.h"
 
 namespace hussar {
@@ -27,7 +30,10 @@ constexpr Reduction kReductions[] = {
     {"ReduceMin", "highest", "x", "least", "a", true},
     {"GlobalAveragePool", "0", "x", "a + b", "a / divisor"},
     {"GlobalMaxPool", "lowest", "x", "most"},
+    {"hussar.GlobalAverageBytes", "0", "x", "a + b",
+     "static_cast<float>(a - ZERO_POINT * work.count) * (SCALE / divisor)"},
 };
+constexpr std::string_view kAverageBytes = "hussar.GlobalAverageBytes";
 constexpr std::string_view kForm = "hussar_reduce";
 constexpr int64_t kManySlices = 8;
 
@@ -38,6 +44,11 @@ const Reduction* find_reduction(std::string_view op) {
   return nullptr;
 }
 
+bool takes_types(const Reduction& reduction, DType x, DType y) {
+  if (reduction.op == kAverageBytes) return x == DType::kUInt8 && (y == DType::kUInt8 || is_float(y));
+  return !memory_type(x).empty() && y == x && (is_float(x) || reduction.takes_integers);
+}
+
 Refusal supports(const Problem& problem) {
   const Node& node = problem.node;
   const Reduction* reduction = find_reduction(node.op);
@@ -46,8 +57,7 @@ Refusal supports(const Problem& problem) {
   if (Refusal refusal = refuse_op(problem, {node.op})) return refusal;
   const Value &x = *problem.input(0), &y = *problem.output();
   if (x.rank() < 1) return "rank";
-  if (memory_type(x.dtype).empty() || y.dtype != x.dtype) return "dtype";
-  if (!is_float(x.dtype) && !reduction->takes_integers) return "dtype";
+  if (!takes_types(*reduction, x.dtype, y.dtype)) return "dtype";
   if (problem.input(1) != nullptr && !problem.is_constant(1)) return "needs constant axes";
   const bool has_axes = problem.input(1) != nullptr && problem.input(1)->constant->elements() > 0;
   if (!has_axes && node.attributes.get_int("noop_with_empty_axes", 0) != 0) return "no axes";
@@ -75,7 +85,7 @@ Loops loops_of(std::string_view op, std::span<const Operand> inputs, const Opera
   const int rank = x.shape.rank();
   const Operand* axes = inputs.size() > 1 && inputs[1].present() ? &inputs[1] : nullptr;
   const int64_t count = axes != nullptr ? axes->shape.elements() : 0;
-  const bool is_global = op.starts_with("Global");
+  const bool is_global = op.starts_with("Global") || op == kAverageBytes;
   bool reduced[kMaxRank] = {};
   for (int axis = 0; axis < rank; ++axis) reduced[axis] = is_global ? axis >= 2 : count == 0;
   for (int64_t i = 0; i < count; ++i) {
@@ -176,7 +186,12 @@ Status pack(Packing& packing) {
   Defines defines;
   defines.set("KEPT", loops.kept.rank).set("REDUCED", loops.reduced.rank).set("ROWS", rows ? 1 : 0);
   defines.set("VECTOR", vector).set("GROUP", group).set("SLICES", slices);
-  defines.set("INPUT_TYPE", memory_type(x.dtype)).set("OUTPUT_TYPE", memory_type(x.dtype));
+  defines.set("INPUT_TYPE", memory_type(x.dtype)).set("OUTPUT_TYPE", result_type(node));
+  if (node.op == kAverageBytes) {
+    defines.set("SCALE", literal(node.attributes.get_float("x_scale", 1)));
+    defines.set("ZERO_POINT", fmt::format("{}LL", node.attributes.get_int("x_zero_point", 0)));
+    define_results(node, true, defines);
+  }
   define_operation(*find_reduction(node.op), x.dtype, defines);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh", "reduce.cuh"}));
 }
