@@ -77,7 +77,9 @@ Status measure(std::vector<Candidate*> candidates, const std::vector<Tensor>& in
   return {};
 }
 
-bool makes_bytes(const PlanStep& step) { return step.op == "QuantizeLinear" || step.op == "DynamicQuantizeLinear"; }
+bool makes_bytes(const PlanStep& step) {
+  return step.op == "QuantizeLinear" || step.op == "DynamicQuantizeLinear" || step.op == "hussar.QuantizeHeads";
+}
 
 bool is_quantized(const PlanStep& step) { return step.op.starts_with("hussar.Quantized"); }
 

@@ -1,6 +1,7 @@
 // Attention on what INT8 products make runs on bytes:
 //   Attention(q, k, v) of MatMul8s  =>  QuantizedAttention(q8, k8, v8), whose bytes the products write
 // On a GPU, where a kernel of it takes them.
+//   Attention(q, k, v), ranges of every run  =>  QuantizedAttention(QuantizeHeads(q, k, v))
 // Scales are folded into the products' own factors and biases, and so cost nothing: queries and keys have one per head,
 // values one per column. Two more changes of what is stored make it finer, and change no result but by rounding:
 // - A column of the queries is divided and the same column of the keys multiplied, so that both have the same range.
@@ -108,6 +109,63 @@ std::string refusal_of_device(const Node& attention, const Target& target) {
   return reason;
 }
 
+// Why attention has no form on bytes, wherever these come from; "": it has one.
+std::string refusal_of_form(const Node& attention, const Quantization& quantization) {
+  const Attributes& attributes = attention.attributes;
+  const bool is_plain = attributes.get_int("head_major", 0) == 0 && attributes.get_int("k_transposed", 0) == 0;
+  if (!is_plain || attention.program) return "its operands are not rows of products";
+  if (attributes.get_float("softcap", 0) != 0) return "it has a softcap";
+  const std::string* kept = entry_of(quantization.float_nodes, attention);
+  return kept == nullptr ? "" : *kept;
+}
+
+// Without a calibration: bytes around zero, by the largest magnitudes of the run.
+//   Attention(q, k, v)  =>  QuantizedAttention(QuantizeHeads(q, k, v))
+std::string refusal_of_run(const Node& attention, const Quantization& quantization, Place place) {
+  const std::string reason = refusal_of_form(attention, quantization);
+  if (!reason.empty()) return reason;
+  if (place != Place::kHost) return "the ranges of its queries, keys and values are those of the run";
+  if (attention.input(kStarts) != nullptr) return "its sequences are packed";
+  for (size_t i = 0; i < 3; ++i) {
+    const Value* value = attention.inputs[i];
+    if (value->dtype != DType::kFloat32 || value->rank() != 3) return "its operands are not rows of products";
+  }
+  return "";
+}
+
+void quantize_in_run(Graph& graph, Node* attention, const Quantization& quantization) {
+  const Form form = form_of(attention->attributes);
+  const int64_t heads[] = {form.heads, form.kv_heads, form.kv_heads};
+  std::vector<Value*> made;
+  for (size_t i = 0; i < 3; ++i) {
+    const Value* value = attention->inputs[i];
+    Dims dims = *value->dims;
+    dims[2] = Dim(heads[i] * (i == 2 ? form.v_head_dim : form.head_dim));
+    made.push_back(graph.add_value(graph.unique_name(value->name + "_bytes"), DType::kUInt8, std::move(dims)));
+  }
+  for (size_t i = 0; i < 3; ++i) {
+    const Dim scales(heads[i] * (i == 2 ? form.v_head_dim : 1));
+    made.push_back(
+        graph.add_value(graph.unique_name(attention->inputs[i]->name + "_scale"), DType::kFloat32, Dims{scales}));
+  }
+  Attributes columns;
+  columns.set("heads", form.heads);
+  columns.set("kv_heads", form.kv_heads);
+  columns.set("head_dim", form.head_dim);
+  columns.set("v_head_dim", form.v_head_dim);
+  for (size_t i = 0; i < 3; ++i) columns.set(kOffsets[i], form.offsets[i]);
+  const std::vector<Value*> operands(attention->inputs.begin(), attention->inputs.begin() + 3);
+  graph.add_node("hussar.QuantizeHeads", "quantize heads of " + attention->outputs[0]->name, operands, made,
+                 std::move(columns));
+  std::vector<Value*> inputs = made;
+  if (attention->input(kMask) != nullptr) inputs.push_back(attention->inputs[kMask]);
+  Attributes attributes = byte_attributes(*attention);
+  for (const char* offset : kOffsets) attributes.erase(offset);
+  const std::string* note = entry_of(quantization.notes, *attention);
+  Node* bytes = replace_node(graph, attention, "hussar.QuantizedAttention", inputs, std::move(attributes));
+  if (note != nullptr) bytes->note = *note;
+}
+
 class Attention {
  public:
   Attention(Graph& graph, Node* node, const Quantization& quantization)
@@ -115,11 +173,7 @@ class Attention {
 
   // "": it can be rewritten.
   std::string refusal() {
-    const Attributes& attributes = node_->attributes;
-    const bool is_plain = attributes.get_int("head_major", 0) == 0 && attributes.get_int("k_transposed", 0) == 0;
-    if (!is_plain || node_->program) return "its operands are not rows of products";
-    if (attributes.get_float("softcap", 0) != 0) return "it has a softcap";
-    if (const std::string* kept = entry_of(quantization_.float_nodes, *node_)) return *kept;
+    if (std::string reason = refusal_of_form(*node_, quantization_); !reason.empty()) return reason;
     const int64_t widths[] = {form_.heads * form_.head_dim, form_.kv_heads * form_.head_dim,
                               form_.kv_heads * form_.v_head_dim};
     for (size_t i = 0; i < 3; ++i) {
@@ -276,6 +330,15 @@ Result<int> run(PassContext& context) {
     if (context.quantization->fp8) {
       node->note = no_int8("attention is multiplied in FP16", true);
       return false;
+    }
+    if (context.quantization->is_dynamic) {
+      const std::string reason = refusal_of_run(*node, *context.quantization, context.target.place);
+      if (reason.empty()) {
+        quantize_in_run(context.graph, node, *context.quantization);
+      } else {
+        node->note = no_int8(reason);
+      }
+      return reason.empty();
     }
     Attention attention(context.graph, node, *context.quantization);
     std::string reason = attention.refusal();

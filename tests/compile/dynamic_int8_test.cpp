@@ -82,6 +82,8 @@ TEST_F(DynamicInt8, ProductsFollowTheSizeOfTheInput) {
   // Queries, keys and values read the same bytes.
   EXPECT_EQ(count(**plan, "DynamicQuantizeLinear"), 4);
   EXPECT_EQ(count(**plan, "QuantizeLinear"), 0);
+  EXPECT_EQ(count(**plan, "hussar.QuantizedAttention"), 1);
+  EXPECT_EQ(count(**plan, "hussar.QuantizeHeads"), 1);
   for (float size : {0.01F, 1.0F, 50.0F}) {
     const Difference apart = difference(run(in_float_, size), run(*plan, size));
     EXPECT_GT(apart.sqnr_db, 25) << size;
@@ -107,6 +109,16 @@ TEST_F(DynamicInt8, StaysInFloatsWhereThatIsAskedFor) {
   auto plan = compile_layer(options_, &report);
   ASSERT_TRUE(plan.has_value()) << plan.error().message;
   EXPECT_LT(count(**plan, "hussar.QuantizedMatMul"), count(**plain, "hussar.QuantizedMatMul"));
+}
+
+TEST_F(DynamicInt8, AttentionStaysInFloatsWhereThatIsAskedFor) {
+  auto quantization = dynamic_quantization({"y"});
+  quantization->float_nodes["a"] = "asked for";
+  options_.quantization = quantization;
+  auto plan = compile_layer(options_);
+  ASSERT_TRUE(plan.has_value()) << plan.error().message;
+  EXPECT_EQ(count(**plan, "hussar.QuantizedAttention") + count(**plan, "hussar.QuantizeHeads"), 0);
+  EXPECT_EQ(count(**plan, "hussar.Attention"), 1);
 }
 
 TEST_F(DynamicInt8, IsChosenByTime) {

@@ -1,4 +1,6 @@
 // What works on bytes without multiplying them by weights gives the bits of the reference evaluators, on every level.
+#include <cmath>
+
 #include "tests/kernels/kernel_case.h"
 
 namespace hussar {
@@ -78,6 +80,30 @@ TEST(ByteSteps, LongRowsOnManyThreads) {
   test.program = program;
   test.program_inputs = 1;
   expect_kernel_agrees(test);
+}
+
+// Queries, keys and values by the largest magnitudes of the run: ends of ranges, nothing at all, and what is no number.
+TEST(ByteSteps, HeadsOfAttention) {
+  for (int i = 0; i < 60; ++i) {
+    const int64_t kv_heads = pick(1, 3), heads = kv_heads * pick(1, 3), dim = pick(1, 40), v_dim = pick(1, 40);
+    const int64_t batch = pick(1, 3), length = pick(1, 40), gap = pick(0, 1) * pick(1, 9);
+    const int64_t widths[] = {heads * dim, kv_heads * dim, kv_heads * v_dim};
+    KernelCase test{.kernel = "quantize_heads", .op = "hussar.QuantizeHeads", .inputs = {}, .outputs = 6};
+    test.attributes = attributes({{"heads", heads}, {"kv_heads", kv_heads}, {"head_dim", dim}, {"v_head_dim", v_dim}});
+    const char* const offsets[] = {"q_offset", "k_offset", "v_offset"};
+    for (int operand = 0; operand < 3; ++operand) {
+      const int64_t offset = pick(0, 1) * gap, rows = operand == 0 ? length : pick(1, 9);
+      test.attributes.set(offsets[operand], offset);
+      const double size = std::pow(10, static_cast<double>(pick(-22, 3)));
+      Tensor x = random_tensor(DType::kFloat32, {batch, rows, widths[operand] + offset + gap}, -size, size);
+      const float special[] = {0, -0.0F, NAN, INFINITY, 3e38F, 1e20F, 127, -63.5F, 1e-20F};
+      for (int64_t n = pick(0, 4); n > 0; --n)
+        x.data<float>()[pick(0, x.elements() - 1)] = special[pick(0, i % 2 == 0 ? 1 : 8)];
+      test.inputs.push_back({x});
+    }
+    expect_kernel_agrees(test);
+    if (testing::Test::HasFailure()) return;
+  }
 }
 
 TEST(ByteSteps, AveragesOfImages) {
