@@ -76,17 +76,6 @@ double int8_cost(const Problem& problem, double rows, int64_t k, int64_t filters
   return (flops / rate + gathered + finished) / problem.target.threads + weights / problem.target.threads + 1;
 }
 
-// Takes an addition to every column off the front of the program, which the end of a tile does then.
-static void take_bias(int program_inputs, Program& program, EpilogueState& state) {
-  const ProgramStep step = program.steps[0];
-  const bool adds =
-      step.op == ProgramOp::kAdd && step.source == ProgramSource::kOperand && step.dst == 0 && step.a == 0;
-  if (!adds || program.step_count < 2 || state.row_strides[step.b] != 0 || state.column_strides[step.b] != 1) return;
-  state.bias = program_inputs + step.b;
-  std::copy(program.steps + 1, program.steps + program.step_count, program.steps);
-  program.steps[--program.step_count] = {};
-}
-
 // What the end of a tile does before a program, taken off the front of it.
 static bool take_row_term(const Prepare& prepare, const EpilogueState& epilogue, Program& program, Int8State& state) {
   const auto term = row_term_of(program);
@@ -103,13 +92,46 @@ static bool take_row_term(const Prepare& prepare, const EpilogueState& epilogue,
   return true;
 }
 
-static bool take_fake_quantize(Program& program, Int8State& state) {
+static bool take_fake_quantize(Program& program, Int8Grid& grid) {
   const auto first = fake_quantize_at(program, 0);
   if (!first) return false;
-  state.args.quantize_scale = first->scale;
-  state.args.quantize_zero_point = first->zero_point;
+  grid = {first->scale, first->zero_point};
   erase_fake_quantize(program, 0);
   return true;
+}
+
+static bool adds_operand(const Program& program) {
+  if (program.step_count < 1) return false;
+  const ProgramStep& step = program.steps[0];
+  return step.op == ProgramOp::kAdd && step.source == ProgramSource::kOperand && step.dst == 0 && step.a == 0;
+}
+
+static void drop_first(Program& program) {
+  std::copy(program.steps + 1, program.steps + program.step_count, program.steps);
+  program.steps[--program.step_count] = {};
+}
+
+// Of a program behind a first rounding: an addition to every column, rounding, the addition of a tensor, rounding.
+static void take_links(const Prepare& prepare, Program& program, Int8State& state) {
+  EpilogueState& epilogue = state.epilogue;
+  const auto adds = [&](bool whole) {
+    if (!adds_operand(program)) return false;
+    const uint8_t operand = program.steps[0].b;
+    const auto input = static_cast<size_t>(prepare.step.program_inputs + operand);
+    return epilogue.column_strides[operand] == 1 && (epilogue.row_strides[operand] != 0) == whole &&
+           prepare.inputs[input].dtype == DType::kFloat32;
+  };
+  if (adds(false)) {
+    epilogue.bias = prepare.step.program_inputs + program.steps[0].b;
+    drop_first(program);
+  }
+  take_fake_quantize(program, state.args.grid_of_biased);
+  if (adds(true)) {
+    epilogue.residual = prepare.step.program_inputs + program.steps[0].b;
+    drop_first(program);
+    take_fake_quantize(program, state.args.grid_of_residual);
+  }
+  epilogue.runs_program = program.step_count > 0;
 }
 
 // A program that begins with these, and is simple enough otherwise, needs no interpreter; others need less of it.
@@ -123,13 +145,13 @@ static Status prepare_program(const Prepare& prepare, Int8State& state) {
   rest.program = prepare.step.program;
   rest.program_inputs = prepare.step.program_inputs;
   const bool has_term = take_row_term(prepare, state.epilogue, *rest.program, state);
-  const bool is_rounded = take_fake_quantize(*rest.program, state);
+  const bool is_rounded = take_fake_quantize(*rest.program, state.args.grid);
   if (!has_term && !is_rounded) return {};
   HUSSAR_TRY(prepare_epilogue({rest, prepare.inputs, prepare.outputs, prepare.threads, prepare.state}, -1,
                               state.epilogue, true, true));
   if (!state.epilogue.runs_program) return {};
   state.rest = *rest.program;
-  if (is_rounded) take_bias(rest.program_inputs, state.rest, state.epilogue);
+  if (is_rounded) take_links(prepare, state.rest, state);
   return {};
 }
 

@@ -131,6 +131,18 @@ struct TileTarget {
   int64_t pitch;
 };
 
+// A number as the one that its byte stands for.
+struct ToGrid {
+  Vec scale, low, high;
+  bool rounds;
+  explicit ToGrid(const Int8Grid& grid)
+      : scale(set(grid.scale)),
+        low(set(static_cast<float>(-grid.zero_point))),
+        high(set(static_cast<float>(255 - grid.zero_point))),
+        rounds(grid.scale != 0) {}
+  HUSSAR_INLINE Vec operator()(Vec y) const { return rounded(clamp(round(y / scale), low, high) * scale); }
+};
+
 // What follows the bounds.
 enum class Activation : uint8_t { kNone, kHardSwish, kFactors };
 
@@ -147,9 +159,8 @@ void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSu
     return y < to_bytes.least ? to_bytes.least : y > to_bytes.most ? to_bytes.most : y;
   };
   const Vec low = set(bound(epilogue.low)), high = set(bound(epilogue.high));
-  const Vec residual_scale = set(args.residual_scale), quantize_scale = set(args.quantize_scale);
-  const Vec quantize_low = set(static_cast<float>(-args.quantize_zero_point));
-  const Vec quantize_high = set(static_cast<float>(255 - args.quantize_zero_point));
+  const Vec residual_scale = set(args.residual_scale);
+  const ToGrid grid(args.grid), biased_grid(args.grid_of_biased), residual_grid(args.grid_of_residual);
   const IVec residual_zero = iset(args.residual_zero_point);
   // Copies: for all that the compiler knows, a byte that is stored may be a part of `tile`.
   const int rows = tile.rows, columns = tile.columns;
@@ -176,11 +187,12 @@ void finish_columns(const Int8Args& args, const Int8Columns& facts, const TileSu
       if constexpr (kRare) {
         if (args.row_term != nullptr)
           y = y + rounded(set(args.row_term[(tile.row + r) * args.row_term_stride]) * row_factor);
-        if (args.quantize_scale != 0)
-          y = rounded(clamp(round(y / quantize_scale), quantize_low, quantize_high) * quantize_scale);
+        if (grid.rounds) y = grid(y);
         if (epilogue.bias != nullptr) y = y + load_up_to(epilogue.bias + column, left);
+        if (biased_grid.rounds) y = biased_grid(y);
         if (epilogue.residual != nullptr)
           y = y + load_up_to(epilogue.residual + (tile.row + r) * epilogue.residual_pitch + column, left);
+        if (residual_grid.rounds) y = residual_grid(y);
       }
       if constexpr (kResidual) {
         y = y + rounded(to_float(load_bytes_up_to(residual, left) - residual_zero) * residual_scale);
@@ -295,8 +307,9 @@ inline void finish_int8_tile(const Int8Args& args, const Int8Columns& facts, con
   TileTarget target = {is_real ? args.reals + at : nullptr, is_real ? nullptr : args.bytes + at, pitch};
   if (has_program) target = {buffer, nullptr, tile.width};
   const bool is_rare =
-      epilogue.residual != nullptr || epilogue.bias != nullptr || args.quantize_scale != 0 ||
-      args.row_term != nullptr || args.row_corrections != nullptr ||
+      epilogue.residual != nullptr || epilogue.bias != nullptr || args.grid.scale != 0 ||
+      args.grid_of_biased.scale != 0 || args.grid_of_residual.scale != 0 || args.row_term != nullptr ||
+      args.row_corrections != nullptr ||
       (target.bytes != nullptr && epilogue.low > ToBytes(args.output_scale, args.output_zero_point).least);
   const auto& table = is_rare ? kFinishColumns<true> : kFinishColumns<false>;
   const Activation activation = epilogue.hard_swish          ? Activation::kHardSwish

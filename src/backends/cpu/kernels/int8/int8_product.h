@@ -13,6 +13,12 @@
 
 namespace hussar::cpu {
 
+// A byte and a real number again; none with a scale of 0.
+struct Int8Grid {
+  float scale = 0;
+  int32_t zero_point = 0;
+};
+
 struct Int8Args {
   // As for TileTable::conv, without `filter`, `input` and `output`. A matrix product is a convolution of kernel 1 over
   // a line of m pixels: k channels, n filters. The epilogue's bias is added after the product's own.
@@ -30,9 +36,9 @@ struct Int8Args {
   const float* row_factors = nullptr;
   // Subtracted from all sums of a row, where it is not null.
   const int32_t* row_corrections = nullptr;
-  // Where quantize_scale is not 0: the sum with its bias becomes a byte and a real number again before the epilogue.
-  float quantize_scale = 0;
-  int32_t quantize_zero_point = 0;
+  // What rounds the sum with its bias, before the epilogue, then behind the epilogue's bias, then behind its residual
+  // of real numbers.
+  Int8Grid grid, grid_of_biased, grid_of_residual;
   // Added where Epilogue::residual would be; may be null. Stands for (q - zero_point) * scale.
   const uint8_t* residual = nullptr;
   int64_t residual_pitch = 0;
