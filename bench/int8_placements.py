@@ -68,9 +68,10 @@ PLACEMENTS = {
     "all, QOperator": {"format": "QOperator"},
     "MatMul, per tensor, uint8 weights": {**PRODUCTS, "per_channel": False, "weights": "uint8"},
     "all, per tensor, uint8 weights": {"per_channel": False, "weights": "uint8"},
-    # Ranges of every run: quantize_dynamic, which knows products with weights only.
+    # Ranges of every run: quantize_dynamic, for products with weights, and of two activations, too.
     "dynamic, per tensor": {"per_channel": False, "dynamic": True},
     "dynamic, per tensor, uint8 weights": {"per_channel": False, "dynamic": True, "weights": "uint8"},
+    "dynamic, per tensor, attention": {"per_channel": False, "dynamic": True, **extra(MatMulConstBOnly=False)},
 }  # fmt: skip
 
 
@@ -234,7 +235,8 @@ def main() -> int:
     text = markdown(report)
     print(text)
     if arguments.update_docs:
-        report_section.update("int8_placements", "bench/int8_placements.py", "INT8: placements of Q/DQ", text)
+        name = f"int8_placements_{arguments.model}"
+        report_section.update(name, "bench/int8_placements.py", "INT8: placements of Q/DQ", text)
     return 1 if any("failure" in row for row in report["placements"]) else 0
 
 

@@ -148,6 +148,31 @@ TEST(Int8, TiesAreDivided) {
 }
 
 // Fake-quantized before a bias, a residual or more.
+// As models with Q/DQ everywhere have them: a product, its bias and its residual, each rounded, and what comes then.
+TEST(Int8, LinksOfRounding) {
+  for (int i = 0; i < 80; ++i) {
+    const int64_t rows = pick(1, 20), n = pick(1, 70);
+    KernelCase test = product_case("matmul_int8", "hussar.QuantizedMatMul", random_bytes({rows, 33}, Layout::kPlain, 0),
+                                   {33, n}, 33, n);
+    auto round = [&] {
+      const QuantParams params{0.02F + 0.01F * static_cast<float>(pick(0, 5)), static_cast<int32_t>(pick(0, 255))};
+      for (int s = 0; s < kFakeQuantizeSteps; ++s) add_step(test, fake_quantize_step(params, s));
+    };
+    round();
+    if (pick(0, 2) > 0) add_full_operand(test, DType::kFloat32, {n}, Layout::kPlain, 0);
+    if (pick(0, 2) > 0) round();
+    if (pick(0, 2) > 0) {
+      add_full_operand(test, DType::kFloat32, {rows, n}, Layout::kPlain, 0);
+      if (pick(0, 2) > 0) round();
+    }
+    if (pick(0, 3) == 0) add_step(test, step(ProgramOp::kAbs));
+    if (pick(0, 3) == 0) add_row_term(test, {rows, n}, Layout::kPlain);
+    if (pick(0, 1) == 1) test.attributes.set("y_scale", 0.05F);
+    expect_kernel_agrees(test);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
 TEST(Int8, FakeQuantizedSums) {
   for (int i = 0; i < 60; ++i) {
     const int64_t rows = pick(1, 20), n = pick(1, 70);
