@@ -234,5 +234,37 @@ TEST(PassLowerQuantized, DynamicallyQuantizedProducts) {
   }
 }
 
+// Two activations of which none is attention's: sums of integers, however the model writes them.
+TEST(PassIntegerProducts, QuantizedActivationsAreMultipliedAsIntegers) {
+  for (DType bytes : {DType::kUInt8, DType::kInt8}) {
+    const double zero = bytes == DType::kInt8 ? -9 : 117;
+    QuantizedCase test;
+    test.bytes = bytes;
+    Value* a = test.both(test.input({2, 3, 5, 33}), 0.03, zero);
+    Value* moved = test.make("Transpose", {test.quantize(test.input({2, 3, 7, 33}), 0.02, zero + 4)},
+                             with({{"perm", Ints{0, 1, 3, 2}}}));
+    Value* y = test.make("MatMul", {a, test.dequantize(moved, 0.02, zero + 4)});
+    test.output(test.make("Relu", {test.both(y, 0.3, zero)}));
+    const auto parameter = [&](double scale) -> std::vector<Value*> {
+      return {test.number(scale), test.number(zero, bytes)};
+    };
+    const std::vector<Value*> x = parameter(0.03), w = parameter(0.05), z = parameter(0.4);
+    Value* left = test.quantize(test.input({4, 9}), 0.03, zero);
+    Value* right = test.quantize(test.input({9, 6}), 0.05, zero);
+    test.output(test.make("QLinearMatMul", {left, x[0], x[1], right, w[0], w[1], z[0], z[1]}));
+    // A byte of the results that lies between two may be the other one.
+    test.run_all(0.4);
+    EXPECT_EQ(test.count("hussar.IntegerMatMul"), 2) << test.graph.to_string();
+    EXPECT_EQ(test.count("MatMul") + test.count("QLinearMatMul"), 0) << test.graph.to_string();
+  }
+}
+
+TEST(PassIntegerProducts, RealNumbersStayReal) {
+  QuantizedCase test;
+  Value* a = test.both(test.input({5, 33}), 0.03, 117);
+  test.output(test.make("MatMul", {a, test.input({33, 4})}));
+  EXPECT_EQ(test.run("integer_products"), 0);
+}
+
 }  // namespace
 }  // namespace hussar
