@@ -56,7 +56,7 @@ int64_t blocks_of(const PatchWork& work, const Form& form) {
 
 // All multiprocessors take a turn after the other.
 double time_of(const PatchWork& work, DType dtype, const Problem& problem, const Tile& tile) {
-  const double rate = tile.warpgroups ? 0.6 : 0.4, end_of_turn = 0.8;
+  const double rate = tile.warpgroups ? 0.9 : 0.4, end_of_turn = 0.8;
   const double peak = peak_flops(product_input(dtype, problem.target));
   const double flops = 2.0 * static_cast<double>(tile.rows * kColumns * filters_of(work, tile) * work.k());
   const double turns = std::ceil(static_cast<double>(tiles_of(work, tile.rows)) / kUsualMultiprocessors);
