@@ -112,6 +112,8 @@ inline unsigned hussar_swizzled(unsigned address, int swizzle_bytes) {
   return address ^ (address >> 7 & (swizzle_bytes == 128 ? 7U : 3U)) << 4;
 }
 inline void tensor_prefetch(const TensorMap&) {}
+template <class... Places>
+inline void tensor_fetch(const TensorMap&, Places...) {}
 
 // `count` elements of a row, from the one at `first` on; what lies outside stays as it is. Floats rounded to TF32.
 template <class Map>

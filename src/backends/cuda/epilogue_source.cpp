@@ -59,24 +59,27 @@ bool has_own_operand(const Node& node) { return inputs_before_program(node) > 2 
 // SumMeaning, and what it makes of sums.
 std::string sums_source(const Node& node, bool has_own) {
   const bool of_bytes = is_byte_product(node.op);
-  std::string members = "  float bias[N];\n", loads, value = "sum[i]";
+  std::string members = "  float bias[N];\n", loads, fetches, value = "sum[i]";
+  const std::string first = "operands.data0 + column";
   if (of_bytes) {
     members = "  float factor[N], shift[N];\n";
-    loads =
-        fmt::format("load(operands.data0 + column, meaning.factor), load(operands.data0 + {} + column, meaning.shift);",
-                    node.inputs[2]->constant->shape()[1]);
+    const std::string second = fmt::format("operands.data0 + {} + column", node.inputs[2]->constant->shape()[1]);
+    loads = fmt::format("load({}, meaning.factor), load({}, meaning.shift);", first, second);
+    fetches = fmt::format("fetch_ahead({}), fetch_ahead({});", first, second);
     value = "fmaf(static_cast<float>(sum[i]), meaning.factor[i], meaning.shift[i])";
   } else if (has_own) {
-    loads = "load(operands.data0 + column, meaning.bias);";
+    loads = fmt::format("load({}, meaning.bias);", first);
+    fetches = fmt::format("fetch_ahead({});", first);
     value = "sum[i] + meaning.bias[i]";
   }
   return fmt::format(
       "template <int N>\nstruct SumMeaning {{\n{0}}};\n"
       "template <int N>\n__device__ __forceinline__ void load_meaning(SumMeaning<N>& meaning, const EpilogueOperands& "
       "operands, int column) {{\n  {1}\n}}\n"
+      "__device__ __forceinline__ void fetch_meaning(const EpilogueOperands& operands, int column) {{\n  {3}\n}}\n"
       "template <int N, class Sum>\n__device__ __forceinline__ void real_sums(const Sum (&sum)[N], float (&value)[N], "
       "const SumMeaning<N>& meaning) {{\n#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = {2};\n}}\n",
-      members, loads, value);
+      members, loads, value, fetches);
 }
 
 }  // namespace
