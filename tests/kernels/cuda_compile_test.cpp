@@ -339,6 +339,31 @@ TEST(CudaCompile, AttentionOfBytes) {
   for (const KernelCase& test : byte_attention_texts()) expect_no_spills(test, {80, 86, 89, 90});
 }
 
+TEST(CudaCompile, HopperTiles) {
+  ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
+  const auto compiler = cuda::find_compiler();
+  if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
+  // Two blocks on a multiprocessor have half the registers each; others bring the shortcut that is added.
+  for (const char* tile :
+       {"256x64", "two_128x64", "two_turns_64x64", "two_128x64_by_2", "two_128x64_by_8", "near_128x128",
+        "near_turns_128x128", "near_128x256", "near_256x128", "near_two_128x64", "near_two_turns_64x64"}) {
+    const int64_t k = std::string_view(tile).find("_by_") != std::string_view::npos ? 2048 : 64;
+    const Argument x{random_tensor(DType::kFloat16, {4096, k}, 1, 2)};
+    const Argument weights{random_tensor(DType::kFloat16, {k, 256}, 1, 2), true};
+    KernelCase test{"cuda_product_hopper", "MatMul", {x, weights}};
+    test.attributes.set(kConfigurationAttribute, std::string(tile));
+    expect_no_spills(with_shortcut(test, {4096, 256}), {90});
+    expect_no_spills(of_bf16(with_shortcut(test, {4096, 256})), {90});
+    const KernelCase bytes = of_bytes(std::move(test), 256, {4096, 256});
+    expect_no_spills(bytes, {90});
+    expect_no_spills(of_fp8(bytes), {90});
+  }
+  for (const KernelCase& test : hopper_sparse_texts()) {
+    expect_no_spills(test, {90});
+    if (has_halves(test)) expect_no_spills(of_bf16(test), {90});
+  }
+}
+
 TEST(CudaCompile, EveryTextForEveryGpu) {
   ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
   const auto compiler = cuda::find_compiler();
@@ -367,10 +392,6 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     expect_no_spills(bytes, {90});
     expect_no_spills(of_fp8(bytes), {90});
   }
-  for (const KernelCase& test : hopper_sparse_texts()) {
-    expect_no_spills(test, {90});
-    if (has_halves(test)) expect_no_spills(of_bf16(test), {90});
-  }
   for (int64_t batch : {1, 64}) {
     const Argument x{random_tensor(DType::kFloat16, {batch, 64, 14, 14}, 1, 2)};
     const Argument filter{random_tensor(DType::kFloat16, {256, 64, 3, 3}, 1, 2), true};
@@ -380,21 +401,6 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     expect_no_spills(of_bf16(test), {90});
     expect_no_spills(of_bytes(test, 256, {batch, 256, 14, 14}), {90});
     expect_no_spills(of_fp8(of_bytes(test, 256, {batch, 256, 14, 14})), {90});
-  }
-  // Two blocks on a multiprocessor have half the registers each; others bring the shortcut that is added.
-  for (const char* tile :
-       {"256x64", "two_128x64", "two_turns_64x64", "two_128x64_by_2", "two_128x64_by_8", "near_128x128",
-        "near_turns_128x128", "near_128x256", "near_256x128", "near_two_128x64", "near_two_turns_64x64"}) {
-    const int64_t k = std::string_view(tile).find("_by_") != std::string_view::npos ? 2048 : 64;
-    const Argument x{random_tensor(DType::kFloat16, {4096, k}, 1, 2)};
-    const Argument weights{random_tensor(DType::kFloat16, {k, 256}, 1, 2), true};
-    KernelCase test{"cuda_product_hopper", "MatMul", {x, weights}};
-    test.attributes.set(kConfigurationAttribute, std::string(tile));
-    expect_no_spills(with_shortcut(test, {4096, 256}), {90});
-    expect_no_spills(of_bf16(with_shortcut(test, {4096, 256})), {90});
-    const KernelCase bytes = of_bytes(std::move(test), 256, {4096, 256});
-    expect_no_spills(bytes, {90});
-    expect_no_spills(of_fp8(bytes), {90});
   }
   const Argument picture{random_tensor(DType::kFloat16, {2, 3, 33, 31}, 1, 2)};
   const Argument filter{random_tensor(DType::kFloat16, {64, 3, 7, 7}, 1, 2), true};

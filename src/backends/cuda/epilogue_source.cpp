@@ -65,11 +65,12 @@ std::string sums_source(const Node& node, bool has_own) {
     members = "  float factor[N], shift[N];\n";
     const std::string second = fmt::format("operands.data0 + {} + column", node.inputs[2]->constant->shape()[1]);
     loads = fmt::format("load({}, meaning.factor), load({}, meaning.shift);", first, second);
-    fetches = fmt::format("fetch_ahead({}), fetch_ahead({});", first, second);
+    fetches = fmt::format("fetch_near({}), fetch_near({});", first, second);
     value = "fmaf(static_cast<float>(sum[i]), meaning.factor[i], meaning.shift[i])";
   } else if (has_own) {
     loads = fmt::format("load({}, meaning.bias);", first);
-    fetches = fmt::format("fetch_ahead({});", first);
+    // What a kernel in front writes must not be read early.
+    if (node.inputs[2]->is_constant()) fetches = fmt::format("fetch_near({});", first);
     value = "sum[i] + meaning.bias[i]";
   }
   return fmt::format(

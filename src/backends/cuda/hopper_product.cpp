@@ -66,7 +66,7 @@ constexpr Tile kSparseTiles[] = {
     {"128x128", 128, 128, 0, 1, 1, 1, 9, 0.6},
     {"64x256", 64, 256, 0, 1, 1, 1, 9, 0.5},
     {"64x128", 64, 128, 0, 1, 1, 1, 12, 0.35},
-    {"128x128_by_2", 128, 128, 0, 1, 1, 2, 9, 0.6},
+    {"128x128_by_2", 128, 128, 0, 1, 1, 2, 9, 0.5},
     {"64x128_by_2", 64, 128, 0, 1, 1, 2, 12, 0.34},
     {"64x128_by_4", 64, 128, 0, 1, 1, 4, 12, 0.33},
     {"two_64x128", 64, 128, 0, 1, 1, 1, 6, 0.175, 2},
@@ -85,8 +85,8 @@ int64_t clusters_of(const Tile& tile, const DenseProduct& product) {
 
 // Clusters that run at once. Those of 4 and 8 blocks do not fill all of the GPU's parts: an H200 with 132
 // multiprocessors has room for 30 and 15 (cudaOccupancyMaxActiveClusters); this is on the safe side.
-int64_t slots_of(const Tile& tile, int64_t multiprocessors) {
-  const int64_t blocks = tile.blocks(), places = multiprocessors * tile.per_sm;
+int64_t slots_of(const Tile& tile, int64_t multiprocessors, int64_t per_sm) {
+  const int64_t blocks = tile.blocks(), places = multiprocessors * per_sm;
   return std::max<int64_t>((blocks > 2 ? places * 7 / 8 : places) / blocks, 1);
 }
 
@@ -105,10 +105,15 @@ double time_of(const Tile& tile, const DenseProduct& product, const HopperOperan
   // Of an element of the result, where two blocks of a multiprocessor work on two: sums to numbers and into memory.
   constexpr double kEnd = 1e-4, kEndOfTwo = 1.2e-4, kNearer = 0.7;
   const int64_t clusters = clusters_of(tile, product);
-  const double waves = std::ceil(static_cast<double>(clusters) / static_cast<double>(slots_of(tile, kMultiprocessors)));
-  // Where there are few, each has its multiprocessor for itself, and the next kernel's begin beside it.
-  const bool is_alone = tile.per_sm == 1 || clusters * tile.blocks() <= kMultiprocessors;
-  const double rate = is_alone ? tile.rate * static_cast<double>(tile.per_sm) : tile.rate;
+  const auto waves_of = [&](int64_t per_sm) {
+    return std::ceil(static_cast<double>(clusters) / static_cast<double>(slots_of(tile, kMultiprocessors, per_sm)));
+  };
+  const double waves = waves_of(tile.per_sm);
+  // Where there are few, each has its multiprocessor for itself, though half the stages, and the next kernel's begin
+  // beside it.
+  constexpr double kOfFewStages = 0.95;
+  const bool is_alone = tile.per_sm == 1 || waves_of(1) <= 1;
+  const double rate = is_alone && tile.per_sm == 2 ? tile.rate * 2 * kOfFewStages : tile.rate;
   const double start = tile.per_sm > 1 && is_alone ? kStartOfTwo : kStart;
   const auto elements = static_cast<double>(tile.rows * tile.columns / tile.split);
   const double sums = elements * static_cast<double>(2 * product.k) / (flops_of_one * rate);
@@ -116,6 +121,8 @@ double time_of(const Tile& tile, const DenseProduct& product, const HopperOperan
   // Blocks that share a sum end with their tile: each wave begins anew.
   const double shared = kCluster + kShared * static_cast<double>(tile.rows * tile.columns);
   const double starts = tile.split > 1 ? waves * (start + shared) : start;
+  // Warpgroups that take turns have none where each block has one tile, and half of them ends it.
+  if (tile.pingpong != 0 && waves <= 1) return starts + sums + 2 * ends;
   return starts + waves * std::max(sums, ends);
 }
 
@@ -188,7 +195,8 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   define_input(node, product_input(operands.dtype, packing.target), defines);
   // Residuals are on their way together where nothing else runs meanwhile; those of sparse weights are short.
   defines.set("PRODUCT_NEAR", near == 0 ? int64_t{0} : near_bytes(node));
-  defines.set("PRODUCT_EPILOGUE_BATCH", operands.sparse || (node.program && node.program->operand_count > 1) ? 8 : 4);
+  const bool is_long = operands.sparse ? tile.per_sm == 1 : node.program && node.program->operand_count > 1;
+  defines.set("PRODUCT_EPILOGUE_BATCH", is_long ? 8 : 4);
   defines.set("PRODUCT_DEPENDENT_LAUNCH", 1).set("PRODUCT_SPARSE", operands.sparse);
   defines.set("PRODUCT_ROW_BYTES", operands.row_bytes());
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
@@ -258,7 +266,7 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
   HUSSAR_TRY(launch.epilogue.prepare(prepare));
   launch.sizes = sizes_of(product);
   const int64_t clusters = clusters_of(tile, product);
-  const int64_t slots = slots_of(tile, queue_of(prepare.device).facts().multiprocessors);
+  const int64_t slots = slots_of(tile, queue_of(prepare.device).facts().multiprocessors, tile.per_sm);
   launch.launch = Launch{};
   launch.launch.grid[0] =
       static_cast<unsigned>((tile.split > 1 ? clusters : std::min(clusters, slots)) * tile.blocks());

@@ -173,6 +173,19 @@ __device__ __forceinline__ void shared_load(unsigned from, unsigned& a, unsigned
                : "memory");
 }
 
+// Words that the multiprocessor reads once: they take no place in its cache.
+template <int N>
+__device__ __forceinline__ void load_once(unsigned (&word)[N], const unsigned* from) {
+  static_assert(N == 2 || N == 4);
+  if constexpr (N == 4) {
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(word[0]), "=r"(word[1]), "=r"(word[2]), "=r"(word[3])
+                 : "l"(from));
+  } else {
+    asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(word[0]), "=r"(word[1]) : "l"(from));
+  }
+}
+
 // kCount threads of the block meet at a barrier of its own; those that arrive do not wait for the others.
 template <int kBarrier, int kCount>
 __device__ __forceinline__ void threads_meet() {

@@ -353,7 +353,7 @@ struct Places {
   int count;          // of one block
   __device__ __forceinline__ void load(Words (&words)[kBlocks], int index) const {
 #pragma unroll
-    for (int i = 0; i < kBlocks; ++i) words[i] = from[(i * count + min(index, count - 1)) * 128];
+    for (int i = 0; i < kBlocks; ++i) load_once(words[i].of, from[(i * count + min(index, count - 1)) * 128].of);
   }
   // Those of a tile's first four blocks of k.
   __device__ __forceinline__ void begin(Words (&words)[2][kBlocks], const Work& work) const {

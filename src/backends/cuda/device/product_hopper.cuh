@@ -87,6 +87,7 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
     const bool whole = place.row + PRODUCT_BM <= problem.m && place.column + PRODUCT_BN <= product_n(problem);
 #if PRODUCT_SPLIT > 1
     finish_split(sum, ring, work, place, warpgroup, whole, y, problem, operands);
+    return;  // the cluster has no other tile
 #else
     const int first_column = PRODUCT_SPARSE && !PRODUCT_PINGPONG ? warpgroup * kGroupN : 0;
 #if PRODUCT_NEAR
@@ -107,24 +108,24 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
     if (threadIdx.x % 32 == 0) barrier_arrive(ring.near_empty + slot * 8);
     turn += kTurns;
 #endif
-#endif
     group += kTurns * work.stride;
 #if PRODUCT_SPARSE
     if (group < work.groups) places_of(places, problem, make_place(work, group), warpgroup).begin(words, work);
 #endif
+#endif
   }
 }
 
-// What a block reads of constants behind or beside its first products goes into the cache meanwhile: what its columns
-// mean, and places of sparse weights behind the first. The work of three warps that have no other.
+// What a block reads of constants behind or beside its first products goes into caches meanwhile: what its columns
+// mean, which the end of a tile would wait for batch by batch, and places of sparse weights behind the first. The work
+// of three warps that have no other.
 __device__ __forceinline__ void fetch_constants(const Work& work, const ProductProblem& problem,
                                                 const EpilogueOperands& operands, const unsigned char* places) {
   const int thread = static_cast<int>(threadIdx.x) - kMultiplyingThreads - 32;
   if (thread < 0 || work.first >= work.groups) return;
   const Place place = make_place(work, work.first);
-  constexpr int kOfLine = 32;  // numbers
-  const int column = place.column + thread * kOfLine;
-  if (thread < PRODUCT_BN / kOfLine && column < product_n(problem)) fetch_meaning(operands, column);
+  const int column = place.column + thread * 8;
+  if (thread < PRODUCT_BN / 8 && column < product_n(problem)) fetch_meaning(operands, column);
 #if PRODUCT_SPARSE
   constexpr int kGroupsOfTile = PRODUCT_BN / kGroupN, kLines = sizeof(Words);  // of 128 threads
   const int first = work.step_first / 2 + 2, lines = ((work.step_last + 1) / 2 - first) * kLines;
