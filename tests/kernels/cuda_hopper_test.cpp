@@ -2,8 +2,11 @@
 // ones on any machine, where tests/support/emulated_hopper.h is what multiplies and copies, larger ones on a GPU.
 #include <array>
 #include <cmath>
+#include <fstream>
 
 #include "plan/kernel.h"
+#include "tactics/choose.h"
+#include "tactics/problem_grammar.h"
 #include "tensor/convert.h"
 #include "tensor/float8_mask.h"
 #include "tests/kernels/kernel_case.h"
@@ -167,6 +170,40 @@ TEST(CudaHopper, SparseOfSharedSums) {
       if (HasFailure()) return;
     }
   }
+}
+
+// Names of the tiles of a kernel that are measured when a plan is tuned, the likeliest first.
+std::vector<std::string> measured_tiles(Choice choice, std::string_view kernel) {
+  constexpr size_t kMostKernels = 3, kMostTiles = 6;  // compile/tune_device.cpp
+  std::vector<std::string> names;
+  for (size_t usual : contenders(choice, kMostKernels)) {
+    if (choice.rivals[usual].tactic->kernel != kernel) continue;
+    choice.chosen = static_cast<int>(usual);
+    for (size_t i : configurations_of(choice, kMostTiles)) names.emplace_back(choice.rivals[i].configuration);
+  }
+  return names;
+}
+
+// What is measured where rows are few: sparse products and dense ones, and tiles that share k where there are few tiles
+// otherwise.
+TEST(CudaHopper, SharedSumsAreTried) {
+  std::ifstream file(HUSSAR_TESTS "/../bench/problems/sparse_gpu.txt");
+  int problems = 0;
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("#") || line.find(" 128 tokens: ") == std::string::npos) continue;
+    auto parsed = parse_problem(line.substr(line.find(": ") + 2));
+    ASSERT_TRUE(parsed) << parsed.error().message;
+    Target target{0, 1, Place::kDevice, kHopper, {}};
+    target.no_fp16 = {};
+    const Choice choice = choose(Problem{*parsed->node, target});
+    const auto sparse = measured_tiles(choice, kSparse), dense = measured_tiles(choice, "cuda_product_hopper");
+    auto shares = [](const std::string& name) { return name.find("_by_") != std::string::npos; };
+    EXPECT_FALSE(dense.empty()) << line;
+    EXPECT_TRUE(std::any_of(sparse.begin(), sparse.end(), shares)) << line << describe(choice);
+    EXPECT_EQ(choice.tactic()->kernel, kSparse) << line;
+    ++problems;
+  }
+  EXPECT_EQ(problems, 12);
 }
 
 TEST(CudaHopper, DenseOfSharedSums) {

@@ -27,7 +27,7 @@
 
 constexpr int kMultiplyingThreads = 256;
 constexpr int kThreads = kMultiplyingThreads + 128;
-constexpr int kCopyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 56 : 40;
+constexpr int kCopyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 56 : 48;
 constexpr int kMultiplyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 224 : 96;
 constexpr int kRowBytes = PRODUCT_ROW_BYTES;
 constexpr int kRowBytesW = PRODUCT_SPARSE ? kRowBytes / 2 : kRowBytes;
