@@ -107,6 +107,7 @@ template <int N>
 struct SumMeaning {};
 __device__ __forceinline__ void load_meaning(SumMeaning<8>&, const EpilogueOperands&, int) {}
 __device__ __forceinline__ void fetch_meaning(const EpilogueOperands&, int) {}
+__device__ __forceinline__ void fetch_operands(const EpilogueOperands&, long long, int) {}
 __device__ __forceinline__ void real_sums(const float (&sum)[8], float (&value)[8], const SumMeaning<8>&) {
 #pragma unroll
   for (int i = 0; i < 8; ++i) value[i] = sum[i];

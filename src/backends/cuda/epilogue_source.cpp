@@ -121,17 +121,24 @@ std::string epilogue_source(const Node& node, size_t near) {
   const bool has_own = has_own_operand(node);
   if (has_own) inputs.push_back(2);
   for (size_t i = inputs_before_program(node); i < node.inputs.size(); ++i) inputs.push_back(i);
-  std::string members, loads, arguments;
+  std::string members, loads, arguments, fetches;
   for (size_t i = 0; i < inputs.size(); ++i) {
     members +=
         fmt::format("  const {}* data{};\n  long long pitch{};\n", number_type(node.inputs[inputs[i]]->dtype), i, i);
     if (has_own && i == 0) continue;
     loads += operand_source(node, inputs[i], static_cast<int>(i), inputs[i] == near);
     arguments += fmt::format(", o{}[i]", i);
+    const Value& operand = *node.inputs[inputs[i]];
+    if (cover_in(node, operand) == Cover::kFull && is_aligned(operand))
+      fetches += fmt::format("  fetch_near(operands.data{0} + row * operands.pitch{0} + column);\n", i);
   }
   if (inputs.empty()) members = "  long long nothing;\n";
   std::string text = node.program ? program_source(*node.program) : std::string();
   text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + sums_source(node, has_own);
+  text += fmt::format(
+      "__device__ __forceinline__ void fetch_operands(const EpilogueOperands& operands, long long row, int column) "
+      "{{\n{}}}\n",
+      fetches);
   text +=
       "template <int N, class Near = int>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const "
       "EpilogueOperands& operands, long long row, int column, const Near& near = {}) {\n";

@@ -94,6 +94,9 @@ std::span<const Tile> tiles_of(const HopperOperands& operands) {
   return operands.sparse ? std::span<const Tile>(kSparseTiles) : std::span<const Tile>(kTiles);
 }
 
+// The columns of sparse weights that a warpgroup has: kGroupN of device/hopper_tiles.cuh.
+int64_t group_of(const Tile& tile) { return tile.pingpong != 0 ? tile.columns : tile.columns / 2; }
+
 // Microseconds.
 double time_of(const Tile& tile, const DenseProduct& product, const HopperOperands& operands) {
   // Power bounds what is sparse: halves reach 0.43 of what bytes do, where dense ones reach half.
@@ -195,8 +198,9 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   define_input(node, product_input(operands.dtype, packing.target), defines);
   // Residuals are on their way together where nothing else runs meanwhile; those of sparse weights are short.
   defines.set("PRODUCT_NEAR", near == 0 ? int64_t{0} : near_bytes(node));
-  const bool is_long = operands.sparse ? tile.per_sm == 1 : node.program && node.program->operand_count > 1;
-  defines.set("PRODUCT_EPILOGUE_BATCH", is_long ? 8 : 4);
+  const int64_t dense_batch = node.program && node.program->operand_count > 1 ? 8 : 4;
+  const int64_t sparse_batch = 1024 / group_of(tile) / tile.per_sm;  // of two neighbours, or four
+  defines.set("PRODUCT_EPILOGUE_BATCH", operands.sparse ? sparse_batch : dense_batch);
   defines.set("PRODUCT_DEPENDENT_LAUNCH", 1).set("PRODUCT_SPARSE", operands.sparse);
   defines.set("PRODUCT_ROW_BYTES", operands.row_bytes());
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
@@ -228,8 +232,7 @@ Status pack_hopper_sparse(Packing& packing, const DenseProduct& product, Defines
   Node& node = packing.node;
   const HopperOperands operands{node.inputs[0]->dtype, product.k, true};
   const Tile tile = tile_of(node, product, operands);
-  // The columns that a warpgroup has: kGroupN of device/hopper_tiles.cuh.
-  const int64_t group = tile.pingpong != 0 ? tile.columns : tile.columns / 2;
+  const int64_t group = group_of(tile);
   node.attributes.set(kSparseGroup, group);
   make_table(packing);
   pack_sparse(packing, hopper_order(group, operands.dtype));

@@ -292,8 +292,8 @@ __device__ __forceinline__ void fetch_ahead(const void* from) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
 #endif
 }
-// Brings the 32 bytes around an address into the multiprocessor's cache. No kernel may write them. The compiler would
-// leave out a load of which no use is made.
+// Brings the 32 bytes around an address into the multiprocessor's cache. No kernel that still runs may write them. The
+// compiler would leave out a load of which no use is made.
 __device__ __forceinline__ void fetch_near(const void* from) {
 #if defined(__CUDA_ARCH__)
   if (*static_cast<const unsigned*>(from) == 0x7fc0deadU) asm volatile("nanosleep.u32 0;");

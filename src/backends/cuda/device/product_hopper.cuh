@@ -116,10 +116,10 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
   }
 }
 
-// What a block reads of constants behind or beside its first products goes into caches meanwhile: what its columns
-// mean, which the end of a tile would wait for batch by batch, and places of sparse weights behind the first. The work
-// of three warps that have no other.
-__device__ __forceinline__ void fetch_constants(const Work& work, const ProductProblem& problem,
+// What a block reads behind or beside its first products goes into caches meanwhile: what its columns mean, which the
+// end of a tile would wait for batch by batch, and places of sparse weights behind the first. The work of three warps
+// that have no other.
+__device__ __forceinline__ void fetch_for_later(const Work& work, const ProductProblem& problem,
                                                 const EpilogueOperands& operands, const unsigned char* places) {
   const int thread = static_cast<int>(threadIdx.x) - kMultiplyingThreads - 32;
   if (thread < 0 || work.first >= work.groups) return;
@@ -136,6 +136,16 @@ __device__ __forceinline__ void fetch_constants(const Work& work, const ProductP
       fetch_ahead(reinterpret_cast<const unsigned char*>(from) + line * 128);
   }
 #endif
+  // And what the epilogue of a small tile reads of matrices, when kernels in front have written them.
+  constexpr int kRows = PRODUCT_BM / PRODUCT_SPLIT, kPieces = PRODUCT_BN / 8;
+  if (kRows * PRODUCT_BN > 8192 || PRODUCT_NEAR) return;
+  product_wait_for_earlier_kernels();
+  for (int i = thread; i < kRows * kPieces; i += 96) {
+    const int row = place.row + (PRODUCT_SPLIT > 1 ? work.rank * kRows : 0) + i / kPieces;
+    const int at = place.column + i % kPieces * 8;
+    if (row < problem.m && at < product_n(problem))
+      fetch_operands(operands, static_cast<long long>(place.entry) * problem.m + row, at);
+  }
 }
 
 #if PRODUCT_SHARERS * PRODUCT_SPLIT > 1 && !defined(HUSSAR_EMULATED)
@@ -215,7 +225,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
             shared + (ring.near_tiles - begin));
   } else {
     registers_give<kCopyingRegisters>();
-    fetch_constants(work, problem, operands, places);
+    fetch_for_later(work, problem, operands, places);
 #if PRODUCT_NEAR
     const TensorMap* const near = &near_map;
 #else
