@@ -1,7 +1,7 @@
-// Matrix product for Hopper (sm_90a), FP16, BF16, TF32 and bytes: the copy engine (TMA) fills a ring of shared-memory stages
-// guarded by mbarriers; one warpgroup issues the copies and gives its registers to two that multiply (wgmma). Blocks
-// are persistent: the copies of the next tile run under the epilogue of this one. The scheme is that of CUTLASS 3's
-// warp-specialized kernels. Contract: product_contract.cuh, with
+// Matrix product for Hopper (sm_90a), FP16, BF16, TF32 and bytes: the copy engine (TMA) fills a ring of shared-memory
+// stages guarded by mbarriers; one warpgroup issues the copies and gives its registers to two that multiply (wgmma).
+// Blocks are persistent: the copies of the next tile run under the epilogue of this one. The scheme is that of CUTLASS
+// 3's warp-specialized kernels. Contract: product_contract.cuh, with
 //   PRODUCT_BM, PRODUCT_BN    the tile. BN is 64, 128, 192 or 256
 //   PRODUCT_PINGPONG          0: both warpgroups share a tile (BM / 2 rows each). 1: they take turns at tiles, the
 //                             epilogue of one under the products of the other. A warpgroup's rows are 64 or 128, and
@@ -23,23 +23,27 @@
 //                             the left operand of the products: the tensor cores' rows are its rows, columns are rows
 //                             of X. BN is 128, or 256 without PINGPONG; a warpgroup's share of it is kGroupN. Not
 //                             with SPLIT
+//   PRODUCT_TURNED            1: the same roles for W of any kind. BM may be any number of rows that tensor cores have
+//                             columns for (hopper_wgmma.cuh). Not of windows. Default PRODUCT_SPARSE
+//   PRODUCT_NORM              1: rows are normalized before they are written (product_norm.cuh). They lie in the blocks
+//                             of a cluster: n = CLUSTER_N * BN, CLUSTER_M is 1. With TURNED, without PINGPONG
 //   PRODUCT_NEAR              1 or 2: bytes of an element of the epilogue's operand that the copy engine brings, tiles
 //                             two ahead, so that nothing waits for the memory behind the products. BN elements are 128
-//                             bytes or a multiple. Not with SPLIT or SPARSE. Default 0: none
+//                             bytes or a multiple. Not with SPLIT, and with TURNED only where rows are normalized, and
+//                             it is 2: then it comes through the ring, behind the last blocks of k. Default 0: none
 //
 // Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands[, TensorMap of what is
-// brought near][, places][, WindowSteps], rows) in this order; *rows of the m rows are needed, the first ones, and what
-// is behind their last tile is not computed; null: all are
+// brought near][, places][, WindowSteps][, NormOperands], rows) in this order; *rows of the m rows are needed, the
+// first ones, and what is behind their last tile is not computed; null: all are
 //   grid    CLUSTER_M * CLUSTER_N * SPLIT * clusters. There are ceil(ceil(m / BM) / CLUSTER_M) *
 //           ceil(ceil(n / BN) / CLUSTER_N) * batch groups of tiles: a cluster for each, but without SPLIT at most as
 //           many as fit the GPU at once (they walk the rest). The cluster's size is part of the kernel
 //   block   384 threads
 //   shared  1024 + STAGES * ((BM + BN (sparse: BN / 2)) * ROW_BYTES + 16) bytes, dynamic; with NEAR 2 * (BM * BN * NEAR
-//           + 16) more
-// Tensor maps: FLOAT16, BFLOAT16, TFLOAT32 (it rounds) for floats, UINT8 for bytes of either sign; no interleave, a swizzle of
-// ROW_BYTES, zeros out of bounds.
-// B = bytes of an element, K = ROW_BYTES / B:
-//   X: rank 3, dims {k, m, batch}, strides {x_pitch B, x_stride B}, box {K, BM / CLUSTER_N, 1}
+//           + 16) more, with NORM kNormBytes
+// Tensor maps: FLOAT16, BFLOAT16, TFLOAT32 (it rounds) for floats, UINT8 for bytes of either sign; no interleave, a
+// swizzle of ROW_BYTES, zeros out of bounds. B = bytes of an element, K = ROW_BYTES / B:
+//   X: rank 3, dims {k, m, batch}, strides {x_pitch B, x_stride B}, box {K, kShareX, 1}
 //   W: rank 5, dims {k, 2, n / 8, 4, batch}, strides {w_pitch B, 8 w_pitch B, 2 w_pitch B, w_stride B},
 //      box {K, 2, 4, 4, 1}
 //   X with PRODUCT_WINDOWS: an im2col map of rank 4, dims {channels, width, height, pictures}, lower corner -pads, an
@@ -49,284 +53,14 @@
 //   {K / 2, BN / CLUSTER_M, 1}, SWIZZLE_64B. In a group, row 64i + 16w + 8h + l (w < 4, l < 8, h < 2) is row
 //   (8w + l) * kGroupN / 32 + 2i + h of the matrix: a thread then holds neighbouring columns of the result. `places`,
 //   [rows / 64][ceil(k / 2K)][128 threads][words of 64 of k] says where the elements are: hopper_multiply_sparse.
+// Other W with TURNED: rank 5, in the same order, with U = kGroupN / 32: dims {k, 8, 2, n / 8U, U / 2}, strides
+//   {U w_pitch B, w_pitch B, 8U w_pitch B, 2 w_pitch B}, box {K, 8, 2, 4, U / 2}
 // A map of X may name more rows than m: rows from m on are computed and dropped.
 // What is brought near: rank 3, dims {n, m, batch}, box {128 / NEAR, BM, 1}, a swizzle of 128 bytes.
 //
 // W's map reads 32 rows in the order 8i + 2b + (0, 1) for b < 4, i < 4: a thread then holds eight neighbouring columns
 // of the result and nothing has to be exchanged before the epilogue.
 #pragma once
-
-#ifndef PRODUCT_CLUSTER_M
-#define PRODUCT_CLUSTER_M 1
-#endif
-#ifndef PRODUCT_CLUSTER_N
-#define PRODUCT_CLUSTER_N 1
-#endif
-#ifndef PRODUCT_SPLIT
-#define PRODUCT_SPLIT 1
-#endif
-#ifndef PRODUCT_BLOCKS_PER_SM
-#define PRODUCT_BLOCKS_PER_SM 1
-#endif
-#ifndef PRODUCT_WINDOWS
-#define PRODUCT_WINDOWS 0
-#endif
-#ifndef PRODUCT_ROW_BYTES
-#define PRODUCT_ROW_BYTES 128
-#endif
-#ifndef PRODUCT_NEAR
-#define PRODUCT_NEAR 0
-#endif
-#define PRODUCT_SHARERS (PRODUCT_CLUSTER_M * PRODUCT_CLUSTER_N)
-
-constexpr int kMultiplyingThreads = 256;
-constexpr int kThreads = kMultiplyingThreads + 128;
-constexpr int kCopyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 56 : 40;
-constexpr int kMultiplyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 224 : 96;
-constexpr int kRowBytes = PRODUCT_ROW_BYTES;
-constexpr int kRowBytesW = PRODUCT_SPARSE ? kRowBytes / 2 : kRowBytes;
-static_assert(kRowBytes == 128 || (kRowBytes == 64 && !PRODUCT_SPARSE));
-constexpr int kBlockK = kRowBytes / static_cast<int>(sizeof(ProductInput));
-constexpr int kTileBytesX = PRODUCT_BM * kRowBytes;
-constexpr int kStageBytes = PRODUCT_BM * kRowBytes + PRODUCT_BN * kRowBytesW;
-constexpr int kRingBytes = PRODUCT_STAGES * kStageBytes;
-#if PRODUCT_SPARSE
-constexpr int kGroupM = PRODUCT_BM;  // rows of a warpgroup
-constexpr int kGroupN = PRODUCT_PINGPONG ? PRODUCT_BN : PRODUCT_BN / 2;
-constexpr int kBlocks = kGroupN / 64;
-static_assert(kGroupN % 64 == 0 && PRODUCT_SPLIT == 1 && sizeof(ProductInput) <= 2);
-#else
-constexpr int kGroupM = PRODUCT_PINGPONG ? PRODUCT_BM : PRODUCT_BM / 2;
-constexpr int kGroupN = PRODUCT_BN;
-constexpr int kBlocks = kGroupM / 64;
-static_assert(kGroupM % 64 == 0);
-#endif
-constexpr int kShareX = PRODUCT_BM / PRODUCT_CLUSTER_N;  // rows that this block loads
-constexpr int kShareW = PRODUCT_BN / PRODUCT_CLUSTER_M;
-constexpr int kSignals = PRODUCT_CLUSTER_M + PRODUCT_CLUSTER_N - 1;  // blocks that load into a block's stage
-constexpr int kReadersWarps = PRODUCT_PINGPONG ? 4 : 8;
-constexpr int kNearRowBytes = 128;
-constexpr int kNearTileBytes = PRODUCT_BM * PRODUCT_BN * PRODUCT_NEAR;
-static_assert(PRODUCT_NEAR == 0 ||
-              (PRODUCT_BN * PRODUCT_NEAR % kNearRowBytes == 0 && PRODUCT_SPLIT == 1 && !PRODUCT_SPARSE));
-static_assert(kGroupM * kGroupN <= 16384);
-static_assert(kShareX % 8 == 0 && kShareW % 32 == 0);
-static_assert(PRODUCT_SPLIT == 1 || (!PRODUCT_PINGPONG && PRODUCT_SHARERS == 1));
-static_assert(PRODUCT_SPLIT == 1 || PRODUCT_BM * PRODUCT_BN * 4 <= kRingBytes);
-using Accumulator = ProductSum[kBlocks][HOPPER_N / 2];
-
-// The ring's stages and barriers, as shared-memory addresses.
-struct Ring {
-  unsigned stages, full, empty;
-  unsigned near_tiles, near_full, near_empty;  // two of each
-};
-
-struct Position {
-  int stage;
-  unsigned parity;
-  __device__ __forceinline__ void advance(int by = 1) {
-    const int sum = stage + by;
-    stage = sum % PRODUCT_STAGES;
-    parity ^= static_cast<unsigned>(sum / PRODUCT_STAGES) & 1u;
-  }
-};
-
-#if PRODUCT_WINDOWS
-constexpr int kTapSteps = (CONV_CHANNELS + kBlockK - 1) / kBlockK;
-#endif
-
-// What this block does: which tiles and which part of k.
-struct Work {
-  int row_groups, column_groups, groups;  // clusters' worth of tiles
-  int first, stride;                      // this cluster's way through them
-  int rank, rank_m, rank_n;               // this block's place in the cluster
-  int step_first, step_last;              // in blocks of k
-};
-
-// m: rows that are needed, all or the first ones.
-__device__ __forceinline__ Work make_work(const ProductProblem& problem, int m) {
-  constexpr int kCluster = PRODUCT_SHARERS * PRODUCT_SPLIT;
-  Work work;
-  work.rank = kCluster > 1 ? static_cast<int>(cluster_rank()) : 0;
-  work.rank_m = work.rank % PRODUCT_CLUSTER_M;
-  work.rank_n = PRODUCT_CLUSTER_N > 1 ? work.rank / PRODUCT_CLUSTER_M : 0;
-  constexpr int kRows = PRODUCT_BM * PRODUCT_CLUSTER_M, kColumns = PRODUCT_BN * PRODUCT_CLUSTER_N;
-  work.row_groups = (m + kRows - 1) / kRows;
-  work.column_groups = (product_n(problem) + kColumns - 1) / kColumns;
-  work.groups = work.row_groups * work.column_groups * problem.batch;
-  work.first = static_cast<int>(blockIdx.x) / kCluster;
-  work.stride = static_cast<int>(gridDim.x) / kCluster;
-#if PRODUCT_WINDOWS
-  constexpr int steps = CONV_KERNEL_1 * CONV_KERNEL_2 * kTapSteps;
-#else
-  const int steps = (product_k(problem) + kBlockK - 1) / kBlockK;
-#endif
-  work.step_first = PRODUCT_SPLIT > 1 ? steps * work.rank / PRODUCT_SPLIT : 0;
-  work.step_last = PRODUCT_SPLIT > 1 ? steps * (work.rank + 1) / PRODUCT_SPLIT : steps;
-  return work;
-}
-
-struct Place {
-  int entry, row, column;  // of the batch; of this block's tile, in elements
-};
-
-__device__ __forceinline__ Place make_place(const Work& work, int group) {
-  const int per_entry = work.row_groups * work.column_groups;
-  const int entry = group < per_entry ? 0 : group / per_entry;
-  const ProductTile tile = product_tile(group - entry * per_entry, work.row_groups, work.column_groups);
-  return {entry, (tile.row * PRODUCT_CLUSTER_M + work.rank_m) * PRODUCT_BM,
-          (tile.column * PRODUCT_CLUSTER_N + work.rank_n) * PRODUCT_BN};
-}
-
-#if PRODUCT_WINDOWS
-
-// On the host: 8 x 4 bytes. Taps are counted from the top left of the padded picture.
-struct WindowSteps {
-  int output_rows, output_columns;
-  int row_stride, column_stride, row_pad, column_pad, row_dilation, column_dilation;
-};
-
-// Where this block's share of X's tile begins: the first tap of its first window.
-struct SourceX {
-  int picture, row, column;
-};
-__device__ __forceinline__ SourceX source_of(const Work& work, const Place& place, const WindowSteps& windows) {
-  const int window = place.row + work.rank_n * kShareX;
-  const int line = window / windows.output_columns, picture = line / windows.output_rows;
-  return {picture, (line - picture * windows.output_rows) * windows.row_stride - windows.row_pad,
-          (window - line * windows.output_columns) * windows.column_stride - windows.column_pad};
-}
-
-// The first of k that block `step` of W holds.
-__device__ __forceinline__ int first_of_w(int step) {
-  return step / kTapSteps * CONV_CHANNELS + step % kTapSteps * kBlockK;
-}
-
-__device__ __forceinline__ void bring_x(unsigned to, const TensorMap& map, unsigned barrier, const SourceX& source,
-                                        const WindowSteps& windows, int step, unsigned short mask) {
-  const int tap = step / kTapSteps;
-  window_copy<PRODUCT_CLUSTER_N>(to, map, barrier, step % kTapSteps * kBlockK, source.column, source.row,
-                                 source.picture,
-                                 static_cast<unsigned short>(tap % CONV_KERNEL_2 * windows.column_dilation),
-                                 static_cast<unsigned short>(tap / CONV_KERNEL_2 * windows.row_dilation), mask);
-}
-
-#else
-
-struct WindowSteps {};
-
-struct SourceX {
-  int entry, row;
-};
-__device__ __forceinline__ SourceX source_of(const Work& work, const Place& place, const WindowSteps&) {
-  return {place.entry, place.row + work.rank_n * kShareX};
-}
-
-__device__ __forceinline__ int first_of_w(int step) { return step * kBlockK; }
-
-__device__ __forceinline__ void bring_x(unsigned to, const TensorMap& map, unsigned barrier, const SourceX& source,
-                                        const WindowSteps&, int step, unsigned short mask) {
-  tensor_copy<PRODUCT_CLUSTER_N>(to, map, barrier, step * kBlockK, source.row, source.entry, mask);
-}
-
-#endif
-
-__device__ __forceinline__ void copy_x(const Ring& ring, int stage, const TensorMap& map, const Work& work,
-                                       const SourceX& source, const WindowSteps& windows, int step) {
-  const unsigned mask = ((1u << PRODUCT_CLUSTER_N * PRODUCT_CLUSTER_M) - 1) / ((1u << PRODUCT_CLUSTER_M) - 1)
-                        << work.rank_m;
-  bring_x(ring.stages + stage * kStageBytes + work.rank_n * kShareX * kRowBytes, map, ring.full + stage * 8, source,
-          windows, step, static_cast<unsigned short>(mask));
-}
-
-__device__ __forceinline__ void copy_w(const Ring& ring, int stage, const TensorMap& map, const Work& work,
-                                       const Place& place, int step) {
-  const unsigned mask = ((1u << PRODUCT_CLUSTER_M) - 1) << (work.rank_n * PRODUCT_CLUSTER_M);
-#if PRODUCT_SPARSE
-  const int first = work.rank_m * kShareW;
-  tensor_copy<PRODUCT_CLUSTER_M>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytesW, map,
-                                 ring.full + stage * 8, first_of_w(step) / 2, place.column + first, place.entry,
-                                 static_cast<unsigned short>(mask));
-#else
-#pragma unroll
-  for (int block = 0; block < kShareW / 32; ++block) {
-    const int first = work.rank_m * kShareW + block * 32;
-    tensor_copy<PRODUCT_CLUSTER_M>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytes, map,
-                                   ring.full + stage * 8, first_of_w(step), 0, (place.column + first) / 8, 0,
-                                   place.entry, static_cast<unsigned short>(mask));
-  }
-#endif
-}
-
-#if PRODUCT_NEAR
-
-// The tile at `place` of the operand that is brought near; it is the turn-th of this block.
-__device__ __forceinline__ void bring_near(const Ring& ring, const TensorMap& map, const Place& place, int turn) {
-  const unsigned slot = static_cast<unsigned>(turn) & 1u, parity = static_cast<unsigned>(turn) >> 1 & 1u;
-  const unsigned full = ring.near_full + slot * 8;
-  barrier_wait(ring.near_empty + slot * 8, parity ^ 1);
-  barrier_expect(full, kNearTileBytes);
-#pragma unroll
-  for (int box = 0; box < PRODUCT_BN * PRODUCT_NEAR / kNearRowBytes; ++box)
-    tensor_copy<1>(ring.near_tiles + slot * kNearTileBytes + box * (PRODUCT_BM * kNearRowBytes), map, full,
-                   place.column + box * (kNearRowBytes / PRODUCT_NEAR), place.row, place.entry, 0);
-}
-
-// A tile that was brought, for epilogue_of.
-struct Near {
-  const unsigned char* tile;
-  long long first_row;
-  int first_column;
-  template <class T, int N>
-  __device__ __forceinline__ void load(const T*, long long row, int column, float (&to)[N]) const {
-    // Tiles outside of the matrix are brought, too, and asked for its edge.
-    const unsigned r = static_cast<unsigned>(max(static_cast<int>(row - first_row), 0));
-    const unsigned byte = static_cast<unsigned>(max(column - first_column, 0)) * PRODUCT_NEAR;
-    const unsigned box = byte / kNearRowBytes * (PRODUCT_BM * kNearRowBytes);
-    ::load(reinterpret_cast<const T*>(tile + box + r * kNearRowBytes + ((byte % kNearRowBytes) ^ ((r & 7) << 4))), to);
-  }
-};
-
-#endif
-
-// One thread keeps the ring full. Before the kernels in front have ended it may load weights only.
-__device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map, const TensorMap& w_map,
-                                        const TensorMap* near_map, const Work& work, const WindowSteps& windows) {
-  int early = 0;
-#if PRODUCT_DEPENDENT_LAUNCH
-  if (work.first < work.groups) {
-    const Place place = make_place(work, work.first);
-    early = min(PRODUCT_STAGES, work.step_last - work.step_first);
-    for (int s = 0; s < early; ++s) {
-      barrier_expect(ring.full + s * 8, kStageBytes);
-      copy_w(ring, s, w_map, work, place, work.step_first + s);
-    }
-    product_wait_for_earlier_kernels();
-    const SourceX source = source_of(work, place, windows);
-    for (int s = 0; s < early; ++s) copy_x(ring, s, x_map, work, source, windows, work.step_first + s);
-  }
-#endif
-  Position at = {0, 0};
-  at.advance(early);
-#if PRODUCT_NEAR
-  int turn = 0;
-#endif
-  for (int group = work.first; group < work.groups; group += work.stride) {
-    const Place place = make_place(work, group);
-    const SourceX source = source_of(work, place, windows);
-#if PRODUCT_NEAR
-    bring_near(ring, *near_map, place, turn++);
-#endif
-    for (int step = work.step_first + early; step < work.step_last; ++step) {
-      barrier_wait(ring.empty + at.stage * 8, at.parity ^ 1);
-      barrier_expect(ring.full + at.stage * 8, kStageBytes);
-      copy_x(ring, at.stage, x_map, work, source, windows, step);
-      copy_w(ring, at.stage, w_map, work, place, step);
-      at.advance();
-    }
-    early = 0;
-  }
-}
 
 // The warp has read the stage: told to every block that loads into it.
 __device__ __forceinline__ void release_stage(const Ring& ring, int stage, const Work& work) {
@@ -343,7 +77,7 @@ __device__ __forceinline__ void release_stage(const Ring& ring, int stage, const
 
 // A warpgroup's part of the tile that it works on: rows, or columns where weights are the left operand.
 __device__ __forceinline__ int first_row_of(int warpgroup) {
-  return PRODUCT_PINGPONG || PRODUCT_SPARSE ? 0 : warpgroup * kGroupM;
+  return PRODUCT_PINGPONG || PRODUCT_TURNED ? 0 : warpgroup * kGroupM;
 }
 
 // Two warpgroups that take turns: one multiplies only after the other has issued its last product. Without it the one
@@ -446,18 +180,19 @@ __device__ __forceinline__ unsigned long long describe_rows(unsigned address) {
   return kRowBytes == 64 ? hopper_describe_narrow(address) : hopper_describe(address);
 }
 
-// The sums of this warpgroup's rows of one tile. The release of a stage lags one step behind, so that the tensor cores
-// always have the next product in their queue.
+// The sums of this warpgroup's rows, or columns, of one tile. The release of a stage lags one step behind, so that the
+// tensor cores always have the next product in their queue.
 __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring, Position& at, const Work& work,
                                               int warpgroup) {
-  const int first_row = first_row_of(warpgroup);
+  const int first_row = PRODUCT_TURNED ? PRODUCT_BM + warpgroup * kGroupN : first_row_of(warpgroup);
+  constexpr int first_other = PRODUCT_TURNED ? 0 : kTileBytesX;
   int previous = 0;
   if (PRODUCT_PINGPONG) wait_for_turn(warpgroup);
   for (int step = work.step_first; step < work.step_last; ++step) {
     barrier_wait(ring.full + at.stage * 8, at.parity);
     const unsigned stage = ring.stages + at.stage * kStageBytes;
     const unsigned long long a = describe_rows(stage + first_row * kRowBytes);
-    const unsigned long long b = describe_rows(stage + kTileBytesX);
+    const unsigned long long b = describe_rows(stage + first_other);
     hopper_begin_multiply();
 #pragma unroll
     for (int part = 0; part < kRowBytes / 32; ++part) {
@@ -479,7 +214,7 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
 
 #endif
 
-#if PRODUCT_SPARSE
+#if PRODUCT_TURNED
 
 // The groups of neighbouring columns that a thread holds, one for each of its rows, and their place in the warpgroup's
 // part of the tile.
@@ -590,7 +325,8 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
 // What a multiplying warpgroup (0 or 1) does.
 __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int warpgroup, ProductOutput* y,
                                         const ProductProblem& problem, const EpilogueOperands& operands,
-                                        const unsigned char* places, const unsigned char* near_tiles) {
+                                        const NormOperands& norm, const unsigned char* places,
+                                        const unsigned char* near_tiles) {
   product_wait_for_earlier_kernels();
   const int steps = work.step_last - work.step_first;
   Position at = {0, 0};
@@ -599,8 +335,11 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
     give_turn(0);
   }
   constexpr int kTurns = PRODUCT_PINGPONG ? 2 : 1;
-#if PRODUCT_NEAR
+#if PRODUCT_NEAR && !PRODUCT_NORM
   unsigned turn = PRODUCT_PINGPONG ? static_cast<unsigned>(warpgroup) : 0;
+#endif
+#if PRODUCT_NORM
+  unsigned norm_turn = 0;
 #endif
   for (int group = work.first + (PRODUCT_PINGPONG ? warpgroup * work.stride : 0); group < work.groups;
        group += kTurns * work.stride) {
@@ -616,21 +355,37 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
 #if PRODUCT_SPLIT > 1
     finish_split(sum, ring, work, place, first_row_of(warpgroup), whole, y, problem, operands);
 #else
-    const int first_column = PRODUCT_SPARSE && !PRODUCT_PINGPONG ? warpgroup * kGroupN : 0;
-#if PRODUCT_NEAR
+    const int first_column = PRODUCT_TURNED && !PRODUCT_PINGPONG ? warpgroup * kGroupN : 0;
+#if PRODUCT_NEAR && !PRODUCT_NORM
     const unsigned slot = turn & 1u;
     barrier_wait(ring.near_full + slot * 8, turn >> 1 & 1u);
     const Near near = {near_tiles + slot * kNearTileBytes, static_cast<long long>(place.entry) * problem.m + place.row,
                        place.column};
-#else
+#elif !PRODUCT_NEAR
     constexpr NothingNear near = {};
 #endif
-    product_finish<kGroups, kWidth, PRODUCT_SPARSE>(
-        y, problem, operands, place.entry, whole,
-        [&](int group, ProductSum(&value)[kWidth]) { take_group(sum, group, value); },
-        [&](int group) { return place.row + first_row_of(warpgroup) + group_row(group); },
-        [&](int group) { return place.column + first_column + group_column(group); }, near);
+    auto take = [&](int group, ProductSum(&value)[kWidth]) { take_group(sum, group, value); };
+    auto column = [&](int group) { return place.column + first_column + group_column(group); };
+#if PRODUCT_NORM
 #if PRODUCT_NEAR
+    const Near near = await_near(ring, at, place.row, column(0) - place.column);
+#endif
+    auto release_near = [&] {
+#if PRODUCT_NEAR
+      for (int step = 0; step < kNearSteps; ++step) {
+        release_stage(ring, at.stage, work);
+        at.advance();
+      }
+#endif
+    };
+    norm_finish<kGroups, kWidth>(y, problem, operands, norm, ring.near_full, work.rank_n, norm_turn++, take, place.row,
+                                 group_row, column(0), near, release_near);
+#else
+    product_finish<kGroups, kWidth, PRODUCT_TURNED>(
+        y, problem, operands, place.entry, whole, take,
+        [&](int group) { return place.row + first_row_of(warpgroup) + group_row(group); }, column, near);
+#endif
+#if PRODUCT_NEAR && !PRODUCT_NORM
     __syncwarp();
     if (threadIdx.x % 32 == 0) barrier_arrive(ring.near_empty + slot * 8);
     turn += kTurns;
@@ -640,29 +395,35 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
 }
 
 #if PRODUCT_SHARERS * PRODUCT_SPLIT > 1 && !defined(HUSSAR_EMULATED)
-#define PRODUCT_CLUSTER __cluster_dims__(PRODUCT_SHARERS * PRODUCT_SPLIT, 1, 1)
+#define PRODUCT_CLUSTER __cluster_dims__(PRODUCT_SHARERS* PRODUCT_SPLIT, 1, 1)
 #else
 #define PRODUCT_CLUSTER
 #endif
 
 extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PRODUCT_CLUSTER
-        PRODUCT_KERNEL(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map,
-                       ProductOutput* y, const __grid_constant__ ProductProblem problem,
-                       const __grid_constant__ EpilogueOperands operands
+    PRODUCT_KERNEL(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map, ProductOutput* y,
+                   const __grid_constant__ ProductProblem problem, const __grid_constant__ EpilogueOperands operands
 #if PRODUCT_NEAR
-                       ,
-                       const __grid_constant__ TensorMap near_map
+                   ,
+                   const __grid_constant__ TensorMap near_map
 #endif
 #if PRODUCT_SPARSE
-                       ,
-                       const unsigned char* places
+                   ,
+                   const unsigned char* places
 #endif
 #if PRODUCT_WINDOWS
-                       ,
-                       const __grid_constant__ WindowSteps windows
+                   ,
+                   const __grid_constant__ WindowSteps windows
 #endif
-                       ,
-                       const int* rows) {
+#if PRODUCT_NORM
+                   ,
+                   const __grid_constant__ NormOperands norm
+#endif
+                   ,
+                   const int* rows) {
+#if !PRODUCT_NORM
+  constexpr NormOperands norm{};
+#endif
 #if !PRODUCT_WINDOWS
   constexpr WindowSteps windows{};
 #endif
@@ -687,11 +448,11 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
     }
 #if PRODUCT_NEAR
     tensor_prefetch(near_map);
-    for (int slot = 0; slot < 2; ++slot) {
-      barrier_init(ring.near_full + 8 * slot, 1);
-      barrier_init(ring.near_empty + 8 * slot, kReadersWarps);
-    }
 #endif
+    for (int slot = 0; slot < 2 && (PRODUCT_NEAR || PRODUCT_NORM); ++slot) {
+      barrier_init(ring.near_full + 8 * slot, 1);
+      if (!PRODUCT_NORM) barrier_init(ring.near_empty + 8 * slot, kReadersWarps);
+    }
     barrier_init_done();
   }
   product_allow_next_kernel();
@@ -713,7 +474,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
   if (PRODUCT_SPLIT > 1 && work.first >= work.groups) return;
   if (threadIdx.x < kMultiplyingThreads) {
     registers_take<kMultiplyingRegisters>();
-    consume(ring, work, static_cast<int>(threadIdx.x) / 128, y, problem, operands, places,
+    consume(ring, work, static_cast<int>(threadIdx.x) / 128, y, problem, operands, norm, places,
             shared + (ring.near_tiles - begin));
   } else {
     registers_give<kCopyingRegisters>();

@@ -1,0 +1,346 @@
+// The ring of stages of product_hopper.cuh, which says what the macros mean: its sizes, which tiles a block has, and
+// what one thread copies.
+#pragma once
+
+#ifndef PRODUCT_CLUSTER_M
+#define PRODUCT_CLUSTER_M 1
+#endif
+#ifndef PRODUCT_CLUSTER_N
+#define PRODUCT_CLUSTER_N 1
+#endif
+#ifndef PRODUCT_SPLIT
+#define PRODUCT_SPLIT 1
+#endif
+#ifndef PRODUCT_BLOCKS_PER_SM
+#define PRODUCT_BLOCKS_PER_SM 1
+#endif
+#ifndef PRODUCT_WINDOWS
+#define PRODUCT_WINDOWS 0
+#endif
+#ifndef PRODUCT_ROW_BYTES
+#define PRODUCT_ROW_BYTES 128
+#endif
+#ifndef PRODUCT_NEAR
+#define PRODUCT_NEAR 0
+#endif
+#define PRODUCT_SHARERS (PRODUCT_CLUSTER_M * PRODUCT_CLUSTER_N)
+
+constexpr int kMultiplyingThreads = 256;
+constexpr int kThreads = kMultiplyingThreads + 128;
+constexpr int kCopyingRegisters = PRODUCT_NORM || PRODUCT_BLOCKS_PER_SM == 2 ? 40 : 56;
+constexpr int kMultiplyingRegisters = PRODUCT_NORM ? 232 : PRODUCT_BLOCKS_PER_SM == 1 ? 224 : 96;
+constexpr int kRowBytes = PRODUCT_ROW_BYTES;
+constexpr int kRowBytesW = PRODUCT_SPARSE ? kRowBytes / 2 : kRowBytes;
+static_assert(kRowBytes == 128 || (kRowBytes == 64 && !PRODUCT_SPARSE));
+constexpr int kBlockK = kRowBytes / static_cast<int>(sizeof(ProductInput));
+constexpr int kTileBytesX = PRODUCT_BM * kRowBytes;
+constexpr int kStageBytes = PRODUCT_BM * kRowBytes + PRODUCT_BN * kRowBytesW;
+constexpr int kRingBytes = PRODUCT_STAGES * kStageBytes;
+#if PRODUCT_TURNED
+constexpr int kGroupM = PRODUCT_BM;  // rows of a warpgroup
+constexpr int kGroupN = PRODUCT_PINGPONG ? PRODUCT_BN : PRODUCT_BN / 2;
+constexpr int kBlocks = kGroupN / 64;
+static_assert(kGroupN % 64 == 0 && PRODUCT_SPLIT == 1 && (sizeof(ProductInput) <= 2 || !PRODUCT_SPARSE));
+static_assert(PRODUCT_SPARSE || (PRODUCT_CLUSTER_M == 1 && !PRODUCT_WINDOWS));
+#else
+constexpr int kGroupM = PRODUCT_PINGPONG ? PRODUCT_BM : PRODUCT_BM / 2;
+constexpr int kGroupN = PRODUCT_BN;
+constexpr int kBlocks = kGroupM / 64;
+static_assert(kGroupM % 64 == 0);
+#endif
+// So many of the blocks that share rows of X load them: what they load begins with a group of eight.
+constexpr int loaders_of_x() {
+  int loaders = PRODUCT_CLUSTER_N;
+  while (PRODUCT_BM % (8 * loaders) != 0) --loaders;
+  return loaders;
+}
+constexpr int kLoadersX = loaders_of_x();
+constexpr int kShareX = PRODUCT_BM / kLoadersX;  // rows that one of them loads
+constexpr int kShareW = PRODUCT_BN / PRODUCT_CLUSTER_M;
+constexpr int kSignals = PRODUCT_CLUSTER_M + PRODUCT_CLUSTER_N - 1;  // blocks that load into a block's stage
+constexpr int kReadersWarps = PRODUCT_PINGPONG ? 4 : 8;
+constexpr int kNearRowBytes = 128;
+constexpr int kNearColumns = PRODUCT_NEAR > 0 ? kNearRowBytes / PRODUCT_NEAR : 0;  // of a box
+constexpr int kNearTileBytes = PRODUCT_NORM ? 0 : PRODUCT_BM * PRODUCT_BN * PRODUCT_NEAR;
+static_assert(PRODUCT_NEAR == 0 || (PRODUCT_BN * PRODUCT_NEAR % kNearRowBytes == 0 && PRODUCT_SPLIT == 1 &&
+                                    (!PRODUCT_TURNED || (PRODUCT_NORM && PRODUCT_NEAR == 2))));
+static_assert(kGroupM * kGroupN <= 18432);
+static_assert(!PRODUCT_NORM || (PRODUCT_TURNED && !PRODUCT_PINGPONG && PRODUCT_CLUSTER_M == 1));
+static_assert(kShareX % 8 == 0 && kShareW % 32 == 0);
+static_assert(PRODUCT_SPLIT == 1 || (!PRODUCT_PINGPONG && PRODUCT_SHARERS == 1));
+static_assert(PRODUCT_SPLIT == 1 || PRODUCT_BM * PRODUCT_BN * 4 <= kRingBytes);
+using Accumulator = ProductSum[kBlocks][HOPPER_N / 2];
+
+// The ring's stages and barriers, as shared-memory addresses.
+struct Ring {
+  unsigned stages, full, empty;
+  unsigned near_tiles, near_full, near_empty;  // two of each; with NORM near_full is its memory
+};
+
+struct Position {
+  int stage;
+  unsigned parity;
+  __device__ __forceinline__ void advance(int by = 1) {
+    const int sum = stage + by;
+    stage = sum % PRODUCT_STAGES;
+    parity ^= static_cast<unsigned>(sum / PRODUCT_STAGES) & 1u;
+  }
+};
+
+#if PRODUCT_WINDOWS
+constexpr int kTapSteps = (CONV_CHANNELS + kBlockK - 1) / kBlockK;
+#endif
+
+// What this block does: which tiles and which part of k.
+struct Work {
+  int row_groups, column_groups, groups;  // clusters' worth of tiles
+  int first, stride;                      // this cluster's way through them
+  int rank, rank_m, rank_n;               // this block's place in the cluster
+  int step_first, step_last;              // in blocks of k
+};
+
+// m: rows that are needed, all or the first ones.
+__device__ __forceinline__ Work make_work(const ProductProblem& problem, int m) {
+  constexpr int kCluster = PRODUCT_SHARERS * PRODUCT_SPLIT;
+  Work work;
+  work.rank = kCluster > 1 ? static_cast<int>(cluster_rank()) : 0;
+  work.rank_m = work.rank % PRODUCT_CLUSTER_M;
+  work.rank_n = PRODUCT_CLUSTER_N > 1 ? work.rank / PRODUCT_CLUSTER_M : 0;
+  constexpr int kRows = PRODUCT_BM * PRODUCT_CLUSTER_M, kColumns = PRODUCT_BN * PRODUCT_CLUSTER_N;
+  work.row_groups = (m + kRows - 1) / kRows;
+  work.column_groups = (product_n(problem) + kColumns - 1) / kColumns;
+  work.groups = work.row_groups * work.column_groups * problem.batch;
+  work.first = static_cast<int>(blockIdx.x) / kCluster;
+  work.stride = static_cast<int>(gridDim.x) / kCluster;
+#if PRODUCT_WINDOWS
+  constexpr int steps = CONV_KERNEL_1 * CONV_KERNEL_2 * kTapSteps;
+#else
+  const int steps = (product_k(problem) + kBlockK - 1) / kBlockK;
+#endif
+  work.step_first = PRODUCT_SPLIT > 1 ? steps * work.rank / PRODUCT_SPLIT : 0;
+  work.step_last = PRODUCT_SPLIT > 1 ? steps * (work.rank + 1) / PRODUCT_SPLIT : steps;
+  return work;
+}
+
+struct Place {
+  int entry, row, column;  // of the batch; of this block's tile, in elements
+};
+
+__device__ __forceinline__ Place make_place(const Work& work, int group) {
+  const int per_entry = work.row_groups * work.column_groups;
+  const int entry = group < per_entry ? 0 : group / per_entry;
+  const ProductTile tile = product_tile(group - entry * per_entry, work.row_groups, work.column_groups);
+  return {entry, (tile.row * PRODUCT_CLUSTER_M + work.rank_m) * PRODUCT_BM,
+          (tile.column * PRODUCT_CLUSTER_N + work.rank_n) * PRODUCT_BN};
+}
+
+#if PRODUCT_WINDOWS
+
+// On the host: 8 x 4 bytes. Taps are counted from the top left of the padded picture.
+struct WindowSteps {
+  int output_rows, output_columns;
+  int row_stride, column_stride, row_pad, column_pad, row_dilation, column_dilation;
+};
+
+// Where this block's share of X's tile begins: the first tap of its first window.
+struct SourceX {
+  int picture, row, column;
+};
+__device__ __forceinline__ SourceX source_of(const Work& work, const Place& place, const WindowSteps& windows) {
+  const int window = place.row + work.rank_n * kShareX;
+  const int line = window / windows.output_columns, picture = line / windows.output_rows;
+  return {picture, (line - picture * windows.output_rows) * windows.row_stride - windows.row_pad,
+          (window - line * windows.output_columns) * windows.column_stride - windows.column_pad};
+}
+
+// The first of k that block `step` of W holds.
+__device__ __forceinline__ int first_of_w(int step) {
+  return step / kTapSteps * CONV_CHANNELS + step % kTapSteps * kBlockK;
+}
+
+__device__ __forceinline__ void bring_x(unsigned to, const TensorMap& map, unsigned barrier, const SourceX& source,
+                                        const WindowSteps& windows, int step, unsigned short mask) {
+  const int tap = step / kTapSteps;
+  window_copy<PRODUCT_CLUSTER_N>(to, map, barrier, step % kTapSteps * kBlockK, source.column, source.row,
+                                 source.picture,
+                                 static_cast<unsigned short>(tap % CONV_KERNEL_2 * windows.column_dilation),
+                                 static_cast<unsigned short>(tap / CONV_KERNEL_2 * windows.row_dilation), mask);
+}
+
+#else
+
+struct WindowSteps {};
+
+struct SourceX {
+  int entry, row;
+};
+__device__ __forceinline__ SourceX source_of(const Work& work, const Place& place, const WindowSteps&) {
+  return {place.entry, place.row + work.rank_n * kShareX};
+}
+
+__device__ __forceinline__ int first_of_w(int step) { return step * kBlockK; }
+
+__device__ __forceinline__ void bring_x(unsigned to, const TensorMap& map, unsigned barrier, const SourceX& source,
+                                        const WindowSteps&, int step, unsigned short mask) {
+  tensor_copy<PRODUCT_CLUSTER_N>(to, map, barrier, step * kBlockK, source.row, source.entry, mask);
+}
+
+#endif
+
+__device__ __forceinline__ void copy_x(const Ring& ring, int stage, const TensorMap& map, const Work& work,
+                                       const SourceX& source, const WindowSteps& windows, int step) {
+  const unsigned mask = ((1u << PRODUCT_CLUSTER_N * PRODUCT_CLUSTER_M) - 1) / ((1u << PRODUCT_CLUSTER_M) - 1)
+                        << work.rank_m;
+  if (kLoadersX < PRODUCT_CLUSTER_N && work.rank_n >= kLoadersX) return;
+  bring_x(ring.stages + stage * kStageBytes + work.rank_n * kShareX * kRowBytes, map, ring.full + stage * 8, source,
+          windows, step, static_cast<unsigned short>(mask));
+}
+
+__device__ __forceinline__ void copy_w(const Ring& ring, int stage, const TensorMap& map, const Work& work,
+                                       const Place& place, int step) {
+  const unsigned mask = ((1u << PRODUCT_CLUSTER_M) - 1) << (work.rank_n * PRODUCT_CLUSTER_M);
+#if PRODUCT_SPARSE
+  const int first = work.rank_m * kShareW;
+  tensor_copy<PRODUCT_CLUSTER_M>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytesW, map,
+                                 ring.full + stage * 8, first_of_w(step) / 2, place.column + first, place.entry,
+                                 static_cast<unsigned short>(mask));
+#elif PRODUCT_TURNED
+#pragma unroll
+  for (int first = 0; first < PRODUCT_BN; first += kGroupN)
+    tensor_copy<1>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytes, map, ring.full + stage * 8,
+                   first_of_w(step), 0, 0, (place.column + first) / (kGroupN / 4), 0, 0);
+#else
+#pragma unroll
+  for (int block = 0; block < kShareW / 32; ++block) {
+    const int first = work.rank_m * kShareW + block * 32;
+    tensor_copy<PRODUCT_CLUSTER_M>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytes, map,
+                                   ring.full + stage * 8, first_of_w(step), 0, (place.column + first) / 8, 0,
+                                   place.entry, static_cast<unsigned short>(mask));
+  }
+#endif
+}
+
+#if PRODUCT_NEAR && PRODUCT_NORM
+
+// So many stages behind those of k hold a tile of the operand that is brought near, in boxes of all rows.
+constexpr int kNearBoxes = PRODUCT_BN * PRODUCT_NEAR / kNearRowBytes, kNearBoxBytes = PRODUCT_BM * kNearRowBytes;
+constexpr int kBoxesOfStage = kStageBytes / kNearBoxBytes;
+constexpr int kNearSteps = (kNearBoxes + kBoxesOfStage - 1) / kBoxesOfStage;
+static_assert(kNearSteps <= PRODUCT_STAGES);
+
+__device__ __forceinline__ void bring_near(const Ring& ring, Position& at, const TensorMap& map, const Place& place) {
+#pragma unroll
+  for (int step = 0; step < kNearSteps; ++step) {
+    const int first = step * kBoxesOfStage;
+    const int count = min(kBoxesOfStage, kNearBoxes - first);
+    const unsigned full = ring.full + at.stage * 8, stage = ring.stages + at.stage * kStageBytes;
+    barrier_wait(ring.empty + at.stage * 8, at.parity ^ 1);
+    barrier_expect(full, count * kNearBoxBytes);
+    for (int box = 0; box < count; ++box)
+      tensor_copy<1>(stage + box * kNearBoxBytes, map, full, place.column + (first + box) * kNearColumns, place.row,
+                     place.entry, 0);
+    at.advance();
+  }
+}
+
+// What was brought of a thread's columns, for epilogue_of.
+struct Near {
+  unsigned box, byte;  // where the box begins, and the columns in a row of it
+  int first_row;
+  template <class T, int N>
+  __device__ __forceinline__ void load(const T*, long long row, int, float (&to)[N]) const {
+    const unsigned r = static_cast<unsigned>(static_cast<int>(row) - first_row);
+    const unsigned from = box + r * kNearRowBytes + (byte ^ ((r & 7) << 4));
+    alignas(8) float words[2];
+    if constexpr (N == 4)
+      shared_load(from, words[0], words[1]);
+    else
+      words[0] = shared_word(from);
+    ::load(reinterpret_cast<const T*>(words), to);
+  }
+};
+// Waits for it. `column`: the first of the thread's columns in the tile; `at`: the stage behind the last block of k.
+__device__ __forceinline__ Near await_near(const Ring& ring, Position at, int first_row, int column) {
+  const int box = column / kNearColumns;
+  const int stage = (at.stage + box / kBoxesOfStage) % PRODUCT_STAGES;
+#pragma unroll
+  for (int step = 0; step < kNearSteps; ++step) {
+    barrier_wait(ring.full + at.stage * 8, at.parity);
+    at.advance();
+  }
+  return {ring.stages + stage * kStageBytes + box % kBoxesOfStage * kNearBoxBytes,
+          static_cast<unsigned>(column % kNearColumns * PRODUCT_NEAR), first_row};
+}
+
+#elif PRODUCT_NEAR
+
+// The tile at `place` of the operand that is brought near; it is the turn-th of this block.
+__device__ __forceinline__ void bring_near(const Ring& ring, const TensorMap& map, const Place& place, int turn) {
+  const unsigned slot = static_cast<unsigned>(turn) & 1u, parity = static_cast<unsigned>(turn) >> 1 & 1u;
+  const unsigned full = ring.near_full + slot * 8;
+  barrier_wait(ring.near_empty + slot * 8, parity ^ 1);
+  barrier_expect(full, kNearTileBytes);
+#pragma unroll
+  for (int box = 0; box < PRODUCT_BN * PRODUCT_NEAR / kNearRowBytes; ++box)
+    tensor_copy<1>(ring.near_tiles + slot * kNearTileBytes + box * (PRODUCT_BM * kNearRowBytes), map, full,
+                   place.column + box * kNearColumns, place.row, place.entry, 0);
+}
+
+// A tile that was brought, for epilogue_of.
+struct Near {
+  const unsigned char* tile;
+  long long first_row;
+  int first_column;
+  template <class T, int N>
+  __device__ __forceinline__ void load(const T*, long long row, int column, float (&to)[N]) const {
+    // Tiles outside of the matrix are brought, too, and asked for its edge.
+    const unsigned r = static_cast<unsigned>(max(static_cast<int>(row - first_row), 0));
+    const unsigned byte = static_cast<unsigned>(max(column - first_column, 0)) * PRODUCT_NEAR;
+    const unsigned box = byte / kNearRowBytes * (PRODUCT_BM * kNearRowBytes);
+    ::load(reinterpret_cast<const T*>(tile + box + r * kNearRowBytes + ((byte % kNearRowBytes) ^ ((r & 7) << 4))), to);
+  }
+};
+
+#endif
+
+// One thread keeps the ring full. Before the kernels in front have ended it may load weights only.
+__device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map, const TensorMap& w_map,
+                                        const TensorMap* near_map, const Work& work, const WindowSteps& windows) {
+  int early = 0;
+#if PRODUCT_DEPENDENT_LAUNCH
+  if (work.first < work.groups) {
+    const Place place = make_place(work, work.first);
+    early = min(PRODUCT_STAGES, work.step_last - work.step_first);
+    for (int s = 0; s < early; ++s) {
+      barrier_expect(ring.full + s * 8, kStageBytes);
+      copy_w(ring, s, w_map, work, place, work.step_first + s);
+    }
+    product_wait_for_earlier_kernels();
+    const SourceX source = source_of(work, place, windows);
+    for (int s = 0; s < early; ++s) copy_x(ring, s, x_map, work, source, windows, work.step_first + s);
+  }
+#endif
+  Position at = {0, 0};
+  at.advance(early);
+#if PRODUCT_NEAR && !PRODUCT_NORM
+  int turn = 0;
+#endif
+  for (int group = work.first; group < work.groups; group += work.stride) {
+    const Place place = make_place(work, group);
+    const SourceX source = source_of(work, place, windows);
+#if PRODUCT_NEAR && !PRODUCT_NORM
+    bring_near(ring, *near_map, place, turn++);
+#endif
+    for (int step = work.step_first + early; step < work.step_last; ++step) {
+      barrier_wait(ring.empty + at.stage * 8, at.parity ^ 1);
+      barrier_expect(ring.full + at.stage * 8, kStageBytes);
+      copy_x(ring, at.stage, x_map, work, source, windows, step);
+      copy_w(ring, at.stage, w_map, work, place, step);
+      at.advance();
+    }
+#if PRODUCT_NEAR && PRODUCT_NORM
+    bring_near(ring, at, *near_map, place);
+#endif
+    early = 0;
+  }
+}
