@@ -7,8 +7,8 @@ FP8 with 2:4 weights, too.
     bench/compression_table.py --plot bench/results/compression_cuda.json     # SVG and PNG beside it, needs matplotlib
 
 A case is MODEL:BATCH, then the sequence of encoders or the size of pictures where the model leaves it open
-(bert_large:32x128, yolov8n:1x640x640). MODEL is one that bench/peers_gpu.py exports (alexnet, too), a file
-MODELS/MODEL/model.onnx, or a classifier of demo/models (resnet20, mobilenet, vit).
+(bert_large:32x128, yolov8n:1x640x640). MODEL is one that bench/peers_gpu.py exports (alexnet and bert_large_outliers,
+too), a file MODELS/MODEL/model.onnx, or a classifier of demo/models (resnet20, mobilenet, vit).
 
 The weights of exports are random: speed and fidelity, not accuracy. INT8 and FP8 (GPUs from sm_89 on; TF32, BF16 and FP8
 are left out on CPUs) are calibrated with 8 samples that are made up;

@@ -21,20 +21,29 @@ from dataclasses import dataclass
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FUNCTION = re.compile(r"^[0-9a-f]+ <(.*)>:$")
 INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
-MULTIPLY_ADD = re.compile(r"^(vfn?madd|vdp|tdp)")
+MULTIPLY_ADD = re.compile(r"^(vfn?madd|vp?dp|vpmadd|tdp)")
 VECTOR = re.compile(r"%[xyz]mm|%tmm")
 STACK = re.compile(r"\((%rsp|%rbp)[,)]")
 LEAST_MULTIPLY_ADDS = 8
 # The loops that dense networks spend their time in: a name for the table, and what the function's name holds.
 KERNELS = (
-    ("product and convolution, FP32", r"avx2::.*\btile<6, 1>"),
-    ("product and convolution, FP32", r"avx512::.*\btile<14, 2>"),
-    ("product and convolution, FP16", r"avx512fp16::.*\btile<14, 1>"),
+    ("product and convolution, FP32", r"avx2::.*\btile<.*Floats, 6, 1>"),
+    ("product and convolution, FP32", r"avx512::.*\btile<.*Floats, 14, 2>"),
+    ("product and convolution, FP16", r"avx512fp16::.*\btile<.*14, 1>"),
+    ("product and convolution, BF16", r"avx512bf16::.*\btile<.*BfloatPairs, 14, 2>"),
+    ("product and convolution, FP32 of split BF16; BF16", r"amx::.*multiply_tiles"),
+    ("product and convolution, INT8", r"avx2::.*multiply_block<6, 2>"),
+    ("product and convolution, INT8", r"avx512vnni::multiply_tile<6, 4, .*FetchAhead>"),
+    ("product of 2:4x64 weights, FP32", r"avx512::.*sparse_tile<14, 2>"),
+    ("product of 2:4x64 weights, INT8", r"avx512vnni::multiply_tile<6, 4, .*SparseMeanwhile"),
+    ("Winograd, transforms of a tile", r"transform_(in|out)put<4>"),
+    ("attention, FP32", r"attend\("),
     ("first convolution, RGB, stride 2", r"avx2::.*line_tile<6, 1>"),
     ("first convolution, RGB, stride 2", r"avx512::.*line_tile<6, 2>"),
     ("depthwise 3x3", r"run_interior_of<3, 1>"),
     ("depthwise 3x3, stride 2", r"run_interior_of<3, 2>"),
     ("depthwise 5x5", r"run_interior_of<5, 1>"),
+    ("depthwise 3x3, INT8", r"avx512vnni::sum_patch<3, 1, true, false>"),
     ("groups of few channels, 3x3", r"avx2::.*Block::tile<10, false, 3, 1>"),
     ("groups of few channels, 3x3", r"avx512::.*Block::tile<14, false, 3, 1>"),
     ("groups of 8 channels and more, 3x3", r"avx2::.*Block::tile<10, true, 3, 1>"),

@@ -50,19 +50,23 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+OUTLIERS = "_outliers"  # of a name: with planted outliers
+
+
 def is_encoder(model: str) -> bool:
-    return model in ("bert_large", "minilm")
+    return model.removesuffix(OUTLIERS) in ("bert_large", "minilm")
 
 
 def export(model: str, path: pathlib.Path) -> None:
     """The model as ONNX, with an open batch and, of encoders, an open sequence."""
-    from modelzoo import catalog, encoders, exports
+    from modelzoo import catalog, encoders, exports, outliers
 
     path.parent.mkdir(parents=True, exist_ok=True)
     outputs, axes = ["logits"], {input_of(model): {0: "batch"}}
     inputs = catalog.image(picture_of(model, 1), input_of(model), mean=[0.5] * 3, std=[0.5] * 3)
     if is_encoder(model):
-        module, inputs = encoders.encoder(model), catalog.encoder_inputs(1, 128)
+        module, inputs = encoders.encoder(model.removesuffix(OUTLIERS)), catalog.encoder_inputs(1, 128)
+        module = outliers.plant(module) if model.endswith(OUTLIERS) else module
         outputs, axes = ["last_hidden_state"], catalog.ENCODER_AXES
     elif model == "vit_b16":
         module = exports.vit_b16("sdpa")

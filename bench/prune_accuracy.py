@@ -3,6 +3,7 @@
 
     bench/prune_accuracy.py                                           # all models, patterns and methods of the table
     bench/prune_accuracy.py --models vit --patterns 2:4x64 --methods sparsegpt,obc --flags=--no-swaps
+    bench/prune_accuracy.py --dense sparse                            # of dense networks that train_sparse.py --retrain left
 
 Pruning sees unlabelled training pictures that no model was trained on, never the test pictures. "magnitude, as it is"
 keeps weights and biases as they were; with all other methods they are fitted to the outputs of the dense network. Drops
@@ -56,7 +57,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=2048, help="unlabelled pictures")
     parser.add_argument("--draws", type=int, default=1, help="everything so many times, each with other unlabelled pictures")
     parser.add_argument("--data", type=pathlib.Path, default=fashion_mnist.FOLDER, help="folder of Fashion-MNIST")
-    parser.add_argument("--fine-tuned", type=pathlib.Path, help="judge NAME_seedS.onnx of this folder (demo/train_sparse.py) instead")
+    parser.add_argument("--dense", type=pathlib.Path, help="prune every NAME_seedS_dense.onnx of this folder (demo/train_sparse.py)")
+    parser.add_argument("--fine-tuned", type=pathlib.Path, help="judge NAME_seedS.onnx of this folder (demo/train_sparse.py) instead, "
+                        "each against its own dense network where that lies beside it")  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/prune_accuracy.json")
     parser.add_argument("--update-docs", action="store_true", help="write the table into docs/benchmarks.md")
@@ -92,11 +95,10 @@ def classes(model: pathlib.Path, pictures: np.ndarray, plan: pathlib.Path, threa
 
 
 class Judge:
-    """The dense network of one model, and what others lose against it."""
+    """A dense network, and what others lose against it."""
 
-    def __init__(self, name: str, arguments: argparse.Namespace, folder: pathlib.Path) -> None:
-        self.name, self.arguments, self.folder = name, arguments, folder
-        self.model = ROOT / f"demo/models/{name}.onnx"
+    def __init__(self, name: str, model: pathlib.Path, arguments: argparse.Namespace, folder: pathlib.Path) -> None:
+        self.name, self.model, self.arguments, self.folder = name, model, arguments, folder
         if not self.model.exists():
             raise packages.Unavailable(f"{self.model} does not exist")
         self.held_out, _ = fashion_mnist.read("held_out", arguments.data)
@@ -113,7 +115,8 @@ class Judge:
         np.save(self.calibration, fashion_mnist.normalise(self.held_out[chosen[:CALIBRATION]]))
 
     def row(self, pruned: pathlib.Path, pattern: str, method: str) -> dict:
-        row = {"model": self.name, "pattern": pattern, "method": method, "dense": self.top1(self.dense)}
+        row = {"model": self.name, "network": seed_of(self.model), "pattern": pattern, "method": method,
+               "dense": self.top1(self.dense)}  # fmt: skip
         for kind, calibration in (("pruned", None), ("int8", self.calibration)):
             plan = self.folder / "pruned.plan"
             answers = classes(pruned, self.pictures, plan, self.arguments.threads, calibration)
@@ -124,14 +127,35 @@ class Judge:
         return 100 * float((answers == self.labels).mean())
 
 
+def seed_of(model: pathlib.Path) -> str:
+    """"seed2" of vit_seed2_dense.onnx and vit_seed2.onnx; empty for the network of the demo."""
+    return next((word for word in model.stem.split("_") if word.startswith("seed")), "")
+
+
+def fine_tuned(name: str, arguments: argparse.Namespace, folder: pathlib.Path) -> list[dict]:
+    rows, committed = [], ROOT / f"demo/models/{name}.onnx"
+    judge = None
+    for path in sorted(set(arguments.fine_tuned.glob(f"{name}_seed*.onnx")) - set(arguments.fine_tuned.glob("*_dense.onnx"))):
+        own = path.with_name(f"{path.stem}_dense.onnx")
+        dense = own if own.exists() else committed
+        if judge is None or judge.model != dense:
+            judge = Judge(name, dense, arguments, folder)
+        rows.append(judge.row(path, "2:4x64", f"fine-tuned, {seed_of(path)}"))
+        say(rows[-1])
+    return rows
+
+
 def run_model(name: str, arguments: argparse.Namespace, folder: pathlib.Path) -> list[dict]:
-    judge = Judge(name, arguments, folder)
-    rows = []
     if arguments.fine_tuned:
-        for path in sorted(arguments.fine_tuned.glob(f"{name}_seed*.onnx")):
-            rows.append(judge.row(path, "2:4x64", f"fine-tuned, {path.stem.split('_')[-1]}"))
-            say(rows[-1])
-        return rows
+        return fine_tuned(name, arguments, folder)
+    models = [ROOT / f"demo/models/{name}.onnx"]
+    if arguments.dense and not (models := sorted(arguments.dense.glob(f"{name}_seed*_dense.onnx"))):
+        raise packages.Unavailable(f"{arguments.dense} has no {name}_seedS_dense.onnx (demo/train_sparse.py --retrain)")
+    return [row for model in models for row in prune_model(Judge(name, model, arguments, folder))]
+
+
+def prune_model(judge: Judge) -> list[dict]:
+    rows, arguments = [], judge.arguments
     for draw, pattern, method in itertools.product(range(arguments.draws), arguments.patterns.split(","), arguments.methods.split(",")):
         judge.draw(draw)
         rows.append(one_shot(judge, pattern, method) | {"draw": draw})
@@ -167,7 +191,8 @@ def markdown(report: dict) -> str:
     ]
     for row in report["rows"]:
         method = row["method"] + (f", draw {row['draw']}" if settings["draws"] > 1 else "")
-        cells = [MODELS[row["model"]], row["pattern"], method, f"{row['dense']:.2f}"]
+        network = ", ".join(filter(None, [MODELS[row["model"]], row.get("network", "")]))
+        cells = [network, row["pattern"], method, f"{row['dense']:.2f}"]
         for kind in ("pruned", "int8"):
             low, high = row[kind]["interval_points"]
             cells += [f"{row[kind]['top1']:.2f}", f"{row[kind]['drop_points']:.2f}", f"{low:.2f} to {high:.2f}"]

@@ -3,6 +3,7 @@
 
     bench/prune_real.py                                           # all models, patterns and methods
     bench/prune_real.py --tasks words --patterns 2:4x64 --methods sparsegpt,obc
+    bench/prune_real.py --resume                                  # what a run that was cut off has not judged yet
 
   probe     EfficientNet-Lite0, its 1x1 convolutions: top-1 of a linear classifier (labelled_tasks.py)
   words     MiniLM: Spearman correlation with human scores of words (labelled_tasks.py)
@@ -50,6 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=2_048, help="unlabelled inputs; of pictures a quarter")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/prune_real.json")
+    parser.add_argument("--resume", action="store_true", help="keep the rows of --json, which has the same settings, and add to them")
     parser.add_argument("--update-docs", action="store_true", help="write the table into docs/benchmarks.md")
     arguments = parser.parse_args()
     for name, known in (("tasks", TASKS), ("methods", METHODS)):
@@ -179,14 +181,35 @@ def markdown(report: dict) -> str:
     return "\n".join(lines)
 
 
+def place(row: dict) -> tuple:
+    """Of a row in the table."""
+    channels = int(row["pattern"].partition("x")[2] or 1)
+    return list(TASKS).index(row["task"]), channels, [title for title, _ in METHODS.values()].index(row["method"])
+
+
+def kept_rows(arguments: argparse.Namespace, settings: dict) -> list[dict]:
+    if not arguments.resume or not arguments.json.exists():
+        return []
+    report = json.loads(arguments.json.read_text())
+    if report["settings"] != settings:
+        raise OSError(f"{arguments.json} has the settings {report['settings']}, not {settings}: name another with --json")
+    return report["rows"]
+
+
 def run(arguments: argparse.Namespace) -> int:
     settings = {key: getattr(arguments, key) for key in ("samples", "most", "probe_training", "threads")}
-    report = {"schema_version": 1, "machine": machine.facts(), "settings": settings, "rows": []}
+    report = {"schema_version": 1, "machine": machine.facts(), "settings": settings, "rows": kept_rows(arguments, settings)}
+    judged = {(row["task"], row["pattern"], row["method"]) for row in report["rows"]}
     for name in arguments.tasks.split(","):
+        combinations = itertools.product(arguments.patterns.split(","), arguments.methods.split(","))
+        missing = [(pattern, method) for pattern, method in combinations if (name, pattern, METHODS[method][0]) not in judged]
+        if not missing:
+            continue
         with tempfile.TemporaryDirectory(prefix="hussar-prune-") as folder:
             bench = Bench(name, arguments, pathlib.Path(folder))
-            for pattern, method in itertools.product(arguments.patterns.split(","), arguments.methods.split(",")):
+            for pattern, method in missing:
                 report["rows"].append(bench.row(pattern, method))
+                report["rows"].sort(key=place)
                 arguments.json.parent.mkdir(parents=True, exist_ok=True)
                 arguments.json.write_text(json.dumps(report, indent=1) + "\n")
     print(markdown(report))

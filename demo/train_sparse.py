@@ -8,9 +8,10 @@ The dense network (the committed ONNX file, or --retrain: trained with the same 
 it) is the start, and the teacher. Masks are chosen once, by magnitude, and stay. The control is fine-tuned the same way
 without masks, so that the extra epochs are not credited to sparsity.
 
---output receives NAME_seedS.onnx (opset 17, the same inputs and outputs as the dense files; its zeros are read back) and
-sparse.json: top-1 of the dense, control and sparse networks on the 10,000 test pictures with paired intervals, kept
-energy, and per layer what is masked and why not. The test pictures choose nothing. Needs PyTorch, NumPy and onnx only.
+--output receives NAME_seedS.onnx (opset 17, the same inputs and outputs as the dense files; its zeros are read back),
+with --retrain NAME_seedS_dense.onnx, too, and sparse.json: top-1 of the dense, control and sparse networks on the 10,000
+test pictures with paired intervals, kept energy, and per layer what is masked and why not. The test pictures choose
+nothing. Needs PyTorch, NumPy and onnx only.
 
 Exit status: 0; 1 when a file has not the zeros of its network; 2 when a package or the data are missing.
 """
@@ -64,6 +65,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="default: 512 on a GPU, 128 on a CPU")
     parser.add_argument("--limit", type=int, help="train on, and ask about, at most so many pictures: a try")
     parser.add_argument("--retrain", action="store_true", help="train dense networks, one per seed, instead of reading them")
+    parser.add_argument("--no-control", action="store_true", help="without the network that is fine-tuned without masks")
     parser.add_argument("--dense-epochs", type=float, help="of --retrain (default: as many as the committed networks had)")
     arguments = parser.parse_args()
     arguments.models = arguments.models.split(",")
@@ -159,15 +161,17 @@ def study(name: str, seed: int, batches: dense_training.Batches, test: tuple, ar
     begin = time.perf_counter()
     print(f"{name}, seed {seed}: {'training' if arguments.retrain else 'reading'} the dense network", flush=True)
     networks = {"dense": read_dense(name, seed, batches, arguments)}
+    result = {"model": name, "seed": seed}
+    if arguments.retrain:
+        result["dense_file"] = dense_training.export(networks["dense"], arguments.output / f"{name}_seed{seed}_dense.onnx")
     rows: list[ht.LayerReport] = []
-    for kind in ("control", "sparse"):
+    for kind in ("sparse",) if arguments.no_control else ("control", "sparse"):
         print(f"  {kind}", flush=True)
         recipe = make_recipe(name, arguments, kind == "sparse")
         networks[kind], rows = fine_tune(name, networks["dense"], batches, recipe, seed)
     found = {kind: dense_training.answers(network, pictures, batches.device) for kind, network in networks.items()}
-    result = {"model": name, "seed": seed}
     result |= {f"{kind}_top1": 100 * float((answer == labels).mean()) for kind, answer in found.items()}
-    for kind in ("dense", "control"):
+    for kind in found.keys() - {"sparse"}:
         result[f"sparse_against_{kind}"] = paired.compare(labels, found[kind], found["sparse"]).to_json()
     result["kept_energy"] = ht.kept_energy(rows)
     weights = sum(math.prod(row.shape) for row in rows)
@@ -183,7 +187,8 @@ def print_table(rows: list[dict]) -> None:
     for row in rows:
         difference = row["sparse_against_dense"]
         low, high = difference["interval_points"]
-        top1 = f"{row['dense_top1']:8.2f}{row['control_top1']:9.2f}{row['sparse_top1']:8.2f}{difference['drop_points']:7.2f}"
+        control = f"{row['control_top1']:9.2f}" if "control_top1" in row else f"{'-':>9}"
+        top1 = f"{row['dense_top1']:8.2f}{control}{row['sparse_top1']:8.2f}{difference['drop_points']:7.2f}"
         interval = f"{low:.2f} to {high:.2f}"
         print(f"{row['model']:12}{row['seed']:5}{top1}{interval:>17}{row['kept_energy']:13.3f}{row['masked_share_of_weights']:8.0%}")
 

@@ -14,15 +14,15 @@
 //   PRODUCT_ROW_BYTES         of a row of X and W that a stage holds: 128, or 64 where k, or a tap, has no more. Not
 //                             with SPARSE. Default 128
 //   PRODUCT_SPLIT             blocks of a cluster that share the k of one tile, for products with few tiles: 2, 4 or 8
-//                             (default 1; not with PINGPONG or CLUSTER_*). Each finishes BM / SPLIT rows; partial sums
-//                             are added in the order of k: results never differ from run to run
+//                             (default 1; not with PINGPONG or CLUSTER_*). Each finishes BM / SPLIT rows, in whole 16
+//                             (SPARSE: 8); partial sums are added in the order of k: results never differ from run to
+//                             run
 //   PRODUCT_WINDOWS           1: rows of X are windows of pictures (implicit GEMM); with CONV_CHANNELS,
 //                             CONV_KERNEL_1, CONV_KERNEL_2 (taps, down and across). k is taps * channels: its blocks
 //                             are of one tap each, so that a tap has ceil(channels / K) of them. Default 0
 //   PRODUCT_SPARSE            1: of each four of k that follow one another W has two at most. Not of floats. Then W is
 //                             the left operand of the products: the tensor cores' rows are its rows, columns are rows
-//                             of X. BN is 128, or 256 without PINGPONG; a warpgroup's share of it is kGroupN. Not
-//                             with SPLIT
+//                             of X. BN is 128, 64 with PINGPONG or 256 without; a warpgroup's share of it is kGroupN
 //   PRODUCT_TURNED            1: the same roles for W of any kind. BM may be any number of rows that tensor cores have
 //                             columns for (hopper_wgmma.cuh). Not of windows. Default PRODUCT_SPARSE
 //   PRODUCT_NORM              1: rows are normalized before they are written (product_norm.cuh). They lie in the blocks
@@ -33,8 +33,8 @@
 //                             it is 2: then it comes through the ring, behind the last blocks of k. Default 0: none
 //
 // Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands[, TensorMap of what is
-// brought near][, places][, WindowSteps][, NormOperands], rows) in this order; *rows of the m rows are needed, the
-// first ones, and what is behind their last tile is not computed; null: all are
+// brought near][, places][, WindowSteps][, NormOperands], rows) in this order; *rows of the m rows are needed, the first ones, and what
+// is behind their last tile is not computed; null: all are
 //   grid    CLUSTER_M * CLUSTER_N * SPLIT * clusters. There are ceil(ceil(m / BM) / CLUSTER_M) *
 //           ceil(ceil(n / BN) / CLUSTER_N) * batch groups of tiles: a cluster for each, but without SPLIT at most as
 //           many as fit the GPU at once (they walk the rest). The cluster's size is part of the kernel
@@ -62,271 +62,16 @@
 // of the result and nothing has to be exchanged before the epilogue.
 #pragma once
 
-// The warp has read the stage: told to every block that loads into it.
-__device__ __forceinline__ void release_stage(const Ring& ring, int stage, const Work& work) {
-  const int lane = static_cast<int>(threadIdx.x) & 31;
-  if constexpr (PRODUCT_SHARERS == 1) {
-    if (lane == 0) barrier_arrive(ring.empty + stage * 8);
-  } else if (lane < kSignals) {
-    const int other = lane - PRODUCT_CLUSTER_M;
-    const int rank = lane < PRODUCT_CLUSTER_M ? work.rank_n * PRODUCT_CLUSTER_M + lane
-                                              : (other + (other >= work.rank_n)) * PRODUCT_CLUSTER_M + work.rank_m;
-    barrier_arrive_at(ring.empty + stage * 8, static_cast<unsigned>(rank));
-  }
-}
-
-// A warpgroup's part of the tile that it works on: rows, or columns where weights are the left operand.
-__device__ __forceinline__ int first_row_of(int warpgroup) {
-  return PRODUCT_PINGPONG || PRODUCT_TURNED ? 0 : warpgroup * kGroupM;
-}
-
-// Two warpgroups that take turns: one multiplies only after the other has issued its last product. Without it the one
-// ahead could take a stage's earlier completion, of the same parity, for its own.
-__device__ __forceinline__ void wait_for_turn(int warpgroup) {
-  if (warpgroup == 0)
-    threads_meet<1, kMultiplyingThreads>();
-  else
-    threads_meet<2, kMultiplyingThreads>();
-}
-__device__ __forceinline__ void give_turn(int warpgroup) {
-  if (warpgroup == 0)
-    threads_arrive<1, kMultiplyingThreads>();
-  else
-    threads_arrive<2, kMultiplyingThreads>();
-}
-
-// Behind the last product of a tile.
-__device__ __forceinline__ void end_tile(Accumulator& sum, const Ring& ring, const Work& work, int warpgroup,
-                                         int previous) {
-  if (PRODUCT_PINGPONG) give_turn(1 - warpgroup);
-  hopper_wait_multiply<0>();
-#pragma unroll
-  for (int i = 0; i < kBlocks; ++i)
-#pragma unroll
-    for (int j = 0; j < HOPPER_N / 2; ++j) hopper_settle(sum[i][j]);
-  if (work.step_last > work.step_first) release_stage(ring, previous, work);
-}
-
-#if PRODUCT_SPARSE
-
-// The words of a thread for two blocks of k: four of bytes, two of halves.
-struct alignas(kBlockK / 8) Words {
-  unsigned of[kBlockK / 32];
-};
-
-// Where the elements of W are, for a tile's columns of this warpgroup: the words of this thread.
-struct Places {
-  const Words* from;  // of the first block of 64 columns
-  int count;          // of one block
-  __device__ __forceinline__ void load(Words (&words)[kBlocks], int index) const {
-#pragma unroll
-    for (int i = 0; i < kBlocks; ++i) words[i] = from[(i * count + min(index, count - 1)) * 128];
-  }
-};
-__device__ __forceinline__ Places places_of(const unsigned char* places, const ProductProblem& problem,
-                                            const Place& place, int warpgroup) {
-  const int first = place.column + (PRODUCT_PINGPONG ? 0 : warpgroup * kGroupN);
-  const int count = (product_k(problem) + 2 * kBlockK - 1) / (2 * kBlockK);
-  // Behind the last group of columns lies nothing.
-  const int group = min(first / kGroupN, (product_n(problem) + kGroupN - 1) / kGroupN - 1);
-  const auto* from = reinterpret_cast<const Words*>(places);
-  return {from + static_cast<long long>(group) * kBlocks * count * 128 + (threadIdx.x & 127), count};
-}
-
-// The sums of this warpgroup's columns of one tile. As below, but two sets of words take turns: what products in flight
-// read is not overwritten.
-__device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring, Position& at, const Work& work,
-                                              int warpgroup, const Places& places) {
-  int previous = 0;
-  Words words[2][kBlocks];
-  places.load(words[0], 0);
-  if (PRODUCT_PINGPONG) wait_for_turn(warpgroup);
-  for (int base = 0; base < work.step_last; base += 4) {
-#pragma unroll
-    for (int quarter = 0; quarter < 4; ++quarter) {
-      const int step = base + quarter;
-      if (step >= work.step_last) break;
-      const Words(&set)[kBlocks] = words[quarter / 2];
-      barrier_wait(ring.full + at.stage * 8, at.parity);
-      const unsigned stage = ring.stages + at.stage * kStageBytes;
-      const unsigned long long a =
-          hopper_describe_narrow(stage + kTileBytesX + (PRODUCT_PINGPONG ? 0 : warpgroup) * kGroupN * kRowBytesW);
-      const unsigned long long b = hopper_describe(stage);
-      hopper_begin_multiply();
-      constexpr int kWords = kBlockK / 64;  // of a block of k
-#pragma unroll
-      for (int i = 0; i < kBlocks; ++i)
-        hopper_multiply_sparse<0>(sum[i], a + i * (64 * kRowBytesW / 16), b, set[i].of[quarter % 2 * kWords], step > 0);
-#pragma unroll
-      for (int i = 0; i < kBlocks; ++i)
-        hopper_multiply_sparse<1>(sum[i], a + 2 + i * (64 * kRowBytesW / 16), b + 4,
-                                  set[i].of[quarter % 2 * kWords + kWords - 1], 1);
-      hopper_end_multiply();
-      if (step > 0) {
-        hopper_wait_multiply<1>();
-        release_stage(ring, previous, work);
-      }
-      if (quarter % 2 == 0) places.load(words[1 - quarter / 2], step / 2 + 1);
-      previous = at.stage;
-      at.advance();
-    }
-  }
-  end_tile(sum, ring, work, warpgroup, previous);
-}
-
-#else
-
-__device__ __forceinline__ unsigned long long describe_rows(unsigned address) {
-  return kRowBytes == 64 ? hopper_describe_narrow(address) : hopper_describe(address);
-}
-
-// The sums of this warpgroup's rows, or columns, of one tile. The release of a stage lags one step behind, so that the
-// tensor cores always have the next product in their queue.
-__device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring, Position& at, const Work& work,
-                                              int warpgroup) {
-  const int first_row = PRODUCT_TURNED ? PRODUCT_BM + warpgroup * kGroupN : first_row_of(warpgroup);
-  constexpr int first_other = PRODUCT_TURNED ? 0 : kTileBytesX;
-  int previous = 0;
-  if (PRODUCT_PINGPONG) wait_for_turn(warpgroup);
-  for (int step = work.step_first; step < work.step_last; ++step) {
-    barrier_wait(ring.full + at.stage * 8, at.parity);
-    const unsigned stage = ring.stages + at.stage * kStageBytes;
-    const unsigned long long a = describe_rows(stage + first_row * kRowBytes);
-    const unsigned long long b = describe_rows(stage + first_other);
-    hopper_begin_multiply();
-#pragma unroll
-    for (int part = 0; part < kRowBytes / 32; ++part) {
-#pragma unroll
-      for (int i = 0; i < kBlocks; ++i)
-        hopper_multiply(sum[i], a + part * 2 + i * (64 * kRowBytes / 16), b + part * 2,
-                        step > work.step_first || part > 0);
-    }
-    hopper_end_multiply();
-    if (step > work.step_first) {
-      hopper_wait_multiply<1>();
-      release_stage(ring, previous, work);
-    }
-    previous = at.stage;
-    at.advance();
-  }
-  end_tile(sum, ring, work, warpgroup, previous);
-}
-
-#endif
-
-#if PRODUCT_TURNED
-
-// The groups of neighbouring columns that a thread holds, one for each of its rows, and their place in the warpgroup's
-// part of the tile.
-constexpr int kGroups = PRODUCT_BM / 4;
-constexpr int kWidth = 2 * kBlocks;
-__device__ __forceinline__ void take_group(const Accumulator& sum, int group, ProductSum (&value)[kWidth]) {
-#pragma unroll
-  for (int c = 0; c < kWidth; ++c) value[c] = sum[c / 2][group / 2 * 4 + c % 2 * 2 + group % 2];
-}
-__device__ __forceinline__ int group_row(int group) {
-  return group / 2 * 8 + (static_cast<int>(threadIdx.x) & 3) * 2 + group % 2;
-}
-__device__ __forceinline__ int group_column(int) { return (static_cast<int>(threadIdx.x) & 127) / 4 * kWidth; }
-
-#else
-
-// The groups of eight neighbouring columns that a thread holds, and their place in the warpgroup's part of the tile.
-constexpr int kGroups = kBlocks * PRODUCT_BN / 16;
-constexpr int kWidth = 8;
-__device__ __forceinline__ void take_group(const Accumulator& sum, int group, ProductSum (&value)[8]) {
-  const int i = group % (kBlocks * 2), j = group / (kBlocks * 2);
-#pragma unroll
-  for (int c = 0; c < 8; ++c) value[c] = sum[i / 2][j * 16 + (c / 2) * 4 + (i % 2) * 2 + c % 2];
-}
-__device__ __forceinline__ int group_row(int group) {
-  const int i = group % (kBlocks * 2), thread = static_cast<int>(threadIdx.x) & 127;
-  return 64 * (i / 2) + 16 * (thread / 32) + 8 * (i % 2) + thread % 32 / 4;
-}
-__device__ __forceinline__ int group_column(int group) {
-  return 32 * (group / (kBlocks * 2)) + 8 * (static_cast<int>(threadIdx.x) & 3);
-}
-
-#endif
-
-#if PRODUCT_SPLIT > 1
-
-// A block finishes some slabs of 16 rows. A slab's sums are kept as its warp held them, a piece of 8 rows x 32 columns
-// after the other and twice 16 bytes per thread, so that a warp writes and reads 512 bytes in a row.
-constexpr int kSplitRows = PRODUCT_BM / PRODUCT_SPLIT;
-constexpr int kSlabs = kSplitRows / 16;
-constexpr int kPieces = PRODUCT_BN / 16;
-static_assert(kSplitRows % 16 == 0);
-
-// Where the partial sums from block `rank` lie: over the ring, which is no longer needed.
-__device__ __forceinline__ unsigned partial_place(const Ring& ring, int rank, int slab, int piece, int half, int lane) {
-  return ring.stages + ((((rank * kSlabs + slab) * kPieces + piece) * 2 + half) * 32 + lane) * 16;
-}
-
-__device__ __forceinline__ void sum_partials(const Ring& ring, int slab, int piece, int lane, ProductSum (&value)[8]) {
-#pragma unroll
-  for (int rank = 0; rank < PRODUCT_SPLIT; ++rank) {
-    unsigned part[8];
-#pragma unroll
-    for (int half = 0; half < 2; ++half)
-      shared_load(partial_place(ring, rank, slab, piece, half, lane), part[half * 4], part[half * 4 + 1],
-                  part[half * 4 + 2], part[half * 4 + 3]);
-#pragma unroll
-    for (int c = 0; c < 8; ++c) value[c] = rank == 0 ? sum_of(part[c]) : value[c] + sum_of(part[c]);
-  }
-}
-
-// Adds the cluster's partial sums: every block sends each other block its rows, then finishes its own.
-__device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring, const Work& work, const Place& place,
-                                             int first_row, bool whole, ProductOutput* y, const ProductProblem& problem,
-                                             const EpilogueOperands& operands) {
-  if (work.step_last == work.step_first) {
-#pragma unroll
-    for (int i = 0; i < kBlocks; ++i)
-#pragma unroll
-      for (int j = 0; j < PRODUCT_BN / 2; ++j) sum[i][j] = 0;
-  }
-  cluster_meet_only();  // every ring is at rest
-  const int warp = static_cast<int>(threadIdx.x) / 32 % 4, lane = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll
-  for (int group = 0; group < kGroups; ++group) {
-    ProductSum value[8];
-    take_group(sum, group, value);
-    const int slab = first_row / 16 + 4 * (group % (kBlocks * 2) / 2) + warp;
-    const int piece = group / (kBlocks * 2) * 2 + group % 2;
-    const unsigned to = static_cast<unsigned>(slab / kSlabs);
-#pragma unroll
-    for (int half = 0; half < 2; ++half)
-      cluster_store(partial_place(ring, work.rank, slab % kSlabs, piece, half, lane), to, word_of(value[half * 4]),
-                    word_of(value[half * 4 + 1]), word_of(value[half * 4 + 2]), word_of(value[half * 4 + 3]));
-  }
-  cluster_meet();  // every partial sum has arrived
-  constexpr int kWarps = kMultiplyingThreads / 32;
-  constexpr int kAll = kSlabs * kPieces;  // a piece at a time for each warp
-  constexpr int kMine = (kAll + kWarps - 1) / kWarps;
-  static_assert(kMine * kWarps == kAll || kMine == 1);
-  const int first = static_cast<int>(threadIdx.x) / 32;
-  if (first >= kAll) return;
-  product_finish<kMine, kWidth, false>(
-      y, problem, operands, place.entry, whole,
-      [&](int group, ProductSum(&value)[8]) {
-        const int item = first + group * kWarps;
-        sum_partials(ring, item / kPieces, item % kPieces, lane, value);
-      },
-      [&](int group) {
-        const int item = first + group * kWarps;
-        return place.row + work.rank * kSplitRows + item / kPieces * 16 + item % 2 * 8 + lane / 4;
-      },
-      [&](int group) { return place.column + (first + group * kWarps) % kPieces / 2 * 32 + lane % 4 * 8; });
-}
-
-#endif
-
 // What a multiplying warpgroup (0 or 1) does.
 __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int warpgroup, ProductOutput* y,
                                         const ProductProblem& problem, const EpilogueOperands& operands,
                                         const NormOperands& norm, const unsigned char* places,
                                         const unsigned char* near_tiles) {
+  const int first = work.first + (PRODUCT_PINGPONG ? warpgroup * work.stride : 0);
+#if PRODUCT_SPARSE
+  Words words[2][kBlocks];
+  if (first < work.groups) places_of(places, problem, make_place(work, first), warpgroup).begin(words, work);
+#endif
   product_wait_for_earlier_kernels();
   const int steps = work.step_last - work.step_first;
   Position at = {0, 0};
@@ -335,25 +80,25 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
     give_turn(0);
   }
   constexpr int kTurns = PRODUCT_PINGPONG ? 2 : 1;
-#if PRODUCT_NEAR && !PRODUCT_NORM
-  unsigned turn = PRODUCT_PINGPONG ? static_cast<unsigned>(warpgroup) : 0;
-#endif
 #if PRODUCT_NORM
   unsigned norm_turn = 0;
 #endif
-  for (int group = work.first + (PRODUCT_PINGPONG ? warpgroup * work.stride : 0); group < work.groups;
-       group += kTurns * work.stride) {
+#if PRODUCT_NEAR && !PRODUCT_NORM
+  unsigned turn = PRODUCT_PINGPONG ? static_cast<unsigned>(warpgroup) : 0;
+#endif
+  for (int group = first; group < work.groups;) {
     const Place place = make_place(work, group);
     Accumulator sum;
 #if PRODUCT_SPARSE
-    multiply_tile(sum, ring, at, work, warpgroup, places_of(places, problem, place, warpgroup));
+    multiply_tile(sum, ring, at, work, warpgroup, places_of(places, problem, place, warpgroup), words);
 #else
     multiply_tile(sum, ring, at, work, warpgroup);
 #endif
     if (PRODUCT_PINGPONG) at.advance(steps);  // the other's tile
     const bool whole = place.row + PRODUCT_BM <= problem.m && place.column + PRODUCT_BN <= product_n(problem);
 #if PRODUCT_SPLIT > 1
-    finish_split(sum, ring, work, place, first_row_of(warpgroup), whole, y, problem, operands);
+    finish_split(sum, ring, work, place, warpgroup, whole, y, problem, operands);
+    return;  // the cluster has no other tile
 #else
     const int first_column = PRODUCT_TURNED && !PRODUCT_PINGPONG ? warpgroup * kGroupN : 0;
 #if PRODUCT_NEAR && !PRODUCT_NORM
@@ -390,7 +135,43 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
     if (threadIdx.x % 32 == 0) barrier_arrive(ring.near_empty + slot * 8);
     turn += kTurns;
 #endif
+    group += kTurns * work.stride;
+#if PRODUCT_SPARSE
+    if (group < work.groups) places_of(places, problem, make_place(work, group), warpgroup).begin(words, work);
 #endif
+#endif
+  }
+}
+
+// What a block reads behind or beside its first products goes into caches meanwhile: what its columns mean, which the
+// end of a tile would wait for batch by batch, and places of sparse weights behind the first. The work of three warps
+// that have no other.
+__device__ __forceinline__ void fetch_for_later(const Work& work, const ProductProblem& problem,
+                                                const EpilogueOperands& operands, const unsigned char* places) {
+  const int thread = static_cast<int>(threadIdx.x) - kMultiplyingThreads - 32;
+  if (thread < 0 || work.first >= work.groups) return;
+  const Place place = make_place(work, work.first);
+  const int column = place.column + thread * 8;
+  if (thread < PRODUCT_BN / 8 && column < product_n(problem)) fetch_meaning(operands, column);
+#if PRODUCT_SPARSE
+  constexpr int kGroupsOfTile = PRODUCT_BN / kGroupN, kLines = sizeof(Words);  // of 128 threads
+  const int first = work.step_first / 2 + 2, lines = ((work.step_last + 1) / 2 - first) * kLines;
+  for (int i = 0; kFewSteps && i < kGroupsOfTile * kBlocks; ++i) {
+    const Places of = places_of(places, problem, place, i / kBlocks);
+    const Words* from = of.from - (threadIdx.x & 127) + (i % kBlocks * of.count + first) * 128;
+    for (int line = thread; line < lines; line += 96)
+      fetch_ahead(reinterpret_cast<const unsigned char*>(from) + line * 128);
+  }
+#endif
+  // And what the epilogue of a small tile reads of matrices, when kernels in front have written them.
+  constexpr int kRows = PRODUCT_BM / PRODUCT_SPLIT, kPieces = PRODUCT_BN / 8;
+  if (kRows * PRODUCT_BN > 8192 || PRODUCT_NEAR) return;
+  product_wait_for_earlier_kernels();
+  for (int i = thread; i < kRows * kPieces; i += 96) {
+    const int row = place.row + (PRODUCT_SPLIT > 1 ? work.rank * kRows : 0) + i / kPieces;
+    const int at = place.column + i % kPieces * 8;
+    if (row < problem.m && at < product_n(problem))
+      fetch_operands(operands, static_cast<long long>(place.entry) * problem.m + row, at);
   }
 }
 
@@ -478,6 +259,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
             shared + (ring.near_tiles - begin));
   } else {
     registers_give<kCopyingRegisters>();
+    if (!PRODUCT_NORM) fetch_for_later(work, problem, operands, places);
 #if PRODUCT_NEAR
     const TensorMap* const near = &near_map;
 #else
@@ -486,7 +268,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
     if (threadIdx.x == kMultiplyingThreads) produce(ring, x_map, w_map, near, work, windows);
     __syncwarp();
 #if PRODUCT_SPLIT > 1
-    cluster_meet_only();  // as in finish_split
+    rings_rest();  // as in finish_split
     cluster_meet();
 #endif
   }

@@ -1,5 +1,5 @@
-// The ring of stages of product_hopper.cuh, which says what the macros mean: its sizes, which tiles a block has, and
-// what one thread copies.
+// Tiles of product_hopper.cuh, whose macros these are: what a block brings into the ring of its stages and when, the
+// products of a warpgroup, and which sums of a tile a thread then holds.
 #pragma once
 
 #ifndef PRODUCT_CLUSTER_M
@@ -27,7 +27,7 @@
 
 constexpr int kMultiplyingThreads = 256;
 constexpr int kThreads = kMultiplyingThreads + 128;
-constexpr int kCopyingRegisters = PRODUCT_NORM || PRODUCT_BLOCKS_PER_SM == 2 ? 40 : 56;
+constexpr int kCopyingRegisters = PRODUCT_NORM ? 40 : PRODUCT_BLOCKS_PER_SM == 1 ? 56 : 48;
 constexpr int kMultiplyingRegisters = PRODUCT_NORM ? 232 : PRODUCT_BLOCKS_PER_SM == 1 ? 224 : 96;
 constexpr int kRowBytes = PRODUCT_ROW_BYTES;
 constexpr int kRowBytesW = PRODUCT_SPARSE ? kRowBytes / 2 : kRowBytes;
@@ -40,8 +40,8 @@ constexpr int kRingBytes = PRODUCT_STAGES * kStageBytes;
 constexpr int kGroupM = PRODUCT_BM;  // rows of a warpgroup
 constexpr int kGroupN = PRODUCT_PINGPONG ? PRODUCT_BN : PRODUCT_BN / 2;
 constexpr int kBlocks = kGroupN / 64;
-static_assert(kGroupN % 64 == 0 && PRODUCT_SPLIT == 1 && (sizeof(ProductInput) <= 2 || !PRODUCT_SPARSE));
-static_assert(PRODUCT_SPARSE || (PRODUCT_CLUSTER_M == 1 && !PRODUCT_WINDOWS));
+static_assert(kGroupN % 64 == 0 && (sizeof(ProductInput) <= 2 || !PRODUCT_SPARSE));
+static_assert(PRODUCT_SPARSE || (PRODUCT_SPLIT == 1 && PRODUCT_CLUSTER_M == 1 && !PRODUCT_WINDOWS));
 #else
 constexpr int kGroupM = PRODUCT_PINGPONG ? PRODUCT_BM : PRODUCT_BM / 2;
 constexpr int kGroupN = PRODUCT_BN;
@@ -87,9 +87,16 @@ struct Position {
   }
 };
 
+// Of blocks of k; 0: it is not known when the text is compiled.
 #if PRODUCT_WINDOWS
 constexpr int kTapSteps = (CONV_CHANNELS + kBlockK - 1) / kBlockK;
+constexpr int kSteps = CONV_KERNEL_1 * CONV_KERNEL_2 * kTapSteps;
+#else
+constexpr int kSteps = (PRODUCT_K + kBlockK - 1) / kBlockK;
 #endif
+// What a part of a split sum is counted in: words of sparse weights come for two blocks of k at a time.
+constexpr int kPartUnit = PRODUCT_SPARSE ? 2 : 1;
+constexpr int kMostOfPart = ((kSteps + kPartUnit - 1) / kPartUnit + PRODUCT_SPLIT - 1) / PRODUCT_SPLIT * kPartUnit;
 
 // What this block does: which tiles and which part of k.
 struct Work {
@@ -112,13 +119,10 @@ __device__ __forceinline__ Work make_work(const ProductProblem& problem, int m) 
   work.groups = work.row_groups * work.column_groups * problem.batch;
   work.first = static_cast<int>(blockIdx.x) / kCluster;
   work.stride = static_cast<int>(gridDim.x) / kCluster;
-#if PRODUCT_WINDOWS
-  constexpr int steps = CONV_KERNEL_1 * CONV_KERNEL_2 * kTapSteps;
-#else
-  const int steps = (product_k(problem) + kBlockK - 1) / kBlockK;
-#endif
-  work.step_first = PRODUCT_SPLIT > 1 ? steps * work.rank / PRODUCT_SPLIT : 0;
-  work.step_last = PRODUCT_SPLIT > 1 ? steps * (work.rank + 1) / PRODUCT_SPLIT : steps;
+  const int steps = kSteps > 0 ? kSteps : (product_k(problem) + kBlockK - 1) / kBlockK;
+  const int units = (steps + kPartUnit - 1) / kPartUnit;
+  work.step_first = PRODUCT_SPLIT > 1 ? units * work.rank / PRODUCT_SPLIT * kPartUnit : 0;
+  work.step_last = PRODUCT_SPLIT > 1 ? min(units * (work.rank + 1) / PRODUCT_SPLIT * kPartUnit, steps) : steps;
   return work;
 }
 
@@ -220,6 +224,25 @@ __device__ __forceinline__ void copy_w(const Ring& ring, int stage, const Tensor
 #endif
 }
 
+// Whether a tile's blocks of k are few: then the block has hardly begun when it needs the last of them.
+constexpr bool kFewSteps = kSteps > 0 && kMostOfPart <= 16;
+
+// Fetches what a later copy_w brings.
+__device__ __forceinline__ void fetch_w(const TensorMap& map, const Work& work, const Place& place, int step) {
+  const int column = place.column + work.rank_m * kShareW;
+#if PRODUCT_SPARSE
+  tensor_fetch(map, first_of_w(step) / 2, column, place.entry);
+#elif PRODUCT_TURNED
+#pragma unroll
+  for (int first = 0; first < PRODUCT_BN; first += kGroupN)
+    tensor_fetch(map, first_of_w(step), 0, 0, (column + first) / (kGroupN / 4), 0);
+#else
+#pragma unroll
+  for (int block = 0; block < kShareW / 32; ++block)
+    tensor_fetch(map, first_of_w(step), 0, (column + block * 32) / 8, 0, place.entry);
+#endif
+}
+
 #if PRODUCT_NEAR && PRODUCT_NORM
 
 // So many stages behind those of k hold a tile of the operand that is brought near, in boxes of all rows.
@@ -315,6 +338,8 @@ __device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map
       barrier_expect(ring.full + s * 8, kStageBytes);
       copy_w(ring, s, w_map, work, place, work.step_first + s);
     }
+    for (int step = work.step_first + early; kFewSteps && step < work.step_last; ++step)
+      fetch_w(w_map, work, place, step);
     product_wait_for_earlier_kernels();
     const SourceX source = source_of(work, place, windows);
     for (int s = 0; s < early; ++s) copy_x(ring, s, x_map, work, source, windows, work.step_first + s);
@@ -344,3 +369,194 @@ __device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map
     early = 0;
   }
 }
+
+// The warp has read the stage: told to every block that loads into it.
+__device__ __forceinline__ void release_stage(const Ring& ring, int stage, const Work& work) {
+  const int lane = static_cast<int>(threadIdx.x) & 31;
+  if constexpr (PRODUCT_SHARERS == 1) {
+    if (lane == 0) barrier_arrive(ring.empty + stage * 8);
+  } else if (lane < kSignals) {
+    const int other = lane - PRODUCT_CLUSTER_M;
+    const int rank = lane < PRODUCT_CLUSTER_M ? work.rank_n * PRODUCT_CLUSTER_M + lane
+                                              : (other + (other >= work.rank_n)) * PRODUCT_CLUSTER_M + work.rank_m;
+    barrier_arrive_at(ring.empty + stage * 8, static_cast<unsigned>(rank));
+  }
+}
+
+// A warpgroup's part of the tile that it works on: rows, or columns where weights are the left operand.
+__device__ __forceinline__ int first_row_of(int warpgroup) {
+  return PRODUCT_PINGPONG || PRODUCT_TURNED ? 0 : warpgroup * kGroupM;
+}
+
+// Two warpgroups that take turns: one multiplies only after the other has issued its last product. Without it the one
+// ahead could take a stage's earlier completion, of the same parity, for its own.
+__device__ __forceinline__ void wait_for_turn(int warpgroup) {
+  if (warpgroup == 0)
+    threads_meet<1, kMultiplyingThreads>();
+  else
+    threads_meet<2, kMultiplyingThreads>();
+}
+__device__ __forceinline__ void give_turn(int warpgroup) {
+  if (warpgroup == 0)
+    threads_arrive<1, kMultiplyingThreads>();
+  else
+    threads_arrive<2, kMultiplyingThreads>();
+}
+
+// Behind the last product of a tile.
+__device__ __forceinline__ void end_tile(Accumulator& sum, const Ring& ring, const Work& work, int warpgroup,
+                                         int previous) {
+  if (PRODUCT_PINGPONG) give_turn(1 - warpgroup);
+  hopper_wait_multiply<0>();
+#pragma unroll
+  for (int i = 0; i < kBlocks; ++i)
+#pragma unroll
+    for (int j = 0; j < HOPPER_N / 2; ++j) hopper_settle(sum[i][j]);
+  if (work.step_last > work.step_first) release_stage(ring, previous, work);
+}
+
+#if PRODUCT_SPARSE
+
+// The words of a thread for two blocks of k: four of bytes, two of halves.
+struct alignas(kBlockK / 8) Words {
+  unsigned of[kBlockK / 32];
+};
+
+// Where the elements of W are, for a tile's columns of this warpgroup: the words of this thread.
+struct Places {
+  const Words* from;  // of the first block of 64 columns
+  int count;          // of one block
+  __device__ __forceinline__ void load(Words (&words)[kBlocks], int index) const {
+#pragma unroll
+    for (int i = 0; i < kBlocks; ++i) load_once(words[i].of, from[(i * count + min(index, count - 1)) * 128].of);
+  }
+  // Those of a tile's first four blocks of k.
+  __device__ __forceinline__ void begin(Words (&words)[2][kBlocks], const Work& work) const {
+    load(words[0], work.step_first / 2);
+    load(words[1], work.step_first / 2 + 1);
+  }
+};
+__device__ __forceinline__ Places places_of(const unsigned char* places, const ProductProblem& problem,
+                                            const Place& place, int warpgroup) {
+  const int first = place.column + (PRODUCT_PINGPONG ? 0 : warpgroup * kGroupN);
+  const int count = (product_k(problem) + 2 * kBlockK - 1) / (2 * kBlockK);
+  // Behind the last group of columns lies nothing.
+  const int group = min(first / kGroupN, (product_n(problem) + kGroupN - 1) / kGroupN - 1);
+  const auto* from = reinterpret_cast<const Words*>(places);
+  return {from + static_cast<long long>(group) * kBlocks * count * 128 + (threadIdx.x & 127), count};
+}
+
+// The sums of this warpgroup's columns of one tile, whose first words are there. As below, but two sets of words take
+// turns: what products in flight read is not overwritten.
+__device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring, Position& at, const Work& work,
+                                              int warpgroup, const Places& places, Words (&words)[2][kBlocks]) {
+  int previous = 0;
+  if (PRODUCT_PINGPONG) wait_for_turn(warpgroup);
+  for (int base = work.step_first; base < work.step_last; base += 4) {
+#pragma unroll
+    for (int quarter = 0; quarter < 4; ++quarter) {
+      const int step = base + quarter;
+      if (step >= work.step_last) break;
+      const Words(&set)[kBlocks] = words[quarter / 2];
+      barrier_wait(ring.full + at.stage * 8, at.parity);
+      const unsigned stage = ring.stages + at.stage * kStageBytes;
+      const unsigned long long a =
+          hopper_describe_narrow(stage + kTileBytesX + (PRODUCT_PINGPONG ? 0 : warpgroup) * kGroupN * kRowBytesW);
+      const unsigned long long b = hopper_describe(stage);
+      hopper_begin_multiply();
+      constexpr int kWords = kBlockK / 64;  // of a block of k
+#pragma unroll
+      for (int i = 0; i < kBlocks; ++i)
+        hopper_multiply_sparse<0>(sum[i], a + i * (64 * kRowBytesW / 16), b, set[i].of[quarter % 2 * kWords],
+                                  step > work.step_first);
+#pragma unroll
+      for (int i = 0; i < kBlocks; ++i)
+        hopper_multiply_sparse<1>(sum[i], a + 2 + i * (64 * kRowBytesW / 16), b + 4,
+                                  set[i].of[quarter % 2 * kWords + kWords - 1], 1);
+      hopper_end_multiply();
+      if (step > work.step_first) {
+        hopper_wait_multiply<1>();
+        release_stage(ring, previous, work);
+        if (quarter % 2 == 0) places.load(words[1 - quarter / 2], step / 2 + 1);
+      }
+      previous = at.stage;
+      at.advance();
+    }
+  }
+  end_tile(sum, ring, work, warpgroup, previous);
+}
+
+#else
+
+__device__ __forceinline__ unsigned long long describe_rows(unsigned address) {
+  return kRowBytes == 64 ? hopper_describe_narrow(address) : hopper_describe(address);
+}
+
+// The sums of this warpgroup's rows, or columns, of one tile. The release of a stage lags one step behind, so that the tensor cores
+// always have the next product in their queue.
+__device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring, Position& at, const Work& work,
+                                              int warpgroup) {
+  const int first_row = PRODUCT_TURNED ? PRODUCT_BM + warpgroup * kGroupN : first_row_of(warpgroup);
+  constexpr int first_other = PRODUCT_TURNED ? 0 : kTileBytesX;
+  int previous = 0;
+  if (PRODUCT_PINGPONG) wait_for_turn(warpgroup);
+  for (int step = work.step_first; step < work.step_last; ++step) {
+    barrier_wait(ring.full + at.stage * 8, at.parity);
+    const unsigned stage = ring.stages + at.stage * kStageBytes;
+    const unsigned long long a = describe_rows(stage + first_row * kRowBytes);
+    const unsigned long long b = describe_rows(stage + first_other);
+    hopper_begin_multiply();
+#pragma unroll
+    for (int part = 0; part < kRowBytes / 32; ++part) {
+#pragma unroll
+      for (int i = 0; i < kBlocks; ++i)
+        hopper_multiply(sum[i], a + part * 2 + i * (64 * kRowBytes / 16), b + part * 2,
+                        step > work.step_first || part > 0);
+    }
+    hopper_end_multiply();
+    if (step > work.step_first) {
+      hopper_wait_multiply<1>();
+      release_stage(ring, previous, work);
+    }
+    previous = at.stage;
+    at.advance();
+  }
+  end_tile(sum, ring, work, warpgroup, previous);
+}
+
+#endif
+
+#if PRODUCT_TURNED
+
+// The groups of neighbouring columns that a thread holds, one for each of its rows, and their place in the warpgroup's
+// part of the tile.
+constexpr int kGroups = PRODUCT_BM / 4;
+constexpr int kWidth = 2 * kBlocks;
+__device__ __forceinline__ void take_group(const Accumulator& sum, int group, ProductSum (&value)[kWidth]) {
+#pragma unroll
+  for (int c = 0; c < kWidth; ++c) value[c] = sum[c / 2][group / 2 * 4 + c % 2 * 2 + group % 2];
+}
+__device__ __forceinline__ int group_row(int group) {
+  return group / 2 * 8 + (static_cast<int>(threadIdx.x) & 3) * 2 + group % 2;
+}
+__device__ __forceinline__ int group_column(int) { return (static_cast<int>(threadIdx.x) & 127) / 4 * kWidth; }
+
+#else
+
+// The groups of eight neighbouring columns that a thread holds, and their place in the warpgroup's part of the tile.
+constexpr int kGroups = kBlocks * PRODUCT_BN / 16;
+constexpr int kWidth = 8;
+__device__ __forceinline__ void take_group(const Accumulator& sum, int group, ProductSum (&value)[8]) {
+  const int i = group % (kBlocks * 2), j = group / (kBlocks * 2);
+#pragma unroll
+  for (int c = 0; c < 8; ++c) value[c] = sum[i / 2][j * 16 + (c / 2) * 4 + (i % 2) * 2 + c % 2];
+}
+__device__ __forceinline__ int group_row(int group) {
+  const int i = group % (kBlocks * 2), thread = static_cast<int>(threadIdx.x) & 127;
+  return 64 * (i / 2) + 16 * (thread / 32) + 8 * (i % 2) + thread % 32 / 4;
+}
+__device__ __forceinline__ int group_column(int group) {
+  return 32 * (group / (kBlocks * 2)) + 8 * (static_cast<int>(threadIdx.x) & 3);
+}
+
+#endif
