@@ -48,8 +48,13 @@ WeightForm weight_form(std::string_view op, const Attributes& attributes) {
 }
 
 bool has_weight_form(const Node& node) {
-  constexpr std::string_view kProducts[] = {"Conv", "MatMul", "com.microsoft.FusedMatMul", "hussar.QuantizedConv",
-                                            "hussar.QuantizedMatMul"};
+  constexpr std::string_view kProducts[] = {"Conv",
+                                            "MatMul",
+                                            "com.microsoft.FusedMatMul",
+                                            "hussar.QuantizedConv",
+                                            "hussar.QuantizedMatMul",
+                                            "hussar.MatMulNorm",
+                                            "hussar.QuantizedMatMulNorm"};
   if (std::find(std::begin(kProducts), std::end(kProducts), node.op) == std::end(kProducts)) return false;
   const Value* weights = node.input(1);
   if (weights == nullptr || !weights->is_constant()) return false;
