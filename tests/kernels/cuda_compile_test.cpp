@@ -214,11 +214,12 @@ std::vector<KernelCase> hopper_sparse_texts() {
   // As long as it takes to share k among eight blocks.
   add({"cuda_product_sparse", "MatMul", {values({512, 2048}), values({2048, 256})}}, {512, 256},
       {"pair_128x256", "quad_128x256", "wide_pair_128x256", "pair_turns_128x128", "256x128", "128x128", "64x256",
-       "64x128", "64x128_by_2", "64x128_by_4", "two_turns_64x64"});
+       "64x128", "128x128_by_2", "64x128_by_4", "two_64x128", "two_64x128_by_2", "two_64x128_by_8", "two_turns_64x64"});
   KernelCase conv{"cuda_conv_sparse", "Conv", {values({2, 128, 9, 9}), values({256, 128, 3, 3})}};
   conv.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
   add(channels_last(conv), {2, 256, 9, 9},
-      {"quad_128x256", "wide_pair_128x256", "pair_turns_128x128", "256x128", "64x256", "64x128_by_4"});
+      {"quad_128x256", "wide_pair_128x256", "pair_turns_128x128", "256x128", "64x256", "128x128_by_2", "two_64x128",
+       "two_64x128_by_4"});
   return cases;
 }
 
@@ -426,8 +427,8 @@ TEST(CudaCompile, HopperTiles) {
   if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
   // Two blocks on a multiprocessor have half the registers each; others bring the shortcut that is added.
   for (const char* tile :
-       {"256x64", "two_128x64", "two_turns_64x64", "128x64_by_2", "128x64_by_8", "near_128x128", "near_turns_128x128",
-        "near_128x256", "near_256x128", "near_two_128x64", "near_two_turns_64x64"}) {
+       {"256x64", "two_128x64", "two_turns_64x64", "two_128x64_by_2", "two_128x64_by_8", "near_128x128",
+        "near_turns_128x128", "near_128x256", "near_256x128", "near_two_128x64", "near_two_turns_64x64"}) {
     const int64_t k = std::string_view(tile).find("_by_") != std::string_view::npos ? 2048 : 64;
     const Argument x{random_tensor(DType::kFloat16, {4096, k}, 1, 2)};
     const Argument weights{random_tensor(DType::kFloat16, {k, 256}, 1, 2), true};

@@ -155,7 +155,8 @@ struct SharedTile {
 // seven times two blocks and something.
 TEST(CudaHopper, SparseOfSharedSums) {
   if (!can_run(thinned(product_of(kHalf, {8, 16}, 8), 1))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
-  constexpr SharedTile kTiles[] = {{"64x128_by_4", 4}, {"64x128_by_2", 2}};
+  constexpr SharedTile kTiles[] = {{"two_64x128_by_8", 8}, {"two_64x128_by_4", 4}, {"two_64x128_by_2", 2},
+                                   {"64x128_by_4", 4},     {"64x128_by_2", 2},     {"128x128_by_2", 2}};
   for (const SharedTile& tile : kTiles) {
     for (DType dtype : {kHalf, kBrain, kBytes, kFp8}) {
       const int64_t block = is_half(dtype) ? 64 : 128, k = 14 * block + 16 * pick(1, 16), m = pick(1, 140);
@@ -208,7 +209,8 @@ TEST(CudaHopper, SharedSumsAreTried) {
 TEST(CudaHopper, DenseOfSharedSums) {
   const char* kernel = "cuda_product_hopper";
   if (!can_run(product_of(kHalf, {8, 16}, 8, kernel))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
-  constexpr SharedTile kTiles[] = {{"128x64_by_8", 8}, {"128x64_by_4", 4}, {"128x64_by_2", 2}, {"128x128_by_2", 2}};
+  constexpr SharedTile kTiles[] = {
+      {"two_128x64_by_8", 8}, {"two_128x64_by_4", 4}, {"two_128x64_by_2", 2}, {"128x64_by_4", 4}, {"128x128_by_2", 2}};
   for (const SharedTile& tile : kTiles) {
     for (DType dtype : {kHalf, kBytes}) {
       const int64_t block = is_half(dtype) ? 64 : 128, k = 7 * block + 16 * pick(1, 16), m = pick(1, 140);
@@ -312,7 +314,7 @@ TEST(CudaHopper, SparseWindows) {
   }
   expect_kernel_agrees(thinned(windows_of(kHalf, kHalves, kernel), 1));
   // Parts of the sum that begin within a tap and end within another.
-  KernelCase shared = in_tile(thinned(windows_of(kHalf, kHalves, kernel), 1), "64x128_by_4");
+  KernelCase shared = in_tile(thinned(windows_of(kHalf, kHalves, kernel), 1), "two_64x128_by_4");
   EXPECT_TRUE(shares_among(shared, 4));
   expect_kernel_agrees(shared);
   // Taps that are no whole blocks of k.

@@ -39,6 +39,10 @@ constexpr Tile kTiles[] = {
     // Where little is multiplied, the ends of tiles are what takes time: more warps at work on them.
     {"two_128x64", 128, 64, 0, 1, 1, 1, 4, 0.29, 2},
     {"two_turns_64x64", 64, 64, 1, 1, 1, 1, 6, 0.21, 2},
+    // And where rows are few: the next kernel's weights come while this one runs.
+    {"two_128x64_by_2", 128, 64, 0, 1, 1, 2, 4, 0.29, 2},
+    {"two_128x64_by_4", 128, 64, 0, 1, 1, 4, 4, 0.28, 2},
+    {"two_128x64_by_8", 128, 64, 0, 1, 1, 8, 4, 0.27, 2},
     // With 64 columns, each row of W is brought for half as many rows of X otherwise.
     {"256x64", 256, 64, 0, 1, 1, 1, 5, 0.6},
     // And where they wait for a shortcut that is added.
@@ -62,8 +66,13 @@ constexpr Tile kSparseTiles[] = {
     {"128x128", 128, 128, 0, 1, 1, 1, 9, 0.6},
     {"64x256", 64, 256, 0, 1, 1, 1, 9, 0.5},
     {"64x128", 64, 128, 0, 1, 1, 1, 12, 0.35},
+    {"128x128_by_2", 128, 128, 0, 1, 1, 2, 9, 0.5},
     {"64x128_by_2", 64, 128, 0, 1, 1, 2, 12, 0.34},
     {"64x128_by_4", 64, 128, 0, 1, 1, 4, 12, 0.33},
+    {"two_64x128", 64, 128, 0, 1, 1, 1, 6, 0.175, 2},
+    {"two_64x128_by_2", 64, 128, 0, 1, 1, 2, 6, 0.17, 2},
+    {"two_64x128_by_4", 64, 128, 0, 1, 1, 4, 6, 0.165, 2},
+    {"two_64x128_by_8", 64, 128, 0, 1, 1, 8, 6, 0.16, 2},
     {"two_turns_64x64", 64, 64, 1, 1, 1, 1, 8, 0.09, 2},
 };
 // For rows that are normalized: as many blocks beside each other as a row needs, which cluster_n says then. An H200 has
