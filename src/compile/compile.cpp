@@ -130,61 +130,31 @@ static Result<double> tune_graphs(std::span<const Graph* const> graphs, const Ta
   return tuned.seconds;
 }
 
-static bool makes_choices(const std::vector<PassRecord>& records) {
-  return std::any_of(records.begin(), records.end(), [](const PassRecord& record) {
-    return record.rewrites > 0 && std::any_of(all_passes().begin(), all_passes().end(), [&](const Pass* pass) {
-             return pass->chooses && pass->name == record.name;
-           });
-  });
-}
-
-static void leave_out_choices(PipelineOptions& pipeline) {
-  for (const Pass* pass : all_passes()) {
-    if (pass->chooses) pipeline.disabled.emplace_back(pass->name);
-  }
-}
-
 // For passes that choose: measures what they could make of the model, and what it is without them. Gives the seconds
 // that it took.
 static Result<double> tune_passes(const Graph& imported, PipelineOptions pipeline, const CompileOptions& options,
                                   TimingCache& timings, CompileReport* report) {
   pipeline.dump = nullptr;
   pipeline.measure = nullptr;
+  auto makes_choices = [](const PassRecord& record) {
+    return record.rewrites > 0 && std::any_of(all_passes().begin(), all_passes().end(), [&](const Pass* pass) {
+             return pass->chooses && pass->name == record.name;
+           });
+  };
   Graph eager = imported.clone();
   std::vector<PassRecord> records;
   pipeline.eager = true;
   HUSSAR_TRY(optimize(eager, pipeline, &records));
-  if (!makes_choices(records)) return 0.0;
+  if (std::none_of(records.begin(), records.end(), makes_choices)) return 0.0;
   if (options.progress) options.progress("tune passes");
   Graph apart = imported.clone();
   pipeline.eager = false;
-  leave_out_choices(pipeline);
+  for (const Pass* pass : all_passes()) {
+    if (pass->chooses) pipeline.disabled.emplace_back(pass->name);
+  }
   HUSSAR_TRY(optimize(apart, pipeline, nullptr));
   const Graph* const forms[] = {&eager, &apart};
   return tune_graphs(forms, pipeline.target, options, timings, report);
-}
-
-// The same for a device, where all passes have run but those that choose, which are the last. Then they run.
-static Result<double> choose_on_device(Graph& graph, const PipelineOptions& pipeline, const CompileOptions& options,
-                                       TimingCache& timings, CompileReport* report) {
-  PipelineOptions choosing = pipeline;
-  choosing.only_choosing = choosing.eager = true;
-  choosing.dump = nullptr;
-  choosing.measure = nullptr;
-  Graph eager = graph.clone();
-  std::vector<PassRecord> records;
-  HUSSAR_TRY(optimize(eager, choosing, &records));
-  double seconds = 0;
-  if (makes_choices(records) && tunes(options, pipeline.target)) {
-    if (options.progress) options.progress("tune passes");
-    const Graph* const forms[] = {&eager, &graph};
-    seconds = HUSSAR_TRY(tune_graphs(forms, pipeline.target, options, timings, report));
-  }
-  choosing = pipeline;
-  choosing.only_choosing = true;
-  choosing.timings = timings_from(timings, pipeline.target, options.tune_shapes);  // which know the device now
-  HUSSAR_TRY(optimize(graph, choosing, report != nullptr ? &report->passes : nullptr));
-  return seconds;
 }
 
 // Chooses kernels for a graph on which the passes have run; `tuned_seconds` of the budget are spent.
@@ -326,11 +296,7 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
     verifier = HUSSAR_TRY(PassVerifier::create(graph, options.verify_shapes, options.verify_tolerance));
     pipeline.measure = [&](std::string_view pass) { return verifier->measure(graph, pass); };
   }
-  PipelineOptions first = pipeline;
-  if (target.place == Place::kDevice) leave_out_choices(first);
-  HUSSAR_TRY(optimize(graph, first, report != nullptr ? &report->passes : nullptr));
-  if (target.place == Place::kDevice)
-    tuned_seconds = HUSSAR_TRY(choose_on_device(graph, pipeline, options, *remembering.timings, report));
+  HUSSAR_TRY(optimize(graph, pipeline, report != nullptr ? &report->passes : nullptr));
   // A CPU has no kernels for FP8: what it checks it computes by reference code.
   const bool fp8 = options.quantization != nullptr && options.quantization->fp8;
   if (fp8 && target.place == Place::kHost) HUSSAR_TRY(make_reference_steps_plain(graph, target));
@@ -388,7 +354,6 @@ Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, Compi
   Graph graph = HUSSAR_TRY(thaw(plan));
   const Target target = target_of(options);
   const auto before = plan.meta.find("target");
-  HUSSAR_TRY(catching("rebuild the plan", [&] { return split_norms(graph, target); }));
   if (target.place == Place::kHost && before != plan.meta.end() && is_device_target(before->second))
     HUSSAR_TRY(catching("rebuild the plan", [&] { return move_to_host(graph, target); }));
   Plan rebuilt = HUSSAR_TRY(catching("rebuild the plan", [&] { return freeze_for(graph, target, options, report); }));

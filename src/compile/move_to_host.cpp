@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "ops/infer.h"
-#include "ops/product_norm.h"
 #include "passes/support/rewrite.h"
 #include "tactics/choose.h"
 #include "tensor/convert.h"
@@ -130,20 +129,6 @@ Status move_to_host(Graph& graph, const Target& target) {
   widen(graph);
   for (Node* node : graph.snapshot()) round_apart(graph, node);
   return make_reference_steps_plain(graph, target);
-}
-
-Status split_norms(Graph& graph, const Target& target) {
-  int count = 0;
-  for (Node* node : graph.snapshot()) {
-    for (const Body& body : node->bodies) HUSSAR_TRY(split_norms(*body.graph, target));
-    if (!is_product_norm(node->op) || has_own_kernel(Problem{*node, target})) continue;
-    split_product_norm(graph, node);
-    ++count;
-  }
-  if (count == 0) return {};
-  HUSSAR_TRY(graph.sort());
-  HUSSAR_TRY(infer_graph(graph));
-  return {};
 }
 
 Status make_reference_steps_plain(Graph& graph, const Target& target) {

@@ -10,9 +10,7 @@ namespace hussar {
 // inputs and outputs of the model that are FP16 themselves (weights keep the precision that they have), and nodes that
 // no kernel of the target takes in their layout get plain data.
 Status move_to_host(Graph& graph, const Target& target);
-// Of products whose rows are normalized in the same step, those that no kernel of the target takes become two.
-Status split_norms(Graph& graph, const Target& target);
-// The last of what move_to_host does: reference code knows no layouts.
+// The last of these: reference code knows no layouts.
 Status make_reference_steps_plain(Graph& graph, const Target& target);
 
 }  // namespace hussar

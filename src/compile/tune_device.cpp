@@ -4,10 +4,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <deque>
 #include <map>
 #include <random>
-#include <set>
 #include <tuple>
 #include <unordered_map>
 
@@ -119,8 +117,8 @@ struct Contestant {
 
 class DeviceTuner {
  public:
-  DeviceTuner(std::span<const Graph* const> forms, const Target& target, const TuneOptions& options, TimingCache& cache)
-      : forms_(forms), target_(target), options_(options), cache_(cache) {}
+  DeviceTuner(const Graph& graph, const Target& target, const TuneOptions& options, TimingCache& cache)
+      : graph_(graph), target_(target), options_(options), cache_(cache) {}
 
   Result<TuneReport> run() {
     begin_ = Clock::now();
@@ -156,6 +154,14 @@ class DeviceTuner {
   using Clock = std::chrono::steady_clock;
   double seconds() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
 
+  // The graph with its open sizes fixed, whose nodes correspond to those of the graph one to one.
+  Status fix_sizes() {
+    sized_ = graph_.clone();
+    HUSSAR_TRY(fix_shapes(sized_, options_.shapes));
+    HUSSAR_TRY(infer_graph(sized_));
+    return {};
+  }
+
   static bool has_sizes(const Node& node) {
     for (const auto* list : {&node.inputs, &node.outputs}) {
       for (const Value* value : *list) {
@@ -165,46 +171,15 @@ class DeviceTuner {
     return true;
   }
 
-  std::string key_of(const Node& node) const { return problem_key(Problem{node, target_}, options_.shapes); }
-
-  // What every form has, where there are several.
-  std::set<std::string> common_keys() const {
-    std::map<std::string, size_t> forms_of;
-    for (const Graph* form : forms_) {
-      std::set<std::string> keys;
-      for (const auto& node : form->nodes()) keys.insert(key_of(*node));
-      for (const std::string& key : keys) ++forms_of[key];
-    }
-    std::set<std::string> common;
-    for (const auto& [key, count] : forms_of) {
-      if (forms_.size() > 1 && count == forms_.size()) common.insert(key);
-    }
-    return common;
-  }
-
   Status find_problems() {
-    const std::set<std::string> common = common_keys();
-    for (const Graph* form : forms_) {
-      // The form with its open sizes fixed, whose nodes correspond to its own one to one.
-      Graph& sized = sized_.emplace_back(form->clone());
-      HUSSAR_TRY(fix_shapes(sized, options_.shapes));
-      HUSSAR_TRY(infer_graph(sized));
-    }
-    for (size_t i = 0; i < forms_.size(); ++i) find_problems(*forms_[i], sized_[i], common);
-    std::stable_sort(problems_.begin(), problems_.end(),
-                     [](const Problems& a, const Problems& b) { return a.predicted > b.predicted; });
-    return {};
-  }
-
-  void find_problems(const Graph& form, const Graph& sized_form, const std::set<std::string>& left_out) {
+    HUSSAR_TRY(fix_sizes());
     std::map<std::string, std::optional<size_t>> seen;  // by key, where in problems_; nothing to measure: nowhere
     const Timings timings = timings_from(cache_, target_, options_.shapes);
-    for (size_t i = 0; i < form.nodes().size(); ++i) {
-      const Node& sized = *sized_form.nodes()[i];
+    for (size_t i = 0; i < graph_.nodes().size(); ++i) {
+      const Node& sized = *sized_.nodes()[i];
       if (!has_sizes(sized)) continue;
-      const Problem problem{*form.nodes()[i], target_};
-      const std::string key = key_of(problem.node);
-      if (left_out.count(key) != 0) continue;
+      const Problem problem{*graph_.nodes()[i], target_};
+      const std::string key = problem_key(problem, options_.shapes);
       auto [it, is_new] = seen.emplace(key, std::nullopt);
       if (it->second) {
         Problems& same = problems_[*it->second];
@@ -213,7 +188,7 @@ class DeviceTuner {
       }
       if (!is_new) continue;
       std::vector<Rival> rivals = rivals_of(choose(Problem{sized, target_}));
-      if (rivals.size() < (options_.all ? 1 : 2)) continue;
+      if (rivals.size() < 2) continue;
       ++report_.problems;
       const bool is_measured = std::all_of(rivals.begin(), rivals.end(),
                                            [&](const Rival& rival) { return timings(problem, rival).has_value(); });
@@ -222,6 +197,9 @@ class DeviceTuner {
       problems_.push_back({key, {&sized}, std::move(rivals), 0});
       problems_.back().predicted = problems_.back().rivals.front().predicted;
     }
+    std::stable_sort(problems_.begin(), problems_.end(),
+                     [](const Problems& a, const Problems& b) { return a.predicted > b.predicted; });
+    return {};
   }
 
   // A dense one is always among them: 2:4 weights have to win against it.
@@ -447,12 +425,12 @@ class DeviceTuner {
     return {};
   }
 
-  const std::span<const Graph* const> forms_;
+  const Graph& graph_;
   const Target target_;
   const TuneOptions& options_;
   TimingCache& cache_;
   Clock::time_point begin_;
-  std::deque<Graph> sized_;
+  Graph sized_;
   std::unique_ptr<Device> device_;  // outlives all memory below
   std::vector<Problems> problems_;
   std::map<std::string, Tensor> codes_;  // by source
@@ -464,9 +442,9 @@ class DeviceTuner {
 
 }  // namespace
 
-Result<TuneReport> tune_device(std::span<const Graph* const> forms, const Target& target, const TuneOptions& options,
+Result<TuneReport> tune_device(const Graph& graph, const Target& target, const TuneOptions& options,
                                TimingCache& cache) {
-  return DeviceTuner(forms, target, options, cache).run();
+  return DeviceTuner(graph, target, options, cache).run();
 }
 
 }  // namespace hussar

@@ -9,8 +9,7 @@
 namespace hussar {
 
 // As tune(), for a target that is a device. Where the device is not here nothing is measured, and the report says so.
-// Of several forms of a model what all of them have is left out: it does not tell them apart.
-Result<TuneReport> tune_device(std::span<const Graph* const> forms, const Target& target, const TuneOptions& options,
+Result<TuneReport> tune_device(const Graph& graph, const Target& target, const TuneOptions& options,
                                TimingCache& cache);
 
 }  // namespace hussar

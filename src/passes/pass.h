@@ -115,7 +115,6 @@ struct PipelineOptions {
   const Quantization* quantization = nullptr;
   std::function<Problem(const Problem&)> restrict;  // PassContext::restrict
   bool packed = false;                              // PassContext::packed
-  bool only_choosing = false;                       // no pass but those that choose
   bool verify = true;                               // check the graph's structure after each pass
   // Sees the graph after each pass that changed it; for dumps.
   std::function<void(std::string_view pass, const Graph&)> dump;

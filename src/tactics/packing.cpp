@@ -48,13 +48,8 @@ WeightForm weight_form(std::string_view op, const Attributes& attributes) {
 }
 
 bool has_weight_form(const Node& node) {
-  constexpr std::string_view kProducts[] = {"Conv",
-                                            "MatMul",
-                                            "com.microsoft.FusedMatMul",
-                                            "hussar.QuantizedConv",
-                                            "hussar.QuantizedMatMul",
-                                            "hussar.MatMulNorm",
-                                            "hussar.QuantizedMatMulNorm"};
+  constexpr std::string_view kProducts[] = {"Conv", "MatMul", "com.microsoft.FusedMatMul", "hussar.QuantizedConv",
+                                            "hussar.QuantizedMatMul"};
   if (std::find(std::begin(kProducts), std::end(kProducts), node.op) == std::end(kProducts)) return false;
   const Value* weights = node.input(1);
   if (weights == nullptr || !weights->is_constant()) return false;

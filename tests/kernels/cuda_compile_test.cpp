@@ -341,48 +341,6 @@ void expect_no_spills(const KernelCase& test, std::initializer_list<int> gpus) {
   }
 }
 
-// Products whose rows are normalized, in every tile, with all that there may be behind them.
-std::vector<KernelCase> norm_texts() {
-  std::vector<KernelCase> cases;
-  for (const char* tile : {"144x256", "128x256", "64x256", "144x128", "128x128", "80x128", "64x128"}) {
-    const Argument x{random_tensor(DType::kFloat16, {512, 256}, 1, 2)};
-    const Argument weights{random_tensor(DType::kFloat16, {256, 1024}, 1, 2), true};
-    const Argument line{random_tensor(DType::kFloat16, {1024}, 1, 2), true};
-    KernelCase halves{"cuda_product_norm", "MatMul", {x, weights}};
-    KernelCase bytes = of_bytes(halves, 1024, {512, 1024});
-    bytes.op = "hussar.QuantizedMatMulNorm";
-    bytes.inputs.insert(bytes.inputs.begin() + 4, {line, line});
-    bytes.program_inputs = 6;
-    halves = with_shortcut(halves, {512, 1024});
-    halves.op = "hussar.MatMulNorm";
-    halves.inputs.insert(halves.inputs.begin() + 2, {line, line});
-    halves.program_inputs = 4;
-    for (KernelCase* test : {&bytes, &halves}) {
-      test->outputs = 3;
-      test->attributes.set("y_scale", 0.1F);
-      test->attributes.set(kConfigurationAttribute, std::string(tile));
-      cases.push_back(*test);
-      if (!std::string_view(tile).ends_with("x256")) continue;
-      test->kernel = "cuda_product_norm_sparse";
-      cases.push_back(thinned(*test));
-    }
-  }
-  return cases;
-}
-
-TEST(CudaCompile, NormalizedProducts) {
-  ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
-  const auto compiler = cuda::find_compiler();
-  if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
-  for (const KernelCase& test : norm_texts()) {
-    expect_no_spills(test, {90});
-    // These have the fewest registers left.
-    if (!test.attributes.get_string(kConfigurationAttribute, "").ends_with("x256")) continue;
-    const KernelCase other = test.op.starts_with("hussar.Quantized") ? of_fp8(test) : of_bf16(test);
-    expect_no_spills(test.kernel.ends_with("sparse") ? thinned(other) : other, {90});
-  }
-}
-
 TEST(CudaCompile, AttentionOfBytes) {
   ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
   const auto compiler = cuda::find_compiler();

@@ -95,32 +95,10 @@ inline void cluster_store(unsigned to, unsigned rank, unsigned a, unsigned b, un
   const unsigned words[4] = {a, b, c, d};
   memcpy(hussar_at(to, rank), words, sizeof(words));
 }
-inline void cluster_send(unsigned to, unsigned barrier, unsigned rank, float a, float b) {
-  const float numbers[2] = {a, b};
-  memcpy(hussar_at(to, rank), numbers, sizeof(numbers));
-  HussarBarrier& counter = hussar_barrier(barrier, rank);
-  counter.bytes -= static_cast<int>(sizeof(numbers));
-  hussar_end_phase(counter);
-}
-inline void barrier_wait_cluster(unsigned barrier, unsigned parity) { barrier_wait(barrier, parity); }
 inline void shared_load(unsigned from, unsigned& a, unsigned& b, unsigned& c, unsigned& d) {
   unsigned words[4];
   memcpy(words, hussar_at(from, hussar_machine.rank), sizeof(words));
   a = words[0], b = words[1], c = words[2], d = words[3];
-}
-inline void shared_load(unsigned from, float& a, float& b) {
-  float numbers[2];
-  memcpy(numbers, hussar_at(from, hussar_machine.rank), sizeof(numbers));
-  a = numbers[0], b = numbers[1];
-}
-inline float shared_word(unsigned from) {
-  float word;
-  memcpy(&word, hussar_at(from, hussar_machine.rank), sizeof(word));
-  return word;
-}
-inline void shared_store(unsigned to, float a, float b) {
-  const float numbers[2] = {a, b};
-  memcpy(hussar_at(to, hussar_machine.rank), numbers, sizeof(numbers));
 }
 template <int N>
 inline void load_once(unsigned (&word)[N], const unsigned* from) {

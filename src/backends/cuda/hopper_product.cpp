@@ -75,16 +75,6 @@ constexpr Tile kSparseTiles[] = {
     {"two_64x128_by_8", 64, 128, 0, 1, 1, 8, 6, 0.16, 2},
     {"two_turns_64x64", 64, 64, 1, 1, 1, 1, 8, 0.09, 2},
 };
-// For rows that are normalized: as many blocks beside each other as a row needs, which cluster_n says then. An H200 has
-// room for 30 clusters of four blocks, and 4096 rows are 29 times 144; for 15 of eight, and 1024 rows are 13 times 80.
-// Of stages there are as many as fit.
-constexpr Tile kNormTiles[] = {
-    {"144x256", 144, 256, 0, 1, 0, 1, 0, 0.97}, {"128x256", 128, 256, 0, 1, 0, 1, 0, 0.97},
-    {"64x256", 64, 256, 0, 1, 0, 1, 0, 0.8},    {"144x128", 144, 128, 0, 1, 0, 1, 0, 0.85},
-    {"128x128", 128, 128, 0, 1, 0, 1, 0, 0.85}, {"80x128", 80, 128, 0, 1, 0, 1, 0, 0.7},
-    {"64x128", 64, 128, 0, 1, 0, 1, 0, 0.65},
-};
-constexpr int64_t kMostCluster = 8;
 constexpr std::string_view kTileAttribute = "hussar_tile";
 constexpr int64_t kMultiprocessors = 132;
 
@@ -95,38 +85,13 @@ int64_t clusters_of(const Tile& tile, const DenseProduct& product) {
 
 // Clusters that run at once. Those of 4 and 8 blocks do not fill all of the GPU's parts: an H200 with 132
 // multiprocessors has room for 30 and 15 (cudaOccupancyMaxActiveClusters); this is on the safe side.
-int64_t slots_of(const Tile& tile, int64_t multiprocessors, int64_t per_sm, bool normalizes) {
+int64_t slots_of(const Tile& tile, int64_t multiprocessors, int64_t per_sm) {
   const int64_t blocks = tile.blocks(), places = multiprocessors * per_sm;
-  // Where a wave more takes twice the time it counts how many there are.
-  if (blocks > 2 && normalizes) return std::max<int64_t>(places * 10 / 11 / blocks, 1);
   return std::max<int64_t>((blocks > 2 ? places * 7 / 8 : places) / blocks, 1);
 }
 
 std::span<const Tile> tiles_of(const HopperOperands& operands) {
-  if (operands.normalizes) return kNormTiles;
   return operands.sparse ? std::span<const Tile>(kSparseTiles) : std::span<const Tile>(kTiles);
-}
-
-int64_t stage_bytes_of(const Tile& tile, const HopperOperands& operands) {
-  return (tile.rows + tile.columns / (operands.sparse ? 2 : 1)) * operands.row_bytes();
-}
-
-// What a block has beside the ring: the lines of device/product_norm.cuh and their barriers.
-int64_t norm_bytes(const Tile& tile) { return 16 + 8 * tile.rows * (8 + 2 * tile.cluster_n + 1); }
-
-// The tile with a cluster that is as wide as rows are, where they are normalized, and the stages that fit beside.
-Tile in_cluster(Tile tile, const DenseProduct& product, const HopperOperands& operands) {
-  if (!operands.normalizes) return tile;
-  constexpr int64_t kShared = 232448, kAlignment = 1024, kMostStages = 12;
-  tile.cluster_n = product.n / tile.columns;
-  tile.stages =
-      std::min(kMostStages, (kShared - kAlignment - norm_bytes(tile)) / (stage_bytes_of(tile, operands) + 16));
-  if (operands.sparse) tile.rate *= 0.85;
-  return tile;
-}
-
-bool holds_rows(const Tile& tile, int64_t columns) {
-  return columns % tile.columns == 0 && columns / tile.columns <= kMostCluster;
 }
 
 // The columns of sparse weights that a warpgroup has: kGroupN of device/hopper_tiles.cuh.
@@ -144,8 +109,7 @@ double time_of(const Tile& tile, const DenseProduct& product, const HopperOperan
   constexpr double kEnd = 1e-4, kEndOfTwo = 1.2e-4, kNearer = 0.7;
   const int64_t clusters = clusters_of(tile, product);
   const auto waves_of = [&](int64_t per_sm) {
-    return std::ceil(static_cast<double>(clusters) /
-                     static_cast<double>(slots_of(tile, kMultiprocessors, per_sm, operands.normalizes)));
+    return std::ceil(static_cast<double>(clusters) / static_cast<double>(slots_of(tile, kMultiprocessors, per_sm)));
   };
   const double waves = waves_of(tile.per_sm);
   // Where there are few, each has its multiprocessor for itself, though half the stages, and the next kernel's begin
@@ -156,9 +120,6 @@ double time_of(const Tile& tile, const DenseProduct& product, const HopperOperan
   const double start = tile.per_sm > 1 && is_alone ? kStartOfTwo : kStart;
   const auto elements = static_cast<double>(tile.rows * tile.columns / tile.split);
   const double sums = elements * static_cast<double>(2 * product.k) / (flops_of_one * rate);
-  // Of rows that are normalized all blocks wait for each other, with a residual that nothing hides.
-  constexpr double kEndOfNorm = 2e-4, kMeeting = 1;
-  if (operands.normalizes) return kStart + kMeeting + waves * (sums + elements * kEndOfNorm + kMeeting);
   // Of warpgroups that take turns, one ends the only tile of a block.
   const double by_half = tile.pingpong != 0 && waves <= 1 ? 2 : 1;
   const double ends = by_half * elements * (is_alone ? kEnd : kEndOfTwo) * (tile.near ? kNearer : 1);
@@ -174,16 +135,8 @@ int64_t near_bytes(const Node& node) {
   return input == 0 ? 0 : static_cast<int64_t>(dtype_size(node.inputs[input]->dtype));
 }
 
-// The operand of the epilogue that the tile brings near; 0: none. Where rows are normalized it comes through the ring.
-size_t brought_near(const Tile& tile, const Node& node, const HopperOperands& operands) {
-  if (!operands.normalizes) return tile.near ? near_operand(node) : 0;
-  const bool has_room = stage_bytes_of(tile, operands) >= tile.rows * 128;
-  return near_bytes(node) == 2 && has_room ? near_operand(node) : 0;
-}
-
 // Every part of a split sum has something to do.
 bool fits(const Tile& tile, const DenseProduct& product, const HopperOperands& operands, int64_t near) {
-  if (operands.normalizes && !holds_rows(tile, product.n)) return false;
   if (tile.near && (near == 0 || tile.columns * near % 128 != 0)) return false;
   // Words of sparse weights come for two blocks of k at a time.
   const int64_t unit = operands.block_k() * (operands.sparse ? 2 : 1);
@@ -192,35 +145,22 @@ bool fits(const Tile& tile, const DenseProduct& product, const HopperOperands& o
 
 Tile best_tile(const DenseProduct& product, const HopperOperands& operands) {
   const auto tiles = tiles_of(operands);
-  std::optional<Tile> best;
-  for (const Tile& row : tiles) {
-    if (!fits(row, product, operands, 0)) continue;
-    const Tile tile = in_cluster(row, product, operands);
-    if (!best || time_of(tile, product, operands) < time_of(*best, product, operands)) best = tile;
+  Tile best = tiles[1];
+  for (const Tile& tile : tiles) {
+    if (!fits(tile, product, operands, 0)) continue;
+    if (time_of(tile, product, operands) < time_of(best, product, operands)) best = tile;
   }
-  return best.value_or(in_cluster(tiles[1], product, operands));
+  return best;
 }
 
 // The one that the node asks for, or else the best.
 Tile tile_of(const Node& node, const DenseProduct& product, const HopperOperands& operands) {
   const Tile* wanted = configured_tile<Tile>(tiles_of(operands), node);
   const bool can_have = wanted != nullptr && fits(*wanted, product, operands, near_bytes(node));
-  return can_have ? in_cluster(*wanted, product, operands) : best_tile(product, operands);
-}
-
-// Of the blocks that share rows of X so many load them.
-int64_t loaders_of_x(const Tile& tile) {
-  int64_t loaders = tile.cluster_n;
-  while (tile.rows % (8 * loaders) != 0) --loaders;
-  return loaders;
+  return can_have ? *wanted : best_tile(product, operands);
 }
 
 }  // namespace
-
-bool can_normalize(int64_t columns) {
-  return std::any_of(std::begin(kNormTiles), std::end(kNormTiles),
-                     [&](const Tile& tile) { return holds_rows(tile, columns); });
-}
 
 Refusal check_hopper(const Problem& problem) {
   if (problem.target.sm != 90) return "needs Hopper (sm_90)";
@@ -239,9 +179,8 @@ std::vector<Configuration> hopper_configurations(const Node& node, const DensePr
   std::vector<Configuration> list;
   const std::string_view usual = best_tile(product, operands).name;
   const int64_t near = near_bytes(node);
-  for (const Tile& row : tiles_of(operands)) {
-    if (row.name == usual || !fits(row, product, operands, near)) continue;
-    const Tile tile = in_cluster(row, product, operands);
+  for (const Tile& tile : tiles_of(operands)) {
+    if (tile.name == usual || !fits(tile, product, operands, near)) continue;
     // Those that all wait for the memory are told apart, too.
     const double time = time_of(tile, product, operands);
     list.push_back({tile.name, std::max(least, time) + kAmongEqual * time});
@@ -253,7 +192,7 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
                      std::initializer_list<std::string_view> more) {
   Node& node = packing.node;
   const Tile tile = tile_of(node, product, operands);
-  const size_t near = brought_near(tile, node, operands);
+  const size_t near = tile.near ? near_operand(node) : 0;
   node.attributes.set(kTileAttribute, Ints{tile.rows, tile.columns, tile.cluster_m, tile.cluster_n, tile.split,
                                            tile.stages, tile.per_sm, static_cast<int64_t>(near)});
   define_input(node, product_input(operands.dtype, packing.target), defines);
@@ -268,13 +207,10 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_PINGPONG", tile.pingpong);
   defines.set("PRODUCT_CLUSTER_M", tile.cluster_m).set("PRODUCT_CLUSTER_N", tile.cluster_n);
   defines.set("PRODUCT_SPLIT", tile.split).set("PRODUCT_STAGES", tile.stages).set("PRODUCT_BLOCKS_PER_SM", tile.per_sm);
-  defines.set("PRODUCT_TURNED", operands.sparse || operands.normalizes).set("PRODUCT_NORM", operands.normalizes);
-  const std::string norm = operands.normalizes ? assemble({}, {"product_norm.cuh"}) : std::string();
-  return attach_code(
-      packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, near)) +
-                   assemble({}, {"half.cuh", "product_contract.cuh"}) + assemble({}, more) +
-                   assemble({}, {"hopper_pipeline.cuh"}) + norm +
-                   assemble({}, {"hopper_wgmma.cuh", "hopper_tiles.cuh", "hopper_split.cuh", "product_hopper.cuh"}));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, near)) +
+                                  assemble({}, {"half.cuh", "product_contract.cuh"}) + assemble({}, more) +
+                                  assemble({}, {"hopper_pipeline.cuh", "hopper_wgmma.cuh", "hopper_tiles.cuh",
+                                                "hopper_split.cuh", "product_hopper.cuh"}));
 }
 
 void forget_hopper(Node& node) {
@@ -292,9 +228,9 @@ std::optional<SparseOrder> order_of(const Attributes& attributes, DType dtype) {
 
 }  // namespace
 
-Status pack_hopper_sparse(Packing& packing, const DenseProduct& product, const HopperOperands& operands,
-                          Defines defines) {
+Status pack_hopper_sparse(Packing& packing, const DenseProduct& product, Defines defines) {
   Node& node = packing.node;
+  const HopperOperands operands{node.inputs[0]->dtype, product.k, true};
   const Tile tile = tile_of(node, product, operands);
   const int64_t group = group_of(tile);
   node.attributes.set(kSparseGroup, group);
@@ -333,18 +269,18 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
   HUSSAR_TRY(launch.epilogue.prepare(prepare));
   launch.sizes = sizes_of(product);
   const int64_t clusters = clusters_of(tile, product);
-  const int64_t slots =
-      slots_of(tile, queue_of(prepare.device).facts().multiprocessors, tile.per_sm, operands.normalizes);
+  const int64_t slots = slots_of(tile, queue_of(prepare.device).facts().multiprocessors, tile.per_sm);
   launch.launch = Launch{};
   launch.launch.grid[0] =
       static_cast<unsigned>((tile.split > 1 ? clusters : std::min(clusters, slots)) * tile.blocks());
   launch.launch.threads = 384;
+  const int64_t stage_bytes = (tile.rows + tile.columns / (operands.sparse ? 2 : 1)) * operands.row_bytes();
   launch.near_input = static_cast<int32_t>(list[7]);
   int64_t near_tiles = 0;
   if (tile.near) {
     const DType dtype = prepare.inputs[static_cast<size_t>(list[7])].dtype;
     const auto bytes = static_cast<int64_t>(dtype_size(dtype));
-    if (!operands.normalizes) near_tiles = 2 * (tile.rows * tile.columns * bytes + 16);
+    near_tiles = 2 * (tile.rows * tile.columns * bytes + 16);
     const auto pitch = static_cast<uint64_t>(launch.epilogue.pitch_of(launch.near_input) * bytes);
     const auto columns = static_cast<uint64_t>(product.n), rows = static_cast<uint64_t>(product.m);
     launch.near = {dtype,
@@ -353,8 +289,7 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
                    {pitch, pitch * rows},
                    {static_cast<uint32_t>(128 / bytes), static_cast<uint32_t>(tile.rows), 1}};
   }
-  launch.launch.shared_bytes = static_cast<unsigned>(1024 + tile.stages * (stage_bytes_of(tile, operands) + 16) +
-                                                     near_tiles + (operands.normalizes ? norm_bytes(tile) : 0));
+  launch.launch.shared_bytes = static_cast<unsigned>(1024 + tile.stages * (stage_bytes + 16) + near_tiles);
   launch.launch.function =
       HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "hussar_product", launch.launch.shared_bytes));
   const auto n = static_cast<uint64_t>(product.n), k = static_cast<uint64_t>(product.k);
@@ -365,16 +300,6 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
   launch.w = {
       dtype,           5, {k, 2, n / 8, 4, 1}, {pitch, 8 * pitch, 2 * pitch, pitch * n}, {launch.block_k, 2, 4, 4, 1},
       launch.row_bytes};
-  if (operands.normalizes) {
-    // The rows of a warpgroup in an order that leaves a thread `unit` / 2 neighbouring columns (PRODUCT_TURNED).
-    const auto unit = static_cast<uint64_t>(tile.columns / 2 / 32);
-    launch.w = {dtype,
-                5,
-                {k, 8, 2, n / (8 * unit), unit / 2},
-                {unit * pitch, pitch, 8 * unit * pitch, 2 * pitch},
-                {launch.block_k, 8, 2, 4, static_cast<uint32_t>(unit / 2)},
-                launch.row_bytes};
-  }
   launch.places = 0;
   if (operands.sparse) {
     const SparseOrder order = hopper_order(prepare.step.attributes.get_int(kSparseGroup, 0), dtype);
@@ -385,11 +310,11 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
     launch.w = {dtype, 3, {elements, rows, 1}, {row_bytes, row_bytes * rows}, {launch.block_k / 2, share, 1}, 64};
     launch.places = sizes.value_bytes();
   }
-  launch.x_rows = static_cast<int32_t>(tile.rows / loaders_of_x(tile));
+  launch.x_rows = static_cast<int32_t>(tile.rows / tile.cluster_n);
   return {};
 }
 
-Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, WindowSteps* windows, void* norm) {
+Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, WindowSteps* windows) {
   Queue& queue = queue_of(run.device);
   TensorMap w = HUSSAR_TRY(queue.encode(launch.w, run.inputs[1].data));
   Words fused;
@@ -399,7 +324,7 @@ Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, W
   ProductSizes sizes = launch.sizes;
   TensorMap near;
   const int32_t* rows = run.row_count.of(launch.sizes.m);
-  void* arguments[10] = {&x, &w, &y, &sizes, fused.data()};
+  void* arguments[9] = {&x, &w, &y, &sizes, fused.data()};
   size_t count = 5;
   if (launch.near_input > 0) {
     near = HUSSAR_TRY(queue.encode(launch.near, run.inputs[static_cast<size_t>(launch.near_input)].data));
@@ -407,15 +332,14 @@ Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, W
   }
   if (launch.places > 0) arguments[count++] = &places;
   if (windows != nullptr) arguments[count++] = windows;
-  if (norm != nullptr) arguments[count++] = norm;
   arguments[count++] = &rows;
   return queue.launch(launch.launch, {arguments, count});
 }
 
-Status prepare_hopper_product(const Prepare& prepare, const DenseProduct& product, const HopperOperands& operands,
-                              HopperProduct& state) {
-  const DType dtype = operands.dtype;
-  HUSSAR_TRY(prepare_hopper(prepare, product, operands, state.launch));
+Status prepare_hopper_product(Prepare& prepare, const DenseProduct& product, bool sparse) {
+  HopperProduct& state = prepare.state_as<HopperProduct>();
+  const DType dtype = prepare.inputs[0].dtype;
+  HUSSAR_TRY(prepare_hopper(prepare, product, {dtype, product.k, sparse}, state.launch));
   const auto m = static_cast<uint64_t>(product.m), k = static_cast<uint64_t>(product.k);
   const auto pitch = static_cast<uint64_t>(product.x_pitch) * dtype_size(dtype);
   const auto rows = static_cast<uint32_t>(state.launch.x_rows);

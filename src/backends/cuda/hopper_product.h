@@ -13,7 +13,6 @@ struct HopperOperands {
   DType dtype;
   int64_t depth;
   bool sparse = false;
-  bool normalizes = false;  // rows of the result (PRODUCT_NORM), which the blocks of a cluster hold together
 
   // Of what is multiplied at a time: PRODUCT_ROW_BYTES of device/product_hopper.cuh.
   int64_t row_bytes() const { return !sparse && depth * static_cast<int64_t>(dtype_size(dtype)) <= 64 ? 64 : 128; }
@@ -21,9 +20,6 @@ struct HopperOperands {
   // k as it is multiplied, for rows of `parts` times the depth.
   int64_t whole_k(int64_t parts) const { return (depth + block_k() - 1) / block_k() * block_k() * parts; }
 };
-
-// Whether a tile normalizes rows of so many columns.
-bool can_normalize(int64_t columns);
 
 // Microseconds of a product in its best tile.
 double hopper_time(const DenseProduct& product, const HopperOperands& operands);
@@ -39,8 +35,7 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
 void forget_hopper(Node& node);
 
 // `pack` and `unpack` of sparse products, and the weights of a step with the shape that they had.
-Status pack_hopper_sparse(Packing& packing, const DenseProduct& product, const HopperOperands& operands,
-                          Defines defines);
+Status pack_hopper_sparse(Packing& packing, const DenseProduct& product, Defines defines);
 Status unpack_hopper_sparse(Packing& packing);
 Result<Operand> hopper_sparse_weights(const Prepare& prepare);
 
@@ -63,18 +58,15 @@ struct HopperLaunch {
 };
 Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const HopperOperands& operands,
                       HopperLaunch& launch);
-// `x`: the map of the left matrix. `windows`: null where its rows lie in memory. `norm`: NormOperands of
-// device/product_norm.cuh; null where nothing is normalized.
-Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, WindowSteps* windows,
-                     void* norm = nullptr);
+// `x`: the map of the left matrix. `windows`: null where its rows lie in memory.
+Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, WindowSteps* windows);
 
 // The state of kernels whose rows of X lie in memory, and what they do with it.
 struct HopperProduct {
   HopperLaunch launch;
   TileMap x;
 };
-Status prepare_hopper_product(const Prepare& prepare, const DenseProduct& product, const HopperOperands& operands,
-                              HopperProduct& state);
+Status prepare_hopper_product(Prepare& prepare, const DenseProduct& product, bool sparse);
 Status run_hopper_product(const Run& run);
 
 }  // namespace hussar::cuda

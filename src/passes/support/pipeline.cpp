@@ -109,7 +109,7 @@ Result<std::vector<PassRecord>> run_pipeline(Graph& graph, const PipelineOptions
   for (std::string_view name : pipeline_order()) {
     const Pass* pass = find_pass(name);
     HUSSAR_CHECK(pass != nullptr, ErrorCode::kRunFailed, "the pipeline names the unknown pass '{}'", name);
-    if (is_disabled(name) || (options.only_choosing && !pass->chooses)) continue;
+    if (is_disabled(name)) continue;
     auto begin = std::chrono::steady_clock::now();
     PassContext context{
         graph,         options.target, facts, options.timings, options.eager, options.quantization, options.restrict,

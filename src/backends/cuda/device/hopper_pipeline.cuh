@@ -1,5 +1,5 @@
-// Hopper's (sm_90a) copy engine, barriers and clusters: thin names over the PTX instructions. Where the text is read
-// for CPUs, tests/support/emulated_hopper.h has them.
+// Hopper's (sm_90a) copy engine, barriers and clusters: thin names over the PTX instructions. Where the text is read for
+// CPUs, tests/support/emulated_hopper.h has them.
 #pragma once
 #ifndef HUSSAR_EMULATED
 
@@ -155,27 +155,6 @@ __device__ __forceinline__ void cluster_store(unsigned to, unsigned rank, unsign
       : "memory");
 }
 
-// Writes two words into the shared memory of block `rank` of the cluster, at the address that `to` has here; the
-// barrier of the same place as `barrier` there counts their eight bytes.
-__device__ __forceinline__ void cluster_send(unsigned to, unsigned barrier, unsigned rank, float a, float b) {
-  asm volatile(
-      "{ .reg .b32 remote, counter; mapa.shared::cluster.u32 remote, %0, %2; mapa.shared::cluster.u32 counter, %1, "
-      "%2;\n"
-      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [remote], {%3, %4}, [counter]; }" ::"r"(to),
-      "r"(barrier), "r"(rank), "f"(a), "f"(b)
-      : "memory");
-}
-
-// As barrier_wait, for what blocks of the cluster have sent.
-__device__ __forceinline__ void barrier_wait_cluster(unsigned barrier, unsigned parity) {
-  asm volatile(
-      "{ .reg .pred done;\n"
-      "again: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again; }" ::"r"(barrier),
-      "r"(parity)
-      : "memory");
-}
-
 // Moves registers between warpgroups: every thread of the calling warpgroup has kCount from here on.
 template <int kCount>
 __device__ __forceinline__ void registers_take() {
@@ -188,20 +167,10 @@ __device__ __forceinline__ void registers_give() {
 
 // Four words of shared memory, 16-byte aligned.
 __device__ __forceinline__ void shared_load(unsigned from, unsigned& a, unsigned& b, unsigned& c, unsigned& d) {
-  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(a), "=r"(b), "=r"(c), "=r"(d) : "r"(from) : "memory");
-}
-
-// Two floats, 8-byte aligned.
-__device__ __forceinline__ void shared_load(unsigned from, float& a, float& b) {
-  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(a), "=f"(b) : "r"(from) : "memory");
-}
-__device__ __forceinline__ float shared_word(unsigned from) {
-  float word;
-  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(word) : "r"(from) : "memory");
-  return word;
-}
-__device__ __forceinline__ void shared_store(unsigned to, float a, float b) {
-  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(a), "f"(b) : "memory");
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(a), "=r"(b), "=r"(c), "=r"(d)
+               : "r"(from)
+               : "memory");
 }
 
 // Words that the multiprocessor reads once: they take no place in its cache.

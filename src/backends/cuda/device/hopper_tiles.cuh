@@ -27,8 +27,8 @@
 
 constexpr int kMultiplyingThreads = 256;
 constexpr int kThreads = kMultiplyingThreads + 128;
-constexpr int kCopyingRegisters = PRODUCT_NORM ? 40 : PRODUCT_BLOCKS_PER_SM == 1 ? 56 : 48;
-constexpr int kMultiplyingRegisters = PRODUCT_NORM ? 232 : PRODUCT_BLOCKS_PER_SM == 1 ? 224 : 96;
+constexpr int kCopyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 56 : 48;
+constexpr int kMultiplyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 224 : 96;
 constexpr int kRowBytes = PRODUCT_ROW_BYTES;
 constexpr int kRowBytesW = PRODUCT_SPARSE ? kRowBytes / 2 : kRowBytes;
 static_assert(kRowBytes == 128 || (kRowBytes == 64 && !PRODUCT_SPARSE));
@@ -36,36 +36,26 @@ constexpr int kBlockK = kRowBytes / static_cast<int>(sizeof(ProductInput));
 constexpr int kTileBytesX = PRODUCT_BM * kRowBytes;
 constexpr int kStageBytes = PRODUCT_BM * kRowBytes + PRODUCT_BN * kRowBytesW;
 constexpr int kRingBytes = PRODUCT_STAGES * kStageBytes;
-#if PRODUCT_TURNED
+#if PRODUCT_SPARSE
 constexpr int kGroupM = PRODUCT_BM;  // rows of a warpgroup
 constexpr int kGroupN = PRODUCT_PINGPONG ? PRODUCT_BN : PRODUCT_BN / 2;
 constexpr int kBlocks = kGroupN / 64;
-static_assert(kGroupN % 64 == 0 && (sizeof(ProductInput) <= 2 || !PRODUCT_SPARSE));
-static_assert(PRODUCT_SPARSE || (PRODUCT_SPLIT == 1 && PRODUCT_CLUSTER_M == 1 && !PRODUCT_WINDOWS));
+static_assert(kGroupN % 64 == 0 && sizeof(ProductInput) <= 2);
 #else
 constexpr int kGroupM = PRODUCT_PINGPONG ? PRODUCT_BM : PRODUCT_BM / 2;
 constexpr int kGroupN = PRODUCT_BN;
 constexpr int kBlocks = kGroupM / 64;
 static_assert(kGroupM % 64 == 0);
 #endif
-// So many of the blocks that share rows of X load them: what they load begins with a group of eight.
-constexpr int loaders_of_x() {
-  int loaders = PRODUCT_CLUSTER_N;
-  while (PRODUCT_BM % (8 * loaders) != 0) --loaders;
-  return loaders;
-}
-constexpr int kLoadersX = loaders_of_x();
-constexpr int kShareX = PRODUCT_BM / kLoadersX;  // rows that one of them loads
+constexpr int kShareX = PRODUCT_BM / PRODUCT_CLUSTER_N;  // rows that this block loads
 constexpr int kShareW = PRODUCT_BN / PRODUCT_CLUSTER_M;
 constexpr int kSignals = PRODUCT_CLUSTER_M + PRODUCT_CLUSTER_N - 1;  // blocks that load into a block's stage
 constexpr int kReadersWarps = PRODUCT_PINGPONG ? 4 : 8;
 constexpr int kNearRowBytes = 128;
-constexpr int kNearColumns = PRODUCT_NEAR > 0 ? kNearRowBytes / PRODUCT_NEAR : 0;  // of a box
-constexpr int kNearTileBytes = PRODUCT_NORM ? 0 : PRODUCT_BM * PRODUCT_BN * PRODUCT_NEAR;
-static_assert(PRODUCT_NEAR == 0 || (PRODUCT_BN * PRODUCT_NEAR % kNearRowBytes == 0 && PRODUCT_SPLIT == 1 &&
-                                    (!PRODUCT_TURNED || (PRODUCT_NORM && PRODUCT_NEAR == 2))));
-static_assert(kGroupM * kGroupN <= 18432);
-static_assert(!PRODUCT_NORM || (PRODUCT_TURNED && !PRODUCT_PINGPONG && PRODUCT_CLUSTER_M == 1));
+constexpr int kNearTileBytes = PRODUCT_BM * PRODUCT_BN * PRODUCT_NEAR;
+static_assert(PRODUCT_NEAR == 0 ||
+              (PRODUCT_BN * PRODUCT_NEAR % kNearRowBytes == 0 && PRODUCT_SPLIT == 1 && !PRODUCT_SPARSE));
+static_assert(kGroupM * kGroupN <= 16384);
 static_assert(kShareX % 8 == 0 && kShareW % 32 == 0);
 static_assert(PRODUCT_SPLIT == 1 || (!PRODUCT_PINGPONG && PRODUCT_SHARERS == 1));
 static_assert(PRODUCT_SPLIT == 1 || PRODUCT_BM * PRODUCT_BN * 4 <= kRingBytes);
@@ -74,7 +64,7 @@ using Accumulator = ProductSum[kBlocks][HOPPER_N / 2];
 // The ring's stages and barriers, as shared-memory addresses.
 struct Ring {
   unsigned stages, full, empty;
-  unsigned near_tiles, near_full, near_empty;  // two of each; with NORM near_full is its memory
+  unsigned near_tiles, near_full, near_empty;  // two of each
 };
 
 struct Position {
@@ -195,7 +185,6 @@ __device__ __forceinline__ void copy_x(const Ring& ring, int stage, const Tensor
                                        const SourceX& source, const WindowSteps& windows, int step) {
   const unsigned mask = ((1u << PRODUCT_CLUSTER_N * PRODUCT_CLUSTER_M) - 1) / ((1u << PRODUCT_CLUSTER_M) - 1)
                         << work.rank_m;
-  if (kLoadersX < PRODUCT_CLUSTER_N && work.rank_n >= kLoadersX) return;
   bring_x(ring.stages + stage * kStageBytes + work.rank_n * kShareX * kRowBytes, map, ring.full + stage * 8, source,
           windows, step, static_cast<unsigned short>(mask));
 }
@@ -208,11 +197,6 @@ __device__ __forceinline__ void copy_w(const Ring& ring, int stage, const Tensor
   tensor_copy<PRODUCT_CLUSTER_M>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytesW, map,
                                  ring.full + stage * 8, first_of_w(step) / 2, place.column + first, place.entry,
                                  static_cast<unsigned short>(mask));
-#elif PRODUCT_TURNED
-#pragma unroll
-  for (int first = 0; first < PRODUCT_BN; first += kGroupN)
-    tensor_copy<1>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytes, map, ring.full + stage * 8,
-                   first_of_w(step), 0, 0, (place.column + first) / (kGroupN / 4), 0, 0);
 #else
 #pragma unroll
   for (int block = 0; block < kShareW / 32; ++block) {
@@ -232,10 +216,6 @@ __device__ __forceinline__ void fetch_w(const TensorMap& map, const Work& work, 
   const int column = place.column + work.rank_m * kShareW;
 #if PRODUCT_SPARSE
   tensor_fetch(map, first_of_w(step) / 2, column, place.entry);
-#elif PRODUCT_TURNED
-#pragma unroll
-  for (int first = 0; first < PRODUCT_BN; first += kGroupN)
-    tensor_fetch(map, first_of_w(step), 0, 0, (column + first) / (kGroupN / 4), 0);
 #else
 #pragma unroll
   for (int block = 0; block < kShareW / 32; ++block)
@@ -243,59 +223,7 @@ __device__ __forceinline__ void fetch_w(const TensorMap& map, const Work& work, 
 #endif
 }
 
-#if PRODUCT_NEAR && PRODUCT_NORM
-
-// So many stages behind those of k hold a tile of the operand that is brought near, in boxes of all rows.
-constexpr int kNearBoxes = PRODUCT_BN * PRODUCT_NEAR / kNearRowBytes, kNearBoxBytes = PRODUCT_BM * kNearRowBytes;
-constexpr int kBoxesOfStage = kStageBytes / kNearBoxBytes;
-constexpr int kNearSteps = (kNearBoxes + kBoxesOfStage - 1) / kBoxesOfStage;
-static_assert(kNearSteps <= PRODUCT_STAGES);
-
-__device__ __forceinline__ void bring_near(const Ring& ring, Position& at, const TensorMap& map, const Place& place) {
-#pragma unroll
-  for (int step = 0; step < kNearSteps; ++step) {
-    const int first = step * kBoxesOfStage;
-    const int count = min(kBoxesOfStage, kNearBoxes - first);
-    const unsigned full = ring.full + at.stage * 8, stage = ring.stages + at.stage * kStageBytes;
-    barrier_wait(ring.empty + at.stage * 8, at.parity ^ 1);
-    barrier_expect(full, count * kNearBoxBytes);
-    for (int box = 0; box < count; ++box)
-      tensor_copy<1>(stage + box * kNearBoxBytes, map, full, place.column + (first + box) * kNearColumns, place.row,
-                     place.entry, 0);
-    at.advance();
-  }
-}
-
-// What was brought of a thread's columns, for epilogue_of.
-struct Near {
-  unsigned box, byte;  // where the box begins, and the columns in a row of it
-  int first_row;
-  template <class T, int N>
-  __device__ __forceinline__ void load(const T*, long long row, int, float (&to)[N]) const {
-    const unsigned r = static_cast<unsigned>(static_cast<int>(row) - first_row);
-    const unsigned from = box + r * kNearRowBytes + (byte ^ ((r & 7) << 4));
-    alignas(8) float words[2];
-    if constexpr (N == 4)
-      shared_load(from, words[0], words[1]);
-    else
-      words[0] = shared_word(from);
-    ::load(reinterpret_cast<const T*>(words), to);
-  }
-};
-// Waits for it. `column`: the first of the thread's columns in the tile; `at`: the stage behind the last block of k.
-__device__ __forceinline__ Near await_near(const Ring& ring, Position at, int first_row, int column) {
-  const int box = column / kNearColumns;
-  const int stage = (at.stage + box / kBoxesOfStage) % PRODUCT_STAGES;
-#pragma unroll
-  for (int step = 0; step < kNearSteps; ++step) {
-    barrier_wait(ring.full + at.stage * 8, at.parity);
-    at.advance();
-  }
-  return {ring.stages + stage * kStageBytes + box % kBoxesOfStage * kNearBoxBytes,
-          static_cast<unsigned>(column % kNearColumns * PRODUCT_NEAR), first_row};
-}
-
-#elif PRODUCT_NEAR
+#if PRODUCT_NEAR
 
 // The tile at `place` of the operand that is brought near; it is the turn-th of this block.
 __device__ __forceinline__ void bring_near(const Ring& ring, const TensorMap& map, const Place& place, int turn) {
@@ -306,7 +234,7 @@ __device__ __forceinline__ void bring_near(const Ring& ring, const TensorMap& ma
 #pragma unroll
   for (int box = 0; box < PRODUCT_BN * PRODUCT_NEAR / kNearRowBytes; ++box)
     tensor_copy<1>(ring.near_tiles + slot * kNearTileBytes + box * (PRODUCT_BM * kNearRowBytes), map, full,
-                   place.column + box * kNearColumns, place.row, place.entry, 0);
+                   place.column + box * (kNearRowBytes / PRODUCT_NEAR), place.row, place.entry, 0);
 }
 
 // A tile that was brought, for epilogue_of.
@@ -347,13 +275,13 @@ __device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map
 #endif
   Position at = {0, 0};
   at.advance(early);
-#if PRODUCT_NEAR && !PRODUCT_NORM
+#if PRODUCT_NEAR
   int turn = 0;
 #endif
   for (int group = work.first; group < work.groups; group += work.stride) {
     const Place place = make_place(work, group);
     const SourceX source = source_of(work, place, windows);
-#if PRODUCT_NEAR && !PRODUCT_NORM
+#if PRODUCT_NEAR
     bring_near(ring, *near_map, place, turn++);
 #endif
     for (int step = work.step_first + early; step < work.step_last; ++step) {
@@ -363,9 +291,6 @@ __device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map
       copy_w(ring, at.stage, w_map, work, place, step);
       at.advance();
     }
-#if PRODUCT_NEAR && PRODUCT_NORM
-    bring_near(ring, at, *near_map, place);
-#endif
     early = 0;
   }
 }
@@ -385,7 +310,7 @@ __device__ __forceinline__ void release_stage(const Ring& ring, int stage, const
 
 // A warpgroup's part of the tile that it works on: rows, or columns where weights are the left operand.
 __device__ __forceinline__ int first_row_of(int warpgroup) {
-  return PRODUCT_PINGPONG || PRODUCT_TURNED ? 0 : warpgroup * kGroupM;
+  return PRODUCT_PINGPONG || PRODUCT_SPARSE ? 0 : warpgroup * kGroupM;
 }
 
 // Two warpgroups that take turns: one multiplies only after the other has issued its last product. Without it the one
@@ -492,19 +417,18 @@ __device__ __forceinline__ unsigned long long describe_rows(unsigned address) {
   return kRowBytes == 64 ? hopper_describe_narrow(address) : hopper_describe(address);
 }
 
-// The sums of this warpgroup's rows, or columns, of one tile. The release of a stage lags one step behind, so that the tensor cores
+// The sums of this warpgroup's rows of one tile. The release of a stage lags one step behind, so that the tensor cores
 // always have the next product in their queue.
 __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring, Position& at, const Work& work,
                                               int warpgroup) {
-  const int first_row = PRODUCT_TURNED ? PRODUCT_BM + warpgroup * kGroupN : first_row_of(warpgroup);
-  constexpr int first_other = PRODUCT_TURNED ? 0 : kTileBytesX;
+  const int first_row = first_row_of(warpgroup);
   int previous = 0;
   if (PRODUCT_PINGPONG) wait_for_turn(warpgroup);
   for (int step = work.step_first; step < work.step_last; ++step) {
     barrier_wait(ring.full + at.stage * 8, at.parity);
     const unsigned stage = ring.stages + at.stage * kStageBytes;
     const unsigned long long a = describe_rows(stage + first_row * kRowBytes);
-    const unsigned long long b = describe_rows(stage + first_other);
+    const unsigned long long b = describe_rows(stage + kTileBytesX);
     hopper_begin_multiply();
 #pragma unroll
     for (int part = 0; part < kRowBytes / 32; ++part) {
@@ -526,7 +450,7 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
 
 #endif
 
-#if PRODUCT_TURNED
+#if PRODUCT_SPARSE
 
 // The groups of neighbouring columns that a thread holds, one for each of its rows, and their place in the warpgroup's
 // part of the tile.

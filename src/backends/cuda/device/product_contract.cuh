@@ -59,12 +59,6 @@
 #ifndef PRODUCT_SPARSE
 #define PRODUCT_SPARSE 0
 #endif
-#ifndef PRODUCT_TURNED
-#define PRODUCT_TURNED PRODUCT_SPARSE
-#endif
-#ifndef PRODUCT_NORM
-#define PRODUCT_NORM 0
-#endif
 #ifndef PRODUCT_RASTER
 #define PRODUCT_RASTER 8
 #endif
@@ -191,10 +185,6 @@ __device__ __forceinline__ void product_finish_part(ProductOutput* y, const Prod
 }
 
 struct NothingNear {};
-
-#if !PRODUCT_NORM
-struct NormOperands {};
-#endif
 
 // `whole`: the same for all threads of a warp.
 template <int kGroups, int kWidth, bool kOneColumn, typename Take, typename Row, typename Column,

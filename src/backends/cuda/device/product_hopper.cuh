@@ -23,27 +23,22 @@
 //   PRODUCT_SPARSE            1: of each four of k that follow one another W has two at most. Not of floats. Then W is
 //                             the left operand of the products: the tensor cores' rows are its rows, columns are rows
 //                             of X. BN is 128, 64 with PINGPONG or 256 without; a warpgroup's share of it is kGroupN
-//   PRODUCT_TURNED            1: the same roles for W of any kind. BM may be any number of rows that tensor cores have
-//                             columns for (hopper_wgmma.cuh). Not of windows. Default PRODUCT_SPARSE
-//   PRODUCT_NORM              1: rows are normalized before they are written (product_norm.cuh). They lie in the blocks
-//                             of a cluster: n = CLUSTER_N * BN, CLUSTER_M is 1. With TURNED, without PINGPONG
 //   PRODUCT_NEAR              1 or 2: bytes of an element of the epilogue's operand that the copy engine brings, tiles
 //                             two ahead, so that nothing waits for the memory behind the products. BN elements are 128
-//                             bytes or a multiple. Not with SPLIT, and with TURNED only where rows are normalized, and
-//                             it is 2: then it comes through the ring, behind the last blocks of k. Default 0: none
+//                             bytes or a multiple. Not with SPLIT or SPARSE. Default 0: none
 //
 // Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands[, TensorMap of what is
-// brought near][, places][, WindowSteps][, NormOperands], rows) in this order; *rows of the m rows are needed, the first ones, and what
+// brought near][, places][, WindowSteps], rows) in this order; *rows of the m rows are needed, the first ones, and what
 // is behind their last tile is not computed; null: all are
 //   grid    CLUSTER_M * CLUSTER_N * SPLIT * clusters. There are ceil(ceil(m / BM) / CLUSTER_M) *
 //           ceil(ceil(n / BN) / CLUSTER_N) * batch groups of tiles: a cluster for each, but without SPLIT at most as
 //           many as fit the GPU at once (they walk the rest). The cluster's size is part of the kernel
 //   block   384 threads
 //   shared  1024 + STAGES * ((BM + BN (sparse: BN / 2)) * ROW_BYTES + 16) bytes, dynamic; with NEAR 2 * (BM * BN * NEAR
-//           + 16) more, with NORM kNormBytes
+//           + 16) more
 // Tensor maps: FLOAT16, BFLOAT16, TFLOAT32 (it rounds) for floats, UINT8 for bytes of either sign; no interleave, a
 // swizzle of ROW_BYTES, zeros out of bounds. B = bytes of an element, K = ROW_BYTES / B:
-//   X: rank 3, dims {k, m, batch}, strides {x_pitch B, x_stride B}, box {K, kShareX, 1}
+//   X: rank 3, dims {k, m, batch}, strides {x_pitch B, x_stride B}, box {K, BM / CLUSTER_N, 1}
 //   W: rank 5, dims {k, 2, n / 8, 4, batch}, strides {w_pitch B, 8 w_pitch B, 2 w_pitch B, w_stride B},
 //      box {K, 2, 4, 4, 1}
 //   X with PRODUCT_WINDOWS: an im2col map of rank 4, dims {channels, width, height, pictures}, lower corner -pads, an
@@ -53,8 +48,6 @@
 //   {K / 2, BN / CLUSTER_M, 1}, SWIZZLE_64B. In a group, row 64i + 16w + 8h + l (w < 4, l < 8, h < 2) is row
 //   (8w + l) * kGroupN / 32 + 2i + h of the matrix: a thread then holds neighbouring columns of the result. `places`,
 //   [rows / 64][ceil(k / 2K)][128 threads][words of 64 of k] says where the elements are: hopper_multiply_sparse.
-// Other W with TURNED: rank 5, in the same order, with U = kGroupN / 32: dims {k, 8, 2, n / 8U, U / 2}, strides
-//   {U w_pitch B, w_pitch B, 8U w_pitch B, 2 w_pitch B}, box {K, 8, 2, 4, U / 2}
 // A map of X may name more rows than m: rows from m on are computed and dropped.
 // What is brought near: rank 3, dims {n, m, batch}, box {128 / NEAR, BM, 1}, a swizzle of 128 bytes.
 //
@@ -65,8 +58,7 @@
 // What a multiplying warpgroup (0 or 1) does.
 __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int warpgroup, ProductOutput* y,
                                         const ProductProblem& problem, const EpilogueOperands& operands,
-                                        const NormOperands& norm, const unsigned char* places,
-                                        const unsigned char* near_tiles) {
+                                        const unsigned char* places, const unsigned char* near_tiles) {
   const int first = work.first + (PRODUCT_PINGPONG ? warpgroup * work.stride : 0);
 #if PRODUCT_SPARSE
   Words words[2][kBlocks];
@@ -80,10 +72,7 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
     give_turn(0);
   }
   constexpr int kTurns = PRODUCT_PINGPONG ? 2 : 1;
-#if PRODUCT_NORM
-  unsigned norm_turn = 0;
-#endif
-#if PRODUCT_NEAR && !PRODUCT_NORM
+#if PRODUCT_NEAR
   unsigned turn = PRODUCT_PINGPONG ? static_cast<unsigned>(warpgroup) : 0;
 #endif
   for (int group = first; group < work.groups;) {
@@ -100,37 +89,21 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
     finish_split(sum, ring, work, place, warpgroup, whole, y, problem, operands);
     return;  // the cluster has no other tile
 #else
-    const int first_column = PRODUCT_TURNED && !PRODUCT_PINGPONG ? warpgroup * kGroupN : 0;
-#if PRODUCT_NEAR && !PRODUCT_NORM
+    const int first_column = PRODUCT_SPARSE && !PRODUCT_PINGPONG ? warpgroup * kGroupN : 0;
+#if PRODUCT_NEAR
     const unsigned slot = turn & 1u;
     barrier_wait(ring.near_full + slot * 8, turn >> 1 & 1u);
     const Near near = {near_tiles + slot * kNearTileBytes, static_cast<long long>(place.entry) * problem.m + place.row,
                        place.column};
-#elif !PRODUCT_NEAR
+#else
     constexpr NothingNear near = {};
 #endif
-    auto take = [&](int group, ProductSum(&value)[kWidth]) { take_group(sum, group, value); };
-    auto column = [&](int group) { return place.column + first_column + group_column(group); };
-#if PRODUCT_NORM
+    product_finish<kGroups, kWidth, PRODUCT_SPARSE>(
+        y, problem, operands, place.entry, whole,
+        [&](int group, ProductSum(&value)[kWidth]) { take_group(sum, group, value); },
+        [&](int group) { return place.row + first_row_of(warpgroup) + group_row(group); },
+        [&](int group) { return place.column + first_column + group_column(group); }, near);
 #if PRODUCT_NEAR
-    const Near near = await_near(ring, at, place.row, column(0) - place.column);
-#endif
-    auto release_near = [&] {
-#if PRODUCT_NEAR
-      for (int step = 0; step < kNearSteps; ++step) {
-        release_stage(ring, at.stage, work);
-        at.advance();
-      }
-#endif
-    };
-    norm_finish<kGroups, kWidth>(y, problem, operands, norm, ring.near_full, work.rank_n, norm_turn++, take, place.row,
-                                 group_row, column(0), near, release_near);
-#else
-    product_finish<kGroups, kWidth, PRODUCT_TURNED>(
-        y, problem, operands, place.entry, whole, take,
-        [&](int group) { return place.row + first_row_of(warpgroup) + group_row(group); }, column, near);
-#endif
-#if PRODUCT_NEAR && !PRODUCT_NORM
     __syncwarp();
     if (threadIdx.x % 32 == 0) barrier_arrive(ring.near_empty + slot * 8);
     turn += kTurns;
@@ -196,15 +169,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
                    ,
                    const __grid_constant__ WindowSteps windows
 #endif
-#if PRODUCT_NORM
-                   ,
-                   const __grid_constant__ NormOperands norm
-#endif
                    ,
                    const int* rows) {
-#if !PRODUCT_NORM
-  constexpr NormOperands norm{};
-#endif
 #if !PRODUCT_WINDOWS
   constexpr WindowSteps windows{};
 #endif
@@ -229,11 +195,11 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
     }
 #if PRODUCT_NEAR
     tensor_prefetch(near_map);
-#endif
-    for (int slot = 0; slot < 2 && (PRODUCT_NEAR || PRODUCT_NORM); ++slot) {
+    for (int slot = 0; slot < 2; ++slot) {
       barrier_init(ring.near_full + 8 * slot, 1);
-      if (!PRODUCT_NORM) barrier_init(ring.near_empty + 8 * slot, kReadersWarps);
+      barrier_init(ring.near_empty + 8 * slot, kReadersWarps);
     }
+#endif
     barrier_init_done();
   }
   product_allow_next_kernel();
@@ -255,11 +221,11 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
   if (PRODUCT_SPLIT > 1 && work.first >= work.groups) return;
   if (threadIdx.x < kMultiplyingThreads) {
     registers_take<kMultiplyingRegisters>();
-    consume(ring, work, static_cast<int>(threadIdx.x) / 128, y, problem, operands, norm, places,
+    consume(ring, work, static_cast<int>(threadIdx.x) / 128, y, problem, operands, places,
             shared + (ring.near_tiles - begin));
   } else {
     registers_give<kCopyingRegisters>();
-    if (!PRODUCT_NORM) fetch_for_later(work, problem, operands, places);
+    fetch_for_later(work, problem, operands, places);
 #if PRODUCT_NEAR
     const TensorMap* const near = &near_map;
 #else

@@ -45,8 +45,7 @@ Status pack(Packing& packing) {
   const Convolution conv = HUSSAR_TRY(convolution(packing.node));
   Defines defines;
   define_windows(conv, defines);
-  const HopperOperands operands = operands_of(packing.node.inputs[0]->dtype, conv);
-  return pack_hopper_sparse(packing, window_product(conv), operands, std::move(defines));
+  return pack_hopper_sparse(packing, window_product(conv), std::move(defines));
 }
 
 Status prepare(Prepare& prepare) {

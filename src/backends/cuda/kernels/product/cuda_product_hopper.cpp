@@ -37,8 +37,7 @@ Status unpack(Packing& packing) {
 Status prepare(Prepare& prepare) {
   const DenseProduct product = HUSSAR_TRY(dense_product(prepare.step.op, prepare.step.attributes, prepare.inputs[0],
                                                         prepare.inputs[1], prepare.outputs[0]));
-  return prepare_hopper_product(prepare, product, {prepare.inputs[0].dtype, product.k},
-                                prepare.state_as<HopperProduct>());
+  return prepare_hopper_product(prepare, product, false);
 }
 
 }  // namespace

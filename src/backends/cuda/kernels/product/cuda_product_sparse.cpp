@@ -30,7 +30,7 @@ std::vector<Configuration> configurations(const Problem& problem) {
 
 Status pack(Packing& packing) {
   const DenseProduct product = HUSSAR_TRY(dense_product(packing.node));
-  return pack_hopper_sparse(packing, product, operands_of(packing.node.inputs[0]->dtype, product), {});
+  return pack_hopper_sparse(packing, product, {});
 }
 
 Status prepare(Prepare& prepare) {
@@ -39,8 +39,7 @@ Status prepare(Prepare& prepare) {
   const DenseProduct product =
       HUSSAR_TRY(product_as_it_was(step.op, step.attributes, prepare.inputs[0], w, prepare.outputs[0]));
   HUSSAR_TRY(check_alignment(step, product));
-  return prepare_hopper_product(prepare, product, operands_of(prepare.inputs[0].dtype, product),
-                                prepare.state_as<HopperProduct>());
+  return prepare_hopper_product(prepare, product, true);
 }
 
 }  // namespace
