@@ -36,8 +36,7 @@ Form form_of(const PatchWork& work, DType dtype, const Tile& tile) {
   const int64_t columns = (kColumns - 1) * work.strides[1] + work.kernel[1];
   const int64_t planes = (columns + work.strides[1] - 1) / work.strides[1] * work.strides[1];
   Form form{tile, 2, filters * work.k() * element, 0, tile.warpgroups ? tile.rows * 16 : kWarps * filters};
-  const int64_t pixels = ((tile.rows - 1) * work.strides[0] + work.kernel[0]) * planes;
-  form.patch_bytes = (tile.warpgroups ? pixels | 1 : pixels) * work.channels * element;
+  form.patch_bytes = ((tile.rows - 1) * work.strides[0] + work.kernel[0]) * planes * work.channels * element;
   while (form.stages > 0 && form.shared_bytes() > (tile.warpgroups ? kMostSharedOfHopper : kMostShared)) --form.stages;
   return form;
 }
@@ -57,8 +56,7 @@ int64_t blocks_of(const PatchWork& work, const Form& form) {
 
 // All multiprocessors take a turn after the other.
 double time_of(const PatchWork& work, DType dtype, const Problem& problem, const Tile& tile) {
-  // Of warpgroups what was measured first; they are taken where they are measured to be faster.
-  const double rate = tile.warpgroups ? 0.5 : 0.4, end_of_turn = 0.8;
+  const double rate = tile.warpgroups ? 0.9 : 0.4, end_of_turn = 0.8;
   const double peak = peak_flops(product_input(dtype, problem.target));
   const double flops = 2.0 * static_cast<double>(tile.rows * kColumns * filters_of(work, tile) * work.k());
   const double turns = std::ceil(static_cast<double>(tiles_of(work, tile.rows)) / kUsualMultiprocessors);
@@ -68,10 +66,9 @@ double time_of(const PatchWork& work, DType dtype, const Problem& problem, const
   return std::max(memory_cost(problem, 1.2), kLaunchMicroseconds + sums);
 }
 
-// Warpgroups multiply 64 filters or 128, round no floats to TF32, and have nothing to win where windows do not overlap.
+// Warpgroups multiply 64 filters or 128, and round no floats to TF32.
 bool has_tile(const PatchWork& work, DType dtype, const Tile& tile, int sm) {
-  const bool overlaps = work.kernel[0] * work.kernel[1] > 1;
-  if (tile.warpgroups && (sm != 90 || dtype == DType::kFloat32 || work.filters <= 32 || !overlaps)) return false;
+  if (tile.warpgroups && (sm != 90 || dtype == DType::kFloat32 || work.filters <= 32)) return false;
   return form_of(work, dtype, tile).stages > 0;
 }
 

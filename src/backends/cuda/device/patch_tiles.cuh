@@ -19,6 +19,7 @@ constexpr int kPatchColumns = (kColumns - 1) * PATCH_STRIDE_2 + PATCH_KERNEL_2;
 // Pixels whose columns have the same rest lie side by side: windows that neighbour read neighbours.
 constexpr int kPlaneColumns = (kPatchColumns + PATCH_STRIDE_2 - 1) / PATCH_STRIDE_2;
 constexpr int kPatchPixels = kPatchRows * PATCH_STRIDE_2 * kPlaneColumns;
+constexpr int kPatchBytes = kPatchPixels * kPixelChunks * 16;
 static_assert(kPixelChunks % 2 == 0);
 
 __device__ __forceinline__ int pixel_index(int row, int column) {

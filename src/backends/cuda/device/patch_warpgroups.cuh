@@ -11,15 +11,9 @@ constexpr int kFilters = PRODUCT_BN;
 constexpr int kWarpgroups = PATCH_ROWS / 8;
 constexpr int kThreads = 128 * kWarpgroups;
 constexpr int kHalves = kColumns / 8;  // matrices of a warpgroup, each of 8 x 8 pixels
-// Planes of neighbouring chunks begin in different banks.
-constexpr unsigned kPlaneBytes = (kPatchPixels | 1) * 16;
-constexpr int kPatchBytes = kPixelChunks * kPlaneBytes;
+constexpr unsigned kPlaneBytes = kPatchPixels * 16;
 constexpr unsigned kLineBytes = PATCH_STRIDE_1 * PATCH_STRIDE_2 * kPlaneColumns * 16;
-#ifdef PICTURE_STRIDE
-constexpr bool kMultipliesBeside = true;  // threads make the next patch meanwhile
-#else
-constexpr bool kMultipliesBeside = false;  // two patches are on their way
-#endif
+constexpr bool kMultipliesBeside = true;  // the next patch comes meanwhile
 static_assert(PATCH_ROWS % 8 == 0 && kColumns % 8 == 0);
 
 // In bytes, of a patch and of the weights.

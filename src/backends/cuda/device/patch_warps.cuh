@@ -7,8 +7,7 @@ constexpr int kFilters = 32 * kWarpsN;
 constexpr int kThreads = 32 * PATCH_WARPS * kWarpsN;
 constexpr int kBlocksM = PATCH_ROWS / PATCH_WARPS;  // of 16 pixels, of a warp
 constexpr int kBlocksN = 4;                         // of 8 filters
-constexpr int kPatchBytes = kPatchPixels * kPixelChunks * 16;
-constexpr bool kMultipliesBeside = false;  // products are done when the next instruction comes
+constexpr bool kMultipliesBeside = false;           // products are done when the next instruction comes
 static_assert(PATCH_ROWS % PATCH_WARPS == 0);
 
 // Where a chunk of entry `index` lies, of entries of kChunks: those of eight neighbours are in different banks.
