@@ -106,8 +106,6 @@ struct EpilogueOperands {
 template <int N>
 struct SumMeaning {};
 __device__ __forceinline__ void load_meaning(SumMeaning<8>&, const EpilogueOperands&, int) {}
-__device__ __forceinline__ void fetch_meaning(const EpilogueOperands&, int) {}
-__device__ __forceinline__ void fetch_operands(const EpilogueOperands&, long long, int) {}
 __device__ __forceinline__ void real_sums(const float (&sum)[8], float (&value)[8], const SumMeaning<8>&) {
 #pragma unroll
   for (int i = 0; i < 8; ++i) value[i] = sum[i];
@@ -197,9 +195,7 @@ inline std::string source_text(const Variant& variant, const std::string& device
     define("PRODUCT_CLUSTER_N", c.cluster_n);
     define("PRODUCT_SPLIT", c.split);
     define("PRODUCT_BLOCKS_PER_SM", c.blocks_per_sm);
-    for (const char* file :
-         {"hopper_wgmma.cuh", "hopper_pipeline.cuh", "hopper_tiles.cuh", "hopper_split.cuh", "product_hopper.cuh"})
-      files.push_back(file);
+    for (const char* file : {"hopper_wgmma.cuh", "hopper_pipeline.cuh", "product_hopper.cuh"}) files.push_back(file);
   } else {
     define("PRODUCT_WARPS_M", c.warps_m);
     define("PRODUCT_WARPS_N", c.warps_n);

@@ -201,9 +201,10 @@ std::vector<KernelCase> sparse_texts() {
 std::vector<KernelCase> hopper_sparse_texts() {
   std::vector<KernelCase> cases;
   auto values = [](const Shape& shape) { return Argument{random_tensor(DType::kFloat16, shape, 1, 2)}; };
-  auto add = [&](KernelCase test, const Shape& output, std::initializer_list<const char*> tiles) {
+  auto add = [&](KernelCase test, const Shape& output) {
     test.inputs[1].constant = true;
-    for (const char* tile : tiles) {
+    for (const char* tile : {"pair_128x256", "quad_128x256", "wide_pair_128x256", "pair_turns_128x128", "256x128",
+                             "128x128", "64x256", "64x128"}) {
       test.attributes.set(kConfigurationAttribute, std::string(tile));
       cases.push_back(thinned(with_shortcut(test, output)));
       const KernelCase bytes = of_bytes(test, output[1], output);
@@ -211,15 +212,10 @@ std::vector<KernelCase> hopper_sparse_texts() {
       cases.push_back(thinned(of_fp8(bytes)));
     }
   };
-  // As long as it takes to share k among eight blocks.
-  add({"cuda_product_sparse", "MatMul", {values({512, 2048}), values({2048, 256})}}, {512, 256},
-      {"pair_128x256", "quad_128x256", "wide_pair_128x256", "pair_turns_128x128", "256x128", "128x128", "64x256",
-       "64x128", "128x128_by_2", "64x128_by_4", "two_64x128", "two_64x128_by_2", "two_64x128_by_8", "two_turns_64x64"});
+  add({"cuda_product_sparse", "MatMul", {values({512, 256}), values({256, 256})}}, {512, 256});
   KernelCase conv{"cuda_conv_sparse", "Conv", {values({2, 128, 9, 9}), values({256, 128, 3, 3})}};
   conv.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
-  add(channels_last(conv), {2, 256, 9, 9},
-      {"quad_128x256", "wide_pair_128x256", "pair_turns_128x128", "256x128", "64x256", "128x128_by_2", "two_64x128",
-       "two_64x128_by_4"});
+  add(channels_last(conv), {2, 256, 9, 9});
   return cases;
 }
 
@@ -379,31 +375,6 @@ TEST(CudaCompile, PatchesOfWarpgroups) {
   }
 }
 
-TEST(CudaCompile, HopperTiles) {
-  ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
-  const auto compiler = cuda::find_compiler();
-  if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
-  // Two blocks on a multiprocessor have half the registers each; others bring the shortcut that is added.
-  for (const char* tile :
-       {"256x64", "two_128x64", "two_turns_64x64", "two_128x64_by_2", "two_128x64_by_8", "near_128x128",
-        "near_turns_128x128", "near_128x256", "near_256x128", "near_two_128x64", "near_two_turns_64x64"}) {
-    const int64_t k = std::string_view(tile).find("_by_") != std::string_view::npos ? 2048 : 64;
-    const Argument x{random_tensor(DType::kFloat16, {4096, k}, 1, 2)};
-    const Argument weights{random_tensor(DType::kFloat16, {k, 256}, 1, 2), true};
-    KernelCase test{"cuda_product_hopper", "MatMul", {x, weights}};
-    test.attributes.set(kConfigurationAttribute, std::string(tile));
-    expect_no_spills(with_shortcut(test, {4096, 256}), {90});
-    expect_no_spills(of_bf16(with_shortcut(test, {4096, 256})), {90});
-    const KernelCase bytes = of_bytes(std::move(test), 256, {4096, 256});
-    expect_no_spills(bytes, {90});
-    expect_no_spills(of_fp8(bytes), {90});
-  }
-  for (const KernelCase& test : hopper_sparse_texts()) {
-    expect_no_spills(test, {90});
-    if (has_halves(test)) expect_no_spills(of_bf16(test), {90});
-  }
-}
-
 TEST(CudaCompile, EveryTextForEveryGpu) {
   ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
   const auto compiler = cuda::find_compiler();
@@ -432,6 +403,10 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     expect_no_spills(bytes, {90});
     expect_no_spills(of_fp8(bytes), {90});
   }
+  for (const KernelCase& test : hopper_sparse_texts()) {
+    expect_no_spills(test, {90});
+    if (has_halves(test)) expect_no_spills(of_bf16(test), {90});
+  }
   for (int64_t batch : {1, 64}) {
     const Argument x{random_tensor(DType::kFloat16, {batch, 64, 14, 14}, 1, 2)};
     const Argument filter{random_tensor(DType::kFloat16, {256, 64, 3, 3}, 1, 2), true};
@@ -441,6 +416,19 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     expect_no_spills(of_bf16(test), {90});
     expect_no_spills(of_bytes(test, 256, {batch, 256, 14, 14}), {90});
     expect_no_spills(of_fp8(of_bytes(test, 256, {batch, 256, 14, 14})), {90});
+  }
+  // Two blocks on a multiprocessor have half the registers each; others bring the shortcut that is added.
+  for (const char* tile : {"256x64", "two_128x64", "two_turns_64x64", "near_128x128", "near_turns_128x128",
+                           "near_128x256", "near_256x128", "near_two_128x64", "near_two_turns_64x64"}) {
+    const Argument x{random_tensor(DType::kFloat16, {4096, 64}, 1, 2)};
+    const Argument weights{random_tensor(DType::kFloat16, {64, 256}, 1, 2), true};
+    KernelCase test{"cuda_product_hopper", "MatMul", {x, weights}};
+    test.attributes.set(kConfigurationAttribute, std::string(tile));
+    expect_no_spills(with_shortcut(test, {4096, 256}), {90});
+    expect_no_spills(of_bf16(with_shortcut(test, {4096, 256})), {90});
+    const KernelCase bytes = of_bytes(std::move(test), 256, {4096, 256});
+    expect_no_spills(bytes, {90});
+    expect_no_spills(of_fp8(bytes), {90});
   }
   const Argument picture{random_tensor(DType::kFloat16, {2, 3, 33, 31}, 1, 2)};
   const Argument filter{random_tensor(DType::kFloat16, {64, 3, 7, 7}, 1, 2), true};

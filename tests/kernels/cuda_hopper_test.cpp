@@ -2,11 +2,7 @@
 // ones on any machine, where tests/support/emulated_hopper.h is what multiplies and copies, larger ones on a GPU.
 #include <array>
 #include <cmath>
-#include <fstream>
 
-#include "plan/kernel.h"
-#include "tactics/choose.h"
-#include "tactics/problem_grammar.h"
 #include "tensor/convert.h"
 #include "tensor/float8_mask.h"
 #include "tests/kernels/kernel_case.h"
@@ -135,95 +131,6 @@ TEST(CudaHopper, SparseOfFp8) {
                                {{128, 256, 256}, {515, 1000, 1040}, {4096, 1024, 528}, {128, 1024, 4096}});
 }
 
-KernelCase in_tile(KernelCase test, const char* tile) {
-  test.only_usual = true;
-  test.attributes.set(kConfigurationAttribute, std::string(tile));
-  return test;
-}
-// Whether the text that is compiled for it shares k among so many blocks.
-bool shares_among(const KernelCase& test, int blocks) {
-  return source_of(test, kHopper).find("PRODUCT_SPLIT " + std::to_string(blocks) + "\n") != std::string::npos;
-}
-
-struct SharedTile {
-  const char* name;
-  int blocks;
-};
-
-// Blocks of a cluster that share k: parts of several lengths, more of them than the ring has stages and fewer, a last
-// one that ends within a block of k, rows and columns that end within a tile. The least k that eight parts have is
-// seven times two blocks and something.
-TEST(CudaHopper, SparseOfSharedSums) {
-  if (!can_run(thinned(product_of(kHalf, {8, 16}, 8), 1))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
-  constexpr SharedTile kTiles[] = {{"two_64x128_by_8", 8}, {"two_64x128_by_4", 4}, {"two_64x128_by_2", 2},
-                                   {"64x128_by_4", 4},     {"64x128_by_2", 2},     {"128x128_by_2", 2}};
-  for (const SharedTile& tile : kTiles) {
-    for (DType dtype : {kHalf, kBrain, kBytes, kFp8}) {
-      const int64_t block = is_half(dtype) ? 64 : 128, k = 14 * block + 16 * pick(1, 16), m = pick(1, 140);
-      const DType result = pick(0, 1) == 1 || is_half(dtype) ? dtype : kFloat;
-      const KernelCase plain = thinned(product_of(dtype, {m, k}, 8 * pick(1, 20)), pick(0, 1) == 1 ? 64 : 1);
-      const Shape output{m, plain.inputs[1].tensor.shape()[1]};
-      KernelCase test = in_tile(pick(0, 1) == 1 ? plain : finished(plain, output, result, result), tile.name);
-      if (pick(0, 2) == 0 && m > 64) test.needed_rows = pick(1, 64), test.all_rows = m;
-      EXPECT_TRUE(shares_among(test, tile.blocks));
-      expect_kernel_agrees(test);
-      if (HasFailure()) return;
-    }
-  }
-}
-
-// Names of the tiles of a kernel that are measured when a plan is tuned, the likeliest first.
-std::vector<std::string> measured_tiles(Choice choice, std::string_view kernel) {
-  constexpr size_t kMostKernels = 3, kMostTiles = 6;  // compile/tune_device.cpp
-  std::vector<std::string> names;
-  for (size_t usual : contenders(choice, kMostKernels)) {
-    if (choice.rivals[usual].tactic->kernel != kernel) continue;
-    choice.chosen = static_cast<int>(usual);
-    for (size_t i : configurations_of(choice, kMostTiles)) names.emplace_back(choice.rivals[i].configuration);
-  }
-  return names;
-}
-
-// What is measured where rows are few: sparse products and dense ones, and tiles that share k where there are few tiles
-// otherwise.
-TEST(CudaHopper, SharedSumsAreTried) {
-  std::ifstream file(HUSSAR_TESTS "/../bench/problems/sparse_gpu.txt");
-  int problems = 0;
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("#") || line.find(" 128 tokens: ") == std::string::npos) continue;
-    auto parsed = parse_problem(line.substr(line.find(": ") + 2));
-    ASSERT_TRUE(parsed) << parsed.error().message;
-    Target target{0, 1, Place::kDevice, kHopper, {}};
-    target.no_fp16 = {};
-    const Choice choice = choose(Problem{*parsed->node, target});
-    const auto sparse = measured_tiles(choice, kSparse), dense = measured_tiles(choice, "cuda_product_hopper");
-    auto shares = [](const std::string& name) { return name.find("_by_") != std::string::npos; };
-    EXPECT_FALSE(dense.empty()) << line;
-    EXPECT_TRUE(std::any_of(sparse.begin(), sparse.end(), shares)) << line << describe(choice);
-    EXPECT_EQ(choice.tactic()->kernel, kSparse) << line;
-    ++problems;
-  }
-  EXPECT_EQ(problems, 12);
-}
-
-TEST(CudaHopper, DenseOfSharedSums) {
-  const char* kernel = "cuda_product_hopper";
-  if (!can_run(product_of(kHalf, {8, 16}, 8, kernel))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
-  constexpr SharedTile kTiles[] = {
-      {"two_128x64_by_8", 8}, {"two_128x64_by_4", 4}, {"two_128x64_by_2", 2}, {"128x64_by_4", 4}, {"128x128_by_2", 2}};
-  for (const SharedTile& tile : kTiles) {
-    for (DType dtype : {kHalf, kBytes}) {
-      const int64_t block = is_half(dtype) ? 64 : 128, k = 7 * block + 16 * pick(1, 16), m = pick(1, 140);
-      const KernelCase plain = product_of(dtype, {m, k}, 8 * pick(1, 20), kernel);
-      const Shape output{m, plain.inputs[1].tensor.shape()[1]};
-      const KernelCase test = in_tile(pick(0, 1) == 1 ? plain : finished(plain, output, dtype, dtype), tile.name);
-      EXPECT_TRUE(shares_among(test, tile.blocks));
-      expect_kernel_agrees(test);
-      if (HasFailure()) return;
-    }
-  }
-}
-
 // In the tile that is predicted to be the fastest: batches, rows that nobody needs, results of all types.
 TEST(CudaHopper, SparseForms) {
   if (!can_run(thinned(product_of(kHalf, {8, 16}, 8), 1))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
@@ -313,10 +220,6 @@ TEST(CudaHopper, SparseWindows) {
     if (HasFailure()) return;
   }
   expect_kernel_agrees(thinned(windows_of(kHalf, kHalves, kernel), 1));
-  // Parts of the sum that begin within a tap and end within another.
-  KernelCase shared = in_tile(thinned(windows_of(kHalf, kHalves, kernel), 1), "two_64x128_by_4");
-  EXPECT_TRUE(shares_among(shared, 4));
-  expect_kernel_agrees(shared);
   // Taps that are no whole blocks of k.
   for (DType dtype : {kBytes, kFp8})
     EXPECT_EQ(refusal_of(thinned(windows_of(dtype, kHalves, kernel), 1)),

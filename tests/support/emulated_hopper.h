@@ -100,11 +100,6 @@ inline void shared_load(unsigned from, unsigned& a, unsigned& b, unsigned& c, un
   memcpy(words, hussar_at(from, hussar_machine.rank), sizeof(words));
   a = words[0], b = words[1], c = words[2], d = words[3];
 }
-template <int N>
-inline void load_once(unsigned (&word)[N], const unsigned* from) {
-  if (reinterpret_cast<unsigned long long>(from) % sizeof(word) != 0) __builtin_trap();
-  memcpy(word, from, sizeof(word));
-}
 template <int kCount>
 inline void registers_take() {}
 template <int kCount>
@@ -117,8 +112,6 @@ inline unsigned hussar_swizzled(unsigned address, int swizzle_bytes) {
   return address ^ (address >> 7 & (swizzle_bytes == 128 ? 7U : 3U)) << 4;
 }
 inline void tensor_prefetch(const TensorMap&) {}
-template <class... Places>
-inline void tensor_fetch(const TensorMap&, Places...) {}
 
 // `count` elements of a row, from the one at `first` on; what lies outside stays as it is. Floats rounded to TF32.
 template <class Map>

@@ -59,28 +59,24 @@ bool has_own_operand(const Node& node) { return inputs_before_program(node) > 2 
 // SumMeaning, and what it makes of sums.
 std::string sums_source(const Node& node, bool has_own) {
   const bool of_bytes = is_byte_product(node.op);
-  std::string members = "  float bias[N];\n", loads, fetches, value = "sum[i]";
-  const std::string first = "operands.data0 + column";
+  std::string members = "  float bias[N];\n", loads, value = "sum[i]";
   if (of_bytes) {
     members = "  float factor[N], shift[N];\n";
-    const std::string second = fmt::format("operands.data0 + {} + column", node.inputs[2]->constant->shape()[1]);
-    loads = fmt::format("load({}, meaning.factor), load({}, meaning.shift);", first, second);
-    fetches = fmt::format("fetch_near({}), fetch_near({});", first, second);
+    loads =
+        fmt::format("load(operands.data0 + column, meaning.factor), load(operands.data0 + {} + column, meaning.shift);",
+                    node.inputs[2]->constant->shape()[1]);
     value = "fmaf(static_cast<float>(sum[i]), meaning.factor[i], meaning.shift[i])";
   } else if (has_own) {
-    loads = fmt::format("load({}, meaning.bias);", first);
-    // What a kernel in front writes must not be read early.
-    if (node.inputs[2]->is_constant()) fetches = fmt::format("fetch_near({});", first);
+    loads = "load(operands.data0 + column, meaning.bias);";
     value = "sum[i] + meaning.bias[i]";
   }
   return fmt::format(
       "template <int N>\nstruct SumMeaning {{\n{0}}};\n"
       "template <int N>\n__device__ __forceinline__ void load_meaning(SumMeaning<N>& meaning, const EpilogueOperands& "
       "operands, int column) {{\n  {1}\n}}\n"
-      "__device__ __forceinline__ void fetch_meaning(const EpilogueOperands& operands, int column) {{\n  {3}\n}}\n"
       "template <int N, class Sum>\n__device__ __forceinline__ void real_sums(const Sum (&sum)[N], float (&value)[N], "
       "const SumMeaning<N>& meaning) {{\n#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = {2};\n}}\n",
-      members, loads, value, fetches);
+      members, loads, value);
 }
 
 }  // namespace
@@ -121,24 +117,17 @@ std::string epilogue_source(const Node& node, size_t near) {
   const bool has_own = has_own_operand(node);
   if (has_own) inputs.push_back(2);
   for (size_t i = inputs_before_program(node); i < node.inputs.size(); ++i) inputs.push_back(i);
-  std::string members, loads, arguments, fetches;
+  std::string members, loads, arguments;
   for (size_t i = 0; i < inputs.size(); ++i) {
     members +=
         fmt::format("  const {}* data{};\n  long long pitch{};\n", number_type(node.inputs[inputs[i]]->dtype), i, i);
     if (has_own && i == 0) continue;
     loads += operand_source(node, inputs[i], static_cast<int>(i), inputs[i] == near);
     arguments += fmt::format(", o{}[i]", i);
-    const Value& operand = *node.inputs[inputs[i]];
-    if (cover_in(node, operand) == Cover::kFull && is_aligned(operand))
-      fetches += fmt::format("  fetch_near(operands.data{0} + row * operands.pitch{0} + column);\n", i);
   }
   if (inputs.empty()) members = "  long long nothing;\n";
   std::string text = node.program ? program_source(*node.program) : std::string();
   text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + sums_source(node, has_own);
-  text += fmt::format(
-      "__device__ __forceinline__ void fetch_operands(const EpilogueOperands& operands, long long row, int column) "
-      "{{\n{}}}\n",
-      fetches);
   text +=
       "template <int N, class Near = int>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const "
       "EpilogueOperands& operands, long long row, int column, const Near& near = {}) {\n";

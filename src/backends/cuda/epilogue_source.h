@@ -13,8 +13,6 @@ Refusal check_epilogue(const Problem& problem);
 // `struct EpilogueOperands` and
 //   template <int N> struct SumMeaning
 //   template <int N> void load_meaning(SumMeaning<N>&, const EpilogueOperands&, int column)
-//   void fetch_meaning(const EpilogueOperands&, int column): of eight columns, into the cache
-//   void fetch_operands(const EpilogueOperands&, long long row, int column): matrices, likewise
 //   template <int N, class Sum> void real_sums(const Sum (&sum)[N], float (&value)[N], const SumMeaning<N>&)
 //   template <int N, class Near> void epilogue_of(float (&value)[N], const EpilogueOperands&, long long row, int
 //   column,

@@ -39,10 +39,6 @@ constexpr Tile kTiles[] = {
     // Where little is multiplied, the ends of tiles are what takes time: more warps at work on them.
     {"two_128x64", 128, 64, 0, 1, 1, 1, 4, 0.29, 2},
     {"two_turns_64x64", 64, 64, 1, 1, 1, 1, 6, 0.21, 2},
-    // And where rows are few: the next kernel's weights come while this one runs.
-    {"two_128x64_by_2", 128, 64, 0, 1, 1, 2, 4, 0.29, 2},
-    {"two_128x64_by_4", 128, 64, 0, 1, 1, 4, 4, 0.28, 2},
-    {"two_128x64_by_8", 128, 64, 0, 1, 1, 8, 4, 0.27, 2},
     // With 64 columns, each row of W is brought for half as many rows of X otherwise.
     {"256x64", 256, 64, 0, 1, 1, 1, 5, 0.6},
     // And where they wait for a shortcut that is added.
@@ -66,14 +62,6 @@ constexpr Tile kSparseTiles[] = {
     {"128x128", 128, 128, 0, 1, 1, 1, 9, 0.6},
     {"64x256", 64, 256, 0, 1, 1, 1, 9, 0.5},
     {"64x128", 64, 128, 0, 1, 1, 1, 12, 0.35},
-    {"128x128_by_2", 128, 128, 0, 1, 1, 2, 9, 0.5},
-    {"64x128_by_2", 64, 128, 0, 1, 1, 2, 12, 0.34},
-    {"64x128_by_4", 64, 128, 0, 1, 1, 4, 12, 0.33},
-    {"two_64x128", 64, 128, 0, 1, 1, 1, 6, 0.175, 2},
-    {"two_64x128_by_2", 64, 128, 0, 1, 1, 2, 6, 0.17, 2},
-    {"two_64x128_by_4", 64, 128, 0, 1, 1, 4, 6, 0.165, 2},
-    {"two_64x128_by_8", 64, 128, 0, 1, 1, 8, 6, 0.16, 2},
-    {"two_turns_64x64", 64, 64, 1, 1, 1, 1, 8, 0.09, 2},
 };
 constexpr std::string_view kTileAttribute = "hussar_tile";
 constexpr int64_t kMultiprocessors = 132;
@@ -85,47 +73,31 @@ int64_t clusters_of(const Tile& tile, const DenseProduct& product) {
 
 // Clusters that run at once. Those of 4 and 8 blocks do not fill all of the GPU's parts: an H200 with 132
 // multiprocessors has room for 30 and 15 (cudaOccupancyMaxActiveClusters); this is on the safe side.
-int64_t slots_of(const Tile& tile, int64_t multiprocessors, int64_t per_sm) {
-  const int64_t blocks = tile.blocks(), places = multiprocessors * per_sm;
-  return std::max<int64_t>((blocks > 2 ? places * 7 / 8 : places) / blocks, 1);
+int64_t slots_of(const Tile& tile, int64_t multiprocessors) {
+  const int64_t blocks = tile.blocks();
+  if (blocks > 2) return std::max<int64_t>(multiprocessors * 7 / 8 / blocks, 1);
+  return std::max<int64_t>(multiprocessors * tile.per_sm / blocks, 1);
 }
 
 std::span<const Tile> tiles_of(const HopperOperands& operands) {
   return operands.sparse ? std::span<const Tile>(kSparseTiles) : std::span<const Tile>(kTiles);
 }
 
-// The columns of sparse weights that a warpgroup has: kGroupN of device/hopper_tiles.cuh.
-int64_t group_of(const Tile& tile) { return tile.pingpong != 0 ? tile.columns : tile.columns / 2; }
-
 // Microseconds.
 double time_of(const Tile& tile, const DenseProduct& product, const HopperOperands& operands) {
   // Power bounds what is sparse: halves reach 0.43 of what bytes do, where dense ones reach half.
   const double gain = !operands.sparse ? 1 : is_half(operands.dtype) ? 1.7 : 2;
   const double flops_of_one = gain * 1.08e7 / static_cast<double>(dtype_size(operands.dtype));
-  constexpr double kStart = 1.5, kStartOfTwo = 1.2;
-  // Of an element of a tile that is shared: an H200 took 1.2 microseconds more for 128 x 64, 1.8 for 128 x 128.
-  constexpr double kCluster = 0.6, kShared = 7.5e-5;
+  constexpr double kStart = 1.5, kCluster = 0.8;
   // Of an element of the result, where two blocks of a multiprocessor work on two: sums to numbers and into memory.
   constexpr double kEnd = 1e-4, kEndOfTwo = 1.2e-4, kNearer = 0.7;
-  const int64_t clusters = clusters_of(tile, product);
-  const auto waves_of = [&](int64_t per_sm) {
-    return std::ceil(static_cast<double>(clusters) / static_cast<double>(slots_of(tile, kMultiprocessors, per_sm)));
-  };
-  const double waves = waves_of(tile.per_sm);
-  // Where there are few, each has its multiprocessor for itself, though half the stages, and the next kernel's begin
-  // beside it.
-  constexpr double kOfFewStages = 0.95;
-  const bool is_alone = tile.per_sm == 1 || waves_of(1) <= 1;
-  const double rate = is_alone && tile.per_sm == 2 ? tile.rate * 2 * kOfFewStages : tile.rate;
-  const double start = tile.per_sm > 1 && is_alone ? kStartOfTwo : kStart;
+  const double waves = std::ceil(static_cast<double>(clusters_of(tile, product)) /
+                                 static_cast<double>(slots_of(tile, kMultiprocessors)));
   const auto elements = static_cast<double>(tile.rows * tile.columns / tile.split);
-  const double sums = elements * static_cast<double>(2 * product.k) / (flops_of_one * rate);
-  // Of warpgroups that take turns, one ends the only tile of a block.
-  const double by_half = tile.pingpong != 0 && waves <= 1 ? 2 : 1;
-  const double ends = by_half * elements * (is_alone ? kEnd : kEndOfTwo) * (tile.near ? kNearer : 1);
+  const double sums = elements * static_cast<double>(2 * product.k) / (flops_of_one * tile.rate);
+  const double ends = elements * (tile.per_sm > 1 ? kEndOfTwo : kEnd) * (tile.near ? kNearer : 1);
   // Blocks that share a sum end with their tile: each wave begins anew.
-  const double shared = kCluster + kShared * static_cast<double>(tile.rows * tile.columns);
-  const double starts = tile.split > 1 ? waves * (start + shared) : start;
+  const double starts = tile.split > 1 ? waves * (kStart + kCluster) : kStart;
   return starts + waves * std::max(sums, ends);
 }
 
@@ -138,9 +110,7 @@ int64_t near_bytes(const Node& node) {
 // Every part of a split sum has something to do.
 bool fits(const Tile& tile, const DenseProduct& product, const HopperOperands& operands, int64_t near) {
   if (tile.near && (near == 0 || tile.columns * near % 128 != 0)) return false;
-  // Words of sparse weights come for two blocks of k at a time.
-  const int64_t unit = operands.block_k() * (operands.sparse ? 2 : 1);
-  return (product.k + unit - 1) / unit >= tile.split;
+  return product.k >= operands.block_k() * tile.split;
 }
 
 Tile best_tile(const DenseProduct& product, const HopperOperands& operands) {
@@ -198,9 +168,7 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   define_input(node, product_input(operands.dtype, packing.target), defines);
   // Residuals are on their way together where nothing else runs meanwhile; those of sparse weights are short.
   defines.set("PRODUCT_NEAR", near == 0 ? int64_t{0} : near_bytes(node));
-  const int64_t dense_batch = node.program && node.program->operand_count > 1 ? 8 : 4;
-  const int64_t sparse_batch = 1024 / group_of(tile) / tile.per_sm;  // of two neighbours, or four
-  defines.set("PRODUCT_EPILOGUE_BATCH", operands.sparse ? sparse_batch : dense_batch);
+  defines.set("PRODUCT_EPILOGUE_BATCH", operands.sparse || (node.program && node.program->operand_count > 1) ? 8 : 4);
   defines.set("PRODUCT_DEPENDENT_LAUNCH", 1).set("PRODUCT_SPARSE", operands.sparse);
   defines.set("PRODUCT_ROW_BYTES", operands.row_bytes());
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
@@ -209,8 +177,7 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   defines.set("PRODUCT_SPLIT", tile.split).set("PRODUCT_STAGES", tile.stages).set("PRODUCT_BLOCKS_PER_SM", tile.per_sm);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, near)) +
                                   assemble({}, {"half.cuh", "product_contract.cuh"}) + assemble({}, more) +
-                                  assemble({}, {"hopper_pipeline.cuh", "hopper_wgmma.cuh", "hopper_tiles.cuh",
-                                                "hopper_split.cuh", "product_hopper.cuh"}));
+                                  assemble({}, {"hopper_pipeline.cuh", "hopper_wgmma.cuh", "product_hopper.cuh"}));
 }
 
 void forget_hopper(Node& node) {
@@ -232,7 +199,8 @@ Status pack_hopper_sparse(Packing& packing, const DenseProduct& product, Defines
   Node& node = packing.node;
   const HopperOperands operands{node.inputs[0]->dtype, product.k, true};
   const Tile tile = tile_of(node, product, operands);
-  const int64_t group = group_of(tile);
+  // The columns that a warpgroup has: kGroupN of device/product_hopper.cuh.
+  const int64_t group = tile.pingpong != 0 ? tile.columns : tile.columns / 2;
   node.attributes.set(kSparseGroup, group);
   make_table(packing);
   pack_sparse(packing, hopper_order(group, operands.dtype));
@@ -269,7 +237,7 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
   HUSSAR_TRY(launch.epilogue.prepare(prepare));
   launch.sizes = sizes_of(product);
   const int64_t clusters = clusters_of(tile, product);
-  const int64_t slots = slots_of(tile, queue_of(prepare.device).facts().multiprocessors, tile.per_sm);
+  const int64_t slots = slots_of(tile, queue_of(prepare.device).facts().multiprocessors);
   launch.launch = Launch{};
   launch.launch.grid[0] =
       static_cast<unsigned>((tile.split > 1 ? clusters : std::min(clusters, slots)) * tile.blocks());

@@ -10,7 +10,7 @@ struct SparseOrder {
   int64_t warps;  // that share a group
   int64_t load;   // of k, whose words a thread loads at once: a multiple of 64
 };
-// Of device/hopper_tiles.cuh, where `group` is kGroupN, an attribute of packed nodes.
+// Of device/product_hopper.cuh, where `group` is kGroupN, an attribute of packed nodes.
 inline constexpr std::string_view kSparseGroup = "hussar_sparse_group";
 constexpr SparseOrder hopper_order(int64_t group, DType dtype) { return {group, 4, is_half(dtype) ? 128 : 256}; }
 // Of device/product_ampere.cuh.

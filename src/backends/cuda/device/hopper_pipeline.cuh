@@ -91,17 +91,6 @@ __device__ __forceinline__ void tensor_copy(unsigned to, const TensorMap& map, u
   }
 }
 
-// A box into the L2 cache only, for a later copy.
-__device__ __forceinline__ void tensor_fetch(const TensorMap& map, int c0, int c1, int c2) {
-  asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global [%0, {%1, %2, %3}];" ::"l"(&map), "r"(c0), "r"(c1), "r"(c2)
-               : "memory");
-}
-__device__ __forceinline__ void tensor_fetch(const TensorMap& map, int c0, int c1, int c2, int c3, int c4) {
-  asm volatile("cp.async.bulk.prefetch.tensor.5d.L2.global [%0, {%1, %2, %3, %4, %5}];" ::"l"(&map), "r"(c0), "r"(c1),
-               "r"(c2), "r"(c3), "r"(c4)
-               : "memory");
-}
-
 // A column of windows of a four-dimensional tensor by an im2col map: c0 to c3 are the first channel, and the column, row
 // and picture of the first window; the offsets are those of a tap.
 template <int kBlocks>
@@ -171,19 +160,6 @@ __device__ __forceinline__ void shared_load(unsigned from, unsigned& a, unsigned
                : "=r"(a), "=r"(b), "=r"(c), "=r"(d)
                : "r"(from)
                : "memory");
-}
-
-// Words that the multiprocessor reads once: they take no place in its cache.
-template <int N>
-__device__ __forceinline__ void load_once(unsigned (&word)[N], const unsigned* from) {
-  static_assert(N == 2 || N == 4);
-  if constexpr (N == 4) {
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(word[0]), "=r"(word[1]), "=r"(word[2]), "=r"(word[3])
-                 : "l"(from));
-  } else {
-    asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(word[0]), "=r"(word[1]) : "l"(from));
-  }
 }
 
 // kCount threads of the block meet at a barrier of its own; those that arrive do not wait for the others.

@@ -286,20 +286,6 @@ __device__ __forceinline__ long long units_of_rows(long long all, const int* row
   return rows == nullptr ? all : min(all, max(0LL, *rows * of_row));
 }
 
-// Brings the 128 bytes around an address into the L2 cache, if they are not there.
-__device__ __forceinline__ void fetch_ahead(const void* from) {
-#if defined(__CUDA_ARCH__)
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
-#endif
-}
-// Brings the 32 bytes around an address into the multiprocessor's cache. No kernel that still runs may write them. The
-// compiler would leave out a load of which no use is made.
-__device__ __forceinline__ void fetch_near(const void* from) {
-#if defined(__CUDA_ARCH__)
-  if (*static_cast<const unsigned*>(from) == 0x7fc0deadU) asm volatile("nanosleep.u32 0;");
-#endif
-}
-
 // The first statement of every kernel, as they are launched while those before them still run: lets the next one be
 // launched likewise, and returns when all that earlier ones wrote can be read.
 __device__ __forceinline__ void begin_kernel() {

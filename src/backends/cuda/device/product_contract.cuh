@@ -20,17 +20,14 @@
 //   struct EpilogueOperands {...};
 //   template <int N> struct SumMeaning {...};
 //   template <int N> void load_meaning(SumMeaning<N>& meaning, const EpilogueOperands& operands, int column);
-//   void fetch_meaning(const EpilogueOperands& operands, int column);
-//   void fetch_operands(const EpilogueOperands& operands, long long row, int column);
 //   template <int N> void real_sums(const ProductSum (&sum)[N], float (&value)[N], const SumMeaning<N>& meaning);
 //   template <int N, class Near> void epilogue_of(float (&value)[N], const EpilogueOperands& operands, long long row,
 //                                                 int column, const Near& near);
 // real_sums says what numbers the sums of N neighbouring columns of one row stand for, which depends on the columns
 // only; epilogue_of changes these in place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts
-// through the batch (z * m + r). fetch_meaning brings what eight columns mean near, fetch_operands what epilogue_of reads there of matrices. At the edges they may be
-// called for the same place more than once: they must write nothing else. near.load(data, row, column, numbers) gives
-// what lies there of the operand that the kernel brings near (PRODUCT_NEAR of product_hopper.cuh); other kernels bring
-// none.
+// through the batch (z * m + r). At the edges they may be called for the same place more than once: they must write
+// nothing else. near.load(data, row, column, numbers) gives what lies there of the operand that the kernel brings near
+// (PRODUCT_NEAR of product_hopper.cuh); other kernels bring none.
 //
 // n is a multiple of 8, and y_pitch * BM fits 31 bits; k is a multiple of 16 bytes; pitches and strides keep rows of X
 // and W 16-byte aligned, and eight elements of Y.
