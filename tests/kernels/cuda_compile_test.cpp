@@ -344,37 +344,6 @@ TEST(CudaCompile, AttentionOfBytes) {
   for (const KernelCase& test : byte_attention_texts()) expect_no_spills(test, {80, 86, 89, 90});
 }
 
-// Convolutions that bring patches, multiplied by warpgroups: 64 filters and 128, halves and bytes, with a shortcut, and
-// first ones.
-TEST(CudaCompile, PatchesOfWarpgroups) {
-  ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
-  const auto compiler = cuda::find_compiler();
-  if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
-  for (int64_t filters : {64, 128}) {
-    const Argument x{random_tensor(DType::kFloat16, {1, 32, 40, 40}, 1, 2)};
-    const Argument filter{random_tensor(DType::kFloat16, {filters, 32, 3, 3}, 1, 2), true};
-    KernelCase test = channels_last({"cuda_conv_patch", "Conv", {x, filter}});
-    test.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
-    test.attributes.set(kConfigurationAttribute, std::string("warpgroups_16x16"));
-    expect_no_spills(test, {90});
-    expect_no_spills(of_bf16(test), {90});
-    const KernelCase bytes = of_bytes(test, filters, {1, filters, 40, 40});
-    expect_no_spills(bytes, {90});
-    expect_no_spills(of_fp8(bytes), {90});
-  }
-  for (DType dtype : {DType::kFloat16, DType::kFloat32}) {
-    const Argument picture{random_tensor(dtype, {2, 3, 33, 31}, 1, 2)};
-    const Argument filter{random_tensor(DType::kFloat16, {64, 3, 7, 7}, 1, 2), true};
-    KernelCase test{"cuda_conv_picture", "Conv", {picture, filter}, attributes({{"strides", Ints{2, 2}}})};
-    test.output_layout = Layout::kChannelsLast;
-    test.attributes.set(kConfigurationAttribute, std::string("warpgroups_16x16"));
-    if (dtype == DType::kFloat16) expect_no_spills(test, {90});
-    test.op = "hussar.ConvToBytes";
-    test.attributes.set("y_scale", 0.02F);
-    expect_no_spills(test, {90});
-  }
-}
-
 TEST(CudaCompile, EveryTextForEveryGpu) {
   ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
   const auto compiler = cuda::find_compiler();

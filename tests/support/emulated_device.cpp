@@ -194,8 +194,8 @@ std::string host_source(std::string source) {
   const bool waits = std::regex_search(source, std::regex("__sync|_sync\\("));
   if (of_hopper)
     entries +=
-        "HUSSAR_VISIBLE const unsigned hussar_cluster;\n#ifdef PRODUCT_SHARERS\nconst unsigned hussar_cluster = "
-        "PRODUCT_SHARERS * PRODUCT_SPLIT;\n#else\nconst unsigned hussar_cluster = 1;\n#endif\n";
+        "HUSSAR_VISIBLE const unsigned hussar_cluster;\nconst unsigned hussar_cluster = PRODUCT_SHARERS * "
+        "PRODUCT_SPLIT;\n";
   return "#include \"" HUSSAR_TESTS "/support/" + header + "\"\n#line 1 \"hussar.cu\"\n" + source + entries +
          "HUSSAR_VISIBLE const bool hussar_waits;\nconst bool hussar_waits = " + (waits ? "true" : "false") + ";\n";
 }

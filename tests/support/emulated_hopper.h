@@ -278,28 +278,21 @@ inline typename Element::Number hussar_number_of(const unsigned char* from) {
   }
 }
 
-// What a descriptor of a matrix says whose rows lie along k: where byte `byte` of row `row` is. Without swizzle, eight
-// rows of 16 bytes lie side by side, and the next 16 bytes of k elsewhere.
+// What a descriptor of a matrix says whose rows lie along k: where byte `byte` of row `row` is.
 struct HussarMatrix {
-  unsigned start, chunk_bytes, group_bytes;  // from 16 bytes of k, and from eight rows, to the next
+  unsigned start, group_bytes;  // from eight rows to the next eight
   int swizzle_bytes;
   explicit HussarMatrix(unsigned long long bits)
       : start(static_cast<unsigned>(bits & 0x3fffU) << 4),
-        chunk_bytes(static_cast<unsigned>(bits >> 16 & 0x3fffU) << 4),
         group_bytes(static_cast<unsigned>(bits >> 32 & 0x3fffU) << 4),
-        swizzle_bytes(bits >> 62 == 0   ? 0
-                      : bits >> 62 == 1 ? 128
-                                        : 64) {
-    if (bits >> 62 == 3 || (bits >> 49 & 7U) != 0) __builtin_trap();  // a swizzle of 32 bytes; a base offset
+        swizzle_bytes(bits >> 62 == 1 ? 128 : 64) {
+    const bool is_known = bits >> 62 == 1 || bits >> 62 == 2;
+    if (!is_known || (bits >> 49 & 7U) != 0) __builtin_trap();  // no swizzle, or that of 32 bytes; a base offset
   }
   const unsigned char* at(int row, int byte) const {
-    const unsigned group = start + static_cast<unsigned>(row / 8) * group_bytes;
-    if (swizzle_bytes == 0)
-      return hussar_at(
-          group + static_cast<unsigned>(byte / 16) * chunk_bytes + static_cast<unsigned>(row % 8 * 16 + byte % 16),
-          hussar_machine.rank);
     const auto within = static_cast<unsigned>(row % 8 * swizzle_bytes + byte);
-    return hussar_at(hussar_swizzled(group + within, swizzle_bytes), hussar_machine.rank);
+    return hussar_at(hussar_swizzled(start + static_cast<unsigned>(row / 8) * group_bytes + within, swizzle_bytes),
+                     hussar_machine.rank);
   }
 };
 
@@ -313,15 +306,14 @@ struct HussarTask {
   int group;
 };
 // Of a thread: what it has begun and not waited for.
-constexpr int kHussarTasks = 256;
 struct HussarTasks {
-  HussarTask tasks[kHussarTasks];
+  HussarTask tasks[64];
   int count, group;
 };
 inline HussarTasks hussar_tasks[hussar_emulation::kMostThreads];
 inline void hussar_begin(const HussarTask& task) {
   HussarTasks& own = hussar_tasks[hussar_machine.number];
-  if (own.count == kHussarTasks) __builtin_trap();
+  if (own.count == 64) __builtin_trap();
   own.tasks[own.count] = task;
   own.tasks[own.count++].group = own.group;
 }
