@@ -8,12 +8,6 @@
 namespace hussar::tests {
 namespace {
 
-std::vector<float> numbers(size_t count, int step) {
-  std::vector<float> values(count);
-  for (size_t i = 0; i < count; ++i) values[i] = 0.02F * static_cast<float>(static_cast<int>(i) * step % 23 - 11);
-  return values;
-}
-
 Message averages() {
   auto ints = [](const char* name, std::vector<int64_t> values) { return attribute(name, std::move(values)); };
   return model(graph({{node("Conv", {"x", "t"}, {"e"}), node("Relu", {"e"}, {"z"}),

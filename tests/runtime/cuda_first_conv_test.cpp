@@ -11,12 +11,6 @@
 namespace hussar::tests {
 namespace {
 
-std::vector<float> numbers(size_t count, int step) {
-  std::vector<float> values(count);
-  for (size_t i = 0; i < count; ++i) values[i] = 0.02F * static_cast<float>(static_cast<int>(i) * step % 23 - 11);
-  return values;
-}
-
 Message first_layers() {
   auto ints = [](const char* name, std::vector<int64_t> values) { return attribute(name, std::move(values)); };
   return model(graph({{node("Conv", {"x", "v"}, {"a"}, {ints("strides", {2, 2}), ints("pads", {3, 3, 3, 3})}),

@@ -21,6 +21,13 @@ inline CompileOptions for_device() {
   return options;
 }
 
+// Weights between -0.22 and 0.22.
+inline std::vector<float> numbers(size_t count, int step) {
+  std::vector<float> values(count);
+  for (size_t i = 0; i < count; ++i) values[i] = 0.02F * static_cast<float>(static_cast<int>(i) * step % 23 - 11);
+  return values;
+}
+
 // The first output, of floats, of a run with made-up inputs; empty where it fails.
 inline std::vector<float> first_output_of(const std::shared_ptr<const Plan>& plan) {
   auto session = Session::create(plan);

@@ -106,9 +106,17 @@ static bool adds_operand(const Program& program) {
   return step.op == ProgramOp::kAdd && step.source == ProgramSource::kOperand && step.dst == 0 && step.a == 0;
 }
 
-static void drop_first(Program& program) {
+void drop_first(Program& program) {
   std::copy(program.steps + 1, program.steps + program.step_count, program.steps);
   program.steps[--program.step_count] = {};
+}
+
+PlanStep program_alone(const PlanStep& step) {
+  PlanStep alone;
+  alone.name = step.name;
+  alone.program = step.program;
+  alone.program_inputs = step.program_inputs;
+  return alone;
 }
 
 // Of a program behind a first rounding: an addition to every column, rounding, the addition of a tensor, rounding.
@@ -140,10 +148,7 @@ static Status prepare_program(const Prepare& prepare, Int8State& state) {
   state.row_term = state.row_factors = -1;
   HUSSAR_TRY(prepare_epilogue(prepare, -1, state.epilogue, true, true));
   if (!prepare.step.program) return {};
-  PlanStep rest;
-  rest.name = prepare.step.name;
-  rest.program = prepare.step.program;
-  rest.program_inputs = prepare.step.program_inputs;
+  PlanStep rest = program_alone(prepare.step);
   const bool has_term = take_row_term(prepare, state.epilogue, *rest.program, state);
   const bool is_rounded = take_fake_quantize(*rest.program, state.args.grid);
   if (!has_term && !is_rounded) return {};

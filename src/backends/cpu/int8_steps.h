@@ -31,6 +31,10 @@ double int8_cost(const Problem& problem, double rows, int64_t k, int64_t filters
 // The cuts of a dense product that are worth measuring; `usual`: its cost.
 std::vector<Configuration> int8_configurations(const Problem& problem, double usual);
 
+// What of a step prepare_epilogue asks for, with a program that may be changed.
+PlanStep program_alone(const PlanStep& step);
+void drop_first(Program& program);
+
 // From state.args.conv, which is filled in and checked, to everything but the partition. k: of the sums.
 Status prepare_int8_epilogue(Prepare& prepare, int64_t k, Int8State& state);
 // The same for the tiles, with the partition; checks the size of the weights too.

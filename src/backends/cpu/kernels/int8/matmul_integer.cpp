@@ -124,10 +124,7 @@ Status prepare_program(const Prepare& prepare, State& state) {
   state.factor_input = -1;
   HUSSAR_TRY(prepare_epilogue(prepare, -1, state.epilogue, true, true));
   if (!prepare.step.program) return {};
-  PlanStep rest;
-  rest.name = prepare.step.name;
-  rest.program = prepare.step.program;
-  rest.program_inputs = prepare.step.program_inputs;
+  PlanStep rest = program_alone(prepare.step);
   Program& program = *rest.program;
   const ProgramStep first = program.steps[0];
   if (first.op != ProgramOp::kMul || first.dst != 0 || first.a != 0) return {};
@@ -140,8 +137,7 @@ Status prepare_program(const Prepare& prepare, State& state) {
   } else {
     return {};
   }
-  std::copy(program.steps + 1, program.steps + program.step_count, program.steps);
-  program.steps[--program.step_count] = {};
+  drop_first(program);
   state.has_rest = true;
   if (program.step_count == 0) {
     state.epilogue = EpilogueState{};
