@@ -256,10 +256,11 @@ void OutputError::weigh_tokens(const ProductSamples& samples) {
   for (size_t row = 0; row < powers.size(); ++row) {
     power += shares_[row] * powers[row];
     squares += shares_[row] * powers[row] * powers[row];
-    row_weights_[row] /= std::max(powers[row], least);
+    const double of_row = std::max(powers[row], least);
+    row_weights_[row] /= of_row;
     power_ += row_weights_[row] * powers[row];
     for (size_t channel = 0; channel < parts.size(); ++channel)
-      parts[channel] += row_weights_[row] * output(row, channel) * output(row, channel);
+      parts[channel] = std::max(parts[channel], output(row, channel) * output(row, channel) / of_row);
   }
   if (power > 0) greatest_weight_ = power / squares;
   std::vector<int64_t> order(parts.size());
