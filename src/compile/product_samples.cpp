@@ -4,6 +4,8 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 #include "base/error.h"
 #include "ops/conv.h"
@@ -14,6 +16,8 @@ namespace hussar {
 namespace {
 
 constexpr int64_t kMostRows = 512;
+// Of the rows of a run, as many are large.
+constexpr int64_t kLargePart = 16;
 constexpr int64_t kMostFloats = int64_t(64) << 10, kMostFloatsOfAll = int64_t(16) << 20;
 
 // Where a product's rows lie in what it reads.
@@ -73,6 +77,25 @@ void copy_window(const ConvShape& conv, const Operand& x, int64_t position, floa
   }
 }
 
+// The rows of largest magnitude, a sixteenth of all or more, the largest first; then all others in their order.
+std::vector<int64_t> largest_first(const float* x, int64_t rows, int64_t elements) {
+  std::vector<float> magnitudes(static_cast<size_t>(rows));
+  for (int64_t row = 0; row < rows; ++row) {
+    float most = 0;
+    for (int64_t i = 0; i < elements; ++i) most = std::max(most, std::fabs(x[row * elements + i]));
+    magnitudes[static_cast<size_t>(row)] = most;
+  }
+  std::vector<int64_t> order(static_cast<size_t>(rows));
+  std::iota(order.begin(), order.end(), 0);
+  const auto rest = order.begin() + (rows + kLargePart - 1) / kLargePart;
+  std::partial_sort(order.begin(), rest, order.end(), [&](int64_t a, int64_t b) {
+    const float of_a = magnitudes[static_cast<size_t>(a)], of_b = magnitudes[static_cast<size_t>(b)];
+    return of_a != of_b ? of_a > of_b : a < b;
+  });
+  std::sort(rest, order.end());
+  return order;
+}
+
 // Who reads it writes nothing.
 Operand operand_of(const Tensor& tensor) {
   return {tensor.dtype(), tensor.shape(), Layout::kPlain, 0, const_cast<std::byte*>(tensor.raw())};
@@ -85,7 +108,7 @@ const Value* counted_source(const Value* value) {
 
 }  // namespace
 
-std::vector<ProductSamples> sampled_products(const Graph& graph) {
+std::vector<ProductSamples> sampled_products(const Graph& graph, bool with_largest) {
   std::vector<ProductSamples> products;
   for (const auto& node : graph.nodes()) {
     auto weights = product_weights(*node);
@@ -95,6 +118,7 @@ std::vector<ProductSamples> sampled_products(const Graph& graph) {
     product.input = counted_source(node->inputs[0])->name;
     product.groups = node->op == "Conv" ? node->attributes.get_int("group", 1) : 1;
     product.elements = weights->elements;
+    product.with_largest = with_largest && node->op != "Conv";
     products.push_back(std::move(product));
   }
   const auto count = std::max<int64_t>(static_cast<int64_t>(products.size()), 1);
@@ -126,11 +150,11 @@ void ProductSampler::pick(const Operand& x, const std::string& value, uint64_t h
   }
 }
 
-// One row of each of so many equal stretches of all rows.
+// One row of each of so many equal stretches of all rows, or of those that are not large.
 void ProductSampler::pick_rows(const Operand& x, size_t product_index, uint64_t hash, RunRows& result) const {
   const ProductSamples& product = products_[product_index];
   result.of.resize(products_.size());
-  std::vector<float>& picked = result.of[product_index];
+  RunRows::Rows& picked = result.of[product_index];
   auto rows = rows_of(product, x.shape);
   if (!rows) result.failure = rows.error().message;
   if (!rows || rows->count <= 0) return;
@@ -138,25 +162,40 @@ void ProductSampler::pick_rows(const Operand& x, size_t product_index, uint64_t 
   const int64_t wanted = std::clamp<int64_t>(product.most_rows / runs, 1, rows->count);
   const std::string& name = product.node->outputs[0]->name;
   const uint64_t seed = XXH3_64bits_withSeed(name.data(), name.size(), hash);
-  const size_t before = picked.size();
-  picked.resize(before + static_cast<size_t>(wanted * product.row_size()));
-  for (int64_t i = 0; i < wanted; ++i) {
-    const int64_t first = rows->count * i / wanted, next = rows->count * (i + 1) / wanted;
-    const uint64_t random = XXH3_64bits_withSeed(&i, sizeof(i), seed);
-    const int64_t position = first + static_cast<int64_t>(random % static_cast<uint64_t>(next - first));
-    float* row = picked.data() + before + i * product.row_size();
+  std::vector<int64_t> order;
+  int64_t picks = 0;
+  // One of the rows from `first` to `next`.
+  auto pick_one = [&](int64_t first, int64_t next) {
+    const uint64_t random = XXH3_64bits_withSeed(&picks, sizeof(picks), seed);
+    int64_t position = first + static_cast<int64_t>(random % static_cast<uint64_t>(next - first));
+    if (!order.empty()) position = order[static_cast<size_t>(position)];
+    ++picks;
+    picked.stands_for.push_back(static_cast<float>(next - first));
+    picked.rows.resize(picked.rows.size() + static_cast<size_t>(product.row_size()));
+    float* row = picked.rows.data() + picked.rows.size() - product.row_size();
     if (product.node->op == "Conv")
       copy_window(rows->conv, x, position, row);
     else
       std::copy_n(x.f32() + position * product.elements, product.elements, row);
+  };
+  int64_t large = 0;
+  if (product.with_largest && rows->count > wanted + 2) {
+    large = (rows->count + kLargePart - 1) / kLargePart;
+    order = largest_first(x.f32(), rows->count, product.elements);
+    pick_one(0, 1);
+    if (large > 1) pick_one(1, large);
   }
+  const int64_t rest = rows->count - large;
+  for (int64_t i = 0; i < wanted; ++i) pick_one(large + rest * i / wanted, large + rest * (i + 1) / wanted);
 }
 
 void ProductSampler::append(const RunRows& rows) {
   half_ ^= 1;
   for (size_t i = 0; i < rows.of.size(); ++i) {
     ProductSamples& product = products_[i];
-    product.rows.insert(product.rows.end(), rows.of[i].begin(), rows.of[i].end());
+    const RunRows::Rows& picked = rows.of[i];
+    product.rows.insert(product.rows.end(), picked.rows.begin(), picked.rows.end());
+    product.stands_for.insert(product.stands_for.end(), picked.stands_for.begin(), picked.stands_for.end());
     product.halves.resize(product.rows.size() / static_cast<size_t>(product.row_size()), half_);
   }
 }

@@ -20,8 +20,10 @@ struct ProductSamples {
   std::string input;  // the value that is counted: not a copy of it in another layout
   int64_t groups = 1, elements = 0;
   int64_t most_rows = 0;  // but at least one of each run
+  bool with_largest = false;
   std::vector<float> rows;
-  std::vector<uint8_t> halves;  // of every row: to which half of the samples it belongs, 0 or 1
+  std::vector<uint8_t> halves;    // of every row: to which half of the samples it belongs, 0 or 1
+  std::vector<float> stands_for;  // of every row: for how many of its run
 
   int64_t count() const { return static_cast<int64_t>(halves.size()); }
   int64_t row_size() const { return groups * elements; }
@@ -30,11 +32,18 @@ struct ProductSamples {
 
 // The products of the graph that a session's plan was frozen from, without rows yet: at most 512 of each, at most 64 Ki
 // floats of one and 16 Mi of all. Products that have no INT8 form are left out. The graph must outlive the samples.
-std::vector<ProductSamples> sampled_products(const Graph& graph);
+//
+// `with_largest` brings two rows more of each run of a matrix product: that of the largest element, and one of the next
+// sixteenth of all. Few rows (attention's favourite tokens) have elements ten times as large as all others, and it is
+// theirs that a range clips.
+std::vector<ProductSamples> sampled_products(const Graph& graph, bool with_largest = false);
 
 // What the products read in one run: rows of each of them.
 struct RunRows {
-  std::vector<std::vector<float>> of;  // the products in their order
+  struct Rows {
+    std::vector<float> rows, stands_for;
+  };
+  std::vector<Rows> of;  // the products in their order
   std::string failure;
 };
 
@@ -42,7 +51,7 @@ struct RunRows {
 class ProductSampler {
  public:
   ProductSampler(std::vector<ProductSamples> products, size_t runs);
-  ProductSampler(const Graph& graph, size_t runs) : ProductSampler(sampled_products(graph), runs) {}
+  ProductSampler(const Graph& graph, size_t runs) : ProductSampler(sampled_products(graph, true), runs) {}
 
   // From a run of others: its inputs, and every value that a step gives. Several runs may do so at a time.
   void pick(const PlanGraph& graph, const DataRun& data, RunRows& rows) const;

@@ -13,6 +13,10 @@
 namespace hussar {
 namespace {
 
+// Clipping must make the error less than this part of it. What is clipped is the same elements for all samples and adds
+// up from layer to layer, and other data are clipped more; rounding does neither.
+constexpr double kWorthClipping = 0.9;
+
 Range range_for(const TensorCalibration& tensor, const Calibration& calibration, Method method, DType dtype) {
   bool is_decided = method == calibration.method && dtype == DType::kUInt8 && tensor.range.low <= tensor.range.high;
   if (tensor.statistics.elements() == 0 || is_decided) return tensor.range;
@@ -65,6 +69,10 @@ class Hash {
 Method automatic_method(const TensorCalibration& tensor) {
   Method best = Method::kMse;
   double least = std::numeric_limits<double>::infinity();
+  if (auto it = tensor.output_errors.find(Method::kMinMax); it != tensor.output_errors.end()) {
+    best = Method::kMinMax;
+    least = kWorthClipping * it->second;
+  }
   // The first of equals.
   for (Method method : kRangeMethods) {
     auto it = tensor.output_errors.find(method);

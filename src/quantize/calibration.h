@@ -24,7 +24,8 @@ struct TensorCalibration {
   // Of what products and attention alone read, along axis 1 of channels-last and along the last axis else; else empty.
   std::vector<float> channel_min, channel_max;
 };
-// What kAuto is for the tensor: the method of least output error, kMse where that is not known.
+// What kAuto is for the tensor: the method of least output error, if it is clearly less than without clipping; kMse
+// where errors are not known.
 Method automatic_method(const TensorCalibration& tensor);
 
 // Of a product with constant weights that has an INT8 form.
