@@ -12,6 +12,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <regex>
 
 #include "backends/cuda/emulation.h"
@@ -201,8 +202,12 @@ std::string host_source(std::string source) {
 }
 
 Result<Tensor> compile(const std::string& source, int) {
+  static std::mutex mutex;  // the threads that compile are several
   static std::map<std::string, Tensor> compiled;
-  if (auto it = compiled.find(source); it != compiled.end()) return it->second;
+  {
+    std::lock_guard lock(mutex);
+    if (auto it = compiled.find(source); it != compiled.end()) return it->second;
+  }
   const Folder folder;
   std::ofstream(folder.file("kernel.cpp")) << host_source(source);
   // A vector access that is not aligned is a fault on a GPU: here, too.
@@ -217,6 +222,7 @@ Result<Tensor> compile(const std::string& source, int) {
   HUSSAR_CHECK(ok, ErrorCode::kRunFailed, "the emulated device cannot compile a kernel: {}\n{}", bytes, source);
   Tensor code(DType::kUInt8, Shape{static_cast<int64_t>(bytes.size())});
   std::memcpy(code.raw(), bytes.data(), bytes.size());
+  std::lock_guard lock(mutex);
   return compiled[source] = std::move(code);
 }
 
