@@ -1,4 +1,4 @@
-// The head of a detector on a GPU: scores of three sizes, joined in plain data by one step.
+// The head of a detector on a GPU: scores of three sizes, joined in plain data by one step, and sides of boxes.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -57,6 +57,49 @@ TEST(CudaJoin, ScoresOfThreeSizes) {
   auto on_host = compile_plan(**plan, {});
   ASSERT_TRUE(on_host) << on_host.error().message;
   EXPECT_LT(largest_difference(first_output_of(std::make_shared<const Plan>(std::move(*on_host))), wanted), 1e-5);
+}
+
+// The sides of boxes, each the mean of a distribution.
+TEST(CudaJoin, SidesOfBoxes) {
+  const auto axis = attribute("axis", int64_t{2}), dropped = attribute("keepdims", int64_t{0});
+  std::vector<float> bins(16);
+  for (size_t i = 0; i < bins.size(); ++i) bins[i] = static_cast<float>(i);
+  const Message boxes = model(graph({{node("Softmax", {"x"}, {"p"}, {axis}), node("Mul", {"p", "bins"}, {"m"}),
+                                      node("ReduceSum", {"m", "axes"}, {"s"}, {dropped}), node("Sqrt", {"s"}, {"y"})},
+                                     {value("x", {3, 4, 16, 50})},
+                                     {any_shape("y")},
+                                     {tensor_of("bins", DType::kFloat32, {1, 1, 16, 1}, bins),
+                                      tensor_of("axes", DType::kInt64, {1}, std::vector<int64_t>{2})}}));
+  CompileOptions reference;
+  reference.reference_only = true;
+  auto exact = build(boxes.bytes(), reference);
+  ASSERT_TRUE(exact) << exact.error().message;
+  const std::vector<float> wanted = first_output_of(*exact);
+  for (bool halves : {false, true}) {
+    CompileOptions options = for_device();
+    options.fp16 = halves;
+    auto plan = build(boxes.bytes(), options);
+    ASSERT_TRUE(plan) << plan.error().message;
+    const std::vector<std::string> kernels = kernels_of(**plan);
+    EXPECT_EQ(std::count(kernels.begin(), kernels.end(), "cuda_softmax_mean"), 1);
+    EXPECT_EQ(std::count(kernels.begin(), kernels.end(), "cuda_softmax"), 0);
+    EXPECT_LT(largest_difference(first_output_of(*plan), wanted), halves ? 2e-3 : 1e-5);
+    auto on_host = compile_plan(**plan, {});
+    ASSERT_TRUE(on_host) << on_host.error().message;
+    EXPECT_LT(largest_difference(first_output_of(std::make_shared<const Plan>(std::move(*on_host))), wanted),
+              halves ? 2e-3 : 1e-5);
+  }
+  // What is no mean along the axis of the softmax stays.
+  const Message others = model(graph({{node("Softmax", {"x"}, {"p"}, {axis}), node("Mul", {"p", "bins"}, {"m"}),
+                                       node("ReduceSum", {"m", "axes"}, {"y"}, {dropped})},
+                                      {value("x", {3, 4, 16, 16})},
+                                      {any_shape("y")},
+                                      {tensor_of("bins", DType::kFloat32, {1, 1, 1, 16}, bins),
+                                       tensor_of("axes", DType::kInt64, {1}, std::vector<int64_t>{2})}}));
+  auto plan = build(others.bytes(), for_device());
+  ASSERT_TRUE(plan) << plan.error().message;
+  const std::vector<std::string> kernels = kernels_of(**plan);
+  EXPECT_EQ(std::count(kernels.begin(), kernels.end(), "cuda_softmax_mean"), 0);
 }
 
 }  // namespace
