@@ -34,6 +34,8 @@ bool is_product(const PlanGraph& graph, const PlanStep& step) {
          graph.values[static_cast<size_t>(step.inputs[1])].storage == Storage::kConstant;
 }
 
+bool is_normalization(const PlanStep& step) { return step.op == "LayerNormalization" || step.op == "RMSNormalization"; }
+
 // Along the last axis, or in channels-last along axis 1.
 bool has_channels(const PlanValue& value) {
   if (!value.dims || value.dims->empty()) return false;
@@ -160,7 +162,8 @@ void CalibrationRun::find_values() {
     }
     return value;
   };
-  // What products alone read may be divided per channel, and so may queries, keys and values.
+  // What products alone read may be divided per channel, and so may what normalizations give, and queries, keys and
+  // values.
   std::set<int32_t> others_read(graph.outputs.begin(), graph.outputs.end());
   for (const PlanStep& step : graph.steps) {
     const size_t first = is_product(graph, step) ? 1 : step.op == "hussar.Attention" ? 3 : 0;
@@ -176,7 +179,7 @@ void CalibrationRun::find_values() {
     auto it = producers.find(source);
     if (it == producers.end()) return;
     observed.step = it->second->name;
-    observed.has_channels = others_read.count(source) == 0 && has_channels(entry);
+    observed.has_channels = (others_read.count(source) == 0 || is_normalization(*it->second)) && has_channels(entry);
   };
   for (int32_t input : graph.inputs) want(input);
   for (const PlanStep& step : graph.steps) {

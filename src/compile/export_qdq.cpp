@@ -131,25 +131,37 @@ Status Exporter::find_kept() {
   return {};
 }
 
-// All that read the value must be quantized: their weights are multiplied.
+// Where nobody but quantized products, whose weights are multiplied, reads what the normalization gives.
 bool Exporter::can_smooth(const Value& value) const {
-  const bool is_normal = value.producer != nullptr && is_normalization(*value.producer);
-  if (!is_normal || smoothable_channels(model_.imported, value) == 0 || producers_.count(value.name) == 0) return false;
-  const onnx::NodeProto& norm = model_.proto.graph.nodes[producers_.at(value.name)];
-  if (norm.inputs.size() < 2 || norm.outputs[0] != value.name) return false;
+  const Node* norm = value.producer;
+  if (norm == nullptr || !is_normalization(*norm) || smoothable_channels(model_.imported, value) == 0) return false;
+  if (model_.imported.is_output(&value) || producers_.count(value.name) == 0) return false;
+  for (size_t i = 1; i <= 2; ++i) {
+    const Value* vector = norm->input(i);
+    const bool is_constant = vector != nullptr && vector->is_constant() && vector->dtype == DType::kFloat32;
+    if (vector != nullptr && !(is_constant && value.dims->back().is(vector->constant->elements()))) return false;
+  }
+  const onnx::NodeProto& node = model_.proto.graph.nodes[producers_.at(value.name)];
+  if (node.inputs.size() < 2 || node.outputs[0] != value.name) return false;
   return std::all_of(value.users.begin(), value.users.end(), [&](const Node* user) {
     auto it = products_.find(user);
-    return it != products_.end() && !is_kept(*it->second) && it->second->weights.elements <= kQuantizedDepth;
+    return it != products_.end() && multiplies_channels(*user, value) && !is_kept(*it->second) &&
+           it->second->weights.elements <= kQuantizedDepth;
   });
 }
 
-// By a node of its own, for those that read it as images.
+// By a node of its own, for the products that read it as images, or as rows.
 bool Exporter::can_divide(const Value& value, const Smoothing& smoothing) const {
-  const bool is_normal = value.producer != nullptr && is_normalization(*value.producer);
-  if (is_normal || !value.dims || value.rank() < 3) return false;
-  if (!(*value.dims)[1].is(static_cast<int64_t>(smoothing.divisors.size()))) return false;
+  const auto channels = static_cast<int64_t>(smoothing.divisors.size());
+  if (!value.dims) return false;
+  const bool are_images = value.rank() >= 3 && (*value.dims)[1].is(channels);
+  const bool are_rows = value.rank() >= 2 && value.dims->back().is(channels);
   return std::all_of(value.users.begin(), value.users.end(), [&](const Node* user) {
-    return products_.count(user) == 0 || (user->op == "Conv" && user->inputs[0] == &value);
+    auto it = products_.find(user);
+    if (it == products_.end()) return true;
+    if (user->inputs[0] != &value) return false;
+    if (user->op == "Conv") return are_images;
+    return are_rows && it->second->weights.elements == channels && user->attributes.get_int("transA", 0) == 0;
   });
 }
 
@@ -268,7 +280,8 @@ std::string Exporter::divided_input(size_t reader, const Value& x, const Smoothi
   std::string& result = divided_.at(x.name);
   if (!result.empty()) return result;
   Shape shape{static_cast<int64_t>(smoothing.divisors.size())};
-  for (int axis = 2; axis < x.rank(); ++axis) shape.push_back(1);
+  const bool are_images = model_.proto.graph.nodes[reader].op_type == "Conv";
+  for (int axis = 2; are_images && axis < x.rank(); ++axis) shape.push_back(1);
   Tensor factors(DType::kFloat32, shape);
   for (size_t i = 0; i < smoothing.divisors.size(); ++i) factors.data<float>()[i] = 1 / smoothing.divisors[i];
   const std::string name = add_initializer(x.name + "_factors", factors);

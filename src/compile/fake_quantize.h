@@ -15,6 +15,9 @@ struct QuantizedProduct {
   std::string output;  // the value that it gives
   QuantParams input;   // of what it reads
   Tensor weights;      // as INT8 has them, in FP32, in the shape of the original ones
+  // Of what it reads, per index of the last axis, which are divided before they are rounded and multiplied again; not
+  // valid: there are none.
+  Tensor divisors = {};
 };
 
 // The products of `in_float` that are in INT8 in `in_int8`, which is the same graph after the pass that quantizes.

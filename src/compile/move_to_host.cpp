@@ -82,9 +82,18 @@ void round_apart(Graph& graph, Node* node) {
   if (real == nullptr) real = add_like(graph, *bytes, kFloat, bytes->layout);
   real->producer = node;
   node->outputs = {real};
-  Tensor scale(kFloat, Shape{}), zero_point(bytes->dtype, Shape{});
-  scale.data<float>()[0] = node->attributes.get_float("y_scale", 1);
-  zero_point.data<uint8_t>()[0] = static_cast<uint8_t>(node->attributes.get_int("y_zero_point", 0));
+  const Value* factors = is_norm ? node->input(3) : nullptr;
+  const Shape shape = factors == nullptr ? Shape{} : factors->constant->shape();
+  Tensor scale(kFloat, shape), zero_point(bytes->dtype, shape);
+  for (int64_t i = 0; i < scale.elements(); ++i) {
+    const float factor = factors == nullptr ? 1 : factors->constant->data<float>()[i];
+    scale.data<float>()[i] = node->attributes.get_float("y_scale", 1) / factor;
+    zero_point.data<uint8_t>()[i] = static_cast<uint8_t>(node->attributes.get_int("y_zero_point", 0));
+  }
+  if (factors != nullptr) {
+    graph.set_input(node, 3, nullptr);
+    node->inputs.resize(3);
+  }
   node->attributes.erase("y_scale");
   node->attributes.erase("y_zero_point");
   node->attributes.erase("y_type");
@@ -94,10 +103,11 @@ void round_apart(Graph& graph, Node* node) {
   }
   if (is_conv) node->op = "Conv";
   bytes->producer = nullptr;
-  graph.add_node("QuantizeLinear", "quantize " + real->name,
-                 {real, graph.add_constant(graph.unique_name(real->name + "_scale"), std::move(scale)),
-                  graph.add_constant(graph.unique_name(real->name + "_zero"), std::move(zero_point))},
-                 {bytes});
+  Node* quantize = graph.add_node("QuantizeLinear", "quantize " + real->name,
+                                  {real, graph.add_constant(graph.unique_name(real->name + "_scale"), std::move(scale)),
+                                   graph.add_constant(graph.unique_name(real->name + "_zero"), std::move(zero_point))},
+                                  {bytes});
+  if (factors != nullptr) quantize->attributes.set("axis", int64_t{-1});
 }
 
 // Gives the node plain data, and its users what they had.

@@ -24,31 +24,43 @@ std::string real_name(const std::string& name) {
   return rest.empty() || is_numbered ? name.substr(0, at) : "";
 }
 
-// The only element of a constant; nullopt when the value is something else.
-std::optional<float> constant_number(const Plan& plan, int32_t index) {
-  if (index < 0) return std::nullopt;
+// The elements of a constant; none when the value is something else.
+std::vector<float> constant_numbers(const Plan& plan, int32_t index) {
+  if (index < 0) return {};
   const PlanValue& value = plan.graph.values[static_cast<size_t>(index)];
-  if (value.storage != Storage::kConstant || !value.dims) return std::nullopt;
-  if (std::any_of(value.dims->begin(), value.dims->end(), [](const Dim& dim) { return !dim.is(1); })) {
-    return std::nullopt;
-  }
+  if (value.storage != Storage::kConstant || !value.dims) return {};
+  int64_t count = 1;
+  for (const Dim& dim : *value.dims) count *= dim.is_constant() ? dim.value() : 0;
   auto* bytes = const_cast<std::byte*>(plan.constants.data() + value.constant_offset);
-  float number = 0;
-  load_elements<float>(Tensor::view(value.dtype, Shape{}, bytes), 0, 1, &number);
-  return number;
+  std::vector<float> numbers(static_cast<size_t>(count));
+  load_elements<float>(Tensor::view(value.dtype, Shape{count}, bytes), 0, count, numbers.data());
+  return numbers;
 }
 
-// To bytes of a type.
-std::optional<QuantParams> conversion(const Plan& plan, const PlanStep& step, DType dtype) {
+int32_t input_of(const PlanStep& step, size_t index) { return index < step.inputs.size() ? step.inputs[index] : -1; }
+
+// What the bytes that the step writes stand for; false: it is not known.
+bool take_conversion(const Plan& plan, const PlanStep& step, DType dtype, PlanTensor& tensor) {
   if (step.op == "QuantizeLinear") {
-    auto scale = constant_number(plan, step.inputs[1]);
-    if (!scale) return std::nullopt;
-    const int32_t zero = step.inputs.size() > 2 ? step.inputs[2] : -1;
-    return QuantParams{*scale, static_cast<int32_t>(constant_number(plan, zero).value_or(0)), dtype};
+    const std::vector<float> scales = constant_numbers(plan, step.inputs[1]);
+    const std::vector<float> zeros = constant_numbers(plan, input_of(step, 2));
+    // Several: passes/quantize_products.cpp divides the channels of rows.
+    const bool is_divided = scales.size() > 1;
+    if (scales.empty() || (is_divided && step.attributes.get_int("axis", 1) != -1)) return false;
+    const int32_t zero = zeros.empty() ? 0 : static_cast<int32_t>(zeros[0]);
+    tensor.params = QuantParams{is_divided ? 1 : scales[0], zero, dtype};
+    if (is_divided) tensor.divisors = scales;
+    tensor.are_of_rows = is_divided;
+    return true;
   }
-  if (!step.attributes.has("y_scale")) return std::nullopt;
-  return QuantParams{step.attributes.get_float("y_scale", 1),
-                     static_cast<int32_t>(step.attributes.get_int("y_zero_point", 0)), dtype};
+  if (!step.attributes.has("y_scale")) return false;
+  tensor.params = QuantParams{step.attributes.get_float("y_scale", 1),
+                              static_cast<int32_t>(step.attributes.get_int("y_zero_point", 0)), dtype};
+  if (step.op != "hussar.NormToBytes") return true;
+  tensor.divisors = constant_numbers(plan, input_of(step, 3));
+  for (float& divisor : tensor.divisors) divisor = 1 / divisor;
+  tensor.are_of_rows = true;
+  return true;
 }
 
 // What smooth_products divides the step's output by: its factor stands where the program had p0, or 1. Empty: nothing.
@@ -59,13 +71,9 @@ std::vector<float> divisors_of(const Plan& plan, const PlanStep& step) {
     if (entry.op != ProgramOp::kMul || entry.source != ProgramSource::kOperand) continue;
     const int32_t index = step.inputs[static_cast<size_t>(step.program_inputs + entry.b)];
     const PlanValue& value = plan.graph.values[static_cast<size_t>(index)];
-    const bool is_factor = value.storage == Storage::kConstant && value.dtype == DType::kFloat32 && value.dims &&
-                           value.name.find("_factors") != std::string::npos;
+    const bool is_factor = value.dtype == DType::kFloat32 && value.name.find("_factors") != std::string::npos;
     if (!is_factor || entry.p0 == 0) return {};
-    int64_t channels = 1;
-    for (const Dim& dim : *value.dims) channels *= dim.is_constant() ? dim.value() : 0;
-    std::vector<float> divisors(static_cast<size_t>(channels));
-    std::memcpy(divisors.data(), plan.constants.data() + value.constant_offset, divisors.size() * sizeof(float));
+    std::vector<float> divisors = constant_numbers(plan, index);
     for (float& divisor : divisors) divisor = entry.p0 / divisor;
     return divisors;
   }
@@ -105,9 +113,8 @@ std::vector<PlanTensor> plan_tensors(const Plan& plan) {
     PlanTensor& tensor = tensors[static_cast<size_t>(output)];
     const DType dtype = graph.values[static_cast<size_t>(output)].dtype;
     if (is_quantized(dtype)) {
-      tensor.params = conversion(plan, step, dtype);
       const std::string name = real_name(tensor.names[0]);
-      if (tensor.params && !name.empty()) tensor.names.push_back(name);
+      if (take_conversion(plan, step, dtype, tensor) && !name.empty()) tensor.names.push_back(name);
     }
     const std::string undivided = undivided_name(tensor.names.back());
     if (!undivided.empty()) {
@@ -130,7 +137,10 @@ std::vector<PlanTensor> plan_tensors(const Plan& plan) {
     if (!is_copy(step)) continue;
     const PlanTensor& source = tensors[static_cast<size_t>(step.inputs[0])];
     append(tensor.names, source.names);
-    tensor.divisors = source.divisors;
+    if (tensor.divisors.empty()) {
+      tensor.divisors = source.divisors;
+      tensor.are_of_rows = source.are_of_rows;
+    }
     if (step.op == "hussar.Reformat") tensor.params = source.params;
   }
   // The public name of an output is that of the copy in rows.
@@ -149,6 +159,7 @@ std::vector<PlanTensor> plan_tensors(const Plan& plan) {
 // The divisor of element i of a plain tensor of this shape.
 static float divisor_at(const PlanTensor& meaning, const Shape& shape, int64_t i) {
   if (meaning.divisors.empty()) return 1;
+  if (meaning.are_of_rows) return meaning.divisors[static_cast<size_t>(i) % meaning.divisors.size()];
   const int64_t plane = shape.elements(2, shape.rank());
   return meaning.divisors[static_cast<size_t>(i / plane % shape[1])];
 }

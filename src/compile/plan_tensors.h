@@ -16,8 +16,9 @@ struct PlanTensor {
   std::vector<std::string> names;
   // Of bytes: what they stand for.
   std::optional<QuantParams> params;
-  // What the model's value is divided by here, per channel (axis 1); empty: nothing.
+  // What the model's value is divided by here, per channel: of axis 1, or the last one of rows; empty: nothing.
   std::vector<float> divisors;
+  bool are_of_rows = false;
 };
 
 // One per value of the main graph.

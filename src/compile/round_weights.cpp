@@ -6,6 +6,7 @@
 #include "base/thread_pool.h"
 #include "compile/product_samples.h"
 #include "ops/product_weights.h"
+#include "passes/support/smoothable.h"
 #include "quantize/adaptive_rounding.h"
 
 namespace hussar {
@@ -18,7 +19,7 @@ constexpr int64_t kMostFloatsAtOnce = int64_t(32) << 20;
 // Of a product, as the pass that quantizes will see it: divided by what was decided.
 struct Decided {
   QuantParams input;
-  std::vector<float> divisors;
+  std::vector<float> divisors;  // of each element of a row
 };
 
 std::optional<Decided> decided(const ProductSamples& product, const Calibration& calibration) {
@@ -26,7 +27,8 @@ std::optional<Decided> decided(const ProductSamples& product, const Calibration&
   if (tensor == calibration.tensors.end()) return std::nullopt;
   auto smoothing = calibration.smoothings.find(product.input);
   if (smoothing == calibration.smoothings.end()) return Decided{params_of(tensor->second.range, DType::kUInt8), {}};
-  return Decided{params_of(smoothing->second.range, DType::kUInt8), smoothing->second.divisors};
+  return Decided{params_of(smoothing->second.range, DType::kUInt8),
+                 per_row_element(*product.node, smoothing->second.divisors)};
 }
 
 // The channels of one group that are rounded together.

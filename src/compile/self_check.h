@@ -42,6 +42,10 @@ struct SelfCheckReport {
   double error = 0;       // the largest Difference::error() of all outputs
   double tolerance = 0;   // what was allowed
   std::string output;     // the output that has it
+  // Outside the tolerance of INT8: the root mean square of the difference in parts of that of what INT8 itself costs,
+  // of the output where that is most. Up to a half it is what rounding does to any two plans.
+  std::optional<double> of_rounding;
+  bool is_rounding() const { return of_rounding && *of_rounding <= 0.5; }
   // Steps that went back to FP32 because the plan was outside the tolerance with all candidates in FP16, or BF16.
   std::vector<std::string> kept_in_fp32;
   std::string_view half = "FP16";  // or "BF16"

@@ -134,9 +134,14 @@ void smooth(const Graph& graph, const std::vector<ProductSamples>& products, Cal
   std::vector<Work> work;
   for (const auto& [value, list] : readers) {
     auto it = calibration.tensors.find(value->name);
-    if (it == calibration.tensors.end() || list.size() != value->users.size()) continue;
+    if (it == calibration.tensors.end()) continue;
     const int64_t channels = smoothable_channels(graph, *value);
-    if (channels > 0 && channels == std::ssize(it->second.channel_min)) work.push_back({value->name, &list, {}});
+    const bool has_all_products = std::all_of(value->users.begin(), value->users.end(), [&](const Node* user) {
+      const auto is_user = [&](const ProductSamples* product) { return product->node == user; };
+      return !multiplies_channels(*user, *value) || std::any_of(list.begin(), list.end(), is_user);
+    });
+    if (channels > 0 && has_all_products && channels == std::ssize(it->second.channel_min))
+      work.push_back({value->name, &list, {}});
   }
   ThreadPool& pool = ThreadPool::shared();
   ThreadPool::Lease lease(pool, pool.cores());

@@ -5,7 +5,10 @@
 // one, they are moved, and the product's program adds what it lacks then: offset * scale times a sum over what x gives
 // to the output's element, which a product with ones computes. For others PassContext::quantization knows scale and
 // zero point of x, or lets DynamicQuantizeLinear find them when the model runs, and the scales of w follow from the
-// largest magnitude in each output channel. In FP8 both are float8e4m3fn, without zero points.
+// largest magnitude in each output channel. In FP8 both are float8e4m3fn, without zero points. Channels of what a
+// normalization gives that are much larger or smaller than others are divided where PassContext::quantization has
+// divisors, and the weights multiplied:
+//   MatMul(LayerNormalization(a), w)  =>  hussar.QuantizedMatMul(QuantizeLinear(LayerNormalization(a), d * s), d * w)
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -19,6 +22,7 @@
 #include "passes/support/fake_quantize.h"
 #include "passes/support/products.h"
 #include "passes/support/rewrite.h"
+#include "passes/support/smoothable.h"
 #include "passes/support/weight_grid.h"
 #include "tactics/choose.h"
 #include "tensor/row_term.h"
@@ -76,6 +80,8 @@ struct Bytes {
   Value* given = nullptr;    // the bytes, where the model has them
   Value* dynamic = nullptr;  // what gets scale and zero point when the model runs
   Node* move = nullptr;      // what moves fake-quantized numbers before, for nobody else
+  // Of the channels of what is to be quantized; null: none.
+  const std::vector<float>* divisors = nullptr;
 };
 
 // A node as it was.
@@ -105,6 +111,9 @@ class Products {
     Bytes bytes;
     ChannelGrids grids;
     bool is_of_model = false;
+    // The weights, where what they are multiplied with is divided.
+    std::optional<ProductWeights> multiplied = {};
+    Tensor holder = {};
   };
 
   bool rewrite(Node* node) {
@@ -120,12 +129,12 @@ class Products {
     if (!reason.empty()) node->note = refusal(reason);
     if (!form) return false;
     if (target_.place == Place::kHost || form->is_of_model) {
-      replace(node, *weights, *form);
+      replace(node, form->multiplied.value_or(*weights), *form);
       return true;
     }
     const Before before{node->op, node->inputs, node->attributes, node->program, node->program_inputs};
     const double in_floats = predicted(*node);
-    Node* product = replace(node, *weights, *form);
+    Node* product = replace(node, form->multiplied.value_or(*weights), *form);
     if (predicted(*product) <= in_floats) return true;
     // Measuring would tell, but the GPU may be elsewhere.
     const std::string note =
@@ -169,6 +178,7 @@ class Products {
                   "scale per output channel";
       return std::nullopt;
     }
+    if (auto divided = divided_form(node, weights)) return divided;
     const QuantParams* params = quantization_->find(node.inputs[0]->name);
     const ChannelGrids grids{weight_scales(weights, is_fp8() ? kLargestFp8 : 127), {}};
     if (params != nullptr) return Form{{*params, node.inputs[0]}, grids};
@@ -180,6 +190,21 @@ class Products {
     }
     reason = "nothing is known of the range of its input";
     return std::nullopt;
+  }
+
+  std::optional<Form> divided_form(const Node& node, const ProductWeights& weights) const {
+    Value* x = node.inputs[0];
+    auto it = quantization_->divisors.find(x->name);
+    const QuantParams* params = quantization_->find(Quantization::smoothed_name(x->name));
+    const bool is_known = it != quantization_->divisors.end() && params != nullptr && multiplies_channels(node, *x) &&
+                          smoothable_channels(graph_, *x) == std::ssize(it->second);
+    if (!is_known || x->layout != Layout::kPlain) return std::nullopt;
+    Form form{{*params, x}, {}};
+    form.bytes.divisors = &it->second;
+    form.holder = Tensor(DType::kFloat32, {weights.channels * weights.elements});
+    form.multiplied = scale_weights(weights, it->second, form.holder.data<float>());
+    form.grids.scales = weight_scales(*form.multiplied, is_fp8() ? kLargestFp8 : 127);
+    return form;
   }
 
   Node* replace(Node* node, const ProductWeights& weights, const Form& form) {
@@ -366,12 +391,16 @@ class Products {
     const QuantParams& params = form.params;
     // Quantizing once is enough.
     if (form.move != nullptr) graph_.set_input(form.move, 0, form.move->inputs[0]->producer->inputs[0]);
-    Value*& bytes = bytes_[{x, params.scale, params.zero_point}];
+    Value*& bytes = bytes_[{x, params.scale, params.zero_point, form.divisors}];
     if (bytes != nullptr) return bytes;
     bytes = graph_.add_value(graph_.unique_name(x->name + "_bytes"), params.dtype, x->dims);
     bytes->layout = x->layout;
-    const auto [scale, zero_point] = constants_of(x->name, params);
-    graph_.add_node("QuantizeLinear", "quantize " + x->name, {x, scale, zero_point}, {bytes});
+    const auto [scale, zero_point] = constants_of(x->name, params, form.divisors);
+    Node* quantize = graph_.add_node("QuantizeLinear", "quantize " + x->name, {x, scale, zero_point}, {bytes});
+    if (form.divisors != nullptr) {
+      quantize->attributes.set("axis", int64_t{-1});
+      return bytes;
+    }
     for (Node* user : x->users) {
       const auto own = fake_quantize_params(*user);
       if (own && same_params(*own, params)) quantizers_.emplace_back(user, bytes);
@@ -392,10 +421,15 @@ class Products {
     return values;
   }
 
-  std::pair<Value*, Value*> constants_of(const std::string& name, const QuantParams& params) {
-    Tensor scale(DType::kFloat32, Shape{}), zero_point(params.dtype, Shape{});
-    scale.data<float>()[0] = params.scale;
-    zero_point.data<uint8_t>()[0] = static_cast<uint8_t>(params.zero_point);
+  // One scale and zero point, or one per divisor.
+  std::pair<Value*, Value*> constants_of(const std::string& name, const QuantParams& params,
+                                         const std::vector<float>* divisors = nullptr) {
+    const Shape shape = divisors == nullptr ? Shape{} : Shape{std::ssize(*divisors)};
+    Tensor scale(DType::kFloat32, shape), zero_point(params.dtype, shape);
+    for (int64_t i = 0; i < scale.elements(); ++i) {
+      scale.data<float>()[i] = divisors == nullptr ? params.scale : params.scale * (*divisors)[static_cast<size_t>(i)];
+      zero_point.data<uint8_t>()[i] = static_cast<uint8_t>(params.zero_point);
+    }
     return {graph_.add_constant(graph_.unique_name(name + "_scale"), std::move(scale)),
             graph_.add_constant(graph_.unique_name(name + "_zero"), std::move(zero_point))};
   }
@@ -412,7 +446,7 @@ class Products {
   Graph& graph_;
   const Quantization* quantization_;
   const Target target_;
-  std::map<std::tuple<Value*, float, int32_t>, Value*> bytes_;
+  std::map<std::tuple<Value*, float, int32_t, const std::vector<float>*>, Value*> bytes_;
   std::map<const Value*, std::vector<Value*>> dynamic_;
   std::map<std::tuple<Value*, Value*, float, int64_t>, Value*> sums_;
   std::vector<std::pair<Node*, Value*>> quantizers_;

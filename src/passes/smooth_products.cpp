@@ -92,6 +92,6 @@ extern const Pass smooth_products_pass = {
     .name = "smooth_products",
     .summary = "Conv(Conv(x, v){relu}, w) => Conv(Conv(x, v){relu, mul 1 / d}, d * w)",
     .run = run,
-    .after = "smooth_normalizations"};
+    .after = "choose_layouts"};
 
 }  // namespace hussar

@@ -22,6 +22,7 @@ bool is_data(const Node& node, size_t index) {
   if (node.program && index >= static_cast<size_t>(node.program_inputs)) return true;
   if (is_int8_product(node) || node.op == kGatherBytes) return false;
   if (node.op == "QuantizeLinear") return index == 0;
+  if (node.op == "hussar.NormToBytes") return index < 3;  // the factors of bytes
   if (node.op == "Resize") return index == 0;
   if (node.op == kByteAttention) return index >= kMaskOfBytes;
   return true;

@@ -204,14 +204,18 @@ TEST_F(ExportQdq, SmoothsNormalizations) {
   const Node* quantize = exported->producer_of("a")->input(0)->producer->input(0)->producer;
   EXPECT_FLOAT_EQ(floats(quantize->input(1))[0], 2.0F / 255);
 
-  // A reader that stays in FP32 would need other weights.
+  // A reader that stays in FP32 has other weights: what the others read is divided apart.
   QdqOptions options;
   options.fp32_nodes = {"b"};
   exported = export_model(normalized(), calibration, options);
   ASSERT_TRUE(exported) << exported.error().message;
-  EXPECT_EQ(exported->report.smoothed, 0);
-  EXPECT_EQ(exported->report.smoothings_left_out, 1);
+  EXPECT_EQ(exported->report.smoothed, 1);
   EXPECT_EQ(floats(exported->producer_of("n")->input(1))[3], 4);
+  const Node* divides = exported->producer_of("a")->input(0)->producer->input(0)->producer->input(0)->producer;
+  ASSERT_EQ(divides->op, "Mul");
+  EXPECT_EQ(divides->input(0)->name, "n");
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(floats(divides->input(1))[i], std::ldexp(1.0F, -i));
+  EXPECT_EQ(exported->producer_of("b")->input(0)->name, "n");
 }
 
 TEST_F(ExportQdq, BodiesAndFunctionsStay) {

@@ -166,9 +166,14 @@ TEST_P(MasksSurvive, SmoothingRoundingAndInt8) {
     for (const auto& [name, product] : calibration->products) {
       has_flips |= !product.flips.empty();
       has_biases |= !product.bias.empty();
+      // The 3 x 3 convolution, whose input is divided: nine elements of a row for each divisor.
+      if (name == "br" && !product.flips.empty()) {
+        EXPECT_LT(product.error, product.nearest_error);
+      }
     }
     EXPECT_EQ(has_flips, rounding == Rounding::kAdaptive);
-    EXPECT_TRUE(has_biases);
+    // Flips leave little for biases to correct.
+    EXPECT_TRUE(has_biases || has_flips);
     for (cpu::Isa isa : {cpu::Isa::kAvx2, cpu::Isa::kAvx512}) {
       CompileOptions options;
       options.isa = static_cast<int>(isa);

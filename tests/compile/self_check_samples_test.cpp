@@ -59,6 +59,40 @@ TEST(SelfCheckSamples, KeepFp32WhereTheyNeedIt) {
   EXPECT_NE(large.report.to_string().find("on 2 of the data's samples"), std::string::npos) << large.report.to_string();
 }
 
+// Bytes of coarse steps made of halves: a few are others than those made of exact numbers, by a fifteenth of the range.
+TEST(SelfCheckSamples, SingleBytesMayDiffer) {
+  constexpr int64_t kRows = 64, kWidth = 128;
+  std::vector<float> identity(kWidth * kWidth, 0.0F);
+  for (size_t i = 0; i < kWidth; ++i) identity[i * (kWidth + 1)] = 1;
+  const Message model =
+      tests::model(graph({{node("LayerNormalization", {"x", "s"}, {"n"}), node("MatMul", {"n", "w"}, {"y"})},
+                          {value("x", {kRows, kWidth})},
+                          {any_shape("y")},
+                          {tensor_of("s", DType::kFloat32, {kWidth}, std::vector<float>(kWidth, 1.0F)),
+                           tensor_of("w", DType::kFloat32, {kWidth, kWidth}, identity)}}));
+  const Folder folder;
+  ASSERT_TRUE(write_file_atomically(folder.file("model.onnx"), {model.bytes()}));
+  CompileOptions options = for_device();
+  options.fp16 = true;
+  options.chooses_int8 = false;
+  auto quantization = std::make_shared<Quantization>();
+  quantization->activations = {{"n", {0.25F, 128}}};
+  options.quantization = quantization;
+  SelfCheckOptions check;
+  SelfCheckReport report;
+  auto plan = compile_checked(folder.file("model.onnx"), options, check, nullptr, &report);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_GT(report.error, report.tolerance);
+  ASSERT_TRUE(report.of_rounding);
+  EXPECT_LT(*report.of_rounding, 0.3);
+  EXPECT_NE(report.to_string().find("of what rounding to bytes costs"), std::string::npos) << report.to_string();
+  // What the user allows is all that is allowed.
+  check.tolerance = report.tolerance;
+  plan = compile_checked(folder.file("model.onnx"), options, check, nullptr, &report);
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kAccuracy);
+}
+
 TEST(SelfCheckSamples, ThatDoNotFitAreNoCheck) {
   CompileOptions options;
   options.threads = 1;

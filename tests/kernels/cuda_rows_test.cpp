@@ -38,6 +38,10 @@ TEST(CudaNorm, ToBytes) {
     test.attributes.set("center", pick(0, 1));
     test.attributes.set("y_scale", 0.03F);
     test.attributes.set("y_zero_point", pick(0, 255));
+    if (pick(0, 1) == 0) {
+      test.inputs.resize(3);
+      test.inputs.push_back({random_tensor(DType::kFloat32, {length}, 0.25F, 4)});
+    }
     expect_kernel_agrees(test);
     if (HasFailure()) return;
   }

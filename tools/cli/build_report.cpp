@@ -105,6 +105,7 @@ Json to_json(const BuildReport& report) {
   }
   check.set("done", report.check.done).set("max_relative_error", report.check.done ? Json(report.check.error) : Json());
   check.set("tolerance", report.check.tolerance);
+  check.set("of_rounding", report.check.of_rounding ? Json(*report.check.of_rounding) : Json());
   check.set("output", report.check.output).set("reference", report.check.reference).set("shapes", report.check.shapes);
   Json kept = Json::array();
   for (const std::string& name : report.check.kept_in_fp32) kept.push(name);

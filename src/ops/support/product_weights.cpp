@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/thread_pool.h"
 #include "tensor/convert.h"
 #include "tensor/finite.h"
 #include "tensor/quant_params.h"
@@ -48,25 +49,47 @@ std::optional<ProductWeights> gemm_weights(const Node& node) {
   return ProductWeights{data, shape[1], shape[0], 1, shape[1]};
 }
 
+// visit(channel, element) for each weight, in the order of memory, of several channels at a time.
+template <class Visit>
+static void for_each_weight(const ProductWeights& weights, Visit visit) {
+  constexpr int64_t kChannels = 64, kWorthAThread = int64_t{1} << 18;
+  const int64_t blocks = (weights.channels + kChannels - 1) / kChannels;
+  auto visit_block = [&](int block) {
+    const int64_t first = block * kChannels, end = std::min(first + kChannels, weights.channels);
+    if (weights.channel_stride == 1) {
+      for (int64_t i = 0; i < weights.elements; ++i) {
+        for (int64_t channel = first; channel < end; ++channel) visit(channel, i);
+      }
+    } else {
+      for (int64_t channel = first; channel < end; ++channel) {
+        for (int64_t i = 0; i < weights.elements; ++i) visit(channel, i);
+      }
+    }
+  };
+  ThreadPool& pool = ThreadPool::shared();
+  const int64_t threads = weights.channels * weights.elements / kWorthAThread + 1;
+  ThreadPool::Lease lease(pool, static_cast<int>(std::min<int64_t>(threads, pool.cores())));
+  lease.run(static_cast<int>(blocks), visit_block);
+}
+
 ProductWeights scale_weights(const ProductWeights& weights, const std::vector<float>& factors, float* result) {
   const int64_t per_group = weights.channels * weights.elements / std::ssize(factors);
-  for (int64_t channel = 0; channel < weights.channels; ++channel) {
-    const float* const own = factors.data() + channel / per_group * weights.elements;
-    for (int64_t i = 0; i < weights.elements; ++i)
-      result[channel * weights.channel_stride + i * weights.element_stride] = weights.at(channel, i) * own[i];
-  }
+  for_each_weight(weights, [&](int64_t channel, int64_t i) {
+    const float factor = factors[static_cast<size_t>(channel / per_group * weights.elements + i)];
+    result[channel * weights.channel_stride + i * weights.element_stride] = weights.at(channel, i) * factor;
+  });
   ProductWeights scaled = weights;
   scaled.data = result;
   return scaled;
 }
 
 std::vector<float> weight_scales(const ProductWeights& weights, float at_most) {
-  std::vector<float> scales;
-  for (int64_t channel = 0; channel < weights.channels; ++channel) {
-    float largest = 0;
-    for (int64_t i = 0; i < weights.elements; ++i) largest = std::max(largest, std::fabs(weights.at(channel, i)));
-    scales.push_back(largest > 0 ? largest / at_most : 1);
-  }
+  std::vector<float> scales(static_cast<size_t>(weights.channels));
+  float* const largest = scales.data();
+  for_each_weight(weights, [&](int64_t channel, int64_t i) {
+    largest[channel] = std::max(largest[channel], std::fabs(weights.at(channel, i)));
+  });
+  for (float& scale : scales) scale = scale > 0 ? scale / at_most : 1;
   return scales;
 }
 
@@ -84,12 +107,10 @@ static Int8Weights bytes_of_weights(const Node& node, const ProductWeights& weig
   const Shape shape = is_conv ? node.inputs[1]->constant->shape() : Shape{weights.elements, weights.channels};
   Int8Weights result{Tensor(dtype, shape), Tensor::from<float>(DType::kFloat32, {weights.channels}, scales)};
   auto* q = result.numbers.data<uint8_t>();
-  for (int64_t channel = 0; channel < weights.channels; ++channel) {
-    for (int64_t i = 0; i < weights.elements; ++i) {
-      const int64_t at = is_conv ? channel * weights.elements + i : i * weights.channels + channel;
-      q[at] = static_cast<uint8_t>(byte(static_cast<size_t>(channel), weights.at(channel, i)));
-    }
-  }
+  for_each_weight(weights, [&](int64_t channel, int64_t i) {
+    const int64_t at = is_conv ? channel * weights.elements + i : i * weights.channels + channel;
+    q[at] = static_cast<uint8_t>(byte(static_cast<size_t>(channel), weights.at(channel, i)));
+  });
   return result;
 }
 

@@ -7,20 +7,7 @@
 
 namespace hussar {
 
-static bool is_vector_of(const Value* value, const Dim& size) {
-  return value != nullptr && value->is_constant() && value->dtype == DType::kFloat32 &&
-         value->constant->shape().rank() == 1 && size.is(value->constant->elements());
-}
-
 bool is_normalization(const Node& node) { return node.op == "LayerNormalization" || node.op == "RMSNormalization"; }
-
-static bool divides_normalization(const Node& norm, const Value& value) {
-  if (norm.outputs[0] != &value || norm.program || value.layout != Layout::kPlain) return false;
-  const int64_t axis = norm.attributes.get_int("axis", -1);
-  if (axis != -1 && axis != value.rank() - 1) return false;
-  const Dim& size = value.dims->back();
-  return is_vector_of(norm.input(1), size) && (norm.input(2) == nullptr || is_vector_of(norm.input(2), size));
-}
 
 // What the model rounds itself keeps its scale.
 static bool ends_with_factor(const Node& node) {
@@ -40,23 +27,30 @@ static std::pair<int64_t, int64_t> row_of(const Node& product, const ProductWeig
   return {filter[1] * product.attributes.get_int("group", 1), weights.elements / filter[1]};
 }
 
+static const Dim& channels_of(const Value& value) {
+  return value.layout == Layout::kPlain ? value.dims->back() : (*value.dims)[1];
+}
+
+bool multiplies_channels(const Node& node, const Value& value) {
+  const auto weights = product_weights(node);
+  return weights && node.inputs[0] == &value && (node.op == "Conv") == (value.layout != Layout::kPlain) &&
+         channels_of(value).is(row_of(node, *weights).first);
+}
+
 int64_t smoothable_channels(const Graph& graph, const Value& value) {
   const Node* producer = value.producer;
   if (producer == nullptr || producer->output() != &value || value.dtype != DType::kFloat32) return 0;
-  if (value.rank() < 1 || value.slice_of != nullptr || graph.is_output(&value) || value.users.empty()) return 0;
-  const bool is_plain = value.layout == Layout::kPlain;
-  const Dim& size = is_plain ? value.dims->back() : (*value.dims)[1];
-  // A few tokens of a transformer are much larger than all others, and would decide about the channels.
-  if (is_plain && !is_normalization(*producer)) return 0;
-  const bool divides =
-      is_normalization(*producer) ? divides_normalization(*producer, value) : ends_with_factor(*producer);
-  if (!divides || !size.is_constant()) return 0;
-  const bool suits = std::all_of(value.users.begin(), value.users.end(), [&](const Node* user) {
-    const auto weights = product_weights(*user);
-    return weights && (user->op == "Conv") != is_plain && user->inputs[0] == &value &&
-           size.is(row_of(*user, *weights).first) && std::count(user->inputs.begin(), user->inputs.end(), &value) == 1;
+  if (value.rank() < 1 || value.users.empty() || !channels_of(value).is_constant()) return 0;
+  const auto suits = [&](const Node* user) { return multiplies_channels(*user, value); };
+  const int64_t channels = channels_of(value).value();
+  // Of other rows a few, tokens of a transformer, are much larger than all others, and would decide about the channels.
+  if (value.layout == Layout::kPlain)
+    return is_normalization(*producer) && std::any_of(value.users.begin(), value.users.end(), suits) ? channels : 0;
+  if (!ends_with_factor(*producer) || value.slice_of != nullptr || graph.is_output(&value)) return 0;
+  const bool is_only_multiplied = std::all_of(value.users.begin(), value.users.end(), [&](const Node* user) {
+    return suits(user) && std::count(user->inputs.begin(), user->inputs.end(), &value) == 1;
   });
-  return suits ? size.value() : 0;
+  return is_only_multiplied ? channels : 0;
 }
 
 std::vector<float> per_row_element(const Node& product, const std::vector<float>& channels) {

@@ -1,4 +1,4 @@
-// Values that can be divided per channel at next to no cost, where only products read them: their weights take the
+// Values that products read and that can be divided per channel at next to no cost: the products' weights take the
 // divisors.
 #pragma once
 #include <vector>
@@ -7,12 +7,15 @@
 
 namespace hussar {
 
-// How many channels `value` has, along axis 1 of channels-last and along the last axis else, when it can be divided and
-// all that read it are products with constant weights: what a LayerNormalization or RMSNormalization over the last axis
-// with constant scale and bias gives, or between convolutions a product or fused program that can end with one more
-// factor. 0: it cannot.
+// How many channels `value` has, along axis 1 of channels-last and along the last axis else, when it can be divided: 0,
+// it cannot. Between convolutions what a product or fused program gives that can end with one more factor, where all
+// that read it are products with constant weights. Of rows what a LayerNormalization or RMSNormalization gives, for
+// those of its readers that multiplies_channels() holds of: they are divided while they become bytes, and whoever else
+// reads the value, a residual for example, does not see it.
 int64_t smoothable_channels(const Graph& graph, const Value& value);
 bool is_normalization(const Node& node);
+// Whether the node is a product that multiplies the value, all of its channels, with constant weights.
+bool multiplies_channels(const Node& node, const Value& value);
 
 // Per channel of what a product reads, as one number per element of its rows ([group][element]).
 std::vector<float> per_row_element(const Node& product, const std::vector<float>& channels);

@@ -1,7 +1,7 @@
 // LayerNormalization and RMSNormalization of rows.
 //
 // Defined before: INPUT_TYPE, OUTPUT_TYPE, SCALE_TYPE, BIAS_TYPE; CENTER, 1 where the mean is taken off; for results
-// that are written as bytes, too, what `quantized` needs.
+// that are written as bytes, too, what `quantized` needs, and BYTE_FACTORS, 1 where they are multiplied before.
 #pragma once
 
 struct Normalize {
@@ -10,6 +10,7 @@ struct Normalize {
   OUTPUT_TYPE* output;  // null: not wanted
   const SCALE_TYPE* scale;
   const BIAS_TYPE* bias;            // null: there is none
+  const float* factors;             // of bytes, by the place in the row
   float *mean, *inverse_deviation;  // null: not wanted
   void* bytes;
   const int* needed;  // so many rows; null: all
@@ -62,6 +63,12 @@ extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constan
       }
       if (work.output != nullptr) store<VECTOR>(work.output + r * work.length + at, y);
 #ifdef BYTE_RECIPROCAL
+      if (BYTE_FACTORS) {
+        float factors[VECTOR];
+        load(work.factors + at, factors);
+#pragma unroll
+        for (int i = 0; i < VECTOR; ++i) y[i] *= factors[i];
+      }
       store<VECTOR>(static_cast<quantized*>(work.bytes) + r * work.length + at, y);
 #endif
     });

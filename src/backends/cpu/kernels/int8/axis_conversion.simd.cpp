@@ -22,6 +22,18 @@ HUSSAR_INLINE Scales scales_at(const ScaleLine& line, int64_t i, int left) {
 }
 
 template <class T>
+HUSSAR_INLINE void store_integers(T* to, IVec numbers, int left) {
+  alignas(64) float lanes[kLanes];
+  store(lanes, from_bits(numbers));
+  for (int lane = 0; lane < left; ++lane) {
+    int32_t number;
+    memcpy(&number, lanes + lane, 4);
+    to[lane] = static_cast<T>(number);
+  }
+}
+HUSSAR_INLINE void store_integers(uint8_t* to, IVec numbers, int left) { store_bytes_up_to(to, numbers, left); }
+
+template <class T>
 void quantize(const float* x, void* y, int64_t count, const ScaleLine& line) {
   auto* const to = static_cast<T*>(y);
   const IVec least = iset(kLeast<T>), most = iset(kMost<T>);
@@ -31,13 +43,7 @@ void quantize(const float* x, void* y, int64_t count, const ScaleLine& line) {
     // In this order NaN becomes the lower bound.
     const Vec low = to_float(least - by.zero), high = to_float(most - by.zero);
     const Vec q = min_second(high, max_second(load_up_to(x + i, left) / by.scale, low));
-    alignas(64) float lanes[kLanes];
-    store(lanes, from_bits(to_int(q) + by.zero));
-    for (int lane = 0; lane < left; ++lane) {
-      int32_t number;
-      memcpy(&number, lanes + lane, 4);
-      to[i + lane] = static_cast<T>(number);
-    }
+    store_integers(to + i, to_int(q) + by.zero, left);
   }
 }
 

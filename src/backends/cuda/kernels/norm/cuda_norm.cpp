@@ -50,14 +50,20 @@ Status pack(Packing& packing) {
   const int rank = x.rank();
   const int axis = axis_from_front(node.attributes.get_int("axis", -1), rank);
   const int64_t length = known_elements(*x.dims, axis, rank);
+  const bool has_factors = to_bytes && node.input(3) != nullptr;
+  const Value& factors = has_factors ? *node.inputs[3] : scale;
   Defines defines;
-  define_rows(row_form(length, {{&x, length}, {&y, length}, {node.outputs[0], length}, {&scale, 0}, {&bias, 0}}, true,
-                       known_elements(*x.dims, 0, axis)),
-              node, defines);
+  define_rows(
+      row_form(length, {{&x, length}, {&y, length}, {node.outputs[0], length}, {&scale, 0}, {&bias, 0}, {&factors, 0}},
+               true, known_elements(*x.dims, 0, axis)),
+      node, defines);
   defines.set("INPUT_TYPE", memory_type(x.dtype)).set("OUTPUT_TYPE", memory_type(y.dtype));
   defines.set("SCALE_TYPE", memory_type(scale.dtype)).set("BIAS_TYPE", memory_type(bias.dtype));
   defines.set("CENTER", to_bytes ? node.attributes.get_int("center", 1) : node.op == kLayer);
-  if (to_bytes) define_results(node, false, defines);
+  if (to_bytes) {
+    define_results(node, false, defines);
+    defines.set("BYTE_FACTORS", has_factors ? 1 : 0);
+  }
   return attach_code(packing, assemble(defines, {"numbers.cuh", "rows.cuh", "norm.cuh"}));
 }
 
@@ -93,7 +99,7 @@ Status run(const Run& run) {
   words.put(state.length);
   words.put(run.inputs[0].data);
   words.put(find(run.outputs, state.to_bytes ? 1 : 0));
-  for (size_t i : {size_t{1}, size_t{2}}) words.put(find(run.inputs, i));
+  for (size_t i : {size_t{1}, size_t{2}, size_t{3}}) words.put(find(run.inputs, i));
   for (size_t i : {size_t{1}, size_t{2}}) words.put(state.to_bytes ? nullptr : find(run.outputs, i));
   words.put(state.to_bytes ? run.outputs[0].data : nullptr);
   words.put(run.row_count.of(state.rows));
