@@ -325,8 +325,8 @@ void explain_float_plan(Candidate& in_float, const Candidate& in_int8, const Int
 
 Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const Quantization>& allowed,
                          const NamedShapes& shapes, Int8Report& report) {
-  Candidate in_float = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(nullptr))));
-  Candidate in_int8 = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(allowed))));
+  Candidate in_float = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(nullptr, PlanRole::kAllFloat))));
+  Candidate in_int8 = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(allowed, PlanRole::kAllInt8))));
   auto inputs = random_inputs(input_facts(in_float.plan->graph), shapes, 1);
   std::optional<Candidate> apart;
   std::vector<Candidate*> first = {&in_float, &in_int8};
@@ -336,7 +336,7 @@ Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const
     without_attention->float_nodes.emplace(name,
                                            fmt::format("the whole model is faster with it in {}", report.otherwise));
   if (without_attention->float_nodes.size() > allowed->float_nodes.size()) {
-    apart = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(without_attention))));
+    apart = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(without_attention, PlanRole::kAttentionApart))));
     first.push_back(&*apart);
   }
   // Nothing can be measured: what is allowed is expected to be faster.
@@ -347,7 +347,7 @@ Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const
   }
   report.choices = decide(in_float, in_int8, apart ? &*apart : nullptr);
   auto mixed_quantization = std::make_shared<const Quantization>(with_choices(*allowed, report));
-  Candidate mixed = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(mixed_quantization))));
+  Candidate mixed = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(mixed_quantization, PlanRole::kMixed))));
   for (Candidate* candidate : first) forget(*candidate);
   first.push_back(&mixed);
   HUSSAR_TRY(measure(first, *inputs));

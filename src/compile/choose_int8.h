@@ -16,8 +16,10 @@
 
 namespace hussar {
 
+// Of the plans that are compared: which has what its products take measured before, and which work of its own.
+enum class PlanRole { kAllFloat, kAllInt8, kAttentionApart, kMixed };
 // Compiles the graph that import made with a Quantization; null: in FP32.
-using CompileWith = std::function<Result<Plan>(std::shared_ptr<const Quantization>)>;
+using CompileWith = std::function<Result<Plan>(std::shared_ptr<const Quantization>, PlanRole)>;
 
 // `shapes` are those to measure at where the model leaves them open.
 Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const Quantization>& allowed,

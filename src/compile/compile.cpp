@@ -111,6 +111,9 @@ std::string target_name(const Target& target) {
   return std::string("cpu:") + cpu::isa_name(static_cast<cpu::Isa>(target.isa));
 }
 
+// Of a plan whose rivals have been measured before, as far as the budget went.
+static constexpr double kNoTime = 1e-9;
+
 static bool tunes(const CompileOptions& options, const Target& target) {
   const bool is_here = target.place == Place::kDevice || target.isa <= static_cast<int>(cpu::active_isa());
   return options.tune_seconds > 0 && is_here && !options.reference_only;
@@ -124,7 +127,9 @@ static bool can_measure_plans(const CompileOptions& options, const Target& targe
 // Gives the seconds that it took.
 static Result<double> tune_graphs(std::span<const Graph* const> graphs, const Target& target,
                                   const CompileOptions& options, TimingCache& timings, CompileReport* report) {
-  TuneOptions tuning{options.tune_seconds, options.tune_shapes, graphs.size() > 1, options.stage_progress};
+  // On a device forms of a model differ in their types: what only one of them does is no contest between them.
+  const bool all = graphs.size() > 1 && target.place == Place::kHost;
+  TuneOptions tuning{options.tune_seconds, options.tune_shapes, all, options.stage_progress, options.tune_clock};
   TuneReport tuned = HUSSAR_TRY(tune(graphs, target, tuning, timings));
   if (report != nullptr) report->tuning.add(tuned);
   return tuned.seconds;
@@ -235,28 +240,6 @@ static Status check_libraries(const CompileOptions& options) {
   return {};
 }
 
-static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileReport* report);
-
-// The plan with the choice of precisions that is measured to be fastest.
-static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& options, CompileReport* report) {
-  CompileOptions inner = options;
-  TimingCache unshared;
-  if (inner.timings == nullptr) inner.timings = &unshared;
-  // Three plans share the budget; on a GPU a fourth may have attention in floats.
-  inner.tune_seconds = options.tune_seconds / (options.place == Place::kHost ? 3 : 4);
-  inner.chooses_int8 = false;
-  auto compile_with = [&](std::shared_ptr<const Quantization> quantization) {
-    inner.quantization = std::move(quantization);
-    return compile(graph.clone(), inner, report);
-  };
-  Int8Report measured;
-  measured.name = options.quantization->name();
-  if (options.lowers_floats()) measured.otherwise = options.fp16 ? "FP16" : options.bf16 ? "BF16" : "TF32";
-  Plan plan = HUSSAR_TRY(choose_int8(compile_with, options.quantization, options.tune_shapes, measured));
-  if (report != nullptr) report->int8 = std::move(measured);
-  return plan;
-}
-
 // What the plan leaves out, as the pass says it; empty: nothing.
 static std::string note_of_packing(const Graph& graph) {
   for (const auto& node : graph.nodes()) {
@@ -265,31 +248,35 @@ static std::string note_of_packing(const Graph& graph) {
   return {};
 }
 
-static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileReport* report) {
+namespace {
+
+// A graph on which the passes have run.
+struct Form {
+  Graph graph;
+  std::string packing;       // what the plan leaves out
+  double tuned_seconds = 0;  // of the budget, spent on passes that choose
+};
+
+}  // namespace
+
+static Result<Form> make_form(Graph graph, const CompileOptions& options, CompileReport* report) {
   const Target target = target_of(options);
-  if (options.quantization != nullptr && options.chooses_int8 && can_measure_plans(options, target))
-    return compile_int8(graph, options, report);
   HUSSAR_CHECK(!options.packed || !options.verify_passes, ErrorCode::kUsage,
                "--verify-passes and --packed exclude each other: the pass pack_tokens changes rows of padding");
-  if (report != nullptr) report->int8.chosen = options.quantization;
-  if (report != nullptr && options.quantization != nullptr) report->int8.name = options.quantization->name();
   HUSSAR_TRY(fix_shapes(graph, options.shapes));
   if (options.progress) options.progress("passes");
-  CompileOptions remembering = options;
-  TimingCache unshared;
-  if (remembering.timings == nullptr) remembering.timings = &unshared;
   PipelineOptions pipeline;
   pipeline.target = target;
   pipeline.disabled = options.disabled_passes;
-  pipeline.timings = timings_from(*remembering.timings, target, options.tune_shapes);
+  pipeline.timings = timings_from(*options.timings, target, options.tune_shapes);
   pipeline.dump = options.dump;
   pipeline.quantization = options.quantization.get();
   pipeline.packed = options.packed;
   KeptNodes kept(options.fp32_nodes, options.inexact_in_half);
   pipeline.restrict = [&kept](const Problem& problem) { return kept.restrict(problem); };
-  double tuned_seconds = 0;
+  Form form;
   if (tunes(options, target) && target.place == Place::kHost) {
-    tuned_seconds = HUSSAR_TRY(tune_passes(graph, pipeline, options, *remembering.timings, report));
+    form.tuned_seconds = HUSSAR_TRY(tune_passes(graph, pipeline, options, *options.timings, report));
   }
   std::optional<PassVerifier> verifier;
   if (options.verify_passes) {
@@ -300,13 +287,80 @@ static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileR
   // A CPU has no kernels for FP8: what it checks it computes by reference code.
   const bool fp8 = options.quantization != nullptr && options.quantization->fp8;
   if (fp8 && target.place == Place::kHost) HUSSAR_TRY(make_reference_steps_plain(graph, target));
-  const std::string packing = note_of_packing(graph);
-  HUSSAR_CHECK(!options.packed || !packing.empty(), ErrorCode::kUsage,
+  form.packing = note_of_packing(graph);
+  HUSSAR_CHECK(!options.packed || !form.packing.empty(), ErrorCode::kUsage,
                "--packed needs the pass pack_tokens, which --disable-pass leaves out");
-  Plan plan = HUSSAR_TRY(freeze_for(graph, target, remembering, report, tuned_seconds));
-  if (!packing.empty()) plan.meta["packed"] = packing;
+  form.graph = std::move(graph);
+  return form;
+}
+
+static Result<Plan> make_plan(Form form, const CompileOptions& options, CompileReport* report) {
+  if (report != nullptr) report->int8.chosen = options.quantization;
+  if (report != nullptr && options.quantization != nullptr) report->int8.name = options.quantization->name();
+  Plan plan = HUSSAR_TRY(freeze_for(form.graph, target_of(options), options, report, form.tuned_seconds));
+  if (!form.packing.empty()) plan.meta["packed"] = form.packing;
   if (report != nullptr && options.quantization != nullptr) report->int8.in_floats = float_products(plan.graph);
   return plan;
+}
+
+// The plan with the choice of precisions that is measured to be fastest. On a device what all floats and all INT8 take
+// is measured first, together: what is most expensive in either comes first, and the time is spent where most is to be
+// gained. Both plans are then as good as the budget allows, and what is left is for work that only mixtures have.
+static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& options, CompileReport* report) {
+  CompileOptions inner = options;
+  CompileReport unread;
+  if (report == nullptr) report = &unread;
+  TimingCache unshared;
+  if (inner.timings == nullptr) inner.timings = &unshared;
+  inner.chooses_int8 = false;
+  const Target target = target_of(options);
+  const bool on_device = target.place == Place::kDevice;
+  // Of the budget, for both forms; and of what they leave, for the plan with attention in floats.
+  constexpr double kBothForms = 0.8, kAttentionApart = 0.5;
+  std::map<const Quantization*, Form> forms;
+  double spent = 0;
+  if (on_device) {
+    std::vector<const Graph*> graphs;
+    for (const auto& quantization : {std::shared_ptr<const Quantization>(), options.quantization}) {
+      inner.quantization = quantization;
+      auto& form = forms[quantization.get()] = HUSSAR_TRY(make_form(graph.clone(), inner, report));
+      graphs.push_back(&form.graph);
+    }
+    if (options.progress) options.progress("tune");
+    inner.tune_seconds = kBothForms * options.tune_seconds;
+    spent = HUSSAR_TRY(tune_graphs(graphs, target, inner, *inner.timings, report));
+  }
+  auto compile_with = [&](std::shared_ptr<const Quantization> quantization, PlanRole role) -> Result<Plan> {
+    inner.quantization = std::move(quantization);
+    // On a CPU three plans share the budget.
+    inner.tune_seconds = options.tune_seconds / 3;
+    if (on_device) {
+      const double left = std::max(options.tune_seconds - spent, 0.0);
+      const double share = role == PlanRole::kMixed ? 1 : role == PlanRole::kAttentionApart ? kAttentionApart : 0;
+      inner.tune_seconds = std::max(share * left, kNoTime);
+    }
+    const double before = report->tuning.seconds;
+    auto known = forms.extract(inner.quantization.get());
+    Form form = known.empty() ? HUSSAR_TRY(make_form(graph.clone(), inner, report)) : std::move(known.mapped());
+    Plan plan = HUSSAR_TRY(make_plan(std::move(form), inner, report));
+    spent += report->tuning.seconds - before;
+    return plan;
+  };
+  Int8Report measured;
+  measured.name = options.quantization->name();
+  if (options.lowers_floats()) measured.otherwise = options.fp16 ? "FP16" : options.bf16 ? "BF16" : "TF32";
+  Plan plan = HUSSAR_TRY(choose_int8(compile_with, options.quantization, options.tune_shapes, measured));
+  report->int8 = std::move(measured);
+  return plan;
+}
+
+static Result<Plan> compile(Graph graph, const CompileOptions& options, CompileReport* report) {
+  if (options.quantization != nullptr && options.chooses_int8 && can_measure_plans(options, target_of(options)))
+    return compile_int8(graph, options, report);
+  CompileOptions remembering = options;
+  TimingCache unshared;
+  if (remembering.timings == nullptr) remembering.timings = &unshared;
+  return make_plan(HUSSAR_TRY(make_form(std::move(graph), remembering, report)), remembering, report);
 }
 
 Result<Graph> optimize_graph(Graph graph, const CompileOptions& options) {

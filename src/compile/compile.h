@@ -59,6 +59,8 @@ struct CompileOptions {
   // machine can run the plan.
   double tune_seconds = 0;
   NamedShapes tune_shapes;  // to measure at, where the model leaves them open
+  // Seconds, by which rivals are measured on a device and the budget ends; null: the machine's clock.
+  std::function<double()> tune_clock;
   // Measurements are looked up here and, after tuning, added. Null: nothing is remembered.
   TimingCache* timings = nullptr;
   // ---- for debugging

@@ -129,7 +129,9 @@ static Result<ProblemTimes> measure_on_device(const std::string& text, const Tar
   TimingCache cache;
   TuneOptions options;
   options.seconds = seconds;
-  const TuneReport tuned = HUSSAR_TRY(tune_device(problem.graph, target, options, cache));
+  options.all = true;
+  const Graph* const graph = &problem.graph;
+  const TuneReport tuned = HUSSAR_TRY(tune_device({&graph, 1}, target, options, cache));
   HUSSAR_CHECK(tuned.skipped.empty(), ErrorCode::kDeviceUnavailable, "problem: {}", tuned.skipped);
   const Timings timings = timings_from(cache, target, {});
   const Problem asked{*problem.node, target};

@@ -357,7 +357,7 @@ void TuneReport::add(const TuneReport& other) {
 
 Result<TuneReport> tune(std::span<const Graph* const> graphs, const Target& target, const TuneOptions& options,
                         TimingCache& cache) {
-  if (target.place == Place::kDevice) return tune_device(*graphs.front(), target, options, cache);
+  if (target.place == Place::kDevice) return tune_device(graphs, target, options, cache);
   return Tuner(graphs, target, options, cache).run();
 }
 

@@ -20,9 +20,11 @@ namespace hussar {
 struct TuneOptions {
   double seconds = 0;  // after which no further round begins
   NamedShapes shapes;  // to measure at, where the model leaves them open
-  bool all = false;    // also problems that have one kernel only
+  bool all = false;    // also problems that have one kernel only; on a device all rivals
   // Told after every run which part of the time or of the rounds is used up, whichever is more.
   std::function<void(double fraction)> progress;
+  // Seconds, by which a device's tuner measures and ends; null: the machine's clock.
+  std::function<double()> clock;
 };
 
 struct TuneReport {

@@ -1,20 +1,28 @@
 // Contests between kernels of a device.
 #include "compile/tune_device.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <random>
+#include <set>
 #include <tuple>
 #include <unordered_map>
 
 #include "base/cores.h"
 #include "base/error.h"
 #include "compile/compile.h"
+#include "compile/compile_ahead.h"
+#include "compile/flops.h"
+#include "compile/measuring_order.h"
 #include "compile/score.h"
 #include "compile/timing_keys.h"
 #include "ops/infer.h"
+#include "ops/op_def.h"
 #include "plan/device.h"
 #include "plan/kernel.h"
 #include "tensor/convert.h"
@@ -29,19 +37,31 @@ bool is_starts(const Node& node, size_t index) {
 
 constexpr size_t kMostKernels = 3, kMostTiles = 6;
 constexpr int kRounds = 7;
-constexpr size_t kJobsPerCore = 4;  // compiled before what they are for is measured
+constexpr size_t kJobsPerCore = 2;  // compiled before what they are for is measured
 // More weights than the cache of a GPU holds, and no more steps than that takes.
 constexpr size_t kColdBytes = size_t{96} << 20;
 constexpr size_t kMostTwins = 8;
+// What steps read and write is kept for the next ones, up to this size.
+constexpr size_t kMostHeldBytes = size_t{2} << 30;
 constexpr int kLeastLaunches = 8;
 constexpr double kSampleMicroseconds = 400;
+constexpr double kLeastTime = 1e-3;  // microseconds that a cache can hold
 
 // Steps with the same work, of which the first stands for all.
-struct Problems {
+struct Work {
   std::string key;
-  std::vector<const Node*> twins;
+  const Node* node = nullptr;
+  std::map<size_t, int> counts;  // of such steps, by graph
   std::vector<Rival> rivals;
-  double predicted = 0;  // of all of them together
+  size_t first = 0;                                       // that choose() takes unmeasured
+  std::map<size_t, std::vector<Packing::Job>> jobs = {};  // of rivals, made when they are asked for
+
+  // Forms of one model share what they have in common.
+  int count() const {
+    int most = 0;
+    for (const auto& [graph, count] : counts) most = std::max(most, count);
+    return most;
+  }
 };
 
 // A node in a graph of its own, so that packing its weights changes nothing else.
@@ -97,10 +117,8 @@ size_t constant_bytes(const Node& node) {
   return bytes;
 }
 
-// One step of one rival, ready to be enqueued.
+// The rival's step over weights of its own.
 struct Entry {
-  Copy copy;
-  PlanStep step;
   std::vector<Operand> inputs, outputs;
   std::vector<DeviceMemory> constants;
   Tensor state;
@@ -108,6 +126,8 @@ struct Entry {
 
 struct Contestant {
   const Rival* rival = nullptr;
+  Copy copy;
+  PlanStep step;
   std::vector<Entry> entries;
   DeviceMemory scratch;
   int recording = -1;
@@ -115,50 +135,83 @@ struct Contestant {
   std::vector<double> samples;  // microseconds of a step
 };
 
+// What memory and multipliers allow: more than any GPU of that generation reaches.
+double least_microseconds(const Node& node, int sm, bool sparse) {
+  const double bytes_per_microsecond = sm <= 90 ? 1e7 : 2e7;
+  const double halves = sm < 90 ? 0.4e9 : sm == 90 ? 1e9 : 2.6e9;  // multiplications and additions
+  const OpDef* op = find_op(node.op);
+  const double flops = op != nullptr && op->flops != nullptr ? op->flops(node) : 0;
+  const double rate = halves * 2 / static_cast<double>(std::max<size_t>(dtype_size(node.inputs[0]->dtype), 1));
+  return std::max(node_bytes(node) / bytes_per_microsecond, flops / (rate * (sparse ? 2 : 1)));
+}
+
 class DeviceTuner {
  public:
-  DeviceTuner(const Graph& graph, const Target& target, const TuneOptions& options, TimingCache& cache)
-      : graph_(graph), target_(target), options_(options), cache_(cache) {}
+  DeviceTuner(std::span<const Graph* const> graphs, const Target& target, const TuneOptions& options,
+              TimingCache& cache)
+      : graphs_(graphs), target_(target), options_(options), cache_(cache) {}
 
   Result<TuneReport> run() {
-    begin_ = Clock::now();
+    begin_ = now();
     auto device = open_device(target_name(target_), 0);
     if (!device) {
       report_.skipped = "nothing is measured: " + device.error().message;
       return report_;
     }
     device_ = std::move(*device);
-    HUSSAR_TRY(find_problems());
-    double done = 0, all = 0;
-    for (const Problems& problem : problems_) all += problem.predicted;
-    size_t compiled = 0;
-    for (size_t i = 0; i < problems_.size(); ++i) {
-      if (report_.measured > 0 && seconds() >= options_.seconds) break;
-      const Problems& problem = problems_[i];
-      if (i == compiled) compiled = HUSSAR_TRY(compile_from(i));
+    machine_ = machine_of(target_);
+    HUSSAR_TRY(find_works());
+    MeasuringOrder order(contests(), options_.all);
+    // One core measures.
+    const int compilers = std::max(usable_cores() - 1, 1);
+    CompileAhead ahead(compilers);
+    std::set<size_t> visited;
+    while (true) {
+      const auto visits = order.visits();
+      if (visits.empty()) {
+        settle(order);
+        break;
+      }
+      if (seconds() >= options_.seconds && (knows_something_ || !visited.empty())) break;
+      HUSSAR_TRY(ask_for(visits, static_cast<size_t>(compilers) * kJobsPerCore, ahead));
       // A device without room for it is no reason not to build.
-      if (Status held = hold(problem); !held) {
+      if (Status held = hold(visits.front(), order, ahead); !held) {
         report_.skipped = held.error().message;
         break;
       }
-      ++report_.measured;
-      done += problem.predicted;
-      if (options_.progress) options_.progress(done / all);
+      visited.insert(visits.front().contest);
+      tell(order);
     }
-    report_.rounds = problems_.empty() ? 0 : kRounds;
+    report_.measured = static_cast<int>(visited.size());
+    report_.rounds = visited.empty() ? 0 : kRounds;
     report_.seconds = seconds();
     return report_;
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-  double seconds() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
+  double now() const {
+    if (options_.clock) return options_.clock();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  }
+  double seconds() const { return now() - begin_; }
 
-  // The graph with its open sizes fixed, whose nodes correspond to those of the graph one to one.
+  void tell(const MeasuringOrder& order) const {
+    if (!options_.progress) return;
+    double done = 0, all = 0;
+    for (const Contest& contest : order.contests()) {
+      for (const Contender& contender : contest.contenders) done += contender.measured ? 1 : 0;
+      all += static_cast<double>(contest.contenders.size());
+    }
+    options_.progress(std::min(1.0, std::max(done / all, seconds() / std::max(options_.seconds, 1e-9))));
+  }
+
+  // The graphs with their open sizes fixed, whose nodes correspond to those of the graphs one to one.
   Status fix_sizes() {
-    sized_ = graph_.clone();
-    HUSSAR_TRY(fix_shapes(sized_, options_.shapes));
-    HUSSAR_TRY(infer_graph(sized_));
+    for (const Graph* graph : graphs_) {
+      Graph& sized = sized_.emplace_back(graph->clone());
+      HUSSAR_TRY(fix_shapes(sized, options_.shapes));
+      HUSSAR_TRY(infer_graph(sized));
+    }
     return {};
   }
 
@@ -171,35 +224,90 @@ class DeviceTuner {
     return true;
   }
 
-  Status find_problems() {
+  Status find_works() {
     HUSSAR_TRY(fix_sizes());
-    std::map<std::string, std::optional<size_t>> seen;  // by key, where in problems_; nothing to measure: nowhere
-    const Timings timings = timings_from(cache_, target_, options_.shapes);
-    for (size_t i = 0; i < graph_.nodes().size(); ++i) {
-      const Node& sized = *sized_.nodes()[i];
-      if (!has_sizes(sized)) continue;
-      const Problem problem{*graph_.nodes()[i], target_};
-      const std::string key = problem_key(problem, options_.shapes);
-      auto [it, is_new] = seen.emplace(key, std::nullopt);
-      if (it->second) {
-        Problems& same = problems_[*it->second];
-        same.twins.push_back(&sized);
-        same.predicted += same.rivals.front().predicted;
+    std::map<std::string, std::optional<size_t>> seen;  // by key, where in works_; nothing to measure: nowhere
+    for (size_t graph = 0; graph < graphs_.size(); ++graph) {
+      for (size_t i = 0; i < graphs_[graph]->nodes().size(); ++i) {
+        const Node& sized = *sized_[graph].nodes()[i];
+        if (!has_sizes(sized)) continue;
+        const Problem problem{*graphs_[graph]->nodes()[i], target_};
+        const std::string key = problem_key(problem, options_.shapes);
+        auto [it, is_new] = seen.emplace(key, std::nullopt);
+        if (is_new) it->second = find_work(problem, sized, key);
+        if (it->second) ++works_[*it->second].counts[graph];
       }
-      if (!is_new) continue;
-      std::vector<Rival> rivals = rivals_of(choose(Problem{sized, target_}));
-      if (rivals.size() < 2) continue;
-      ++report_.problems;
-      const bool is_measured = std::all_of(rivals.begin(), rivals.end(),
-                                           [&](const Rival& rival) { return timings(problem, rival).has_value(); });
-      if (is_measured) continue;
-      it->second = problems_.size();
-      problems_.push_back({key, {&sized}, std::move(rivals), 0});
-      problems_.back().predicted = problems_.back().rivals.front().predicted;
     }
-    std::stable_sort(problems_.begin(), problems_.end(),
-                     [](const Problems& a, const Problems& b) { return a.predicted > b.predicted; });
     return {};
+  }
+
+  // Gives its place in works_, where something is left to be measured.
+  std::optional<size_t> find_work(const Problem& problem, const Node& sized, const std::string& key) {
+    Work work{key, &sized, {}, rivals_of(choose(Problem{sized, target_}))};
+    if (work.rivals.size() < 2) return std::nullopt;
+    ++report_.problems;
+    const bool is_measured = std::all_of(work.rivals.begin(), work.rivals.end(),
+                                         [&](const Rival& rival) { return known_time(key, rival).has_value(); });
+    if (is_measured || (!options_.all && cache_.find(machine_, key, settled_key(work)))) {
+      knows_something_ = true;
+      return std::nullopt;
+    }
+    // Open sizes are predicted otherwise: time may end when nothing but this one is measured.
+    const Rival* usual = choose(problem).rival();
+    for (size_t i = 0; usual != nullptr && i < work.rivals.size(); ++i) {
+      if (work.rivals[i].tactic == usual->tactic && work.rivals[i].configuration.empty()) work.first = i;
+    }
+    works_.push_back(std::move(work));
+    return works_.size() - 1;
+  }
+
+  std::optional<double> known_time(const std::string& key, const Rival& rival) const {
+    return cache_.find(machine_, key, rival_key(rival, target_));
+  }
+
+  // Says in the cache that what is not measured of these rivals is not worth it, so that a plan that is built again
+  // with the cache is the same.
+  std::string settled_key(const Work& work) const {
+    uint64_t hash = 14695981039346656037U;  // FNV-1a
+    for (const Rival& rival : work.rivals) {
+      for (char c : rival_key(rival, target_) + "\n") hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
+    }
+    return fmt::format("settled@{:016x}", hash);
+  }
+  void settle(const MeasuringOrder& order) {
+    for (size_t i = 0; i < works_.size(); ++i) {
+      const Contest& contest = order.contests()[i];
+      const auto best = contest.best();
+      const bool is_open = std::any_of(contest.contenders.begin(), contest.contenders.end(),
+                                       [](const Contender& one) { return !one.measured && !one.is_impossible; });
+      if (best && is_open)
+        cache_.record(machine_, works_[i].key, settled_key(works_[i]), *contest.contenders[*best].measured);
+    }
+  }
+
+  std::vector<Contest> contests() {
+    std::vector<Contest> list;
+    std::map<const Tactic*, int> kernels;
+    for (const Work& work : works_) {
+      Contest& contest = list.emplace_back();
+      contest.count = work.count();
+      contest.first = work.first;
+      bool sparse = false;
+      for (const Rival& rival : work.rivals) {
+        Contender& contender = contest.contenders.emplace_back();
+        contender.predicted = rival.predicted;
+        contender.kernel = kernels.emplace(rival.tactic, static_cast<int>(kernels.size())).first->second;
+        contender.is_usual = rival.configuration.empty();
+        contender.two_of_four = rival.tactic->two_of_four;
+        sparse = sparse || rival.tactic->two_of_four;
+        const auto known = known_time(work.key, rival);
+        contender.is_impossible = known.value_or(0) >= kImpossible;
+        if (!contender.is_impossible) contender.measured = known;
+        knows_something_ = knows_something_ || known.has_value();
+      }
+      contest.least = least_microseconds(*work.node, target_.sm, sparse);
+    }
+    return list;
   }
 
   // A dense one is always among them: 2:4 weights have to win against it.
@@ -235,29 +343,32 @@ class DeviceTuner {
     return {};
   }
 
-  // Compiles the rivals of this problem and of as many behind it as keep all cores at work. Gives the next one.
-  Result<size_t> compile_from(size_t first) {
-    const auto enough = static_cast<size_t>(usable_cores()) * kJobsPerCore;
-    std::vector<Copy> copies;
+  // What the next visits need is compiled, in their order.
+  Status ask_for(const std::vector<MeasuringOrder::Visit>& visits, size_t most, CompileAhead& ahead) {
     std::vector<Packing::Job> jobs;
-    size_t next = first;
-    for (; next < problems_.size() && jobs.size() < enough; ++next) {
-      for (const Rival& rival : problems_[next].rivals)
-        HUSSAR_TRY(pack(*problems_[next].twins.front(), rival, copies.emplace_back(), jobs));
+    for (const auto& visit : visits) {
+      Work& work = works_[visit.contest];
+      for (size_t rival : visit.contenders) {
+        auto [it, is_new] = work.jobs.try_emplace(rival);
+        if (is_new) {
+          Copy copy;
+          HUSSAR_TRY(pack(*work.node, work.rivals[rival], copy, it->second));
+        }
+        jobs.insert(jobs.end(), it->second.begin(), it->second.end());
+      }
+      if (jobs.size() >= most) break;
     }
-    HUSSAR_TRY(do_jobs(jobs));
-    // What a device has loaded goes by the address of the code.
-    for (const Packing::Job& job : jobs) codes_[job.key] = *job.constant->constant;
-    return next;
+    ahead.ask_for(std::move(jobs));
+    return {};
   }
 
   // Numbers between -1 and 1, and any bytes: power, which bounds large products, goes by the bits that change. Indices
   // are 0.
-  Result<std::byte*> allocate_filled(DType dtype, size_t bytes) {
-    std::byte* data = HUSSAR_TRY(device_->allocate(bytes));
-    memory_.emplace_back(*device_, data);
+  const Tensor& pattern_of(DType dtype) {
+    Tensor& pattern = patterns_[dtype];
+    if (pattern.valid()) return pattern;
     constexpr int64_t kPattern = 1 << 18;
-    Tensor pattern(dtype, {kPattern});
+    pattern = Tensor(dtype, {kPattern});
     std::vector<double> numbers(kPattern, 0.0);
     if (is_floating(dtype)) {
       std::minstd_rand random(1);
@@ -268,8 +379,17 @@ class DeviceTuner {
       for (double& number : numbers) number = static_cast<double>(random() >> 8 & 0xffU);
     }
     store_elements<double>(pattern, 0, kPattern, numbers.data());
-    for (size_t at = 0; at < bytes; at += pattern.bytes())
-      HUSSAR_TRY(device_->copy_in(data + at, pattern.raw(), std::min(pattern.bytes(), bytes - at)));
+    return pattern;
+  }
+
+  Result<std::byte*> allocate_filled(DType dtype, size_t bytes) {
+    std::byte* data = HUSSAR_TRY(device_->allocate(bytes));
+    memory_.emplace_back(*device_, data);
+    const Tensor& pattern = pattern_of(dtype);
+    size_t filled = std::min(pattern.bytes(), bytes);
+    HUSSAR_TRY(device_->copy_in(data, pattern.raw(), filled));
+    for (; filled < bytes; filled = std::min(2 * filled, bytes))
+      HUSSAR_TRY(device_->copy_within(data + filled, data, std::min(filled, bytes - filled)));
     HUSSAR_TRY(device_->wait());
     return data;
   }
@@ -282,17 +402,20 @@ class DeviceTuner {
     return {value.dtype, shape, value.layout, holder.rank() > 1 ? holder[1] : 1, nullptr};
   }
 
-  Status make_entry(const Node& node, const Rival& rival, Contestant& contestant, size_t& scratch) {
-    Entry& entry = contestant.entries.emplace_back();
+  // Packs the weights and finds the code.
+  Status make_step(const Node& node, const Rival& rival, Contestant& contestant, CompileAhead& ahead) {
     std::vector<Packing::Job> jobs;
-    HUSSAR_TRY(pack(node, rival, entry.copy, jobs));
-    for (const Packing::Job& job : jobs) {
-      const auto code = codes_.find(job.key);
-      job.constant->constant = code != codes_.end() ? code->second : HUSSAR_TRY(job.make());
-      codes_[job.key] = *job.constant->constant;
-    }
-    const Node& packed = *entry.copy.node;
-    entry.step = step_of(packed, rival);
+    HUSSAR_TRY(pack(node, rival, contestant.copy, jobs));
+    for (const Packing::Job& job : jobs) job.constant->constant = HUSSAR_TRY(ahead.result(job.key));
+    contestant.step = step_of(*contestant.copy.node, rival);
+    return {};
+  }
+
+  // Constants come from the host, or from the first entry.
+  Status add_entry(Contestant& contestant, size_t& scratch) {
+    const Entry* first = contestant.entries.empty() ? nullptr : &contestant.entries.front();
+    Entry entry;
+    const Node& packed = *contestant.copy.node;
     std::vector<Operand> given;
     for (size_t i = 0; i < packed.inputs.size(); ++i) {
       const Value* value = packed.inputs[i];
@@ -302,8 +425,13 @@ class DeviceTuner {
         operand.data = const_cast<std::byte*>(tensor.raw());
         given.push_back(operand);
         entry.constants.emplace_back(*device_, HUSSAR_TRY(device_->allocate(tensor.bytes())));
-        HUSSAR_TRY(device_->copy_in(entry.constants.back().data(), tensor.raw(), tensor.bytes()));
-        operand.data = entry.constants.back().data();
+        std::byte* data = entry.constants.back().data();
+        if (first != nullptr) {
+          HUSSAR_TRY(device_->copy_within(data, first->inputs[i].data, tensor.bytes()));
+        } else {
+          HUSSAR_TRY(device_->copy_in(data, tensor.raw(), tensor.bytes()));
+        }
+        operand.data = data;
       } else {
         given.push_back(operand);
         if (value != nullptr) operand.data = HUSSAR_TRY(data_of(false, i, *value));
@@ -318,13 +446,14 @@ class DeviceTuner {
       if (packed.outputs[i] != nullptr) operand.data = HUSSAR_TRY(data_of(true, i, *packed.outputs[i]));
       entry.outputs.push_back(operand);
     }
-    const Kernel* kernel = find_kernel(rival.tactic->kernel);
+    const Kernel* kernel = find_kernel(contestant.rival->tactic->kernel);
     entry.state = Tensor(DType::kUInt8, {static_cast<int64_t>(kernel->state_bytes) + 1});
-    Prepare prepare{entry.step, given, taken, target_.threads, entry.state.raw()};
+    Prepare prepare{contestant.step, given, taken, target_.threads, entry.state.raw()};
     prepare.device = device_.get();
     if (packed.code != nullptr) prepare.code = {packed.code->constant->raw(), packed.code->constant->bytes()};
     if (kernel->prepare != nullptr) HUSSAR_TRY(kernel->prepare(prepare));
     scratch = std::max(scratch, prepare.scratch_bytes);
+    contestant.entries.push_back(std::move(entry));
     return {};
   }
 
@@ -337,26 +466,29 @@ class DeviceTuner {
     return device_->wait();
   }
 
-  // What the steps of a problem read and write, the same for all rivals. Twins may lie in holders of other sizes.
+  // What steps read and write: memory that grows to what the largest needs, and is the same for all rivals of a visit.
   Result<std::byte*> data_of(bool is_output, size_t index, const Value& value) {
     const Value* root = &value;
     int64_t offset = 0;
     for (; root->slice_of != nullptr; root = root->slice_of) offset += root->channel_offset;
     const size_t size = dtype_size(value.dtype);
     const size_t bytes = static_cast<size_t>(root->static_shape()->elements()) * size;
-    auto [it, is_new] = data_.emplace(std::tuple(is_output, index, bytes), nullptr);
-    if (is_new) it->second = HUSSAR_TRY(allocate_filled(value.dtype, bytes));
-    return it->second + static_cast<size_t>(offset) * size;
+    auto& [held, data] = data_[std::tuple(is_output, index, value.dtype)];
+    if (data == nullptr || held < bytes) {
+      data = HUSSAR_TRY(allocate_filled(value.dtype, bytes));
+      held = bytes;
+      held_bytes_ += bytes;
+    }
+    return data + static_cast<size_t>(offset) * size;
   }
 
-  Status make_contestant(const Problems& problem, const Rival& rival, Contestant& contestant) {
+  Status make_contestant(const Work& work, const Rival& rival, CompileAhead& ahead, Contestant& contestant) {
     contestant.rival = &rival;
-    size_t scratch = 0, bytes = 0;
-    for (const Node* twin : problem.twins) {
-      HUSSAR_TRY(make_entry(*twin, rival, contestant, scratch));
-      bytes += constant_bytes(*twin);
-      if (bytes >= kColdBytes || contestant.entries.size() >= kMostTwins) break;
-    }
+    HUSSAR_TRY(make_step(*work.node, rival, contestant, ahead));
+    const size_t bytes = std::max<size_t>(constant_bytes(*work.node), 1);
+    const size_t twins = std::min({kMostTwins, static_cast<size_t>(work.count()), (kColdBytes + bytes - 1) / bytes});
+    size_t scratch = 0;
+    for (size_t i = 0; i < twins; ++i) HUSSAR_TRY(add_entry(contestant, scratch));
     contestant.scratch = DeviceMemory(*device_, HUSSAR_TRY(device_->allocate(scratch)));
     HUSSAR_TRY(device_->begin_recording());
     const int turns = (kLeastLaunches + static_cast<int>(contestant.entries.size()) - 1) /
@@ -365,7 +497,7 @@ class DeviceTuner {
     ThreadPool::Lease lease(ThreadPool::shared(), 1);
     for (int turn = 0; turn < turns && status; ++turn) {
       for (const Entry& entry : contestant.entries) {
-        Run run{entry.step, entry.inputs, entry.outputs, entry.state.raw(), contestant.scratch.data(), lease};
+        Run run{contestant.step, entry.inputs, entry.outputs, entry.state.raw(), contestant.scratch.data(), lease};
         run.device = device_.get();
         if (status) status = find_kernel(rival.tactic->kernel)->run(run);
       }
@@ -378,32 +510,37 @@ class DeviceTuner {
   }
 
   // What a library does not take it says on the device only: that is remembered, too.
-  Status make_contestants(const Problems& problem, std::vector<Contestant>& contestants) {
-    for (const Rival& rival : problem.rivals) {
+  Status make_contestants(const MeasuringOrder::Visit& visit, MeasuringOrder& order, CompileAhead& ahead,
+                          std::vector<Contestant>& contestants) {
+    const Work& work = works_[visit.contest];
+    for (size_t i : visit.contenders) {
+      const Rival& rival = work.rivals[i];
       Contestant contestant;
-      Status made = make_contestant(problem, rival, contestant);
+      Status made = make_contestant(work, rival, ahead, contestant);
       if (made) {
         contestants.push_back(std::move(contestant));
         continue;
       }
       HUSSAR_TRY(device_->wait());  // copies to memory that goes with the contestant
       if (rival.tactic->vendor_library == nullptr) return made;
-      cache_.record(machine_of(target_), problem.key, rival_key(rival, target_), kImpossible);
+      // A configuration counts beside the usual way only.
+      for (size_t k = 0; k < work.rivals.size(); ++k) {
+        if (k != i && (work.rivals[k].tactic != rival.tactic || !rival.configuration.empty())) continue;
+        cache_.record(machine_, work.key, rival_key(work.rivals[k], target_), kImpossible);
+        order.rule_out(visit.contest, k);
+      }
     }
     return {};
   }
 
   Result<double> time_of(const Contestant& contestant, int replays) {
-    const auto begin = Clock::now();
+    const double begin = now();
     for (int i = 0; i < replays; ++i) HUSSAR_TRY(device_->replay(contestant.recording));
     HUSSAR_TRY(device_->wait());
-    const double microseconds = std::chrono::duration<double, std::micro>(Clock::now() - begin).count();
-    return microseconds / replays / contestant.launches;
+    return (now() - begin) * 1e6 / replays / contestant.launches;
   }
 
-  Status hold(const Problems& problem) {
-    std::vector<Contestant> contestants;
-    HUSSAR_TRY(make_contestants(problem, contestants));
+  Status sample(std::vector<Contestant>& contestants) {
     std::vector<int> replays;
     for (const Contestant& contestant : contestants) {
       HUSSAR_TRY(time_of(contestant, 1));
@@ -416,35 +553,62 @@ class DeviceTuner {
         contestants[i].samples.push_back(HUSSAR_TRY(time_of(contestants[i], replays[i])));
       }
     }
-    const std::string machine = machine_of(target_);
-    for (const Contestant& contestant : contestants)
-      cache_.record(machine, problem.key, rival_key(*contestant.rival, target_), score(contestant.samples));
-    device_->drop_recordings();
-    data_.clear();
-    memory_.clear();
     return {};
   }
 
-  const Graph& graph_;
+  Status hold(const MeasuringOrder::Visit& visit, MeasuringOrder& order, CompileAhead& ahead) {
+    if (held_bytes_ > kMostHeldBytes) forget_data();
+    const Work& work = works_[visit.contest];
+    std::vector<Contestant> contestants;
+    HUSSAR_TRY(make_contestants(visit, order, ahead, contestants));
+    HUSSAR_TRY(sample(contestants));
+    // The device may be slower or faster than when the first was measured.
+    double scale = 1;
+    const auto known = order.contests()[visit.contest].contenders[visit.contenders.front()].measured;
+    for (const Contestant& contestant : contestants) {
+      const auto index = static_cast<size_t>(contestant.rival - work.rivals.data());
+      const double time = score(contestant.samples);
+      if (known && index == visit.contenders.front()) {
+        if (time > 0) scale = *known / time;
+        continue;
+      }
+      const std::string rival = rival_key(*contestant.rival, target_);
+      cache_.record(machine_, work.key, rival, std::max(time * scale, kLeastTime));
+      order.record(visit.contest, index, *cache_.find(machine_, work.key, rival));
+    }
+    device_->drop_recordings();
+    return {};
+  }
+
+  void forget_data() {
+    data_.clear();
+    memory_.clear();
+    held_bytes_ = 0;
+  }
+
+  const std::span<const Graph* const> graphs_;
   const Target target_;
   const TuneOptions& options_;
   TimingCache& cache_;
-  Clock::time_point begin_;
-  Graph sized_;
+  double begin_ = 0;
+  std::string machine_;
+  std::deque<Graph> sized_;
   std::unique_ptr<Device> device_;  // outlives all memory below
-  std::vector<Problems> problems_;
-  std::map<std::string, Tensor> codes_;  // by source
-  std::map<std::tuple<bool, size_t, size_t>, std::byte*>
-      data_;  // of the problem at hand: is an output, which, its bytes
+  std::vector<Work> works_;
+  bool knows_something_ = false;  // of the graphs' work, before anything was measured
+  std::map<DType, Tensor> patterns_;
+  // Is an output, which, of what: bytes, memory.
+  std::map<std::tuple<bool, size_t, DType>, std::pair<size_t, std::byte*>> data_;
   std::vector<DeviceMemory> memory_;
+  size_t held_bytes_ = 0;
   TuneReport report_;
 };
 
 }  // namespace
 
-Result<TuneReport> tune_device(const Graph& graph, const Target& target, const TuneOptions& options,
+Result<TuneReport> tune_device(std::span<const Graph* const> graphs, const Target& target, const TuneOptions& options,
                                TimingCache& cache) {
-  return DeviceTuner(graph, target, options, cache).run();
+  return DeviceTuner(graphs, target, options, cache).run();
 }
 
 }  // namespace hussar

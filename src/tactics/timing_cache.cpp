@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 
 #include "base/error.h"
 
@@ -56,7 +57,8 @@ std::optional<double> TimingCache::find(const std::string& machine, const std::s
 
 void TimingCache::record(const std::string& machine, const std::string& problem, const std::string& rival,
                          double microseconds) {
-  microseconds_[key_of(machine, problem, rival)] = microseconds;
+  // As the file will have it, so that what is decided by it is decided again.
+  microseconds_[key_of(machine, problem, rival)] = std::strtod(fmt::format("{:.4g}", microseconds).c_str(), nullptr);
 }
 
 }  // namespace hussar

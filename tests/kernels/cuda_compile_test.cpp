@@ -73,7 +73,14 @@ std::vector<KernelCase> texts() {
       {"cuda_cum_sum", "CumSum", {x(f16, {3, 100}), list({1})}},
       {"cuda_trilu", "Trilu", {x(f32, {3, 4})}},
       {"cuda_one_hot", "OneHot", {x(DType::kInt64, {3}), list({5}), x(f32, {2})}},
+      {"cuda_softmax_mean",
+       "hussar.SoftmaxMean",
+       {x(f16, {2, 4, 16, 9}), x(f16, {16})},
+       attributes({{"axis", int64_t{2}}})},
+      with(channels_last({"cuda_concat_transposed", "Concat", {image, image}}), attributes({{"axis", int64_t{1}}})),
   };
+  cases.back().output_layout = Layout::kPlain;
+  cases.back().inputs[1].layout = Layout::kChannelsLast;
   for (const char* mode : {"nearest", "linear", "cubic"}) {
     cases.push_back(channels_last({"cuda_resize", "Resize", {image, {}, {}, list({2, 16, 18, 18})}}));
     cases.back().attributes = attributes({{"mode", std::string(mode)}});
@@ -317,7 +324,7 @@ std::vector<KernelCase> byte_attention_texts() {
   return cases;
 }
 
-void expect_no_spills(const KernelCase& test, std::initializer_list<int> gpus) {
+void expect_no_spills(const KernelCase& test, const std::vector<int>& gpus) {
   const std::regex spills(R"((\d+) bytes spill stores, (\d+) bytes spill loads)");
   std::set<std::string> before_hopper;
   for (int sm : gpus) {
@@ -337,55 +344,68 @@ void expect_no_spills(const KernelCase& test, std::initializer_list<int> gpus) {
   }
 }
 
-TEST(CudaCompile, AttentionOfBytes) {
-  ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
-  const auto compiler = cuda::find_compiler();
-  if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
-  for (const KernelCase& test : byte_attention_texts()) expect_no_spills(test, {80, 86, 89, 90});
-}
+// A text, and the GPUs that it is compiled for.
+struct Compilation {
+  KernelCase test;
+  std::vector<int> gpus;
+};
 
-TEST(CudaCompile, EveryTextForEveryGpu) {
-  ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
-  const auto compiler = cuda::find_compiler();
-  if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
+class Compilations {
+ public:
+  void add(KernelCase test, std::vector<int> gpus) { list.push_back({std::move(test), std::move(gpus)}); }
+  void add_general();
+  void add_hopper();
+  void add_tiles_and_pictures();
+
+  std::vector<Compilation> list;
+};
+
+void Compilations::add_general() {
+  for (const KernelCase& test : byte_attention_texts()) add(test, {80, 86, 89, 90});
   for (const auto& cases : {texts(), product_texts()}) {
     for (const KernelCase& test : cases) {
-      expect_no_spills(test, {80, 86, 89, 90});
-      if (has_halves(test)) expect_no_spills(of_bf16(test), {80, 90});
+      add(test, {80, 86, 89, 90});
+      if (has_halves(test)) add(of_bf16(test), {80, 90});
     }
   }
-  for (const KernelCase& test : fp8_texts()) expect_no_spills(test, {89, 90});
+  for (const KernelCase& test : fp8_texts()) add(test, {89, 90});
   for (const KernelCase& test : sparse_texts()) {
-    expect_no_spills(test, {80, 86, 89, 90});
-    if (has_halves(test)) expect_no_spills(of_bf16(test), {80, 90});
-    if (test.inputs[0].tensor.dtype() == DType::kUInt8) expect_no_spills(thinned(of_fp8(test)), {89});
+    add(test, {80, 86, 89, 90});
+    if (has_halves(test)) add(of_bf16(test), {80, 90});
+    if (test.inputs[0].tensor.dtype() == DType::kUInt8) add(thinned(of_fp8(test)), {89});
   }
+}
+
+void Compilations::add_hopper() {
   for (const Shape& rows : {Shape{4096, 64}, Shape{128, 64}}) {
     const Argument x{random_tensor(DType::kFloat16, rows, 1, 2)};
     const Argument weights{random_tensor(DType::kFloat16, {64, 1024}, 1, 2), true};
-    expect_no_spills({"cuda_product_hopper", "MatMul", {x, weights}}, {90});
-    expect_no_spills(of_bf16({"cuda_product_hopper", "MatMul", {x, weights}}), {90});
+    add({"cuda_product_hopper", "MatMul", {x, weights}}, {90});
+    add(of_bf16({"cuda_product_hopper", "MatMul", {x, weights}}), {90});
     const Argument floats{random_tensor(DType::kFloat32, rows, 1, 2)};
     const Argument float_weights{random_tensor(DType::kFloat32, {64, 1024}, 1, 2), true};
-    expect_no_spills(in_tf32({"cuda_product_hopper", "MatMul", {floats, float_weights}}), {90});
+    add(in_tf32({"cuda_product_hopper", "MatMul", {floats, float_weights}}), {90});
     KernelCase bytes = of_bytes({"cuda_product_hopper", "MatMul", {x, weights}}, 1024, {rows[0], 1024});
-    expect_no_spills(bytes, {90});
-    expect_no_spills(of_fp8(bytes), {90});
+    add(bytes, {90});
+    add(of_fp8(bytes), {90});
   }
   for (const KernelCase& test : hopper_sparse_texts()) {
-    expect_no_spills(test, {90});
-    if (has_halves(test)) expect_no_spills(of_bf16(test), {90});
+    add(test, {90});
+    if (has_halves(test)) add(of_bf16(test), {90});
   }
   for (int64_t batch : {1, 64}) {
     const Argument x{random_tensor(DType::kFloat16, {batch, 64, 14, 14}, 1, 2)};
     const Argument filter{random_tensor(DType::kFloat16, {256, 64, 3, 3}, 1, 2), true};
     KernelCase test = channels_last({"cuda_conv_hopper", "Conv", {x, filter}});
     test.attributes = attributes({{"pads", Ints{1, 1, 1, 1}}});
-    expect_no_spills(test, {90});
-    expect_no_spills(of_bf16(test), {90});
-    expect_no_spills(of_bytes(test, 256, {batch, 256, 14, 14}), {90});
-    expect_no_spills(of_fp8(of_bytes(test, 256, {batch, 256, 14, 14})), {90});
+    add(test, {90});
+    add(of_bf16(test), {90});
+    add(of_bytes(test, 256, {batch, 256, 14, 14}), {90});
+    add(of_fp8(of_bytes(test, 256, {batch, 256, 14, 14})), {90});
   }
+}
+
+void Compilations::add_tiles_and_pictures() {
   // Two blocks on a multiprocessor have half the registers each; others bring the shortcut that is added.
   for (const char* tile : {"256x64", "two_128x64", "two_turns_64x64", "near_128x128", "near_turns_128x128",
                            "near_128x256", "near_256x128", "near_two_128x64", "near_two_turns_64x64"}) {
@@ -393,28 +413,47 @@ TEST(CudaCompile, EveryTextForEveryGpu) {
     const Argument weights{random_tensor(DType::kFloat16, {64, 256}, 1, 2), true};
     KernelCase test{"cuda_product_hopper", "MatMul", {x, weights}};
     test.attributes.set(kConfigurationAttribute, std::string(tile));
-    expect_no_spills(with_shortcut(test, {4096, 256}), {90});
-    expect_no_spills(of_bf16(with_shortcut(test, {4096, 256})), {90});
+    add(with_shortcut(test, {4096, 256}), {90});
+    add(of_bf16(with_shortcut(test, {4096, 256})), {90});
     const KernelCase bytes = of_bytes(std::move(test), 256, {4096, 256});
-    expect_no_spills(bytes, {90});
-    expect_no_spills(of_fp8(bytes), {90});
+    add(bytes, {90});
+    add(of_fp8(bytes), {90});
   }
   const Argument picture{random_tensor(DType::kFloat16, {2, 3, 33, 31}, 1, 2)};
   const Argument filter{random_tensor(DType::kFloat16, {64, 3, 7, 7}, 1, 2), true};
   KernelCase test{"cuda_conv_lines", "Conv", {picture, filter}, attributes({{"strides", Ints{2, 2}}})};
   test.output_layout = Layout::kChannelsLast;
-  expect_no_spills(test, {90});
-  expect_no_spills(of_bf16(test), {90});
+  add(test, {90});
+  add(of_bf16(test), {90});
   test.op = "hussar.ConvToBytes";
   test.attributes.set("y_scale", 0.02F);
   test.inputs[0].tensor = random_tensor(DType::kFloat32, {2, 3, 33, 31}, 1, 2);
-  expect_no_spills(test, {90});
+  add(test, {90});
   test.kernel = "cuda_conv_picture";
-  expect_no_spills(test, {80, 86, 89, 90});
+  add(test, {80, 86, 89, 90});
   test.kernel = "cuda_conv_columns";
   test.inputs[0] = {random_tensor(DType::kFloat16, {2, 3, 33, 31}, 1, 2), false, Layout::kChannelsLast};
-  expect_no_spills(test, {80, 86, 89});
+  add(test, {80, 86, 89});
 }
+
+// In shards, which test programs that run side by side take.
+constexpr size_t kShards = 20;
+
+class CudaCompile : public ::testing::TestWithParam<size_t> {};
+
+TEST_P(CudaCompile, EveryTextForEveryGpu) {
+  ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
+  const auto compiler = cuda::find_compiler();
+  if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
+  Compilations all;
+  all.add_general();
+  all.add_hopper();
+  all.add_tiles_and_pictures();
+  ASSERT_GE(all.list.size(), kShards);
+  for (size_t i = GetParam(); i < all.list.size(); i += kShards) expect_no_spills(all.list[i].test, all.list[i].gpus);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaCompile, ::testing::Range(size_t{0}, kShards));
 
 }  // namespace
 }  // namespace hussar

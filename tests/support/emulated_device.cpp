@@ -9,9 +9,11 @@
 
 #include <atomic>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <regex>
 
 #include "backends/cuda/emulation.h"
@@ -200,23 +202,63 @@ std::string host_source(std::string source) {
          "HUSSAR_VISIBLE const bool hussar_waits;\nconst bool hussar_waits = " + (waits ? "true" : "false") + ";\n";
 }
 
-Result<Tensor> compile(const std::string& source, int) {
-  static std::map<std::string, Tensor> compiled;
-  if (auto it = compiled.find(source); it != compiled.end()) return it->second;
+std::string contents_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+// A vector access that is not aligned is a fault on a GPU: here, too.
+constexpr const char* kCommand = HUSSAR_TEST_COMPILER
+    " -std=c++17 -O1 -w -shared -fPIC -fvisibility=hidden -fno-strict-aliasing -fwrapv -ffp-contract=off "
+    "-fsanitize=alignment -fsanitize-undefined-trap-on-error ";
+
+// Tests are processes of their own, and many compile the same text: each is compiled once, and lies in the build folder
+// under the hash of all that goes into it, which is compared.
+std::string everything_of(const std::string& source) {
+  static const std::string headers = [] {
+    std::string text;
+    for (const char* name : {"machine", "cuda", "warp", "hopper"})
+      text += contents_of(std::string(HUSSAR_TESTS "/support/emulated_") + name + ".h");
+    return text;
+  }();
+  return kCommand + headers + source;
+}
+
+Result<std::string> compile_text(const std::string& source) {
+  const std::string everything = everything_of(source);
+  const std::string place = HUSSAR_TEST_CODE "/" + std::to_string(std::hash<std::string>()(everything));
+  if (contents_of(place + ".txt") == everything) {
+    if (std::string code = contents_of(place + ".so"); !code.empty()) return code;
+  }
   const Folder folder;
-  std::ofstream(folder.file("kernel.cpp")) << host_source(source);
-  // A vector access that is not aligned is a fault on a GPU: here, too.
+  std::ofstream(folder.file("kernel.cpp")) << source;
   const std::string command =
-      HUSSAR_TEST_COMPILER
-      " -std=c++17 -O1 -w -shared -fPIC -fvisibility=hidden -fno-strict-aliasing -fwrapv -ffp-contract=off "
-      "-fsanitize=alignment -fsanitize-undefined-trap-on-error -o " +
-      folder.file("kernel.so") + " " + folder.file("kernel.cpp") + " 2>" + folder.file("log");
+      kCommand + ("-o " + folder.file("kernel.so") + " " + folder.file("kernel.cpp") + " 2>" + folder.file("log"));
   const bool ok = std::system(command.c_str()) == 0;
-  std::ifstream file(folder.file(ok ? "kernel.so" : "log"), std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  HUSSAR_CHECK(ok, ErrorCode::kRunFailed, "the emulated device cannot compile a kernel: {}\n{}", bytes, source);
+  HUSSAR_CHECK(ok, ErrorCode::kRunFailed, "the emulated device cannot compile a kernel: {}\n{}",
+               contents_of(folder.file("log")), source);
+  std::string code = contents_of(folder.file("kernel.so"));
+  std::error_code ignored;
+  std::filesystem::create_directories(HUSSAR_TEST_CODE, ignored);
+  const std::string mine = place + "." + std::to_string(::getpid()) + "." + std::to_string(::gettid());
+  for (const auto& [ending, text] : {std::pair{".txt", &everything}, {".so", &code}}) {
+    const bool written = static_cast<bool>(std::ofstream(mine, std::ios::binary) << *text);
+    if (written) std::filesystem::rename(mine, place + ending, ignored);
+  }
+  return code;
+}
+
+Result<Tensor> compile(const std::string& source, int) {
+  static std::mutex mutex;  // the threads that compile are several
+  static std::map<std::string, Tensor> compiled;
+  {
+    std::lock_guard lock(mutex);
+    if (auto it = compiled.find(source); it != compiled.end()) return it->second;
+  }
+  const std::string bytes = HUSSAR_TRY(compile_text(host_source(source)));
   Tensor code(DType::kUInt8, Shape{static_cast<int64_t>(bytes.size())});
   std::memcpy(code.raw(), bytes.data(), bytes.size());
+  std::lock_guard lock(mutex);
   return compiled[source] = std::move(code);
 }
 
