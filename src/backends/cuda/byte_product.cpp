@@ -25,10 +25,18 @@ std::vector<int32_t> column_sums(const Tensor& weights, bool is_matrix) {
 
 Refusal check_bytes(const Problem& problem) {
   const bool is_fp8 = problem.dtype(0) == kFp8 && problem.dtype(1) == kFp8;
-  if (!is_fp8 && (problem.dtype(0) != DType::kUInt8 || problem.dtype(1) != DType::kInt8)) return "dtype";
+  const bool has_rows = has_row_scales(problem.node.op, problem.dtype(0));
+  if (!is_fp8 && ((problem.dtype(0) != DType::kUInt8 && !has_rows) || problem.dtype(1) != DType::kInt8)) return "dtype";
   if (Refusal refusal = refuse_fp8(problem)) return refusal;
   if (!problem.is_constant(1)) return "needs constant weights";
-  if (problem.own_inputs() > 4) return "scale of the input is known in a run only";
+  if (has_rows) {
+    const bool fits = problem.node.op == "hussar.QuantizedMatMul" && problem.own_inputs() == kRowScales + 1 &&
+                      problem.input(kRowScales) != nullptr && problem.dtype(kRowScales) == DType::kFloat32 &&
+                      problem.input(kRowScales)->layout == Layout::kPlain;
+    if (!fits) return "scales of rows";
+  } else if (problem.own_inputs() > 4) {
+    return "scale of the input is known in a run only";
+  }
   const Shape& weights = problem.input(1)->constant->shape();
   if (weights.rank() < 2 || weights.elements() == 0) return "empty";
   const int64_t columns = problem.node.op == "hussar.QuantizedMatMul" ? weights[1] : weights[0];

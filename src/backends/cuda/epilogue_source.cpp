@@ -56,7 +56,18 @@ size_t inputs_before_program(const Node& node) {
 // Of the inputs behind the factors of the product: a bias, or the table of byte_product.h, which has it.
 bool has_own_operand(const Node& node) { return inputs_before_program(node) > 2 && node.inputs[2] != nullptr; }
 
-// SumMeaning, and what it makes of sums.
+bool has_row_scales(const Node& node) { return cuda::has_row_scales(node.op, node.inputs[0]->dtype); }
+
+// RowMeaning: what a row's sums are multiplied by, where that depends on the row.
+std::string row_source(const Node& node) {
+  constexpr const char* kText =
+      "struct RowMeaning {{{}}};\n__device__ __forceinline__ RowMeaning row_meaning(const EpilogueOperands& operands, "
+      "long long row) {{\n  return {{{}}};\n}}\n";
+  const bool has_rows = has_row_scales(node);
+  return fmt::format(kText, has_rows ? "float factor;" : "", has_rows ? "operands.data1[row]" : "");
+}
+
+// SumMeaning and RowMeaning, and what they make of sums.
 std::string sums_source(const Node& node, bool has_own) {
   const bool of_bytes = is_byte_product(node.op);
   std::string members = "  float bias[N];\n", loads, value = "sum[i]";
@@ -65,7 +76,9 @@ std::string sums_source(const Node& node, bool has_own) {
     loads =
         fmt::format("load(operands.data0 + column, meaning.factor), load(operands.data0 + {} + column, meaning.shift);",
                     node.inputs[2]->constant->shape()[1]);
-    value = "fmaf(static_cast<float>(sum[i]), meaning.factor[i], meaning.shift[i])";
+    value = has_row_scales(node)
+                ? "fmaf(static_cast<float>(sum[i]), of_row.factor * meaning.factor[i], meaning.shift[i])"
+                : "fmaf(static_cast<float>(sum[i]), meaning.factor[i], meaning.shift[i])";
   } else if (has_own) {
     loads = "load(operands.data0 + column, meaning.bias);";
     value = "sum[i] + meaning.bias[i]";
@@ -75,7 +88,8 @@ std::string sums_source(const Node& node, bool has_own) {
       "template <int N>\n__device__ __forceinline__ void load_meaning(SumMeaning<N>& meaning, const EpilogueOperands& "
       "operands, int column) {{\n  {1}\n}}\n"
       "template <int N, class Sum>\n__device__ __forceinline__ void real_sums(const Sum (&sum)[N], float (&value)[N], "
-      "const SumMeaning<N>& meaning) {{\n#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = {2};\n}}\n",
+      "const SumMeaning<N>& meaning, const RowMeaning& of_row) {{\n#pragma unroll\n  for (int i = 0; i < N; ++i) "
+      "value[i] = {2};\n}}\n",
       members, loads, value);
 }
 
@@ -116,18 +130,20 @@ std::string epilogue_source(const Node& node, size_t near) {
   std::vector<size_t> inputs;
   const bool has_own = has_own_operand(node);
   if (has_own) inputs.push_back(2);
+  if (has_row_scales(node)) inputs.push_back(kRowScales);
+  const size_t own = inputs.size();
   for (size_t i = inputs_before_program(node); i < node.inputs.size(); ++i) inputs.push_back(i);
   std::string members, loads, arguments;
   for (size_t i = 0; i < inputs.size(); ++i) {
     members +=
         fmt::format("  const {}* data{};\n  long long pitch{};\n", number_type(node.inputs[inputs[i]]->dtype), i, i);
-    if (has_own && i == 0) continue;
+    if (i < own) continue;
     loads += operand_source(node, inputs[i], static_cast<int>(i), inputs[i] == near);
     arguments += fmt::format(", o{}[i]", i);
   }
   if (inputs.empty()) members = "  long long nothing;\n";
   std::string text = node.program ? program_source(*node.program) : std::string();
-  text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + sums_source(node, has_own);
+  text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + row_source(node) + sums_source(node, has_own);
   text +=
       "template <int N, class Near = int>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const "
       "EpilogueOperands& operands, long long row, int column, const Near& near = {}) {\n";
@@ -144,6 +160,15 @@ Status EpilogueState::prepare(const Prepare& prepare) {
   count_ = 0;
   const auto own = static_cast<int32_t>(step.program ? step.program_inputs : std::ssize(step.inputs));
   if (own > 2 && prepare.inputs[2].present()) operands_[count_++] = {2, 0};
+  if (has_row_scales(step.op, prepare.inputs[0].dtype)) {
+    const Shape& x = prepare.inputs[0].shape;
+    const int64_t rows = x.elements(0, x.rank() - 1);
+    const bool fits = own == kRowScales + 1 && prepare.inputs[kRowScales].present() &&
+                      prepare.inputs[kRowScales].dtype == DType::kFloat32 &&
+                      prepare.inputs[kRowScales].shape.elements() == rows;
+    HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed scales of rows", step.name);
+    operands_[count_++] = {kRowScales, 0};
+  }
   if (is_byte_product(step.op)) {
     const int64_t columns = output.shape[output.layout == Layout::kChannelsLast ? 1 : output.shape.rank() - 1];
     HUSSAR_CHECK(is_table(prepare.inputs[2], columns), ErrorCode::kPlanIncompatible, "step '{}': malformed scales",

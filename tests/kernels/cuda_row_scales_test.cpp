@@ -1,0 +1,186 @@
+// CUDA kernels for rows that have scales of their own, found when the model runs: bytes are made of them, and
+// multiplied by weights. Everything but a fused program has to be what the reference has, bit for bit.
+#include <array>
+#include <cmath>
+
+#include "tensor/convert.h"
+#include "tests/kernels/kernel_case.h"
+#include "tests/kernels/sparse_case.h"
+#include "tests/support/emulated_device.h"
+
+namespace hussar {
+namespace {
+
+constexpr DType kHalf = DType::kFloat16, kBrain = DType::kBFloat16, kFloat = DType::kFloat32;
+
+bool has_gpu() { return !tests::is_emulated(tests::use_test_device()); }
+
+bool can_run(const KernelCase& test) {
+  const auto refusal = refusal_of(test);
+  return !refusal || !refusal->starts_with("needs ");
+}
+
+// ---- bytes of rows
+
+// Rows of very different sizes, some of zeros, and some that are no numbers.
+Tensor uneven_rows(DType dtype, const Shape& shape) {
+  Tensor x = random_tensor(kFloat, shape);
+  const int64_t length = shape[shape.rank() - 1], rows = length == 0 ? 0 : x.elements() / length;
+  const bool is_wide = dtype != kHalf;
+  for (int64_t row = 0; row < rows; ++row) {
+    float* const of_row = x.data<float>() + row * length;
+    const float factors[] = {1, 1e-3F, 100, 0, is_wide ? 1e-25F : 1e-4F, is_wide ? 1e25F : 1e4F};
+    for (int64_t i = 0; i < length; ++i) of_row[i] *= factors[row % 6];
+    if (row % 11 == 7) of_row[length / 2] = NAN;
+    if (row % 11 == 9) of_row[length - 1] = -INFINITY;
+    if (row % 11 == 10 && is_wide) of_row[0] = 1e-32F;
+  }
+  return dtype == kFloat ? x : converted(x, dtype);
+}
+
+void expect_rows_agree(DType dtype, const Shape& shape) {
+  KernelCase test{"cuda_quantize_rows", "hussar.QuantizeRows", {{uneven_rows(dtype, shape)}}};
+  test.outputs = 2;
+  expect_kernel_agrees(test);
+}
+
+TEST(CudaQuantizeRows, AreThoseOfTheReference) {
+  for (int64_t length : {1, 3, 5, 32, 65, 96, 768, 1024, 1025, 3072, 4096, 9000}) {
+    for (DType dtype : {kFloat, kHalf, kBrain}) {
+      expect_rows_agree(dtype, {2, pick(1, 13), length});
+      if (HasFailure()) return;
+    }
+  }
+  expect_rows_agree(kFloat, {77});
+  expect_rows_agree(kHalf, {0, 16});
+  expect_rows_agree(kFloat, {3000, 8});  // more rows than one for each warp of a few blocks
+}
+
+TEST(CudaQuantizeRows, LeaveOutRowsThatNobodyNeeds) {
+  KernelCase test{"cuda_quantize_rows", "hussar.QuantizeRows", {{uneven_rows(kHalf, {40, 64})}}};
+  test.outputs = 2;
+  test.needed_rows = 17, test.all_rows = 40;
+  expect_kernel_agrees(test);
+}
+
+// ---- products
+
+// Of rows that have scales from 0 to 0.02, one of which is NaN if there are many.
+KernelCase product_of(const char* kernel, const Shape& x, int64_t n, int sm) {
+  const int64_t k = x[x.rank() - 1];
+  KernelCase test{kernel, "hussar.QuantizedMatMul", {}};
+  test.emulated_sm = sm;
+  Ints rows(x.dims().begin(), x.dims().end());
+  rows.back() = 1;
+  Tensor scales = random_tensor(kFloat, Shape(rows), 0, 0.02);
+  if (scales.elements() > 5) scales.data<float>()[3] = 0, scales.data<float>()[5] = NAN;
+  const double unit = 1 / (70.0 * 70.0 * std::sqrt(static_cast<double>(k)));
+  test.inputs = {{random_tensor(DType::kInt8, x, -127, 127)},
+                 {random_tensor(DType::kInt8, {k, n}, -128, 127), true},
+                 {random_tensor(kFloat, {n}, 100 * unit, 200 * unit), true},
+                 {},
+                 {scales}};
+  if (pick(0, 1) == 1) test.inputs[3] = {random_tensor(kFloat, {n}, -1, 1), true};
+  return test;
+}
+
+// Adds a residual and takes the positive part; results are of its type.
+KernelCase finished(KernelCase test, const Shape& output, DType dtype) {
+  Program program{};
+  program.operand_count = 1;
+  program.step_count = 2;
+  program.steps[0].op = ProgramOp::kAdd;
+  program.steps[0].source = ProgramSource::kOperand;
+  program.steps[1].op = ProgramOp::kRelu;
+  test.program = program;
+  test.program_inputs = static_cast<int32_t>(test.inputs.size());
+  test.inputs.push_back({random_tensor(dtype, output, -1, 1)});
+  test.tolerance = dtype == kFloat ? 1e-5 : dtype == kHalf ? 2e-3 : 1.6e-2;
+  if (dtype != kFloat) test.attributes.set("y_type", static_cast<int64_t>(dtype));
+  return test;
+}
+
+KernelCase thinned(KernelCase test, int64_t width) {
+  Tensor& weights = test.inputs[1].tensor;
+  make_sparse(view_weights(weights.data<int8_t>(), weights.shape(), WeightForm::kMatrix), width);
+  return test;
+}
+
+// What an emulated GPU multiplies in every tile once only.
+constexpr int64_t kFewSums = 20000;
+
+using Sizes = std::array<int64_t, 3>;
+
+void expect_products_agree(const char* kernel, int sm, bool sparse, std::initializer_list<Sizes> sizes) {
+  int64_t width = 1;
+  for (const auto& [m, n, k] : sizes) {
+    for (DType dtype : {DType::kUndefined, kFloat, kHalf, kBrain}) {
+      // One in every tile is enough.
+      KernelCase test = product_of(kernel, {m, k}, n, sm);
+      if (sparse) test = thinned(test, width);
+      if (dtype != DType::kUndefined) test = finished(test, {m, n}, dtype);
+      test.only_usual = dtype == kFloat || dtype == kBrain || (!has_gpu() && m * n > kFewSums && dtype == kHalf);
+      expect_kernel_agrees(test);
+      if (testing::Test::HasFailure()) return;
+    }
+    width = 65 - width;
+  }
+}
+
+TEST(CudaRowScales, SimpleProducts) {
+  expect_products_agree("cuda_matmul_simple", 0, false, {{3, 7, 5}, {70, 65, 130}, {1, 8, 33}, {129, 1, 16}});
+}
+
+TEST(CudaRowScales, WarpProducts) {
+  if (!can_run(product_of("cuda_product", {8, 16}, 8, 80))) GTEST_SKIP() << "skipped: needs a GPU with tensor cores";
+  expect_products_agree("cuda_product", 80, false, {{1, 8, 16}, {70, 72, 208}, {259, 136, 64}});
+  expect_products_agree("cuda_product_sparse_ampere", 80, true, {{1, 8, 16}, {70, 72, 272}, {260, 136, 128}});
+}
+
+TEST(CudaRowScales, HopperProducts) {
+  if (!can_run(product_of("cuda_product_hopper", {8, 16}, 8, 90))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
+  expect_products_agree("cuda_product_hopper", 90, false, {{1, 8, 16}, {70, 72, 272}, {300, 264, 400}});
+  expect_products_agree("cuda_product_sparse", 90, true, {{1, 8, 16}, {70, 72, 272}, {300, 264, 400}});
+}
+
+// What does not end in a few seconds on an emulated GPU.
+TEST(CudaRowScales, LargeProducts) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: needs a GPU (HUSSAR_TEST_GPU=1)";
+  const auto sizes = {Sizes{128, 256, 256}, {515, 1000, 1040}, {4096, 1024, 1024}, {128, 1024, 4096}};
+  for (const char* kernel : {"cuda_product", "cuda_product_hopper"}) {
+    if (can_run(product_of(kernel, {8, 16}, 8, 0))) expect_products_agree(kernel, 0, false, sizes);
+  }
+  for (const char* kernel : {"cuda_product_sparse_ampere", "cuda_product_sparse"}) {
+    if (can_run(thinned(product_of(kernel, {8, 16}, 8, 0), 1))) expect_products_agree(kernel, 0, true, sizes);
+  }
+}
+
+// Batches are rows; rows that nobody needs.
+TEST(CudaRowScales, Forms) {
+  for (const auto& [kernel, sm] :
+       {std::pair{"cuda_matmul_simple", 0}, {"cuda_product", 80}, {"cuda_product_hopper", 90}}) {
+    if (!can_run(product_of(kernel, {8, 16}, 8, sm))) continue;
+    KernelCase batch = finished(product_of(kernel, {3, 40, 144}, 40, sm), {3, 40, 40}, kHalf);
+    batch.only_usual = true;
+    expect_kernel_agrees(batch);
+    KernelCase list = product_of(kernel, {48}, 8, sm);
+    list.only_usual = true;
+    expect_kernel_agrees(list);
+    if (sm == 0) continue;
+    KernelCase some = product_of(kernel, {200, 80}, 72, sm);
+    some.only_usual = true;
+    some.needed_rows = 70, some.all_rows = 200;
+    expect_kernel_agrees(some);
+  }
+}
+
+TEST(CudaRowScales, RefusesOtherScales) {
+  KernelCase one = product_of("cuda_product", {8, 16}, 8, 80);
+  one.inputs[0] = {random_tensor(DType::kUInt8, {8, 16}, 0, 255)};
+  one.inputs[4] = {random_tensor(kFloat, Shape{}, 1, 2)};
+  one.inputs.push_back({random_tensor(DType::kUInt8, Shape{}, 0, 255)});
+  EXPECT_EQ(refusal_of(one), "scale of the input is known in a run only");
+}
+
+}  // namespace
+}  // namespace hussar
