@@ -30,21 +30,9 @@ Status infer(InferContext& context) {
 
 Status evaluate(EvalContext& context) {
   const Shape& shape = context.shape(0);
-  const int64_t length = shape[shape.rank() - 1], rows = context.output(1).elements();
   const auto x = context.read<float>(0);
-  auto* const bytes = context.output(0).data<int8_t>();
-  auto* const scales = context.output(1).data<float>();
-  for (int64_t row = 0; row < rows; ++row) {
-    float largest = 0;
-    for (int64_t i = row * length; i < (row + 1) * length; ++i) {
-      const float magnitude = std::fabs(x[i]);
-      // Once it is NaN, nothing is larger.
-      if (std::isnan(magnitude) || magnitude > largest) largest = magnitude;
-    }
-    const RowScale scale = row_scale(largest);
-    scales[row] = scale.scale;
-    for (int64_t i = row * length; i < (row + 1) * length; ++i) bytes[i] = row_byte(x[i], scale);
-  }
+  quantize_rows(x.data(), context.output(1).elements(), shape[shape.rank() - 1], context.output(0).data<int8_t>(),
+                context.output(1).data<float>());
   return {};
 }
 

@@ -1,5 +1,6 @@
 // On a GPU normalizations and attention write the bytes that products read themselves:
 //   LayerNormalization -> y -> QuantizeLinear  =>  hussar.NormToBytes -> bytes, y
+//   LayerNormalization -> y -> QuantizeRows    =>  hussar.NormToRows -> bytes, scales, y
 //   hussar.Attention -> y -> QuantizeLinear    =>  hussar.Attention<y_scale> -> bytes, where nobody else reads y
 #include "passes/pass.h"
 #include "passes/support/byte_operands.h"
@@ -12,21 +13,36 @@ namespace {
 
 bool is_used(const Graph& graph, const Value* value) { return value != nullptr && graph.use_count(value) > 0; }
 
-bool round_norm(Graph& graph, Node* norm, Node* quantize, const QuantParams& params) {
-  if (is_used(graph, norm->output(1)) || is_used(graph, norm->output(2))) return false;
+bool is_norm(const Node& node) { return node.op == "LayerNormalization" || node.op == "RMSNormalization"; }
+
+// Puts `op` in the place of both: its outputs are those of `quantize`, then the numbers, where they are read.
+Node* join_norm(Graph& graph, Node* norm, Node* quantize, std::string op) {
+  if (is_used(graph, norm->output(1)) || is_used(graph, norm->output(2))) return nullptr;
   Value* y = norm->outputs[0];
-  Value* bytes = quantize->outputs[0];
+  std::vector<Value*> outputs = quantize->outputs;
   Attributes attributes = norm->attributes;
   attributes.set("center", int64_t{norm->op == "LayerNormalization"});
   const std::vector<Value*> inputs = norm->inputs;
   const std::string name = norm->name;
   graph.remove(quantize);
   graph.remove(norm);
-  const bool is_read = is_used(graph, y);
-  Node* both =
-      graph.add_node("hussar.NormToBytes", name, inputs, {bytes, is_read ? y : nullptr}, std::move(attributes));
-  set_byte_output(both, params);
-  return true;
+  outputs.push_back(is_used(graph, y) ? y : nullptr);
+  return graph.add_node(std::move(op), name, inputs, outputs, std::move(attributes));
+}
+
+bool round_norm(Graph& graph, Node* norm, Node* quantize, const QuantParams& params) {
+  Node* both = join_norm(graph, norm, quantize, "hussar.NormToBytes");
+  if (both != nullptr) set_byte_output(both, params);
+  return both != nullptr;
+}
+
+// With a scale for each row, which is all that is normalized.
+bool round_rows(Graph& graph, Node* quantize, const Target& target) {
+  Node* norm = quantize->inputs[0]->producer;
+  if (norm == nullptr || !is_norm(*norm) || norm->outputs[0] != quantize->inputs[0]) return false;
+  const auto axis = axis_of(*norm, -1);
+  if (!axis || *axis != norm->inputs[0]->rank() - 1 || !has_own_kernel(Problem{*norm, target})) return false;
+  return join_norm(graph, norm, quantize, "hussar.NormToRows") != nullptr;
 }
 
 bool round_attention(Graph& graph, Node* attention, Node* quantize, const QuantParams& params) {
@@ -44,6 +60,7 @@ Result<int> run(PassContext& context) {
   if (context.target.place == Place::kHost) return 0;
   const bool fp8 = context.quantization != nullptr && context.quantization->fp8;
   return rewrite_each(context.graph, [&](Node* node) {
+    if (node->op == "hussar.QuantizeRows") return round_rows(context.graph, node, context.target);
     if (node->op != "QuantizeLinear") return false;
     const auto params = quantized_params(*node, fp8);
     Node* producer = node->inputs[0]->producer;
@@ -51,8 +68,7 @@ Result<int> run(PassContext& context) {
         producer->outputs[0] != node->inputs[0])
       return false;
     if (!has_own_kernel(Problem{*producer, context.target})) return false;
-    if (producer->op == "LayerNormalization" || producer->op == "RMSNormalization")
-      return round_norm(context.graph, producer, node, *params);
+    if (is_norm(*producer)) return round_norm(context.graph, producer, node, *params);
     return producer->op == "hussar.Attention" && round_attention(context.graph, producer, node, *params);
   });
 }

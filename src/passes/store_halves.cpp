@@ -28,7 +28,10 @@ bool is_data(const Node& node, size_t index) {
 }
 
 // Outputs that hold data; others keep their type.
-bool is_data_output(const Node& node, size_t index) { return node.op != "hussar.QuantizeRows" || index == 0; }
+bool is_data_output(const Node& node, size_t index) {
+  const bool has_scales = node.op == "hussar.QuantizeRows" || node.op == "hussar.NormToRows";
+  return !has_scales || index != 1;
+}
 
 // What lies in memory stays as it is.
 bool is_view(const Node& node) {

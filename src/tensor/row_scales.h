@@ -26,4 +26,19 @@ inline int8_t row_byte(float x, const RowScale& scale) {
   return static_cast<int8_t>(std::nearbyint(static_cast<double>(x) * static_cast<double>(scale.inverse)));
 }
 
+// Rows of `length` numbers that follow one another.
+inline void quantize_rows(const float* x, int64_t rows, int64_t length, int8_t* bytes, float* scales) {
+  for (int64_t row = 0; row < rows; ++row) {
+    float largest = 0;
+    for (int64_t i = row * length; i < (row + 1) * length; ++i) {
+      const float magnitude = std::fabs(x[i]);
+      // Once it is NaN, nothing is larger.
+      if (std::isnan(magnitude) || magnitude > largest) largest = magnitude;
+    }
+    const RowScale scale = row_scale(largest);
+    scales[row] = scale.scale;
+    for (int64_t i = row * length; i < (row + 1) * length; ++i) bytes[i] = row_byte(x[i], scale);
+  }
+}
+
 }  // namespace hussar

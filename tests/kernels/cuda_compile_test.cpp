@@ -131,6 +131,18 @@ KernelCase of_fp8(KernelCase test) {
   return test;
 }
 
+// The same of rows of bytes that have scales of their own; results are halves.
+KernelCase of_rows(KernelCase test, int64_t columns, const Shape& output) {
+  test.op = "hussar.QuantizedMatMul";
+  const int64_t rows = test.inputs[0].tensor.shape()[0];
+  for (int i = 0; i < 2; ++i)
+    test.inputs[i].tensor = random_tensor(DType::kInt8, test.inputs[i].tensor.shape(), -127, 127);
+  for (int i = 0; i < 2; ++i) test.inputs.push_back({random_tensor(DType::kFloat32, {columns}, 1, 2), true});
+  test.inputs.push_back({random_tensor(DType::kFloat32, {rows, 1}, 1, 2)});
+  test.attributes.set("y_type", static_cast<int64_t>(DType::kFloat16));
+  return with_shortcut(std::move(test), output);
+}
+
 // What GPUs from sm_89 on compile only.
 std::vector<KernelCase> fp8_texts() {
   const DType f16 = DType::kFloat16;
@@ -342,6 +354,42 @@ TEST(CudaCompile, AttentionOfBytes) {
   const auto compiler = cuda::find_compiler();
   if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
   for (const KernelCase& test : byte_attention_texts()) expect_no_spills(test, {80, 86, 89, 90});
+}
+
+// Makes rows with scales of their own, and multiplies them in every tile.
+TEST(CudaCompile, RowsWithScales) {
+  ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
+  const auto compiler = cuda::find_compiler();
+  if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
+  auto product = [](const char* kernel, const char* tile, const Shape& x, int64_t n) {
+    const Argument rows{random_tensor(DType::kFloat16, x, 1, 2)};
+    const Argument weights{random_tensor(DType::kFloat16, {x[1], n}, 1, 2), true};
+    KernelCase test{kernel, "MatMul", {rows, weights}};
+    if (*tile != '\0') test.attributes.set(kConfigurationAttribute, std::string(tile));
+    return of_rows(test, n, {x[0], n});
+  };
+  for (DType dtype : {DType::kFloat32, DType::kFloat16}) {
+    for (int64_t length : {7, 1024, 4096, 9000})
+      expect_no_spills({"cuda_quantize_rows", "hussar.QuantizeRows", {{random_tensor(dtype, {4, length})}}, {}, 2},
+                       {80, 86, 89, 90});
+  }
+  for (int64_t length : {768, 1024, 4096, 9000}) {
+    const Argument x{random_tensor(DType::kFloat16, {4, length})}, of_columns{random_tensor(DType::kFloat16, {length})};
+    expect_no_spills({"cuda_norm", "hussar.NormToRows", {x, of_columns, of_columns}, {}, 3}, {80, 86, 89, 90});
+  }
+  expect_no_spills(product("cuda_matmul_simple", "", {5, 7}, 9), {80, 86, 89, 90});
+  expect_no_spills(product("cuda_product", "", {512, 64}, 1024), {80, 86, 89, 90});
+  expect_no_spills(product("cuda_product", "", {64, 64}, 64), {80, 86, 89, 90});
+  for (const char* tile : {"128x128", "128x64", "64x128", "64x64"})
+    expect_no_spills(thinned(product("cuda_product_sparse_ampere", tile, {64, 64}, 128)), {80, 86, 89, 90});
+  for (const char* tile :
+       {"pair_128x256", "128x256", "256x128", "128x192", "pair_turns_128x128", "128x128_by_4", "128x64", "turns_64x64",
+        "256x64", "two_128x64", "two_turns_64x64", "near_128x128", "near_turns_128x128", "near_128x256", "near_256x128",
+        "near_two_128x64", "near_two_turns_64x64"})
+    expect_no_spills(product("cuda_product_hopper", tile, {4096, 512}, 256), {90});
+  for (const char* tile : {"pair_128x256", "quad_128x256", "wide_pair_128x256", "pair_turns_128x128", "256x128",
+                           "128x128", "64x256", "64x128"})
+    expect_no_spills(thinned(product("cuda_product_sparse", tile, {512, 256}, 256)), {90});
 }
 
 TEST(CudaCompile, EveryTextForEveryGpu) {

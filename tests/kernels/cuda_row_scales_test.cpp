@@ -63,6 +63,22 @@ TEST(CudaQuantizeRows, LeaveOutRowsThatNobodyNeeds) {
   expect_kernel_agrees(test);
 }
 
+// With and without a bias, and the numbers beside the bytes.
+TEST(CudaNormToRows, AgreesWithTheReference) {
+  for (int64_t length : {1, 5, 65, 768, 1024, 1025, 9000}) {
+    for (DType dtype : {kFloat, kHalf, kBrain}) {
+      const Shape shape{2, pick(1, 5), length};
+      KernelCase test{"cuda_norm", "hussar.NormToRows", {{random_tensor(dtype, shape, -1, 3)}}};
+      for (int64_t i = pick(1, 2); i > 0; --i) test.inputs.push_back({random_tensor(dtype, {length})});
+      test.attributes = attributes({{"epsilon", 1e-2F}, {"center", pick(0, 1)}});
+      test.outputs = static_cast<size_t>(pick(2, 3));
+      test.tolerance = dtype == kFloat ? 2e-5 : dtype == kHalf ? 3e-3 : 2e-2;
+      expect_kernel_agrees(test);
+      if (HasFailure()) return;
+    }
+  }
+}
+
 // ---- products
 
 // Of rows that have scales from 0 to 0.02, one of which is NaN if there are many.

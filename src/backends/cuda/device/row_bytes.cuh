@@ -20,7 +20,11 @@ __device__ __forceinline__ RowScale row_scale(unsigned largest) {
   const unsigned of_row = __float_as_uint(bits);
   if (of_row < ROW_LEAST) return {0.0f, 0.0f};
   if (of_row > ROW_MOST) return {__uint_as_float(0x7fc00000U), 0.0f};
-  return {bits / 127.0f, 127.0f / bits};
+  // The quotient by 127, rounded as it should be (tried for every float): a second division would call a function, for
+  // which registers are saved.
+  constexpr float kReciprocal = 1.0f / 127.0f;
+  const float near = bits * kReciprocal;
+  return {fmaf(fmaf(-127.0f, near, bits), kReciprocal, near), 127.0f / bits};
 }
 
 // The integer nearest to x * inverse, in the last bits of a sum: in two's complement, and the product is not rounded
