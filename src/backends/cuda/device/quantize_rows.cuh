@@ -11,7 +11,8 @@ struct QuantizeRows {
   const int* needed;  // so many rows; null: all
 };
 
-extern "C" __global__ void __launch_bounds__(256) quantize_rows(const __grid_constant__ QuantizeRows work) {
+// Four blocks of a multiprocessor are enough: to have room for eight the compiler would spill.
+extern "C" __global__ void __launch_bounds__(256, 4) quantize_rows(const __grid_constant__ QuantizeRows work) {
   begin_kernel();
   const long long step = static_cast<long long>(gridDim.x) * kRowsOfBlock;
   const long long rows = units_of_rows(work.rows, work.needed, 1);
@@ -23,8 +24,8 @@ extern "C" __global__ void __launch_bounds__(256) quantize_rows(const __grid_con
       for (int i = 0; i < VECTOR; ++i) largest = larger_magnitude(largest, x[i]);
     });
     const RowScale scale = row_scale(largest);
+    if (threadIdx.x % GROUP == 0) work.scales[r] = scale.scale;
     row.visit_again(
         [&](long long at, const float(&x)[VECTOR]) { store_row_bytes(work.bytes + r * work.length + at, x, scale); });
-    if (threadIdx.x % GROUP == 0) work.scales[r] = scale.scale;
   }
 }
