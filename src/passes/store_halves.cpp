@@ -100,7 +100,8 @@ class Halves {
     const bool reads_bytes = std::any_of(node.inputs.begin(), node.inputs.end(), [](const Value* input) {
       return input != nullptr && is_quantized(input->dtype);
     });
-    if (writes_reals && is_int8_product(node)) node.attributes.set("y_type", static_cast<int64_t>(half_));
+    if (writes_reals && (is_int8_product(node) || node.op == "hussar.IntegerMatMul"))
+      node.attributes.set("y_type", static_cast<int64_t>(half_));
     if (reads_bytes && writes_reals &&
         (is_byte_average(node) || node.op == kPointwise || node.op == kGatherBytes || node.op == kByteAttention))
       node.attributes.set("y_type", static_cast<int64_t>(half_));

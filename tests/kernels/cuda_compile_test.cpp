@@ -143,6 +143,15 @@ KernelCase of_rows(KernelCase test, int64_t columns, const Shape& output) {
   return with_shortcut(std::move(test), output);
 }
 
+// Of bytes that have one scale and one zero point, found when the model runs.
+KernelCase of_one_scale(KernelCase test) {
+  test.inputs[0].tensor = random_tensor(DType::kUInt8, test.inputs[0].tensor.shape(), 0, 255);
+  test.inputs[4].tensor = random_tensor(DType::kFloat32, Shape{}, 1, 2);
+  test.inputs.insert(test.inputs.begin() + 5, {random_tensor(DType::kUInt8, Shape{}, 0, 255)});
+  ++test.program_inputs;
+  return test;
+}
+
 // What GPUs from sm_89 on compile only.
 std::vector<KernelCase> fp8_texts() {
   const DType f16 = DType::kFloat16;
@@ -356,8 +365,8 @@ TEST(CudaCompile, AttentionOfBytes) {
   for (const KernelCase& test : byte_attention_texts()) expect_no_spills(test, {80, 86, 89, 90});
 }
 
-// Makes rows with scales of their own, and multiplies them in every tile.
-TEST(CudaCompile, RowsWithScales) {
+// Scales that are found when the model runs, and products of what has them, in every tile.
+TEST(CudaCompile, ScalesOfTheRun) {
   ::setenv("VIRTUAL_ENV", HUSSAR_TESTS "/../.venv", 0);
   const auto compiler = cuda::find_compiler();
   if (!compiler) GTEST_SKIP() << "skipped: " << compiler.error().message;
@@ -368,6 +377,12 @@ TEST(CudaCompile, RowsWithScales) {
     if (*tile != '\0') test.attributes.set(kConfigurationAttribute, std::string(tile));
     return of_rows(test, n, {x[0], n});
   };
+  auto compile = [](const KernelCase& test, std::initializer_list<int> gpus) {
+    expect_no_spills(test, gpus);
+    expect_no_spills(of_one_scale(test), gpus);
+  };
+  expect_no_spills({"cuda_dynamic_quantize", "DynamicQuantizeLinear", {{random_tensor(DType::kFloat32, {40})}}, {}, 3},
+                   {80, 86, 89, 90});
   for (DType dtype : {DType::kFloat32, DType::kFloat16}) {
     for (int64_t length : {7, 1024, 4096, 9000})
       expect_no_spills({"cuda_quantize_rows", "hussar.QuantizeRows", {{random_tensor(dtype, {4, length})}}, {}, 2},
@@ -377,19 +392,19 @@ TEST(CudaCompile, RowsWithScales) {
     const Argument x{random_tensor(DType::kFloat16, {4, length})}, of_columns{random_tensor(DType::kFloat16, {length})};
     expect_no_spills({"cuda_norm", "hussar.NormToRows", {x, of_columns, of_columns}, {}, 3}, {80, 86, 89, 90});
   }
-  expect_no_spills(product("cuda_matmul_simple", "", {5, 7}, 9), {80, 86, 89, 90});
-  expect_no_spills(product("cuda_product", "", {512, 64}, 1024), {80, 86, 89, 90});
-  expect_no_spills(product("cuda_product", "", {64, 64}, 64), {80, 86, 89, 90});
+  compile(product("cuda_matmul_simple", "", {5, 7}, 9), {80, 86, 89, 90});
+  compile(product("cuda_product", "", {512, 64}, 1024), {80, 86, 89, 90});
+  compile(product("cuda_product", "", {64, 64}, 64), {80, 86, 89, 90});
   for (const char* tile : {"128x128", "128x64", "64x128", "64x64"})
-    expect_no_spills(thinned(product("cuda_product_sparse_ampere", tile, {64, 64}, 128)), {80, 86, 89, 90});
+    compile(thinned(product("cuda_product_sparse_ampere", tile, {64, 64}, 128)), {80, 86, 89, 90});
   for (const char* tile :
        {"pair_128x256", "128x256", "256x128", "128x192", "pair_turns_128x128", "128x128_by_4", "128x64", "turns_64x64",
         "256x64", "two_128x64", "two_turns_64x64", "near_128x128", "near_turns_128x128", "near_128x256", "near_256x128",
         "near_two_128x64", "near_two_turns_64x64"})
-    expect_no_spills(product("cuda_product_hopper", tile, {4096, 512}, 256), {90});
+    compile(product("cuda_product_hopper", tile, {4096, 512}, 256), {90});
   for (const char* tile : {"pair_128x256", "quad_128x256", "wide_pair_128x256", "pair_turns_128x128", "256x128",
                            "128x128", "64x256", "64x128"})
-    expect_no_spills(thinned(product("cuda_product_sparse", tile, {512, 256}, 256)), {90});
+    compile(thinned(product("cuda_product_sparse", tile, {512, 256}, 256)), {90});
 }
 
 TEST(CudaCompile, EveryTextForEveryGpu) {

@@ -1,8 +1,10 @@
-// CUDA kernels for rows that have scales of their own, found when the model runs: bytes are made of them, and
-// multiplied by weights. Everything but a fused program has to be what the reference has, bit for bit.
+// CUDA kernels for INT8 whose scales are found when the model runs, for each row or, as ONNX has it, for a tensor:
+// bytes are made of numbers, and multiplied by weights. Everything but a fused program has to be what the reference
+// has, bit for bit.
 #include <array>
 #include <cmath>
 
+#include "backends/cuda/byte_product.h"
 #include "tensor/convert.h"
 #include "tests/kernels/kernel_case.h"
 #include "tests/kernels/sparse_case.h"
@@ -10,6 +12,8 @@
 
 namespace hussar {
 namespace {
+
+using cuda::RunScales;
 
 constexpr DType kHalf = DType::kFloat16, kBrain = DType::kBFloat16, kFloat = DType::kFloat32;
 
@@ -61,6 +65,25 @@ TEST(CudaQuantizeRows, LeaveOutRowsThatNobodyNeeds) {
   test.outputs = 2;
   test.needed_rows = 17, test.all_rows = 40;
   expect_kernel_agrees(test);
+}
+
+// Large and small ones, all of one sign, none, and those that are no numbers.
+TEST(CudaDynamicQuantize, IsThatOfOnnx) {
+  for (int64_t count : {0, 1, 3, 4, 255, 1024, 1027, 5000, 300000}) {
+    for (const auto& [low, high] : {std::pair{-2.0, 3.0}, {0.5, 1e5}, {-7e-6, -1e-6}, {0.0, 0.0}}) {
+      KernelCase test{"cuda_dynamic_quantize", "DynamicQuantizeLinear", {{random_tensor(kFloat, {count}, low, high)}}};
+      test.outputs = 3;
+      if (count > 4 && pick(0, 3) == 0) test.inputs[0].tensor.data<float>()[pick(0, count - 1)] = NAN;
+      if (count > 4 && pick(0, 5) == 0) test.inputs[0].tensor.data<float>()[pick(0, count - 1)] = INFINITY;
+      expect_kernel_agrees(test);
+      if (HasFailure()) return;
+      if (count > 5000) break;
+    }
+  }
+  KernelCase image{"cuda_dynamic_quantize", "DynamicQuantizeLinear", {{random_tensor(kFloat, {2, 5, 3, 7})}}};
+  image.inputs[0].layout = image.output_layout = Layout::kChannelsLast;
+  image.outputs = 1;
+  expect_kernel_agrees(image);
 }
 
 // With and without a bias, and the numbers beside the bytes.
@@ -116,6 +139,15 @@ KernelCase finished(KernelCase test, const Shape& output, DType dtype) {
   return test;
 }
 
+// The same with one scale and one zero point for all.
+KernelCase with_one_scale(KernelCase test) {
+  const Shape one = pick(0, 1) == 0 ? Shape{} : Shape{1};
+  test.inputs[0].tensor = random_tensor(DType::kUInt8, test.inputs[0].tensor.shape(), 0, 255);
+  test.inputs[4].tensor = random_tensor(kFloat, one, 0.001, 0.02);
+  test.inputs.push_back({random_tensor(DType::kUInt8, one, 0, 255)});
+  return test;
+}
+
 KernelCase thinned(KernelCase test, int64_t width) {
   Tensor& weights = test.inputs[1].tensor;
   make_sparse(view_weights(weights.data<int8_t>(), weights.shape(), WeightForm::kMatrix), width);
@@ -127,13 +159,14 @@ constexpr int64_t kFewSums = 20000;
 
 using Sizes = std::array<int64_t, 3>;
 
-void expect_products_agree(const char* kernel, int sm, bool sparse, std::initializer_list<Sizes> sizes) {
+void expect_products_agree(RunScales kind, const char* kernel, int sm, bool sparse, const std::vector<Sizes>& sizes) {
   int64_t width = 1;
   for (const auto& [m, n, k] : sizes) {
     for (DType dtype : {DType::kUndefined, kFloat, kHalf, kBrain}) {
       // One in every tile is enough.
       KernelCase test = product_of(kernel, {m, k}, n, sm);
       if (sparse) test = thinned(test, width);
+      if (kind == RunScales::kTensor) test = with_one_scale(test);
       if (dtype != DType::kUndefined) test = finished(test, {m, n}, dtype);
       test.only_usual = dtype != kHalf || (!has_gpu() && m * n > kFewSums);
       expect_kernel_agrees(test);
@@ -143,33 +176,42 @@ void expect_products_agree(const char* kernel, int sm, bool sparse, std::initial
   }
 }
 
-TEST(CudaRowScales, SimpleProducts) {
-  expect_products_agree("cuda_matmul_simple", 0, false, {{3, 7, 5}, {70, 65, 130}, {1, 8, 33}, {129, 1, 16}});
-}
-
-TEST(CudaRowScales, WarpProducts) {
-  if (!can_run(product_of("cuda_product", {8, 16}, 8, 80))) GTEST_SKIP() << "skipped: needs a GPU with tensor cores";
-  expect_products_agree("cuda_product", 80, false, {{1, 8, 16}, {70, 72, 208}, {259, 136, 64}});
-  expect_products_agree("cuda_product_sparse_ampere", 80, true, {{1, 8, 16}, {70, 72, 272}, {260, 136, 128}});
-}
-
-TEST(CudaRowScales, HopperProducts) {
-  if (!can_run(product_of("cuda_product_hopper", {8, 16}, 8, 90))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
-  expect_products_agree("cuda_product_hopper", 90, false, {{1, 8, 16}, {70, 72, 272}, {300, 264, 400}});
-  expect_products_agree("cuda_product_sparse", 90, true, {{1, 8, 16}, {70, 72, 272}, {300, 264, 400}});
-}
-
+const std::vector<Sizes> kSmall = {{1, 8, 16}, {70, 72, 272}, {260, 136, 400}};
 // What does not end in a few seconds on an emulated GPU.
-TEST(CudaRowScales, LargeProducts) {
+const std::vector<Sizes> kLarge = {{128, 256, 256}, {515, 1000, 1040}, {4096, 1024, 1024}, {128, 1024, 4096}};
+
+class CudaRunScales : public testing::TestWithParam<RunScales> {};
+
+TEST_P(CudaRunScales, SimpleProducts) {
+  expect_products_agree(GetParam(), "cuda_matmul_simple", 0, false,
+                        {{3, 7, 5}, {70, 65, 130}, {1, 8, 33}, {129, 1, 16}});
+}
+
+TEST_P(CudaRunScales, WarpProducts) {
+  if (!can_run(product_of("cuda_product", {8, 16}, 8, 80))) GTEST_SKIP() << "skipped: needs a GPU with tensor cores";
+  expect_products_agree(GetParam(), "cuda_product", 80, false, kSmall);
+  expect_products_agree(GetParam(), "cuda_product_sparse_ampere", 80, true, kSmall);
+}
+
+TEST_P(CudaRunScales, HopperProducts) {
+  if (!can_run(product_of("cuda_product_hopper", {8, 16}, 8, 90))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
+  expect_products_agree(GetParam(), "cuda_product_hopper", 90, false, kSmall);
+  expect_products_agree(GetParam(), "cuda_product_sparse", 90, true, kSmall);
+}
+
+TEST_P(CudaRunScales, LargeProducts) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: needs a GPU (HUSSAR_TEST_GPU=1)";
-  const auto sizes = {Sizes{128, 256, 256}, {515, 1000, 1040}, {4096, 1024, 1024}, {128, 1024, 4096}};
   for (const char* kernel : {"cuda_product", "cuda_product_hopper"}) {
-    if (can_run(product_of(kernel, {8, 16}, 8, 0))) expect_products_agree(kernel, 0, false, sizes);
+    if (can_run(product_of(kernel, {8, 16}, 8, 0))) expect_products_agree(GetParam(), kernel, 0, false, kLarge);
   }
   for (const char* kernel : {"cuda_product_sparse_ampere", "cuda_product_sparse"}) {
-    if (can_run(thinned(product_of(kernel, {8, 16}, 8, 0), 1))) expect_products_agree(kernel, 0, true, sizes);
+    if (can_run(thinned(product_of(kernel, {8, 16}, 8, 0), 1)))
+      expect_products_agree(GetParam(), kernel, 0, true, kLarge);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Of, CudaRunScales, testing::Values(RunScales::kRows, RunScales::kTensor),
+                         [](const auto& info) { return info.param == RunScales::kRows ? "Rows" : "Tensor"; });
 
 // Batches are rows; rows that nobody needs.
 TEST(CudaRowScales, Forms) {
@@ -190,12 +232,59 @@ TEST(CudaRowScales, Forms) {
   }
 }
 
-TEST(CudaRowScales, RefusesOtherScales) {
-  KernelCase one = product_of("cuda_product", {8, 16}, 8, 80);
-  one.inputs[0] = {random_tensor(DType::kUInt8, {8, 16}, 0, 255)};
-  one.inputs[4] = {random_tensor(kFloat, Shape{}, 1, 2)};
-  one.inputs.push_back({random_tensor(DType::kUInt8, Shape{}, 0, 255)});
-  EXPECT_EQ(refusal_of(one), "scale of the input is known in a run only");
+// ---- products of two activations
+
+Tensor bytes_of(DType dtype, const Shape& shape) {
+  return dtype == DType::kUInt8 ? random_tensor(dtype, shape, 0, 255) : random_tensor(dtype, shape, -128, 127);
+}
+
+KernelCase integer_product(const Shape& a, const Shape& b) {
+  const DType types[] = {DType::kUInt8, DType::kInt8};
+  const DType left = types[pick(0, 1)], right = types[pick(0, 1)];
+  KernelCase test{"cuda_matmul_simple", "hussar.IntegerMatMul", {{bytes_of(left, a)}, {bytes_of(right, b)}, {}, {}}};
+  if (pick(0, 2) > 0) test.inputs[2] = {bytes_of(left, {})};
+  if (pick(0, 2) > 0) test.inputs[3] = {bytes_of(right, {1}), pick(0, 1) == 1};
+  return test;
+}
+
+// Sums are exact; a scale and a mask come behind them, and perhaps bytes.
+TEST(CudaIntegerProducts, AreExact) {
+  const std::array<std::array<Shape, 3>, 5> shapes = {{{Shape{3, 7}, {7, 5}, {3, 5}},
+                                                       {Shape{70, 130}, {130, 65}, {70, 65}},
+                                                       {Shape{2, 3, 9, 16}, {2, 3, 16, 33}, {2, 3, 9, 33}},
+                                                       {Shape{4, 5, 8}, {8, 6}, {4, 5, 6}},
+                                                       {Shape{1, 600}, {600, 1}, {1, 1}}}};
+  for (const auto& [a, b, y] : shapes) {
+    expect_kernel_agrees(integer_product(a, b));
+    KernelCase test = integer_product(a, b);
+    test.program = Program{};
+    test.program->operand_count = 2;
+    test.program->step_count = 2;
+    test.program->steps[0] = {ProgramOp::kMul, 0, 0, ProgramSource::kOperand, 0, {}, 0, 0};
+    test.program->steps[1] = {ProgramOp::kAdd, 0, 0, ProgramSource::kOperand, 1, {}, 0, 0};
+    test.program_inputs = 4;
+    test.inputs.push_back({random_tensor(kFloat, {}, 0.001, 0.002)});
+    test.inputs.push_back({random_tensor(kFloat, y)});
+    test.tolerance = 1e-5;
+    expect_kernel_agrees(test);
+    test.attributes.set("y_scale", 0.7F);
+    test.attributes.set("y_zero_point", pick(0, 255));
+    expect_kernel_agrees(test);
+    if (HasFailure()) return;
+  }
+}
+
+// Padding would be a zero point that only the run tells.
+TEST(CudaRowScales, ConvolutionsAreRefused) {
+  KernelCase conv{"cuda_conv_simple",
+                  "hussar.QuantizedConv",
+                  {{random_tensor(DType::kUInt8, {1, 4, 5, 5}, 0, 255)},
+                   {random_tensor(DType::kInt8, {8, 4, 3, 3}, -9, 9), true},
+                   {random_tensor(kFloat, {8}, 1, 2), true},
+                   {},
+                   {random_tensor(kFloat, Shape{}, 1, 2)},
+                   {random_tensor(DType::kUInt8, Shape{}, 0, 255)}}};
+  EXPECT_EQ(refusal_of(conv), "scale of the input is known in a run only");
 }
 
 }  // namespace

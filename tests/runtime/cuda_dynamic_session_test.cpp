@@ -136,5 +136,43 @@ TEST_F(DynamicInt8OnGpu, ConvolutionsSayWhyTheyStayInFloats) {
   EXPECT_EQ(steps_of(**made, "Conv").size(), 2U);
 }
 
+// What ONNX Runtime's quantize_dynamic makes of y = softmax(x * w + b) * x, the second product of two activations.
+Message quantized_in_model() {
+  std::vector<int8_t> weights(size_t{48} * 48);
+  for (size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<int8_t>(i * 37 % 255 - 127);
+  const auto to_float = attribute("to", static_cast<int64_t>(DType::kFloat32));
+  return model(graph(
+      {{node("DynamicQuantizeLinear", {"x"}, {"x8", "xs", "xz"}),
+        node("MatMulInteger", {"x8", "w8", "xz", "wz"}, {"a32"}), node("Cast", {"a32"}, {"af"}, {to_float}),
+        node("Mul", {"xs", "ws"}, {"s"}), node("Mul", {"af", "s"}, {"am"}), node("Add", {"am", "b"}, {"a"}),
+        node("Softmax", {"a"}, {"p"}), node("DynamicQuantizeLinear", {"p"}, {"p8", "ps", "pz"}),
+        node("MatMulInteger", {"p8", "x8", "pz", "xz"}, {"y32"}), node("Cast", {"y32"}, {"yf"}, {to_float}),
+        node("Mul", {"xs", "ps"}, {"t"}), node("Mul", {"yf", "t"}, {"y"})},
+       {value("x", {2, 48, 48})},
+       {any_shape("y")},
+       {tensor_of("w8", DType::kInt8, {48, 48}, weights), tensor_of("wz", DType::kInt8, {}, std::vector<int8_t>{0}),
+        tensor_of("ws", DType::kFloat32, {}, std::vector<float>{0.003F}),
+        tensor_of("b", DType::kFloat32, {48}, numbers(48, 5))}}));
+}
+
+// Nothing of it is left to the host, and it is what the host computes: sums are exact, bytes ONNX's.
+TEST_F(DynamicInt8OnGpu, ModelsThatFindTheirRangesRunOnTheDevice) {
+  CompileOptions options = for_device();
+  if (options.sm == 0) options.sm = 80;
+  auto made = build(quantized_in_model().bytes(), options);
+  ASSERT_TRUE(made) << made.error().message;
+  for (const PlanStep& step : (*made)->graph.steps)
+    EXPECT_TRUE(step.kernel.starts_with("cuda_") || step.kernel == "view") << step.op << "\n" << step.report;
+  EXPECT_GE(steps_of(**made, "DynamicQuantizeLinear").size(), 2U);
+  EXPECT_EQ(steps_of(**made, "hussar.QuantizedMatMul").size(), 1U);
+  EXPECT_EQ(steps_of(**made, "hussar.IntegerMatMul").size(), 1U);
+  CompileOptions host;
+  host.threads = 1;
+  auto on_host = build(quantized_in_model().bytes(), host);
+  ASSERT_TRUE(on_host) << on_host.error().message;
+  // A byte of the softmax may go the other way.
+  EXPECT_LT(largest_difference(first_output_of(*made), first_output_of(*on_host)), 2e-2);
+}
+
 }  // namespace
 }  // namespace hussar::tests

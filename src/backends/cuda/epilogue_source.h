@@ -40,11 +40,14 @@ class EpilogueState {
   int64_t pitch_of(int32_t input) const;
 
  private:
+  // Those that are found when the model runs.
+  Status put_run_scales(const Prepare& prepare, size_t own);
+
   int count_ = 0;
   struct {
     int32_t input;
     int64_t pitch;
-  } operands_[kProgramOperands + 2];
+  } operands_[kProgramOperands + 3];
 };
 
 }  // namespace hussar::cuda

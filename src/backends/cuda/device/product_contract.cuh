@@ -28,7 +28,7 @@
 //   template <int N, class Near> void epilogue_of(float (&value)[N], const EpilogueOperands& operands, long long row,
 //                                                 int column, const Near& near);
 // real_sums says what numbers the sums of N neighbouring columns of one row stand for, which depends on the columns and,
-// where rows have scales of their own, on the row; epilogue_of changes these in place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts
+// where scales are found when the model runs, on the row; epilogue_of changes these in place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts
 // through the batch (z * m + r). At the edges they may be called for the same place more than once: they must write
 // nothing else. near.load(data, row, column, numbers) gives what lies there of the operand that the kernel brings near
 // (PRODUCT_NEAR of product_hopper.cuh); other kernels bring none.
