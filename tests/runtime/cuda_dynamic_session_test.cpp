@@ -3,10 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
 
 #include "compile/compile.h"
 #include "compile/difference.h"
 #include "compile/quantization.h"
+#include "tactics/choose.h"
+#include "tactics/problem_grammar.h"
 #include "tests/support/device_models.h"
 #include "tests/support/encoder_model.h"
 
@@ -172,6 +175,24 @@ TEST_F(DynamicInt8OnGpu, ModelsThatFindTheirRangesRunOnTheDevice) {
   ASSERT_TRUE(on_host) << on_host.error().message;
   // A byte of the softmax may go the other way.
   EXPECT_LT(largest_difference(first_output_of(*made), first_output_of(*on_host)), 2e-2);
+}
+
+// What bench/problems/dynamic_gpu.txt asks to be measured is what kernels of a GPU do.
+TEST(DynamicInt8Problems, AreTakenByTheDevice) {
+  std::ifstream file(HUSSAR_TESTS "/../bench/problems/dynamic_gpu.txt");
+  Target target;
+  target.place = Place::kDevice;
+  target.sm = 90;
+  int count = 0;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    SCOPED_TRACE(line);
+    auto problem = parse_problem(line.substr(line.find(": ") + 2));
+    ASSERT_TRUE(problem) << problem.error().message;
+    EXPECT_TRUE(has_own_kernel(Problem{*problem->node, target}));
+    ++count;
+  }
+  EXPECT_GE(count, 10);
 }
 
 }  // namespace
