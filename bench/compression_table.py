@@ -11,9 +11,9 @@ A case is MODEL:BATCH, then the sequence of encoders or the size of pictures whe
 too), a file MODELS/MODEL/model.onnx, or a classifier of demo/models (resnet20, mobilenet, vit).
 
 The weights of exports are random: speed and fidelity, not accuracy. INT8 and FP8 (GPUs from sm_89 on; TF32, BF16 and FP8
-are left out on CPUs) are calibrated with 8 samples that are made up;
-2:4 weights (on CPUs 2:4x64, which they make use of) are the model's own, pruned by magnitude, and are held against the
-pruned model in FP32: what pruning itself costs is a question of training (bench/prune_accuracy.py). The classifiers are
+are left out on CPUs) are calibrated with 8 samples that are made up; int8_dynamic, which --rungs has to name, finds its
+ranges in every run. 2:4 weights (on CPUs 2:4x64, which they make use of) are the model's own, pruned by magnitude, and are
+held against the pruned model in FP32: what pruning itself costs is a question of training (bench/prune_accuracy.py). The classifiers are
 trained: 500 real pictures calibrate, the 2:4x64 weights are fine-tuned, and top-1 is of 10,000 labelled pictures.
 
 In every round each rung has a turn, a process of its own (`hussar bench`); times are medians over the rounds of medians,
@@ -54,6 +54,7 @@ RUNGS = {
     "fp16": ("FP16", "dense", ["--fp16"]),
     "bf16": ("BF16", "dense", ["--bf16"]),
     "int8": ("INT8", "dense", ["--fp16", "--int8"]),
+    "int8_dynamic": ("INT8, dynamic", "dense", ["--fp16", "--int8", "--dynamic"]),
     "fp8": ("FP8", "dense", ["--fp16", "--fp8"]),
     "fp16_24": ("FP16, 2:4", "pruned", ["--fp16"]),
     "int8_24": ("INT8, 2:4", "pruned", ["--fp16", "--int8"]),
@@ -66,7 +67,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--target", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--case", action="append", default=[], help="MODEL:BATCH[xSEQUENCE]; repeatable")
     parser.add_argument("--models", type=pathlib.Path, help="a folder with MODEL/model.onnx of open batch; default: exports them")
-    parser.add_argument("--rungs", default=",".join(RUNGS), help="comma-separated")
+    parser.add_argument("--rungs", default=",".join(name for name in RUNGS if name != "int8_dynamic"),
+                        help="comma-separated")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--budget", default="60s", help="`hussar build --budget`; 0: predicted times decide")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/compression.json")
@@ -161,7 +163,7 @@ class Case:
         flags = [*flags, *extra]
         more = ["--target", arguments.target, "--budget", arguments.budget, "--self-check", "off", *flags]
         more += ["--timing-cache", self.folder / "timings.txt"]  # problems are measured once
-        if "--int8" in flags or "--fp8" in flags:
+        if ("--int8" in flags or "--fp8" in flags) and "--dynamic" not in flags:
             more += ["--calib-cache", self.calibration(weights)]
         begin = time.monotonic()
         hussar_cli.build(self.onnx(weights), plan, shapes=self.shapes(self.batch), more=map(str, more))

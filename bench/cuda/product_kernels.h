@@ -106,7 +106,10 @@ struct EpilogueOperands {
 template <int N>
 struct SumMeaning {};
 __device__ __forceinline__ void load_meaning(SumMeaning<8>&, const EpilogueOperands&, int) {}
-__device__ __forceinline__ void real_sums(const float (&sum)[8], float (&value)[8], const SumMeaning<8>&) {
+struct RowMeaning {};
+__device__ __forceinline__ RowMeaning row_meaning(const EpilogueOperands&, long long) { return {}; }
+__device__ __forceinline__ void real_sums(const float (&sum)[8], float (&value)[8], const SumMeaning<8>&,
+                                          const RowMeaning&) {
 #pragma unroll
   for (int i = 0; i < 8; ++i) value[i] = sum[i];
 }

@@ -78,7 +78,8 @@ Status measure(std::vector<Candidate*> candidates, const std::vector<Tensor>& in
 }
 
 bool makes_bytes(const PlanStep& step) {
-  return step.op == "QuantizeLinear" || step.op == "DynamicQuantizeLinear" || step.op == "hussar.QuantizeHeads";
+  return step.op == "QuantizeLinear" || step.op == "DynamicQuantizeLinear" || step.op == "hussar.QuantizeHeads" ||
+         step.op == "hussar.QuantizeRows";
 }
 
 bool is_quantized(const PlanStep& step) { return step.op.starts_with("hussar.Quantized"); }

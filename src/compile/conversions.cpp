@@ -7,7 +7,7 @@ namespace hussar {
 Conversion conversion_of(const PlanGraph& graph, const PlanStep& step) {
   if (step.op == "hussar.Reformat") return Conversion::kLayout;
   if (step.op == "QuantizeLinear" || step.op == "DequantizeLinear" || step.op == "DynamicQuantizeLinear" ||
-      step.op == "hussar.QuantizeHeads") {
+      step.op == "hussar.QuantizeHeads" || step.op == "hussar.QuantizeRows") {
     return Conversion::kPrecision;
   }
   if (step.op != "Cast" || step.inputs.empty() || step.inputs[0] < 0 || step.outputs.empty() || step.outputs[0] < 0) {

@@ -110,6 +110,20 @@ void round_apart(Graph& graph, Node* node) {
   if (factors != nullptr) quantize->attributes.set("axis", int64_t{-1});
 }
 
+// hussar.NormToRows => LayerNormalization -> hussar.QuantizeRows
+void quantize_apart(Graph& graph, Node* node) {
+  if (node->op != "hussar.NormToRows") return;
+  Value *const bytes = node->outputs[0], *const scales = node->outputs[1];
+  Value* real = node->output(2);
+  if (real == nullptr) real = add_like(graph, *bytes, kFloat, bytes->layout);
+  bytes->producer = scales->producer = nullptr;
+  real->producer = node;
+  node->outputs = {real};
+  node->op = node->attributes.get_int("center", 1) != 0 ? "LayerNormalization" : "RMSNormalization";
+  node->attributes.erase("center");
+  graph.add_node("hussar.QuantizeRows", "quantize " + real->name, {real}, {bytes, scales});
+}
+
 // Gives the node plain data, and its users what they had.
 void make_plain(Graph& graph, Node* node) {
   for (size_t i = 0; i < node->inputs.size(); ++i) {
@@ -137,7 +151,10 @@ Status move_to_host(Graph& graph, const Target& target) {
     for (const Body& body : node->bodies) HUSSAR_TRY(move_to_host(*body.graph, target));
   }
   widen(graph);
-  for (Node* node : graph.snapshot()) round_apart(graph, node);
+  for (Node* node : graph.snapshot()) {
+    round_apart(graph, node);
+    quantize_apart(graph, node);
+  }
   return make_reference_steps_plain(graph, target);
 }
 

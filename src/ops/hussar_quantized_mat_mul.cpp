@@ -1,5 +1,5 @@
 // hussar.QuantizedMatMul(x, w, w_scale, bias?, x_scale?, x_zero_point?): the product of rows of uint8 x with the int8
-// matrix w (k x n), or of both in FP8; see quantized_product.h.
+// matrix w (k x n), of rows of int8 that have a scale each, or of both in FP8; see quantized_product.h.
 #include <cmath>
 
 #include "ops/op_def.h"
@@ -35,7 +35,9 @@ static Status evaluate_in(EvalContext& context) {
   const int64_t rows = k == 0 ? 0 : context.input(0).elements() / k;
   const int64_t zero_point = x_zero_point_of(context);
   const auto x = context.read<T>(0), w = context.read<T>(1);
-  const std::vector<float> scales = product_scales(context);
+  const bool has_rows = context.input(0).dtype() == DType::kInt8;
+  std::vector<float> scales(static_cast<size_t>(context.input(2).elements()));
+  if (!has_rows) scales = product_scales(context);
   if (std::ssize(scales) != n) return context.fail("{} scales for {} columns", scales.size(), n);
   std::vector<float> bias(static_cast<size_t>(n), 0);
   if (context.has(3)) load_elements<float>(context.input(3), 0, context.input(3).elements(), bias.data());
@@ -48,6 +50,7 @@ static Status evaluate_in(EvalContext& context) {
       const T* const line = w.data() + i * n;
       for (int64_t column = 0; column < n; ++column) sums[column] += factor * line[column];
     }
+    if (has_rows) scales = product_scales(context, row);
     for (int64_t column = 0; column < n; ++column)
       y[row * n + column] = std::fma(static_cast<float>(sums[column]), scales[column], bias[column]);
   }

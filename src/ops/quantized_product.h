@@ -10,8 +10,10 @@
 //
 // Inputs: x, w, w_scale and, perhaps, bias. Rounding is half to even; NaN gives the byte 0. The attributes x_scale and
 // x_zero_point are those of input 0, or the inputs 4 and 5, one number each, where only running the model tells.
-// In FP8 there are no zero points: q = saturate(y / y_scale), rounded to the nearest float8e4m3fn, is what an output
-// with y_scale and the y_type float8e4m3fn holds, NaN stays NaN, and operands of the program may be so, too.
+// Where x is int8 it consists of rows, as hussar.QuantizeRows makes them: input 4 has a scale for each, there is no
+// zero point, and y = fma(float(sum), x_scale[row] * w_scale[m], bias[m]). hussar.QuantizedMatMul only. In FP8 there
+// are no zero points: q = saturate(y / y_scale), rounded to the nearest float8e4m3fn, is what an output with y_scale
+// and the y_type float8e4m3fn holds, NaN stays NaN, and operands of the program may be so, too.
 #pragma once
 #include "ops/evaluate.h"
 #include "ops/infer.h"
@@ -28,7 +30,7 @@ Status finish_quantized(EvalContext& context, std::vector<float> y);
 // Numbers as the bytes that stand for them by y_scale and y_zero_point.
 void store_bytes(const Attributes& attributes, std::span<const float> y, Tensor& bytes);
 int64_t x_zero_point_of(const EvalContext& context);
-// w_scale times x_scale, one per output channel.
-std::vector<float> product_scales(const EvalContext& context);
+// w_scale times x_scale, one per output channel; of rows of int8 that of row `row`.
+std::vector<float> product_scales(const EvalContext& context, int64_t row = 0);
 
 }  // namespace hussar

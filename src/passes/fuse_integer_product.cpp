@@ -8,11 +8,24 @@
 namespace hussar {
 namespace {
 
+// Whether a kernel of the target multiplies the integers, to int32 or as what becomes of them here.
+bool has_kernel(const Node& product, const Target& target) {
+  if (has_own_kernel(Problem{product, target})) return true;
+  Graph graph;
+  std::vector<Value*> inputs;
+  for (const Value* input : product.inputs)
+    inputs.push_back(input == nullptr ? nullptr : graph.add_value(input->name, input->dtype, input->dims));
+  inputs.resize(4, nullptr);
+  Value* sums = graph.add_value("sums", DType::kFloat32, product.output()->dims);
+  const Node* node = graph.add_node("hussar.IntegerMatMul", product.name, inputs, {sums}, {});
+  return has_own_kernel(Problem{*node, target});
+}
+
 bool fuse(Graph& graph, const Target& target, Node* cast) {
   if (cast->op != "Cast" || cast->program || cast->output()->dtype != DType::kFloat32) return false;
   Node* product = produced_by(cast->inputs[0], "MatMulInteger");
   if (product == nullptr || product->program || only_user(graph, product->output()) != cast) return false;
-  if (!has_own_kernel(Problem{*product, target})) return false;
+  if (!has_kernel(*product, target)) return false;
   std::vector<Value*> inputs = product->inputs;
   inputs.resize(4, nullptr);
   replace_node(graph, cast, "hussar.IntegerMatMul", std::move(inputs))->name = product->name;

@@ -5,7 +5,9 @@
 // one, they are moved, and the product's program adds what it lacks then: offset * scale times a sum over what x gives
 // to the output's element, which a product with ones computes. For others PassContext::quantization knows scale and
 // zero point of x, or lets DynamicQuantizeLinear find them when the model runs, and the scales of w follow from the
-// largest magnitude in each output channel. In FP8 both are float8e4m3fn, without zero points. Channels of what a
+// largest magnitude in each output channel. On a GPU every row of what a product reads gets a scale of its own then:
+//   MatMul(x, w){program}  =>  hussar.QuantizedMatMul(hussar.QuantizeRows(x).0, round(w / s), s, bias, .1){program}
+// In FP8 both are float8e4m3fn, without zero points. Channels of what a
 // normalization gives that are much larger or smaller than others are divided where PassContext::quantization has
 // divisors, and the weights multiplied:
 //   MatMul(LayerNormalization(a), w)  =>  hussar.QuantizedMatMul(QuantizeLinear(LayerNormalization(a), d * s), d * w)
@@ -80,6 +82,7 @@ struct Bytes {
   Value* given = nullptr;    // the bytes, where the model has them
   Value* dynamic = nullptr;  // what gets scale and zero point when the model runs
   Node* move = nullptr;      // what moves fake-quantized numbers before, for nobody else
+  Value* rows = nullptr;     // what gets a scale for each row when the model runs
   // Of the channels of what is to be quantized; null: none.
   const std::vector<float>* divisors = nullptr;
 };
@@ -183,11 +186,7 @@ class Products {
     const ChannelGrids grids{weight_scales(weights, is_fp8() ? kLargestFp8 : 127), {}};
     if (params != nullptr) return Form{{*params, node.inputs[0]}, grids};
     if (const auto bounded = bounded_params(*node.inputs[0], is_fp8())) return Form{{*bounded, node.inputs[0]}, grids};
-    if (quantization_->is_dynamic) {
-      Bytes of_each_run;
-      of_each_run.dynamic = node.inputs[0];
-      return Form{of_each_run, grids};
-    }
+    if (quantization_->is_dynamic) return form_of_run(node, grids, reason);
     reason = "nothing is known of the range of its input";
     return std::nullopt;
   }
@@ -207,6 +206,16 @@ class Products {
     return form;
   }
 
+  // Without a calibration.
+  std::optional<Form> form_of_run(const Node& node, const ChannelGrids& grids, std::string& reason) const {
+    Bytes bytes;
+    const bool on_device = target_.place == Place::kDevice;
+    (on_device ? bytes.rows : bytes.dynamic) = node.inputs[0];
+    if (!on_device || node.op != "Conv") return Form{bytes, grids};
+    reason = "GPUs find ranges of the run for the rows of matrix products, this is a convolution";
+    return std::nullopt;
+  }
+
   Node* replace(Node* node, const ProductWeights& weights, const Form& form) {
     const std::string name = node->inputs[1]->name;
     const bool fp8 = form.bytes.params.dtype == kFp8;
@@ -217,13 +226,14 @@ class Products {
     if (correction != nullptr) flip_roundings(*node, weights, correction->flips, quantized);
     Value* numbers = graph_.add_constant(graph_.unique_name(name), std::move(quantized.numbers));
     Value* factors = graph_.add_constant(graph_.unique_name(name + "_scale"), std::move(quantized.scales));
-    const bool is_dynamic = form.bytes.dynamic != nullptr;
+    const bool is_dynamic = form.bytes.dynamic != nullptr || form.bytes.rows != nullptr;
     Value* bias = bias_of(node, weights.channels);
     std::vector<Value*> inputs = {is_dynamic ? nullptr : bytes_of(form.bytes), numbers, factors, bias};
     if (is_dynamic) {
-      const std::vector<Value*>& dynamic = dynamic_bytes_of(form.bytes);
-      inputs[0] = dynamic[0];
-      inputs.insert(inputs.end(), {dynamic[1], dynamic[2]});
+      const std::vector<Value*>& of_run =
+          form.bytes.rows != nullptr ? row_bytes_of(form.bytes.rows) : dynamic_bytes_of(form.bytes);
+      inputs[0] = of_run[0];
+      inputs.insert(inputs.end(), of_run.begin() + 1, of_run.end());
     }
     const auto own_inputs = static_cast<int32_t>(inputs.size());
     const std::optional<Program> program = node->program;
@@ -418,6 +428,18 @@ class Products {
               graph_.add_value(graph_.unique_name(x->name + "_zero"), DType::kUInt8, Dims{})};
     values[0]->layout = x->layout;
     graph_.add_node("DynamicQuantizeLinear", "quantize " + x->name, {x}, values);
+    return values;
+  }
+
+  // Bytes and a scale for each row, once for all that read x.
+  const std::vector<Value*>& row_bytes_of(Value* x) {
+    std::vector<Value*>& values = dynamic_[x];
+    if (!values.empty()) return values;
+    Dims scales = *x->dims;
+    scales.back() = Dim(1);
+    values = {graph_.add_value(graph_.unique_name(x->name + "_bytes"), DType::kInt8, x->dims),
+              graph_.add_value(graph_.unique_name(x->name + "_scale"), DType::kFloat32, std::move(scales))};
+    graph_.add_node("hussar.QuantizeRows", "quantize " + x->name, {x}, values);
     return values;
   }
 

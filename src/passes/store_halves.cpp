@@ -28,6 +28,12 @@ bool is_data(const Node& node, size_t index) {
   return true;
 }
 
+// Outputs that hold data; others keep their type.
+bool is_data_output(const Node& node, size_t index) {
+  const bool has_scales = node.op == "hussar.QuantizeRows" || node.op == "hussar.NormToRows";
+  return !has_scales || index != 1;
+}
+
 // What lies in memory stays as it is.
 bool is_view(const Node& node) {
   return has_trait(find_op(node.op), kView) && node.outputs.size() == 1 && node.inputs[0] != nullptr &&
@@ -76,7 +82,9 @@ class Halves {
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       if (is_data(node, i)) turn(node.inputs[i]);
     }
-    for (Value* output : node.outputs) turn(output);
+    for (size_t i = 0; i < node.outputs.size(); ++i) {
+      if (is_data_output(node, i)) turn(node.outputs[i]);
+    }
     // The results of DequantizeLinear have the type of its scales.
     bool takes = !turned.empty() && node.op != "Cast" && node.op != "DequantizeLinear" && node.bodies.empty();
     if (takes) {
@@ -93,9 +101,10 @@ class Halves {
     const bool reads_bytes = std::any_of(node.inputs.begin(), node.inputs.end(), [](const Value* input) {
       return input != nullptr && is_quantized(input->dtype);
     });
+    if (writes_reals && (is_int8_product(node) || node.op == "hussar.IntegerMatMul"))
+      node.attributes.set("y_type", static_cast<int64_t>(half_));
     if (reads_bytes && writes_reals &&
-        (is_int8_product(node) || is_byte_average(node) || node.op == kPointwise || node.op == kGatherBytes ||
-         node.op == kByteAttention))
+        (is_byte_average(node) || node.op == kPointwise || node.op == kGatherBytes || node.op == kByteAttention))
       node.attributes.set("y_type", static_cast<int64_t>(half_));
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       Value* input = node.inputs[i];
@@ -103,8 +112,9 @@ class Halves {
       const bool becomes_half = input->producer != nullptr && chosen_.count(input->producer) != 0;
       if (!becomes_half) graph_.set_input(&node, i, narrowed(input));
     }
-    for (Value* output : node.outputs) {
-      if (output == nullptr || output->dtype != DType::kFloat32) continue;
+    for (size_t i = 0; i < node.outputs.size(); ++i) {
+      Value* output = node.outputs[i];
+      if (output == nullptr || output->dtype != DType::kFloat32 || !is_data_output(node, i)) continue;
       output->dtype = half_;
       lowered_.insert(output);
     }

@@ -138,6 +138,27 @@ KernelCase of_fp8(KernelCase test) {
   return test;
 }
 
+// The same of rows of bytes that have scales of their own; results are halves.
+KernelCase of_rows(KernelCase test, int64_t columns, const Shape& output) {
+  test.op = "hussar.QuantizedMatMul";
+  const int64_t rows = test.inputs[0].tensor.shape()[0];
+  for (int i = 0; i < 2; ++i)
+    test.inputs[i].tensor = random_tensor(DType::kInt8, test.inputs[i].tensor.shape(), -127, 127);
+  for (int i = 0; i < 2; ++i) test.inputs.push_back({random_tensor(DType::kFloat32, {columns}, 1, 2), true});
+  test.inputs.push_back({random_tensor(DType::kFloat32, {rows, 1}, 1, 2)});
+  test.attributes.set("y_type", static_cast<int64_t>(DType::kFloat16));
+  return with_shortcut(std::move(test), output);
+}
+
+// Of bytes that have one scale and one zero point, found when the model runs.
+KernelCase of_one_scale(KernelCase test) {
+  test.inputs[0].tensor = random_tensor(DType::kUInt8, test.inputs[0].tensor.shape(), 0, 255);
+  test.inputs[4].tensor = random_tensor(DType::kFloat32, Shape{}, 1, 2);
+  test.inputs.insert(test.inputs.begin() + 5, {random_tensor(DType::kUInt8, Shape{}, 0, 255)});
+  ++test.program_inputs;
+  return test;
+}
+
 // What GPUs from sm_89 on compile only.
 std::vector<KernelCase> fp8_texts() {
   const DType f16 = DType::kFloat16;
@@ -356,9 +377,49 @@ class Compilations {
   void add_general();
   void add_hopper();
   void add_tiles_and_pictures();
+  void add_scales_of_the_run();
 
   std::vector<Compilation> list;
 };
+
+// Scales that are found when the model runs, and products of what has them, in every tile.
+void Compilations::add_scales_of_the_run() {
+  auto product = [](const char* kernel, const char* tile, const Shape& x, int64_t n) {
+    const Argument rows{random_tensor(DType::kFloat16, x, 1, 2)};
+    const Argument weights{random_tensor(DType::kFloat16, {x[1], n}, 1, 2), true};
+    KernelCase test{kernel, "MatMul", {rows, weights}};
+    if (*tile != '\0') test.attributes.set(kConfigurationAttribute, std::string(tile));
+    return of_rows(test, n, {x[0], n});
+  };
+  auto compile = [&](const KernelCase& test, const std::vector<int>& gpus) {
+    add(test, gpus);
+    add(of_one_scale(test), gpus);
+  };
+  add({"cuda_dynamic_quantize", "DynamicQuantizeLinear", {{random_tensor(DType::kFloat32, {40})}}, {}, 3},
+      {80, 86, 89, 90});
+  for (DType dtype : {DType::kFloat32, DType::kFloat16}) {
+    for (int64_t length : {7, 1024, 4096, 9000})
+      add({"cuda_quantize_rows", "hussar.QuantizeRows", {{random_tensor(dtype, {4, length})}}, {}, 2},
+          {80, 86, 89, 90});
+  }
+  for (int64_t length : {768, 1024, 4096, 9000}) {
+    const Argument x{random_tensor(DType::kFloat16, {4, length})}, of_columns{random_tensor(DType::kFloat16, {length})};
+    add({"cuda_norm", "hussar.NormToRows", {x, of_columns, of_columns}, {}, 3}, {80, 86, 89, 90});
+  }
+  compile(product("cuda_matmul_simple", "", {5, 7}, 9), {80, 86, 89, 90});
+  compile(product("cuda_product", "", {512, 64}, 1024), {80, 86, 89, 90});
+  compile(product("cuda_product", "", {64, 64}, 64), {80, 86, 89, 90});
+  for (const char* tile : {"128x128", "128x64", "64x128", "64x64"})
+    compile(thinned(product("cuda_product_sparse_ampere", tile, {64, 64}, 128)), {80, 86, 89, 90});
+  for (const char* tile :
+       {"pair_128x256", "128x256", "256x128", "128x192", "pair_turns_128x128", "128x128_by_4", "128x64", "turns_64x64",
+        "256x64", "two_128x64", "two_turns_64x64", "near_128x128", "near_turns_128x128", "near_128x256", "near_256x128",
+        "near_two_128x64", "near_two_turns_64x64"})
+    compile(product("cuda_product_hopper", tile, {4096, 512}, 256), {90});
+  for (const char* tile : {"pair_128x256", "quad_128x256", "wide_pair_128x256", "pair_turns_128x128", "256x128",
+                           "128x128", "64x256", "64x128"})
+    compile(thinned(product("cuda_product_sparse", tile, {512, 256}, 256)), {90});
+}
 
 void Compilations::add_general() {
   for (const KernelCase& test : byte_attention_texts()) add(test, {80, 86, 89, 90});
@@ -449,6 +510,7 @@ TEST_P(CudaCompile, EveryTextForEveryGpu) {
   all.add_general();
   all.add_hopper();
   all.add_tiles_and_pictures();
+  all.add_scales_of_the_run();
   ASSERT_GE(all.list.size(), kShards);
   for (size_t i = GetParam(); i < all.list.size(); i += kShards) expect_no_spills(all.list[i].test, all.list[i].gpus);
 }

@@ -200,7 +200,8 @@ bool same(const Tensor& actual, const Tensor& expected, double tolerance, std::s
   load_elements<double>(actual, 0, actual.elements(), a.data());
   load_elements<double>(expected, 0, expected.elements(), b.data());
   size_t step = dtype_size(actual.dtype());
-  const double least = rounds && tolerance > 0 && actual.dtype() == DType::kUInt8 ? 1 : tolerance;
+  const bool are_bytes = actual.dtype() == DType::kUInt8 || actual.dtype() == DType::kInt8;
+  const double least = rounds && tolerance > 0 && are_bytes ? 1 : tolerance;
   const size_t count = meant < 0 ? a.size() : static_cast<size_t>(meant);
   for (size_t i = 0; i < std::min(count, a.size()); ++i) {
     bool equal = std::memcmp(actual.raw() + i * step, expected.raw() + i * step, step) == 0 || a[i] == b[i] ||

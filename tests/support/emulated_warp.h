@@ -81,6 +81,8 @@ template <class Element>
 constexpr bool kHussarIsInteger = false;
 template <>
 constexpr bool kHussarIsInteger<unsigned char> = true;
+template <>
+constexpr bool kHussarIsInteger<signed char> = true;
 
 // An element of a 16 x 32-byte left operand, of whatever size its elements have.
 template <class Element>
@@ -118,14 +120,14 @@ inline void hussar_multiply_bytes(int (&sum)[4], const unsigned (&a)[4], unsigne
   });
 }
 
-// The dense product of 16 x 32 and 32 x 8 bytes: unsigned by signed ones, or of FP8, halves, BF16 or floats.
+// The dense product of 16 x 32 and 32 x 8 bytes: of either sign by signed ones, or of FP8, halves, BF16 or floats.
 template <class Element, class Sum>
 inline void hussar_multiply(Sum (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
   const HussarGiven* warp = hussar_give({{a[0], a[1], a[2], a[3]}, {b0, b1}, 0});
   hussar_for_sums(sum, [&](Sum& to, int row, int column) {
     for (int k = 0; k < 32 / static_cast<int>(sizeof(Element)); ++k) {
       if constexpr (kHussarIsInteger<Element>)
-        to += hussar_left<unsigned char>(warp, row, k) * hussar_right<signed char>(warp, column, k);
+        to += hussar_left<Element>(warp, row, k) * hussar_right<signed char>(warp, column, k);
       else
         to += hussar_number(hussar_left<Element>(warp, row, k)) * hussar_number(hussar_right<Element>(warp, column, k));
     }
@@ -146,7 +148,8 @@ inline int hussar_place(const HussarGiven* warp, int row, int element, int selec
   return group * 4 + static_cast<int>(bits >> element % 2 * 2 & 3U);
 }
 
-// The product of 16 x 32 bytes that are kept and 64 x 8: signed by unsigned bytes, or of FP8, halves or BF16.
+// The product of 16 x 32 bytes that are kept and 64 x 8: signed bytes by those of either sign, or of FP8, halves or
+// BF16.
 template <class Element, class Sum>
 inline void hussar_multiply_sparse(Sum (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[4], unsigned where,
                                    int selector) {
@@ -155,7 +158,7 @@ inline void hussar_multiply_sparse(Sum (&sum)[4], const unsigned (&a)[4], const 
     for (int i = 0; i < 32 / static_cast<int>(sizeof(Element)); ++i) {
       const int k = hussar_place<Element>(warp, row, i, selector);
       if constexpr (kHussarIsInteger<Element>)
-        to += hussar_left<signed char>(warp, row, i) * hussar_right<unsigned char>(warp, column, k);
+        to += hussar_left<signed char>(warp, row, i) * hussar_right<Element>(warp, column, k);
       else
         to += hussar_number(hussar_left<Element>(warp, row, i)) * hussar_number(hussar_right<Element>(warp, column, k));
     }

@@ -83,7 +83,7 @@ Refusal check_ampere_sparse(const Problem& problem, const Refusal& of_shapes) {
 ProductInput product_input(DType dtype, const Target& target) {
   if (dtype == DType::kFloat16) return ProductInput::kFp16;
   if (dtype == DType::kBFloat16) return ProductInput::kBf16;
-  if (dtype == DType::kUInt8) return ProductInput::kInt8;
+  if (dtype == DType::kUInt8 || dtype == DType::kInt8) return ProductInput::kInt8;
   if (dtype == kFp8) return ProductInput::kFp8;
   return target.no_tf32.empty() ? ProductInput::kTf32 : ProductInput::kFp32;
 }
@@ -114,6 +114,7 @@ void define_input(Node& node, ProductInput input, Defines& defines) {
                                          "PRODUCT_INT8", "PRODUCT_FP8",  "PRODUCT_BF16"};
   const DType output = node.outputs[0]->dtype;
   defines.set("PRODUCT_INPUT", kNames[static_cast<int>(input)]);
+  if (node.inputs[0]->dtype == DType::kInt8) defines.set("PRODUCT_X_SIGNED", 1);
   defines.set("PRODUCT_OUTPUT", output == DType::kFloat16    ? "PRODUCT_HALVES"
                                 : output == DType::kBFloat16 ? "PRODUCT_BFLOATS"
                                 : is_quantized(output)       ? "PRODUCT_BYTES"

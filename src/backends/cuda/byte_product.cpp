@@ -23,12 +23,36 @@ std::vector<int32_t> column_sums(const Tensor& weights, bool is_matrix) {
   return sums;
 }
 
+// Scales that are found when the model runs.
+Refusal check_run_scales(const Problem& problem, RunScales kind) {
+  if (problem.node.op != "hussar.QuantizedMatMul") return "scale of the input is known in a run only";
+  const Value* scale = problem.input(kScaleInput);
+  const bool of_rows = kind == RunScales::kRows;
+  if (problem.own_inputs() != (of_rows ? kScaleInput : kZeroPointInput) + 1 || scale == nullptr) return "scales";
+  if (scale->dtype != DType::kFloat32 || scale->layout != Layout::kPlain) return "scales";
+  if (of_rows) return {};
+  const Value* zero_point = problem.input(kZeroPointInput);
+  if (zero_point == nullptr || zero_point->dtype != DType::kUInt8) return "zero point";
+  for (const Value* number : {scale, zero_point}) {
+    for (const Dim& dim : *number->dims) {
+      if (!dim.is(1)) return "scales";
+    }
+  }
+  return {};
+}
+
 Refusal check_bytes(const Problem& problem) {
   const bool is_fp8 = problem.dtype(0) == kFp8 && problem.dtype(1) == kFp8;
-  if (!is_fp8 && (problem.dtype(0) != DType::kUInt8 || problem.dtype(1) != DType::kInt8)) return "dtype";
+  const RunScales scales_of_run = run_scales(problem.node.op, problem.dtype(0), problem.own_inputs());
+  const bool has_rows = scales_of_run == RunScales::kRows;
+  if (!is_fp8 && ((problem.dtype(0) != DType::kUInt8 && !has_rows) || problem.dtype(1) != DType::kInt8)) return "dtype";
   if (Refusal refusal = refuse_fp8(problem)) return refusal;
   if (!problem.is_constant(1)) return "needs constant weights";
-  if (problem.own_inputs() > 4) return "scale of the input is known in a run only";
+  if (scales_of_run != RunScales::kNone) {
+    if (Refusal refusal = check_run_scales(problem, scales_of_run)) return refusal;
+  } else if (problem.own_inputs() > kScaleInput) {
+    return "scales";
+  }
   const Shape& weights = problem.input(1)->constant->shape();
   if (weights.rank() < 2 || weights.elements() == 0) return "empty";
   const int64_t columns = problem.node.op == "hussar.QuantizedMatMul" ? weights[1] : weights[0];
@@ -42,12 +66,24 @@ Refusal check_bytes(const Problem& problem) {
   return scales.elements() == columns || scales == Shape{kRows, columns} ? Refusal() : Refusal("number of scales");
 }
 
+Refusal check_integers(const Problem& problem) {
+  for (size_t i : {size_t{0}, size_t{1}}) {
+    const DType dtype = problem.dtype(i);
+    if (dtype != DType::kUInt8 && dtype != DType::kInt8) return "dtype";
+    const Value* zero_point = problem.own_inputs() > i + 2 ? problem.input(i + 2) : nullptr;
+    if (zero_point != nullptr && zero_point->dtype != dtype) return "dtype of zero points";
+  }
+  return problem.node.program && problem.own_inputs() != 4 ? Refusal("no place for zero points") : Refusal();
+}
+
 }  // namespace
 
 Refusal check_factors(const Problem& problem) {
   const DType output = problem.output()->dtype;
-  const bool of_bytes = is_byte_product(problem.node.op);
-  if (!is_float(output) && !(is_quantized(output) && (of_bytes || problem.node.op == kConvToBytes))) return "dtype";
+  const bool of_bytes = is_byte_product(problem.node.op), of_integers = problem.node.op == kIntegerMatMul;
+  const bool may_round = of_bytes || of_integers || problem.node.op == kConvToBytes;
+  if (!is_float(output) && !(is_quantized(output) && may_round)) return "dtype";
+  if (of_integers) return check_integers(problem);
   if (Refusal refusal = refuse_fp8(problem)) return refusal;
   if (of_bytes) return check_bytes(problem);
   return is_float(problem.dtype(0)) && is_float(problem.dtype(1)) ? Refusal() : Refusal("dtype");
@@ -60,8 +96,10 @@ void make_table(Packing& packing, bool subtracts) {
   const int64_t columns = scales.elements();
   const float x_scale = node.attributes.get_float("x_scale", 1);
   const auto zero_point = subtracts ? 0.0 : static_cast<double>(node.attributes.get_int("x_zero_point", 0));
+  const size_t own = node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
+  const bool of_run = run_scales(node.op, node.inputs[0]->dtype, own) == RunScales::kTensor;
   std::vector<int32_t> sums(static_cast<size_t>(columns));
-  if (zero_point != 0) sums = column_sums(*node.inputs[1]->constant, node.op == "hussar.QuantizedMatMul");
+  if (zero_point != 0 || of_run) sums = column_sums(*node.inputs[1]->constant, node.op == "hussar.QuantizedMatMul");
   const bool has_bias = node.input(3) != nullptr && (!node.program || node.program_inputs > 3);
   const float* bias = has_bias ? node.inputs[3]->constant->data<float>() : nullptr;
   Tensor table(DType::kFloat32, {kRows, columns});
@@ -72,6 +110,7 @@ void make_table(Packing& packing, bool subtracts) {
     const double added = zero_point * sums[static_cast<size_t>(column)] * static_cast<double>(row[column]);
     row[columns + column] = static_cast<float>((bias != nullptr ? static_cast<double>(bias[column]) : 0) - added);
     row[2 * columns + column] = scale;
+    if (of_run) row[column] = std::bit_cast<float>(sums[static_cast<size_t>(column)]);
   }
   packing.replace(2, std::move(table));
 }

@@ -59,6 +59,7 @@ Result<DenseProduct> dense_product(const Node& node) {
 Refusal check_dense_product(const Problem& problem) {
   const Node& node = problem.node;
   const bool is_conv = is_convolution(node.op);
+  if (node.op == kIntegerMatMul) return "op";
   if (Refusal refusal =
           is_conv ? check_convolution(problem, {"Conv", "hussar.QuantizedConv"}) : check_matrix_product(problem))
     return refusal;

@@ -54,18 +54,50 @@ size_t inputs_before_program(const Node& node) {
 }
 
 // Of the inputs behind the factors of the product: a bias, or the table of byte_product.h, which has it.
-bool has_own_operand(const Node& node) { return inputs_before_program(node) > 2 && node.inputs[2] != nullptr; }
+bool has_own_operand(const Node& node) {
+  return node.op != kIntegerMatMul && inputs_before_program(node) > 2 && node.inputs[2] != nullptr;
+}
 
-// SumMeaning, and what it makes of sums.
+RunScales run_scales(const Node& node) {
+  return cuda::run_scales(node.op, node.inputs[0]->dtype, inputs_before_program(node));
+}
+
+// RowMeaning: what a row's sums are multiplied by, where only the run tells, and the zero point of x.
+std::string row_source(const Node& node) {
+  const RunScales kind = run_scales(node);
+  const bool of_rows = kind == RunScales::kRows;
+  std::string members, values;
+  if (kind != RunScales::kNone) {
+    members = of_rows ? "float factor;" : "float factor; int zero;";
+    values = of_rows ? "operands.data1[row]" : "*operands.data1, static_cast<int>(*operands.data2)";
+  }
+  return fmt::format(
+      "struct RowMeaning {{{}}};\n__device__ __forceinline__ RowMeaning row_meaning(const EpilogueOperands& operands, "
+      "long long row) {{\n  return {{{}}};\n}}\n",
+      members, values);
+}
+
+// SumMeaning and RowMeaning, and what they make of sums.
 std::string sums_source(const Node& node, bool has_own) {
   const bool of_bytes = is_byte_product(node.op);
   std::string members = "  float bias[N];\n", loads, value = "sum[i]";
   if (of_bytes) {
     members = "  float factor[N], shift[N];\n";
-    loads =
-        fmt::format("load(operands.data0 + column, meaning.factor), load(operands.data0 + {} + column, meaning.shift);",
-                    node.inputs[2]->constant->shape()[1]);
-    value = "fmaf(static_cast<float>(sum[i]), meaning.factor[i], meaning.shift[i])";
+    const RunScales kind = run_scales(node);
+    const bool of_tensor = kind == RunScales::kTensor;
+    // Of a zero point of the run the first row has what it is multiplied by, and the last one the factors.
+    constexpr const char* kLoad = "load(operands.data0 + {} + column, meaning.{}); ";
+    const int64_t columns = node.inputs[2]->constant->shape()[1];
+    loads = fmt::format(kLoad, columns, "shift") + fmt::format(kLoad, of_tensor ? 2 * columns : 0, "factor");
+    if (of_tensor) {
+      members += "  int taken[N];\n";
+      loads += "load(reinterpret_cast<const int*>(operands.data0) + column, meaning.taken);";
+    }
+    value = fmt::format("fmaf(static_cast<float>({}), {}meaning.factor[i], meaning.shift[i])",
+                        of_tensor ? "sum[i] - of_row.zero * meaning.taken[i]" : "sum[i]",
+                        kind == RunScales::kNone ? "" : "of_row.factor * ");
+  } else if (node.op == kIntegerMatMul) {
+    value = "static_cast<float>(sum[i])";
   } else if (has_own) {
     loads = "load(operands.data0 + column, meaning.bias);";
     value = "sum[i] + meaning.bias[i]";
@@ -75,7 +107,8 @@ std::string sums_source(const Node& node, bool has_own) {
       "template <int N>\n__device__ __forceinline__ void load_meaning(SumMeaning<N>& meaning, const EpilogueOperands& "
       "operands, int column) {{\n  {1}\n}}\n"
       "template <int N, class Sum>\n__device__ __forceinline__ void real_sums(const Sum (&sum)[N], float (&value)[N], "
-      "const SumMeaning<N>& meaning) {{\n#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = {2};\n}}\n",
+      "const SumMeaning<N>& meaning, const RowMeaning& of_row) {{\n#pragma unroll\n  for (int i = 0; i < N; ++i) "
+      "value[i] = {2};\n}}\n",
       members, loads, value);
 }
 
@@ -116,18 +149,22 @@ std::string epilogue_source(const Node& node, size_t near) {
   std::vector<size_t> inputs;
   const bool has_own = has_own_operand(node);
   if (has_own) inputs.push_back(2);
+  const RunScales of_run = run_scales(node);
+  if (of_run != RunScales::kNone) inputs.push_back(kScaleInput);
+  if (of_run == RunScales::kTensor) inputs.push_back(kZeroPointInput);
+  const size_t own = inputs.size();
   for (size_t i = inputs_before_program(node); i < node.inputs.size(); ++i) inputs.push_back(i);
   std::string members, loads, arguments;
   for (size_t i = 0; i < inputs.size(); ++i) {
     members +=
         fmt::format("  const {}* data{};\n  long long pitch{};\n", number_type(node.inputs[inputs[i]]->dtype), i, i);
-    if (has_own && i == 0) continue;
+    if (i < own) continue;
     loads += operand_source(node, inputs[i], static_cast<int>(i), inputs[i] == near);
     arguments += fmt::format(", o{}[i]", i);
   }
   if (inputs.empty()) members = "  long long nothing;\n";
   std::string text = node.program ? program_source(*node.program) : std::string();
-  text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + sums_source(node, has_own);
+  text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + row_source(node) + sums_source(node, has_own);
   text +=
       "template <int N, class Near = int>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const "
       "EpilogueOperands& operands, long long row, int column, const Near& near = {}) {\n";
@@ -138,12 +175,30 @@ std::string epilogue_source(const Node& node, size_t near) {
   return text + "}\n";
 }
 
+Status EpilogueState::put_run_scales(const Prepare& prepare, size_t own) {
+  const RunScales kind = run_scales(prepare.step.op, prepare.inputs[0].dtype, own);
+  if (kind == RunScales::kNone) return {};
+  const bool of_rows = kind == RunScales::kRows;
+  const Shape& x = prepare.inputs[0].shape;
+  const size_t last = of_rows ? kScaleInput : kZeroPointInput;
+  bool fits = own == last + 1;
+  for (size_t i = kScaleInput; fits && i <= last; ++i) {
+    const Operand& given = prepare.inputs[i];
+    fits = given.present() && given.dtype == (i == kScaleInput ? DType::kFloat32 : DType::kUInt8) &&
+           given.shape.elements() == (of_rows ? x.elements(0, x.rank() - 1) : 1);
+    operands_[count_++] = {static_cast<int32_t>(i), 0};
+  }
+  HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed scales of its input", prepare.step.name);
+  return {};
+}
+
 Status EpilogueState::prepare(const Prepare& prepare) {
   const PlanStep& step = prepare.step;
   const Operand& output = prepare.outputs[0];
   count_ = 0;
   const auto own = static_cast<int32_t>(step.program ? step.program_inputs : std::ssize(step.inputs));
-  if (own > 2 && prepare.inputs[2].present()) operands_[count_++] = {2, 0};
+  if (own > 2 && prepare.inputs[2].present() && step.op != kIntegerMatMul) operands_[count_++] = {2, 0};
+  HUSSAR_TRY(put_run_scales(prepare, static_cast<size_t>(own)));
   if (is_byte_product(step.op)) {
     const int64_t columns = output.shape[output.layout == Layout::kChannelsLast ? 1 : output.shape.rank() - 1];
     HUSSAR_CHECK(is_table(prepare.inputs[2], columns), ErrorCode::kPlanIncompatible, "step '{}': malformed scales",

@@ -13,7 +13,9 @@ Refusal check_epilogue(const Problem& problem);
 // `struct EpilogueOperands` and
 //   template <int N> struct SumMeaning
 //   template <int N> void load_meaning(SumMeaning<N>&, const EpilogueOperands&, int column)
-//   template <int N, class Sum> void real_sums(const Sum (&sum)[N], float (&value)[N], const SumMeaning<N>&)
+//   struct RowMeaning, RowMeaning row_meaning(const EpilogueOperands&, long long row)
+//   template <int N, class Sum> void real_sums(const Sum (&sum)[N], float (&value)[N], const SumMeaning<N>&,
+//                                              const RowMeaning&)
 //   template <int N, class Near> void epilogue_of(float (&value)[N], const EpilogueOperands&, long long row, int
 //   column,
 //                                                 const Near&)
@@ -38,11 +40,14 @@ class EpilogueState {
   int64_t pitch_of(int32_t input) const;
 
  private:
+  // Those that are found when the model runs.
+  Status put_run_scales(const Prepare& prepare, size_t own);
+
   int count_ = 0;
   struct {
     int32_t input;
     int64_t pitch;
-  } operands_[kProgramOperands + 1];
+  } operands_[kProgramOperands + 3];
 };
 
 }  // namespace hussar::cuda

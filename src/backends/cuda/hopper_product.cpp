@@ -123,6 +123,14 @@ Tile best_tile(const DenseProduct& product, const HopperOperands& operands) {
   return best;
 }
 
+// Residuals are on their way together where nothing else runs meanwhile; those of sparse weights are short.
+int64_t epilogue_batch(const Node& node, const Tile& tile, const HopperOperands& operands) {
+  const size_t own = node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
+  // Three numbers for each column do not fit half of the registers.
+  if (tile.per_sm > 1 && run_scales(node.op, operands.dtype, own) == RunScales::kTensor) return 2;
+  return operands.sparse || (node.program && node.program->operand_count > 1) ? 8 : 4;
+}
+
 // The one that the node asks for, or else the best.
 Tile tile_of(const Node& node, const DenseProduct& product, const HopperOperands& operands) {
   const Tile* wanted = configured_tile<Tile>(tiles_of(operands), node);
@@ -166,9 +174,8 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   node.attributes.set(kTileAttribute, Ints{tile.rows, tile.columns, tile.cluster_m, tile.cluster_n, tile.split,
                                            tile.stages, tile.per_sm, static_cast<int64_t>(near)});
   define_input(node, product_input(operands.dtype, packing.target), defines);
-  // Residuals are on their way together where nothing else runs meanwhile; those of sparse weights are short.
   defines.set("PRODUCT_NEAR", near == 0 ? int64_t{0} : near_bytes(node));
-  defines.set("PRODUCT_EPILOGUE_BATCH", operands.sparse || (node.program && node.program->operand_count > 1) ? 8 : 4);
+  defines.set("PRODUCT_EPILOGUE_BATCH", epilogue_batch(node, tile, operands));
   defines.set("PRODUCT_DEPENDENT_LAUNCH", 1).set("PRODUCT_SPARSE", operands.sparse);
   defines.set("PRODUCT_ROW_BYTES", operands.row_bytes());
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);

@@ -8,7 +8,8 @@ namespace hussar::cuda {
 
 Refusal check_matrix_product(const Problem& problem) {
   const Node& node = problem.node;
-  if (Refusal refusal = refuse_op(problem, {"MatMul", "com.microsoft.FusedMatMul", "hussar.QuantizedMatMul"}))
+  if (Refusal refusal =
+          refuse_op(problem, {"MatMul", "com.microsoft.FusedMatMul", "hussar.QuantizedMatMul", kIntegerMatMul}))
     return refusal;
   if (Refusal refusal = check_factors(problem)) return refusal;
   for (const Value* value : {problem.input(0), problem.input(1), problem.output()}) {

@@ -17,7 +17,8 @@ Status attach_simple(Packing& packing, Defines& defines, std::string_view operan
   const Node& node = packing.node;
   make_table(packing);
   defines.set("X_TYPE", number_type(node.inputs[0]->dtype)).set("W_TYPE", number_type(node.inputs[1]->dtype));
-  const bool sums_integers = is_byte_product(node.op) && node.inputs[0]->dtype != kFp8;
+  const bool of_bytes = is_byte_product(node.op) || node.op == kIntegerMatMul;
+  const bool sums_integers = of_bytes && node.inputs[0]->dtype != kFp8;
   defines.set("Y_TYPE", result_type(node)).set("SUM_TYPE", sums_integers ? "int" : "float");
   define_results(node, false, defines);
   std::string source = epilogue_source(node);

@@ -135,7 +135,7 @@ Result<Operand> sparse_weights(const Prepare& prepare, const SparseOrder& order)
   Operand w = prepare.inputs[1];
   const auto shape = sparse_shape(step.op, step.attributes, w, order);
   // Only INT8 has activations of another type than weights.
-  const bool fits = shape && (w.dtype == DType::kInt8 ? x == DType::kUInt8 : x == w.dtype);
+  const bool fits = shape && (w.dtype == DType::kInt8 ? x == DType::kUInt8 || x == DType::kInt8 : x == w.dtype);
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': malformed sparse weights", step.name);
   w.shape = *shape;
   return w;

@@ -142,12 +142,16 @@ Result<std::vector<Tensor>> evaluate_composite(const Node& node, std::span<const
   return results;
 }
 
-Result<std::vector<Tensor>> allocate_outputs(const Node& node, std::span<const Tensor> inputs) {
+Result<std::vector<ValueInfo>> infer_outputs(const Node& node, std::span<const Tensor> inputs) {
   std::vector<ValueInfo> infos;
   for (const Tensor& tensor : inputs) infos.push_back(known(tensor));
   int64_t next = 0;
-  auto fresh = [&next] { return Dim::symbol("unknown" + std::to_string(next++)); };
-  std::vector<ValueInfo> inferred = HUSSAR_TRY(infer_node(node, std::move(infos), fresh, nullptr));
+  return infer_node(
+      node, std::move(infos), [&next] { return Dim::symbol("unknown" + std::to_string(next++)); }, nullptr);
+}
+
+Result<std::vector<Tensor>> allocate_outputs(const Node& node, std::span<const Tensor> inputs) {
+  std::vector<ValueInfo> inferred = HUSSAR_TRY(infer_outputs(node, inputs));
   std::vector<Tensor> outputs(node.outputs.size());
   for (size_t i = 0; i < outputs.size() && i < inferred.size(); ++i) {
     if (!inferred[i].dims || inferred[i].dtype == DType::kUndefined) continue;
@@ -197,7 +201,8 @@ Status evaluate_fused(const Node& node, const OpDef& op, std::span<const Tensor>
   return evaluate_program(fused, start.data());
 }
 
-// Our own operators and fused programs are written for float32: the same on floats, rounded at the end.
+// Our own operators and fused programs are written for float32: the same on floats, rounded at the end. Results that
+// are floats by inference, such as scales that are found in the run, stay so.
 Result<std::vector<Tensor>> evaluate_widened(const Node& node, std::span<const Tensor> given, Workspace& workspace) {
   std::vector<Tensor> inputs(given.begin(), given.end());
   DType dtype = DType::kUndefined;
@@ -207,8 +212,11 @@ Result<std::vector<Tensor>> evaluate_widened(const Node& node, std::span<const T
     input = converted(input, DType::kFloat32);
   }
   std::vector<Tensor> results = HUSSAR_TRY(evaluate_node(node, inputs, workspace));
-  for (Tensor& result : results) {
-    if (result.valid() && result.dtype() == DType::kFloat32) result = converted(result, dtype);
+  const std::vector<ValueInfo> inferred = HUSSAR_TRY(infer_outputs(node, given));
+  for (size_t i = 0; i < results.size(); ++i) {
+    const bool stays = i < inferred.size() && inferred[i].dtype == DType::kFloat32;
+    if (results[i].valid() && results[i].dtype() == DType::kFloat32 && !stays)
+      results[i] = converted(results[i], dtype);
   }
   return results;
 }

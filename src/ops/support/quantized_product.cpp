@@ -29,8 +29,26 @@ Result<DType> check_byte_meanings(const InferContext& context) {
   return dtype;
 }
 
+// Of rows of int8, with a scale each.
+static Result<DType> check_rows(const InferContext& context) {
+  if (context.node.op != "hussar.QuantizedMatMul" || context.dtype(1) != DType::kInt8)
+    return context.fail("takes rows of int8 and a matrix of int8");
+  if (context.dtype(2) != DType::kFloat32 || context.dtype(4) != DType::kFloat32)
+    return context.fail("takes float32 scales");
+  if (context.has(5) || context.attributes.has("x_scale") || context.attributes.has("x_zero_point"))
+    return context.fail("has another scale or a zero point of its rows");
+  const Dims* x = context.dims(0);
+  const Dims* scales = context.dims(4);
+  if (x == nullptr || scales == nullptr) return check_byte_meanings(context);
+  Dims wanted = *x;
+  if (!wanted.empty()) wanted.back() = Dim(1);
+  if (*scales != wanted) return context.fail("scales of shape {} for rows of {}", to_string(*scales), to_string(*x));
+  return check_byte_meanings(context);
+}
+
 Result<DType> check_quantized(const InferContext& context) {
   const bool is_fp8 = context.dtype(0) == kFp8 && context.dtype(1) == kFp8;
+  if (context.dtype(0) == DType::kInt8) return check_rows(context);
   if (!is_fp8 && (context.dtype(0) != DType::kUInt8 || context.dtype(1) != DType::kInt8))
     return context.fail("takes uint8 activations and int8 weights, or both in float8e4m3fn");
   if (is_fp8 && (context.input_count() > 4 || context.attributes.get_int("x_zero_point", 0) != 0))
@@ -48,14 +66,20 @@ static bool is_dynamic(const EvalContext& context) {
   return has_dynamic_scale(context.node.program, context.node.program_inputs, context.input_count());
 }
 
+static bool has_rows(const EvalContext& context) { return context.input(0).dtype() == DType::kInt8; }
+
 int64_t x_zero_point_of(const EvalContext& context) {
+  if (has_rows(context)) return 0;
   if (is_dynamic(context)) return static_cast<int64_t>(context.number(5, 0));
   return context.attributes.get_int("x_zero_point", 0);
 }
 
-std::vector<float> product_scales(const EvalContext& context) {
+std::vector<float> product_scales(const EvalContext& context, int64_t row) {
   float x_scale = context.attributes.get_float("x_scale", 1);
-  if (is_dynamic(context)) x_scale = static_cast<float>(context.number(4, 1));
+  if (has_rows(context))
+    x_scale = context.input(4).data<float>()[row];
+  else if (is_dynamic(context))
+    x_scale = static_cast<float>(context.number(4, 1));
   auto w_scale = context.read<float>(2);
   std::vector<float> products(static_cast<size_t>(w_scale.size()));
   for (size_t i = 0; i < products.size(); ++i) products[i] = x_scale * w_scale[static_cast<int64_t>(i)];

@@ -63,7 +63,7 @@ extern "C" __global__ void __launch_bounds__(256)
     if (column + o >= work.columns) break;
     const long long pixel = (static_cast<long long>(picture) * work.rows + row) * work.columns + column + o;
     float value[VECTOR];
-    real_sums(sums[o], value, meaning);
+    real_sums(sums[o], value, meaning, row_meaning(fused, pixel));
     epilogue_of(value, fused, pixel, channel);
     store(work.y + pixel * work.y_pitch + channel, value);
   }

@@ -88,7 +88,12 @@
 #define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k16.f32.bf16.bf16 "
 #define HOPPER_SIGNS ", 1, 1, 0, 0"
 #elif PRODUCT_INPUT == PRODUCT_INT8
-#define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k32.s32.u8.s8 "
+#if PRODUCT_X_SIGNED
+#define HOPPER_BYTES "s8"
+#else
+#define HOPPER_BYTES "u8"
+#endif
+#define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k32.s32." HOPPER_BYTES ".s8 "
 #define HOPPER_SIGNS ""
 #elif PRODUCT_INPUT == PRODUCT_FP8
 #define HOPPER_OPERATION "wgmma.mma_async.sync.aligned.m64" HOPPER_SHAPE "k32.f32.e4m3.e4m3 "
@@ -108,8 +113,12 @@
 #define HOPPER_X HussarBf16
 #define HOPPER_W HussarBf16
 #elif PRODUCT_INPUT == PRODUCT_INT8
-#define HOPPER_SPARSE_OPERATION "wgmma.mma_async.sp.sync.aligned.m64" HOPPER_SHAPE "k64.s32.s8.u8 "
+#define HOPPER_SPARSE_OPERATION "wgmma.mma_async.sp.sync.aligned.m64" HOPPER_SHAPE "k64.s32.s8." HOPPER_BYTES " "
+#if PRODUCT_X_SIGNED
+#define HOPPER_X HussarS8
+#else
 #define HOPPER_X HussarU8
+#endif
 #define HOPPER_W HussarS8
 #elif PRODUCT_INPUT == PRODUCT_FP8
 #define HOPPER_SPARSE_OPERATION "wgmma.mma_async.sp.sync.aligned.m64" HOPPER_SHAPE "k64.f32.e4m3.e4m3 "

@@ -1,7 +1,8 @@
 // LayerNormalization and RMSNormalization of rows.
 //
 // Defined before: INPUT_TYPE, OUTPUT_TYPE, SCALE_TYPE, BIAS_TYPE; CENTER, 1 where the mean is taken off; for results
-// that are written as bytes, too, what `quantized` needs, and BYTE_FACTORS, 1 where they are multiplied before.
+// that are written as bytes, too, what `quantized` needs, and BYTE_FACTORS, 1 where they are multiplied before;
+// ROWS_OF_BYTES, 1 where every row of bytes has a scale of its own (row_bytes.cuh).
 #pragma once
 
 struct Normalize {
@@ -13,6 +14,7 @@ struct Normalize {
   const float* factors;             // of bytes, by the place in the row
   float *mean, *inverse_deviation;  // null: not wanted
   void* bytes;
+  float* row_scales;
   const int* needed;  // so many rows; null: all
   float epsilon;
 };
@@ -51,16 +53,35 @@ extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constan
     }
     const float inverse = 1.0f / sqrtf(squares + work.epsilon);
     int access = 0;
-    row.visit_again([&](long long at, const float(&x)[VECTOR]) {
+    const auto normalized = [&](long long at, const float(&x)[VECTOR], float(&y)[VECTOR]) {
       const int held = kEarly ? access++ : 0;
       if (!kEarly) load(work.scale + at, scale.held[0]);
       if (!kEarly && work.bias != nullptr) load(work.bias + at, bias.held[0]);
-      float y[VECTOR];
 #pragma unroll
       for (int i = 0; i < VECTOR; ++i) {
         y[i] = (x[i] - mean) * inverse * scale.held[held][i];
         if (work.bias != nullptr) y[i] += bias.held[held][i];
       }
+    };
+#if ROWS_OF_BYTES
+    // What is held becomes the result.
+    unsigned largest = 0;
+    row.visit_again([&](long long at, float(&x)[VECTOR]) {
+      normalized(at, x, x);
+      if (work.output != nullptr) store<VECTOR>(work.output + r * work.length + at, x);
+#pragma unroll
+      for (int i = 0; i < VECTOR; ++i) largest = larger_magnitude(largest, x[i]);
+    });
+    const RowScale of_row = row_scale(largest);
+    row.visit_again([&](long long at, float(&x)[VECTOR]) {
+      if (HOLD == 0) normalized(at, x, x);
+      store_row_bytes(static_cast<signed char*>(work.bytes) + r * work.length + at, x, of_row);
+    });
+    if (threadIdx.x % GROUP == 0) work.row_scales[r] = of_row.scale;
+#else
+    row.visit_again([&](long long at, const float(&x)[VECTOR]) {
+      float y[VECTOR];
+      normalized(at, x, y);
       if (work.output != nullptr) store<VECTOR>(work.output + r * work.length + at, y);
 #ifdef BYTE_RECIPROCAL
       if (BYTE_FACTORS) {
@@ -72,6 +93,7 @@ extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constan
       store<VECTOR>(static_cast<quantized*>(work.bytes) + r * work.length + at, y);
 #endif
     });
+#endif
     if (threadIdx.x % GROUP != 0) continue;
     if (work.mean != nullptr) work.mean[r] = mean;
     if (work.inverse_deviation != nullptr) work.inverse_deviation[r] = inverse;

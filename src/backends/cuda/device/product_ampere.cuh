@@ -173,6 +173,9 @@ __device__ __forceinline__ void multiply_sparse(ProductSum (&sum)[4], const unsi
 #elif PRODUCT_INPUT == PRODUCT_FP8
 #define HUSSAR_MMA "m16n8k64.row.col.f32.e4m3.e4m3.f32"
   constexpr int kSelector = 0;
+#elif PRODUCT_X_SIGNED
+#define HUSSAR_MMA "m16n8k64.row.col.s32.s8.s8.s32"
+  constexpr int kSelector = 0;
 #else
 #define HUSSAR_MMA "m16n8k64.row.col.s32.s8.u8.s32"
   constexpr int kSelector = 0;

@@ -6,6 +6,7 @@
 //                             PRODUCT_FP8: both are FP8 (sm_89 and later)
 //   PRODUCT_OUTPUT            PRODUCT_HALVES, PRODUCT_BFLOATS, PRODUCT_FLOATS or PRODUCT_BYTES: what Y is. Sums are
 //                             FP32, those of bytes (INT8) exact in 32 bits (k <= 65,536)
+//   PRODUCT_X_SIGNED          1: the bytes of X are signed, too (PRODUCT_INT8). Default 0
 //   PRODUCT_KERNEL            the kernel's name (default hussar_product)
 //   PRODUCT_N, PRODUCT_K      sizes fixed when the plan is built; 0 (default): taken from ProductProblem
 //   PRODUCT_SPARSE            1: two of four weights are zero. Default 0
@@ -20,11 +21,14 @@
 //   struct EpilogueOperands {...};
 //   template <int N> struct SumMeaning {...};
 //   template <int N> void load_meaning(SumMeaning<N>& meaning, const EpilogueOperands& operands, int column);
-//   template <int N> void real_sums(const ProductSum (&sum)[N], float (&value)[N], const SumMeaning<N>& meaning);
+//   struct RowMeaning {...};
+//   RowMeaning row_meaning(const EpilogueOperands& operands, long long row);
+//   template <int N> void real_sums(const ProductSum (&sum)[N], float (&value)[N], const SumMeaning<N>& meaning,
+//                                   const RowMeaning& of_row);
 //   template <int N, class Near> void epilogue_of(float (&value)[N], const EpilogueOperands& operands, long long row,
 //                                                 int column, const Near& near);
-// real_sums says what numbers the sums of N neighbouring columns of one row stand for, which depends on the columns
-// only; epilogue_of changes these in place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts
+// real_sums says what numbers the sums of N neighbouring columns of one row stand for, which depends on the columns and,
+// where scales are found when the model runs, on the row; epilogue_of changes these in place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts
 // through the batch (z * m + r). At the edges they may be called for the same place more than once: they must write
 // nothing else. near.load(data, row, column, numbers) gives what lies there of the operand that the kernel brings near
 // (PRODUCT_NEAR of product_hopper.cuh); other kernels bring none.
@@ -44,6 +48,9 @@
 #define PRODUCT_BYTES 2
 #define PRODUCT_BFLOATS 3
 
+#ifndef PRODUCT_X_SIGNED
+#define PRODUCT_X_SIGNED 0
+#endif
 #ifndef PRODUCT_KERNEL
 #define PRODUCT_KERNEL hussar_product
 #endif
@@ -170,8 +177,9 @@ __device__ __forceinline__ void product_finish_part(ProductOutput* y, const Prod
       ProductSum sum[kWidth];
       take(first + g, sum);
       if (!kOneColumn) load_meaning(meaning, operands, y_column);
-      real_sums(sum, value[g], meaning);
-      epilogue_of(value[g], operands, static_cast<long long>(entry) * problem.m + y_row, y_column, near);
+      const long long y_line = static_cast<long long>(entry) * problem.m + y_row;
+      real_sums(sum, value[g], meaning, row_meaning(operands, y_line));
+      epilogue_of(value[g], operands, y_line, y_column, near);
     }
 #pragma unroll
     for (int g = 0; g < kBatch; ++g) {

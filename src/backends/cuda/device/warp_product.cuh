@@ -7,6 +7,8 @@
 // What tests/support/emulated_warp.h multiplies.
 #if PRODUCT_INPUT == PRODUCT_FP8
 #define HUSSAR_ELEMENT HussarFloat8
+#elif PRODUCT_INPUT == PRODUCT_INT8 && PRODUCT_X_SIGNED
+#define HUSSAR_ELEMENT signed char
 #else
 #define HUSSAR_ELEMENT ProductInput
 #endif
@@ -28,6 +30,8 @@ __device__ __forceinline__ void multiply(ProductSum (&sum)[4], const unsigned (&
 #define HUSSAR_MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
 #elif PRODUCT_INPUT == PRODUCT_BF16
 #define HUSSAR_MMA "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"
+#elif PRODUCT_INPUT == PRODUCT_INT8 && PRODUCT_X_SIGNED
+#define HUSSAR_MMA "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32"
 #elif PRODUCT_INPUT == PRODUCT_INT8
 #define HUSSAR_MMA "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32"
 #elif PRODUCT_INPUT == PRODUCT_FP8

@@ -1,6 +1,7 @@
-// cuda_norm: LayerNormalization and RMSNormalization over the last axes, and hussar.NormToBytes.
+// cuda_norm: LayerNormalization and RMSNormalization over the last axes, hussar.NormToBytes and hussar.NormToRows.
 #include "backends/cuda/elementwise_launch.h"
 #include "backends/cuda/results.h"
+#include "backends/cuda/row_bytes.h"
 #include "backends/cuda/rows.h"
 
 namespace hussar {
@@ -8,21 +9,29 @@ namespace {
 
 using namespace cuda;
 
-constexpr std::string_view kLayer = "LayerNormalization", kToBytes = "hussar.NormToBytes";
+constexpr std::string_view kLayer = "LayerNormalization", kToBytes = "hussar.NormToBytes",
+                           kToRows = "hussar.NormToRows";
+
+// Which output holds the result as numbers.
+size_t numbers_of(std::string_view op) { return op == kToRows ? 2 : op == kToBytes ? 1 : 0; }
 
 Refusal supports(const Problem& problem) {
-  if (Refusal refusal = refuse_op(problem, {kLayer, "RMSNormalization", kToBytes})) return refusal;
+  if (Refusal refusal = refuse_op(problem, {kLayer, "RMSNormalization", kToBytes, kToRows})) return refusal;
   if (Refusal refusal = refuse_fp8(problem)) return refusal;
-  const bool to_bytes = problem.node.op == kToBytes;
+  const bool to_bytes = problem.node.op == kToBytes, to_rows = problem.node.op == kToRows;
   for (const auto* list : {&problem.node.inputs, &problem.node.outputs}) {
     for (const Value* value : *list) {
       if (value == nullptr) continue;
-      const bool may_be_bytes = to_bytes && value == problem.output();
-      if (may_be_bytes ? !is_quantized(value->dtype) : !is_float(value->dtype)) return "dtype";
+      const bool are_bytes = (to_bytes || to_rows) && value == problem.output();
+      const bool has_type = !are_bytes ? is_float(value->dtype)
+                            : to_rows  ? value->dtype == DType::kInt8
+                                       : is_quantized(value->dtype);
+      if (!has_type) return "dtype";
       if (value->layout != Layout::kPlain) return "layout";
     }
   }
-  for (size_t i = 1; i < problem.node.outputs.size() && !to_bytes; ++i) {
+  if (to_rows && problem.output(1)->dtype != DType::kFloat32) return "dtype of scales";
+  for (size_t i = 1; i < problem.node.outputs.size() && !to_bytes && !to_rows; ++i) {
     if (problem.output(i) != nullptr && problem.output(i)->dtype != DType::kFloat32) return "dtype of statistics";
   }
   const int rank = problem.input(0)->rank();
@@ -42,9 +51,9 @@ double cost(const Problem& problem) { return memory_cost(problem); }
 
 Status pack(Packing& packing) {
   Node& node = packing.node;
-  const bool to_bytes = node.op == kToBytes;
+  const bool to_bytes = node.op == kToBytes, to_rows = node.op == kToRows;
   const Value &x = *node.inputs[0], &scale = *node.inputs[1];
-  const Value* numbers = node.output(to_bytes ? 1 : 0);
+  const Value* numbers = node.output(numbers_of(node.op));
   const Value& y = numbers != nullptr ? *numbers : x;
   const Value& bias = node.input(2) != nullptr ? *node.input(2) : scale;
   const int rank = x.rank();
@@ -59,12 +68,15 @@ Status pack(Packing& packing) {
       node, defines);
   defines.set("INPUT_TYPE", memory_type(x.dtype)).set("OUTPUT_TYPE", memory_type(y.dtype));
   defines.set("SCALE_TYPE", memory_type(scale.dtype)).set("BIAS_TYPE", memory_type(bias.dtype));
-  defines.set("CENTER", to_bytes ? node.attributes.get_int("center", 1) : node.op == kLayer);
+  defines.set("CENTER", to_bytes || to_rows ? node.attributes.get_int("center", 1) : node.op == kLayer);
+  defines.set("ROWS_OF_BYTES", to_rows);
   if (to_bytes) {
     define_results(node, false, defines);
     defines.set("BYTE_FACTORS", has_factors ? 1 : 0);
   }
-  return attach_code(packing, assemble(defines, {"numbers.cuh", "rows.cuh", "norm.cuh"}));
+  if (!to_rows) return attach_code(packing, assemble(defines, {"numbers.cuh", "rows.cuh", "norm.cuh"}));
+  define_row_bytes(defines);
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "rows.cuh", "row_bytes.cuh", "norm.cuh"}));
 }
 
 Status unpack(Packing& packing) {
@@ -76,7 +88,8 @@ struct State {
   Launch launch;
   int64_t rows, length;
   float epsilon;
-  bool to_bytes;
+  // Which outputs are what; -1: none.
+  int8_t numbers, bytes, scales, statistics;
 };
 
 Status prepare(Prepare& prepare) {
@@ -85,7 +98,11 @@ Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   state.rows = shape.elements(0, axis);
   state.length = shape.elements(axis, shape.rank());
-  state.to_bytes = prepare.step.op == kToBytes;
+  const std::string_view op = prepare.step.op;
+  state.numbers = static_cast<int8_t>(numbers_of(op));
+  state.bytes = static_cast<int8_t>(state.numbers > 0 ? 0 : -1);
+  state.scales = static_cast<int8_t>(op == kToRows ? 1 : -1);
+  state.statistics = static_cast<int8_t>(state.numbers > 0 ? -1 : 1);
   state.epsilon = prepare.step.attributes.get_float("epsilon", 1e-5F);
   state.launch = HUSSAR_TRY(prepare_rows(prepare, "normalize", state.rows, state.length, {state.length}));
   return {};
@@ -93,15 +110,18 @@ Status prepare(Prepare& prepare) {
 
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
-  auto find = [](std::span<const Operand> list, size_t i) { return i < list.size() ? list[i].data : nullptr; };
+  auto find = [](std::span<const Operand> list, int i) {
+    return i >= 0 && i < std::ssize(list) ? list[static_cast<size_t>(i)].data : nullptr;
+  };
   Words words;
   words.put(state.rows);
   words.put(state.length);
   words.put(run.inputs[0].data);
-  words.put(find(run.outputs, state.to_bytes ? 1 : 0));
-  for (size_t i : {size_t{1}, size_t{2}, size_t{3}}) words.put(find(run.inputs, i));
-  for (size_t i : {size_t{1}, size_t{2}}) words.put(state.to_bytes ? nullptr : find(run.outputs, i));
-  words.put(state.to_bytes ? run.outputs[0].data : nullptr);
+  words.put(find(run.outputs, state.numbers));
+  for (int i : {1, 2, 3}) words.put(find(run.inputs, i));
+  for (int i : {0, 1}) words.put(state.statistics < 0 ? nullptr : find(run.outputs, state.statistics + i));
+  words.put(find(run.outputs, state.bytes));
+  words.put(find(run.outputs, state.scales));
   words.put(run.row_count.of(state.rows));
   words.put_float(state.epsilon);
   void* const arguments[] = {words.data()};

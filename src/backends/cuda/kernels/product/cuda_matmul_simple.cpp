@@ -16,7 +16,17 @@ struct Operands {
   long long x_row, x_depth, w_column, w_depth;
   long long loops[4], x_steps[4], w_steps[4];
   long long rows, y_pitch;
+  const X_TYPE* x_zero;  // null: 0
+  const W_TYPE* w_zero;
 };
+template <class T>
+__device__ __forceinline__ SUM_TYPE less_zero_point(SUM_TYPE x, const T* zero) {
+#if HAS_ZERO_POINTS
+  return zero == nullptr ? x : x - read<SUM_TYPE>(*zero);
+#else
+  return x;
+#endif
+}
 __device__ __forceinline__ long long batch_offset(const Operands& operands, const long long (&steps)[4], int z) {
   long long offset = 0, rest = z;
 #pragma unroll
@@ -27,12 +37,14 @@ __device__ __forceinline__ long long batch_offset(const Operands& operands, cons
   return offset;
 }
 __device__ __forceinline__ SUM_TYPE x_at(const Operands& operands, int z, long long row, long long i) {
-  return ALPHA * read<SUM_TYPE>(operands.x[batch_offset(operands, operands.x_steps, z) + row * operands.x_row +
-                                        i * operands.x_depth]);
+  const SUM_TYPE x = read<SUM_TYPE>(operands.x[batch_offset(operands, operands.x_steps, z) + row * operands.x_row +
+                                               i * operands.x_depth]);
+  return ALPHA * less_zero_point(x, operands.x_zero);
 }
 __device__ __forceinline__ SUM_TYPE w_at(const Operands& operands, int z, long long column, long long i) {
-  return read<SUM_TYPE>(operands.w[batch_offset(operands, operands.w_steps, z) + column * operands.w_column +
-                                i * operands.w_depth]);
+  const SUM_TYPE w = read<SUM_TYPE>(operands.w[batch_offset(operands, operands.w_steps, z) +
+                                               column * operands.w_column + i * operands.w_depth]);
+  return less_zero_point(w, operands.w_zero);
 }
 __device__ __forceinline__ long long y_row(const Operands& operands, int z, long long row) {
   return z * operands.rows + row;
@@ -52,7 +64,8 @@ double cost(const Problem& problem) {
 Status pack(Packing& packing) {
   Defines defines;
   const Node& node = packing.node;
-  if (is_byte_product(node.op))
+  defines.set("HAS_ZERO_POINTS", node.op == kIntegerMatMul);
+  if (is_byte_product(node.op) || node.op == kIntegerMatMul)
     defines.set("ALPHA", 1);
   else
     defines.set("ALPHA", literal(node.attributes.get_float("alpha", 1)));
@@ -84,6 +97,9 @@ Status run(const Run& run) {
   }
   operands.put(product.m);
   operands.put(product.n);
+  const bool has_zero_points = run.step.op == kIntegerMatMul;
+  for (size_t i : {size_t{2}, size_t{3}})
+    operands.put(has_zero_points && i < run.inputs.size() ? run.inputs[i].data : nullptr);
   return launch_simple(run, state.launch, operands);
 }
 
