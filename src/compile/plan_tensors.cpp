@@ -118,12 +118,14 @@ std::vector<PlanTensor> plan_tensors(const Plan& plan) {
     }
     const std::string undivided = undivided_name(tensor.names.back());
     if (!undivided.empty()) {
-      const auto& dims = graph.values[static_cast<size_t>(output)].dims;
+      const PlanValue& value = graph.values[static_cast<size_t>(output)];
       std::vector<float> divisors = divisors_of(plan, step);
-      const bool fits =
-          dims && dims->size() >= 2 && !divisors.empty() && (*dims)[1].is(static_cast<int64_t>(divisors.size()));
+      const bool are_of_rows = value.layout == Layout::kPlain;
+      const bool fits = value.dims && value.dims->size() >= 2 && !divisors.empty() &&
+                        (are_of_rows ? value.dims->back() : (*value.dims)[1]).is(std::ssize(divisors));
       if (fits) {
         tensor.divisors = std::move(divisors);
+        tensor.are_of_rows = are_of_rows;
         tensor.names.push_back(undivided);
       }
     }

@@ -11,7 +11,9 @@
 namespace hussar {
 namespace {
 
-constexpr double kWorthwhileError = 0.95;
+// By so much the error must be less. Behind the activations of transformers a factor is worth less: few tokens have
+// large numbers there, the others gain little, and a GPU pays for it.
+constexpr double kWorthwhileError = 0.95, kWorthAFactorOfRows = 0.5;
 // Divisors may not be farther apart: what is divided by much more is as good as lost.
 constexpr double kLargestDivisor = 1e4;
 
@@ -129,6 +131,7 @@ void smooth(const Graph& graph, const std::vector<ProductSamples>& products, Cal
   struct Work {
     std::string value;
     const Products* products;
+    double worthwhile;
     Smoothing result;
   };
   std::vector<Work> work;
@@ -140,8 +143,9 @@ void smooth(const Graph& graph, const std::vector<ProductSamples>& products, Cal
       const auto is_user = [&](const ProductSamples* product) { return product->node == user; };
       return !multiplies_channels(*user, *value) || std::any_of(list.begin(), list.end(), is_user);
     });
+    const bool is_free = channels > 0 && (value->layout != Layout::kPlain || is_normalization(*value->producer));
     if (channels > 0 && has_all_products && channels == std::ssize(it->second.channel_min))
-      work.push_back({value->name, &list, {}});
+      work.push_back({value->name, &list, is_free ? kWorthwhileError : kWorthAFactorOfRows, {}});
   }
   ThreadPool& pool = ThreadPool::shared();
   ThreadPool::Lease lease(pool, pool.cores());
@@ -150,7 +154,7 @@ void smooth(const Graph& graph, const std::vector<ProductSamples>& products, Cal
     entry.result = best_smoothing(*entry.products, calibration.tensors.at(entry.value));
   });
   for (Work& entry : work) {
-    if (entry.result.smoothed_error < kWorthwhileError * entry.result.error)
+    if (entry.result.smoothed_error < entry.worthwhile * entry.result.error)
       calibration.smoothings[entry.value] = std::move(entry.result);
   }
 }

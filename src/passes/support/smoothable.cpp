@@ -43,9 +43,8 @@ int64_t smoothable_channels(const Graph& graph, const Value& value) {
   if (value.rank() < 1 || value.users.empty() || !channels_of(value).is_constant()) return 0;
   const auto suits = [&](const Node* user) { return multiplies_channels(*user, value); };
   const int64_t channels = channels_of(value).value();
-  // Of other rows a few, tokens of a transformer, are much larger than all others, and would decide about the channels.
-  if (value.layout == Layout::kPlain)
-    return is_normalization(*producer) && std::any_of(value.users.begin(), value.users.end(), suits) ? channels : 0;
+  if (value.layout == Layout::kPlain && is_normalization(*producer))
+    return std::any_of(value.users.begin(), value.users.end(), suits) ? channels : 0;
   if (!ends_with_factor(*producer) || value.slice_of != nullptr || graph.is_output(&value)) return 0;
   const bool is_only_multiplied = std::all_of(value.users.begin(), value.users.end(), [&](const Node* user) {
     return suits(user) && std::count(user->inputs.begin(), user->inputs.end(), &value) == 1;

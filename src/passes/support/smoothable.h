@@ -8,10 +8,10 @@
 namespace hussar {
 
 // How many channels `value` has, along axis 1 of channels-last and along the last axis else, when it can be divided: 0,
-// it cannot. Between convolutions what a product or fused program gives that can end with one more factor, where all
-// that read it are products with constant weights. Of rows what a LayerNormalization or RMSNormalization gives, for
-// those of its readers that multiplies_channels() holds of: they are divided while they become bytes, and whoever else
-// reads the value, a residual for example, does not see it.
+// it cannot. What a product or fused program gives that can end with one more factor, where all that read it are
+// products with constant weights. And of rows what a LayerNormalization or RMSNormalization gives, for those of its
+// readers that multiplies_channels() holds of: they are divided while they become bytes, and whoever else reads the
+// value, a residual for example, does not see it.
 int64_t smoothable_channels(const Graph& graph, const Value& value);
 bool is_normalization(const Node& node);
 // Whether the node is a product that multiplies the value, all of its channels, with constant weights.
