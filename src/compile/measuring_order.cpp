@@ -62,6 +62,7 @@ MeasuringOrder::MeasuringOrder(std::vector<Contest> contests, bool everything)
 
 void MeasuringOrder::record(size_t contest, size_t contender, double microseconds) {
   contests_[contest].contenders[contender].measured = microseconds;
+  usual_errors_.clear();
 }
 
 void MeasuringOrder::rule_out(size_t contest, size_t contender) {
@@ -91,6 +92,8 @@ MeasuringOrder::Visit MeasuringOrder::first_visit(const Contest& contest, size_t
 }
 
 std::optional<double> MeasuringOrder::usual_error(int kernel) const {
+  const auto [it, is_new] = usual_errors_.try_emplace(kernel);
+  if (!is_new) return it->second;
   double sum = 0;
   int number = 0;
   for (const Contest& contest : contests_) {
@@ -100,7 +103,8 @@ std::optional<double> MeasuringOrder::usual_error(int kernel) const {
     sum += *error;
     ++number;
   }
-  return number == 0 ? std::nullopt : std::optional(sum / number);
+  if (number > 0) it->second = sum / number;
+  return it->second;
 }
 
 double MeasuringOrder::expected_gain(const Contest& contest, const Contender& contender, double best) const {

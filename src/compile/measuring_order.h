@@ -7,6 +7,7 @@
 // and what would gain next to nothing of the model, is left out.
 #pragma once
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -59,6 +60,8 @@ class MeasuringOrder {
   std::optional<double> usual_error(int kernel) const;
 
   std::vector<Contest> contests_;
+  // By kernel, as far as it was asked for since the last measurement.
+  mutable std::map<int, std::optional<double>> usual_errors_;
   bool everything_;
 };
 

@@ -138,10 +138,11 @@ struct Contestant {
 // What memory and multipliers allow: more than any GPU of that generation reaches.
 double least_microseconds(const Node& node, int sm, bool sparse) {
   const double bytes_per_microsecond = sm <= 90 ? 1e7 : 2e7;
-  const double halves = sm < 90 ? 0.4e9 : sm == 90 ? 1e9 : 2.6e9;  // multiplications and additions
+  const double halves = sm < 90 ? 0.4e9 : sm == 90 ? 1.1e9 : 3e9;  // multiplications and additions
   const OpDef* op = find_op(node.op);
   const double flops = op != nullptr && op->flops != nullptr ? op->flops(node) : 0;
-  const double rate = halves * 2 / static_cast<double>(std::max<size_t>(dtype_size(node.inputs[0]->dtype), 1));
+  const size_t element = node.input(0) != nullptr ? dtype_size(node.input(0)->dtype) : 0;
+  const double rate = halves * 2 / static_cast<double>(std::max<size_t>(element, 1));
   return std::max(node_bytes(node) / bytes_per_microsecond, flops / (rate * (sparse ? 2 : 1)));
 }
 

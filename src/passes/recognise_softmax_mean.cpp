@@ -1,5 +1,6 @@
 // On a GPU the mean of constants by a softmax is one step, as detectors write it:
 //   ReduceSum(Mul(Softmax(x, axis=2), w[16x1]), axes=2)  =>  hussar.SoftmaxMean(x, w[16], axis=2)
+// Behind eliminate_transposes, which knows the three operators and not the one.
 #include "passes/pass.h"
 #include "passes/support/rewrite.h"
 
@@ -50,6 +51,6 @@ extern const Pass recognise_softmax_mean_pass = {
     .name = "recognise_softmax_mean",
     .summary = "ReduceSum(Mul(Softmax(x), w), axis) => hussar.SoftmaxMean(x, w)",
     .run = run,
-    .after = "recognise_softmax"};
+    .after = "eliminate_transposes"};
 
 }  // namespace hussar
