@@ -145,7 +145,9 @@ class Products {
 
   double predicted(const Node& node) const {
     const Choice choice = choose(Problem{node, target_});
-    return choice.rival() == nullptr ? std::numeric_limits<double>::infinity() : choice.rival()->predicted;
+    // What a GPU leaves to the host is no gain.
+    const bool is_here = choice.rival() != nullptr && choice.tactic()->place == target_.place;
+    return is_here ? choice.rival()->predicted : std::numeric_limits<double>::infinity();
   }
 
   // nullopt: it stays as it is, and perhaps there is a reason to tell.
