@@ -32,7 +32,7 @@ Status apply_int8(const std::string& model_path, const Int8Request& request, Com
   if (request.dynamic) {
     HUSSAR_CHECK(request.calibration.empty() && request.calibration_file.empty(), ErrorCode::kUsage,
                  "dynamic INT8 finds the ranges of activations when the model runs: it takes no calibration");
-    options.quantization = dynamic_quantization(options.fp32_nodes);
+    options.quantization = dynamic_quantization(options.fp32_nodes, options.place == Place::kDevice);
     return {};
   }
   const auto method = method_from_name(request.method);

@@ -26,9 +26,10 @@ std::shared_ptr<Quantization> quantization_of(const Calibration& calibration, Me
   return quantization;
 }
 
-std::shared_ptr<Quantization> dynamic_quantization(const std::vector<std::string>& fp32_nodes) {
+std::shared_ptr<Quantization> dynamic_quantization(const std::vector<std::string>& fp32_nodes, bool row_scales) {
   std::shared_ptr<Quantization> quantization = quantization_of({}, Method::kAuto, fp32_nodes);
   quantization->is_dynamic = true;
+  quantization->row_scales = row_scales;
   return quantization;
 }
 

@@ -19,7 +19,8 @@ std::shared_ptr<Quantization> quantization_of(const Calibration& calibration, Me
                                               const std::vector<std::string>& fp32_nodes = {});
 
 // Without a calibration: every range is found when the model runs.
-std::shared_ptr<Quantization> dynamic_quantization(const std::vector<std::string>& fp32_nodes = {});
+std::shared_ptr<Quantization> dynamic_quantization(const std::vector<std::string>& fp32_nodes = {},
+                                                   bool row_scales = false);
 
 // The same as in_fp8() makes it. kAuto are the least and the greatest element: steps of FP8 grow with the numbers, so
 // that nothing is gained by cutting off the largest.

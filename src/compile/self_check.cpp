@@ -423,8 +423,6 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
                                                        SelfCheckReport& checked) {
   HUSSAR_CHECK(!given.packed || given.place == Place::kDevice, ErrorCode::kUsage,
                "packed execution is for GPUs: it goes with --target cuda");
-  HUSSAR_CHECK(!given.packed || given.quantization == nullptr || !given.quantization->is_dynamic, ErrorCode::kUsage,
-               "--packed and --dynamic exclude each other: rows that are left out would have a say in the ranges");
   // What was measured is needed again when steps go back to FP32.
   TimingCache unshared;
   CompileOptions options = given;

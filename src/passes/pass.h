@@ -40,6 +40,8 @@ struct Quantization {
   std::map<std::string, ChannelBounds, std::less<>> channels;   // the same; of what attention reads
   // Products whose range is not known quantize what they read when the model runs, by its least and greatest element.
   bool is_dynamic = false;
+  // Then every row that a matrix product reads has a scale of its own, and convolutions and attention stay in floats.
+  bool row_scales = false;
   // Names of ONNX nodes that stay as they are, and why.
   std::map<std::string, std::string, std::less<>> float_nodes;
   // What the plan tells about nodes that become INT8, by the name of one of theirs.

@@ -124,7 +124,8 @@ std::string refusal_of_form(const Node& attention, const Quantization& quantizat
 std::string refusal_of_run(const Node& attention, const Quantization& quantization, Place place) {
   const std::string reason = refusal_of_form(attention, quantization);
   if (!reason.empty()) return reason;
-  if (place != Place::kHost) return "the ranges of its queries, keys and values are those of the run";
+  if (place != Place::kHost || quantization.row_scales)
+    return "the ranges of its queries, keys and values are those of the run";
   if (attention.input(kStarts) != nullptr) return "its sequences are packed";
   for (size_t i = 0; i < 3; ++i) {
     const Value* value = attention.inputs[i];

@@ -5,7 +5,7 @@
 // one, they are moved, and the product's program adds what it lacks then: offset * scale times a sum over what x gives
 // to the output's element, which a product with ones computes. For others PassContext::quantization knows scale and
 // zero point of x, or lets DynamicQuantizeLinear find them when the model runs, and the scales of w follow from the
-// largest magnitude in each output channel. On a GPU every row of what a product reads gets a scale of its own then:
+// largest magnitude in each output channel. Every row of what a product reads may get a scale of its own (on GPUs):
 //   MatMul(x, w){program}  =>  hussar.QuantizedMatMul(hussar.QuantizeRows(x).0, round(w / s), s, bias, .1){program}
 // In FP8 both are float8e4m3fn, without zero points. Channels of what a
 // normalization gives that are much larger or smaller than others are divided where PassContext::quantization has
@@ -154,7 +154,9 @@ class Products {
 
   double predicted(const Node& node) const {
     const Choice choice = choose(Problem{node, target_});
-    return choice.rival() == nullptr ? std::numeric_limits<double>::infinity() : choice.rival()->predicted;
+    // What a GPU leaves to the host is no gain.
+    const bool is_here = choice.rival() != nullptr && choice.tactic()->place == target_.place;
+    return is_here ? choice.rival()->predicted : std::numeric_limits<double>::infinity();
   }
 
   // nullopt: it stays as it is, and perhaps there is a reason to tell.
@@ -209,9 +211,9 @@ class Products {
   // Without a calibration.
   std::optional<Form> form_of_run(const Node& node, const ChannelGrids& grids, std::string& reason) const {
     Bytes bytes;
-    const bool on_device = target_.place == Place::kDevice;
-    (on_device ? bytes.rows : bytes.dynamic) = node.inputs[0];
-    if (!on_device || node.op != "Conv") return Form{bytes, grids};
+    const bool of_rows = quantization_->row_scales;
+    (of_rows ? bytes.rows : bytes.dynamic) = node.inputs[0];
+    if (!of_rows || node.op != "Conv") return Form{bytes, grids};
     reason = "GPUs find ranges of the run for the rows of matrix products, this is a convolution";
     return std::nullopt;
   }

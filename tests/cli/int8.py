@@ -188,6 +188,22 @@ def test_int8_without_data(hussar: Program) -> None:
     build(hussar, *flags, "--calib", "x.npy", code=USAGE, says="takes neither --calib nor --calib-cache")
 
 
+def test_int8_without_data_for_a_gpu_that_is_not_here(hussar: Program) -> None:
+    compiler = {"VIRTUAL_ENV": sys.prefix}
+    gpu = hussar("doctor", "--json", **compiler).json["gpu"]
+    if "not found" in gpu["libraries"]["NVRTC"] or gpu["devices"]:
+        return
+    flags = ("--target", "cuda:sm_90a", "--fp16", "--int8", "--dynamic", "--budget", "0", "--self-check", "off")
+    # Rows of 8 are too short to be worth it.
+    said = hussar("build", hussar.model("encoder"), "-o", "encoder.plan", *flags, **compiler).out
+    assert "predicted to take" in said and "the ranges of its queries, keys and values are those of the run" in said, said
+    # Convolutions have no rows.
+    prepare(hussar)
+    report = build(hussar, *flags, "--json", **compiler).json
+    reasons = [entry["reason"] for entry in report["int8"]["in_floats"]]
+    assert reasons and all("for the rows of matrix products" in reason for reason in reasons), report["int8"]
+
+
 def test_int8_refuses_a_stale_cache(hussar: Program) -> None:
     prepare(hussar)
     flags = ("--int8", "--calib-cache", "c.json", "--budget", "0", "--self-check", "off")

@@ -41,7 +41,6 @@ def test_packed_refuses(hussar: Program) -> None:
     model = hussar.model("encoder")
     words = ("build", model, "-o", "m.plan", "--packed")
     hussar(*words, code=USAGE, says="goes with --target cuda")
-    hussar(*words, *GPU, "--int8", "--dynamic", code=USAGE, says="--packed and --dynamic exclude each other")
     hussar(*words, *GPU, "--verify-passes", code=USAGE, says="--verify-passes and --packed exclude each other")
     hussar(*words, *GPU, "--disable-pass", "all", code=USAGE, says="--packed needs the pass pack_tokens")
     hussar(*words, *GPU, "--int8", "--calib", "x.npy", "--html", "p.html", code=USAGE, says="without --packed")

@@ -32,7 +32,7 @@ class DynamicInt8OnGpu : public ::testing::Test {
   CompileOptions on_device(int emulated_sm) const {
     CompileOptions options = for_device();
     if (options.sm == 0) options.sm = emulated_sm;
-    options.quantization = dynamic_quantization();
+    options.quantization = dynamic_quantization({}, true);
     options.chooses_int8 = false;
     return options;
   }
@@ -42,7 +42,8 @@ class DynamicInt8OnGpu : public ::testing::Test {
     return plan ? *plan : nullptr;
   }
   // The states of all tokens, of the sequences' own or of others beside the first.
-  static Tensor states(const std::shared_ptr<const Plan>& plan, uint32_t others = 0) {
+  static Tensor states(const std::shared_ptr<const Plan>& plan, uint32_t others = 0,
+                       const Ints& lengths = Ints(kBatch, kLength)) {
     auto session = Session::create(plan);
     EXPECT_TRUE(session) << session.error().message;
     std::vector<Tensor> inputs;
@@ -53,7 +54,8 @@ class DynamicInt8OnGpu : public ::testing::Test {
       for (int64_t i = 0; i < tensor.elements(); ++i) {
         if (i == kLength) seed += others;
         seed = seed * 1664525U + 1013904223U;
-        tensor.data<int64_t>()[i] = is_mask ? 1 : static_cast<int64_t>((seed >> 16) % kWords);
+        tensor.data<int64_t>()[i] = is_mask ? i % kLength < lengths[static_cast<size_t>(i / kLength)]
+                                            : static_cast<int64_t>((seed >> 16) % kWords);
       }
       inputs.push_back(tensor);
     }
@@ -110,6 +112,10 @@ TEST_F(DynamicInt8OnGpu, AgreesWithReferenceCodeAndFloats) {
     ASSERT_TRUE(again) << again.error().message;
     const Tensor on_host = states(std::make_shared<const Plan>(std::move(*again)));
     EXPECT_GT(difference(on_host, on_gpu).sqnr_db, fp16 ? 35 : 40);
+    // What a self-check compares with is made of the model, and does the same.
+    in_floats.quantization = options.quantization;
+    EXPECT_GT(difference(states(plan(in_floats)), on_gpu).sqnr_db, fp16 ? 35 : 40);
+    in_floats.quantization = nullptr;
     EXPECT_GT(difference(exact, on_host).sqnr_db, 25);
   }
 }
@@ -125,6 +131,30 @@ TEST_F(DynamicInt8OnGpu, SequencesDoNotDependOnTheirNeighbours) {
   EXPECT_TRUE(std::equal(one.data<float>(), one.data<float>() + of_sequence, other.data<float>()));
   EXPECT_FALSE(std::equal(one.data<float>() + of_sequence, one.data<float>() + 2 * of_sequence,
                           other.data<float>() + of_sequence));
+}
+
+// Padding is left out of rows, their scales and products alike; what is a token is what it was.
+TEST_F(DynamicInt8OnGpu, PaddingIsLeftOut) {
+  CompileOptions options = on_device(80);
+  options.fp16 = true;
+  const auto whole = plan(options);
+  options.packed = true;
+  const auto packed = plan(options);
+  ASSERT_TRUE(whole != nullptr && packed != nullptr);
+  EXPECT_EQ(steps_of(*packed, "hussar.TokenOrder").size(), 1U);
+  EXPECT_EQ(steps_of(*packed, "hussar.QuantizedMatMul").size(), steps_of(*whole, "hussar.QuantizedMatMul").size());
+  for (const PlanStep* step : steps_of(*packed, "hussar.NormToRows"))
+    EXPECT_TRUE(step->attributes.has("hussar_row_count")) << step->name;
+  const Ints lengths = {kLength, 5, 17};
+  const Tensor all = states(whole, 0, lengths), some = states(packed, 0, lengths);
+  const int64_t width = all.elements() / (kBatch * kLength);
+  Tensor tokens(DType::kFloat32, all.shape());
+  for (int64_t i = 0; i < all.elements(); ++i) {
+    const int64_t row = i / width;
+    const bool is_token = row % kLength < lengths[static_cast<size_t>(row / kLength)];
+    tokens.data<float>()[i] = is_token ? all.data<float>()[i] : 0;
+  }
+  EXPECT_GT(difference(tokens, some).sqnr_db, 30);
 }
 
 // Convolutions have no rows: they stay in floats, and say so.

@@ -139,7 +139,7 @@ Status Int8Flags::apply(const std::string& model, Progress& progress, CompileOpt
   if (fp8_) HUSSAR_TRY(check_fp8_target(options.place, options.sm));
   options.needs_int8 = strict_;
   if (dynamic_) {
-    options.quantization = dynamic_quantization(options.fp32_nodes);
+    options.quantization = dynamic_quantization(options.fp32_nodes, options.place == Place::kDevice);
     return {};
   }
   auto method = method_from_name(method_);
