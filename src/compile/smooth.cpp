@@ -11,9 +11,8 @@
 namespace hussar {
 namespace {
 
-// By so much the error must be less. Behind the activations of transformers a factor is worth less: few tokens have
-// large numbers there, the others gain little, and a GPU pays for it.
-constexpr double kWorthwhileError = 0.95, kWorthAFactorOfRows = 0.5;
+// What the error must fall to: of images, whose factors are free, and of rows, for which a GPU loads a vector more.
+constexpr double kWorthwhileOfImages = 0.95, kWorthwhileOfRows = 0.5;
 // Divisors may not be farther apart: what is divided by much more is as good as lost.
 constexpr double kLargestDivisor = 1e4;
 
@@ -143,9 +142,9 @@ void smooth(const Graph& graph, const std::vector<ProductSamples>& products, Cal
       const auto is_user = [&](const ProductSamples* product) { return product->node == user; };
       return !multiplies_channels(*user, *value) || std::any_of(list.begin(), list.end(), is_user);
     });
-    const bool is_free = channels > 0 && (value->layout != Layout::kPlain || is_normalization(*value->producer));
+    const double worthwhile = value->layout == Layout::kPlain ? kWorthwhileOfRows : kWorthwhileOfImages;
     if (channels > 0 && has_all_products && channels == std::ssize(it->second.channel_min))
-      work.push_back({value->name, &list, is_free ? kWorthwhileError : kWorthAFactorOfRows, {}});
+      work.push_back({value->name, &list, worthwhile, {}});
   }
   ThreadPool& pool = ThreadPool::shared();
   ThreadPool::Lease lease(pool, pool.cores());
