@@ -59,25 +59,35 @@ TEST(SelfCheckSamples, KeepFp32WhereTheyNeedIt) {
   EXPECT_NE(large.report.to_string().find("on 2 of the data's samples"), std::string::npos) << large.report.to_string();
 }
 
-// Bytes of coarse steps made of halves: a few are others than those made of exact numbers, by a fifteenth of the range.
-TEST(SelfCheckSamples, SingleBytesMayDiffer) {
-  constexpr int64_t kRows = 64, kWidth = 128;
+// Its products read the norm as bytes of this step, by Q and DQ of its own or, with 0, by a calibration.
+Message norm_and_product(float step) {
+  constexpr int64_t kWidth = 128;
   std::vector<float> identity(kWidth * kWidth, 0.0F);
   for (size_t i = 0; i < kWidth; ++i) identity[i * (kWidth + 1)] = 1;
-  const Message model =
-      tests::model(graph({{node("LayerNormalization", {"x", "s"}, {"n"}), node("MatMul", {"n", "w"}, {"y"})},
-                          {value("x", {kRows, kWidth})},
-                          {any_shape("y")},
-                          {tensor_of("s", DType::kFloat32, {kWidth}, std::vector<float>(kWidth, 1.0F)),
-                           tensor_of("w", DType::kFloat32, {kWidth, kWidth}, identity)}}));
+  std::vector<int8_t> bytes(identity.begin(), identity.end());
+  std::vector<Message> nodes = {node("LayerNormalization", {"x", "s"}, {"n"})};
+  if (step > 0) {
+    nodes.push_back(node("QuantizeLinear", {"n", "step", "zero"}, {"q"}));
+    nodes.push_back(node("DequantizeLinear", {"q", "step", "zero"}, {"d"}));
+    nodes.push_back(node("DequantizeLinear", {"w8", "one"}, {"w"}));
+  }
+  nodes.push_back(node("MatMul", {step > 0 ? "d" : "n", "w"}, {"y"}));
+  std::vector<Message> tensors = {tensor_of("s", DType::kFloat32, {kWidth}, std::vector<float>(kWidth, 1.0F))};
+  if (step > 0) {
+    tensors.push_back(tensor_of("step", DType::kFloat32, {}, std::vector<float>{step}));
+    tensors.push_back(tensor_of("zero", DType::kUInt8, {}, std::vector<uint8_t>{128}));
+    tensors.push_back(tensor_of("one", DType::kFloat32, {}, std::vector<float>{1}));
+    tensors.push_back(tensor_of("w8", DType::kInt8, {kWidth, kWidth}, bytes));
+  } else {
+    tensors.push_back(tensor_of("w", DType::kFloat32, {kWidth, kWidth}, identity));
+  }
+  return model(graph({nodes, {value("x", {64, kWidth})}, {any_shape("y")}, tensors}));
+}
+
+// Bytes of coarse steps made of halves: a few are others than those made of exact numbers, by a step.
+void expect_bytes_may_differ(const Message& model, CompileOptions options) {
   const Folder folder;
   ASSERT_TRUE(write_file_atomically(folder.file("model.onnx"), {model.bytes()}));
-  CompileOptions options = for_device();
-  options.fp16 = true;
-  options.chooses_int8 = false;
-  auto quantization = std::make_shared<Quantization>();
-  quantization->activations = {{"n", {0.25F, 128}}};
-  options.quantization = quantization;
   SelfCheckOptions check;
   SelfCheckReport report;
   auto plan = compile_checked(folder.file("model.onnx"), options, check, nullptr, &report);
@@ -91,6 +101,17 @@ TEST(SelfCheckSamples, SingleBytesMayDiffer) {
   plan = compile_checked(folder.file("model.onnx"), options, check, nullptr, &report);
   ASSERT_FALSE(plan);
   EXPECT_EQ(plan.error().code, ErrorCode::kAccuracy);
+}
+
+TEST(SelfCheckSamples, SingleBytesMayDiffer) {
+  CompileOptions options = for_device();
+  options.fp16 = true;
+  options.chooses_int8 = false;
+  expect_bytes_may_differ(norm_and_product(1), options);
+  auto quantization = std::make_shared<Quantization>();
+  quantization->activations = {{"n", {0.25F, 128}}};
+  options.quantization = quantization;
+  expect_bytes_may_differ(norm_and_product(0), options);
 }
 
 TEST(SelfCheckSamples, ThatDoNotFitAreNoCheck) {
