@@ -58,13 +58,13 @@ bool has_own_operand(const Node& node) {
   return node.op != kIntegerMatMul && inputs_before_program(node) > 2 && node.inputs[2] != nullptr;
 }
 
-RunScales run_scales(const Node& node) {
+RunScales run_scales_of(const Node& node) {
   return cuda::run_scales(node.op, node.inputs[0]->dtype, inputs_before_program(node));
 }
 
 // RowMeaning: what a row's sums are multiplied by, where only the run tells, and the zero point of x.
 std::string row_source(const Node& node) {
-  const RunScales kind = run_scales(node);
+  const RunScales kind = run_scales_of(node);
   const bool of_rows = kind == RunScales::kRows;
   std::string members, values;
   if (kind != RunScales::kNone) {
@@ -83,7 +83,7 @@ std::string sums_source(const Node& node, bool has_own) {
   std::string members = "  float bias[N];\n", loads, value = "sum[i]";
   if (of_bytes) {
     members = "  float factor[N], shift[N];\n";
-    const RunScales kind = run_scales(node);
+    const RunScales kind = run_scales_of(node);
     const bool of_tensor = kind == RunScales::kTensor;
     // Of a zero point of the run the first row has what it is multiplied by, and the last one the factors.
     constexpr const char* kLoad = "load(operands.data0 + {} + column, meaning.{}); ";
@@ -149,7 +149,7 @@ std::string epilogue_source(const Node& node, size_t near) {
   std::vector<size_t> inputs;
   const bool has_own = has_own_operand(node);
   if (has_own) inputs.push_back(2);
-  const RunScales of_run = run_scales(node);
+  const RunScales of_run = run_scales_of(node);
   if (of_run != RunScales::kNone) inputs.push_back(kScaleInput);
   if (of_run == RunScales::kTensor) inputs.push_back(kZeroPointInput);
   const size_t own = inputs.size();
