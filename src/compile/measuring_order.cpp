@@ -41,14 +41,14 @@ std::optional<double> mean_error(const std::vector<Contender>& contenders, Count
   return number == 0 ? std::nullopt : std::optional(sum / number);
 }
 
-double weight_of(const Contest& contest) {
+double weight_of(const WorkContest& contest) {
   const auto best = contest.best();
   return contest.count * (best ? *contest.contenders[*best].measured : contest.contenders[contest.first].predicted);
 }
 
 }  // namespace
 
-std::optional<size_t> Contest::best() const {
+std::optional<size_t> WorkContest::best() const {
   std::optional<size_t> found;
   for (size_t i = 0; i < contenders.size(); ++i) {
     const auto& time = contenders[i].measured;
@@ -57,7 +57,7 @@ std::optional<size_t> Contest::best() const {
   return found;
 }
 
-MeasuringOrder::MeasuringOrder(std::vector<Contest> contests, bool everything)
+MeasuringOrder::MeasuringOrder(std::vector<WorkContest> contests, bool everything)
     : contests_(std::move(contests)), everything_(everything) {}
 
 void MeasuringOrder::record(size_t contest, size_t contender, double microseconds) {
@@ -71,7 +71,7 @@ void MeasuringOrder::rule_out(size_t contest, size_t contender) {
 
 // What has not been measured at all is nothing to go by: the predicted winner, with 2:4 weights the best dense one,
 // too.
-MeasuringOrder::Visit MeasuringOrder::first_visit(const Contest& contest, size_t index) const {
+MeasuringOrder::Visit MeasuringOrder::first_visit(const WorkContest& contest, size_t index) const {
   Visit visit{index, {contest.first}, 0};
   const auto& all = contest.contenders;
   if (everything_) {
@@ -96,7 +96,7 @@ std::optional<double> MeasuringOrder::usual_error(int kernel) const {
   if (!is_new) return it->second;
   double sum = 0;
   int number = 0;
-  for (const Contest& contest : contests_) {
+  for (const WorkContest& contest : contests_) {
     const auto error = mean_error(contest.contenders,
                                   [&](const Contender& other) { return other.kernel == kernel && other.is_usual; });
     if (!error) continue;
@@ -107,7 +107,7 @@ std::optional<double> MeasuringOrder::usual_error(int kernel) const {
   return it->second;
 }
 
-double MeasuringOrder::expected_gain(const Contest& contest, const Contender& contender, double best) const {
+double MeasuringOrder::expected_gain(const WorkContest& contest, const Contender& contender, double best) const {
   const auto& all = contest.contenders;
   const auto own = mean_error(all, [&](const Contender& other) { return other.kernel == contender.kernel; });
   // A configuration counts against its kernel's usual way only.
@@ -121,7 +121,7 @@ double MeasuringOrder::expected_gain(const Contest& contest, const Contender& co
   return contest.count * std::min(mean_below(bar, estimate, spread), bar - contest.least);
 }
 
-MeasuringOrder::Visit MeasuringOrder::refinement(const Contest& contest, size_t index, double worthwhile) const {
+MeasuringOrder::Visit MeasuringOrder::refinement(const WorkContest& contest, size_t index, double worthwhile) const {
   const size_t best = *contest.best();
   const double best_time = *contest.contenders[best].measured;
   std::vector<std::pair<double, size_t>> gains;
@@ -141,10 +141,10 @@ MeasuringOrder::Visit MeasuringOrder::refinement(const Contest& contest, size_t 
 
 std::vector<MeasuringOrder::Visit> MeasuringOrder::visits() const {
   double all = 0;
-  for (const Contest& contest : contests_) all += weight_of(contest);
+  for (const WorkContest& contest : contests_) all += weight_of(contest);
   std::vector<Visit> unseen, seen;
   for (size_t i = 0; i < contests_.size(); ++i) {
-    const Contest& contest = contests_[i];
+    const WorkContest& contest = contests_[i];
     // What is not taken by the device leaves the work to the best of the others.
     const bool is_new = is_open(contest.contenders[contest.first]) || !contest.best();
     Visit visit = is_new ? first_visit(contest, i) : refinement(contest, i, kNegligible * all);

@@ -24,7 +24,7 @@ struct Contender {
 };
 
 // A piece of work and who could do it.
-struct Contest {
+struct WorkContest {
   std::vector<Contender> contenders;
   size_t first = 0;  // the contender that is predicted to win, in its usual way
   double count = 1;  // of the steps of the model that do this work
@@ -45,21 +45,21 @@ class MeasuringOrder {
   };
 
   // everything: all contenders are measured, those of a contest together.
-  explicit MeasuringOrder(std::vector<Contest> contests, bool everything = false);
+  explicit MeasuringOrder(std::vector<WorkContest> contests, bool everything = false);
 
   // What to measure, the next visit first; what is behind it may change by what it shows. Empty: nothing is worth it.
   std::vector<Visit> visits() const;
   void record(size_t contest, size_t contender, double microseconds);
   void rule_out(size_t contest, size_t contender);
-  const std::vector<Contest>& contests() const { return contests_; }
+  const std::vector<WorkContest>& contests() const { return contests_; }
 
  private:
-  Visit first_visit(const Contest& contest, size_t index) const;
-  Visit refinement(const Contest& contest, size_t index, double worthwhile) const;
-  double expected_gain(const Contest& contest, const Contender& contender, double best) const;
+  Visit first_visit(const WorkContest& contest, size_t index) const;
+  Visit refinement(const WorkContest& contest, size_t index, double worthwhile) const;
+  double expected_gain(const WorkContest& contest, const Contender& contender, double best) const;
   std::optional<double> usual_error(int kernel) const;
 
-  std::vector<Contest> contests_;
+  std::vector<WorkContest> contests_;
   // By kernel, as far as it was asked for since the last measurement.
   mutable std::map<int, std::optional<double>> usual_errors_;
   bool everything_;

@@ -199,7 +199,7 @@ class DeviceTuner {
   void tell(const MeasuringOrder& order) const {
     if (!options_.progress) return;
     double done = 0, all = 0;
-    for (const Contest& contest : order.contests()) {
+    for (const WorkContest& contest : order.contests()) {
       for (const Contender& contender : contest.contenders) done += contender.measured ? 1 : 0;
       all += static_cast<double>(contest.contenders.size());
     }
@@ -277,7 +277,7 @@ class DeviceTuner {
   }
   void settle(const MeasuringOrder& order) {
     for (size_t i = 0; i < works_.size(); ++i) {
-      const Contest& contest = order.contests()[i];
+      const WorkContest& contest = order.contests()[i];
       const auto best = contest.best();
       const bool is_open = std::any_of(contest.contenders.begin(), contest.contenders.end(),
                                        [](const Contender& one) { return !one.measured && !one.is_impossible; });
@@ -286,11 +286,11 @@ class DeviceTuner {
     }
   }
 
-  std::vector<Contest> contests() {
-    std::vector<Contest> list;
+  std::vector<WorkContest> contests() {
+    std::vector<WorkContest> list;
     std::map<const Tactic*, int> kernels;
     for (const Work& work : works_) {
-      Contest& contest = list.emplace_back();
+      WorkContest& contest = list.emplace_back();
       contest.count = work.count();
       contest.first = work.first;
       bool sparse = false;

@@ -15,7 +15,7 @@ Contender sparse(double predicted, int kernel) { return {predicted, kernel, true
 
 // A contest, and what its contenders take.
 struct Scripted {
-  Contest contest;
+  WorkContest contest;
   std::vector<double> times;
 };
 
@@ -25,7 +25,7 @@ Scripted scripted(std::vector<Contender> contenders, std::vector<double> times, 
 
 struct Outcome {
   std::vector<MeasuringOrder::Visit> visits;
-  std::vector<Contest> contests;
+  std::vector<WorkContest> contests;
   double seconds = 0;
 
   std::set<std::pair<size_t, size_t>> measured() const {
@@ -41,7 +41,7 @@ struct Outcome {
 
 // Every contender of a visit takes a second by the clock, until `budget` seconds are over.
 Outcome run(const std::vector<Scripted>& script, double budget, bool everything = false) {
-  std::vector<Contest> contests;
+  std::vector<WorkContest> contests;
   for (const Scripted& entry : script) contests.push_back(entry.contest);
   MeasuringOrder order(std::move(contests), everything);
   Outcome outcome;
@@ -65,7 +65,7 @@ constexpr double kEnough = 1e9;
 double model_time(const std::vector<Scripted>& script, const Outcome& outcome) {
   double sum = 0;
   for (size_t i = 0; i < script.size(); ++i) {
-    const Contest& contest = outcome.contests[i];
+    const WorkContest& contest = outcome.contests[i];
     sum += contest.count * script[i].times[contest.best().value_or(contest.first)];
   }
   return sum;
