@@ -251,7 +251,7 @@ static std::string note_of_packing(const Graph& graph) {
 namespace {
 
 // A graph on which the passes have run.
-struct Form {
+struct PassesForm {
   Graph graph;
   std::string packing;       // what the plan leaves out
   double tuned_seconds = 0;  // of the budget, spent on passes that choose
@@ -259,7 +259,7 @@ struct Form {
 
 }  // namespace
 
-static Result<Form> make_form(Graph graph, const CompileOptions& options, CompileReport* report) {
+static Result<PassesForm> make_form(Graph graph, const CompileOptions& options, CompileReport* report) {
   const Target target = target_of(options);
   HUSSAR_CHECK(!options.packed || !options.verify_passes, ErrorCode::kUsage,
                "--verify-passes and --packed exclude each other: the pass pack_tokens changes rows of padding");
@@ -274,7 +274,7 @@ static Result<Form> make_form(Graph graph, const CompileOptions& options, Compil
   pipeline.packed = options.packed;
   KeptNodes kept(options.fp32_nodes, options.inexact_in_half);
   pipeline.restrict = [&kept](const Problem& problem) { return kept.restrict(problem); };
-  Form form;
+  PassesForm form;
   if (tunes(options, target) && target.place == Place::kHost) {
     form.tuned_seconds = HUSSAR_TRY(tune_passes(graph, pipeline, options, *options.timings, report));
   }
@@ -294,7 +294,7 @@ static Result<Form> make_form(Graph graph, const CompileOptions& options, Compil
   return form;
 }
 
-static Result<Plan> make_plan(Form form, const CompileOptions& options, CompileReport* report) {
+static Result<Plan> make_plan(PassesForm form, const CompileOptions& options, CompileReport* report) {
   if (report != nullptr) report->int8.chosen = options.quantization;
   if (report != nullptr && options.quantization != nullptr) report->int8.name = options.quantization->name();
   Plan plan = HUSSAR_TRY(freeze_for(form.graph, target_of(options), options, report, form.tuned_seconds));
@@ -317,7 +317,7 @@ static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& optio
   const bool on_device = target.place == Place::kDevice;
   // Of the budget, for both forms; and of what they leave, for the plan with attention in floats.
   constexpr double kBothForms = 0.8, kAttentionApart = 0.5;
-  std::map<const Quantization*, Form> forms;
+  std::map<const Quantization*, PassesForm> forms;
   double spent = 0;
   if (on_device) {
     std::vector<const Graph*> graphs;
@@ -341,7 +341,7 @@ static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& optio
     }
     const double before = report->tuning.seconds;
     auto known = forms.extract(inner.quantization.get());
-    Form form = known.empty() ? HUSSAR_TRY(make_form(graph.clone(), inner, report)) : std::move(known.mapped());
+    PassesForm form = known.empty() ? HUSSAR_TRY(make_form(graph.clone(), inner, report)) : std::move(known.mapped());
     Plan plan = HUSSAR_TRY(make_plan(std::move(form), inner, report));
     spent += report->tuning.seconds - before;
     return plan;
