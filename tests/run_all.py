@@ -37,7 +37,7 @@ THREAD_OPERATORS = """add bias_add cast conv hussar_attention hussar_inverted_re
                       identity if max_pool mul non_zero relu softmax"""
 # Of the compiler, what neither of the two programs links (a file too many here is an undefined reference): pruning, and
 # most of what calibrates, judges precisions and writes models.
-UNLINKED = """calibrate calibration_data calibration_samples channel_links conversions export_qdq flops fp8 judge_methods
+UNLINKED = """calibrate calibration_data calibration_samples channel_links conversions export_qdq fp8 judge_methods
               keep_fp32 label_check layer_errors layer_rows measure_problem order_channels plan_tensors prunable prune_model
               prune_samples prune_walk qdq_model qdq_opset quantization round_weights run_progress self_check sensitivity
               smooth spelling stage_walk tile_product timing_file write_edited"""
