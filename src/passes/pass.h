@@ -49,7 +49,7 @@ struct Quantization {
 
   std::map<std::string, ProductCorrection, std::less<>> corrections;  // by the name of the output
   // By the name of a value that products read (passes/support/smoothable.h): it is divided and their weights
-  // multiplied, per channel. Then it is called as smoothed_name() says.
+  // multiplied, per channel. What is divided has the range of smoothed_name(), and that name where it is a value.
   std::map<std::string, std::vector<float>, std::less<>> divisors;
   static std::string smoothed_name(std::string_view value) { return std::string(value) + "_smoothed"; }
   // What the value was called before.
