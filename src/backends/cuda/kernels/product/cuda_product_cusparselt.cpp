@@ -408,7 +408,7 @@ Status prepare(Prepare& prepare) {
   std::vector<std::byte> bias;
   if (epilogue.bias >= 0)
     bias = bias_of(prepare.inputs[static_cast<size_t>(epilogue.bias)], has_table, product.n, y.dtype);
-  const Request request = {{w.data, product.n, product.k, type_of(w.dtype), 0},
+  const Request request = {{w.data, product.n, product.k, type_of(w.dtype), prepare.twin},
                            bias.empty() ? nullptr : prepare.inputs[static_cast<size_t>(epilogue.bias)].data,
                            product.m,
                            flips ? product.k : product.x_pitch,
