@@ -16,7 +16,8 @@ struct Normalize {
   void* bytes;
   float* row_scales;
   const int* needed;  // so many rows; null: all
-  float epsilon;
+  float epsilon, unused;
+  ByteMeaning meaning;
 };
 
 extern "C" __global__ void __launch_bounds__(kRowThreads) normalize(const __grid_constant__ Normalize work) {
@@ -90,8 +91,8 @@ extern "C" __global__ void __launch_bounds__(kRowThreads) normalize(const __grid
       if (kEarly) ++held;
     };
     const auto write_bytes = [&](long long at, const float(&y)[VECTOR]) {
-#ifdef BYTE_RECIPROCAL
-      store<VECTOR>(static_cast<quantized*>(work.bytes) + r * work.length + at, y);
+#if WRITES_BYTES
+      store_results<VECTOR>(static_cast<quantized*>(work.bytes) + r * work.length + at, y, work.meaning);
 #endif
     };
     if constexpr (HOLD == 0) {

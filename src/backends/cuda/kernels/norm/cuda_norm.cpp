@@ -122,6 +122,7 @@ struct State {
   Launch launch;
   int64_t rows, length;
   float epsilon;
+  ByteMeaning meaning;
   // Which outputs are what; -1: none.
   int8_t numbers, bytes, scales, statistics;
 };
@@ -138,6 +139,7 @@ Status prepare(Prepare& prepare) {
   state.scales = static_cast<int8_t>(op == kToRows ? 1 : -1);
   state.statistics = static_cast<int8_t>(state.numbers > 0 ? -1 : 1);
   state.epsilon = prepare.step.attributes.get_float("epsilon", 1e-5F);
+  state.meaning = byte_meaning(prepare.step.attributes);
   state.launch = HUSSAR_TRY(prepare_rows(prepare, "normalize", state.rows, state.length, {state.length}));
   return {};
 }
@@ -158,6 +160,7 @@ Status run(const Run& run) {
   words.put(find(run.outputs, state.scales));
   words.put(run.row_count.of(state.rows));
   words.put_float(state.epsilon);
+  state.meaning.put(words);
   void* const arguments[] = {words.data()};
   return queue_of(run.device).launch(state.launch, arguments);
 }
