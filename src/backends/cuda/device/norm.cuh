@@ -1,101 +1,14 @@
-// LayerNormalization and RMSNormalization of rows.
+// LayerNormalization and RMSNormalization of rows in memory, behind norm_rows.cuh.
 //
-// Defined before: INPUT_TYPE, OUTPUT_TYPE, SCALE_TYPE, BIAS_TYPE; CENTER, 1 where the mean is taken off; for results
-// that are written as bytes, too, what `quantized` needs, and BYTE_FACTORS, 1 where they are multiplied before;
-// ROWS_OF_BYTES, 1 where every row of bytes has a scale of its own (row_bytes.cuh).
+// Defined before: INPUT_TYPE.
 #pragma once
 
 struct Normalize {
-  long long rows, length;
+  Normalization norm;
   const INPUT_TYPE* input;
-  OUTPUT_TYPE* output;  // null: not wanted
-  const SCALE_TYPE* scale;
-  const BIAS_TYPE* bias;            // null: there is none
-  const float* factors;             // of bytes, by the place in the row
-  float *mean, *inverse_deviation;  // null: not wanted
-  void* bytes;
-  float* row_scales;
-  const int* needed;  // so many rows; null: all
-  float epsilon;
 };
 
 extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constant__ Normalize work) {
   begin_kernel();
-  const float count = static_cast<float>(work.length);
-  const long long step = static_cast<long long>(gridDim.x) * kRowsOfBlock;
-  // Few enough to wait in registers are on their way together with the first row.
-  constexpr bool kEarly = HOLD > 0 && HOLD * VECTOR <= 8;
-  Row<SCALE_TYPE> scale{work.scale, work.length};
-  Row<BIAS_TYPE> bias{work.bias, work.bias != nullptr ? work.length : 0};
-  if (kEarly) {
-    scale.visit_first([](long long, const float(&)[VECTOR]) {});
-    bias.visit_first([](long long, const float(&)[VECTOR]) {});
-  }
-  const long long rows = units_of_rows(work.rows, work.needed, 1);
-  for (long long r = static_cast<long long>(blockIdx.x) * kRowsOfBlock + threadIdx.x / GROUP; r < rows; r += step) {
-    Row<INPUT_TYPE> row{work.input + r * work.length, work.length};
-    float sum = 0.0f, squares = 0.0f;
-    row.visit_first([&](long long, const float(&x)[VECTOR]) {
-#pragma unroll
-      for (int i = 0; i < VECTOR; ++i) sum += CENTER ? x[i] : x[i] * x[i];
-    });
-    sum = row_sum(sum) / count;
-    const float mean = CENTER ? sum : 0.0f;
-    // The distances from the mean, so that nothing cancels.
-    if (CENTER) {
-      row.visit_again([&](long long, const float(&x)[VECTOR]) {
-#pragma unroll
-        for (int i = 0; i < VECTOR; ++i) squares += (x[i] - mean) * (x[i] - mean);
-      });
-      squares = row_sum(squares) / count;
-    } else {
-      squares = sum;
-    }
-    const float inverse = 1.0f / sqrtf(squares + work.epsilon);
-    int access = 0;
-    const auto normalized = [&](long long at, const float(&x)[VECTOR], float(&y)[VECTOR]) {
-      const int held = kEarly ? access++ : 0;
-      if (!kEarly) load(work.scale + at, scale.held[0]);
-      if (!kEarly && work.bias != nullptr) load(work.bias + at, bias.held[0]);
-#pragma unroll
-      for (int i = 0; i < VECTOR; ++i) {
-        y[i] = (x[i] - mean) * inverse * scale.held[held][i];
-        if (work.bias != nullptr) y[i] += bias.held[held][i];
-      }
-    };
-#if ROWS_OF_BYTES
-    // What is held becomes the result.
-    unsigned largest = 0;
-    row.visit_again([&](long long at, float(&x)[VECTOR]) {
-      normalized(at, x, x);
-      if (work.output != nullptr) store<VECTOR>(work.output + r * work.length + at, x);
-#pragma unroll
-      for (int i = 0; i < VECTOR; ++i) largest = larger_magnitude(largest, x[i]);
-    });
-    const RowScale of_row = row_scale(largest);
-    row.visit_again([&](long long at, float(&x)[VECTOR]) {
-      if (HOLD == 0) normalized(at, x, x);
-      store_row_bytes(static_cast<signed char*>(work.bytes) + r * work.length + at, x, of_row);
-    });
-    if (threadIdx.x % GROUP == 0) work.row_scales[r] = of_row.scale;
-#else
-    row.visit_again([&](long long at, const float(&x)[VECTOR]) {
-      float y[VECTOR];
-      normalized(at, x, y);
-      if (work.output != nullptr) store<VECTOR>(work.output + r * work.length + at, y);
-#ifdef BYTE_RECIPROCAL
-      if (BYTE_FACTORS) {
-        float factors[VECTOR];
-        load(work.factors + at, factors);
-#pragma unroll
-        for (int i = 0; i < VECTOR; ++i) y[i] *= factors[i];
-      }
-      store<VECTOR>(static_cast<quantized*>(work.bytes) + r * work.length + at, y);
-#endif
-    });
-#endif
-    if (threadIdx.x % GROUP != 0) continue;
-    if (work.mean != nullptr) work.mean[r] = mean;
-    if (work.inverse_deviation != nullptr) work.inverse_deviation[r] = inverse;
-  }
+  normalize_rows(work.norm, [&](long long r) { return Elements<INPUT_TYPE>{work.input + r * work.norm.length}; });
 }
