@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "compile/split_embeddings.h"
 #include "ops/infer.h"
 #include "passes/support/rewrite.h"
 #include "tactics/choose.h"
@@ -150,6 +151,7 @@ Status move_to_host(Graph& graph, const Target& target) {
   for (const auto& node : graph.nodes()) {
     for (const Body& body : node->bodies) HUSSAR_TRY(move_to_host(*body.graph, target));
   }
+  HUSSAR_TRY(split_embeddings(graph));
   widen(graph);
   for (Node* node : graph.snapshot()) {
     round_apart(graph, node);

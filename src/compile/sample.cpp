@@ -1,9 +1,11 @@
 // Making up inputs.
 #include "compile/sample.h"
 
+#include <algorithm>
 #include <map>
 
 #include "base/error.h"
+#include "compile/index_bounds.h"
 #include "compile/packed_rows.h"
 #include "tensor/convert.h"
 
@@ -86,12 +88,17 @@ void fill(Tensor& tensor, Generate generate) {
 
 }  // namespace
 
+static void add_bounds(const std::vector<std::optional<int64_t>>& bounds, std::vector<InputFacts>& inputs) {
+  for (size_t i = 0; i < inputs.size(); ++i) inputs[i].below = bounds[i].value_or(inputs[i].below);
+}
+
 std::vector<InputFacts> input_facts(const PlanGraph& graph) {
   std::vector<InputFacts> inputs;
   for (int32_t index : graph.inputs) {
     const PlanValue& value = graph.values[index];
     inputs.push_back({value.name, value.dtype, value.dims, {}});
   }
+  add_bounds(index_bounds(graph), inputs);
   if (const auto rows = packed_rows(graph))
     inputs[rows->mask].mask = rows->inverted ? InputFacts::Mask::kPadding : InputFacts::Mask::kTokens;
   return inputs;
@@ -100,6 +107,7 @@ std::vector<InputFacts> input_facts(const PlanGraph& graph) {
 std::vector<InputFacts> input_facts(const Graph& graph) {
   std::vector<InputFacts> inputs;
   for (const Value* value : graph.inputs) inputs.push_back({value->name, value->dtype, value->dims, {}});
+  add_bounds(index_bounds(graph), inputs);
   return inputs;
 }
 
@@ -130,7 +138,7 @@ Result<std::vector<Shape>> choose_shapes(const std::vector<InputFacts>& inputs, 
   return shapes;
 }
 
-Tensor random_tensor(const std::string& name, DType dtype, const Shape& shape, uint64_t seed) {
+Tensor random_tensor(const std::string& name, DType dtype, const Shape& shape, uint64_t seed, int64_t below) {
   uint64_t state = seed;
   for (char c : name) state = (state ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
   Tensor tensor(dtype, shape);
@@ -140,8 +148,9 @@ Tensor random_tensor(const std::string& name, DType dtype, const Shape& shape, u
     return tensor;
   }
   bool picture = (dtype == DType::kUInt8 || dtype == DType::kInt8) && shape.rank() >= 3;
-  uint64_t bits = picture ? 7 : 1;
-  fill<int64_t>(tensor, [&] { return static_cast<int64_t>(next_random(state) >> (64 - bits)); });
+  const uint64_t count = picture ? 128 : static_cast<uint64_t>(std::clamp<int64_t>(below, 1, INT32_MAX));
+  // The upper half of each number, in parts of its range.
+  fill<int64_t>(tensor, [&] { return static_cast<int64_t>((next_random(state) >> 32) * count >> 32); });
   return tensor;
 }
 
@@ -159,6 +168,11 @@ static Tensor random_mask(const InputFacts& input, const Shape& shape, uint64_t 
   return tensor;
 }
 
+Tensor random_input(const InputFacts& input, const Shape& shape, uint64_t seed) {
+  return input.mask != InputFacts::Mask::kNone ? random_mask(input, shape, seed)
+                                               : random_tensor(input.name, input.dtype, shape, seed, input.below);
+}
+
 Result<std::vector<Tensor>> random_inputs(const std::vector<InputFacts>& inputs, const NamedShapes& given,
                                           uint64_t seed) {
   std::vector<Shape> shapes = HUSSAR_TRY(choose_shapes(inputs, given));
@@ -166,9 +180,7 @@ Result<std::vector<Tensor>> random_inputs(const std::vector<InputFacts>& inputs,
   for (size_t i = 0; i < inputs.size(); ++i) {
     HUSSAR_CHECK(dtype_size(inputs[i].dtype) > 0, ErrorCode::kUsage, "the dtype of input '{}' is unknown",
                  inputs[i].name);
-    tensors.push_back(inputs[i].mask != InputFacts::Mask::kNone
-                          ? random_mask(inputs[i], shapes[i], seed)
-                          : random_tensor(inputs[i].name, inputs[i].dtype, shapes[i], seed));
+    tensors.push_back(random_input(inputs[i], shapes[i], seed));
   }
   return tensors;
 }

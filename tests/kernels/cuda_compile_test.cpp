@@ -89,6 +89,32 @@ std::vector<KernelCase> texts() {
   return cases;
 }
 
+// Words in bytes, types in floats, and places that are computed.
+KernelCase embeddings(std::string norm, DType dtype, int64_t rows, int64_t length) {
+  auto x = [](DType type, const Shape& shape) { return Argument{random_tensor(type, shape, 1, 2), true}; };
+  const Argument ids{random_tensor(DType::kInt64, {rows, 2}, 0, 1)};
+  KernelCase test{"cuda_embedding_norm",
+                  "hussar.EmbeddingNorm",
+                  {{integers(Ints(static_cast<size_t>(2 * rows), 1), DType::kInt32)},
+                   x(dtype, {length}),
+                   x(dtype, {length}),
+                   {},
+                   x(DType::kUInt8, {9, length}),
+                   x(DType::kFloat32, {9}),
+                   ids,
+                   x(dtype, {2, length}),
+                   {},
+                   ids,
+                   x(dtype, {1, 2, length}),
+                   {},
+                   {}}};
+  test.attributes = attributes({{"y_scale", 0.1F}});
+  test.outputs = norm == "hussar.NormToRows" ? 3 : norm == "hussar.NormToBytes" ? 2 : 1;
+  if (test.outputs != 2) test.attributes.erase("y_scale");
+  test.attributes.set("norm", std::move(norm));
+  return test;
+}
+
 KernelCase in_tf32(KernelCase test) {
   test.tf32 = true;
   return test;
@@ -430,6 +456,14 @@ void Compilations::add_general() {
       add(test, {80, 86, 89, 90});
       if (has_halves(test)) add(of_bf16(test), {80, 90});
     }
+  }
+  for (const char* norm : {"LayerNormalization", "hussar.NormToBytes", "hussar.NormToRows"}) {
+    for (int64_t length : {384, 1024, 9000}) {
+      add(embeddings(norm, DType::kFloat16, 4, length), {80, 86, 89, 90});
+      add(embeddings(norm, DType::kFloat16, 600, length), {80, 90});
+    }
+    add(embeddings(norm, DType::kFloat32, 600, 1024), {80, 90});
+    add(embeddings(norm, DType::kBFloat16, 600, 1024), {80, 90});
   }
   for (const KernelCase& test : fp8_texts()) add(test, {89, 90});
   for (const KernelCase& test : sparse_texts()) {

@@ -99,7 +99,7 @@ Result<std::vector<Tensor>> match_inputs(const std::vector<InputFacts>& inputs, 
     if (it != loaded.end())
       tensors.push_back(HUSSAR_TRY(fit(inputs[i], it->second, shapes[i])));
     else
-      tensors.push_back(random_tensor(inputs[i].name, inputs[i].dtype, shapes[i], choice.seed));
+      tensors.push_back(random_input(inputs[i], shapes[i], choice.seed));
   }
   return tensors;
 }

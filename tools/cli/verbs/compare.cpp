@@ -62,13 +62,16 @@ double tolerance_for(const Arguments& arguments, const Subject& first, const Sub
   return computes_in_int8(first) || computes_in_int8(second) ? std::max(larger, kInt8Tolerance) : larger;
 }
 
-// Those of the first subject; what another one knows of masks holds for made-up inputs.
+// Those of the first subject; what another one knows of masks and of the rows of tables holds for made-up inputs.
 std::vector<InputFacts> common_inputs(const std::vector<Subject>& subjects) {
   std::vector<InputFacts> inputs = subjects[0].inputs();
   for (const Subject& subject : subjects) {
     for (const InputFacts& other : subject.inputs()) {
       for (InputFacts& input : inputs) {
-        if (input.name == other.name && other.mask != InputFacts::Mask::kNone) input.mask = other.mask;
+        if (input.name != other.name) continue;
+        if (other.mask != InputFacts::Mask::kNone) input.mask = other.mask;
+        // Where one does not see all that happens to it, the integers stay as they are for it.
+        input.below = std::min(input.below, other.below);
       }
     }
   }

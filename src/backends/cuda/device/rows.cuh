@@ -41,10 +41,17 @@ __device__ __forceinline__ float row_max(float x) {
   return combine_warps(warp_max(x), [](float a, float b) { return fmaxf(a, b); });
 }
 
-// The elements of a row that are this thread's.
+// A row that lies in memory.
 template <class T>
-struct Row {
+struct Elements {
   const T* from;
+  __device__ __forceinline__ void read_at(long long at, float (&to)[VECTOR]) const { load(from + at, to); }
+};
+
+// The elements of a row that are this thread's.
+template <class Source>
+struct RowOf {
+  Source source;
   long long length;
   int thread = static_cast<int>(threadIdx.x) % GROUP;
   float held[HOLD > 0 ? HOLD : 1][VECTOR];
@@ -67,14 +74,16 @@ struct Row {
       for (int i = 0; i < HOLD; ++i) {
         const long long at = (static_cast<long long>(i) * GROUP + thread) * VECTOR;
         if (at >= length) continue;
-        if constexpr (loads) load(from + at, held[i]);
+        if constexpr (loads) source.read_at(at, held[i]);
         visit(at, held[i]);
       }
     } else {
       for (long long at = static_cast<long long>(thread) * VECTOR; at < length; at += GROUP * VECTOR) {
-        load(from + at, held[0]);
+        source.read_at(at, held[0]);
         visit(at, held[0]);
       }
     }
   }
 };
+template <class T>
+using Row = RowOf<Elements<T>>;
