@@ -49,6 +49,8 @@ struct CompileOptions {
   // token rows of padding are zeros then, whatever ONNX says; masks must be zeros and ones. compile() fails where no
   // attention has such a mask.
   bool packed = false;
+  // With packed: the part of a batch that is no padding, as a rule, above 0 and at most 1. Kernels are chosen for that.
+  double token_part = 0.5;
   // ---- how exact
   // nullopt: INT8 only where the model itself is quantized, and no FP8.
   std::optional<Int8Options> int8;

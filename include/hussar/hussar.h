@@ -61,8 +61,8 @@ HUSSAR_API const char* hussar_last_error(void);
 
 /* Compiles the ONNX file at model_path to a plan file at plan_path (written to a temporary name, then renamed).
  * options_json: null, or a JSON object with any of {"shapes": "x:1x3x224x224,y:1x5", "threads": 2,
- * "target": "cpu:avx2", "packed": false, "fp16": true, "bf16": false, "tf32": false, "fp32_nodes": ["head"],
- * "disable_passes": ["fuse_pointwise"],
+ * "target": "cpu:avx2", "packed": false, "token_part": 0.5, "fp16": true, "bf16": false, "tf32": false,
+ * "fp32_nodes": ["head"], "disable_passes": ["fuse_pointwise"],
  * "int8": {"calibration_file": "c.json", "method": "auto", "dynamic": false, "strict": false, "fp8": false},
  * "budget": "10s",
  * "timing_cache": "timings.txt", "libraries": "off", "self_check": "quick", "tolerance": 0.001}; hussar/compile.h

@@ -17,6 +17,7 @@ Result<Plan> compile(const std::string& model_path, const CompileOptions& option
     inner_options.shapes = HUSSAR_TRY(parse_shapes(options.shapes));
     inner_options.set_target(HUSSAR_TRY(parse_target(options.target)));
     inner_options.packed = options.packed;
+    inner_options.token_part = options.token_part;
     inner_options.fp16 = options.fp16;
     inner_options.bf16 = options.bf16;
     inner_options.tf32 = options.tf32;

@@ -58,6 +58,9 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
   } else if (key == "packed") {
     if (!value.is_boolean()) return wrong("true or false");
     options.compile.packed = value.get<bool>();
+  } else if (key == "token_part") {
+    if (!value.is_number()) return wrong("a number above 0 and at most 1");
+    options.compile.token_part = value.get<double>();
   } else if (key == "int8") {
     HUSSAR_TRY(read_int8(value, options.int8.emplace()));
   } else if (key == "disable_passes" || key == "fp32_nodes") {
@@ -80,11 +83,11 @@ Status read_option(const std::string& key, const json& value, BuildOptions& opti
     if (!value.is_number()) return wrong("a number");
     options.check.tolerance = value.get<double>();
   } else {
-    return fail(
-        ErrorCode::kUsage,
-        "there is no option \"{}\"; known are shapes, threads, target, packed, fp16, bf16, tf32, fp32_nodes, int8, "
-        "libraries, disable_passes, self_check, tolerance, budget, timing_cache",
-        key);
+    return fail(ErrorCode::kUsage,
+                "there is no option \"{}\"; known are shapes, threads, target, packed, token_part, fp16, bf16, tf32, "
+                "fp32_nodes, int8, "
+                "libraries, disable_passes, self_check, tolerance, budget, timing_cache",
+                key);
   }
   return {};
 }

@@ -16,6 +16,7 @@
 #include "compile/move_to_host.h"
 #include "compile/optimize.h"
 #include "compile/precision.h"
+#include "compile/row_counts.h"
 #include "compile/thaw.h"
 #include "compile/verify_passes.h"
 #include "hussar/version.h"
@@ -215,6 +216,13 @@ Result<Libraries> parse_libraries(std::string_view text) {
   return static_cast<Libraries>(found - std::begin(kNames));
 }
 
+static Status check_token_part(const CompileOptions& options) {
+  const bool fits = options.token_part > 0 && options.token_part <= 1;
+  HUSSAR_CHECK(fits, ErrorCode::kUsage, "the part of rows that holds tokens is {}: it must be above 0 and at most 1",
+               options.token_part);
+  return {};
+}
+
 Status check_half(const CompileOptions& options) {
   if (!options.bf16) return {};
   HUSSAR_CHECK(!options.fp16, ErrorCode::kUsage,
@@ -288,6 +296,7 @@ static Result<PassesForm> make_form(Graph graph, const CompileOptions& options, 
   const bool fp8 = options.quantization != nullptr && options.quantization->fp8;
   if (fp8 && target.place == Place::kHost) HUSSAR_TRY(make_reference_steps_plain(graph, target));
   form.packing = note_of_packing(graph);
+  if (options.packed) expect_rows(graph, options.token_part);
   HUSSAR_CHECK(!options.packed || !form.packing.empty(), ErrorCode::kUsage,
                "--packed needs the pass pack_tokens, which --disable-pass leaves out");
   form.graph = std::move(graph);
@@ -387,6 +396,7 @@ Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileRe
   if (report == nullptr) report = &unseen;
   *report = {};
   HUSSAR_TRY(check_half(options));
+  HUSSAR_TRY(check_token_part(options));
   HUSSAR_TRY(check_libraries(options));
   Plan plan = HUSSAR_TRY(catching("compile the model", [&] { return compile(std::move(graph), options, report); }));
   if (options.needs_int8) HUSSAR_TRY(check_all_int8(report->int8.in_floats));
@@ -402,6 +412,7 @@ Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, Compi
       options.disabled_passes.empty() && !options.dump && !options.verify_passes, ErrorCode::kUsage,
       "the passes ran when the plan was built: --disable-pass, --dump and --verify-passes need the ONNX model");
   HUSSAR_TRY(check_half(options));
+  HUSSAR_TRY(check_token_part(options));
   HUSSAR_TRY(check_libraries(options));
   HUSSAR_CHECK(!options.packed, ErrorCode::kUsage,
                "the passes ran when the plan was built: --packed needs the ONNX model");

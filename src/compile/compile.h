@@ -47,6 +47,8 @@ struct CompileOptions {
   // Padding of variable-length sequences is left out: rows of padding in outputs are zeros then. An error where no
   // attention has a mask that says what is padding.
   bool packed = false;
+  // Then: the part of the rows that holds tokens, as a rule. Kernels are measured, and their times predicted, for that.
+  double token_part = 0.5;
   // ---- how fast
   bool sparsity = true;  // kernels for 2:4 weights are rivals of the dense ones
   Libraries libraries = Libraries::kOff;

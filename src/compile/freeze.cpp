@@ -13,6 +13,7 @@
 #include "ops/op_def.h"
 #include "plan/kernel.h"
 #include "tactics/choose.h"
+#include "tensor/expected_rows.h"
 
 namespace hussar {
 namespace {
@@ -256,6 +257,7 @@ class Freezer {
     step.op = node.op;
     step.name = node.name;
     step.attributes = node.attributes;
+    step.attributes.erase(kTokenPartAttribute);
     step.program = node.program;
     step.program_inputs = node.program_inputs;
     step.kernel = choice.tactic() == nullptr ? std::string(kReferenceKernel) : std::string(choice.tactic()->kernel);

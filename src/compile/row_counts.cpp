@@ -6,6 +6,7 @@
 
 #include "ops/op_def.h"
 #include "passes/support/token_rows.h"
+#include "tensor/expected_rows.h"
 
 namespace hussar {
 
@@ -21,7 +22,7 @@ static int common_axes(const Node& node, const Dim& batch, const Dim& length) {
   return std::max(axes, 0);
 }
 
-static void follow(const Node& order, std::unordered_map<const Node*, RowCountHint>& hints) {
+static void follow(const Node& order, RowCounts& hints) {
   const Value* mask = order.input(0);
   const Value *index = order.output(0), *place = order.output(1);
   Value* starts = order.output(2);
@@ -47,12 +48,19 @@ static void follow(const Node& order, std::unordered_map<const Node*, RowCountHi
   }
 }
 
-std::unordered_map<const Node*, RowCountHint> find_row_counts(const Graph& graph) {
-  std::unordered_map<const Node*, RowCountHint> hints;
+RowCounts find_row_counts(const Graph& graph) {
+  RowCounts hints;
   for (const auto& node : graph.nodes()) {
     if (node->op == "hussar.TokenOrder") follow(*node, hints);
   }
   return hints;
+}
+
+void expect_rows(Graph& graph, double part) {
+  const RowCounts counts = find_row_counts(graph);
+  for (const auto& node : graph.nodes()) {
+    if (counts.contains(node.get())) node->attributes.set(kTokenPartAttribute, static_cast<float>(part));
+  }
 }
 
 }  // namespace hussar

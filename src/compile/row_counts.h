@@ -13,6 +13,10 @@ struct RowCountHint {
   int axes = 0;
 };
 
-std::unordered_map<const Node*, RowCountHint> find_row_counts(const Graph& graph);
+using RowCounts = std::unordered_map<const Node*, RowCountHint>;
+RowCounts find_row_counts(const Graph& graph);
+
+// Says of all these nodes that this part of their rows is expected to be needed (tensor/expected_rows.h).
+void expect_rows(Graph& graph, double part);
 
 }  // namespace hussar

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -19,6 +20,7 @@
 #include "compile/compile_ahead.h"
 #include "compile/flops.h"
 #include "compile/measuring_order.h"
+#include "compile/row_counts.h"
 #include "compile/score.h"
 #include "compile/timing_keys.h"
 #include "ops/infer.h"
@@ -26,6 +28,7 @@
 #include "plan/device.h"
 #include "plan/kernel.h"
 #include "tensor/convert.h"
+#include "tensor/expected_rows.h"
 
 namespace hussar {
 namespace {
@@ -53,7 +56,9 @@ struct Work {
   const Node* node = nullptr;
   std::map<size_t, int> counts;  // of such steps, by graph
   std::vector<Rival> rivals;
-  size_t first = 0;                                       // that choose() takes unmeasured
+  size_t first = 0;      // that choose() takes unmeasured
+  double rows = 1;       // the part of them that is expected to be needed
+  int64_t all_rows = 0;  // of which kernels are told how many are needed; 0: they are not
   std::map<size_t, std::vector<Packing::Job>> jobs = {};  // of rivals, made when they are asked for
 
   // Forms of one model share what they have in common.
@@ -129,7 +134,7 @@ struct Contestant {
   Copy copy;
   PlanStep step;
   std::vector<Entry> entries;
-  DeviceMemory scratch;
+  DeviceMemory scratch, row_count;
   int recording = -1;
   int launches = 0;
   std::vector<double> samples;  // microseconds of a step
@@ -229,6 +234,7 @@ class DeviceTuner {
     HUSSAR_TRY(fix_sizes());
     std::map<std::string, std::optional<size_t>> seen;  // by key, where in works_; nothing to measure: nowhere
     for (size_t graph = 0; graph < graphs_.size(); ++graph) {
+      const RowCounts counts = find_row_counts(*graphs_[graph]);
       for (size_t i = 0; i < graphs_[graph]->nodes().size(); ++i) {
         const Node& sized = *sized_[graph].nodes()[i];
         if (!has_sizes(sized)) continue;
@@ -236,7 +242,11 @@ class DeviceTuner {
         const std::string key = problem_key(problem, options_.shapes);
         auto [it, is_new] = seen.emplace(key, std::nullopt);
         if (is_new) it->second = find_work(problem, sized, key);
-        if (it->second) ++works_[*it->second].counts[graph];
+        if (!it->second) continue;
+        Work& work = works_[*it->second];
+        ++work.counts[graph];
+        if (const auto hint = counts.find(&problem.node); hint != counts.end())
+          work.all_rows = sized.output()->static_shape()->elements(0, hint->second.axes);
       }
     }
     return {};
@@ -245,6 +255,7 @@ class DeviceTuner {
   // Gives its place in works_, where something is left to be measured.
   std::optional<size_t> find_work(const Problem& problem, const Node& sized, const std::string& key) {
     Work work{key, &sized, {}, rivals_of(choose(Problem{sized, target_}))};
+    work.rows = expected_rows(sized.attributes);
     if (work.rivals.size() < 2) return std::nullopt;
     ++report_.problems;
     const bool is_measured = std::all_of(work.rivals.begin(), work.rivals.end(),
@@ -306,7 +317,7 @@ class DeviceTuner {
         if (!contender.is_impossible) contender.measured = known;
         knows_something_ = knows_something_ || known.has_value();
       }
-      contest.least = least_microseconds(*work.node, target_.sm, sparse);
+      contest.least = work.rows * least_microseconds(*work.node, target_.sm, sparse);
     }
     return list;
   }
@@ -458,11 +469,17 @@ class DeviceTuner {
     return {};
   }
 
-  // Sequences that follow each other are all of full length: shorter ones take less of everything.
+  // Sequences that follow each other, from half of the usual length to one and a half of it, as far as there is room.
   Status fill_starts(const Node& attention, const Operand& starts) {
     Tensor numbers(DType::kInt32, starts.shape);
-    const int64_t length = (*attention.inputs[0]->static_shape())[1];
-    for (int64_t i = 0; i < numbers.elements(); ++i) numbers.data<int32_t>()[i] = static_cast<int32_t>(i * length);
+    const auto length = static_cast<double>((*attention.inputs[0]->static_shape())[1]);
+    const auto sequences = static_cast<double>(numbers.elements() - 1);
+    double start = 0;
+    for (int64_t i = 0; i < numbers.elements(); ++i) {
+      numbers.data<int32_t>()[i] = static_cast<int32_t>(start);
+      start += std::min(
+          length, expected_rows(attention.attributes) * length * (0.5 + (static_cast<double>(i) + 0.5) / sequences));
+    }
     HUSSAR_TRY(device_->copy_in(starts.data, numbers.raw(), numbers.bytes()));
     return device_->wait();
   }
@@ -483,8 +500,20 @@ class DeviceTuner {
     return data + static_cast<size_t>(offset) * size;
   }
 
+  // What the kernel is told about the rows that are needed.
+  Result<RowCount> count_rows(const Work& work, Contestant& contestant) {
+    if (work.all_rows <= 0) return RowCount{};
+    contestant.row_count = DeviceMemory(*device_, HUSSAR_TRY(device_->allocate(sizeof(int32_t))));
+    const auto needed = static_cast<int32_t>(std::ceil(work.rows * static_cast<double>(work.all_rows)));
+    HUSSAR_TRY(
+        device_->copy_in(contestant.row_count.data(), reinterpret_cast<const std::byte*>(&needed), sizeof(needed)));
+    HUSSAR_TRY(device_->wait());
+    return RowCount{reinterpret_cast<const int32_t*>(contestant.row_count.data()), work.all_rows};
+  }
+
   Status make_contestant(const Work& work, const Rival& rival, CompileAhead& ahead, Contestant& contestant) {
     contestant.rival = &rival;
+    const RowCount row_count = HUSSAR_TRY(count_rows(work, contestant));
     HUSSAR_TRY(make_step(*work.node, rival, contestant, ahead));
     const size_t bytes = std::max<size_t>(constant_bytes(*work.node), 1);
     const size_t twins = std::min({kMostTwins, static_cast<size_t>(work.count()), (kColdBytes + bytes - 1) / bytes});
@@ -500,6 +529,7 @@ class DeviceTuner {
       for (const Entry& entry : contestant.entries) {
         Run run{contestant.step, entry.inputs, entry.outputs, entry.state.raw(), contestant.scratch.data(), lease};
         run.device = device_.get();
+        run.row_count = row_count;
         if (status) status = find_kernel(rival.tactic->kernel)->run(run);
       }
     }

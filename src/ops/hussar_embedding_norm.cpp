@@ -32,8 +32,7 @@ static Status expand(Builder& builder) {
   if (std::find(std::begin(kNorms), std::end(kNorms), norm) == std::end(kNorms))
     return builder.fail("'{}' is no normalization", norm);
   const size_t inputs = builder.node.inputs.size();
-  if (inputs <= kTerms || !builder.has(kScale))
-    return builder.fail("has {} inputs, or no scale", inputs);
+  if (inputs <= kTerms || !builder.has(kScale)) return builder.fail("has {} inputs, or no scale", inputs);
   Value* x = nullptr;
   for (size_t at = kTerms; at < inputs; at += 3) {
     if (!builder.has(at) || (builder.has(at + 1) && !builder.has(at + 2)))

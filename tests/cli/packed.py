@@ -41,6 +41,8 @@ def test_packed_refuses(hussar: Program) -> None:
     model = hussar.model("encoder")
     words = ("build", model, "-o", "m.plan", "--packed")
     hussar(*words, code=USAGE, says="goes with --target cuda")
+    for part in ("0", "1.5"):
+        hussar(*words, *GPU, "--token-part", part, code=USAGE, says="must be above 0 and at most 1")
     hussar(*words, *GPU, "--verify-passes", code=USAGE, says="--verify-passes and --packed exclude each other")
     hussar(*words, *GPU, "--disable-pass", "all", code=USAGE, says="--packed needs the pass pack_tokens")
     hussar(*words, *GPU, "--int8", "--calib", "x.npy", "--html", "p.html", code=USAGE, says="without --packed")

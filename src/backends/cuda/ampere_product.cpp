@@ -32,12 +32,15 @@ std::span<const AmpereTile> tiles_of(ProductInput input, bool sparse) {
 double time_of(const AmpereTile& tile, const DenseProduct& product, ProductInput input, bool sparse) {
   const double peak = peak_flops(input) * (sparse ? kSparseGain : 1);
   const double rate = peak * tile.rate / kUsualMultiprocessors;
-  const int64_t tiles = (product.m + tile.rows - 1) / tile.rows * ((product.n + tile.columns - 1) / tile.columns);
+  const int64_t rows = (product.expected_m() + tile.rows - 1) / tile.rows;
+  const int64_t tiles = rows * ((product.n + tile.columns - 1) / tile.columns);
   const double waves = std::ceil(static_cast<double>(tiles) / kUsualMultiprocessors);
   return waves * 2.0 * tile.rows * tile.columns * static_cast<double>(product.k) / rate;
 }
 
-AmpereTile best_tile(const DenseProduct& product, ProductInput input, bool sparse) {
+// For all rows, whatever is expected of them: which one it is shall not depend on who asks.
+AmpereTile best_tile(DenseProduct product, ProductInput input, bool sparse) {
+  product.rows = 1;
   const auto tiles = tiles_of(input, sparse);
   AmpereTile best = tiles[0];
   for (const AmpereTile& tile : tiles) {

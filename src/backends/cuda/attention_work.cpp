@@ -171,8 +171,10 @@ Status launch_attention(const Run& run, const AttentionLaunch& launch) {
 double attention_flops(const Problem& problem) {
   auto work = attention_work(problem.node);
   if (!work) return 0;
-  return 2.0 * static_cast<double>(work->batch * work->heads * work->queries * work->keys) *
-         static_cast<double>(work->head + work->v_head);
+  // Of sequences that are shorter both are.
+  const double rows = expected_rows(problem.node.attributes);
+  const double pairs = static_cast<double>(work->queries * work->keys) * rows * rows;
+  return 2.0 * static_cast<double>(work->batch * work->heads) * pairs * static_cast<double>(work->head + work->v_head);
 }
 
 }  // namespace hussar::cuda

@@ -52,8 +52,10 @@ Result<DenseProduct> product_as_it_was(std::string_view op, const Attributes& at
 }
 
 Result<DenseProduct> dense_product(const Node& node) {
-  return product_as_it_was(node.op, node.attributes, operand_of(*node.inputs[0]), operand_of(*node.inputs[1]),
-                           operand_of(*node.outputs[0]));
+  DenseProduct product = HUSSAR_TRY(product_as_it_was(node.op, node.attributes, operand_of(*node.inputs[0]),
+                                                      operand_of(*node.inputs[1]), operand_of(*node.outputs[0])));
+  product.rows = expected_rows(node.attributes);
+  return product;
 }
 
 Refusal check_dense_product(const Problem& problem) {

@@ -10,6 +10,8 @@ namespace hussar::cuda {
 struct DenseProduct {
   int64_t m = 0, n = 0, k = 0;
   int64_t x_pitch = 0, w_pitch = 0, y_pitch = 0;
+  double rows = 1;  // the part of m that is expected to be needed, for predictions
+  int64_t expected_m() const { return static_cast<int64_t>(std::ceil(static_cast<double>(m) * rows)); }
 };
 
 // Refuses what is no such product, or whose rows do not begin at multiples of 16 bytes.

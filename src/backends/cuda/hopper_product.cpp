@@ -91,7 +91,9 @@ double time_of(const Tile& tile, const DenseProduct& product, const HopperOperan
   constexpr double kStart = 1.5, kCluster = 0.8;
   // Of an element of the result, where two blocks of a multiprocessor work on two: sums to numbers and into memory.
   constexpr double kEnd = 1e-4, kEndOfTwo = 1.2e-4, kNearer = 0.7;
-  const double waves = std::ceil(static_cast<double>(clusters_of(tile, product)) /
+  DenseProduct expected = product;
+  expected.m = product.expected_m();
+  const double waves = std::ceil(static_cast<double>(clusters_of(tile, expected)) /
                                  static_cast<double>(slots_of(tile, kMultiprocessors)));
   const auto elements = static_cast<double>(tile.rows * tile.columns / tile.split);
   const double sums = elements * static_cast<double>(2 * product.k) / (flops_of_one * tile.rate);
@@ -113,7 +115,9 @@ bool fits(const Tile& tile, const DenseProduct& product, const HopperOperands& o
   return product.k >= operands.block_k() * tile.split;
 }
 
-Tile best_tile(const DenseProduct& product, const HopperOperands& operands) {
+// For all rows, whatever is expected of them: which one it is shall not depend on who asks.
+Tile best_tile(DenseProduct product, const HopperOperands& operands) {
+  product.rows = 1;
   const auto tiles = tiles_of(operands);
   Tile best = tiles[1];
   for (const Tile& tile : tiles) {

@@ -16,6 +16,7 @@
 #include "plan/kernel.h"
 #include "tactics/tactic.h"
 #include "tensor/convert.h"
+#include "tensor/expected_rows.h"
 #include "tensor/quant_params.h"
 
 namespace hussar::cuda {
@@ -56,12 +57,14 @@ const Tile* configured_tile(std::span<const Tile> tiles, const Node& node) {
 inline constexpr double kLaunchMicroseconds = 2;
 inline constexpr double kBytesPerMicrosecond = 2e6;
 
-// The time to read the inputs and write the outputs once.
+// The time to read the inputs and write the outputs once, of rows those that are needed.
 inline double memory_cost(const Problem& problem, double factor = 1) {
   double bytes = 0;
   for (const auto* list : {&problem.node.inputs, &problem.node.outputs}) {
     for (const Value* value : *list) {
-      if (value != nullptr) bytes += Problem::elements(value) * static_cast<double>(dtype_size(value->dtype));
+      if (value == nullptr) continue;
+      const double rows = value->is_constant() ? 1 : expected_rows(problem.node.attributes);
+      bytes += rows * Problem::elements(value) * static_cast<double>(dtype_size(value->dtype));
     }
   }
   return kLaunchMicroseconds + factor * bytes / kBytesPerMicrosecond;

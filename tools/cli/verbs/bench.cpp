@@ -38,7 +38,8 @@ void declare(Command& command, Arguments& arguments) {
   command.option("--shapes", "SHAPES", arguments.shapes,
                  "x:1x3x224x224,...: sizes for the dimensions that are left open");
   command.option("--load-inputs", "NAME=FILE", arguments.inputs,
-                 "FILE.npy, FILE.raw or, without NAME=, FILE.npz; default: random");
+                 "FILE.npy, FILE.raw or, without NAME=, FILE.npz; default: random; what indexes a table "
+                 "stays within it");
   command.option("--seed", "N", arguments.seed, "of random inputs; default 1");
   arguments.precision.declare(command);
   declare_verify(command, arguments.verify);

@@ -28,6 +28,7 @@ struct Arguments {
   std::vector<std::string> disabled;
   int threads = 0;
   double tolerance = std::nan("");  // none given
+  double token_part = CompileOptions{}.token_part;
   bool verify_passes = false, verbose = false, packed = false;
   PrecisionFlags precision;
   Int8Flags int8;
@@ -71,6 +72,9 @@ void declare(Command& command, Arguments& arguments) {
   command.toggle("--packed", arguments.packed,
                  "with --target cuda: padding of encoder batches, which the attention mask tells, is left out; rows of "
                  "padding in outputs are zeros then, and masks must be zeros and ones");
+  command.option("--token-part", "X", arguments.token_part,
+                 "with --packed: the part of a batch that is no padding, as a rule, for which kernels are chosen; "
+                 "default 0.5");
   command.refuse("--fallback", "a plan holds its weights in one precision");
   command.option("--budget", "TIME", arguments.budget,
                  "measures rival kernels inside the model for at most so long (60s, 2m); default 10s; 0: the predicted "
@@ -151,6 +155,7 @@ Status work(Arguments& arguments, const Command& command) {
   options.threads = arguments.threads;
   options.disabled_passes = arguments.disabled;
   options.packed = arguments.packed;
+  options.token_part = arguments.token_part;
   options.verify_passes = arguments.verify_passes;
   HUSSAR_TRY(arguments.precision.apply(options, arguments.int8.quantizes()));
   if (!std::isnan(arguments.tolerance)) check.tolerance = options.verify_tolerance = arguments.tolerance;

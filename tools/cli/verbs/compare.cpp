@@ -37,7 +37,8 @@ void declare(Command& command, Arguments& arguments) {
   command.toggle("--reference", arguments.reference,
                  "runs .onnx files in the reference interpreter (slow); implied by --layers");
   command.option("--load-inputs", "NAME=FILE", arguments.inputs,
-                 "FILE.npy, FILE.raw or, without NAME=, FILE.npz; default: random");
+                 "FILE.npy, FILE.raw or, without NAME=, FILE.npz; default: random; what indexes a table "
+                 "stays within it");
   command.option("--shapes", "SHAPES", arguments.shapes,
                  "x:1x3x224x224,...: sizes for the dimensions that are left open");
   command.option("--seed", "N", arguments.seed, "of random inputs; default 1");

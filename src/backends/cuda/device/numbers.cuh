@@ -297,6 +297,13 @@ __device__ __forceinline__ long long units_of_rows(long long all, const int* row
   return rows == nullptr ? all : min(all, max(0LL, *rows * of_row));
 }
 
+// As begin_kernel(), for a kernel behind which none may begin before it has ended.
+__device__ __forceinline__ void begin_kernel_alone() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // The first statement of every kernel, as they are launched while those before them still run: lets the next one be
 // launched likewise, and returns when all that earlier ones wrote can be read.
 __device__ __forceinline__ void begin_kernel() {

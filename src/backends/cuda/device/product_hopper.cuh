@@ -696,11 +696,9 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
   }
   product_allow_next_kernel();
   int m = problem.m;
-  if (rows != nullptr) {
-    // Which tile comes first depends on it: no weights are loaded before.
-    product_wait_for_earlier_kernels();
-    m = min(m, max(*rows, 0));
-  }
+  // Which tile comes first depends on it. It has been there since before the kernel in front began (token_order.cuh),
+  // and is read past this multiprocessor's cache, so that weights are on their way while that one still runs.
+  if (rows != nullptr) m = min(m, max(*static_cast<const volatile int*>(rows), 0));
   const Work work = make_work(problem, m);
   if constexpr (PRODUCT_SHARERS * PRODUCT_SPLIT > 1) {
     __syncwarp();
@@ -710,7 +708,10 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
   }
 
   // All of the cluster leave, before any of them waits for another.
-  if (PRODUCT_SPLIT > 1 && work.first >= work.groups) return;
+  if (PRODUCT_SPLIT > 1 && work.first >= work.groups) {
+    product_wait_for_earlier_kernels();  // who waits for this kernel waits for those, too
+    return;
+  }
   if (threadIdx.x < kMultiplyingThreads) {
     registers_take<kMultiplyingRegisters>();
     consume(ring, work, static_cast<int>(threadIdx.x) / 128, y, problem, operands, places,

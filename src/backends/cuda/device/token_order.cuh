@@ -42,8 +42,10 @@ extern "C" __global__ void __launch_bounds__(256) count_tokens(const __grid_cons
   if (sequence < work.batch && threadIdx.x == 0) work.counts[sequence] = count;
 }
 
+// No kernel begins before this one has ended, so that those behind it may read the number of rows when they begin,
+// before the ones in front of them have ended.
 extern "C" __global__ void __launch_bounds__(256) place_tokens(const __grid_constant__ TokenOrder work) {
-  begin_kernel();
+  begin_kernel_alone();
   const long long sequence = blockIdx.x;
   int before = 0, all = 0;
   for (long long i = threadIdx.x; i < work.batch; i += kThreads) {
@@ -56,6 +58,7 @@ extern "C" __global__ void __launch_bounds__(256) place_tokens(const __grid_cons
   if (threadIdx.x == 0 && work.starts != nullptr) {
     if (sequence < work.batch) work.starts[sequence] = row;
     if (sequence == 0) work.starts[work.batch] = total;
+    __threadfence();
   }
   if (sequence >= work.batch) return;
   const long long begin = sequence * work.length;

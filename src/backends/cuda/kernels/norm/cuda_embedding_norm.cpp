@@ -66,7 +66,7 @@ double cost(const Problem& problem) {
     bytes += elements * static_cast<double>(dtype_size(term_of(node, k).table->dtype));
   for (const Value* output : node.outputs)
     bytes += output != nullptr ? Problem::elements(output) * static_cast<double>(dtype_size(output->dtype)) : 0;
-  return kLaunchMicroseconds + bytes / kBytesPerMicrosecond;
+  return kLaunchMicroseconds + expected_rows(node.attributes) * bytes / kBytesPerMicrosecond;
 }
 
 Status pack(Packing& packing) {
