@@ -6,7 +6,7 @@
 #
 # Environment: BIN, a folder with hussar, hussar_tests and conformance_runner that are built already; PYTHON, with onnx
 # and, for the times, torch, transformers and torchvision (default .venv/bin/python); CASES, the cases of
-# bench/peers_gpu.py.
+# bench/peers_gpu.py ("none": no times).
 # Writes FOLDER/gpu_check.json, and a log for each stage. Exit status: 0 when no stage failed; 1 when one did; 3, with
 # one line, when there is no GPU.
 set -u
@@ -43,8 +43,19 @@ leave_out() {
 }
 rm -f "$folder"/*.stage
 
+# The tests of kernels in several processes: most of their time is NVRTC's, on the host.
+kernels() {
+  local shards=$(($(nproc) > 8 ? $(nproc) - 5 : 1)) failed=0 shard children=()
+  for ((shard = 0; shard < shards; ++shard)); do
+    GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard "$BIN/hussar_tests" --gtest_filter='*Cuda*' --gtest_brief=1 &
+    children+=($!)
+  done
+  for child in "${children[@]}"; do wait "$child" || failed=1; done
+  return $failed
+}
+
 # What checks runs side by side; what measures, alone.
-stage kernels "$BIN/hussar_tests" --gtest_filter='*Cuda*' &
+stage kernels kernels &
 stage conformance "$python" tests/conformance/run.py --runner "$BIN/conformance_runner" --target cuda \
   --json "$folder/conformance_cuda.json" &
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
@@ -57,7 +68,9 @@ else
   leave_out sanitizer "compute-sanitizer is not installed"
 fi
 wait
-if "$python" -c 'import torch, transformers, torchvision, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+if [ "${CASES:-}" = none ]; then
+  leave_out peers "CASES=none"
+elif "$python" -c 'import torch, transformers, torchvision, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
   stage peers "$python" bench/peers_gpu.py --json "$folder/peers_gpu.json" ${CASES:+--cases "$CASES"}
   sed -n '/^|/p' "$folder/peers.log"
 else

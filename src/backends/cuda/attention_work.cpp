@@ -131,6 +131,7 @@ Status prepare_attention(const Prepare& prepare, const AttentionWork& work, int6
   HUSSAR_CHECK(!is_packed || work.batch * work.queries < (int64_t{1} << 31), ErrorCode::kUsage,
                "step '{}': the batch is too large", prepare.step.name);
   launch.work = work;
+  launch.meaning = byte_meaning(prepare.step.attributes);
   launch.launch = Launch{};
   launch.launch.threads = static_cast<unsigned>(threads);
   launch.launch.shared_bytes = static_cast<unsigned>(shared_bytes);
@@ -144,7 +145,7 @@ Status prepare_attention(const Prepare& prepare, const AttentionWork& work, int6
 
 Status launch_attention(const Run& run, const AttentionLaunch& launch) {
   const AttentionWork& work = launch.work;
-  Words words;
+  Words words, meaning;
   const DType dtype = run.inputs[0].dtype;
   const auto [mask, starts] = optional_inputs(dtype);
   const auto size = static_cast<int64_t>(dtype_size(dtype));
@@ -162,7 +163,8 @@ Status launch_attention(const Run& run, const AttentionLaunch& launch) {
   words.put(run.inputs.size() > starts ? run.inputs[starts].data : nullptr);
   words.put(work.batch);
   for (size_t i = 0; dtype == DType::kUInt8 && i < 3; ++i) words.put(run.inputs[kScales + i].data);
-  void* const arguments[] = {words.data()};
+  launch.meaning.put(meaning);
+  void* const arguments[] = {words.data(), meaning.data()};
   return queue_of(run.device).launch(launch.launch, arguments);
 }
 

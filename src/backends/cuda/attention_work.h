@@ -1,6 +1,6 @@
 // hussar.Attention and hussar.QuantizedAttention as sizes and strides.
 #pragma once
-#include "backends/cuda/kernel_support.h"
+#include "backends/cuda/results.h"
 
 namespace hussar::cuda {
 
@@ -27,6 +27,7 @@ Defines attention_defines(const Node& node);
 struct AttentionLaunch {
   Launch launch;
   AttentionWork work;
+  ByteMeaning meaning;
 };
 // For blocks of `threads` that take so many queries of one head.
 Status prepare_attention(const Prepare& prepare, const AttentionWork& work, int64_t queries_of_block, int64_t threads,

@@ -45,6 +45,7 @@ Status prepare_elementwise(const Prepare& prepare, const LoopNest& nest, std::st
       launch.nest.strides[t][axis] = axis < missing ? 0 : nest.strides[t][axis - missing];
     }
   }
+  launch.meaning = byte_meaning(prepare.step.attributes);
   launch.is_dense = true;
   for (int64_t axis = launch.nest.rank - 1, stride = 1; axis >= 0; --axis) {
     launch.is_dense = launch.is_dense && (launch.nest.dims[axis] == 1 || launch.nest.strides[0][axis] == stride);
@@ -76,6 +77,7 @@ Status launch_elementwise(const Run& run, const ElementwiseLaunch& launch, std::
   const bool counts = run.row_count.rows > 0 && launch.is_dense;
   words.put(counts ? run.row_count.count : nullptr);
   words.put(counts ? nest.elements() / run.row_count.rows : 0);
+  launch.meaning.put(words);
   void* const arguments[] = {words.data()};
   return queue_of(run.device).launch(launch.launch, arguments);
 }

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "backends/cuda/kernel_support.h"
+#include "backends/cuda/results.h"
 
 namespace hussar::cuda {
 
@@ -19,6 +20,7 @@ struct ElementwiseLaunch {
   Launch launch;
   LoopNest nest;  // with as many loops as the code has
   int vector = 1;
+  ByteMeaning meaning = {};
   bool is_dense = false;  // the loops go through the output as it lies in memory
 };
 // Loads the step's code for these loops; `attribute` as it was given to define_loops.

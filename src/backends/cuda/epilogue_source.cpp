@@ -44,8 +44,9 @@ std::string load_source(const Node& node, size_t input, int index, bool is_near)
 std::string operand_source(const Node& node, size_t input, int index, bool is_near) {
   std::string text = fmt::format("  float o{}[N];\n  {}\n", index, load_source(node, input, index, is_near));
   if (is_quantized(node.inputs[input]->dtype))
-    text += fmt::format("#pragma unroll\n  for (int i = 0; i < N; ++i) o{0}[i] = {1};\n", index,
-                        real_source(node.attributes, "operand", fmt::format("o{}[i]", index)));
+    text += fmt::format(
+        "#pragma unroll\n  for (int i = 0; i < N; ++i) o{0}[i] = (o{0}[i] - operands.zero_point) * operands.scale;\n",
+        index);
   return text;
 }
 
@@ -155,14 +156,19 @@ std::string epilogue_source(const Node& node, size_t near) {
   const size_t own = inputs.size();
   for (size_t i = inputs_before_program(node); i < node.inputs.size(); ++i) inputs.push_back(i);
   std::string members, loads, arguments;
+  bool reads_bytes = false;
   for (size_t i = 0; i < inputs.size(); ++i) {
     members +=
         fmt::format("  const {}* data{};\n  long long pitch{};\n", number_type(node.inputs[inputs[i]]->dtype), i, i);
     if (i < own) continue;
+    reads_bytes = reads_bytes || is_quantized(node.inputs[inputs[i]]->dtype);
     loads += operand_source(node, inputs[i], static_cast<int>(i), inputs[i] == near);
     arguments += fmt::format(", o{}[i]", i);
   }
   if (inputs.empty()) members = "  long long nothing;\n";
+  const bool writes_bytes = node.attributes.has("y_scale");
+  if (writes_bytes) members += "  ByteMeaning meaning;\n";
+  if (reads_bytes) members += "  float scale, zero_point;\n";
   std::string text = node.program ? program_source(*node.program) : std::string();
   text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + row_source(node) + sums_source(node, has_own);
   text +=
@@ -172,7 +178,10 @@ std::string epilogue_source(const Node& node, size_t near) {
     text += loads + fmt::format("#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = run_program(value[i]{});\n",
                                 arguments);
   }
-  return text + "}\n";
+  return text + fmt::format(
+                    "}}\ntemplate <int N, class T>\n__device__ __forceinline__ void store_finished(T* to, const float "
+                    "(&value)[N], const EpilogueOperands& operands) {{\n  {};\n}}\n",
+                    writes_bytes ? "store_results(to, value, operands.meaning)" : "store(to, value)");
 }
 
 Status EpilogueState::put_run_scales(const Prepare& prepare, size_t own) {
@@ -196,6 +205,10 @@ Status EpilogueState::prepare(const Prepare& prepare) {
   const PlanStep& step = prepare.step;
   const Operand& output = prepare.outputs[0];
   count_ = 0;
+  reads_bytes_ = false;
+  writes_bytes_ = step.attributes.has("y_scale");
+  of_results_ = byte_meaning(step.attributes);
+  of_operands_ = scaled_bytes(step.attributes, "operand");
   const auto own = static_cast<int32_t>(step.program ? step.program_inputs : std::ssize(step.inputs));
   if (own > 2 && prepare.inputs[2].present() && step.op != kIntegerMatMul) operands_[count_++] = {2, 0};
   HUSSAR_TRY(put_run_scales(prepare, static_cast<size_t>(own)));
@@ -213,6 +226,7 @@ Status EpilogueState::prepare(const Prepare& prepare) {
     HUSSAR_CHECK(cover != Cover::kOther && is_number(step.attributes, operand.dtype), ErrorCode::kUsage,
                  "step '{}': fused operand {} of shape {} does not fit the output {}", step.name, i,
                  operand.shape.to_string(), output.shape.to_string());
+    reads_bytes_ = reads_bytes_ || is_quantized(operand.dtype);
     operands_[count_++] = {input, row_pitch_of(operand)};
   }
   return {};
@@ -224,6 +238,8 @@ void EpilogueState::put(const Run& run, Words& words) const {
     words.put(operands_[i].pitch);
   }
   if (count_ == 0) words.put(int64_t{0});
+  if (writes_bytes_) of_results_.put(words);
+  if (reads_bytes_) words.put_floats(of_operands_.scale, of_operands_.zero_point);
 }
 
 int64_t EpilogueState::pitch_of(int32_t input) const {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "backends/cuda/kernel_support.h"
+#include "backends/cuda/results.h"
 
 namespace hussar::cuda {
 
@@ -19,6 +20,7 @@ Refusal check_epilogue(const Problem& problem);
 //   template <int N, class Near> void epilogue_of(float (&value)[N], const EpilogueOperands&, long long row, int
 //   column,
 //                                                 const Near&)
+//   template <int N, class T> void store_finished(T* to, const float (&value)[N], const EpilogueOperands&)
 // which finish N neighbours of a row: numbers of sums, with the operator's own bias; then the program. Products of
 // bytes have the table of byte_product.h as input 2. `near`: of the program's operands the input that
 // Near::load(data, row, column, numbers) gives; 0: none.
@@ -34,7 +36,7 @@ size_t near_operand(const Node& node);
 class EpilogueState {
  public:
   Status prepare(const Prepare& prepare);
-  // A pointer and a pitch for each operand.
+  // A pointer and a pitch for each operand, then what bytes stand for: of results, and of operands.
   void put(const Run& run, Words& words) const;
   // From row to row of an operand of the program, in elements.
   int64_t pitch_of(int32_t input) const;
@@ -43,6 +45,9 @@ class EpilogueState {
   // Those that are found when the model runs.
   Status put_run_scales(const Prepare& prepare, size_t own);
 
+  bool writes_bytes_ = false, reads_bytes_ = false;
+  ByteMeaning of_results_;
+  ScaledBytes of_operands_;
   int count_ = 0;
   struct {
     int32_t input;

@@ -80,6 +80,7 @@ class Words {
     if (count_ < kMost) words_[count_++] = value;
   }
   void put_float(float value) { put(int64_t{std::bit_cast<uint32_t>(value)}); }
+  void put_floats(float first, float second) { put(std::bit_cast<int64_t>(std::array{first, second})); }
   void put(const void* pointer) { put(static_cast<int64_t>(reinterpret_cast<uintptr_t>(pointer))); }
   void* data() { return words_.data(); }
 

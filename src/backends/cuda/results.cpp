@@ -7,17 +7,6 @@
 #include "backends/cuda/program_source.h"
 
 namespace hussar::cuda {
-namespace {
-
-struct Meaning {
-  float scale, zero_point;
-};
-Meaning meaning_of(const Attributes& attributes, std::string_view what) {
-  return {attributes.get_float(std::string(what) + "_scale", 1),
-          static_cast<float>(attributes.get_int(std::string(what) + "_zero_point", 0))};
-}
-
-}  // namespace
 
 std::string number_type(DType dtype) { return dtype == kFp8 ? "float8" : memory_type(dtype); }
 
@@ -43,15 +32,27 @@ void define_results(const Node& node, bool lower_products, Defines& defines) {
   defines.set("HALF_RESULTS", is_short).set("FAST_GELU", is_short || lower_products);
   // Small numbers of FP8 are as exact as large ones.
   defines.set("BYTE_RESULTS", writes_bytes && !is_fp8);
-  if (!writes_bytes) return;
-  defines.set("BYTE_FLOAT8", is_fp8);
-  const auto [scale, zero_point] = meaning_of(node.attributes, "y");
-  defines.set("BYTE_RECIPROCAL", literal(1 / scale)).set("BYTE_ZERO_POINT", literal(zero_point));
-  defines.set("BYTE_LOWEST", literal(-zero_point * scale)).set("BYTE_HIGHEST", literal((255 - zero_point) * scale));
+  defines.set("WRITES_BYTES", writes_bytes).set("BYTE_FLOAT8", is_fp8);
+}
+
+ScaledBytes scaled_bytes(const Attributes& attributes, std::string_view what) {
+  return {attributes.get_float(std::string(what) + "_scale", 1),
+          static_cast<float>(attributes.get_int(std::string(what) + "_zero_point", 0))};
+}
+
+ByteMeaning byte_meaning(const Attributes& attributes) {
+  constexpr float kIntegers = 12582912;  // 1.5 * 2^23: the last bits of floats around it are an integer
+  const auto [scale, zero_point] = scaled_bytes(attributes, "y");
+  return {-zero_point * scale, (255 - zero_point) * scale, 1 / scale, kIntegers + zero_point};
+}
+
+void ByteMeaning::put(Words& words) const {
+  words.put_floats(lowest, highest);
+  words.put_floats(reciprocal, shift);
 }
 
 std::string real_source(const Attributes& attributes, std::string_view what, std::string_view byte) {
-  const auto [scale, zero_point] = meaning_of(attributes, what);
+  const auto [scale, zero_point] = scaled_bytes(attributes, what);
   return fmt::format("({} - {}) * {}", byte, literal(zero_point), literal(scale));
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "backends/cuda/code.h"
+#include "backends/cuda/kernel_support.h"
 
 namespace hussar::cuda {
 
@@ -15,6 +15,20 @@ Refusal refuse_fp8(const Problem& problem);
 std::string result_type(const Node& node);
 // What the code needs to know of it. `lower_products`: results are of products in a lower precision anyway.
 void define_results(const Node& node, bool lower_products, Defines& defines);
+
+// Numbers for bytes by the attributes <what>_scale and <what>_zero_point of a step.
+struct ScaledBytes {
+  float scale = 1, zero_point = 0;
+};
+ScaledBytes scaled_bytes(const Attributes& attributes, std::string_view what);
+
+// ByteMeaning of device/numbers.cuh, which is a parameter of all kernels that may write bytes: of y_scale and
+// y_zero_point. Without them any will do.
+struct ByteMeaning {
+  float lowest, highest, reciprocal, shift;
+  void put(Words& words) const;
+};
+ByteMeaning byte_meaning(const Attributes& attributes);
 
 // The number that `byte` stands for by the attributes <what>_scale and <what>_zero_point.
 std::string real_source(const Attributes& attributes, std::string_view what, std::string_view byte);

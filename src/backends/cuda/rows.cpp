@@ -19,7 +19,7 @@ int64_t known_pitch(const Value& value) {
   return std::max<int64_t>(known((*root->dims)[1]), 1);
 }
 
-RowForm row_form(int64_t length, std::initializer_list<RowOperand> operands, bool hold, int64_t rows) {
+RowForm row_form(int64_t length, std::initializer_list<RowOperand> operands, bool hold, int64_t rows, int group) {
   RowForm form;
   if (length <= 0) {
     form.group = kThreads;
@@ -37,7 +37,8 @@ RowForm row_form(int64_t length, std::initializer_list<RowOperand> operands, boo
   // A few rows, a warp each, would leave multiprocessors idle.
   const bool are_few = rows > 0 && rows < kFewRows && length >= kThreads;
   if (length > 32 * kMostHeld || are_few) form.group = kThreads;
-  while (form.vector > 1 && are_few && length < kThreads * form.vector) form.vector /= 2;
+  if (group > 0) form.group = group;
+  while (form.vector > 1 && (are_few || group > 0) && length < form.group * form.vector) form.vector /= 2;
   const int64_t turn = int64_t{form.group} * form.vector;
   const int64_t accesses = (length + turn - 1) / turn;
   if (hold && accesses * form.vector <= kMostHeld) form.hold = static_cast<int>(accesses);
@@ -52,16 +53,17 @@ void define_rows(const RowForm& form, Node& node, Defines& defines) {
 Result<Launch> prepare_rows(const Prepare& prepare, const std::string& function, int64_t rows, int64_t length,
                             std::initializer_list<int64_t> pitches) {
   const Ints form = prepare.step.attributes.get_ints(kRowsAttribute);
-  bool fits = form.size() == 3 && form[0] >= 1 && form[0] <= 8 && (form[1] == 32 || form[1] == kThreads) &&
-              form[2] >= 0 && form[2] <= kMostHeld;
+  bool fits = form.size() == 3 && form[0] >= 1 && form[0] <= 8 &&
+              (form[1] == 32 || form[1] == 128 || form[1] == kThreads) && form[2] >= 0 && form[2] <= kMostHeld;
   fits = fits && length % form[0] == 0 && (form[2] == 0 || length <= form[0] * form[1] * form[2]);
   for (int64_t pitch : pitches) fits = fits && pitch % form[0] == 0;
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': its code is for other shapes; build the plan again",
                prepare.step.name);
   Launch launch;
   launch.function = HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, function));
-  launch.threads = kThreads;
-  launch.grid[0] = blocks_for(rows, kThreads / static_cast<int>(form[1]));
+  const int group = static_cast<int>(form[1]);
+  launch.threads = group == 32 ? kThreads : group;
+  launch.grid[0] = blocks_for(rows, static_cast<int>(launch.threads) / group);
   return launch;
 }
 

@@ -1,5 +1,5 @@
-// What kernels do that run device/rows.cuh: a row of elements that lie side by side is the work of a warp or of a
-// block.
+// What kernels do that run device/rows.cuh: a row of elements that lie side by side is the work of a warp, or of a
+// block of 128 or 256 threads.
 #pragma once
 #include "backends/cuda/kernel_support.h"
 
@@ -17,8 +17,9 @@ struct RowOperand {
   int64_t pitch;
 };
 // For rows of `length` elements, 0 when that is not known, in all of these tensors. `hold`: whether the kernel reads a
-// row more than once. `rows`: how many there are; 0: not known.
-RowForm row_form(int64_t length, std::initializer_list<RowOperand> operands, bool hold = true, int64_t rows = 0);
+// row more than once. `rows`: how many there are; 0: not known. `group`: threads of a row; 0: what is likely best.
+RowForm row_form(int64_t length, std::initializer_list<RowOperand> operands, bool hold = true, int64_t rows = 0,
+                 int group = 0);
 
 inline constexpr std::string_view kRowsAttribute = "hussar_rows";
 // Sets VECTOR, GROUP and HOLD, and the node's attribute that says what its code is for.

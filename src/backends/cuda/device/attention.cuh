@@ -4,7 +4,7 @@
 // none), CAUSAL; PACKED, 1: sequences of any length follow each other.
 #pragma once
 
-// All of 8 bytes. Strides in elements; a head's columns of q, v and y are contiguous.
+// Parameters of a kernel: this, and what bytes of y stand for. All of 8 bytes. Strides in elements; a head's columns of q, v and y are contiguous.
 struct Attention {
   const DATA_TYPE* q;
   const DATA_TYPE* k;

@@ -211,7 +211,8 @@ __device__ __forceinline__ void add_values(const unsigned (&weights)[GROUPS][kBl
 }
 
 // What the group has found, from row `query` of a lane on.
-__device__ __forceinline__ void write_group(const Group& group, const ByteAttention& work, int query) {
+__device__ __forceinline__ void write_group(const Group& group, const ByteAttention& work, const ByteMeaning& meaning,
+                                            int query) {
   const int lane = threadIdx.x % 32, head = blockIdx.y;
   // Read again: registers are for the sums.
   const Sequence sequence = sequence_of(work.rows, blockIdx.z);
@@ -230,7 +231,7 @@ __device__ __forceinline__ void write_group(const Group& group, const ByteAttent
       load<4>(scales + 16 * c, numbers);
 #pragma unroll
       for (int i = 0; i < 4; ++i) numbers[i] *= fmaf(group.sums[2 * c + i % 2][2 * row + i / 2], factor, -offset);
-      store<4>(to + 16 * c, numbers);
+      store_results<4>(to + 16 * c, numbers, meaning);
     }
   }
 }
@@ -239,7 +240,7 @@ __device__ __forceinline__ void write_group(const Group& group, const ByteAttent
 constexpr bool kHasRowMasks = HAS_MASK && MASK_ROWS;
 constexpr int kWarpsTogether = GROUPS > 1 ? (kHasRowMasks || CAUSAL ? 8 : 12) : HEAD > 64 || kHasRowMasks ? 12 : 20;
 extern "C" __global__ void __launch_bounds__(kThreads, kWarpsTogether / WARPS)
-    attention(const __grid_constant__ ByteAttention work) {
+    attention(const __grid_constant__ ByteAttention work, const __grid_constant__ ByteMeaning meaning) {
   static_assert(SPLIT == 1 && kKeys <= kThreads);
   begin_kernel();
   extern __shared__ __align__(128) unsigned char shared[];
@@ -318,5 +319,5 @@ extern "C" __global__ void __launch_bounds__(kThreads, kWarpsTogether / WARPS)
     __syncthreads();
   }
 #pragma unroll
-  for (int g = 0; g < GROUPS; ++g) write_group(groups[g], work, query + 16 * g);
+  for (int g = 0; g < GROUPS; ++g) write_group(groups[g], work, meaning, query + 16 * g);
 }

@@ -2,7 +2,8 @@
 // "Online normalizer calculation for softmax", 2018). Grid: (ceil(queries / 4), heads, batch); block: 128 threads.
 #pragma once
 
-extern "C" __global__ void __launch_bounds__(128) attention(const __grid_constant__ Attention work) {
+extern "C" __global__ void __launch_bounds__(128)
+    attention(const __grid_constant__ Attention work, const __grid_constant__ ByteMeaning meaning) {
   begin_kernel();
   const int lane = threadIdx.x % 32;
   const long long query = blockIdx.x * 4LL + threadIdx.x / 32;
@@ -51,6 +52,6 @@ extern "C" __global__ void __launch_bounds__(128) attention(const __grid_constan
 #pragma unroll
   for (int c = 0; c < kColumns; ++c) {
     const int column = c * 32 + lane;
-    if (column < V_HEAD) y[column] = write<OUTPUT_TYPE>(total > 0.0f ? sums[c] / total : 0.0f);
+    if (column < V_HEAD) y[column] = write_result<OUTPUT_TYPE>(total > 0.0f ? sums[c] / total : 0.0f, meaning);
   }
 }

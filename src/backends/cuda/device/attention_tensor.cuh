@@ -227,7 +227,7 @@ constexpr int kBlocksOfHalves = HEAD > 64 ? 2 : SPLIT > 1 || MASK_ROWS ? 4 : 5;
 constexpr int kBlocksOfFloats = HEAD > 64 ? 1 : MASK_ROWS ? 2 : 3;
 constexpr int kBlocksTogether = TF32 ? kBlocksOfFloats : kBlocksOfHalves;
 extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
-    attention(const __grid_constant__ Attention work) {
+    attention(const __grid_constant__ Attention work, const __grid_constant__ ByteMeaning meaning) {
   begin_kernel();
   extern __shared__ __align__(128) unsigned char shared[];
   const unsigned stages = static_cast<unsigned>(__cvta_generic_to_shared(shared));
@@ -311,9 +311,9 @@ extern "C" __global__ void __launch_bounds__(kThreads, kBlocksTogether)
     for (int c = 0; c < kColumns; ++c) {
       const float first = rows.sums[c][2 * half_row] * factor, second = rows.sums[c][2 * half_row + 1] * factor;
       OUTPUT_TYPE* const to = y + (written.first + row) * work.y_row + 8 * c + lane % 4 * 2;
-#if TF32 || defined(BYTE_RECIPROCAL)
+#if TF32 || WRITES_BYTES
       const float pair[2] = {first, second};
-      store<2>(to, pair);
+      store_results<2>(to, pair, meaning);
 #else
       *reinterpret_cast<unsigned*>(to) = pack(first, second);
 #endif

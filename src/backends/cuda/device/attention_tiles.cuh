@@ -38,7 +38,8 @@ __device__ __forceinline__ float sixteenth_sum(float x) {
 
 extern __shared__ float shared[];
 
-extern "C" __global__ void __launch_bounds__(256, 2) attention(const __grid_constant__ Attention work) {
+extern "C" __global__ void __launch_bounds__(256, 2)
+    attention(const __grid_constant__ Attention work, const __grid_constant__ ByteMeaning meaning) {
   begin_kernel();
   float* const q_tile = shared;                        // [HEAD][kPitch]
   float* const k_tile = q_tile + HEAD * kPitch;        // [HEAD][kKeyPitch]
@@ -133,7 +134,8 @@ extern "C" __global__ void __launch_bounds__(256, 2) attention(const __grid_cons
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
       const int column = c * 16 + part;
-      if (column < V_HEAD) y[(written.first + query) * work.y_row + column] = write<OUTPUT_TYPE>(sums[i][c] * factor);
+      if (column < V_HEAD)
+        y[(written.first + query) * work.y_row + column] = write_result<OUTPUT_TYPE>(sums[i][c] * factor, meaning);
     }
   }
 }

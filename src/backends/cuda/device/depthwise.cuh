@@ -65,6 +65,6 @@ extern "C" __global__ void __launch_bounds__(256)
     float value[VECTOR];
     real_sums(sums[o], value, meaning, row_meaning(fused, pixel));
     epilogue_of(value, fused, pixel, channel);
-    store(work.y + pixel * work.y_pitch + channel, value);
+    store_finished(work.y + pixel * work.y_pitch + channel, value, fused);
   }
 }

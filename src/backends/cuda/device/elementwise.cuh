@@ -13,6 +13,7 @@ struct Elementwise {
   OUTPUT_TYPE* output;
   const int* rows;  // so many of them are needed, where units follow each other in the output; null: all
   long long row;    // elements of one
+  ByteMeaning meaning;
 };
 
 // Generated: loads from the inputs at these offsets and computes.
@@ -37,6 +38,6 @@ extern "C" __global__ void __launch_bounds__(256) elementwise(const __grid_const
     }
     COMPUTE_TYPE value[VECTOR];
     compute(work, offsets, value);
-    store<VECTOR>(work.output + output, value);
+    store_results<VECTOR>(work.output + output, value, work.meaning);
   }
 }

@@ -1,8 +1,8 @@
 // LayerNormalization and RMSNormalization of rows.
 //
 // Defined before: INPUT_TYPE, OUTPUT_TYPE, SCALE_TYPE, BIAS_TYPE; CENTER, 1 where the mean is taken off; for results
-// that are written as bytes, too, what `quantized` needs, and BYTE_FACTORS, 1 where they are multiplied before;
-// ROWS_OF_BYTES, 1 where every row of bytes has a scale of its own (row_bytes.cuh).
+// that are written as bytes, too, what `quantized` needs; BYTE_FACTORS, 1 where these are multiplied before; ROWS_OF_BYTES,
+// 1 where every row of bytes has a scale of its own (row_bytes.cuh).
 #pragma once
 
 struct Normalize {
@@ -16,10 +16,11 @@ struct Normalize {
   void* bytes;
   float* row_scales;
   const int* needed;  // so many rows; null: all
-  float epsilon;
+  float epsilon, unused;
+  ByteMeaning meaning;
 };
 
-extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constant__ Normalize work) {
+extern "C" __global__ void __launch_bounds__(kRowThreads) normalize(const __grid_constant__ Normalize work) {
   begin_kernel();
   const float count = static_cast<float>(work.length);
   const long long step = static_cast<long long>(gridDim.x) * kRowsOfBlock;
@@ -27,9 +28,11 @@ extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constan
   constexpr bool kEarly = HOLD > 0 && HOLD * VECTOR <= 8;
   Row<SCALE_TYPE> scale{work.scale, work.length};
   Row<BIAS_TYPE> bias{work.bias, work.bias != nullptr ? work.length : 0};
+  Row<float> factors{work.factors, BYTE_FACTORS ? work.length : 0};
   if (kEarly) {
     scale.visit_first([](long long, const float(&)[VECTOR]) {});
     bias.visit_first([](long long, const float(&)[VECTOR]) {});
+    factors.visit_first([](long long, const float(&)[VECTOR]) {});
   }
   const long long rows = units_of_rows(work.rows, work.needed, 1);
   for (long long r = static_cast<long long>(blockIdx.x) * kRowsOfBlock + threadIdx.x / GROUP; r < rows; r += step) {
@@ -52,47 +55,61 @@ extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constan
       squares = sum;
     }
     const float inverse = 1.0f / sqrtf(squares + work.epsilon);
-    int access = 0;
-    const auto normalized = [&](long long at, const float(&x)[VECTOR], float(&y)[VECTOR]) {
-      const int held = kEarly ? access++ : 0;
+    int held = 0;  // which access, of those that are early
+    const auto normalize_held = [&](long long at, float(&x)[VECTOR]) {
       if (!kEarly) load(work.scale + at, scale.held[0]);
       if (!kEarly && work.bias != nullptr) load(work.bias + at, bias.held[0]);
 #pragma unroll
       for (int i = 0; i < VECTOR; ++i) {
-        y[i] = (x[i] - mean) * inverse * scale.held[held][i];
-        if (work.bias != nullptr) y[i] += bias.held[held][i];
+        x[i] = (x[i] - mean) * inverse * scale.held[held][i];
+        if (work.bias != nullptr) x[i] += bias.held[held][i];
       }
+      if (kEarly) ++held;
+    };
+    const auto write = [&](long long at, const float(&y)[VECTOR]) {
+      if (work.output != nullptr) store<VECTOR>(work.output + r * work.length + at, y);
     };
 #if ROWS_OF_BYTES
-    // What is held becomes the result.
     unsigned largest = 0;
     row.visit_again([&](long long at, float(&x)[VECTOR]) {
-      normalized(at, x, x);
-      if (work.output != nullptr) store<VECTOR>(work.output + r * work.length + at, x);
+      normalize_held(at, x);
 #pragma unroll
       for (int i = 0; i < VECTOR; ++i) largest = larger_magnitude(largest, x[i]);
     });
     const RowScale of_row = row_scale(largest);
     row.visit_again([&](long long at, float(&x)[VECTOR]) {
-      if (HOLD == 0) normalized(at, x, x);
+      if (HOLD == 0) normalize_held(at, x);
+      write(at, x);
       store_row_bytes(static_cast<signed char*>(work.bytes) + r * work.length + at, x, of_row);
     });
     if (threadIdx.x % GROUP == 0) work.row_scales[r] = of_row.scale;
 #else
-    row.visit_again([&](long long at, const float(&x)[VECTOR]) {
-      float y[VECTOR];
-      normalized(at, x, y);
-      if (work.output != nullptr) store<VECTOR>(work.output + r * work.length + at, y);
-#ifdef BYTE_RECIPROCAL
-      if (BYTE_FACTORS) {
-        float factors[VECTOR];
-        load(work.factors + at, factors);
+    const auto multiply = [&](long long at, float(&y)[VECTOR]) {
+      if (!kEarly) load(work.factors + at, factors.held[0]);
 #pragma unroll
-        for (int i = 0; i < VECTOR; ++i) y[i] *= factors[i];
-      }
-      store<VECTOR>(static_cast<quantized*>(work.bytes) + r * work.length + at, y);
+      for (int i = 0; i < VECTOR; ++i) y[i] *= factors.held[held][i];
+      if (kEarly) ++held;
+    };
+    const auto write_bytes = [&](long long at, const float(&y)[VECTOR]) {
+#if WRITES_BYTES
+      store_results<VECTOR>(static_cast<quantized*>(work.bytes) + r * work.length + at, y, work.meaning);
 #endif
-    });
+    };
+    if constexpr (HOLD == 0) {
+      row.visit_again([&](long long at, float(&x)[VECTOR]) {
+        normalize_held(at, x);
+        write(at, x);
+        if (BYTE_FACTORS) multiply(at, x);
+        write_bytes(at, x);
+      });
+    } else {
+      // One thing at a time for the whole row: what is loaded waits for no store.
+      row.visit_again(normalize_held);
+      row.visit_again(write);
+      held = 0;
+      if (BYTE_FACTORS) row.visit_again(multiply);
+      row.visit_again(write_bytes);
+    }
 #endif
     if (threadIdx.x % GROUP != 0) continue;
     if (work.mean != nullptr) work.mean[r] = mean;

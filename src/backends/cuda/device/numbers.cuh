@@ -142,29 +142,28 @@ __device__ __forceinline__ float8 write<float8, float>(float x) {
   return {static_cast<unsigned char>(float8_pair(x, 0.0f))};
 }
 
-#ifdef BYTE_RECIPROCAL
-// What the kernel writes as bytes stands for (byte - BYTE_ZERO_POINT) / BYTE_RECIPROCAL, from BYTE_LOWEST to
-// BYTE_HIGHEST; all of them floats. BYTE_FLOAT8: 1 for FP8, without a zero point.
+// What the bytes that a kernel writes stand for: (byte - zero point) / reciprocal, from lowest to highest; for FP8
+// without a zero point and limits. A parameter, not constants of the code: the steps of a model, which differ in little
+// else, share their code then, and find it in the caches. On the host: 4 x 4 bytes.
+struct ByteMeaning {
+  float lowest, highest, reciprocal;
+  float shift;  // 1.5 * 2^23 + the zero point
+};
+
+#if WRITES_BYTES
 struct quantized {
   unsigned char bits;
 };
-#if BYTE_FLOAT8
-template <>
-__device__ __forceinline__ quantized write<quantized, float>(float x) {
-  return {write<float8>(x * BYTE_RECIPROCAL).bits};
-}
-#else
 // The byte in the last bits of a word.
-__device__ __forceinline__ unsigned byte_of(float x) {
+__device__ __forceinline__ unsigned byte_of(float x, const ByteMeaning& meaning) {
+#if BYTE_FLOAT8
+  return float8_pair(x * meaning.reciprocal, 0.0f) & 0xffU;
+#else
   // In this order NaN gives the lowest. The last bits of the sum are the integer nearest to it.
-  const float inside = fminf(fmaxf(x, BYTE_LOWEST), BYTE_HIGHEST);
-  return __float_as_uint(fmaf(inside, BYTE_RECIPROCAL, BYTE_ZERO_POINT + 12582912.0f));
-}
-template <>
-__device__ __forceinline__ quantized write<quantized, float>(float x) {
-  return {static_cast<unsigned char>(byte_of(x))};
-}
+  const float inside = fminf(fmaxf(x, meaning.lowest), meaning.highest);
+  return __float_as_uint(fmaf(inside, meaning.reciprocal, meaning.shift));
 #endif
+}
 #endif
 
 // N neighbours, aligned to all of them, or to 16 bytes: accesses of up to 16 bytes each.
@@ -239,33 +238,45 @@ __device__ __forceinline__ void store(float8* to, const float (&from)[N]) {
     *reinterpret_cast<Pack<N, float8>*>(to) = pack;
   }
 }
-#if defined(BYTE_RECIPROCAL) && BYTE_FLOAT8
+// Results of a kernel, which are bytes of that meaning or numbers as they are.
+template <class T, class C>
+__device__ __forceinline__ T write_result(C x, const ByteMeaning&) {
+  return write<T>(x);
+}
+template <int N, class C, class T>
+__device__ __forceinline__ void store_results(T* to, const C (&from)[N], const ByteMeaning&) {
+  store<N>(to, from);
+}
+#if WRITES_BYTES
+template <>
+__device__ __forceinline__ quantized write_result<quantized, float>(float x, const ByteMeaning& meaning) {
+  return {static_cast<unsigned char>(byte_of(x, meaning))};
+}
 template <int N>
-__device__ __forceinline__ void store(quantized* to, const float (&from)[N]) {
+__device__ __forceinline__ void store_results(quantized* to, const float (&from)[N], const ByteMeaning& meaning) {
+#if BYTE_FLOAT8
   float scaled[N];
 #pragma unroll
-  for (int i = 0; i < N; ++i) scaled[i] = from[i] * BYTE_RECIPROCAL;
+  for (int i = 0; i < N; ++i) scaled[i] = from[i] * meaning.reciprocal;
   store(reinterpret_cast<float8*>(to), scaled);
-}
-#elif defined(BYTE_RECIPROCAL)
-// Four bytes by three permutations; masks and shifts would take the longer half of a product's epilogue.
-template <int N>
-__device__ __forceinline__ void store(quantized* to, const float (&from)[N]) {
+#else
+  // Four bytes by three permutations; masks and shifts would take the longer half of a product's epilogue.
   if constexpr (N % 4 == 0) {
     Pack<N / 4, unsigned> pack;
 #pragma unroll
     for (int i = 0; i < N / 4; ++i) {
-      const unsigned low = __byte_perm(byte_of(from[4 * i]), byte_of(from[4 * i + 1]), 0x0040);
-      const unsigned high = __byte_perm(byte_of(from[4 * i + 2]), byte_of(from[4 * i + 3]), 0x0040);
+      const unsigned low = __byte_perm(byte_of(from[4 * i], meaning), byte_of(from[4 * i + 1], meaning), 0x0040);
+      const unsigned high = __byte_perm(byte_of(from[4 * i + 2], meaning), byte_of(from[4 * i + 3], meaning), 0x0040);
       pack.values[i] = __byte_perm(low, high, 0x5410);
     }
     *reinterpret_cast<Pack<N / 4, unsigned>*>(to) = pack;
   } else {
     Pack<N, quantized> pack;
 #pragma unroll
-    for (int i = 0; i < N; ++i) pack.values[i] = write<quantized>(from[i]);
+    for (int i = 0; i < N; ++i) pack.values[i] = write_result<quantized>(from[i], meaning);
     *reinterpret_cast<Pack<N, quantized>*>(to) = pack;
   }
+#endif
 }
 #endif
 template <int N, class C, class T>

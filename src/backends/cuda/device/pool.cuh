@@ -14,6 +14,7 @@ struct Pool {
   long long output_batch, output_channel, output_strides[3];
   const INPUT_TYPE* from;
   OUTPUT_TYPE* to;
+  ByteMeaning meaning;
 };
 
 // Taps of an axis that lie in the input or in its padding.
@@ -127,7 +128,7 @@ extern "C" __global__ void __launch_bounds__(256) pool(const __grid_constant__ P
     float mean[VECTOR];
 #pragma unroll
     for (int i = 0; i < VECTOR; ++i) mean[i] = static_cast<float>(total[i] - inside * ZERO_POINT) * factor;
-    store<VECTOR>(to, mean);
+    store_results<VECTOR>(to, mean, work.meaning);
 #else
     if (!MAXIMUM) {
       for (int i = 0; i < VECTOR; ++i) total[i] /= static_cast<VALUE>(max(count, 1));

@@ -27,6 +27,7 @@
 //                                   const RowMeaning& of_row);
 //   template <int N, class Near> void epilogue_of(float (&value)[N], const EpilogueOperands& operands, long long row,
 //                                                 int column, const Near& near);
+//   template <int N, class T> void store_finished(T* to, const float (&value)[N], const EpilogueOperands& operands);
 // real_sums says what numbers the sums of N neighbouring columns of one row stand for, which depends on the columns and,
 // where scales are found when the model runs, on the row; epilogue_of changes these in place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts
 // through the batch (z * m + r). At the edges they may be called for the same place more than once: they must write
@@ -106,11 +107,11 @@ __device__ __forceinline__ ProductSum sum_of(unsigned word) { return __uint_as_f
 
 #if PRODUCT_OUTPUT == PRODUCT_HALVES
 using ProductOutput = unsigned short;
-__device__ __forceinline__ void store_neighbours(ProductOutput* to, const float (&value)[8]) {
+__device__ __forceinline__ void store_neighbours(ProductOutput* to, const float (&value)[8], const EpilogueOperands&) {
   store_halves(to, value);
 }
 template <int N>
-__device__ __forceinline__ void store_neighbours(ProductOutput* to, const float (&value)[N]) {
+__device__ __forceinline__ void store_neighbours(ProductOutput* to, const float (&value)[N], const EpilogueOperands&) {
   store(reinterpret_cast<half*>(to), value);
 }
 #else
@@ -122,8 +123,9 @@ using ProductOutput = bfloat;
 using ProductOutput = float;
 #endif
 template <int N>
-__device__ __forceinline__ void store_neighbours(ProductOutput* to, const float (&value)[N]) {
-  store(to, value);
+__device__ __forceinline__ void store_neighbours(ProductOutput* to, const float (&value)[N],
+                                                 const EpilogueOperands& operands) {
+  store_finished(to, value, operands);
 }
 #endif
 
@@ -184,7 +186,7 @@ __device__ __forceinline__ void product_finish_part(ProductOutput* y, const Prod
 #pragma unroll
     for (int g = 0; g < kBatch; ++g) {
       if (kWhole || (row(first + g) < problem.m && column(first + g) < n))
-        store_neighbours(to + (row(first + g) - row(0)) * pitch + (column(first + g) - column(0)), value[g]);
+        store_neighbours(to + (row(first + g) - row(0)) * pitch + (column(first + g) - column(0)), value[g], operands);
     }
   }
 }

@@ -12,7 +12,8 @@ struct Reduce {
   long long dims[REDUCED], strides[REDUCED];
   const INPUT_TYPE* input;
   OUTPUT_TYPE* output;
-  float divisor;
+  float divisor, unused;
+  ByteMeaning meaning;
 };
 
 // Where an output lies, and where its elements begin.
@@ -71,7 +72,7 @@ __device__ __forceinline__ void make_outputs(const Reduce& work) {
       for (int i = 1; i < 8; ++i) total = COMBINE(total, parts[i]);
       __syncthreads();
     }
-    if (threadIdx.x % GROUP == 0) work.output[place.output] = write<OUTPUT_TYPE>(FINISH(total, work.divisor));
+    if (threadIdx.x % GROUP == 0) work.output[place.output] = write_result<OUTPUT_TYPE>(FINISH(total, work.divisor), work.meaning);
   }
 }
 
@@ -100,7 +101,7 @@ __device__ __forceinline__ void make_outputs(const Reduce& work) {
       for (int i = 1; slice == 0 && i < SLICES; ++i) total = COMBINE(total, parts[i * kOutputs + threadIdx.x]);
       __syncthreads();
     }
-    if (slice == 0 && r < work.outputs) work.output[place.output] = write<OUTPUT_TYPE>(FINISH(total, work.divisor));
+    if (slice == 0 && r < work.outputs) work.output[place.output] = write_result<OUTPUT_TYPE>(FINISH(total, work.divisor), work.meaning);
   }
 }
 

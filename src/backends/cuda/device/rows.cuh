@@ -1,10 +1,11 @@
-// Rows of elements that lie side by side, each the work of GROUP threads of a block: a warp, or all 256.
+// Rows of elements that lie side by side, each the work of GROUP threads: a warp of a block of 256, or all of a block
+// of 128 or 256.
 //
-// Defined before: GROUP; VECTOR, elements of one access; HOLD, accesses per thread whose elements stay in registers, 0
+// Defined before: GROUP, 32, 128 or 256; VECTOR, elements of one access; HOLD, accesses per thread whose elements stay in registers, 0
 // when rows are read again instead.
 #pragma once
 
-constexpr int kRowThreads = 256;
+constexpr int kRowThreads = GROUP == 32 ? 256 : GROUP;
 constexpr int kRowsOfBlock = kRowThreads / GROUP;
 
 __device__ __forceinline__ float warp_sum(float x) {

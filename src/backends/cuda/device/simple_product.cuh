@@ -65,7 +65,7 @@ extern "C" __global__ void __launch_bounds__(256)
       load_meaning(meaning, fused, static_cast<int>(y_place));
       real_sums(sum, value, meaning, row_meaning(fused, y_line));
       epilogue_of(value, fused, y_line, static_cast<int>(y_place));
-      store(y + y_line * operands.y_pitch + y_place, value);
+      store_finished(y + y_line * operands.y_pitch + y_place, value, fused);
     }
   }
 }

@@ -126,6 +126,7 @@ struct State {
   Window window;
   int64_t units, channels;
   SpatialStrides input, output;
+  ByteMeaning meaning;
 };
 
 Status prepare(Prepare& prepare) {
@@ -137,6 +138,7 @@ Status prepare(Prepare& prepare) {
   state.channels = x.shape[1] / vector;
   state.input = spatial_strides(x);
   state.output = spatial_strides(y);
+  state.meaning = byte_meaning(prepare.step.attributes);
   state.launch = Launch{};
   state.launch.function = HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "pool"));
   state.launch.threads = 256;
@@ -159,6 +161,7 @@ Status run(const Run& run) {
   }
   words.put(run.inputs[0].data);
   words.put(run.outputs[0].data);
+  state.meaning.put(words);
   void* const arguments[] = {words.data()};
   return queue_of(run.device).launch(state.launch, arguments);
 }

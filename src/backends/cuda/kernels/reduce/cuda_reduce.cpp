@@ -204,11 +204,13 @@ Status unpack(Packing& packing) {
 struct State {
   Launch launch;
   Loops loops;
+  ByteMeaning meaning;
 };
 
 Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   state.loops = loops_of(prepare.step.op, prepare.inputs, prepare.outputs[0]);
+  state.meaning = byte_meaning(prepare.step.attributes);
   const Ints form = prepare.step.attributes.get_ints(kForm);
   bool fits = form.size() == 4 && form[2] >= 1 && form[2] <= 8 && form[3] >= 1 && form[3] <= 256;
   fits = fits && fits_vector(state.loops, form[2]) && pad_loops(state.loops.kept, form[0]) &&
@@ -240,6 +242,7 @@ Status run(const Run& run) {
   words.put(run.inputs[0].data);
   words.put(run.outputs[0].data);
   words.put_float(static_cast<float>(reduced.elements()));
+  state.meaning.put(words);
   void* const arguments[] = {words.data()};
   return queue_of(run.device).launch(state.launch, arguments);
 }
