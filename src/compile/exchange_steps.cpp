@@ -85,6 +85,7 @@ Result<Plan> StepExchange::exchange(const Plan& plan, const std::vector<size_t>&
   for (size_t i = 0; i < nodes.size(); ++i) {
     const Node& node = *graph_.nodes()[nodes[i]];
     const Node& packed = *all[i].copy.node;
+    HUSSAR_CHECK(record_.steps[nodes[i]] >= 0, ErrorCode::kUsage, "the step is gone");
     PlanStep& step = changed.graph.steps[static_cast<size_t>(record_.steps[nodes[i]])];
     std::vector<int32_t> inputs(packed.inputs.size(), -1);
     for (size_t k = 0; k < packed.inputs.size(); ++k) {

@@ -91,7 +91,7 @@ class Freezer {
     }
     std::unordered_map<const Node*, int32_t> steps;
     for (const auto& node : graph.nodes()) steps.emplace(node.get(), static_cast<int32_t>(steps.size()));
-    for (const Node* node : nodes) record.steps.push_back(steps.at(node));
+    for (const Node* node : nodes) record.steps.push_back(steps.contains(node) ? steps[node] : -1);
   }
 
   // A device needs to know its shapes before it runs.

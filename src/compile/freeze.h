@@ -14,7 +14,7 @@ using Chooser = std::function<Choice(const Problem&)>;
 // What became of a graph, for who will exchange steps of the plan: by the order that values and nodes had before.
 struct FreezeRecord {
   std::vector<int32_t> values;  // of the main graph: where in PlanGraph::values; -1: nowhere
-  std::vector<int32_t> steps;   // of its nodes: where in PlanGraph::steps
+  std::vector<int32_t> steps;   // of its nodes: where in PlanGraph::steps; -1: nowhere
   // The plan's constants, with room behind them. Null: there would be too little memory.
   std::shared_ptr<GrowingPages> pages;
 };

@@ -82,6 +82,7 @@ void report_decisions(const PlanDecisions& decisions, CompileReport* report) {
 void describe_decisions(Plan& plan, const Draft& draft, const Target& target, const CompileOptions& options,
                         const NodeChooser& chooser, const PlanDecisions& decisions) {
   for (size_t i = 0; i < draft.graph.nodes().size(); ++i) {
+    if (draft.record.steps[i] < 0) continue;
     const Problem problem{*draft.graph.nodes()[i], target};
     const Choice alone = chooser(problem);
     const Choice decided = with_decisions(alone, problem, options.tune_shapes, decisions);

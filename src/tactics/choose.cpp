@@ -18,7 +18,8 @@ constexpr double kSmallMicroseconds = 100;
 constexpr double kClearWin = 0.98;
 // There are many configurations, and they differ by little: by more against the usual one of its kernel.
 constexpr double kClearConfiguration = 0.97;
-// Those that were a little faster by themselves made models slower (docs/benchmarks.md, "GPU").
+// Those that were a little faster by themselves made models slower (docs/benchmarks.md, "GPU"): alone they win by this
+// much, nearer ones where the whole plan is faster with them.
 constexpr double kClearLibrary = 0.9;
 // 2:4 weights bring kernels with many tiles more into a contest of a few rounds, whose least time is luck in part.
 constexpr double kClearSparse = 0.98;

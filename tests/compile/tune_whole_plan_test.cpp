@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "compile/compile.h"
 #include "compile/exchange_steps.h"
 #include "compile/optimize.h"
@@ -171,6 +173,28 @@ TEST_F(CudaWholePlan, CacheMakesTheSamePlan) {
     for (size_t i = 0; i < plan->graph.steps.size(); ++i)
       EXPECT_EQ(again->graph.steps[i].kernel, plan->graph.steps[i].kernel);
   }
+}
+
+// With INT8 the plan that the choice of precisions has made is decided, once.
+TEST_F(CudaWholePlan, AfterTheChoiceOfPrecisions) {
+  auto quantization = std::make_shared<Quantization>();
+  quantization->activations = {{"x", {2.0F / 255, 0}}, {"b", {4.0F / 255, 0}}};
+  options_.quantization = quantization;
+  options_.tune_seconds = 1000;
+  CompileReport report;
+  auto plan = compile(report);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_GT(report.int8.chosen_microseconds, 0);
+  EXPECT_GE(report.tuning.in_plan, 1);
+  std::set<std::string> plans;
+  const std::string known = cache_.to_string();
+  for (size_t at = 0; (at = known.find(" in plan ", at)) != std::string::npos; at += 25)
+    plans.insert(known.substr(at, 25));
+  EXPECT_EQ(plans.size(), 1U) << known;
+  std::string reports;
+  for (const PlanStep& step : plan->graph.steps) reports += step.report;
+  EXPECT_NE(reports.find("not faster in the whole plan"), std::string::npos) << reports;
+  EXPECT_EQ(first_output_of(std::make_shared<const Plan>(std::move(*plan))).size(), 64U * 128);
 }
 
 // Of a cache that knows the challenger to be ahead in the plan, the plan has it.
