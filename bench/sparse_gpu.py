@@ -6,8 +6,8 @@
 
 A size is KxN. One model of one product each is built with `--target cuda`; what the tuner measured is in the plan
 (`hussar inspect`): every kernel in its best tile, microseconds, repeated over weights that come from memory. Those that
-are predicted to take three times as long as the best are not measured. Needs the standard library alone. Writes
-bench/results/sparse_gpu.json (--json names another).
+are predicted to take three times as long as the best are not measured. --libraries has cuBLASLt and cuSPARSELt beside
+them. Needs the standard library alone. Writes bench/results/sparse_gpu.json (--json names another).
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", default="1024x1024,1024x4096,4096x1024", help="KxN, comma-separated")
     parser.add_argument("--rungs", default="fp16,int8,fp8")
     parser.add_argument("--budget", default="10s", help="`hussar build --budget`, of every product")
+    parser.add_argument("--libraries", action="store_true", help="NVIDIA's, too")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/sparse_gpu.json")
     return parser.parse_args()
 
@@ -70,11 +71,12 @@ def times_of(report: str) -> dict[str, float]:
     return times
 
 
-def measure(folder: pathlib.Path, model: str, rows: int, k: int, rung: str, budget: str) -> dict:
+def measure(folder: pathlib.Path, model: str, rows: int, k: int, rung: str, arguments: argparse.Namespace) -> dict:
     source = random.Random(2)
     write_npy(folder / "x.npy", [8, k], [source.uniform(-1, 1) for _ in range(8 * k)])
     calibrate = ["calibrate", model, "-o", "c.json", "--calib", "x.npy", "--shapes", f"x:8x{k}"]
-    build = ["build", model, "-o", "m.plan", "--target", "cuda", "--shapes", f"x:{rows}x{k}", "--budget", budget]
+    build = ["build", model, "-o", "m.plan", "--target", "cuda", "--shapes", f"x:{rows}x{k}", "--budget", arguments.budget]
+    build += ["--libraries", "on"] if arguments.libraries else []
     for command in (calibrate, build + RUNGS[rung], ["inspect", "m.plan", "--json"]):
         outcome = subprocess.run([hussar_cli.program().resolve(), *command], cwd=folder, capture_output=True, text=True)
         if outcome.returncode != 0:
@@ -93,7 +95,7 @@ def main() -> None:
             (folder / f"{size}.onnx").write_bytes(network(k, n))
             for rung in arguments.rungs.split(","):
                 for rows in map(int, arguments.rows.split(",")):
-                    entry = measure(folder, f"{size}.onnx", rows, k, rung, arguments.budget)
+                    entry = measure(folder, f"{size}.onnx", rows, k, rung, arguments)
                     results.append({"rows": rows, "k": k, "n": n, "rung": rung, **entry})
                     times = ", ".join(f"{kernel} {us:.1f}" for kernel, us in sorted(entry["us"].items(), key=lambda it: it[1]))
                     print(f"{rung} {rows} x {size}: {entry['chosen']} ({entry['precision']}); us: {times}", flush=True)

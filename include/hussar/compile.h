@@ -72,9 +72,9 @@ struct CompileOptions {
   std::string budget = "10s";
   // A file that remembers measurements; made if it is not there. With it the same model makes the same plan again.
   std::string timing_cache;
-  // For GPUs: "on": NVIDIA's cuBLASLt and cuDNN, where they are found, are rivals of the kernels in measurements; a
-  // plan that makes use of one needs it to run. "only": they do whatever they can, to see what they are worth. The
-  // target is a GPU of this machine then.
+  // For GPUs: "on": NVIDIA's cuBLASLt, cuDNN and cuSPARSELt, where they are found, are rivals of the kernels in
+  // measurements; a plan that makes use of one needs it to run. "only": they do whatever they can, to see what they are
+  // worth. The target is a GPU of this machine then.
   std::string libraries = "off";
   // ---- trust
   Check check = Check::kQuick;

@@ -41,6 +41,9 @@ struct Prepare {
   // For kernels on a device.
   Device* device = nullptr;
   std::span<const std::byte> code = {};  // in the memory of the host, as long as the plan
+  // Where a step is prepared several times with copies of its constants in other places of the device, which of them:
+  // what a kernel makes of constants for itself it makes for each copy.
+  int twin = 0;
   template <class T>
   T& state_as() const {
     return *reinterpret_cast<T*>(state);

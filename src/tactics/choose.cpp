@@ -103,8 +103,8 @@ bool is_eligible(const Choice& choice, size_t index) {
 
 // What was measured, as rivals are held against each other.
 double rated(const Rival& rival) {
-  if (rival.tactic->two_of_four) return *rival.measured / kClearSparse;
-  return rival.tactic->vendor_library == nullptr ? *rival.measured : *rival.measured / kClearLibrary;
+  if (rival.tactic->vendor_library != nullptr) return *rival.measured / kClearLibrary;
+  return rival.tactic->two_of_four ? *rival.measured / kClearSparse : *rival.measured;
 }
 
 // Whether the budget left out a 2:4 kernel that is predicted to win: the best dense one keeps the work.

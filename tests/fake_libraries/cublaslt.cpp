@@ -17,6 +17,8 @@ struct Matmul {
   int transpose_a = 0;
   uint32_t epilogue = 1;
   const void* bias = nullptr;
+  const float* scales[2] = {};  // of A and B
+  int scale_modes[2] = {};
 };
 
 struct Preference {
@@ -65,7 +67,7 @@ FAKE_ENTRY int cublasLtDestroy(int* handle) {
 FAKE_ENTRY int cublasLtMatrixLayoutCreate(Layout** layout, int type, uint64_t rows, uint64_t columns, int64_t pitch) {
   if (pitch < static_cast<int64_t>(rows) || rows == 0 || columns == 0) return kInvalid;
   create(layout);
-  **layout = {type == 2 ? FakeType::kHalf : type == 14 ? FakeType::kBFloat : FakeType::kFloat, rows, columns, pitch};
+  **layout = {fake_type(type), rows, columns, pitch};
   return 0;
 }
 FAKE_ENTRY int cublasLtMatrixLayoutDestroy(Layout* layout) {
@@ -88,7 +90,11 @@ FAKE_ENTRY int cublasLtMatmulDescSetAttribute(Matmul* matmul, int attribute, con
     std::memcpy(&matmul->epilogue, value, bytes);
   else if (attribute == 8 && bytes == 8)
     std::memcpy(&matmul->bias, value, bytes);
-  else
+  else if ((attribute == 17 || attribute == 18) && bytes == 8)
+    std::memcpy(&matmul->scales[attribute - 17], value, bytes);
+  else if ((attribute == 31 || attribute == 32) && bytes == 4)
+    std::memcpy(&matmul->scale_modes[attribute - 31], value, bytes);
+  else if (attribute != 25 || bytes != 1)  // how exact sums are
     return kInvalid;
   return 0;
 }
@@ -109,6 +115,16 @@ FAKE_ENTRY int cublasLtMatmulPreferenceSetAttribute(Preference* preference, int 
   return 0;
 }
 
+// FP8 in multiples of 16 bytes; scales of each row and column together, or none; no bias of floats.
+static bool has_fitting_scales(const Matmul& matmul, const Layout& a, const Layout& d) {
+  const bool of_each = matmul.scale_modes[0] == 3 && matmul.scale_modes[1] == 3;
+  if (a.type != FakeType::kFloat8) return matmul.scale_modes[0] == 0 && matmul.scale_modes[1] == 0;
+  if (a.rows % 16 != 0 || a.columns % 16 != 0 || (d.type == FakeType::kFloat && (matmul.epilogue & 4) != 0))
+    return false;
+  if (of_each) return matmul.scales[0] != nullptr && matmul.scales[1] != nullptr;
+  return matmul.scale_modes[0] == 0 && matmul.scale_modes[1] == 0 && matmul.scales[0] == nullptr;
+}
+
 // Two algorithms for what it multiplies.
 FAKE_ENTRY int cublasLtMatmulAlgoGetHeuristic(int* handle, Matmul* matmul, Layout* a, Layout* b, Layout* c, Layout* d,
                                               Preference* preference, int most, Algorithm* found, int* count) {
@@ -116,7 +132,9 @@ FAKE_ENTRY int cublasLtMatmulAlgoGetHeuristic(int* handle, Matmul* matmul, Layou
   const uint64_t k = a->rows;
   const bool fits = handle != nullptr && matmul->transpose_a == 1 && b->rows == k && d->rows == a->columns &&
                     d->columns == b->columns && c->rows == d->rows && c->columns == d->columns && a->type == b->type &&
-                    c->type == d->type && (d->type == a->type || d->type == FakeType::kFloat);
+                    c->type == d->type &&
+                    (d->type == a->type || d->type == FakeType::kFloat || a->type == FakeType::kFloat8);
+  if (a->type == FakeType::kByte || !has_fitting_scales(*matmul, *a, *d)) return kUnsupported;
   constexpr uint32_t kEpilogues[] = {1, 2, 4, 6, 32, 36};
   bool is_known = false;
   for (uint32_t epilogue : kEpilogues) is_known = is_known || matmul->epilogue == epilogue;
@@ -156,6 +174,7 @@ FAKE_ENTRY int cublasLtMatmul(int* handle, Matmul* matmul, const float* alpha, c
           sum += left * static_cast<double>(fake_load(b, column * lb.pitch + i, lb.type));
         }
         float value = factor * static_cast<float>(sum);
+        if (how.scale_modes[0] != 0) value *= how.scales[0][row] * how.scales[1][column];
         if (share != 0) value += share * fake_load(c, column * lc.pitch + row, lc.type);
         if ((how.epilogue & 4) != 0) value += fake_load(how.bias, row, ld.type);
         if ((how.epilogue & 2) != 0) value = value > 0 ? value : 0;

@@ -5,6 +5,7 @@
 
 #include "tactics/choose.h"
 #include "tactics/problem_grammar.h"
+#include "tensor/convert.h"
 #include "tests/kernels/kernel_case.h"
 #include "tests/support/emulated_device.h"
 #include "tests/support/fake_libraries.h"
@@ -88,6 +89,52 @@ TEST(CudaLibraries, OtherProducts) {
   expect_kernel_agrees(tf32);
 }
 
+// Whole numbers of FP8, whose sums nobody rounds; with a scale of each column, or one of all.
+KernelCase float8_case(int64_t m, int64_t n, int64_t k, DType output, bool of_columns) {
+  constexpr DType kFp8 = DType::kFloat8E4M3FN;
+  auto whole_numbers = [](const Shape& shape) { return converted(random_tensor(DType::kInt8, shape, -4, 4), kFp8); };
+  const std::vector<float> same(static_cast<size_t>(n), 0.5F);
+  const Tensor scales = of_columns ? random_tensor(kFloat, {n}, 0.1, 1) : Tensor::from<float>(kFloat, Shape{n}, same);
+  KernelCase test{"cuda_product_cublaslt",
+                  "hussar.QuantizedMatMul",
+                  {{whole_numbers({m, k})}, {whole_numbers({k, n}), true}, {scales, true}}};
+  test.inputs.push_back(output != kFloat && pick(0, 1) == 1 ? weights(kFloat, {n}) : Argument{});
+  test.attributes.set("x_scale", 0.02F);
+  if (output != kFloat) test.attributes.set("y_type", static_cast<int64_t>(output));
+  test.tolerance = output == kHalf ? 2e-3 : output == kBFloat ? 1.6e-2 : 1e-5;
+  return test;
+}
+
+// The library need not have an algorithm for everything; with one, it agrees.
+void expect_float8_agrees(const KernelCase& test, int& refused) {
+  const bool is_real = !tests::is_emulated(tests::use_test_device());
+  if (is_real && run_error_of(test).find("cuBLASLt has no algorithm") != std::string::npos) {
+    ++refused;
+    return;
+  }
+  expect_kernel_agrees(test);
+}
+
+TEST(CudaLibraries, ProductsOfFloat8) {
+  if (!tests::use_libraries()) GTEST_SKIP() << kMissing;
+  int refused = 0;
+  for (DType output : {kFloat, kHalf, kBFloat}) {
+    for (bool of_columns : {true, false}) {
+      for (const auto& [m, n, k] : {std::array<int64_t, 3>{1, 16, 16}, {37, 48, 208}, {66, 80, 64}}) {
+        KernelCase plain = float8_case(m, n, k, output, of_columns), added = plain, activated = plain;
+        const auto refusal = refusal_of(plain);
+        if (refusal && (refusal->starts_with("needs FP8") || refusal->starts_with("has scales of columns")))
+          GTEST_SKIP() << "skipped: " << *refusal;
+        fuse(added, {values(output, {m, n})}, ProgramOp::kRelu);
+        fuse(activated, {}, output == kFloat ? ProgramOp::kRelu : ProgramOp::kGeluTanh);
+        for (const KernelCase& test : {plain, added, activated}) expect_float8_agrees(test, refused);
+        if (HasFailure()) return;
+      }
+    }
+  }
+  EXPECT_LT(refused, 27) << "of 54";
+}
+
 // Convolutions of kernel 1 between slices of wider values.
 TEST(CudaLibraries, PointwiseConvolutionsAsProducts) {
   if (!tests::use_libraries()) GTEST_SKIP() << kMissing;
@@ -159,6 +206,22 @@ TEST(CudaLibraries, RefusesOtherEpilogues) {
   expect_refusal(product_case(kHalf, 9, 12, 32), "rows are not multiples of 16 bytes");
   floats.inputs[1] = values(kHalf, {32, 16});
   expect_refusal(floats, "needs constant weights");
+}
+
+TEST(CudaLibraries, RefusesOtherBytes) {
+  if (!tests::use_libraries()) GTEST_SKIP() << kMissing;
+  KernelCase bytes = float8_case(9, 16, 32, kHalf, true), narrow = float8_case(9, 24, 32, kHalf, true),
+             biased = float8_case(9, 16, 32, kFloat, true), rounded = bytes;
+  if (refusal_of(bytes)) GTEST_SKIP() << "skipped: " << *refusal_of(bytes);
+  expect_refusal(narrow, "columns are not a multiple of 16");
+  biased.inputs[3] = weights(kFloat, {16});
+  expect_refusal(biased, "has a bias of floats in BF16 only");
+  rounded.attributes.set("y_scale", 0.05F);
+  rounded.attributes.set("y_type", static_cast<int64_t>(DType::kFloat8E4M3FN));
+  expect_refusal(rounded, "gives FP8 with one scale of all columns only");
+  bytes.inputs[0].tensor = random_tensor(DType::kUInt8, {9, 32}, 0, 255);
+  bytes.inputs[1].tensor = random_tensor(DType::kInt8, {32, 16}, -127, 127);
+  expect_refusal(bytes, "makes no numbers of sums of bytes");
 }
 
 struct Geometry {

@@ -235,6 +235,9 @@ TEST(CudaLibraryNames, DescribesWhatIsThereAndWhatIsNot) {
             "/libcublasLt.so.13: multiplies matrices in plans that are built with "
             "--libraries on");
   EXPECT_EQ(cuda::describe_library(cuda::library_named("cuDNN")).find("9.0.99, "), 0U);
+  EXPECT_EQ(cuda::describe_library(cuda::library_named("cuSPARSELt")),
+            "0.8.99, " HUSSAR_TEST_LIBRARIES
+            "/libcusparseLt.so.0: multiplies by 2:4 weights in plans that are built with --libraries on");
 }
 
 TEST(CudaLibraryNames, ThreeWays) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "compile/compile.h"
@@ -186,6 +187,32 @@ TEST(CudaSession, RangesInFp8AreSymmetric) {
     EXPECT_EQ(params.zero_point, 0);
     EXPECT_EQ(params.dtype, DType::kFloat8E4M3FN);
   }
+}
+
+// Layers that differ in weights and ranges only.
+TEST(CudaSession, LayersWithOtherScalesShareTheirCode) {
+  std::vector<std::string> names = {"x", "a", "b", "c", "y"};
+  std::vector<Message> nodes, weights;
+  for (size_t i = 0; i + 1 < names.size(); ++i) {
+    const std::string weight = "w" + names[i], sum = "s" + names[i];
+    nodes.push_back(node("MatMul", {names[i], weight}, {sum}));
+    nodes.push_back(node("Relu", {sum}, {names[i + 1]}));
+    weights.push_back(tensor_of(weight, DType::kFloat32, {64, 64}, ramp(4096)));
+  }
+  auto quantization = std::make_shared<Quantization>();
+  quantization->activations = {{"x", {0.02F, 0}}, {"a", {0.03F, 0}}, {"b", {0.05F, 3}}, {"c", {0.07F, 0}}};
+  CompileOptions options = for_device();
+  options.quantization = quantization;
+  auto plan = build(model(graph({nodes, {value("x", {"N", 64})}, {any_shape("y")}, weights})).bytes(), options);
+  ASSERT_TRUE(plan) << plan.error().message;
+  std::map<uint64_t, int> users;  // of codes that write bytes, by where they lie
+  for (const PlanStep& step : (*plan)->graph.steps) {
+    if (step.op != "hussar.QuantizedMatMul" || !step.attributes.has("y_scale")) continue;
+    const auto code = static_cast<size_t>(step.attributes.get_int(kCodeAttribute, 0));
+    ++users[(*plan)->graph.values[code].constant_offset];
+  }
+  ASSERT_EQ(users.size(), 1U);
+  EXPECT_EQ(users.begin()->second, 3);
 }
 
 // Weights that kernels of GPUs have turned and packed are what they were when a plan is built again for a CPU.

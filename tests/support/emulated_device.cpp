@@ -281,6 +281,7 @@ class EmulatedQueue final : public cuda::Queue {
   }
   ~EmulatedQueue() override {
     static_cast<void>(stream_->wait());
+    drop_kept();
     for (auto& [code, library] : libraries_) ::dlclose(library);
     for (int file : files_) ::close(file);
   }

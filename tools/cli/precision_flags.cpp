@@ -32,8 +32,9 @@ void PrecisionFlags::declare(Command& command, bool forces) {
   }
   command.option("--sparsity", sparsity_, choices, help);
   command.option("--libraries", libraries_, {"off", "on", "only"},
-                 "on a GPU: whether NVIDIA's cuBLASLt and cuDNN are rivals of the kernels where they are found; a plan "
-                 "that makes use of one needs it to run; only: they do whatever they can, to see what they are worth");
+                 "on a GPU: whether NVIDIA's cuBLASLt, cuDNN and, for 2:4 weights, cuSPARSELt are rivals of the "
+                 "kernels where they are found; a plan that makes use of one needs it to run; only: they do whatever "
+                 "they can, to see what they are worth");
 }
 
 // The name in NODE=fp32. Names of nodes may contain anything.
@@ -93,6 +94,7 @@ Result<std::vector<std::string>> parse_fp32_nodes(const std::vector<std::string>
 static void warn_about_libraries(const CompileOptions& options) {
   if (options.libraries == Libraries::kOff) return;
   if (options.place == Place::kHost) warn("--libraries: only GPUs make use of them; --target cuda builds for one");
+  // Few models have 2:4 weights: whoever misses cuSPARSELt finds the reason in `hussar inspect`.
   for (const char* name : {"cuBLASLt", "cuDNN"}) {
     const auto library = cuda::open_library(cuda::library_named(name));
     if (options.place == Place::kDevice && !library) warn(fmt::format("--libraries: {}", library.error().message));

@@ -3,11 +3,20 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
+
 #include "backends/cuda/libraries.h"
 #include "base/error.h"
 
 namespace hussar::cuda::lt {
 namespace {
+
+// From 12.9 on.
+bool has_scale_of_each(const std::string& version) {
+  const int major = std::atoi(version.c_str());
+  const size_t dot = version.find('.');
+  return major > 12 || (major == 12 && dot != std::string::npos && std::atoi(version.c_str() + dot + 1) >= 9);
+}
 
 Result<Functions> load() {
   const LibraryUse& use = library_named("cuBLASLt");
@@ -32,7 +41,9 @@ Result<Functions> load() {
   find(functions.find_algorithms, "cublasLtMatmulAlgoGetHeuristic");
   find(functions.multiply, "cublasLtMatmul");
   HUSSAR_CHECK(found, ErrorCode::kDeviceUnavailable, "{} is too old: CUDA 12 or newer is needed", library.path);
-  functions.version = fmt::format("cuBLASLt {}", use.version(library));
+  const std::string version = use.version(library);
+  functions.version = fmt::format("cuBLASLt {}", version);
+  functions.has_scale_of_each = has_scale_of_each(version);
   return functions;
 }
 

@@ -25,13 +25,17 @@ struct Algorithm {
 };
 
 // cudaDataType of library_types.h.
-inline constexpr int kFloat = 0, kHalf = 2, kBFloat = 14;
+inline constexpr int kFloat = 0, kHalf = 2, kBFloat = 14, kFloat8 = 28;
 // cublasComputeType_t: CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32.
 inline constexpr int kComputeFloat = 68, kComputeTf32 = 77;
 // cublasOperation_t: CUBLAS_OP_T.
 inline constexpr int kTransposed = 1;
 // cublasLtMatmulDescAttributes_t: TRANSA, EPILOGUE, BIAS_POINTER.
 inline constexpr int kTransposeA = 3, kEpilogue = 7, kBiasPointer = 8;
+// Of FP8: A_SCALE_POINTER, B_SCALE_POINTER, FAST_ACCUM, A_SCALE_MODE, B_SCALE_MODE.
+inline constexpr int kScalesOfA = 17, kScalesOfB = 18, kFastSums = 25, kScaleModeOfA = 31, kScaleModeOfB = 32;
+// cublasLtMatmulMatrixScale_t: OUTER_VEC_32F, a scale for each row of A, and one for each column of B.
+inline constexpr int32_t kScaleOfEach = 3;
 // cublasLtEpilogue_t: DEFAULT, and flags RELU, BIAS, GELU, which can be together with BIAS.
 inline constexpr uint32_t kPlain = 1, kRelu = 2, kBias = 4, kGelu = 32;
 // cublasLtMatmulPreferenceAttributes_t: MAX_WORKSPACE_BYTES, and MIN_ALIGNMENT_A_BYTES, the first of four.
@@ -55,7 +59,8 @@ struct Functions {
   int (*multiply)(Handle*, Matmul*, const void* alpha, const void* a, Layout*, const void* b, Layout*, const void* beta,
                   const void* c, Layout*, void* d, Layout*, const Algorithm*, void* workspace, size_t workspace_bytes,
                   void* stream);
-  std::string version;  // "cuBLASLt 13.1.0"
+  std::string version;     // "cuBLASLt 13.1.0"
+  bool has_scale_of_each;  // kScaleOfEach
 };
 
 // Loaded once. Fails with kDeviceUnavailable, in one line that says why.

@@ -1,7 +1,9 @@
 // Programs that libraries have, too.
 #include "backends/cuda/library_tactic.h"
 
+#include "backends/cuda/byte_product.h"
 #include "backends/cuda/hopper_product.h"
+#include "backends/cuda/sparse_weights.h"
 
 namespace hussar::cuda {
 namespace {
@@ -67,7 +69,9 @@ Refusal find_library_epilogue(const Node& node, LibraryEpilogue& epilogue) {
   epilogue = {};
   const Value& output = *node.outputs[0];
   const auto own = static_cast<int32_t>(node.program ? node.program_inputs : std::ssize(node.inputs));
-  if (own > 2 && node.inputs[2] != nullptr) {
+  if (is_byte_product(node.op)) {
+    epilogue.bias = 2;
+  } else if (own > 2 && node.inputs[2] != nullptr) {
     if (node.inputs[2]->dtype != output.dtype) return "the bias is not of the output's type";
     epilogue.bias = 2;
   }
@@ -86,7 +90,7 @@ Refusal find_library_epilogue(const Prepare& prepare, LibraryEpilogue& epilogue)
   const PlanStep& step = prepare.step;
   const Operand& output = prepare.outputs[0];
   const auto own = static_cast<int32_t>(step.program ? step.program_inputs : std::ssize(step.inputs));
-  if (own > 2 && prepare.inputs[2].present()) epilogue.bias = 2;
+  if (is_byte_product(step.op) || (own > 2 && prepare.inputs[2].present())) epilogue.bias = 2;
   if (!step.program) return std::nullopt;
   std::vector<Fused> operands;
   for (auto i = static_cast<size_t>(own); i < prepare.inputs.size(); ++i) {
@@ -96,15 +100,28 @@ Refusal find_library_epilogue(const Prepare& prepare, LibraryEpilogue& epilogue)
   return read_program(*step.program, own, operands, output.dtype, epilogue);
 }
 
+bool has_table(const Node& node) {
+  const Value* table = is_byte_product(node.op) ? node.input(2) : nullptr;
+  return table != nullptr && table->is_constant() && table->constant->shape().rank() == 2 &&
+         table->constant->shape()[0] == 3;
+}
+
+bool has_one_scale(const Node& node) {
+  const Tensor& scales = *node.inputs[2]->constant;
+  const int64_t rows = has_table(node) ? scales.shape()[0] : 1, columns = scales.elements() / rows;
+  const float* last = scales.data<float>() + (rows - 1) * columns;
+  return std::all_of(last, last + columns, [&](float scale) { return scale == last[0]; });
+}
+
 Refusal check_library(const Problem& problem, Status (*library)()) {
   if (!problem.target.no_libraries.empty()) return std::string(problem.target.no_libraries);
   const Status there = library();
   return there ? Refusal() : Refusal(there.error().message);
 }
 
-std::vector<Configuration> algorithm_configurations(double predicted) {
+std::vector<Configuration> algorithm_configurations(double predicted, int most) {
   std::vector<Configuration> list;
-  for (std::string_view name : kOtherAlgorithms) list.push_back({name, predicted});
+  for (int i = 0; i + 1 < most; ++i) list.push_back({kOtherAlgorithms[i], predicted});
   return list;
 }
 
@@ -117,10 +134,10 @@ Result<int> wanted_algorithm(const PlanStep& step, int count) {
   return std::min(1 + static_cast<int>(found - std::begin(kOtherAlgorithms)), count - 1);
 }
 
-double library_time(const Problem& problem, const DenseProduct& product, int64_t depth) {
-  const double own =
-      check_hopper(problem) ? ampere_time(product, problem) : hopper_time(product, {problem.dtype(0), depth});
-  return 1.05 * std::max(memory_cost(problem), own);
+double library_time(const Problem& problem, const DenseProduct& product, int64_t depth, bool sparse) {
+  const double own = check_hopper(problem) ? ampere_time(product, problem, sparse)
+                                           : hopper_time(product, {problem.dtype(0), depth, sparse});
+  return 1.05 * std::max(sparse ? sparse_memory_cost(problem) : memory_cost(problem), own);
 }
 
 }  // namespace hussar::cuda

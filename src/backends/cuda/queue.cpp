@@ -82,7 +82,7 @@ Queue::~Queue() {
   // The primary context stays: retaining it again would take a tenth of a second.
   if (context_ == nullptr || driver_->context_set_current(context_) != 0) return;
   drop_recordings();
-  kept_.clear();
+  drop_kept();
   for (const auto& [code, module] : modules_) driver_->module_unload(module);
   if (event_ != nullptr) driver_->event_destroy(event_);
   if (stream_ != nullptr) driver_->stream_destroy(stream_);

@@ -89,6 +89,8 @@ class Queue : public Device {
 
  protected:
   Queue() = default;  // without a GPU: who emulates one overrides everything above
+  // Before what allocates and releases memory goes: what is kept has some.
+  void drop_kept() { kept_.clear(); }
 
   DeviceFacts facts_;
   int index_ = 0;
