@@ -10,6 +10,8 @@
 #include "compile/float_products.h"
 #include "compile/sample.h"
 #include "compile/score.h"
+#include "compile/whole_runs.h"
+#include "plan/device.h"
 #include "runtime/session.h"
 
 namespace hussar {
@@ -72,6 +74,23 @@ Status measure(std::vector<Candidate*> candidates, const std::vector<Tensor>& in
       if (!warm) return tl::unexpected(warm.error());
       HUSSAR_TRY(run_once(candidate, inputs));
       spent += 2 * candidate.runs.back();
+    }
+  }
+  return {};
+}
+
+// The same of whole runs alone, as the plans will run on a device: waiting for every step takes longer than many of
+// them.
+Status measure_whole(const std::vector<Candidate*>& candidates, const std::vector<Tensor>& inputs) {
+  std::vector<WholeRuns> timed;
+  for (Candidate* candidate : candidates) {
+    timed.emplace_back(*candidate->session, inputs);
+    HUSSAR_TRY(timed.back().warm_up());
+  }
+  for (size_t round = 0; round < kLeastPlanRounds; ++round) {
+    for (size_t k = 0; k < candidates.size(); ++k) {
+      const size_t i = (k + round) % candidates.size();
+      candidates[i]->runs.push_back(HUSSAR_TRY(timed[i].sample()));
     }
   }
   return {};
@@ -351,7 +370,8 @@ Result<Plan> choose_int8(const CompileWith& compile, const std::shared_ptr<const
   Candidate mixed = HUSSAR_TRY(Candidate::create(HUSSAR_TRY(compile(mixed_quantization, PlanRole::kMixed))));
   for (Candidate* candidate : first) forget(*candidate);
   first.push_back(&mixed);
-  HUSSAR_TRY(measure(first, *inputs));
+  const bool on_device = is_device_target(in_float.plan->meta.at("target"));
+  HUSSAR_TRY(on_device ? measure_whole(first, *inputs) : measure(first, *inputs));
   report.float_microseconds = score(in_float.runs);
   report.all_int8_microseconds = score(in_int8.runs);
   const double mixed_microseconds = score(mixed.runs);

@@ -12,14 +12,13 @@
 #include "base/memory.h"
 #include "compile/choose_int8.h"
 #include "compile/float_products.h"
-#include "compile/freeze.h"
+#include "compile/freeze_tuned.h"
 #include "compile/move_to_host.h"
 #include "compile/optimize.h"
 #include "compile/precision.h"
 #include "compile/row_counts.h"
 #include "compile/thaw.h"
 #include "compile/verify_passes.h"
-#include "hussar/version.h"
 #include "onnx/import.h"
 #include "plan/device.h"
 
@@ -115,27 +114,6 @@ std::string target_name(const Target& target) {
 // Of a plan whose rivals have been measured before, as far as the budget went.
 static constexpr double kNoTime = 1e-9;
 
-static bool tunes(const CompileOptions& options, const Target& target) {
-  const bool is_here = target.place == Place::kDevice || target.isa <= static_cast<int>(cpu::active_isa());
-  return options.tune_seconds > 0 && is_here && !options.reference_only;
-}
-
-// Plans for a GPU that is not here are not measured.
-static bool can_measure_plans(const CompileOptions& options, const Target& target) {
-  return tunes(options, target) && (target.place == Place::kHost || open_device(target_name(target), 0).has_value());
-}
-
-// Gives the seconds that it took.
-static Result<double> tune_graphs(std::span<const Graph* const> graphs, const Target& target,
-                                  const CompileOptions& options, TimingCache& timings, CompileReport* report) {
-  // On a device forms of a model differ in their types: what only one of them does is no contest between them.
-  const bool all = graphs.size() > 1 && target.place == Place::kHost;
-  TuneOptions tuning{options.tune_seconds, options.tune_shapes, all, options.stage_progress, options.tune_clock};
-  TuneReport tuned = HUSSAR_TRY(tune(graphs, target, tuning, timings));
-  if (report != nullptr) report->tuning.add(tuned);
-  return tuned.seconds;
-}
-
 // For passes that choose: measures what they could make of the model, and what it is without them. Gives the seconds
 // that it took.
 static Result<double> tune_passes(const Graph& imported, PipelineOptions pipeline, const CompileOptions& options,
@@ -161,37 +139,6 @@ static Result<double> tune_passes(const Graph& imported, PipelineOptions pipelin
   HUSSAR_TRY(optimize(apart, pipeline, nullptr));
   const Graph* const forms[] = {&eager, &apart};
   return tune_graphs(forms, pipeline.target, options, timings, report);
-}
-
-// Chooses kernels for a graph on which the passes have run; `tuned_seconds` of the budget are spent.
-static Result<Plan> freeze_for(Graph& graph, const Target& target, const CompileOptions& options, CompileReport* report,
-                               double tuned_seconds = 0) {
-  TimingCache unshared;
-  TimingCache& timings = options.timings != nullptr ? *options.timings : unshared;
-  bool is_measured = false;
-  if (tunes(options, target)) {
-    if (options.progress) options.progress("tune");
-    const Graph* const form = &graph;
-    // Problems that no form had so far get their one round even when nothing is left.
-    CompileOptions remaining = options;
-    remaining.tune_seconds = std::max(0.0, options.tune_seconds - tuned_seconds);
-    HUSSAR_TRY(tune_graphs({&form, 1}, target, remaining, timings, report));
-    is_measured = can_measure_plans(options, target);
-  }
-  if (options.progress) options.progress("choose");
-  KeptNodes kept(options.fp32_nodes, options.inexact_in_half);
-  Chooser chooser = [&, known = timings_from(timings, target, options.tune_shapes)](const Problem& problem) {
-    Problem restricted = kept.restrict(problem);
-    restricted.target.is_measured = is_measured && target.place == Place::kDevice;
-    return choose(restricted, known);
-  };
-  Plan plan = HUSSAR_TRY(freeze(graph, target, options.reference_only ? nullptr : chooser));
-  HUSSAR_CHECK(options.reference_only || kept.unseen().empty(), ErrorCode::kUsage,
-               "--precision names '{}', which is no step of the plan: `hussar inspect` lists them", kept.unseen());
-  plan.meta["hussar_version"] = HUSSAR_VERSION;
-  plan.meta["target"] = target_name(target);
-  plan.meta["threads"] = std::to_string(target.threads);
-  return plan;
 }
 
 static Target target_of(const CompileOptions& options) {
@@ -303,10 +250,14 @@ static Result<PassesForm> make_form(Graph graph, const CompileOptions& options, 
   return form;
 }
 
-static Result<Plan> make_plan(PassesForm form, const CompileOptions& options, CompileReport* report) {
+// draft: what contests in the whole plan need, where they are held later; null: they are held here.
+static Result<Plan> make_plan(PassesForm form, const CompileOptions& options, CompileReport* report,
+                              Draft* draft = nullptr) {
   if (report != nullptr) report->int8.chosen = options.quantization;
   if (report != nullptr && options.quantization != nullptr) report->int8.name = options.quantization->name();
-  Plan plan = HUSSAR_TRY(freeze_for(form.graph, target_of(options), options, report, form.tuned_seconds));
+  const Target target = target_of(options);
+  Plan plan = HUSSAR_TRY(draft != nullptr ? freeze_alone(form.graph, target, options, report, form.tuned_seconds, draft)
+                                          : freeze_tuned(form.graph, target, options, report, form.tuned_seconds));
   if (!form.packing.empty()) plan.meta["packed"] = form.packing;
   if (report != nullptr && options.quantization != nullptr) report->int8.in_floats = float_products(plan.graph);
   return plan;
@@ -314,7 +265,9 @@ static Result<Plan> make_plan(PassesForm form, const CompileOptions& options, Co
 
 // The plan with the choice of precisions that is measured to be fastest. On a device what all floats and all INT8 take
 // is measured first, together: what is most expensive in either comes first, and the time is spent where most is to be
-// gained. Both plans are then as good as the budget allows, and what is left is for work that only mixtures have.
+// gained. Both plans are then as good as the budget allows, and what is left is for work that only mixtures have. The
+// kernels of the plan that wins then meet their rivals in that plan: choices between precisions need more of a lead
+// than that brings, and the contests of the others would be for nothing.
 static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& options, CompileReport* report) {
   CompileOptions inner = options;
   CompileReport unread;
@@ -327,6 +280,8 @@ static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& optio
   // Of the budget, for both forms; and of what they leave, for the plan with attention in floats.
   constexpr double kBothForms = 0.8, kAttentionApart = 0.5;
   std::map<const Quantization*, PassesForm> forms;
+  std::map<const Quantization*, Draft> drafts;
+  const double alone_seconds = (on_device ? 1 - kWholePlanShare : 1) * options.tune_seconds;
   double spent = 0;
   if (on_device) {
     std::vector<const Graph*> graphs;
@@ -336,7 +291,7 @@ static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& optio
       graphs.push_back(&form.graph);
     }
     if (options.progress) options.progress("tune");
-    inner.tune_seconds = kBothForms * options.tune_seconds;
+    inner.tune_seconds = kBothForms * alone_seconds;
     spent = HUSSAR_TRY(tune_graphs(graphs, target, inner, *inner.timings, report));
   }
   auto compile_with = [&](std::shared_ptr<const Quantization> quantization, PlanRole role) -> Result<Plan> {
@@ -344,14 +299,15 @@ static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& optio
     // On a CPU three plans share the budget.
     inner.tune_seconds = options.tune_seconds / 3;
     if (on_device) {
-      const double left = std::max(options.tune_seconds - spent, 0.0);
+      const double left = std::max(alone_seconds - spent, 0.0);
       const double share = role == PlanRole::kMixed ? 1 : role == PlanRole::kAttentionApart ? kAttentionApart : 0;
       inner.tune_seconds = std::max(share * left, kNoTime);
     }
     const double before = report->tuning.seconds;
     auto known = forms.extract(inner.quantization.get());
     PassesForm form = known.empty() ? HUSSAR_TRY(make_form(graph.clone(), inner, report)) : std::move(known.mapped());
-    Plan plan = HUSSAR_TRY(make_plan(std::move(form), inner, report));
+    Draft* draft = on_device ? &drafts[inner.quantization.get()] : nullptr;
+    Plan plan = HUSSAR_TRY(make_plan(std::move(form), inner, report, draft));
     spent += report->tuning.seconds - before;
     return plan;
   };
@@ -359,6 +315,13 @@ static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& optio
   measured.name = options.quantization->name();
   if (options.lowers_floats()) measured.otherwise = options.fp16 ? "FP16" : options.bf16 ? "BF16" : "TF32";
   Plan plan = HUSSAR_TRY(choose_int8(compile_with, options.quantization, options.tune_shapes, measured));
+  if (on_device) {
+    inner.quantization = options.quantization;
+    Draft draft = std::move(drafts[measured.chosen.get()]);
+    drafts.clear();
+    plan = HUSSAR_TRY(
+        decide_in_whole_plan(std::move(draft), std::move(plan), target, inner, options.tune_seconds - spent, report));
+  }
   report->int8 = std::move(measured);
   return plan;
 }
@@ -388,7 +351,7 @@ Result<Graph> optimize_graph(Graph graph, const CompileOptions& options) {
 Result<Plan> freeze_graph(Graph graph, const CompileOptions& options) {
   CompileOptions untuned = options;
   untuned.tune_seconds = 0;
-  return freeze_for(graph, target_of(untuned), untuned, nullptr);
+  return freeze_tuned(graph, target_of(untuned), untuned, nullptr);
 }
 
 Result<Plan> compile_graph(Graph graph, const CompileOptions& options, CompileReport* report) {
@@ -421,7 +384,7 @@ Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, Compi
   const auto before = plan.meta.find("target");
   if (target.place == Place::kHost && before != plan.meta.end() && is_device_target(before->second))
     HUSSAR_TRY(catching("rebuild the plan", [&] { return move_to_host(graph, target); }));
-  Plan rebuilt = HUSSAR_TRY(catching("rebuild the plan", [&] { return freeze_for(graph, target, options, report); }));
+  Plan rebuilt = HUSSAR_TRY(catching("rebuild the plan", [&] { return freeze_tuned(graph, target, options, report); }));
   // What the new plan says of itself comes first.
   rebuilt.meta.insert(plan.meta.begin(), plan.meta.end());
   if (report != nullptr) {

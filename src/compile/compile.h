@@ -14,6 +14,8 @@
 
 namespace hussar {
 
+struct PlanDecisions;
+
 // Whether a plan may need NVIDIA's libraries to run.
 enum class Libraries {
   kOff,
@@ -65,6 +67,8 @@ struct CompileOptions {
   std::function<double()> tune_clock;
   // Measurements are looked up here and, after tuning, added. Null: nothing is remembered.
   TimingCache* timings = nullptr;
+  // What whole plans decided in a build before this one, for builds that measure nothing: CompileReport::decisions.
+  std::shared_ptr<const PlanDecisions> decisions;
   // ---- for debugging
   std::vector<std::string> disabled_passes;  // names, or "all"
   bool reference_only = false;               // every step by its reference evaluator
@@ -74,10 +78,11 @@ struct CompileOptions {
   bool verify_passes = false;
   NamedShapes verify_shapes;
   double verify_tolerance = 1e-3;
-  // Told about each stage as it begins: "import", "passes", "tune passes", "tune", "choose", "self-check", "keep
-  // FP32", "choose INT8".
+  // Told about each stage as it begins: "import", "passes", "tune passes", "tune", "tune plan", "choose", "self-check",
+  // "keep FP32", "choose INT8".
   std::function<void(std::string_view stage)> progress;
-  // Told how much of the stage is done, 0 to 1, in those that take long: "tune passes", "tune", "self-check".
+  // Told how much of the stage is done, 0 to 1, in those that take long: "tune passes", "tune", "tune plan",
+  // "self-check".
   std::function<void(double fraction)> stage_progress;
 };
 
@@ -108,6 +113,7 @@ struct CompileReport {
   std::vector<PassRecord> passes;
   TuneReport tuning;
   Int8Report int8;
+  std::shared_ptr<const PlanDecisions> decisions;  // null: nothing of the plan was decided so
   double seconds = 0;
 };
 

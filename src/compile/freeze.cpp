@@ -34,7 +34,7 @@ class ConstantSection {
     if (tensor.bytes() > 0) std::memcpy(pages_->data() + offset, tensor.raw(), tensor.bytes());
     return offset;
   }
-  std::shared_ptr<const GrowingPages> pages() const { return pages_; }
+  std::shared_ptr<GrowingPages> pages() const { return pages_; }
 
  private:
   std::shared_ptr<GrowingPages> pages_ = std::make_shared<GrowingPages>();
@@ -47,7 +47,10 @@ class Freezer {
   Freezer(const Target& target, const Chooser& choose, ConstantSection& constants)
       : target_(target), choose_(choose), constants_(constants) {}
 
-  Result<PlanGraph> run(Graph& graph) {
+  Result<PlanGraph> run(Graph& graph, FreezeRecord* record = nullptr) {
+    std::vector<const Value*> values;
+    for (const auto& value : graph.values()) values.push_back(value.get());
+    const std::vector<Node*> nodes = graph.snapshot();
     collect_input_symbols(graph);
     drop_unbound_slices(graph);
     for (Value* input : graph.inputs) {
@@ -76,10 +79,22 @@ class Freezer {
     for (const auto& node : graph.nodes()) HUSSAR_TRY(add_step(graph, *node, choices[node.get()]));
     for (Value* output : graph.outputs) plan_.outputs.push_back(index_of(graph, output));
     place_slices();
+    if (record != nullptr) note(graph, values, nodes, *record);
     return std::move(plan_);
   }
 
  private:
+  void note(const Graph& graph, const std::vector<const Value*>& values, const std::vector<Node*>& nodes,
+            FreezeRecord& record) const {
+    for (const Value* value : values) {
+      const auto it = index_.find(value);
+      record.values.push_back(it == index_.end() ? -1 : it->second);
+    }
+    std::unordered_map<const Node*, int32_t> steps;
+    for (const auto& node : graph.nodes()) steps.emplace(node.get(), static_cast<int32_t>(steps.size()));
+    for (const Node* node : nodes) record.steps.push_back(steps.contains(node) ? steps[node] : -1);
+  }
+
   // A device needs to know its shapes before it runs.
   Target target_for(const Node& node) const {
     Target target = target_;
@@ -306,13 +321,20 @@ class Freezer {
 
 }  // namespace
 
-Result<Plan> freeze(Graph& graph, const Target& target, const Chooser& choose) {
+Result<Plan> freeze(Graph& graph, const Target& target, const Chooser& choose, FreezeRecord* record) {
+  // For the constants of steps that are exchanged: each of them anew, and some.
+  constexpr size_t kRoom = size_t{64} << 20;
   ConstantSection constants;
   Freezer freezer(target, choose, constants);
   Plan plan;
-  plan.graph = HUSSAR_TRY(freezer.run(graph));
+  plan.graph = HUSSAR_TRY(freezer.run(graph, record));
   auto pages = constants.pages();
-  plan.constants = {pages->data(), pages->size()};
+  const size_t bytes = pages->size();
+  if (record != nullptr && 2 * bytes + kRoom < physical_memory() / 2) {
+    pages->resize(2 * bytes + kRoom);
+    record->pages = pages;
+  }
+  plan.constants = {pages->data(), bytes};
   plan.owner = pages;
   return plan;
 }

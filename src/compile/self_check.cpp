@@ -476,10 +476,12 @@ static Result<std::shared_ptr<Plan>> compile_and_check(const std::string& path, 
   check.progress = options.stage_progress;
   Ladder ladder = source != nullptr ? ladder_of_plan(source, options)
                                     : ladder_of_model(path, options, !check.samples.empty(), plan->graph);
+  const auto decisions = made.decisions;
   Rebuild rebuild = [&](const std::set<std::string>& inexact) -> Result<std::shared_ptr<Plan>> {
     CompileOptions again = options;
     again.inexact_in_half = inexact;
     again.tune_seconds = 0;
+    again.decisions = decisions;
     again.dump = nullptr;
     again.verify_passes = false;
     if (options.progress) options.progress("keep FP32");

@@ -10,6 +10,7 @@
 
 #include "backends/cpu/isa.h"
 #include "base/error.h"
+#include "compile/copy_node.h"
 #include "compile/freeze.h"
 #include "compile/sample.h"
 #include "compile/score.h"
@@ -70,27 +71,6 @@ struct Variant {
   std::vector<std::optional<Entry>> steps;
   std::unique_ptr<Session> session;
 };
-
-PlanGraph copy_of(const PlanGraph& graph) {
-  PlanGraph copy{graph.values, {}, graph.inputs, graph.outputs};
-  for (const PlanStep& step : graph.steps) {
-    copy.steps.push_back({step.kernel,
-                          step.op,
-                          step.name,
-                          step.attributes,
-                          step.inputs,
-                          step.outputs,
-                          {},
-                          step.program,
-                          step.program_inputs,
-                          step.report,
-                          step.flops_per_output});
-    for (const auto& [name, body] : step.bodies) {
-      copy.steps.back().bodies.emplace_back(name, std::make_unique<PlanGraph>(copy_of(*body)));
-    }
-  }
-  return copy;
-}
 
 class Tuner {
  public:
@@ -259,7 +239,7 @@ class Tuner {
     const Plan plan = HUSSAR_TRY(make_plan(graph, timings_from(cache_, target_, options_.shapes), usual, contests));
     for (size_t v = 0; v < count; ++v) {
       auto pick = [v](const Contest& contest) { return v % contest.rivals.size(); };
-      Plan variant{plan.meta, copy_of(plan.graph), plan.constants, plan.owner, plan.file_bytes};
+      Plan variant{plan.meta, copy_graph(plan.graph), plan.constants, plan.owner, plan.file_bytes};
       for (size_t i = 0; i < contests.size(); ++i) {
         if (contests[i] == nullptr) continue;
         const Rival& rival = contests[i]->rivals[pick(*contests[i])];
@@ -344,7 +324,10 @@ class Tuner {
 
 std::string TuneReport::to_string() const {
   if (!skipped.empty()) return "skipped: " + skipped;
-  return fmt::format("{} problems, {} measured, {} rounds, {:.2f} s", problems, measured, rounds, seconds);
+  std::string text = fmt::format("{} problems, {} measured, {} rounds, {:.2f} s", problems, measured, rounds, seconds);
+  if (in_plan > 0) text += fmt::format("; {} decided by the whole plan", in_plan);
+  if (changed > 0) text += fmt::format(", {} of them differently: {:.1f} % faster", changed, 100 * gain);
+  return text;
 }
 
 void TuneReport::add(const TuneReport& other) {

@@ -33,7 +33,11 @@ struct TuneReport {
   int rounds = 0;
   double seconds = 0;
   std::string skipped;  // why nothing could be measured
-  // "14 problems, 12 measured, 15 rounds, 2.10 s"
+  // On a device: problems that the whole plan decided, those of them that others would have had by times alone, and the
+  // part of the plan's time that this saved.
+  int in_plan = 0, changed = 0;
+  double gain = 0;
+  // "14 problems, 12 measured, 15 rounds, 2.10 s; 5 decided by the whole plan, 1 of them differently: 1.3 % faster"
   std::string to_string() const;
   void add(const TuneReport& other);
 };

@@ -12,12 +12,12 @@
 #include <random>
 #include <set>
 #include <tuple>
-#include <unordered_map>
 
 #include "base/cores.h"
 #include "base/error.h"
 #include "compile/compile.h"
 #include "compile/compile_ahead.h"
+#include "compile/copy_node.h"
 #include "compile/flops.h"
 #include "compile/measuring_order.h"
 #include "compile/row_counts.h"
@@ -69,37 +69,6 @@ struct Work {
   }
 };
 
-// A node in a graph of its own, so that packing its weights changes nothing else.
-struct Copy {
-  Graph graph;
-  Node* node = nullptr;
-};
-
-Value* copy_value(Graph& graph, const Value* value, std::unordered_map<const Value*, Value*>& copies) {
-  if (value == nullptr) return nullptr;
-  Value*& copy = copies[value];
-  if (copy != nullptr) return copy;
-  copy = value->is_constant() ? graph.add_constant(value->name, *value->constant)
-                              : graph.add_value(value->name, value->dtype, value->dims);
-  copy->layout = value->layout;
-  copy->channel_offset = value->channel_offset;
-  Value* made = copy;  // the map may move it
-  if (value->slice_of != nullptr) made->slice_of = copy_value(graph, value->slice_of, copies);
-  return made;
-}
-
-Copy copy_node(const Node& node) {
-  Copy copy;
-  std::unordered_map<const Value*, Value*> copies;
-  std::vector<Value*> inputs, outputs;
-  for (const Value* input : node.inputs) inputs.push_back(copy_value(copy.graph, input, copies));
-  for (const Value* output : node.outputs) outputs.push_back(copy_value(copy.graph, output, copies));
-  copy.node = copy.graph.add_node(node.op, node.name, inputs, outputs, node.attributes);
-  copy.node->program = node.program;
-  copy.node->program_inputs = node.program_inputs;
-  return copy;
-}
-
 PlanStep step_of(const Node& node, const Rival& rival) {
   PlanStep step;
   step.kernel = rival.tactic->kernel;
@@ -131,7 +100,7 @@ struct Entry {
 
 struct Contestant {
   const Rival* rival = nullptr;
-  Copy copy;
+  NodeCopy copy;
   PlanStep step;
   std::vector<Entry> entries;
   DeviceMemory scratch, row_count;
@@ -344,17 +313,6 @@ class DeviceTuner {
     return rivals;
   }
 
-  Status pack(const Node& node, const Rival& rival, Copy& copy, std::vector<Packing::Job>& jobs) const {
-    copy = copy_node(node);
-    if (!rival.configuration.empty())
-      copy.node->attributes.set(kConfigurationAttribute, std::string(rival.configuration));
-    if (rival.tactic->pack == nullptr) return {};
-    Packing packing(copy.graph, *copy.node, target_);
-    HUSSAR_TRY(rival.tactic->pack(packing));
-    jobs.insert(jobs.end(), packing.jobs.begin(), packing.jobs.end());
-    return {};
-  }
-
   // What the next visits need is compiled, in their order.
   Status ask_for(const std::vector<MeasuringOrder::Visit>& visits, size_t most, CompileAhead& ahead) {
     std::vector<Packing::Job> jobs;
@@ -363,8 +321,8 @@ class DeviceTuner {
       for (size_t rival : visit.contenders) {
         auto [it, is_new] = work.jobs.try_emplace(rival);
         if (is_new) {
-          Copy copy;
-          HUSSAR_TRY(pack(*work.node, work.rivals[rival], copy, it->second));
+          NodeCopy copy = copy_node(*work.node);
+          HUSSAR_TRY(pack_copy(copy, work.rivals[rival], target_, it->second));
         }
         jobs.insert(jobs.end(), it->second.begin(), it->second.end());
       }
@@ -417,7 +375,8 @@ class DeviceTuner {
   // Packs the weights and finds the code.
   Status make_step(const Node& node, const Rival& rival, Contestant& contestant, CompileAhead& ahead) {
     std::vector<Packing::Job> jobs;
-    HUSSAR_TRY(pack(node, rival, contestant.copy, jobs));
+    contestant.copy = copy_node(node);
+    HUSSAR_TRY(pack_copy(contestant.copy, rival, target_, jobs));
     for (const Packing::Job& job : jobs) job.constant->constant = HUSSAR_TRY(ahead.result(job.key));
     contestant.step = step_of(*contestant.copy.node, rival);
     return {};

@@ -1,4 +1,4 @@
-// Uploading constants, once per plan and device.
+// Uploading constants, once per device.
 #include "runtime/device_constants.h"
 
 #include <map>
@@ -17,45 +17,64 @@ size_t bytes_of(const PlanValue& value) {
 
 }  // namespace
 
-Status DeviceConstants::upload(const Plan& plan, const std::vector<bool>& wanted) {
-  const std::vector<PlanValue>& values = plan.graph.values;
-  auto is_wanted = [&](size_t i) { return wanted[i] && values[i].storage == Storage::kConstant; };
-  // Values with the same bytes have one offset.
-  std::map<uint64_t, std::pair<size_t, size_t>> places;  // offset in the plan -> bytes, offset on the device
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (!is_wanted(i)) continue;
-    auto& bytes = places[values[i].constant_offset].first;
-    bytes = std::max(bytes, bytes_of(values[i]));
-  }
+Status DeviceConstants::Section::upload(const Plan& plan, const std::map<uint64_t, size_t>& wanted) {
   size_t total = 0;
-  for (auto& [offset, place] : places) {
-    place.second = total;
-    total += (place.first + 255) / 256 * 256;
+  for (const auto& [offset, bytes] : wanted) {
+    places_[offset] = {bytes, total};
+    total += (bytes + 255) / 256 * 256;
   }
-  if (total > 0) memory_ = DeviceMemory(*device_, HUSSAR_TRY(device_->allocate(total)));
-  for (const auto& [offset, place] : places) {
+  memory_ = DeviceMemory(*device_, HUSSAR_TRY(device_->allocate(total)));
+  for (const auto& [offset, place] : places_) {
     HUSSAR_TRY(device_->copy_in(memory_.data() + place.second, plan.constants.data() + offset, place.first));
   }
-  HUSSAR_TRY(device_->wait());
-  pointers_.resize(values.size());
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (is_wanted(i)) pointers_[i] = memory_.data() + places[values[i].constant_offset].second;
-  }
-  return {};
+  return device_->wait();
+}
+
+std::byte* DeviceConstants::Section::find(uint64_t offset, size_t bytes) const {
+  const auto it = places_.find(offset);
+  return it == places_.end() || it->second.first < bytes ? nullptr : memory_.data() + it->second.second;
 }
 
 Result<std::shared_ptr<const DeviceConstants>> DeviceConstants::share(const Plan& plan, int device_index,
                                                                       const std::vector<bool>& wanted) {
+  // By where the constants lie on the host: plans that share them there share them here.
   static std::mutex mutex;
-  static std::map<std::pair<const Plan*, int>, std::weak_ptr<const DeviceConstants>> uploaded;
-  std::lock_guard lock(mutex);
-  std::weak_ptr<const DeviceConstants>& entry = uploaded[{&plan, device_index}];
-  if (auto constants = entry.lock()) return constants;
+  static std::map<std::pair<const std::byte*, int>, std::vector<std::weak_ptr<const Section>>> uploaded;
+  const std::vector<PlanValue>& values = plan.graph.values;
+  auto is_wanted = [&](size_t i) { return wanted[i] && values[i].storage == Storage::kConstant; };
+  // Values with the same bytes have one offset.
+  std::map<uint64_t, size_t> bytes;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (is_wanted(i))
+      bytes[values[i].constant_offset] = std::max(bytes[values[i].constant_offset], bytes_of(values[i]));
+  }
   auto constants = std::make_shared<DeviceConstants>();
-  constants->device_ = HUSSAR_TRY(open_device(plan.meta.at("target"), device_index));
-  HUSSAR_TRY(constants->upload(plan, wanted));
-  entry = constants;
-  std::erase_if(uploaded, [](const auto& item) { return item.second.expired(); });
+  std::map<uint64_t, std::byte*> places;
+  std::lock_guard lock(mutex);
+  for (const auto& weak : uploaded[{plan.constants.data(), device_index}]) {
+    const auto section = weak.lock();
+    bool is_used = false;
+    for (auto it = bytes.begin(); section != nullptr && it != bytes.end();) {
+      std::byte* found = section->find(it->first, it->second);
+      if (found != nullptr) places[it->first] = found;
+      is_used = is_used || found != nullptr;
+      it = found != nullptr ? bytes.erase(it) : std::next(it);
+    }
+    if (is_used) constants->sections_.push_back(section);
+  }
+  if (!bytes.empty()) {
+    auto section = std::make_shared<Section>(HUSSAR_TRY(open_device(plan.meta.at("target"), device_index)));
+    HUSSAR_TRY(section->upload(plan, bytes));
+    for (const auto& [offset, size] : bytes) places[offset] = section->find(offset, size);
+    uploaded[{plan.constants.data(), device_index}].push_back(section);
+    constants->sections_.push_back(std::move(section));
+  }
+  constants->pointers_.resize(values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (is_wanted(i)) constants->pointers_[i] = places.at(values[i].constant_offset);
+  }
+  for (auto& [key, sections] : uploaded) std::erase_if(sections, [](const auto& weak) { return weak.expired(); });
+  std::erase_if(uploaded, [](const auto& item) { return item.second.empty(); });
   return std::shared_ptr<const DeviceConstants>(std::move(constants));
 }
 

@@ -1,5 +1,7 @@
-// The constants of a plan in the memory of a device, shared by all sessions of the plan.
+// The constants of a plan in the memory of a device, shared by all sessions of the plan, and by those of plans that
+// have their constants in the same memory of the host.
 #pragma once
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -17,10 +19,22 @@ class DeviceConstants {
   std::byte* find(size_t value) const { return pointers_[value]; }
 
  private:
-  Status upload(const Plan& plan, const std::vector<bool>& wanted);
+  // What was uploaded at once.
+  class Section {
+   public:
+    explicit Section(std::unique_ptr<Device> device) : device_(std::move(device)) {}
+    // `wanted`: bytes by their offset in the plan.
+    Status upload(const Plan& plan, const std::map<uint64_t, size_t>& wanted);
+    // Null: not that many there.
+    std::byte* find(uint64_t offset, size_t bytes) const;
 
-  std::unique_ptr<Device> device_;
-  DeviceMemory memory_;
+   private:
+    std::unique_ptr<Device> device_;
+    DeviceMemory memory_;
+    std::map<uint64_t, std::pair<size_t, size_t>> places_;  // by offset in the plan: bytes, offset in memory_
+  };
+
+  std::vector<std::shared_ptr<const Section>> sections_;
   std::vector<std::byte*> pointers_;
 };
 

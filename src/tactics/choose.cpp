@@ -18,7 +18,8 @@ constexpr double kSmallMicroseconds = 100;
 constexpr double kClearWin = 0.98;
 // There are many configurations, and they differ by little: by more against the usual one of its kernel.
 constexpr double kClearConfiguration = 0.97;
-// Those that were a little faster by themselves made models slower (docs/benchmarks.md, "GPU").
+// Those that were a little faster by themselves made models slower (docs/benchmarks.md, "GPU"): alone they win by this
+// much, nearer ones where the whole plan is faster with them.
 constexpr double kClearLibrary = 0.9;
 // 2:4 weights bring kernels with many tiles more into a contest of a few rounds, whose least time is luck in part.
 constexpr double kClearSparse = 0.98;
@@ -143,7 +144,7 @@ std::string Rival::name(const Target& target) const {
 }
 
 Choice choose(const Problem& problem, const Timings& timings) {
-  Choice choice{problem.target, {}, -1};
+  Choice choice{problem.target, {}, -1, {}};
   for (const Tactic* tactic : all_tactics()) {
     if (tactic->place == problem.target.place) add_rivals(choice, *tactic, problem);
   }
@@ -210,6 +211,9 @@ std::vector<size_t> configurations_of(const Choice& choice, size_t most) {
 static std::string why_not(const Choice& choice, const Rival& rival, double best) {
   const Rival* chosen = choice.rival();
   if (chosen == nullptr) return "not wanted";
+  const auto place = static_cast<size_t>(&rival - choice.rivals.data());
+  if (std::find(choice.in_plan.begin(), choice.in_plan.end(), place) != choice.in_plan.end())
+    return "not faster in the whole plan";
   if (rival.measured) {
     const bool ahead = chosen->measured && *rival.measured < *chosen->measured;
     if (ahead && rival.tactic->vendor_library != nullptr)

@@ -13,7 +13,7 @@ struct Rival {
   std::string_view configuration;  // empty: the usual one
   Refusal refusal;                 // why it cannot
   double predicted = 0;            // microseconds, when it can
-  std::optional<double> measured;  // microseconds, in the model
+  std::optional<double> measured;  // microseconds, in the model; on a device alone
   // "conv_tile", "conv_tile/1" with fewer threads than the target has, "conv_tile:by_rows" in a configuration
   std::string name(const Target& target) const;
 };
@@ -23,6 +23,8 @@ struct Choice {
   // All that were looked at; those of other operators were not.
   std::vector<Rival> rivals;
   int chosen = -1;  // -1: only the reference evaluator can do it
+  // Between whom the whole plan decided, the chosen one among them; empty: times of rivals alone did.
+  std::vector<size_t> in_plan;
   const Rival* rival() const { return chosen < 0 ? nullptr : &rivals[static_cast<size_t>(chosen)]; }
   const Tactic* tactic() const { return chosen < 0 ? nullptr : rival()->tactic; }
 };

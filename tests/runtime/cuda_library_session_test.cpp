@@ -107,6 +107,38 @@ TEST(CudaLibrarySession, LibrariesAreMeasured) {
   expect_outputs(std::make_shared<const Plan>(std::move(*plan)), {2, 5});
 }
 
+// A library's kernel that is no faster alone is tried in the plan; where it is ahead there it has the step.
+TEST(CudaLibrarySession, ThePlanDecides) {
+  if (!use_libraries()) GTEST_SKIP() << "skipped: needs cuBLASLt and cuDNN";
+  if (!is_emulated(use_test_device())) GTEST_SKIP() << "skipped: knows which of the kernels are rivals there";
+  TimingCache cache;
+  CompileOptions options = with(Libraries::kOn);
+  options.timings = &cache;
+  options.tune_seconds = 1000;
+  options.tune_clock = [reads = std::make_shared<int>(0)] { return 1e-3 * ++*reads; };  // all take as long
+  options.tune_shapes = {{"x", Dims{Dim(2), Dim(8), Dim(6), Dim(6)}}};
+  auto imported = onnx::import_bytes(both_model().bytes(), nullptr, "");
+  ASSERT_TRUE(imported);
+  CompileReport report;
+  auto alone = compile_graph(imported->graph.clone(), options, &report);
+  ASSERT_TRUE(alone) << alone.error().message;
+  EXPECT_GE(report.tuning.in_plan, 1);
+  EXPECT_EQ(report.tuning.changed, 0);
+  EXPECT_EQ(steps_of(*alone, "cuda_product_cublaslt"), 0U);
+  const std::string known = cache.to_string();
+  const size_t rival = known.rfind("\tcuda_product_cublaslt", known.rfind(" against cuda_m"));
+  ASSERT_NE(rival, std::string::npos) << known;
+  const size_t begin = known.rfind('\n', rival) + 1, end = known.find('\t', rival + 1);
+  ASSERT_NE(known.substr(rival, end - rival).find(" against "), std::string::npos) << known;
+  ASSERT_TRUE(cache.merge(known.substr(0, known.find('\n') + 1) + known.substr(begin, end - begin) + "\t10\n"));
+  options.tune_seconds = 0;
+  auto decided = compile_graph(std::move(imported->graph), options, &report);
+  ASSERT_TRUE(decided) << decided.error().message;
+  EXPECT_EQ(report.tuning.changed, 1);
+  EXPECT_EQ(steps_of(*decided, "cuda_product_cublaslt"), 1U);
+  expect_outputs(std::make_shared<const Plan>(std::move(*decided)), {2, 5});
+}
+
 // What a library does not take when it sees the device is left to others, and remembered.
 TEST(CudaLibrarySession, WhatTheLibraryRefuses) {
   if (!use_libraries()) GTEST_SKIP() << "skipped: needs cuBLASLt and cuDNN";

@@ -117,6 +117,8 @@ Json to_json(const BuildReport& report) {
   const TuneReport& tuned = report.compile.tuning;
   Json tuning = Json::object();
   tuning.set("problems", tuned.problems).set("measured", tuned.measured).set("rounds", tuned.rounds);
+  tuning.set("decided_by_plan", tuned.in_plan).set("changed_by_plan", tuned.changed);
+  tuning.set("plan_gain_percent", 100 * tuned.gain);
   json.set("tuning", std::move(tuning.set("seconds", tuned.seconds).set("skipped", tuned.skipped)));
   Json int8 = Json::object(), products = Json::array();
   for (const Int8Choice& choice : report.compile.int8.choices) {
