@@ -421,6 +421,7 @@ class DeviceTuner {
     entry.state = Tensor(DType::kUInt8, {static_cast<int64_t>(kernel->state_bytes) + 1});
     Prepare prepare{contestant.step, given, taken, target_.threads, entry.state.raw()};
     prepare.device = device_.get();
+    prepare.twin = static_cast<int>(contestant.entries.size());
     if (packed.code != nullptr) prepare.code = {packed.code->constant->raw(), packed.code->constant->bytes()};
     if (kernel->prepare != nullptr) HUSSAR_TRY(kernel->prepare(prepare));
     scratch = std::max(scratch, prepare.scratch_bytes);
