@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 
+#include "plan/kernel.h"
 #include "tensor/convert.h"
 #include "tensor/float8_mask.h"
 #include "tests/kernels/kernel_case.h"
@@ -297,6 +298,22 @@ TEST(CudaHopper, DenseProducts) {
   KernelCase fp8 = finished(product_of(kFp8, {150, 272}, 136, kernel), {150, 136}, kFp8, kFp8);
   fp8.only_usual = true;
   expect_kernel_agrees(fp8);
+}
+
+// Of rows that nobody needs products make nothing, none of them where none is needed, in blocks that share sums, too.
+TEST(CudaHopper, FirstRowsOnly) {
+  for (const char* tile : {"128x128", "128x64_by_2"}) {
+    KernelCase test = product_of(kHalf, {260, 128}, 136, "cuda_product_hopper");
+    if (!can_run(test)) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
+    test.attributes.set(kConfigurationAttribute, std::string(tile));
+    test.only_usual = true;
+    test.all_rows = 260;
+    for (int64_t needed : {0, 1, 129, 260}) {
+      test.needed_rows = needed;
+      expect_kernel_agrees(test);
+      if (HasFailure()) return;
+    }
+  }
 }
 
 }  // namespace
