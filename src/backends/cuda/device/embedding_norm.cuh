@@ -79,7 +79,9 @@ __device__ __forceinline__ Sum sum_of(const EmbeddingNorm& work, long long r) {
   return sum;
 }
 
-extern "C" __global__ void __launch_bounds__(kRowThreads) embedding_norm(const __grid_constant__ EmbeddingNorm work) {
+// Two blocks are named so that the compiler does not save registers for more, and spill.
+extern "C" __global__ void __launch_bounds__(kRowThreads, 2)
+    embedding_norm(const __grid_constant__ EmbeddingNorm work) {
   begin_kernel();
   normalize_rows(work.norm, [&](long long r) { return sum_of(work, r); });
 }

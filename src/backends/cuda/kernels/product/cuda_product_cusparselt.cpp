@@ -62,8 +62,9 @@ Refusal check_types(const Problem& problem) {
     // Alpha is a vector with integers only.
     return has_one_scale(problem.node) ? Refusal() : Refusal("has scales of columns for INT8 only");
   }
-  // Which type the bias of bytes has is known of Hopper's kernels.
-  if (problem.target.sm < 90 && !is_emulated(problem.target)) return "bytes need Hopper (sm_90)";
+  // What it makes of a bias, or of what is added, behind integers is not what its manual lets one think: results were
+  // wrong on an H200 (0.8.0). The form is kept for the day when that is known.
+  if (!is_emulated(problem.target)) return "wrong results for bytes";
   return y == DType::kFloat16 ? Refusal() : Refusal("bytes give halves only");
 }
 
