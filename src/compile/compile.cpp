@@ -292,7 +292,9 @@ static Result<Plan> compile_int8(const Graph& graph, const CompileOptions& optio
     }
     if (options.progress) options.progress("tune");
     inner.tune_seconds = kBothForms * alone_seconds;
+    inner.tune_reserve = kWholePlanShare * options.tune_seconds;
     spent = HUSSAR_TRY(tune_graphs(graphs, target, inner, *inner.timings, report));
+    inner.tune_reserve = 0;
   }
   auto compile_with = [&](std::shared_ptr<const Quantization> quantization, PlanRole role) -> Result<Plan> {
     inner.quantization = std::move(quantization);

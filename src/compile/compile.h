@@ -62,6 +62,7 @@ struct CompileOptions {
   // Rivals are measured for at most so long, in all stages together; 0: the predicted times decide. Only when this
   // machine can run the plan.
   double tune_seconds = 0;
+  double tune_reserve = 0;  // further seconds on a device, for measurements that may gain much
   NamedShapes tune_shapes;  // to measure at, where the model leaves them open
   // Seconds, by which rivals are measured on a device and the budget ends; null: the machine's clock.
   std::function<double()> tune_clock;

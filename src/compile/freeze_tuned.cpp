@@ -27,7 +27,8 @@ Result<double> tune_graphs(std::span<const Graph* const> graphs, const Target& t
                            TimingCache& timings, CompileReport* report) {
   // On a device forms of a model differ in their types: what only one of them does is no contest between them.
   const bool all = graphs.size() > 1 && target.place == Place::kHost;
-  TuneOptions tuning{options.tune_seconds, options.tune_shapes, all, options.stage_progress, options.tune_clock};
+  TuneOptions tuning{options.tune_seconds,   options.tune_reserve, options.tune_shapes, all,
+                     options.stage_progress, options.tune_clock};
   TuneReport tuned = HUSSAR_TRY(tune(graphs, target, tuning, timings));
   if (report != nullptr) report->tuning.add(tuned);
   return tuned.seconds;
@@ -164,6 +165,7 @@ Result<Plan> freeze_tuned(Graph& graph, const Target& target, const CompileOptio
     return freeze_alone(graph, target, options, report, tuned_seconds, nullptr);
   const double before = report->tuning.seconds;
   options.tune_seconds = (1 - kWholePlanShare) * given.tune_seconds;
+  options.tune_reserve = kWholePlanShare * given.tune_seconds;
   const bool is_measured = HUSSAR_TRY(tune_alone(graph, target, options, report, tuned_seconds));
   options.tune_seconds = given.tune_seconds;
   const double left = given.tune_seconds - tuned_seconds - (report->tuning.seconds - before);

@@ -156,6 +156,7 @@ std::vector<MeasuringOrder::Visit> MeasuringOrder::visits() const {
       if (visit.contenders.empty()) continue;
     }
     if (!is_new && visit.contenders.size() < 2) continue;
+    if (!is_new) visit.part = visit.gain / all;
     (is_new ? unseen : seen).push_back(std::move(visit));
   }
   auto is_heavier = [&](const Visit& a, const Visit& b) {

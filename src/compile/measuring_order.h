@@ -42,6 +42,7 @@ class MeasuringOrder {
     size_t contest = 0;
     std::vector<size_t> contenders;
     double gain = 0;  // microseconds of the model that may be expected; 0: the first visit
+    double part = 1;  // the same as a part of the time of all contests; 1: the first visit
   };
 
   // everything: all contenders are measured, those of a contest together.

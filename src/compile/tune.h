@@ -19,6 +19,7 @@ namespace hussar {
 
 struct TuneOptions {
   double seconds = 0;  // after which no further round begins
+  double reserve = 0;  // on a device: of what comes behind `seconds`, for measurements that may gain much
   NamedShapes shapes;  // to measure at, where the model leaves them open
   bool all = false;    // also problems that have one kernel only; on a device all rivals
   // Told after every run which part of the time or of the rounds is used up, whichever is more.

@@ -147,7 +147,10 @@ class DeviceTuner {
         settle(order);
         break;
       }
-      if (seconds() >= options_.seconds && (knows_something_ || !visited.empty())) break;
+      // Contests in the whole plan, which have the reserve otherwise, rarely bring more.
+      constexpr double kMuch = 0.005;
+      const double end = options_.seconds + (visits.front().part >= kMuch ? options_.reserve : 0);
+      if (seconds() >= end && (knows_something_ || !visited.empty())) break;
       HUSSAR_TRY(ask_for(visits, static_cast<size_t>(compilers) * kJobsPerCore, ahead));
       // A device without room for it is no reason not to build.
       if (Status held = hold(visits.front(), order, ahead); !held) {

@@ -8,9 +8,9 @@
 
 namespace hussar {
 
-// Of a sample: long beside what beginning and waiting take.
-static constexpr double kSampleMicroseconds = 4000;
-static constexpr int kMostRuns = 50;
+// Microseconds of a sample: long beside what beginning and waiting take.
+static constexpr double kLongEnough = 4000;
+static constexpr int kMostRunsOfSample = 50;
 
 double WholeRuns::now() const {
   if (clock_) return clock_();
@@ -32,7 +32,7 @@ Status WholeRuns::warm_up() {
   for (int i = 0; i < 2; ++i) HUSSAR_TRY(session_.run_in_order(inputs_));
   is_recorded_ = session_.time_on_device(1).has_value();
   const double once = std::max(HUSSAR_TRY(time(1)), 1.0);
-  runs_ = std::clamp(static_cast<int>(kSampleMicroseconds / once + 0.5), 1, kMostRuns);
+  runs_ = std::clamp(static_cast<int>(kLongEnough / once + 0.5), 1, kMostRunsOfSample);
   return {};
 }
 

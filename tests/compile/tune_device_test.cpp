@@ -7,6 +7,8 @@
 #include <set>
 
 #include "compile/compile.h"
+#include "compile/optimize.h"
+#include "compile/tune.h"
 #include "onnx/import.h"
 #include "tests/support/device_models.h"
 
@@ -98,6 +100,30 @@ TEST_F(CudaTuning, MostExpensiveFirst) {
   ASSERT_TRUE(compile_transposes(options_, &report_));
   ASSERT_EQ(lines_of(both).size(), 2U) << both.to_string();
   EXPECT_NE(both.to_string().find("8x48x80"), std::string::npos) << both.to_string();
+}
+
+// What is kept for contests in the whole plan is for rivals alone while much is still to be gained: a first look at a
+// problem is.
+TEST_F(CudaTuning, TheReserveIsForLargeGains) {
+  auto imported = onnx::import_bytes(transposes().bytes(), nullptr, "");
+  ASSERT_TRUE(imported);
+  auto optimized = optimize_graph(std::move(imported->graph), options_);
+  ASSERT_TRUE(optimized) << optimized.error().message;
+  const Graph* const form = &*optimized;
+  Target target;
+  target.place = Place::kDevice;
+  target.sm = options_.sm;
+  const double visits[] = {0, 1, 1e3};
+  size_t lines[3] = {};
+  for (size_t i = 0; i < 3; ++i) {
+    TimingCache cache;
+    ASSERT_TRUE(
+        tune({&form, 1}, target, {0.5 * kVisit, visits[i] * kVisit, {}, false, nullptr, scripted_clock()}, cache));
+    lines[i] = lines_of(cache).size();
+  }
+  EXPECT_EQ(lines[0], 1U);
+  EXPECT_EQ(lines[1], 2U);
+  EXPECT_GE(lines[2], 3U);
 }
 
 // A budget that lasts leaves nothing open; with the cache the plan is made again without a measurement, and the cache

@@ -121,7 +121,7 @@ TEST_F(CudaWholePlan, ThePlanDecides) {
   auto optimized = optimize_graph(imported(), options_);
   ASSERT_TRUE(optimized);
   const Graph* const form = &*optimized;
-  ASSERT_TRUE(tune({&form, 1}, target_, {100, {}, true, nullptr, options_.tune_clock}, cache_));
+  ASSERT_TRUE(tune({&form, 1}, target_, {100, 0, {}, true, nullptr, options_.tune_clock}, cache_));
   freeze_products();
   for (const double part : {1.02, 0.97}) {
     TimingCache cache;

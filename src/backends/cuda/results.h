@@ -25,7 +25,7 @@ ScaledBytes scaled_bytes(const Attributes& attributes, std::string_view what);
 // ByteMeaning of device/numbers.cuh, which is a parameter of all kernels that may write bytes: of y_scale and
 // y_zero_point. Without them any will do.
 struct ByteMeaning {
-  float lowest, highest, reciprocal, shift;
+  float reciprocal, shift;
   void put(Words& words) const;
 };
 ByteMeaning byte_meaning(const Attributes& attributes);

@@ -142,13 +142,14 @@ __device__ __forceinline__ float8 write<float8, float>(float x) {
   return {static_cast<unsigned char>(float8_pair(x, 0.0f))};
 }
 
-// What the bytes that a kernel writes stand for: (byte - zero point) / reciprocal, from lowest to highest; for FP8
-// without a zero point and limits. A parameter, not constants of the code: the steps of a model, which differ in little
-// else, share their code then, and find it in the caches. On the host: 4 x 4 bytes.
+// What the bytes that a kernel writes stand for: (byte - zero point) / reciprocal; for FP8 without a zero point. A
+// parameter, not constants of the code: the steps of a model, which differ in little else, share their code then, and
+// find it in the caches. On the host: 2 x 4 bytes.
 struct ByteMeaning {
-  float lowest, highest, reciprocal;
-  float shift;  // 1.5 * 2^23 + the zero point
+  float reciprocal;
+  float shift;  // kIntegers + the zero point
 };
+constexpr float kIntegers = 12582912.0f;  // 1.5 * 2^23: the last bits of floats around it are an integer
 
 #if WRITES_BYTES
 struct quantized {
@@ -159,9 +160,9 @@ __device__ __forceinline__ unsigned byte_of(float x, const ByteMeaning& meaning)
 #if BYTE_FLOAT8
   return float8_pair(x * meaning.reciprocal, 0.0f) & 0xffU;
 #else
-  // In this order NaN gives the lowest. The last bits of the sum are the integer nearest to it.
-  const float inside = fminf(fmaxf(x, meaning.lowest), meaning.highest);
-  return __float_as_uint(fmaf(inside, meaning.reciprocal, meaning.shift));
+  // The sum is rounded to an integer. In this order NaN gives the lowest.
+  const float rounded = fmaf(x, meaning.reciprocal, meaning.shift);
+  return __float_as_uint(fminf(fmaxf(rounded, kIntegers), kIntegers + 255.0f));
 #endif
 }
 #endif
