@@ -46,9 +46,7 @@ ByteMeaning byte_meaning(const Attributes& attributes) {
   return {1 / scale, kIntegers + zero_point};
 }
 
-void ByteMeaning::put(Words& words) const {
-  words.put_floats(reciprocal, shift);
-}
+void ByteMeaning::put(Words& words) const { words.put_floats(reciprocal, shift); }
 
 std::string real_source(const Attributes& attributes, std::string_view what, std::string_view byte) {
   const auto [scale, zero_point] = scaled_bytes(attributes, what);
