@@ -10,7 +10,6 @@
 #include "tensor/convert.h"
 #include "tensor/shared_mask.h"
 #include "tests/kernels/kernel_case.h"
-#include "tests/support/fake_libraries.h"
 
 namespace hussar {
 namespace {
@@ -405,7 +404,6 @@ class Compilations {
   void add_hopper();
   void add_tiles_and_pictures();
   void add_scales_of_the_run();
-  void add_libraries();
 
   std::vector<Compilation> list;
 };
@@ -533,19 +531,6 @@ void Compilations::add_tiles_and_pictures() {
   add(test, {80, 86, 89});
 }
 
-// What NVIDIA's libraries need done before.
-void Compilations::add_libraries() {
-  if (!tests::use_sparse_library()) return;
-  const Tensor zeros = random_tensor(DType::kInt8, {32, 64}, 0, 0);  // which are 2:4
-  KernelCase test{"cuda_product_cusparselt",
-                  "hussar.QuantizedMatMul",
-                  {{random_tensor(DType::kUInt8, {16, 32}, 0, 255)},
-                   {zeros, true},
-                   {random_tensor(DType::kFloat32, {64}, 1, 2), true}}};
-  test.attributes.set("y_type", static_cast<int64_t>(DType::kFloat16));
-  add(test, {90});
-}
-
 // In shards, which test programs that run side by side take.
 constexpr size_t kShards = 20;
 
@@ -560,7 +545,6 @@ TEST_P(CudaCompile, EveryTextForEveryGpu) {
   all.add_hopper();
   all.add_tiles_and_pictures();
   all.add_scales_of_the_run();
-  all.add_libraries();
   ASSERT_GE(all.list.size(), kShards);
   for (size_t i = GetParam(); i < all.list.size(); i += kShards) expect_no_spills(all.list[i].test, all.list[i].gpus);
 }
