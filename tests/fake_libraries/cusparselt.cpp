@@ -21,7 +21,7 @@ struct Matrix {
 struct Matmul {
   uint32_t mark;
   Matrix w, x, y;
-  int is_positive, has_scales;
+  int is_positive;
   const void* bias;
 };
 struct Selection {
@@ -75,8 +75,7 @@ void compress(const Matrix& matrix, const char* dense, char* compressed) {
   }
 }
 
-void multiply(const Matmul& how, const float* alpha, float alpha_of_all, const char* w, const void* x, float beta,
-              const void* c, void* d) {
+void multiply(const Matmul& how, float alpha, const char* w, const void* x, float beta, const void* c, void* d) {
   const char* places = w + kept_count(how.w) * static_cast<int64_t>(fake_size(how.w.type));
   for (int64_t column = 0; column < how.y.columns; ++column) {
     for (int64_t row = 0; row < how.y.rows; ++row) {
@@ -86,7 +85,7 @@ void multiply(const Matmul& how, const float* alpha, float alpha_of_all, const c
         const double left = fake_load(w, kept, how.w.type);
         sum += left * static_cast<double>(fake_load(x, column * how.x.pitch + k, how.x.type));
       }
-      float value = (how.has_scales != 0 ? alpha[row] : alpha_of_all) * static_cast<float>(sum);
+      float value = alpha * static_cast<float>(sum);
       if (beta != 0) value += beta * fake_load(c, column * how.y.pitch + row, how.y.type);
       if (how.bias != nullptr) value += fake_load(how.bias, row, how.y.type);
       if (how.is_positive != 0) value = value > 0 ? value : 0;
@@ -134,22 +133,19 @@ FAKE_ENTRY int cusparseLtMatmulDescriptorInit(const Handle* handle, Matmul* matm
                     b_operation == 1 && a->columns == b->columns && a->rows == d->rows && b->rows == d->columns &&
                     c->rows == d->rows && c->columns == d->columns && c->pitch == d->pitch;
   if (!fits || a->type != b->type || c->type != d->type) return kInvalid;
-  const bool of_bytes = a->type == FakeType::kByte, of_float8 = a->type == FakeType::kFloat8;
-  if (compute_type != (of_bytes ? 0 : 2)) return kUnsupported;
+  const bool of_float8 = a->type == FakeType::kFloat8;
+  if (compute_type != 2 || a->type == FakeType::kByte) return kUnsupported;
   const bool is_half = d->type == FakeType::kHalf || d->type == FakeType::kBFloat;
-  const bool is_known = of_bytes ? is_half : of_float8 ? is_half || d->type == FakeType::kFloat : d->type == a->type;
+  const bool is_known = of_float8 ? is_half || d->type == FakeType::kFloat : d->type == a->type;
   if (!is_known) return kUnsupported;
-  *matmul = {kMark, *a, *b, *d, 0, 0, nullptr};
+  *matmul = {kMark, *a, *b, *d, 0, nullptr};
   return 0;
 }
 FAKE_ENTRY int cusparseLtMatmulDescSetAttribute(const Handle* handle, Matmul* matmul, int attribute, const void* value,
                                                 size_t bytes) {
   if (!is_made(handle) || !is_made(matmul)) return kInvalid;
-  if (attribute == 5 && matmul->w.type != FakeType::kByte) return kUnsupported;
   if (attribute == 0 && bytes == 4)
     std::memcpy(&matmul->is_positive, value, bytes);
-  else if (attribute == 5 && bytes == 4)
-    std::memcpy(&matmul->has_scales, value, bytes);
   else if (attribute == 8 && bytes == 8)
     std::memcpy(&matmul->bias, value, bytes);
   else
@@ -225,11 +221,10 @@ FAKE_ENTRY int cusparseLtMatmul(const Handle* handle, const Plan* plan, const fl
   for (const void* pointer : {a, b, c, static_cast<const void*>(d)}) {
     if (!fake_is_aligned(pointer, 16)) return kInvalid;
   }
-  const bool has_scales = plan->matmul.has_scales != 0;
-  fake_enqueue(*streams, [how = plan->matmul, alpha, of_all = has_scales ? 0.0F : *alpha, a, b, share = *beta, c, d,
-                          workspace, bytes = workspace_of(*plan)] {
+  fake_enqueue(*streams, [how = plan->matmul, factor = *alpha, a, b, share = *beta, c, d, workspace,
+                          bytes = workspace_of(*plan)] {
     if (bytes > 0) std::memset(workspace, 0x5a, bytes);
-    multiply(how, alpha, of_all, static_cast<const char*>(a), b, share, c, d);
+    multiply(how, factor, static_cast<const char*>(a), b, share, c, d);
   });
   return 0;
 }

@@ -52,15 +52,7 @@ KernelCase product_of(DType dtype, int64_t m, int64_t n, int64_t k) {
   return thinned(test);
 }
 
-// Bytes that give halves; whole numbers of FP8, whose columns have one scale.
-KernelCase product_of_bytes(int64_t m, int64_t n, int64_t k) {
-  KernelCase test =
-      product_case(kKernel, "hussar.QuantizedMatMul", random_bytes({m, k}, Layout::kPlain, 0), {k, n}, k, n);
-  test.attributes.set("y_type", static_cast<int64_t>(kHalf));
-  test.tolerance = 4e-3;  // what is added to the sums is rounded to halves
-  return thinned(test);
-}
-
+// Whole numbers of FP8, whose columns have one scale.
 KernelCase product_of_float8(int64_t m, int64_t n, int64_t k, DType output) {
   auto whole_numbers = [](const Shape& shape) { return converted(random_tensor(DType::kInt8, shape, -4, 4), kFp8); };
   KernelCase test{kKernel,
@@ -124,20 +116,6 @@ TEST(CudaSparseLibrary, HalvesWithEveryEpilogue) {
   }
 }
 
-TEST(CudaSparseLibrary, BytesGiveHalves) {
-  if (!tests::use_sparse_library()) GTEST_SKIP() << kMissing;
-  if (!tests::is_emulated(tests::use_test_device())) GTEST_SKIP() << "skipped: refused on GPUs";
-  for (const auto& [m, n, k] : kSizes) {
-    for (int turn = 0; turn < 3; ++turn) {
-      KernelCase plain = product_of_bytes(m, n, k), added = plain;
-      if (refusal_of(plain).value_or("").starts_with("bytes need")) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
-      fuse(added, {values(kHalf, {m, n})}, turn == 0 ? ProgramOp::kCopy : ProgramOp::kRelu);
-      for (const KernelCase& test : {plain, added}) expect_agrees(test);
-      if (HasFailure()) return;
-    }
-  }
-}
-
 TEST(CudaSparseLibrary, Float8WithOneScale) {
   if (!tests::use_sparse_library()) GTEST_SKIP() << kMissing;
   for (DType output : {kFloat, kHalf, kBFloat}) {
@@ -151,23 +129,16 @@ TEST(CudaSparseLibrary, Float8WithOneScale) {
   }
 }
 
-// Convolutions of kernel 1 between slices of wider values: bytes are copied out of theirs.
+// Convolutions of kernel 1 between slices of wider values.
 TEST(CudaSparseLibrary, PointwiseConvolutions) {
   if (!tests::use_sparse_library()) GTEST_SKIP() << kMissing;
-  KernelCase halves{
-      kKernel, "Conv", {values(kHalf, {2, 32, 4, 4}), weights(kHalf, {48, 32, 1, 1}), weights(kHalf, {48})}};
-  halves.tolerance = 2e-3;
-  KernelCase bytes = product_case(kKernel, "hussar.QuantizedConv",
-                                  random_bytes({2, 32, 4, 4}, Layout::kChannelsLast, 0), {64, 32, 1, 1}, 32, 64);
-  bytes.attributes.set("y_type", static_cast<int64_t>(kHalf));
-  bytes.tolerance = 4e-3;
-  for (KernelCase test : {thinned(halves), thinned(bytes)}) {
-    if (refusal_of(test).value_or("").starts_with("bytes need")) continue;
-    test.inputs[0].layout = test.output_layout = Layout::kChannelsLast;
-    test.inputs[0].gap = 16;
-    test.output_gap = 32;
-    expect_agrees(test);
-  }
+  KernelCase test =
+      thinned({kKernel, "Conv", {values(kHalf, {2, 32, 4, 4}), weights(kHalf, {48, 32, 1, 1}), weights(kHalf, {48})}});
+  test.tolerance = 2e-3;
+  test.inputs[0].layout = test.output_layout = Layout::kChannelsLast;
+  test.inputs[0].gap = 16;
+  test.output_gap = 32;
+  expect_agrees(test);
 }
 
 // The reason is the whole text.
@@ -203,25 +174,14 @@ TEST(CudaSparseLibrary, RefusesWhatItLacks) {
 
 TEST(CudaSparseLibrary, RefusesOtherBytes) {
   if (!tests::use_sparse_library()) GTEST_SKIP() << kMissing;
-  KernelCase rounded = product_of_bytes(16, 32, 32), floats = rounded, scales = product_of_float8(16, 32, 32, kHalf);
-  if (!tests::is_emulated(tests::use_test_device())) GTEST_SKIP() << "skipped: bytes are refused on GPUs";
-  rounded.attributes.erase("y_type");
-  floats = rounded;
-  expect_refusal(floats, "bytes give halves only");
-  rounded.attributes.set("y_scale", 0.05F);
-  rounded.attributes.set("y_zero_point", int64_t{3});
-  expect_refusal(rounded, "cannot give bytes: no zero point is added to its results");
+  KernelCase integers =
+      product_case(kKernel, "hussar.QuantizedMatMul", random_bytes({16, 32}, Layout::kPlain, 0), {32, 32}, 32, 32);
+  integers.attributes.set("y_type", static_cast<int64_t>(kHalf));
+  expect_refusal(thinned(integers), "INT8 is not exact");
+  KernelCase scales = product_of_float8(16, 32, 32, kHalf);
+  if (refusal_of(scales).value_or("").starts_with("needs FP8")) GTEST_SKIP() << "skipped: needs a GPU with FP8";
   scales.inputs[2].tensor.data<float>()[5] = 0.25F;
-  expect_refusal(scales, "has scales of columns for INT8 only");
-  KernelCase rows{kKernel,
-                  "hussar.QuantizedMatMul",
-                  {{random_tensor(DType::kInt8, {16, 32}, -127, 127)},
-                   {random_tensor(DType::kInt8, {32, 32}, -127, 127), true},
-                   {random_tensor(kFloat, {32}, 0.1, 1), true},
-                   {},
-                   {random_tensor(kFloat, {16, 1}, 0.1, 1)}}};
-  rows.attributes.set("y_type", static_cast<int64_t>(kHalf));
-  expect_refusal(thinned(rows), "scales of the input are known in a run only");
+  expect_refusal(scales, "has no scales of columns for FP8");
 }
 
 // As much as any library, and not as little as other kernels with 2:4 weights.
@@ -251,13 +211,11 @@ TEST(CudaSparseLibrary, HasToBeAheadByATenth) {
 TEST(CudaSparseLibrary, NeedsSparseTensorCores) {
   if (!tests::use_sparse_library()) GTEST_SKIP() << kMissing;
   if (!tests::is_emulated(tests::use_test_device())) GTEST_SKIP() << "skipped: the GPU has its own capability";
-  KernelCase old = product_of(kHalf, 16, 32, 32), bytes = product_of_bytes(16, 32, 32), hopper = bytes;
+  KernelCase old = product_of(kHalf, 16, 32, 32), ampere = old;
   old.emulated_sm = 75;
-  bytes.emulated_sm = 80;
-  hopper.emulated_sm = 90;
+  ampere.emulated_sm = 80;
   expect_refusal(old, "needs sparse tensor cores (sm_80)");
-  expect_refusal(bytes, "wrong results for bytes");
-  expect_refusal(hopper, "wrong results for bytes");
+  expect_refusal(ampere, "none");
 }
 
 }  // namespace

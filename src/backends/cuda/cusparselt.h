@@ -21,17 +21,17 @@ struct Selection : Opaque {};  // cusparseLtMatmulAlgSelection_t
 struct Plan : Opaque {};       // cusparseLtMatmulPlan_t
 
 // cudaDataType of library_types.h.
-inline constexpr int kFloat = 0, kHalf = 2, kByte = 3, kBFloat = 14, kFloat8 = 28;
+inline constexpr int kFloat = 0, kHalf = 2, kBFloat = 14, kFloat8 = 28;
 // cusparseOrder_t: CUSPARSE_ORDER_COL, CUSPARSE_ORDER_ROW.
 inline constexpr int kByColumns = 1, kByRows = 2;
 // cusparseOperation_t: CUSPARSE_OPERATION_NON_TRANSPOSE, CUSPARSE_OPERATION_TRANSPOSE.
 inline constexpr int kAsItIs = 0, kTransposed = 1;
 // cusparseComputeType since 0.6: CUSPARSE_COMPUTE_32I, CUSPARSE_COMPUTE_32F.
-inline constexpr int kComputeInteger = 0, kComputeFloat = 2;
+inline constexpr int kComputeFloat = 2;
 // cusparseLtSparsity_t: CUSPARSELT_SPARSITY_50_PERCENT.
 inline constexpr int kHalfIsZero = 0;
 // cusparseLtMatmulDescAttribute_t: ACTIVATION_RELU, ALPHA_VECTOR_SCALING, BIAS_POINTER.
-inline constexpr int kRelu = 0, kAlphaOfRows = 5, kBiasPointer = 8;
+inline constexpr int kRelu = 0, kBiasPointer = 8;
 // cusparseLtMatmulAlg_t: CUSPARSELT_MATMUL_ALG_DEFAULT.
 inline constexpr int kUsualChoice = 0;
 // cusparseLtMatmulAlgAttribute_t: ALG_CONFIG_ID, ALG_CONFIG_MAX_ID, SPLIT_K.

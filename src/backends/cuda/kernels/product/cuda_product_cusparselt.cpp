@@ -1,5 +1,5 @@
 // cuda_product_cusparselt: products with 2:4 weights by NVIDIA's cuSPARSELt, where a plan may need libraries: halves,
-// BF16, bytes that give halves, and FP8, with the epilogues that it has.
+// BF16 and FP8, with the epilogues that it has.
 #include <map>
 #include <memory>
 
@@ -8,7 +8,6 @@
 #include "backends/cuda/library_tactic.h"
 #include "backends/cuda/results.h"
 #include "backends/cuda/sparse_weights.h"
-#include "backends/cuda/words.h"
 #include "tensor/float8_mask.h"
 
 namespace hussar {
@@ -21,16 +20,11 @@ constexpr uint32_t kAlignment = 16;
 constexpr int kMostSparseAlgorithms = 1 + static_cast<int>(std::size(kOtherAlgorithms));
 // Parts of k have blocks of their own.
 constexpr std::string_view kSplitK = "split_k";
-// It multiplies signed bytes: unsigned ones have this taken off, and their zero point, too.
-constexpr int64_t kFlip = 128;
-constexpr char kFlipKernel[] = "flip_bytes";
 
 int type_of(DType dtype) {
   switch (dtype) {
     case DType::kFloat16: return sparselt::kHalf;
     case DType::kBFloat16: return sparselt::kBFloat;
-    case DType::kUInt8:
-    case DType::kInt8: return sparselt::kByte;
     case DType::kFloat8E4M3FN: return sparselt::kFloat8;
     default: return sparselt::kFloat;
   }
@@ -54,18 +48,11 @@ Refusal check_types(const Problem& problem) {
   const DType x = problem.dtype(0), y = problem.output()->dtype;
   if (!is_byte_product(problem.node.op))
     return is_half(x) && problem.dtype(1) == x && y == x ? Refusal() : Refusal("dtype");
-  if (run_scales(problem.node.op, x, problem.own_inputs()) != RunScales::kNone)
-    return "scales of the input are known in a run only";
+  // Behind integers its results were not those of the reference on an H200 (0.8.0).
+  if (x != kFp8) return "INT8 is not exact";
   if (is_quantized(y)) return "cannot give bytes: no zero point is added to its results";
-  if (x == kFp8) {
-    if (Refusal refusal = refuse_fp8(problem)) return refusal;
-    // Alpha is a vector with integers only.
-    return has_one_scale(problem.node) ? Refusal() : Refusal("has scales of columns for INT8 only");
-  }
-  // What it makes of a bias, or of what is added, behind integers is not what its manual lets one think: results were
-  // wrong on an H200 (0.8.0). The form is kept for the day when that is known.
-  if (!is_emulated(problem.target)) return "wrong results for bytes";
-  return y == DType::kFloat16 ? Refusal() : Refusal("bytes give halves only");
+  if (Refusal refusal = refuse_fp8(problem)) return refusal;
+  return has_one_scale(problem.node) ? Refusal() : Refusal("has no scales of columns for FP8");
 }
 
 // What it wants of the form of a product, which it has on the device, too.
@@ -100,10 +87,7 @@ Refusal supports(const Problem& problem) {
 double cost(const Problem& problem) {
   auto product = dense_product(problem.node);
   if (!product) return 1e9;
-  const bool flips = problem.dtype(0) == DType::kUInt8;
-  const double moved = flips ? 2 * static_cast<double>(product->m * product->k) : 0;
-  return library_time(problem, *product, product->k, true) +
-         (flips ? kLaunchMicroseconds + moved / kBytesPerMicrosecond : 0);
+  return library_time(problem, *product, product->k, true);
 }
 
 std::vector<Configuration> configurations(const Problem& problem) {
@@ -131,23 +115,9 @@ void clear_signs_of_zeros(Packing& packing) {
 }
 
 Status pack(Packing& packing) {
-  constexpr const char* kZeroPoint = "x_zero_point";
-  Node& node = packing.node;
-  if (node.inputs[0]->dtype != DType::kUInt8) {
-    turn_weights(packing);
-    clear_signs_of_zeros(packing);
-    return {};
-  }
-  // The table is for the bytes that are multiplied.
-  const bool has_zero_point = node.attributes.has(kZeroPoint);
-  const int64_t zero_point = node.attributes.get_int(kZeroPoint, 0);
-  node.attributes.set(kZeroPoint, zero_point - kFlip);
   turn_weights(packing);
-  if (has_zero_point)
-    node.attributes.set(kZeroPoint, zero_point);
-  else
-    node.attributes.erase(kZeroPoint);
-  return attach_code(packing, assemble(Defines(), {"numbers.cuh", "flip_bytes.cuh"}));
+  clear_signs_of_zeros(packing);
+  return {};
 }
 
 // ---- on the device --------------------------------------------------------------------------------------------------
@@ -167,7 +137,7 @@ struct Request {
   const std::byte* bias;  // in the memory of the host; null: none
   int64_t m, x_pitch, y_pitch;
   int y_type, algorithm;  // -1: with k split
-  bool is_positive, has_scales;
+  bool is_positive;
   auto operator<=>(const Request&) const = default;
 };
 
@@ -275,18 +245,15 @@ Status describe_matrices(const Multiplier& multiplier, const Request& request, A
 Status describe_product(const Multiplier& multiplier, const Request& request, Answer& answer) {
   const sparselt::Functions& call = multiplier.call;
   constexpr const char* kWhat = "does not take the product";
-  const bool of_bytes = request.weights.type == sparselt::kByte;
-  HUSSAR_TRY(multiplier.check(
-      call.matmul(&multiplier.handle, &answer.matmul, sparselt::kAsItIs, sparselt::kTransposed, &answer.w, &answer.x,
-                  &answer.y, &answer.y, of_bytes ? sparselt::kComputeInteger : sparselt::kComputeFloat),
-      kWhat));
+  HUSSAR_TRY(multiplier.check(call.matmul(&multiplier.handle, &answer.matmul, sparselt::kAsItIs, sparselt::kTransposed,
+                                          &answer.w, &answer.x, &answer.y, &answer.y, sparselt::kComputeFloat),
+                              kWhat));
   auto set = [&](int attribute, const auto& value) {
     return multiplier.check(call.matmul_set(&multiplier.handle, &answer.matmul, attribute, &value, sizeof(value)),
                             kWhat);
   };
   const int yes = 1;
   if (request.is_positive) HUSSAR_TRY(set(sparselt::kRelu, yes));
-  if (request.has_scales) HUSSAR_TRY(set(sparselt::kAlphaOfRows, yes));
   const void* bias = answer.bias.data();
   if (bias != nullptr) HUSSAR_TRY(set(sparselt::kBiasPointer, bias));
   return {};
@@ -337,11 +304,7 @@ Result<const Answer*> answer_to(Queue& queue, Multiplier& multiplier, const Requ
 struct State {
   Multiplier* multiplier;
   const Answer* answer;  // null: nothing to do
-  Launch flip;           // without a function: x is taken as it is
-  int64_t rows, packs, pitch;
-  size_t flipped_bytes;
   float alpha;
-  bool has_scales;
   int32_t residual;
 };
 
@@ -369,17 +332,6 @@ Result<int> algorithm_of(const PlanStep& step) {
   return wanted_algorithm(step, kMostSparseAlgorithms);
 }
 
-// Rows of bytes are copied without gaps.
-Status prepare_flip(const Prepare& prepare, const DenseProduct& product, State& state) {
-  constexpr int64_t kPack = 16;
-  state.rows = product.m;
-  state.packs = product.k / kPack;
-  state.pitch = product.x_pitch / kPack;
-  state.flipped_bytes = (static_cast<size_t>(product.m * product.k) + 255) / 256 * 256;
-  state.flip = HUSSAR_TRY(launch_for(prepare, kFlipKernel, state.rows * state.packs));
-  return {};
-}
-
 Status check_step(const Prepare& prepare, const DenseProduct& product, LibraryEpilogue& epilogue) {
   const PlanStep& step = prepare.step;
   Refusal refusal = find_library_epilogue(prepare, epilogue);
@@ -405,54 +357,38 @@ Status prepare(Prepare& prepare) {
   Queue& queue = queue_of(prepare.device);
   HUSSAR_TRY(queue.make_current());
   state.multiplier = HUSSAR_TRY(multiplier_of(queue));
-  const bool has_table = is_byte_product(step.op), flips = x.dtype == DType::kUInt8;
+  const bool has_table = is_byte_product(step.op);
   std::vector<std::byte> bias;
   if (epilogue.bias >= 0)
     bias = bias_of(prepare.inputs[static_cast<size_t>(epilogue.bias)], has_table, product.n, y.dtype);
   const Request request = {{w.data, product.n, product.k, type_of(w.dtype), prepare.twin},
                            bias.empty() ? nullptr : prepare.inputs[static_cast<size_t>(epilogue.bias)].data,
                            product.m,
-                           flips ? product.k : product.x_pitch,
+                           product.x_pitch,
                            product.y_pitch,
                            type_of(y.dtype),
                            HUSSAR_TRY(algorithm_of(step)),
-                           epilogue.activation == Activation::kRelu,
-                           flips};
+                           epilogue.activation == Activation::kRelu};
   auto answer = answer_to(queue, *state.multiplier, request, w, bias);
   if (!answer) return fail(answer.error().code, "step '{}': {}", step.name, answer.error().message);
   state.answer = *answer;
   state.residual = epilogue.residual;
-  state.has_scales = flips;
   state.alpha = has_table ? prepare.inputs[2].f32()[0] : 1;
-  if (flips) HUSSAR_TRY(prepare_flip(prepare, product, state));
-  prepare.scratch_bytes = state.flipped_bytes + state.answer->workspace_bytes;
+  prepare.scratch_bytes = state.answer->workspace_bytes;
   return {};
-}
-
-Status flip(const Run& run, const State& state) {
-  Words words;
-  for (int64_t value : {state.rows, state.packs, state.pitch}) words.put(value);
-  words.put(run.inputs[0].data);
-  words.put(run.scratch);
-  void* const arguments[] = {words.data()};
-  return queue_of(run.device).launch(state.flip, arguments);
 }
 
 Status run(const Run& run) {
   const State& state = run.state_as<State>();
   if (state.answer == nullptr) return {};
-  const bool flips = state.flip.function != nullptr;
-  if (flips) HUSSAR_TRY(flip(run, state));
   const float beta = state.residual >= 0 ? 1 : 0;
-  const void* alpha = &state.alpha;
-  if (state.has_scales) alpha = run.inputs[2].data;
-  const std::byte* x = flips ? run.scratch : run.inputs[0].data;
+  const std::byte* x = run.inputs[0].data;
   std::byte* y = run.outputs[0].data;
   const std::byte* c = state.residual >= 0 ? run.inputs[static_cast<size_t>(state.residual)].data : y;
   const Multiplier& multiplier = *state.multiplier;
   void* stream = queue_of(run.device).stream();
-  const int status = multiplier.call.multiply(&multiplier.handle, &state.answer->plan, alpha, state.answer->weights, x,
-                                              &beta, c, y, run.scratch + state.flipped_bytes, &stream, 1);
+  const int status = multiplier.call.multiply(&multiplier.handle, &state.answer->plan, &state.alpha,
+                                              state.answer->weights, x, &beta, c, y, run.scratch, &stream, 1);
   return multiplier.check(status, "cannot multiply");
 }
 
