@@ -403,6 +403,7 @@ class Compilations {
   void add_general();
   void add_hopper();
   void add_tiles_and_pictures();
+  void add_sums_of_two();
   void add_scales_of_the_run();
 
   std::vector<Compilation> list;
@@ -531,6 +532,41 @@ void Compilations::add_tiles_and_pictures() {
   add(test, {80, 86, 89});
 }
 
+// Two convolutions in one step, with all that may lie behind their sum.
+void Compilations::add_sums_of_two() {
+  auto x = [](DType dtype, const Shape& shape) {
+    return Argument{random_tensor(dtype, shape, 1, 2), shape[3] == 1, Layout::kChannelsLast};
+  };
+  auto vector = [](DType dtype) { return Argument{random_tensor(dtype, {256}, 1, 2), true}; };
+  for (DType dtype : {DType::kFloat16, DType::kBFloat16, DType::kUInt8, DType::kFloat8E4M3FN}) {
+    const bool of_bytes = !is_half(dtype);
+    const DType of_filter = dtype == DType::kUInt8 ? DType::kInt8 : dtype;
+    KernelCase test{"cuda_conv_sum_hopper", of_bytes ? "hussar.QuantizedConvSum" : "hussar.ConvSum", {}};
+    for (int64_t side : {28, 56}) {
+      test.inputs.push_back(x(dtype, {8, 64, side, side}));
+      test.inputs.push_back(x(of_filter, {256, 64, 1, 1}));
+      test.inputs.back().layout = Layout::kPlain;
+      if (of_bytes) test.inputs.push_back(vector(DType::kFloat32));
+      test.inputs.push_back(vector(of_bytes ? DType::kFloat32 : dtype));
+    }
+    test.output_layout = Layout::kChannelsLast;
+    test.attributes = attributes({{"shortcut_strides", Ints{2, 2}}});
+    if (of_bytes) test.attributes.set("y_scale", 0.1F);
+    if (dtype == DType::kFloat8E4M3FN) test.attributes.set("y_type", static_cast<int64_t>(dtype));
+    if (dtype == DType::kUInt8) test.attributes.set("y_zero_point", int64_t{7});
+    Program program{};
+    program.step_count = 1;
+    program.steps[0].op = ProgramOp::kRelu;
+    test.program = program;
+    test.program_inputs = static_cast<int32_t>(test.inputs.size());
+    for (const char* tile : {"128x256", "pair_256x128", "quad_turns_128x128", "128x128", "turns_64x128", "128x64",
+                             "turns_64x64", "two_128x64", "two_turns_64x64", "256x64"}) {
+      test.attributes.set(kConfigurationAttribute, std::string(tile));
+      add(test, {90});
+    }
+  }
+}
+
 // In shards, which test programs that run side by side take.
 constexpr size_t kShards = 20;
 
@@ -545,6 +581,7 @@ TEST_P(CudaCompile, EveryTextForEveryGpu) {
   all.add_hopper();
   all.add_tiles_and_pictures();
   all.add_scales_of_the_run();
+  all.add_sums_of_two();
   ASSERT_GE(all.list.size(), kShards);
   for (size_t i = GetParam(); i < all.list.size(); i += kShards) expect_no_spills(all.list[i].test, all.list[i].gpus);
 }
