@@ -9,22 +9,9 @@
 #pragma once
 #include "ops/evaluate.h"
 #include "ops/infer.h"
+#include "tensor/conv_sum.h"
 
 namespace hussar {
-
-inline constexpr std::string_view kConvSum = "hussar.ConvSum", kQuantizedConvSum = "hussar.QuantizedConvSum";
-inline constexpr std::string_view kShortcutPrefix = "shortcut_";
-
-inline bool is_conv_sum(std::string_view op) { return op == kConvSum || op == kQuantizedConvSum; }
-// The operator of each of the two.
-inline std::string_view parts_of_conv_sum(std::string_view op) {
-  return op == kConvSum ? "Conv" : "hussar.QuantizedConv";
-}
-// Inputs of each: x, w, bias; of bytes x, w, scales, bias.
-inline size_t inputs_of_part(std::string_view op) { return op == kConvSum ? 3 : 4; }
-
-// The attributes of the first convolution, or of the shortcut.
-Attributes part_attributes(const Attributes& attributes, bool is_shortcut);
 
 // What OpDef has of both.
 Status infer_conv_sum(InferContext& context);

@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <limits>
 
-#include "ops/conv_sum.h"
 #include "passes/pass.h"
 #include "passes/support/rewrite.h"
 #include "tactics/choose.h"
+#include "tensor/conv_sum.h"
 
 namespace hussar {
 namespace {

@@ -2,8 +2,8 @@
 // tests/support/emulated_hopper.h is what multiplies and copies, larger ones on a GPU.
 #include <cmath>
 
-#include "ops/conv_sum.h"
 #include "plan/kernel.h"
+#include "tensor/conv_sum.h"
 #include "tensor/convert.h"
 #include "tests/kernels/kernel_case.h"
 #include "tests/support/emulated_device.h"
@@ -82,7 +82,7 @@ KernelCase finished(KernelCase test, DType result, bool adds) {
     if (result == kBytes) test.attributes.set("y_zero_point", pick(0, 100));
   }
   if (of_bytes && result != kBytes) test.attributes.set("y_type", static_cast<int64_t>(result));
-  if (is_half(result)) test.tolerance = 2e-3;
+  if (result == kHalf) test.tolerance = 2e-3;
   return test;
 }
 

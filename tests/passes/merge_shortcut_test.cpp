@@ -1,9 +1,9 @@
 // Which pairs of convolutions become one step, with the same values before and after.
 #include "compile/split_shortcuts.h"
-#include "ops/conv_sum.h"
 #include "ops/evaluate.h"
 #include "ops/infer.h"
 #include "tactics/problem_grammar.h"
+#include "tensor/conv_sum.h"
 #include "tests/passes/pass_case.h"
 
 namespace hussar {

@@ -12,7 +12,8 @@
 namespace hussar::tests {
 namespace {
 
-// A convolution and two blocks as those of ResNet: the first with stride 2, the second with stride 1, where `t` is added from the left.
+// A convolution and two blocks as those of ResNet: the first with stride 2, the second with stride 1, where `t` is
+// added from the left.
 Message blocks(const std::vector<std::string>& outputs = {"y"}) {
   auto ints = [](const char* name, std::vector<int64_t> values) { return attribute(name, std::move(values)); };
   std::vector<Message> nodes, constants;

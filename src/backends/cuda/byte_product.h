@@ -2,7 +2,7 @@
 // them: sums of unsigned times signed bytes, or of FP8, which a table turns into numbers afterwards.
 #pragma once
 #include "backends/cuda/kernel_support.h"
-#include "ops/conv_sum.h"
+#include "tensor/conv_sum.h"
 
 namespace hussar::cuda {
 

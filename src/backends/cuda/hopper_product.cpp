@@ -3,7 +3,7 @@
 
 #include "backends/cuda/byte_product.h"
 #include "backends/cuda/sparse_weights.h"
-#include "ops/conv_sum.h"
+#include "tensor/conv_sum.h"
 
 namespace hussar::cuda {
 namespace {
@@ -100,9 +100,12 @@ double time_of(const Tile& tile, const DenseProduct& product, const HopperOperan
   const auto k = static_cast<double>(product.k + operands.whole_second_k());
   const double sums = elements * 2 * k / (flops_of_one * tile.rate);
   const double ends = elements * (tile.per_sm > 1 ? kEndOfTwo : kEnd) * (tile.near ? kNearer : 1);
+  // Each tile of columns brings its windows again.
+  const int64_t brought = operands.second_windows ? operands.whole_second_k() / operands.block_k() : 0;
+  const double copies = static_cast<double>(tile.rows / tile.cluster_n * tile.per_sm * brought) * kWindowMicroseconds;
   // Blocks that share a sum end with their tile: each wave begins anew.
   const double starts = tile.split > 1 ? waves * (kStart + kCluster) : kStart;
-  return starts + waves * std::max(sums, ends);
+  return starts + waves * std::max({sums, ends, copies});
 }
 
 // Of the operand that near tiles bring; 0: there is none.
@@ -194,7 +197,9 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   defines.set("PRODUCT_ROW_BYTES", operands.row_bytes());
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
   if (operands.second_depth > 0)
-    defines.set("PRODUCT_SECOND", operands.has_sums_apart() ? 2 : 1).set("PRODUCT_SECOND_K", operands.second_depth);
+    defines.set("PRODUCT_SECOND", operands.has_sums_apart() ? 2 : 1)
+        .set("PRODUCT_SECOND_K", operands.second_depth)
+        .set("PRODUCT_SECOND_WINDOWS", operands.second_windows);
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_PINGPONG", tile.pingpong);
   defines.set("PRODUCT_CLUSTER_M", tile.cluster_m).set("PRODUCT_CLUSTER_N", tile.cluster_n);
   defines.set("PRODUCT_SPLIT", tile.split).set("PRODUCT_STAGES", tile.stages).set("PRODUCT_BLOCKS_PER_SM", tile.per_sm);

@@ -13,7 +13,8 @@ struct HopperOperands {
   DType dtype;
   int64_t depth;
   bool sparse = false;
-  int64_t second_depth = 0;  // of a second product that is added; 0: there is none
+  int64_t second_depth = 0;     // of a second product that is added; 0: there is none
+  bool second_windows = false;  // whose rows of X are windows
 
   // Of what is multiplied at a time: PRODUCT_ROW_BYTES of device/product_hopper.cuh.
   int64_t row_bytes() const {
@@ -29,6 +30,10 @@ struct HopperOperands {
  private:
   int64_t whole(int64_t k) const { return (k + block_k() - 1) / block_k() * block_k(); }
 };
+
+// That the copy engine of a multiprocessor takes for one block of k of a window. Of an H200: 64 channels of halves and
+// of bytes, 3 x 3, took that long for a pixel and tap; fewer no less.
+inline constexpr double kWindowMicroseconds = 3.1e-3;
 
 // Microseconds of a product in its best tile.
 double hopper_time(const DenseProduct& product, const HopperOperands& operands);
@@ -71,7 +76,8 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
                       HopperLaunch& launch);
 // The map of a left matrix whose rows lie in memory.
 TileMap hopper_rows(const DenseProduct& product, DType dtype, const HopperLaunch& launch);
-// `x`: the map of the left matrix, `second_x`: of that of a second product. `windows`: null where rows lie in memory.
+// `x`: the map of the left matrix, `second_x`: of that of a second product. `windows`: null where rows of both lie in
+// memory.
 Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, WindowSteps* windows,
                      TensorMap* second_x = nullptr);
 

@@ -23,10 +23,9 @@ DenseProduct hopper_work(const Convolution& conv, const HopperOperands& operands
 }
 
 double window_time(const Convolution& conv, const HopperOperands& operands) {
-  // Of an H200: 64 channels of halves and of bytes, 3 x 3, took that long for a pixel and tap; fewer no less.
-  constexpr double kRow = 3.1e-3, kMultiprocessors = 132;
+  constexpr double kMultiprocessors = 132;
   const auto rows = static_cast<double>(conv.pixels() * operands.whole_k(conv.taps()) / operands.block_k());
-  return kLaunchMicroseconds + rows * kRow / kMultiprocessors;
+  return kLaunchMicroseconds + rows * kWindowMicroseconds / kMultiprocessors;
 }
 
 void put_windows(const Convolution& conv, const HopperLaunch& launch, DType dtype, WindowMap& map, WindowSteps& steps) {

@@ -6,15 +6,6 @@
 
 namespace hussar {
 
-Attributes part_attributes(const Attributes& attributes, bool is_shortcut) {
-  Attributes own;
-  for (const auto& [name, value] : attributes.all()) {
-    if (name.starts_with(kShortcutPrefix) != is_shortcut) continue;
-    own.set(std::string_view(name).substr(is_shortcut ? kShortcutPrefix.size() : 0), value);
-  }
-  return own;
-}
-
 // The node's program, behind a step that adds its operand 0; nullopt: there is no room for that.
 static std::optional<Program> program_with_sum(const Node& node) {
   Program program{};

@@ -26,6 +26,9 @@
 #ifndef PRODUCT_SECOND_K
 #define PRODUCT_SECOND_K 0
 #endif
+#ifndef PRODUCT_SECOND_WINDOWS
+#define PRODUCT_SECOND_WINDOWS 0
+#endif
 #define PRODUCT_SHARERS (PRODUCT_CLUSTER_M * PRODUCT_CLUSTER_N)
 
 constexpr int kMultiplyingThreads = 256;
@@ -147,7 +150,7 @@ __device__ __forceinline__ Place make_place(const Work& work, int group) {
           (tile.column * PRODUCT_CLUSTER_N + work.rank_n) * PRODUCT_BN};
 }
 
-#if PRODUCT_WINDOWS || PRODUCT_SECOND
+#if PRODUCT_WINDOWS || PRODUCT_SECOND_WINDOWS
 
 // On the host: 8 x 4 bytes. Taps are counted from the top left of the padded picture.
 struct WindowSteps {
@@ -165,6 +168,10 @@ __device__ __forceinline__ WindowX window_of(const Work& work, const Place& plac
   return {picture, (line - picture * windows.output_rows) * windows.row_stride - windows.row_pad,
           (window - line * windows.output_columns) * windows.column_stride - windows.column_pad};
 }
+
+#else
+
+struct WindowSteps {};
 
 #endif
 
@@ -189,15 +196,23 @@ __device__ __forceinline__ void bring_x(unsigned to, const Maps& maps, unsigned 
                                  static_cast<unsigned short>(tap / CONV_KERNEL_2 * windows.row_dilation), mask);
 }
 
-#elif PRODUCT_SECOND
+#else
 
 struct SourceX {
   int entry, row;
+#if PRODUCT_SECOND_WINDOWS
   WindowX window;
+#endif
 };
 __device__ __forceinline__ SourceX source_of(const Work& work, const Place& place, const WindowSteps& windows) {
+#if PRODUCT_SECOND_WINDOWS
   return {place.entry, place.row + work.rank_n * kShareX, window_of(work, place, windows)};
+#else
+  return {place.entry, place.row + work.rank_n * kShareX};
+#endif
 }
+
+#if PRODUCT_SECOND
 
 // Of the first product come all blocks before those of the second.
 constexpr int kFirstSteps = (PRODUCT_K + kBlockK - 1) / kBlockK;
@@ -207,32 +222,28 @@ __device__ __forceinline__ int first_of_w(int step) {
 __device__ __forceinline__ const TensorMap& map_of_w(const Maps& maps, int step) {
   return step < kFirstSteps ? maps.w : maps.second_w;
 }
+__device__ __forceinline__ const TensorMap& map_of_x(const Maps& maps, int step) {
+  return step < kFirstSteps ? maps.x : maps.second_x;
+}
+
+#else
+
+__device__ __forceinline__ int first_of_w(int step) { return step * kBlockK; }
+__device__ __forceinline__ const TensorMap& map_of_x(const Maps& maps, int) { return maps.x; }
+
+#endif
 
 __device__ __forceinline__ void bring_x(unsigned to, const Maps& maps, unsigned barrier, const SourceX& source,
                                         const WindowSteps&, int step, unsigned short mask) {
+#if PRODUCT_SECOND_WINDOWS
   if (step < kFirstSteps)
     tensor_copy<PRODUCT_CLUSTER_N>(to, maps.x, barrier, first_of_w(step), source.row, source.entry, mask);
   else
     window_copy<PRODUCT_CLUSTER_N>(to, maps.second_x, barrier, first_of_w(step), source.window.column,
                                    source.window.row, source.window.picture, 0, 0, mask);
-}
-
 #else
-
-struct WindowSteps {};
-
-struct SourceX {
-  int entry, row;
-};
-__device__ __forceinline__ SourceX source_of(const Work& work, const Place& place, const WindowSteps&) {
-  return {place.entry, place.row + work.rank_n * kShareX};
-}
-
-__device__ __forceinline__ int first_of_w(int step) { return step * kBlockK; }
-
-__device__ __forceinline__ void bring_x(unsigned to, const Maps& maps, unsigned barrier, const SourceX& source,
-                                        const WindowSteps&, int step, unsigned short mask) {
-  tensor_copy<PRODUCT_CLUSTER_N>(to, maps.x, barrier, step * kBlockK, source.row, source.entry, mask);
+  tensor_copy<PRODUCT_CLUSTER_N>(to, map_of_x(maps, step), barrier, first_of_w(step), source.row, source.entry, mask);
+#endif
 }
 
 #endif

@@ -19,10 +19,10 @@
 //   PRODUCT_WINDOWS           1: rows of X are windows of pictures (implicit GEMM); with CONV_CHANNELS,
 //                             CONV_KERNEL_1, CONV_KERNEL_2 (taps, down and across). k is taps * channels: its blocks
 //                             are of one tap each, so that a tap has ceil(channels / K) of them. Default 0
-//   PRODUCT_SECOND            1 or 2: there is a second product, of one tap of windows of pictures and filters of its own,
-//                             with PRODUCT_SECOND_K. 1: its products go into the same sums. 2: into sums of their own
-//                             (a warpgroup's rows * BN <= 8,192, or 4,096 with two blocks). Not with SPLIT, SPARSE, WINDOWS
-//                             or NEAR
+//   PRODUCT_SECOND            1 or 2: there is a second product, with X and W of its own and PRODUCT_SECOND_K. 1: its
+//                             products go into the same sums. 2: into sums of their own (a warpgroup's rows * BN <=
+//                             8,192, or 4,096 with two blocks). With PRODUCT_SECOND_WINDOWS 1 rows of its X are windows
+//                             of one tap. Not with SPLIT, SPARSE, WINDOWS or NEAR
 //   PRODUCT_SPARSE            1: of each four of k that follow one another W has two at most. Not of floats. Then W is
 //                             the left operand of the products: the tensor cores' rows are its rows, columns are rows
 //                             of X. BN is 128, or 256 without PINGPONG; a warpgroup's share of it is kGroupN. Not
@@ -49,6 +49,7 @@
 //   X with PRODUCT_WINDOWS: an im2col map of rank 4, dims {channels, width, height, pictures}, lower corner -pads, an
 //      upper corner that leaves as many places as there are rows and columns of output, K channels and
 //      BM / CLUSTER_N pixels, element strides {1, stride, stride, 1}. So is the second X
+//      with PRODUCT_SECOND_WINDOWS
 // Sparse W: rank 3, dims {k / 2, n, 1} of the elements that there are, of whole groups of kGroupN rows, box
 //   {K / 2, BN / CLUSTER_M, 1}, SWIZZLE_64B. In a group, row 64i + 16w + 8h + l (w < 4, l < 8, h < 2) is row
 //   (8w + l) * kGroupN / 32 + 2i + h of the matrix: a thread then holds neighbouring columns of the result. `places`,
@@ -477,13 +478,13 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
                        ,
                        const __grid_constant__ TensorMap second_x_map, const __grid_constant__ TensorMap second_w_map
 #endif
-#if PRODUCT_WINDOWS || PRODUCT_SECOND
+#if PRODUCT_WINDOWS || PRODUCT_SECOND_WINDOWS
                        ,
                        const __grid_constant__ WindowSteps windows
 #endif
                        ,
                        const int* rows) {
-#if !PRODUCT_WINDOWS && !PRODUCT_SECOND
+#if !PRODUCT_WINDOWS && !PRODUCT_SECOND_WINDOWS
   constexpr WindowSteps windows{};
 #endif
 #if !PRODUCT_SPARSE

@@ -33,14 +33,14 @@ Node part_of(const Node& node, bool is_shortcut) {
   return part;
 }
 
-bool is_pointwise(const Convolution& conv) {
+bool is_one_by_one(const Convolution& conv) {
   return conv.taps() == 1 && conv.pads[0] == 0 && conv.pads[1] == 0 && conv.pads[2] == 0;
 }
 
 Refusal check_shortcut(const Problem& problem) {
   if (Refusal refusal = check_window_product(problem)) return refusal;
   const auto conv = convolution(problem.node);
-  if (!conv || !is_pointwise(*conv)) return "the shortcut is not 1x1";
+  if (!conv || !is_one_by_one(*conv)) return "the shortcut is not 1x1";
   return check_window_engine(*conv);
 }
 
@@ -61,22 +61,21 @@ Refusal supports(const Problem& problem) {
 }
 
 HopperOperands operands_of(DType dtype, int64_t k, const Convolution& shortcut) {
-  return {dtype, k, false, shortcut.channels};
+  return {dtype, k, false, shortcut.channels, !shortcut.is_pointwise()};
 }
 
 // What predictions and tiles need to know of a node.
 struct Work {
   DenseProduct product;
   HopperOperands operands;
-  double least;  // microseconds, of any tile
+  double least;  // microseconds, in any tile
 };
 Result<Work> work_of(const Problem& problem) {
   const Node first = part_of(problem.node, false), second = part_of(problem.node, true);
   const Convolution shortcut = HUSSAR_TRY(convolution(second));
   const DenseProduct product = HUSSAR_TRY(dense_product(first));
   const HopperOperands operands = operands_of(problem.dtype(0), product.k, shortcut);
-  return Work{product, operands,
-              std::max(memory_cost(problem), window_time(shortcut, {operands.dtype, shortcut.channels}))};
+  return Work{product, operands, memory_cost(problem)};
 }
 
 double cost(const Problem& problem) {
@@ -103,10 +102,11 @@ Status unpack(Packing& packing) {
 
 struct State {
   HopperLaunch launch;
-  TileMap x;
-  WindowMap second_x;
+  TileMap x, second_x;
+  WindowMap windows;  // where rows of the shortcut are these
   WindowSteps steps;
   int32_t second_input;
+  bool has_windows;
 };
 
 Status prepare(Prepare& prepare) {
@@ -119,14 +119,18 @@ Status prepare(Prepare& prepare) {
       HUSSAR_TRY(dense_product(op, part_attributes(step.attributes, false), x, prepare.inputs[1], y));
   const Convolution shortcut =
       HUSSAR_TRY(convolution(op, part_attributes(step.attributes, true), second_x, prepare.inputs[each + 1].shape, y));
-  bool fits = is_pointwise(shortcut) && !check_window_engine(shortcut) && shortcut.batch == y.shape[0];
+  bool fits = is_one_by_one(shortcut) && !check_window_engine(shortcut) && shortcut.batch == y.shape[0];
   for (int axis = 0; axis < 3; ++axis)
     fits = fits && (shortcut.output[axis] - 1) * shortcut.strides[axis] < shortcut.input[axis];
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}': its code is for other shapes; build the plan again",
                step.name);
   HUSSAR_TRY(prepare_hopper(prepare, product, operands_of(x.dtype, product.k, shortcut), state.launch));
   state.x = hopper_rows(product, x.dtype, state.launch);
-  put_windows(shortcut, state.launch, x.dtype, state.second_x, state.steps);
+  state.has_windows = !shortcut.is_pointwise();
+  if (state.has_windows)
+    put_windows(shortcut, state.launch, x.dtype, state.windows, state.steps);
+  else
+    state.second_x = hopper_rows(window_product(shortcut), x.dtype, state.launch);
   state.second_input = static_cast<int32_t>(each);
   return {};
 }
@@ -136,10 +140,11 @@ Status run(const Run& run) {
   if (state.launch.sizes.m == 0) return {};
   Queue& queue = queue_of(run.device);
   TensorMap x = HUSSAR_TRY(queue.encode(state.x, run.inputs[0].data));
+  const std::byte* shortcut = run.inputs[static_cast<size_t>(state.second_input)].data;
   TensorMap second_x =
-      HUSSAR_TRY(queue.encode(state.second_x, run.inputs[static_cast<size_t>(state.second_input)].data));
+      HUSSAR_TRY(state.has_windows ? queue.encode(state.windows, shortcut) : queue.encode(state.second_x, shortcut));
   WindowSteps steps = state.steps;
-  return launch_hopper(run, state.launch, x, &steps, &second_x);
+  return launch_hopper(run, state.launch, x, state.has_windows ? &steps : nullptr, &second_x);
 }
 
 }  // namespace
