@@ -1,8 +1,11 @@
 // Two convolutions and their sum in one step on Hopper, against the reference: small ones on any machine, where
 // tests/support/emulated_hopper.h is what multiplies and copies, larger ones on a GPU.
 #include <cmath>
+#include <fstream>
 
 #include "plan/kernel.h"
+#include "tactics/choose.h"
+#include "tactics/problem_grammar.h"
 #include "tensor/conv_sum.h"
 #include "tensor/convert.h"
 #include "tests/kernels/kernel_case.h"
@@ -126,6 +129,32 @@ TEST(CudaConvSum, Halves) { expect_all_agree(kHalf); }
 TEST(CudaConvSum, Bf16) { expect_all_agree(kBrain); }
 TEST(CudaConvSum, Bytes) { expect_all_agree(kBytes); }
 TEST(CudaConvSum, Fp8) { expect_all_agree(kFp8); }
+
+// What bench/problems/shortcut_gpu.txt asks to be measured is what kernels of a GPU do: of each block and precision the
+// two steps and the one.
+TEST(CudaConvSum, ProblemsToMeasure) {
+  std::ifstream file(HUSSAR_TESTS "/../bench/problems/shortcut_gpu.txt");
+  Target target;
+  target.place = Place::kDevice;
+  target.sm = 90;
+  target.no_fp16 = {};
+  int count = 0;
+  double apart = 0, together = 0;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    SCOPED_TRACE(line);
+    auto problem = parse_problem(line.substr(line.find(": ") + 2));
+    ASSERT_TRUE(problem) << problem.error().message;
+    const Choice choice = choose(Problem{*problem->node, target});
+    ASSERT_NE(choice.rival(), nullptr);
+    EXPECT_EQ(choice.tactic()->place, Place::kDevice);
+    (is_conv_sum(problem->node->op) ? together : apart) += choice.rival()->predicted;
+    if (++count % 3 != 0) continue;
+    EXPECT_LT(together, apart);
+    apart = together = 0;
+  }
+  EXPECT_EQ(count, 48);
+}
 
 // What it refuses, and why.
 TEST(CudaConvSum, Refusals) {
