@@ -198,7 +198,8 @@ inline std::string source_text(const Variant& variant, const std::string& device
     define("PRODUCT_CLUSTER_N", c.cluster_n);
     define("PRODUCT_SPLIT", c.split);
     define("PRODUCT_BLOCKS_PER_SM", c.blocks_per_sm);
-    for (const char* file : {"hopper_wgmma.cuh", "hopper_pipeline.cuh", "product_hopper.cuh"}) files.push_back(file);
+    for (const char* file : {"hopper_wgmma.cuh", "hopper_pipeline.cuh", "hopper_work.cuh", "product_hopper.cuh"})
+      files.push_back(file);
   } else {
     define("PRODUCT_WARPS_M", c.warps_m);
     define("PRODUCT_WARPS_N", c.warps_n);

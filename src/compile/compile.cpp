@@ -17,6 +17,7 @@
 #include "compile/optimize.h"
 #include "compile/precision.h"
 #include "compile/row_counts.h"
+#include "compile/split_shortcuts.h"
 #include "compile/thaw.h"
 #include "compile/verify_passes.h"
 #include "onnx/import.h"
@@ -386,6 +387,8 @@ Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, Compi
   const auto before = plan.meta.find("target");
   if (target.place == Place::kHost && before != plan.meta.end() && is_device_target(before->second))
     HUSSAR_TRY(catching("rebuild the plan", [&] { return move_to_host(graph, target); }));
+  else
+    HUSSAR_TRY(catching("rebuild the plan", [&] { return split_shortcuts(graph, target); }));
   Plan rebuilt = HUSSAR_TRY(catching("rebuild the plan", [&] { return freeze_tuned(graph, target, options, report); }));
   // What the new plan says of itself comes first.
   rebuilt.meta.insert(plan.meta.begin(), plan.meta.end());

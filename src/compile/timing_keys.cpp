@@ -54,7 +54,7 @@ std::string rival_key(const Rival& rival, const Target& target) {
 // What the bytes of a step stand for is no question of time: steps that differ in nothing else are measured once.
 static std::string without_meanings(std::string text) {
   for (std::string_view name :
-       {" x_scale=", " y_scale=", " y_zero_point=", " operand_scale=", " operand_zero_point="}) {
+       {" x_scale=", " shortcut_x_scale=", " y_scale=", " y_zero_point=", " operand_scale=", " operand_zero_point="}) {
     const size_t begin = text.find(name);
     if (begin != std::string::npos) text.erase(begin, text.find(' ', begin + 1) - begin);
   }

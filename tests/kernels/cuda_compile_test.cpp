@@ -1,5 +1,5 @@
-// The texts of the CUDA kernels, compiled by NVRTC for every GPU that there may be: without errors, and without
-// registers that spill.
+// The texts of the CUDA kernels, compiled by NVRTC for every GPU that there may
+// be: without errors, and without registers that spill.
 #include <algorithm>
 #include <cstdlib>
 #include <regex>
@@ -24,7 +24,8 @@ KernelCase channels_last(KernelCase test) {
   return test;
 }
 
-// For each text the form that needs the most registers, and what is compiled differently.
+// For each text the form that needs the most registers, and what is compiled
+// differently.
 std::vector<KernelCase> texts() {
   const DType f16 = DType::kFloat16, f32 = DType::kFloat32, bf16 = DType::kBFloat16;
   auto x = [](DType dtype, const Shape& shape) { return Argument{random_tensor(dtype, shape, 1, 2)}; };
@@ -132,7 +133,8 @@ KernelCase with_shortcut(KernelCase test, const Shape& output) {
   return test;
 }
 
-// The same of bytes, with everything that there may be behind them: scales, bias, residual; results are bytes.
+// The same of bytes, with everything that there may be behind them: scales,
+// bias, residual; results are bytes.
 KernelCase of_bytes(KernelCase test, int64_t columns, const Shape& output) {
   test.op = test.op == "Conv" ? "hussar.QuantizedConv" : "hussar.QuantizedMatMul";
   test.inputs[0].tensor = random_tensor(DType::kUInt8, test.inputs[0].tensor.shape(), 0, 255);
@@ -251,7 +253,8 @@ std::vector<KernelCase> sparse_texts() {
   return cases;
 }
 
-// The same for Hopper's warpgroups: halves, bytes and FP8, each with a residual and GELU.
+// The same for Hopper's warpgroups: halves, bytes and FP8, each with a residual
+// and GELU.
 std::vector<KernelCase> hopper_sparse_texts() {
   std::vector<KernelCase> cases;
   auto values = [](const Shape& shape) { return Argument{random_tensor(DType::kFloat16, shape, 1, 2)}; };
@@ -340,7 +343,8 @@ std::vector<KernelCase> product_texts() {
   };
 }
 
-// Attention of bytes, in every tile, with every size of a head and every kind of mask.
+// Attention of bytes, in every tile, with every size of a head and every kind
+// of mask.
 std::vector<KernelCase> byte_attention_texts() {
   std::vector<KernelCase> cases;
   auto scales = [](int64_t count) { return Argument{random_tensor(DType::kFloat32, {count}, 1, 2), true}; };
@@ -376,7 +380,8 @@ void expect_no_spills(const KernelCase& test, const std::vector<int>& gpus) {
   std::set<std::string> before_hopper;
   for (int sm : gpus) {
     const std::string source = source_of(test, sm);
-    // These GPUs have the same registers, and the same instructions where the text is the same.
+    // These GPUs have the same registers, and the same instructions where the
+    // text is the same.
     if (sm < 90 && !before_hopper.insert(source).second) continue;
     const auto* tile = test.attributes.find<std::string>(kConfigurationAttribute);
     SCOPED_TRACE(test.kernel + " of " + test.op + (tile != nullptr ? " in " + *tile : "") + " for sm_" +
@@ -386,7 +391,8 @@ void expect_no_spills(const KernelCase& test, const std::vector<int>& gpus) {
     std::sregex_iterator it(resources->begin(), resources->end(), spills), end;
     EXPECT_NE(it, end) << *resources;
     for (; it != end; ++it) EXPECT_EQ((*it)[1].str() + " " + (*it)[2].str(), "0 0") << *resources;
-    // What the compiler says of products of warpgroups whose registers are touched meanwhile.
+    // What the compiler says of products of warpgroups whose registers are
+    // touched meanwhile.
     EXPECT_EQ(resources->find("serialized"), std::string::npos) << *resources;
   }
 }
@@ -403,12 +409,14 @@ class Compilations {
   void add_general();
   void add_hopper();
   void add_tiles_and_pictures();
+  void add_sums_of_two();
   void add_scales_of_the_run();
 
   std::vector<Compilation> list;
 };
 
-// Scales that are found when the model runs, and products of what has them, in every tile.
+// Scales that are found when the model runs, and products of what has them, in
+// every tile.
 void Compilations::add_scales_of_the_run() {
   auto product = [](const char* kernel, const char* tile, const Shape& x, int64_t n) {
     const Argument rows{random_tensor(DType::kFloat16, x, 1, 2)};
@@ -501,7 +509,8 @@ void Compilations::add_hopper() {
 }
 
 void Compilations::add_tiles_and_pictures() {
-  // Two blocks on a multiprocessor have half the registers each; others bring the shortcut that is added.
+  // Two blocks on a multiprocessor have half the registers each; others bring
+  // the shortcut that is added.
   for (const char* tile : {"256x64", "two_128x64", "two_turns_64x64", "near_128x128", "near_turns_128x128",
                            "near_128x256", "near_256x128", "near_two_128x64", "near_two_turns_64x64"}) {
     const Argument x{random_tensor(DType::kFloat16, {4096, 64}, 1, 2)};
@@ -531,6 +540,45 @@ void Compilations::add_tiles_and_pictures() {
   add(test, {80, 86, 89});
 }
 
+// Two convolutions in one step, with all that may lie behind their sum.
+void Compilations::add_sums_of_two() {
+  auto x = [](DType dtype, const Shape& shape) {
+    return Argument{random_tensor(dtype, shape, 1, 2), false, Layout::kChannelsLast};
+  };
+  auto vector = [](DType dtype) { return Argument{random_tensor(dtype, {256}, 1, 2), true}; };
+  auto block = [&](DType dtype, int64_t stride) {
+    const bool of_bytes = !is_half(dtype);
+    KernelCase test{"cuda_conv_sum_hopper", of_bytes ? "hussar.QuantizedConvSum" : "hussar.ConvSum", {}};
+    for (int64_t side : {28L, 28 * stride}) {
+      test.inputs.push_back(x(dtype, {8, 64, side, side}));
+      test.inputs.push_back(
+          {random_tensor(dtype == DType::kUInt8 ? DType::kInt8 : dtype, {256, 64, 1, 1}, 1, 2), true});
+      if (of_bytes) test.inputs.push_back(vector(DType::kFloat32));
+      test.inputs.push_back(vector(of_bytes ? DType::kFloat32 : dtype));
+    }
+    test.output_layout = Layout::kChannelsLast;
+    test.attributes = attributes({{"shortcut_strides", Ints{stride, stride}}});
+    if (of_bytes) test.attributes.set("y_scale", 0.1F);
+    if (dtype == DType::kFloat8E4M3FN) test.attributes.set("y_type", static_cast<int64_t>(dtype));
+    if (dtype == DType::kUInt8) test.attributes.set("y_zero_point", int64_t{7});
+    test.program = Program{};
+    test.program->step_count = 1;
+    test.program->steps[0].op = ProgramOp::kRelu;
+    test.program_inputs = static_cast<int32_t>(test.inputs.size());
+    return test;
+  };
+  for (DType dtype : {DType::kFloat16, DType::kBFloat16, DType::kUInt8, DType::kFloat8E4M3FN}) {
+    for (int64_t stride : {1, 2}) {
+      KernelCase test = block(dtype, stride);
+      for (const char* tile : {"128x256", "pair_256x128", "quad_turns_128x128", "128x128", "turns_64x128", "128x64",
+                               "turns_64x64", "two_128x64", "two_turns_64x64", "256x64"}) {
+        test.attributes.set(kConfigurationAttribute, std::string(tile));
+        add(test, {90});
+      }
+    }
+  }
+}
+
 // In shards, which test programs that run side by side take.
 constexpr size_t kShards = 20;
 
@@ -545,6 +593,7 @@ TEST_P(CudaCompile, EveryTextForEveryGpu) {
   all.add_hopper();
   all.add_tiles_and_pictures();
   all.add_scales_of_the_run();
+  all.add_sums_of_two();
   ASSERT_GE(all.list.size(), kShards);
   for (size_t i = GetParam(); i < all.list.size(); i += kShards) expect_no_spills(all.list[i].test, all.list[i].gpus);
 }

@@ -89,19 +89,12 @@ Refusal check_factors(const Problem& problem) {
   return is_float(problem.dtype(0)) && is_float(problem.dtype(1)) ? Refusal() : Refusal("dtype");
 }
 
-void make_table(Packing& packing, bool subtracts) {
-  const Node& node = packing.node;
-  if (!is_byte_product(node.op)) return;
-  const Tensor scales = *node.inputs[2]->constant;
+namespace {
+
+// `sums`: of the weights of each column; `bias`: null where there is none.
+Tensor table_of(const Tensor& scales, float x_scale, double zero_point, std::span<const int32_t> sums,
+                const float* bias) {
   const int64_t columns = scales.elements();
-  const float x_scale = node.attributes.get_float("x_scale", 1);
-  const auto zero_point = subtracts ? 0.0 : static_cast<double>(node.attributes.get_int("x_zero_point", 0));
-  const size_t own = node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
-  const bool of_run = run_scales(node.op, node.inputs[0]->dtype, own) == RunScales::kTensor;
-  std::vector<int32_t> sums(static_cast<size_t>(columns));
-  if (zero_point != 0 || of_run) sums = column_sums(*node.inputs[1]->constant, node.op == "hussar.QuantizedMatMul");
-  const bool has_bias = node.input(3) != nullptr && (!node.program || node.program_inputs > 3);
-  const float* bias = has_bias ? node.inputs[3]->constant->data<float>() : nullptr;
   Tensor table(DType::kFloat32, {kRows, columns});
   auto* row = table.data<float>();
   for (int64_t column = 0; column < columns; ++column) {
@@ -110,14 +103,13 @@ void make_table(Packing& packing, bool subtracts) {
     const double added = zero_point * sums[static_cast<size_t>(column)] * static_cast<double>(row[column]);
     row[columns + column] = static_cast<float>((bias != nullptr ? static_cast<double>(bias[column]) : 0) - added);
     row[2 * columns + column] = scale;
-    if (of_run) row[column] = std::bit_cast<float>(sums[static_cast<size_t>(column)]);
   }
-  packing.replace(2, std::move(table));
+  return table;
 }
 
-Status forget_table(Packing& packing) {
+Status forget_table_at(Packing& packing, size_t input) {
   Node& node = packing.node;
-  const Value* table = node.input(2);
+  const Value* table = node.input(input);
   const bool fits = table != nullptr && table->is_constant() && table->constant->dtype() == DType::kFloat32 &&
                     table->constant->shape().rank() == 2 && table->constant->shape()[0] == kRows;
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "{}: the scales of its weights are not what they were",
@@ -126,8 +118,57 @@ Status forget_table(Packing& packing) {
   const int64_t columns = packed.shape()[1];
   Tensor scales(DType::kFloat32, {columns});
   std::copy_n(packed.data<float>() + 2 * columns, columns, scales.data<float>());
-  packing.replace(2, std::move(scales));
+  packing.replace(input, std::move(scales));
   return {};
+}
+
+}  // namespace
+
+void make_table(Packing& packing, bool subtracts) {
+  const Node& node = packing.node;
+  if (!is_byte_product(node.op)) return;
+  const Tensor scales = *node.inputs[2]->constant;
+  const int64_t columns = scales.elements();
+  const auto zero_point = subtracts ? 0.0 : static_cast<double>(node.attributes.get_int("x_zero_point", 0));
+  const size_t own = node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
+  const bool of_run = run_scales(node.op, node.inputs[0]->dtype, own) == RunScales::kTensor;
+  std::vector<int32_t> sums(static_cast<size_t>(columns));
+  if (zero_point != 0 || of_run) sums = column_sums(*node.inputs[1]->constant, node.op == "hussar.QuantizedMatMul");
+  const bool has_bias = node.input(3) != nullptr && (!node.program || node.program_inputs > 3);
+  const float* bias = has_bias ? node.inputs[3]->constant->data<float>() : nullptr;
+  Tensor table = table_of(scales, node.attributes.get_float("x_scale", 1), zero_point, sums, bias);
+  for (int64_t column = 0; of_run && column < columns; ++column)
+    table.data<float>()[column] = std::bit_cast<float>(sums[static_cast<size_t>(column)]);
+  packing.replace(2, std::move(table));
+}
+
+Status forget_table(Packing& packing) { return forget_table_at(packing, 2); }
+
+void make_two_tables(Packing& packing) {
+  const Node& node = packing.node;
+  const size_t each = inputs_of_part(node.op);
+  Tensor tables[2];
+  for (size_t part : {0, 1}) {
+    const Attributes attributes = part_attributes(node.attributes, part == 1);
+    const size_t first = part * each;
+    const Tensor scales = *node.inputs[first + 2]->constant;
+    const auto zero_point = static_cast<double>(attributes.get_int("x_zero_point", 0));
+    std::vector<int32_t> sums(static_cast<size_t>(scales.elements()));
+    if (zero_point != 0) sums = column_sums(*node.inputs[first + 1]->constant, false);
+    const Value* bias = node.input(first + 3);
+    tables[part] = table_of(scales, attributes.get_float("x_scale", 1), zero_point, sums,
+                            bias != nullptr ? bias->constant->data<float>() : nullptr);
+  }
+  const int64_t columns = tables[0].shape()[1];
+  for (int64_t column = columns; column < 2 * columns; ++column)
+    tables[0].data<float>()[column] += tables[1].data<float>()[column];
+  packing.replace(2, std::move(tables[0]));
+  packing.replace(each + 2, std::move(tables[1]));
+}
+
+Status forget_two_tables(Packing& packing) {
+  HUSSAR_TRY(forget_table_at(packing, 2));
+  return forget_table_at(packing, inputs_of_part(packing.node.op) + 2);
 }
 
 bool is_table(const Operand& table, int64_t columns) {

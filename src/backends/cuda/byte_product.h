@@ -2,6 +2,7 @@
 // them: sums of unsigned times signed bytes, or of FP8, which a table turns into numbers afterwards.
 #pragma once
 #include "backends/cuda/kernel_support.h"
+#include "tensor/conv_sum.h"
 
 namespace hussar::cuda {
 
@@ -22,7 +23,7 @@ enum class RunScales {
 inline constexpr size_t kScaleInput = 4, kZeroPointInput = 5;
 // `own`: inputs before those of the program.
 inline RunScales run_scales(std::string_view op, DType x, size_t own) {
-  if (!is_byte_product(op) || op == "hussar.QuantizedAttention") return RunScales::kNone;
+  if (!is_byte_product(op) || op == "hussar.QuantizedAttention" || is_conv_sum(op)) return RunScales::kNone;
   if (x == DType::kInt8) return RunScales::kRows;
   return own > kZeroPointInput ? RunScales::kTensor : RunScales::kNone;
 }
@@ -39,6 +40,9 @@ Refusal check_factors(const Problem& problem);
 // nothing. And back.
 void make_table(Packing& packing, bool subtracts = false);
 Status forget_table(Packing& packing);
+// Those of both convolutions of hussar.QuantizedConvSum, inputs 2 and 6. The first has the sum of what is added.
+void make_two_tables(Packing& packing);
+Status forget_two_tables(Packing& packing);
 
 // The table's size in a plan.
 bool is_table(const Operand& table, int64_t columns);

@@ -54,9 +54,19 @@ size_t inputs_before_program(const Node& node) {
   return node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
 }
 
-// Of the inputs behind the factors of the product: a bias, or the table of byte_product.h, which has it.
-bool has_own_operand(const Node& node) {
-  return node.op != kIntegerMatMul && inputs_before_program(node) > 2 && node.inputs[2] != nullptr;
+// The inputs behind the factors of the product, or of both: a bias, or the table of byte_product.h, which has it.
+// `has`: whether there is such an input.
+template <class Has>
+std::vector<size_t> own_operands(std::string_view op, Has has) {
+  std::vector<size_t> list;
+  if (op == kIntegerMatMul) return list;
+  if (has(2)) list.push_back(2);
+  if (is_conv_sum(op) && has(inputs_of_part(op) + 2)) list.push_back(inputs_of_part(op) + 2);
+  return list;
+}
+std::vector<size_t> own_operands(const Node& node) {
+  const size_t own = inputs_before_program(node);
+  return own_operands(node.op, [&](size_t i) { return i < own && node.inputs[i] != nullptr; });
 }
 
 RunScales run_scales_of(const Node& node) {
@@ -78,8 +88,23 @@ std::string row_source(const Node& node) {
       members, values);
 }
 
-// SumMeaning and RowMeaning, and what they make of sums.
-std::string sums_source(const Node& node, bool has_own) {
+// What two sets of sums of bytes stand for: the first table has what both add.
+std::string two_sums_source(const Node& node) {
+  return fmt::format(
+      "template <int N>\nstruct SumMeaning {{\n  float factor[N], second[N], shift[N];\n}};\n"
+      "template <int N>\n__device__ __forceinline__ void load_meaning(SumMeaning<N>& meaning, const EpilogueOperands& "
+      "operands, int column) {{\n  load(operands.data0 + column, meaning.factor);\n  load(operands.data0 + {0} + "
+      "column, meaning.shift);\n  load(operands.data1 + column, meaning.second);\n}}\n"
+      "template <int N, class Sum>\n__device__ __forceinline__ void real_sums(const Sum (&sum)[2 * N], float "
+      "(&value)[N], const SumMeaning<N>& meaning, const RowMeaning&) {{\n#pragma unroll\n  for (int i = 0; i < N; ++i) "
+      "value[i] = fmaf(static_cast<float>(sum[i]), meaning.factor[i], fmaf(static_cast<float>(sum[N + i]), "
+      "meaning.second[i], meaning.shift[i]));\n}}\n",
+      node.inputs[2]->constant->shape()[1]);
+}
+
+// SumMeaning and RowMeaning, and what they make of sums. `biases`: operands that are biases, of one or two products.
+std::string sums_source(const Node& node, size_t biases) {
+  if (node.op == kQuantizedConvSum) return two_sums_source(node);
   const bool of_bytes = is_byte_product(node.op);
   std::string members = "  float bias[N];\n", loads, value = "sum[i]";
   if (of_bytes) {
@@ -99,9 +124,13 @@ std::string sums_source(const Node& node, bool has_own) {
                         kind == RunScales::kNone ? "" : "of_row.factor * ");
   } else if (node.op == kIntegerMatMul) {
     value = "static_cast<float>(sum[i])";
-  } else if (has_own) {
+  } else if (biases > 0) {
     loads = "load(operands.data0 + column, meaning.bias);";
     value = "sum[i] + meaning.bias[i]";
+    if (biases > 1)
+      loads +=
+          "\n  float more[N];\n  load(operands.data1 + column, more);\n#pragma unroll\n  for (int i = 0; i < N; ++i) "
+          "meaning.bias[i] += more[i];";
   }
   return fmt::format(
       "template <int N>\nstruct SumMeaning {{\n{0}}};\n"
@@ -147,9 +176,8 @@ size_t near_operand(const Node& node) {
 }
 
 std::string epilogue_source(const Node& node, size_t near) {
-  std::vector<size_t> inputs;
-  const bool has_own = has_own_operand(node);
-  if (has_own) inputs.push_back(2);
+  std::vector<size_t> inputs = own_operands(node);
+  const size_t biases = inputs.size();
   const RunScales of_run = run_scales_of(node);
   if (of_run != RunScales::kNone) inputs.push_back(kScaleInput);
   if (of_run == RunScales::kTensor) inputs.push_back(kZeroPointInput);
@@ -170,7 +198,7 @@ std::string epilogue_source(const Node& node, size_t near) {
   if (writes_bytes) members += "  ByteMeaning meaning;\n";
   if (reads_bytes) members += "  float scale, zero_point;\n";
   std::string text = node.program ? program_source(*node.program) : std::string();
-  text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + row_source(node) + sums_source(node, has_own);
+  text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + row_source(node) + sums_source(node, biases);
   text +=
       "template <int N, class Near = int>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const "
       "EpilogueOperands& operands, long long row, int column, const Near& near = {}) {\n";
@@ -210,12 +238,16 @@ Status EpilogueState::prepare(const Prepare& prepare) {
   of_results_ = byte_meaning(step.attributes);
   of_operands_ = scaled_bytes(step.attributes, "operand");
   const auto own = static_cast<int32_t>(step.program ? step.program_inputs : std::ssize(step.inputs));
-  if (own > 2 && prepare.inputs[2].present() && step.op != kIntegerMatMul) operands_[count_++] = {2, 0};
+  const std::vector<size_t> list =
+      own_operands(step.op, [&](size_t i) { return std::cmp_less(i, own) && prepare.inputs[i].present(); });
+  for (size_t input : list) operands_[count_++] = {static_cast<int32_t>(input), 0};
   HUSSAR_TRY(put_run_scales(prepare, static_cast<size_t>(own)));
   if (is_byte_product(step.op)) {
     const int64_t columns = output.shape[output.layout == Layout::kChannelsLast ? 1 : output.shape.rank() - 1];
-    HUSSAR_CHECK(is_table(prepare.inputs[2], columns), ErrorCode::kPlanIncompatible, "step '{}': malformed scales",
-                 step.name);
+    const bool fits =
+        std::all_of(list.begin(), list.end(), [&](size_t input) { return is_table(prepare.inputs[input], columns); });
+    HUSSAR_CHECK(fits && list.size() == (is_conv_sum(step.op) ? 2 : 1), ErrorCode::kPlanIncompatible,
+                 "step '{}': malformed scales", step.name);
   }
   if (!step.program) return {};
   for (int i = 0; i < step.program->operand_count; ++i) {

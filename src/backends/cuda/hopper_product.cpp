@@ -3,6 +3,7 @@
 
 #include "backends/cuda/byte_product.h"
 #include "backends/cuda/sparse_weights.h"
+#include "tensor/conv_sum.h"
 
 namespace hussar::cuda {
 namespace {
@@ -98,11 +99,15 @@ double time_of(const Tile& tile, const DenseProduct& product, const HopperOperan
   const double waves = std::ceil(static_cast<double>(clusters_of(tile, expected)) /
                                  static_cast<double>(slots_of(tile, kMultiprocessors)));
   const auto elements = static_cast<double>(tile.rows * tile.columns / tile.split);
-  const double sums = elements * static_cast<double>(2 * product.k) / (flops_of_one * tile.rate);
+  const auto k = static_cast<double>(product.k + operands.whole_second_k());
+  const double sums = elements * 2 * k / (flops_of_one * tile.rate);
   const double ends = elements * (tile.per_sm > 1 ? kEndOfTwo : kEnd) * (tile.near ? kNearer : 1);
+  // Each tile of columns brings its windows again.
+  const int64_t brought = operands.second_windows ? operands.whole_second_k() / operands.block_k() : 0;
+  const double copies = static_cast<double>(tile.rows / tile.cluster_n * tile.per_sm * brought) * kWindowMicroseconds;
   // Blocks that share a sum end with their tile: each wave begins anew.
   const double starts = tile.split > 1 ? waves * (kStart + kCluster) : kStart;
-  return starts + waves * std::max(sums, ends);
+  return starts + waves * std::max({sums, ends, copies});
 }
 
 // Of the operand that near tiles bring; 0: there is none.
@@ -114,6 +119,11 @@ int64_t near_bytes(const Node& node) {
 // Every part of a split sum has something to do.
 bool fits(const Tile& tile, const DenseProduct& product, const HopperOperands& operands, int64_t near) {
   if (tile.near && (near == 0 || tile.columns * near % 128 != 0)) return false;
+  if (operands.second_depth > 0) {
+    // Registers for sums that are kept apart: 64 of each set, 32 where two blocks share a multiprocessor.
+    const int64_t rows = tile.pingpong != 0 ? tile.rows : tile.rows / 2;
+    return tile.split == 1 && !tile.near && (!operands.has_sums_apart() || rows * tile.columns <= 8192);
+  }
   return product.k >= operands.block_k() * tile.split;
 }
 
@@ -121,9 +131,11 @@ bool fits(const Tile& tile, const DenseProduct& product, const HopperOperands& o
 Tile best_tile(DenseProduct product, const HopperOperands& operands) {
   product.rows = 1;
   const auto tiles = tiles_of(operands);
+  auto fitting = [&](const Tile& tile) { return fits(tile, product, operands, 0); };
   Tile best = tiles[1];
+  if (!fitting(best) && operands.second_depth > 0) best = *std::find_if(tiles.begin(), tiles.end(), fitting);
   for (const Tile& tile : tiles) {
-    if (!fits(tile, product, operands, 0)) continue;
+    if (!fitting(tile)) continue;
     if (time_of(tile, product, operands) < time_of(best, product, operands)) best = tile;
   }
   return best;
@@ -133,7 +145,8 @@ Tile best_tile(DenseProduct product, const HopperOperands& operands) {
 int64_t epilogue_batch(const Node& node, const Tile& tile, const HopperOperands& operands) {
   const size_t own = node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
   // Three numbers for each column do not fit half of the registers.
-  if (tile.per_sm > 1 && run_scales(node.op, operands.dtype, own) == RunScales::kTensor) return 2;
+  const bool has_three = run_scales(node.op, operands.dtype, own) == RunScales::kTensor || operands.has_sums_apart();
+  if (tile.per_sm > 1 && has_three) return 2;
   return operands.sparse || (node.program && node.program->operand_count > 1) ? 8 : 4;
 }
 
@@ -185,12 +198,17 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   defines.set("PRODUCT_DEPENDENT_LAUNCH", 1).set("PRODUCT_SPARSE", operands.sparse);
   defines.set("PRODUCT_ROW_BYTES", operands.row_bytes());
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
+  if (operands.second_depth > 0)
+    defines.set("PRODUCT_SECOND", operands.has_sums_apart() ? 2 : 1)
+        .set("PRODUCT_SECOND_K", operands.second_depth)
+        .set("PRODUCT_SECOND_WINDOWS", operands.second_windows);
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_PINGPONG", tile.pingpong);
   defines.set("PRODUCT_CLUSTER_M", tile.cluster_m).set("PRODUCT_CLUSTER_N", tile.cluster_n);
   defines.set("PRODUCT_SPLIT", tile.split).set("PRODUCT_STAGES", tile.stages).set("PRODUCT_BLOCKS_PER_SM", tile.per_sm);
-  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, near)) +
-                                  assemble({}, {"half.cuh", "product_contract.cuh"}) + assemble({}, more) +
-                                  assemble({}, {"hopper_pipeline.cuh", "hopper_wgmma.cuh", "product_hopper.cuh"}));
+  return attach_code(
+      packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, near)) +
+                   assemble({}, {"half.cuh", "product_contract.cuh"}) + assemble({}, more) +
+                   assemble({}, {"hopper_pipeline.cuh", "hopper_wgmma.cuh", "hopper_work.cuh", "product_hopper.cuh"}));
 }
 
 void forget_hopper(Node& node) {
@@ -282,6 +300,16 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
       dtype,           5, {k, 2, n / 8, 4, 1}, {pitch, 8 * pitch, 2 * pitch, pitch * n}, {launch.block_k, 2, 4, 4, 1},
       launch.row_bytes};
   launch.places = 0;
+  launch.second_input = 0;
+  if (operands.second_depth > 0) {
+    const auto depth = static_cast<uint64_t>(operands.second_depth);
+    const uint64_t second_pitch = depth * dtype_size(dtype);
+    launch.second_w = launch.w;
+    const uint64_t strides[] = {second_pitch, 8 * second_pitch, 2 * second_pitch, second_pitch * n};
+    launch.second_w.sizes[0] = depth;
+    std::copy_n(strides, 4, launch.second_w.strides);
+    launch.second_input = static_cast<int32_t>(inputs_of_part(step.op)) + 1;
+  }
   if (operands.sparse) {
     const SparseOrder order = hopper_order(prepare.step.attributes.get_int(kSparseGroup, 0), dtype);
     const SparseSizes sizes = sparse_sizes(product.n, product.k, order, dtype);
@@ -295,7 +323,8 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
   return {};
 }
 
-Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, WindowSteps* windows) {
+Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, WindowSteps* windows,
+                     TensorMap* second_x) {
   Queue& queue = queue_of(run.device);
   TensorMap w = HUSSAR_TRY(queue.encode(launch.w, run.inputs[1].data));
   Words fused;
@@ -303,28 +332,37 @@ Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, W
   std::byte* y = run.outputs[0].data;
   const std::byte* places = run.inputs[1].data + launch.places;
   ProductSizes sizes = launch.sizes;
-  TensorMap near;
+  TensorMap near, second_w;
   const int32_t* rows = run.row_count.of(launch.sizes.m);
-  void* arguments[9] = {&x, &w, &y, &sizes, fused.data()};
+  void* arguments[11] = {&x, &w, &y, &sizes, fused.data()};
   size_t count = 5;
   if (launch.near_input > 0) {
     near = HUSSAR_TRY(queue.encode(launch.near, run.inputs[static_cast<size_t>(launch.near_input)].data));
     arguments[count++] = &near;
   }
   if (launch.places > 0) arguments[count++] = &places;
+  if (second_x != nullptr) {
+    second_w = HUSSAR_TRY(queue.encode(launch.second_w, run.inputs[static_cast<size_t>(launch.second_input)].data));
+    arguments[count++] = second_x;
+    arguments[count++] = &second_w;
+  }
   if (windows != nullptr) arguments[count++] = windows;
   arguments[count++] = &rows;
   return queue.launch(launch.launch, {arguments, count});
+}
+
+TileMap hopper_rows(const DenseProduct& product, DType dtype, const HopperLaunch& launch) {
+  const auto m = static_cast<uint64_t>(product.m), k = static_cast<uint64_t>(product.k);
+  const auto pitch = static_cast<uint64_t>(product.x_pitch) * dtype_size(dtype);
+  return {dtype,           3, {k, m, 1}, {pitch, pitch * m}, {launch.block_k, static_cast<uint32_t>(launch.x_rows), 1},
+          launch.row_bytes};
 }
 
 Status prepare_hopper_product(Prepare& prepare, const DenseProduct& product, bool sparse) {
   HopperProduct& state = prepare.state_as<HopperProduct>();
   const DType dtype = prepare.inputs[0].dtype;
   HUSSAR_TRY(prepare_hopper(prepare, product, {dtype, product.k, sparse}, state.launch));
-  const auto m = static_cast<uint64_t>(product.m), k = static_cast<uint64_t>(product.k);
-  const auto pitch = static_cast<uint64_t>(product.x_pitch) * dtype_size(dtype);
-  const auto rows = static_cast<uint32_t>(state.launch.x_rows);
-  state.x = {dtype, 3, {k, m, 1}, {pitch, pitch * m}, {state.launch.block_k, rows, 1}, state.launch.row_bytes};
+  state.x = hopper_rows(product, dtype, state.launch);
   return {};
 }
 

@@ -13,13 +13,27 @@ struct HopperOperands {
   DType dtype;
   int64_t depth;
   bool sparse = false;
+  int64_t second_depth = 0;     // of a second product that is added; 0: there is none
+  bool second_windows = false;  // whose rows of X are windows
 
   // Of what is multiplied at a time: PRODUCT_ROW_BYTES of device/product_hopper.cuh.
-  int64_t row_bytes() const { return !sparse && depth * static_cast<int64_t>(dtype_size(dtype)) <= 64 ? 64 : 128; }
+  int64_t row_bytes() const {
+    return !sparse && std::max(depth, second_depth) * static_cast<int64_t>(dtype_size(dtype)) <= 64 ? 64 : 128;
+  }
   int64_t block_k() const { return row_bytes() / static_cast<int64_t>(dtype_size(dtype)); }
   // k as it is multiplied, for rows of `parts` times the depth.
-  int64_t whole_k(int64_t parts) const { return (depth + block_k() - 1) / block_k() * block_k() * parts; }
+  int64_t whole_k(int64_t parts) const { return whole(depth) * parts; }
+  int64_t whole_second_k() const { return whole(second_depth); }
+  // Scales of the second product's bytes are others: its sums are kept apart.
+  bool has_sums_apart() const { return second_depth > 0 && dtype_size(dtype) == 1; }
+
+ private:
+  int64_t whole(int64_t k) const { return (k + block_k() - 1) / block_k() * block_k(); }
 };
+
+// That the copy engine of a multiprocessor takes for one block of k of a window. Of an H200: 64 channels of halves and
+// of bytes, 3 x 3, took that long for a pixel and tap; fewer no less.
+inline constexpr double kWindowMicroseconds = 3.1e-3;
 
 // Microseconds of a product in its best tile.
 double hopper_time(const DenseProduct& product, const HopperOperands& operands);
@@ -55,11 +69,17 @@ struct HopperLaunch {
   int64_t places;      // where they begin behind sparse weights, in bytes; 0: weights are dense
   int32_t near_input;  // of the step, that is brought near; 0: none
   TileMap near;
+  int32_t second_input;  // of the step, the filters of the second product; 0: there is none
+  TileMap second_w;
 };
 Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const HopperOperands& operands,
                       HopperLaunch& launch);
-// `x`: the map of the left matrix. `windows`: null where its rows lie in memory.
-Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, WindowSteps* windows);
+// The map of a left matrix whose rows lie in memory.
+TileMap hopper_rows(const DenseProduct& product, DType dtype, const HopperLaunch& launch);
+// `x`: the map of the left matrix, `second_x`: of that of a second product. `windows`: null where rows of both lie in
+// memory.
+Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, WindowSteps* windows,
+                     TensorMap* second_x = nullptr);
 
 // The state of kernels whose rows of X lie in memory, and what they do with it.
 struct HopperProduct {

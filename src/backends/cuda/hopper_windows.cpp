@@ -23,10 +23,36 @@ DenseProduct hopper_work(const Convolution& conv, const HopperOperands& operands
 }
 
 double window_time(const Convolution& conv, const HopperOperands& operands) {
-  // Of an H200: 64 channels of halves and of bytes, 3 x 3, took that long for a pixel and tap; fewer no less.
-  constexpr double kRow = 3.1e-3, kMultiprocessors = 132;
+  constexpr double kMultiprocessors = 132;
   const auto rows = static_cast<double>(conv.pixels() * operands.whole_k(conv.taps()) / operands.block_k());
-  return kLaunchMicroseconds + rows * kRow / kMultiprocessors;
+  return kLaunchMicroseconds + rows * kWindowMicroseconds / kMultiprocessors;
+}
+
+void put_windows(const Convolution& conv, const HopperLaunch& launch, DType dtype, WindowMap& map, WindowSteps& steps) {
+  map = WindowMap{};
+  map.dtype = dtype;
+  map.channels = launch.block_k;
+  map.swizzle_bytes = launch.row_bytes;
+  map.pixels = static_cast<uint32_t>(launch.x_rows);
+  map.sizes[0] = static_cast<uint64_t>(conv.channels);
+  map.sizes[3] = static_cast<uint64_t>(conv.batch);
+  uint64_t pitch = static_cast<uint64_t>(conv.x_pitch) * dtype_size(dtype);
+  for (int dimension = 0; dimension < 2; ++dimension) {
+    const int axis = 2 - dimension, index = 1 - dimension;
+    map.sizes[1 + dimension] = static_cast<uint64_t>(conv.input[axis]);
+    map.strides[dimension] = pitch;
+    pitch *= static_cast<uint64_t>(conv.input[axis]);
+    map.step[1 + dimension] = static_cast<uint32_t>(conv.strides[axis]);
+    map.lower[dimension] = static_cast<int32_t>(-conv.pads[axis]);
+    // As many places as the output has, whatever the padding behind.
+    const int64_t last = (conv.output[axis] - 1) * conv.strides[axis] - conv.pads[axis];
+    map.upper[dimension] = static_cast<int32_t>(last - (conv.input[axis] - 1));
+    steps.output[index] = static_cast<int32_t>(conv.output[axis]);
+    steps.strides[index] = static_cast<int32_t>(conv.strides[axis]);
+    steps.pads[index] = static_cast<int32_t>(conv.pads[axis]);
+    steps.dilations[index] = static_cast<int32_t>(conv.dilations[axis]);
+  }
+  map.strides[2] = pitch;
 }
 
 Status prepare_hopper_windows(Prepare& prepare, const Convolution& conv, const HopperOperands& operands) {
@@ -35,30 +61,7 @@ Status prepare_hopper_windows(Prepare& prepare, const Convolution& conv, const H
   const Refusal refusal = check_window_engine(conv);
   HUSSAR_CHECK(!refusal, ErrorCode::kUsage, "step '{}': its kernel does not take this shape: {}", step.name, *refusal);
   HUSSAR_TRY(prepare_hopper(prepare, window_product(conv), operands, state.launch));
-  state.x = WindowMap{};
-  state.x.dtype = operands.dtype;
-  state.x.channels = state.launch.block_k;
-  state.x.swizzle_bytes = state.launch.row_bytes;
-  state.x.pixels = static_cast<uint32_t>(state.launch.x_rows);
-  state.x.sizes[0] = static_cast<uint64_t>(conv.channels);
-  state.x.sizes[3] = static_cast<uint64_t>(conv.batch);
-  uint64_t pitch = static_cast<uint64_t>(conv.x_pitch) * dtype_size(state.x.dtype);
-  for (int dimension = 0; dimension < 2; ++dimension) {
-    const int axis = 2 - dimension, index = 1 - dimension;
-    state.x.sizes[1 + dimension] = static_cast<uint64_t>(conv.input[axis]);
-    state.x.strides[dimension] = pitch;
-    pitch *= static_cast<uint64_t>(conv.input[axis]);
-    state.x.step[1 + dimension] = static_cast<uint32_t>(conv.strides[axis]);
-    state.x.lower[dimension] = static_cast<int32_t>(-conv.pads[axis]);
-    // As many places as the output has, whatever the padding behind.
-    const int64_t last = (conv.output[axis] - 1) * conv.strides[axis] - conv.pads[axis];
-    state.x.upper[dimension] = static_cast<int32_t>(last - (conv.input[axis] - 1));
-    state.steps.output[index] = static_cast<int32_t>(conv.output[axis]);
-    state.steps.strides[index] = static_cast<int32_t>(conv.strides[axis]);
-    state.steps.pads[index] = static_cast<int32_t>(conv.pads[axis]);
-    state.steps.dilations[index] = static_cast<int32_t>(conv.dilations[axis]);
-  }
-  state.x.strides[2] = pitch;
+  put_windows(conv, state.launch, operands.dtype, state.x, state.steps);
   return {};
 }
 

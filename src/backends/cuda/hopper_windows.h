@@ -14,6 +14,9 @@ DenseProduct hopper_work(const Convolution& conv, const HopperOperands& operands
 // Microseconds that the copy engine takes to bring all windows, whatever they hold: a row of one tap after the other.
 double window_time(const Convolution& conv, const HopperOperands& operands);
 
+// The windows of a convolution for a kernel that has been prepared, as it takes them.
+void put_windows(const Convolution& conv, const HopperLaunch& launch, DType dtype, WindowMap& map, WindowSteps& steps);
+
 // The state of kernels whose rows of X are windows, and what they do with it.
 struct HopperWindows {
   HopperLaunch launch;

@@ -14,6 +14,7 @@
 //                             tiles in flight share of X and W in the L2 cache
 //   PRODUCT_EPILOGUE_BATCH    epilogue calls whose operands are loaded together (default 4). 8 pays for an epilogue
 //                             that loads a residual where nothing runs beside it (Hopper, PRODUCT_PINGPONG 0)
+//   PRODUCT_SECOND            of product_hopper.cuh: 2: sums of two products, kept apart. Default 0
 //   PRODUCT_DEPENDENT_LAUNCH  1: launched with programmatic stream serialization (sm_90 and later). X and operands are
 //                             read, and Y is written, only after the kernels before have ended; W is read earlier and
 //                             must not be written by them
@@ -30,7 +31,8 @@
 //   template <int N, class T> void store_finished(T* to, const float (&value)[N], const EpilogueOperands& operands);
 // real_sums says what numbers the sums of N neighbouring columns of one row stand for, which depends on the columns and,
 // where scales are found when the model runs, on the row; epilogue_of changes these in place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts
-// through the batch (z * m + r). At the edges they may be called for the same place more than once: they must write
+// through the batch (z * m + r). With PRODUCT_SECOND 2 there are 2 * N sums: behind those of the first product those of
+// the second. At the edges they may be called for the same place more than once: they must write
 // nothing else. near.load(data, row, column, numbers) gives what lies there of the operand that the kernel brings near
 // (PRODUCT_NEAR of product_hopper.cuh); other kernels bring none.
 //
@@ -69,6 +71,9 @@
 #endif
 #ifndef PRODUCT_EPILOGUE_BATCH
 #define PRODUCT_EPILOGUE_BATCH 4
+#endif
+#ifndef PRODUCT_SECOND
+#define PRODUCT_SECOND 0
 #endif
 #ifndef PRODUCT_DEPENDENT_LAUNCH
 #define PRODUCT_DEPENDENT_LAUNCH 0
@@ -151,6 +156,8 @@ __device__ __forceinline__ ProductTile product_tile(int index, int row_tiles, in
   return {first + within - column * rows, column};
 }
 
+constexpr int kSumSets = PRODUCT_SECOND == 2 ? 2 : 1;
+
 // Finishes and writes a thread's kGroups groups of kWidth neighbouring columns: take(g, sum) gives the sums of group g,
 // row(g) and column(g) its place in batch entry `entry`; with kOneColumn all are of the same columns. kWhole: all of
 // them lie in Y. Else groups outside are worked out at Y's edge and not written. Without branches, the operands of a
@@ -176,7 +183,7 @@ __device__ __forceinline__ void product_finish_part(ProductOutput* y, const Prod
     for (int g = 0; g < kBatch; ++g) {
       const int y_row = kWhole ? row(first + g) : min(row(first + g), problem.m - 1);
       const int y_column = kWhole ? column(first + g) : min(column(first + g), n - kWidth);
-      ProductSum sum[kWidth];
+      ProductSum sum[kSumSets * kWidth];
       take(first + g, sum);
       if (!kOneColumn) load_meaning(meaning, operands, y_column);
       const long long y_line = static_cast<long long>(entry) * problem.m + y_row;

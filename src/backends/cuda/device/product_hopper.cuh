@@ -19,6 +19,10 @@
 //   PRODUCT_WINDOWS           1: rows of X are windows of pictures (implicit GEMM); with CONV_CHANNELS,
 //                             CONV_KERNEL_1, CONV_KERNEL_2 (taps, down and across). k is taps * channels: its blocks
 //                             are of one tap each, so that a tap has ceil(channels / K) of them. Default 0
+//   PRODUCT_SECOND            1 or 2: there is a second product, with X and W of its own and PRODUCT_SECOND_K. 1: its
+//                             products go into the same sums. 2: into sums of their own (a warpgroup's rows * BN <=
+//                             8,192, or 4,096 with two blocks). With PRODUCT_SECOND_WINDOWS 1 rows of its X are windows
+//                             of one tap. Not with SPLIT, SPARSE, WINDOWS or NEAR
 //   PRODUCT_SPARSE            1: of each four of k that follow one another W has two at most. Not of floats. Then W is
 //                             the left operand of the products: the tensor cores' rows are its rows, columns are rows
 //                             of X. BN is 128, or 256 without PINGPONG; a warpgroup's share of it is kGroupN. Not
@@ -28,7 +32,7 @@
 //                             bytes or a multiple. Not with SPLIT or SPARSE. Default 0: none
 //
 // Launch: parameters (TensorMap of X, TensorMap of W, y, ProductProblem, EpilogueOperands[, TensorMap of what is
-// brought near][, places][, WindowSteps], rows) in this order; *rows of the m rows are needed, the first ones, and what
+// brought near][, places][, TensorMap of the second X, of the second W][, WindowSteps], rows) in this order; *rows of the m rows are needed, the first ones, and what
 // is behind their last tile is not computed; null: all are
 //   grid    CLUSTER_M * CLUSTER_N * SPLIT * clusters. There are ceil(ceil(m / BM) / CLUSTER_M) *
 //           ceil(ceil(n / BN) / CLUSTER_N) * batch groups of tiles: a cluster for each, but without SPLIT at most as
@@ -44,7 +48,8 @@
 //      box {K, 2, 4, 4, 1}
 //   X with PRODUCT_WINDOWS: an im2col map of rank 4, dims {channels, width, height, pictures}, lower corner -pads, an
 //      upper corner that leaves as many places as there are rows and columns of output, K channels and
-//      BM / CLUSTER_N pixels, element strides {1, stride, stride, 1}
+//      BM / CLUSTER_N pixels, element strides {1, stride, stride, 1}. So is the second X
+//      with PRODUCT_SECOND_WINDOWS
 // Sparse W: rank 3, dims {k / 2, n, 1} of the elements that there are, of whole groups of kGroupN rows, box
 //   {K / 2, BN / CLUSTER_M, 1}, SWIZZLE_64B. In a group, row 64i + 16w + 8h + l (w < 4, l < 8, h < 2) is row
 //   (8w + l) * kGroupN / 32 + 2i + h of the matrix: a thread then holds neighbouring columns of the result. `places`,
@@ -55,208 +60,6 @@
 // W's map reads 32 rows in the order 8i + 2b + (0, 1) for b < 4, i < 4: a thread then holds eight neighbouring columns
 // of the result and nothing has to be exchanged before the epilogue.
 #pragma once
-
-#ifndef PRODUCT_CLUSTER_M
-#define PRODUCT_CLUSTER_M 1
-#endif
-#ifndef PRODUCT_CLUSTER_N
-#define PRODUCT_CLUSTER_N 1
-#endif
-#ifndef PRODUCT_SPLIT
-#define PRODUCT_SPLIT 1
-#endif
-#ifndef PRODUCT_BLOCKS_PER_SM
-#define PRODUCT_BLOCKS_PER_SM 1
-#endif
-#ifndef PRODUCT_WINDOWS
-#define PRODUCT_WINDOWS 0
-#endif
-#ifndef PRODUCT_ROW_BYTES
-#define PRODUCT_ROW_BYTES 128
-#endif
-#ifndef PRODUCT_NEAR
-#define PRODUCT_NEAR 0
-#endif
-#define PRODUCT_SHARERS (PRODUCT_CLUSTER_M * PRODUCT_CLUSTER_N)
-
-constexpr int kMultiplyingThreads = 256;
-constexpr int kThreads = kMultiplyingThreads + 128;
-constexpr int kCopyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 56 : 40;
-constexpr int kMultiplyingRegisters = PRODUCT_BLOCKS_PER_SM == 1 ? 224 : 96;
-constexpr int kRowBytes = PRODUCT_ROW_BYTES;
-constexpr int kRowBytesW = PRODUCT_SPARSE ? kRowBytes / 2 : kRowBytes;
-static_assert(kRowBytes == 128 || (kRowBytes == 64 && !PRODUCT_SPARSE));
-constexpr int kBlockK = kRowBytes / static_cast<int>(sizeof(ProductInput));
-constexpr int kTileBytesX = PRODUCT_BM * kRowBytes;
-constexpr int kStageBytes = PRODUCT_BM * kRowBytes + PRODUCT_BN * kRowBytesW;
-constexpr int kRingBytes = PRODUCT_STAGES * kStageBytes;
-#if PRODUCT_SPARSE
-constexpr int kGroupM = PRODUCT_BM;  // rows of a warpgroup
-constexpr int kGroupN = PRODUCT_PINGPONG ? PRODUCT_BN : PRODUCT_BN / 2;
-constexpr int kBlocks = kGroupN / 64;
-static_assert(kGroupN % 64 == 0 && PRODUCT_SPLIT == 1 && sizeof(ProductInput) <= 2);
-#else
-constexpr int kGroupM = PRODUCT_PINGPONG ? PRODUCT_BM : PRODUCT_BM / 2;
-constexpr int kGroupN = PRODUCT_BN;
-constexpr int kBlocks = kGroupM / 64;
-static_assert(kGroupM % 64 == 0);
-#endif
-constexpr int kShareX = PRODUCT_BM / PRODUCT_CLUSTER_N;  // rows that this block loads
-constexpr int kShareW = PRODUCT_BN / PRODUCT_CLUSTER_M;
-constexpr int kSignals = PRODUCT_CLUSTER_M + PRODUCT_CLUSTER_N - 1;  // blocks that load into a block's stage
-constexpr int kReadersWarps = PRODUCT_PINGPONG ? 4 : 8;
-constexpr int kNearRowBytes = 128;
-constexpr int kNearTileBytes = PRODUCT_BM * PRODUCT_BN * PRODUCT_NEAR;
-static_assert(PRODUCT_NEAR == 0 ||
-              (PRODUCT_BN * PRODUCT_NEAR % kNearRowBytes == 0 && PRODUCT_SPLIT == 1 && !PRODUCT_SPARSE));
-static_assert(kGroupM * kGroupN <= 16384);
-static_assert(kShareX % 8 == 0 && kShareW % 32 == 0);
-static_assert(PRODUCT_SPLIT == 1 || (!PRODUCT_PINGPONG && PRODUCT_SHARERS == 1));
-static_assert(PRODUCT_SPLIT == 1 || PRODUCT_BM * PRODUCT_BN * 4 <= kRingBytes);
-using Accumulator = ProductSum[kBlocks][HOPPER_N / 2];
-
-// The ring's stages and barriers, as shared-memory addresses.
-struct Ring {
-  unsigned stages, full, empty;
-  unsigned near_tiles, near_full, near_empty;  // two of each
-};
-
-struct Position {
-  int stage;
-  unsigned parity;
-  __device__ __forceinline__ void advance(int by = 1) {
-    const int sum = stage + by;
-    stage = sum % PRODUCT_STAGES;
-    parity ^= static_cast<unsigned>(sum / PRODUCT_STAGES) & 1u;
-  }
-};
-
-#if PRODUCT_WINDOWS
-constexpr int kTapSteps = (CONV_CHANNELS + kBlockK - 1) / kBlockK;
-#endif
-
-// What this block does: which tiles and which part of k.
-struct Work {
-  int row_groups, column_groups, groups;  // clusters' worth of tiles
-  int first, stride;                      // this cluster's way through them
-  int rank, rank_m, rank_n;               // this block's place in the cluster
-  int step_first, step_last;              // in blocks of k
-};
-
-// m: rows that are needed, all or the first ones.
-__device__ __forceinline__ Work make_work(const ProductProblem& problem, int m) {
-  constexpr int kCluster = PRODUCT_SHARERS * PRODUCT_SPLIT;
-  Work work;
-  work.rank = kCluster > 1 ? static_cast<int>(cluster_rank()) : 0;
-  work.rank_m = work.rank % PRODUCT_CLUSTER_M;
-  work.rank_n = PRODUCT_CLUSTER_N > 1 ? work.rank / PRODUCT_CLUSTER_M : 0;
-  constexpr int kRows = PRODUCT_BM * PRODUCT_CLUSTER_M, kColumns = PRODUCT_BN * PRODUCT_CLUSTER_N;
-  work.row_groups = (m + kRows - 1) / kRows;
-  work.column_groups = (product_n(problem) + kColumns - 1) / kColumns;
-  work.groups = work.row_groups * work.column_groups * problem.batch;
-  work.first = static_cast<int>(blockIdx.x) / kCluster;
-  work.stride = static_cast<int>(gridDim.x) / kCluster;
-#if PRODUCT_WINDOWS
-  constexpr int steps = CONV_KERNEL_1 * CONV_KERNEL_2 * kTapSteps;
-#else
-  const int steps = (product_k(problem) + kBlockK - 1) / kBlockK;
-#endif
-  work.step_first = PRODUCT_SPLIT > 1 ? steps * work.rank / PRODUCT_SPLIT : 0;
-  work.step_last = PRODUCT_SPLIT > 1 ? steps * (work.rank + 1) / PRODUCT_SPLIT : steps;
-  return work;
-}
-
-struct Place {
-  int entry, row, column;  // of the batch; of this block's tile, in elements
-};
-
-__device__ __forceinline__ Place make_place(const Work& work, int group) {
-  const int per_entry = work.row_groups * work.column_groups;
-  const int entry = group < per_entry ? 0 : group / per_entry;
-  const ProductTile tile = product_tile(group - entry * per_entry, work.row_groups, work.column_groups);
-  return {entry, (tile.row * PRODUCT_CLUSTER_M + work.rank_m) * PRODUCT_BM,
-          (tile.column * PRODUCT_CLUSTER_N + work.rank_n) * PRODUCT_BN};
-}
-
-#if PRODUCT_WINDOWS
-
-// On the host: 8 x 4 bytes. Taps are counted from the top left of the padded picture.
-struct WindowSteps {
-  int output_rows, output_columns;
-  int row_stride, column_stride, row_pad, column_pad, row_dilation, column_dilation;
-};
-
-// Where this block's share of X's tile begins: the first tap of its first window.
-struct SourceX {
-  int picture, row, column;
-};
-__device__ __forceinline__ SourceX source_of(const Work& work, const Place& place, const WindowSteps& windows) {
-  const int window = place.row + work.rank_n * kShareX;
-  const int line = window / windows.output_columns, picture = line / windows.output_rows;
-  return {picture, (line - picture * windows.output_rows) * windows.row_stride - windows.row_pad,
-          (window - line * windows.output_columns) * windows.column_stride - windows.column_pad};
-}
-
-// The first of k that block `step` of W holds.
-__device__ __forceinline__ int first_of_w(int step) {
-  return step / kTapSteps * CONV_CHANNELS + step % kTapSteps * kBlockK;
-}
-
-__device__ __forceinline__ void bring_x(unsigned to, const TensorMap& map, unsigned barrier, const SourceX& source,
-                                        const WindowSteps& windows, int step, unsigned short mask) {
-  const int tap = step / kTapSteps;
-  window_copy<PRODUCT_CLUSTER_N>(to, map, barrier, step % kTapSteps * kBlockK, source.column, source.row,
-                                 source.picture,
-                                 static_cast<unsigned short>(tap % CONV_KERNEL_2 * windows.column_dilation),
-                                 static_cast<unsigned short>(tap / CONV_KERNEL_2 * windows.row_dilation), mask);
-}
-
-#else
-
-struct WindowSteps {};
-
-struct SourceX {
-  int entry, row;
-};
-__device__ __forceinline__ SourceX source_of(const Work& work, const Place& place, const WindowSteps&) {
-  return {place.entry, place.row + work.rank_n * kShareX};
-}
-
-__device__ __forceinline__ int first_of_w(int step) { return step * kBlockK; }
-
-__device__ __forceinline__ void bring_x(unsigned to, const TensorMap& map, unsigned barrier, const SourceX& source,
-                                        const WindowSteps&, int step, unsigned short mask) {
-  tensor_copy<PRODUCT_CLUSTER_N>(to, map, barrier, step * kBlockK, source.row, source.entry, mask);
-}
-
-#endif
-
-__device__ __forceinline__ void copy_x(const Ring& ring, int stage, const TensorMap& map, const Work& work,
-                                       const SourceX& source, const WindowSteps& windows, int step) {
-  const unsigned mask = ((1u << PRODUCT_CLUSTER_N * PRODUCT_CLUSTER_M) - 1) / ((1u << PRODUCT_CLUSTER_M) - 1)
-                        << work.rank_m;
-  bring_x(ring.stages + stage * kStageBytes + work.rank_n * kShareX * kRowBytes, map, ring.full + stage * 8, source,
-          windows, step, static_cast<unsigned short>(mask));
-}
-
-__device__ __forceinline__ void copy_w(const Ring& ring, int stage, const TensorMap& map, const Work& work,
-                                       const Place& place, int step) {
-  const unsigned mask = ((1u << PRODUCT_CLUSTER_M) - 1) << (work.rank_n * PRODUCT_CLUSTER_M);
-#if PRODUCT_SPARSE
-  const int first = work.rank_m * kShareW;
-  tensor_copy<PRODUCT_CLUSTER_M>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytesW, map,
-                                 ring.full + stage * 8, first_of_w(step) / 2, place.column + first, place.entry,
-                                 static_cast<unsigned short>(mask));
-#else
-#pragma unroll
-  for (int block = 0; block < kShareW / 32; ++block) {
-    const int first = work.rank_m * kShareW + block * 32;
-    tensor_copy<PRODUCT_CLUSTER_M>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytes, map,
-                                   ring.full + stage * 8, first_of_w(step), 0, (place.column + first) / 8, 0,
-                                   place.entry, static_cast<unsigned short>(mask));
-  }
-#endif
-}
 
 #if PRODUCT_NEAR
 
@@ -290,8 +93,8 @@ struct Near {
 #endif
 
 // One thread keeps the ring full. Before the kernels in front have ended it may load weights only.
-__device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map, const TensorMap& w_map,
-                                        const TensorMap* near_map, const Work& work, const WindowSteps& windows) {
+__device__ __forceinline__ void produce(const Ring& ring, const Maps& maps, const Work& work,
+                                        const WindowSteps& windows) {
   int early = 0;
 #if PRODUCT_DEPENDENT_LAUNCH
   if (work.first < work.groups) {
@@ -299,11 +102,11 @@ __device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map
     early = min(PRODUCT_STAGES, work.step_last - work.step_first);
     for (int s = 0; s < early; ++s) {
       barrier_expect(ring.full + s * 8, kStageBytes);
-      copy_w(ring, s, w_map, work, place, work.step_first + s);
+      copy_w(ring, s, maps, work, place, work.step_first + s);
     }
     product_wait_for_earlier_kernels();
     const SourceX source = source_of(work, place, windows);
-    for (int s = 0; s < early; ++s) copy_x(ring, s, x_map, work, source, windows, work.step_first + s);
+    for (int s = 0; s < early; ++s) copy_x(ring, s, maps, work, source, windows, work.step_first + s);
   }
 #endif
   Position at = {0, 0};
@@ -315,13 +118,13 @@ __device__ __forceinline__ void produce(const Ring& ring, const TensorMap& x_map
     const Place place = make_place(work, group);
     const SourceX source = source_of(work, place, windows);
 #if PRODUCT_NEAR
-    bring_near(ring, *near_map, place, turn++);
+    bring_near(ring, maps.near, place, turn++);
 #endif
     for (int step = work.step_first + early; step < work.step_last; ++step) {
       barrier_wait(ring.empty + at.stage * 8, at.parity ^ 1);
       barrier_expect(ring.full + at.stage * 8, kStageBytes);
-      copy_x(ring, at.stage, x_map, work, source, windows, step);
-      copy_w(ring, at.stage, w_map, work, place, step);
+      copy_x(ring, at.stage, maps, work, source, windows, step);
+      copy_w(ring, at.stage, maps, work, place, step);
       at.advance();
     }
     early = 0;
@@ -367,9 +170,11 @@ __device__ __forceinline__ void end_tile(Accumulator& sum, const Ring& ring, con
   if (PRODUCT_PINGPONG) give_turn(1 - warpgroup);
   hopper_wait_multiply<0>();
 #pragma unroll
-  for (int i = 0; i < kBlocks; ++i)
+  for (int set = 0; set < kSumSets; ++set)
 #pragma unroll
-    for (int j = 0; j < HOPPER_N / 2; ++j) hopper_settle(sum[i][j]);
+    for (int i = 0; i < kBlocks; ++i)
+#pragma unroll
+      for (int j = 0; j < HOPPER_N / 2; ++j) hopper_settle(sum[set][i][j]);
   if (work.step_last > work.step_first) release_stage(ring, previous, work);
 }
 
@@ -422,10 +227,10 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
       constexpr int kWords = kBlockK / 64;  // of a block of k
 #pragma unroll
       for (int i = 0; i < kBlocks; ++i)
-        hopper_multiply_sparse<0>(sum[i], a + i * (64 * kRowBytesW / 16), b, set[i].of[quarter % 2 * kWords], step > 0);
+        hopper_multiply_sparse<0>(sum[0][i], a + i * (64 * kRowBytesW / 16), b, set[i].of[quarter % 2 * kWords], step > 0);
 #pragma unroll
       for (int i = 0; i < kBlocks; ++i)
-        hopper_multiply_sparse<1>(sum[i], a + 2 + i * (64 * kRowBytesW / 16), b + 4,
+        hopper_multiply_sparse<1>(sum[0][i], a + 2 + i * (64 * kRowBytesW / 16), b + 4,
                                   set[i].of[quarter % 2 * kWords + kWords - 1], 1);
       hopper_end_multiply();
       if (step > 0) {
@@ -446,14 +251,11 @@ __device__ __forceinline__ unsigned long long describe_rows(unsigned address) {
   return kRowBytes == 64 ? hopper_describe_narrow(address) : hopper_describe(address);
 }
 
-// The sums of this warpgroup's rows of one tile. The release of a stage lags one step behind, so that the tensor cores
-// always have the next product in their queue.
-__device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring, Position& at, const Work& work,
-                                              int warpgroup) {
-  const int first_row = first_row_of(warpgroup);
-  int previous = 0;
-  if (PRODUCT_PINGPONG) wait_for_turn(warpgroup);
-  for (int step = work.step_first; step < work.step_last; ++step) {
+// The products of blocks first to last of k, where those before block `begin` of the tile are done. The release of a
+// stage lags one step behind, so that the tensor cores always have the next product in their queue.
+__device__ __forceinline__ void multiply_steps(SumSet& sum, const Ring& ring, Position& at, const Work& work,
+                                               int first_row, int first, int last, int& previous) {
+  for (int step = first; step < last; ++step) {
     barrier_wait(ring.full + at.stage * 8, at.parity);
     const unsigned stage = ring.stages + at.stage * kStageBytes;
     const unsigned long long a = describe_rows(stage + first_row * kRowBytes);
@@ -463,8 +265,7 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
     for (int part = 0; part < kRowBytes / 32; ++part) {
 #pragma unroll
       for (int i = 0; i < kBlocks; ++i)
-        hopper_multiply(sum[i], a + part * 2 + i * (64 * kRowBytes / 16), b + part * 2,
-                        step > work.step_first || part > 0);
+        hopper_multiply(sum[i], a + part * 2 + i * (64 * kRowBytes / 16), b + part * 2, step > first || part > 0);
     }
     hopper_end_multiply();
     if (step > work.step_first) {
@@ -474,6 +275,20 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
     previous = at.stage;
     at.advance();
   }
+}
+
+// The sums of this warpgroup's rows of one tile.
+__device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring, Position& at, const Work& work,
+                                              int warpgroup) {
+  const int first_row = first_row_of(warpgroup);
+  int previous = 0;
+  if (PRODUCT_PINGPONG) wait_for_turn(warpgroup);
+#if PRODUCT_SECOND == 2
+  multiply_steps(sum[0], ring, at, work, first_row, 0, kFirstSteps, previous);
+  multiply_steps(sum[1], ring, at, work, first_row, kFirstSteps, work.step_last, previous);
+#else
+  multiply_steps(sum[0], ring, at, work, first_row, work.step_first, work.step_last, previous);
+#endif
   end_tile(sum, ring, work, warpgroup, previous);
 }
 
@@ -487,7 +302,7 @@ constexpr int kGroups = PRODUCT_BM / 4;
 constexpr int kWidth = 2 * kBlocks;
 __device__ __forceinline__ void take_group(const Accumulator& sum, int group, ProductSum (&value)[kWidth]) {
 #pragma unroll
-  for (int c = 0; c < kWidth; ++c) value[c] = sum[c / 2][group / 2 * 4 + c % 2 * 2 + group % 2];
+  for (int c = 0; c < kWidth; ++c) value[c] = sum[0][c / 2][group / 2 * 4 + c % 2 * 2 + group % 2];
 }
 __device__ __forceinline__ int group_row(int group) {
   return group / 2 * 8 + (static_cast<int>(threadIdx.x) & 3) * 2 + group % 2;
@@ -499,10 +314,12 @@ __device__ __forceinline__ int group_column(int) { return (static_cast<int>(thre
 // The groups of eight neighbouring columns that a thread holds, and their place in the warpgroup's part of the tile.
 constexpr int kGroups = kBlocks * PRODUCT_BN / 16;
 constexpr int kWidth = 8;
-__device__ __forceinline__ void take_group(const Accumulator& sum, int group, ProductSum (&value)[8]) {
+__device__ __forceinline__ void take_group(const Accumulator& sum, int group,
+                                           ProductSum (&value)[8 * kSumSets]) {
   const int i = group % (kBlocks * 2), j = group / (kBlocks * 2);
 #pragma unroll
-  for (int c = 0; c < 8; ++c) value[c] = sum[i / 2][j * 16 + (c / 2) * 4 + (i % 2) * 2 + c % 2];
+  for (int c = 0; c < 8 * kSumSets; ++c)
+    value[c] = sum[c / 8][i / 2][j * 16 + (c % 8 / 2) * 4 + (i % 2) * 2 + c % 2];
 }
 __device__ __forceinline__ int group_row(int group) {
   const int i = group % (kBlocks * 2), thread = static_cast<int>(threadIdx.x) & 127;
@@ -549,7 +366,7 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
 #pragma unroll
     for (int i = 0; i < kBlocks; ++i)
 #pragma unroll
-      for (int j = 0; j < PRODUCT_BN / 2; ++j) sum[i][j] = 0;
+      for (int j = 0; j < PRODUCT_BN / 2; ++j) sum[0][i][j] = 0;
   }
   cluster_meet_only();  // every ring is at rest
   const int warp = static_cast<int>(threadIdx.x) / 32 % 4, lane = static_cast<int>(threadIdx.x) % 32;
@@ -627,7 +444,7 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
 #endif
     product_finish<kGroups, kWidth, PRODUCT_SPARSE>(
         y, problem, operands, place.entry, whole,
-        [&](int group, ProductSum(&value)[kWidth]) { take_group(sum, group, value); },
+        [&](int group, ProductSum(&value)[kSumSets * kWidth]) { take_group(sum, group, value); },
         [&](int group) { return place.row + first_row_of(warpgroup) + group_row(group); },
         [&](int group) { return place.column + first_column + group_column(group); }, near);
 #if PRODUCT_NEAR
@@ -657,13 +474,17 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
                        ,
                        const unsigned char* places
 #endif
-#if PRODUCT_WINDOWS
+#if PRODUCT_SECOND
+                       ,
+                       const __grid_constant__ TensorMap second_x_map, const __grid_constant__ TensorMap second_w_map
+#endif
+#if PRODUCT_WINDOWS || PRODUCT_SECOND_WINDOWS
                        ,
                        const __grid_constant__ WindowSteps windows
 #endif
                        ,
                        const int* rows) {
-#if !PRODUCT_WINDOWS
+#if !PRODUCT_WINDOWS && !PRODUCT_SECOND_WINDOWS
   constexpr WindowSteps windows{};
 #endif
 #if !PRODUCT_SPARSE
@@ -681,6 +502,10 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
   if (threadIdx.x == 0) {
     tensor_prefetch(x_map);
     tensor_prefetch(w_map);
+#if PRODUCT_SECOND
+    tensor_prefetch(second_x_map);
+    tensor_prefetch(second_w_map);
+#endif
     for (int s = 0; s < PRODUCT_STAGES; ++s) {
       barrier_init(ring.full + 8 * s, 1);
       barrier_init(ring.empty + 8 * s, kSignals * kReadersWarps);
@@ -718,12 +543,19 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
             shared + (ring.near_tiles - begin));
   } else {
     registers_give<kCopyingRegisters>();
+    const Maps maps = {x_map,
+                       w_map
 #if PRODUCT_NEAR
-    const TensorMap* const near = &near_map;
-#else
-    constexpr const TensorMap* near = nullptr;
+                       ,
+                       near_map
 #endif
-    if (threadIdx.x == kMultiplyingThreads) produce(ring, x_map, w_map, near, work, windows);
+#if PRODUCT_SECOND
+                       ,
+                       second_x_map,
+                       second_w_map
+#endif
+    };
+    if (threadIdx.x == kMultiplyingThreads) produce(ring, maps, work, windows);
     __syncwarp();
 #if PRODUCT_SPLIT > 1
     cluster_meet_only();  // as in finish_split
