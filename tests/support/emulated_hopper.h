@@ -100,6 +100,7 @@ inline void shared_load(unsigned from, unsigned& a, unsigned& b, unsigned& c, un
   memcpy(words, hussar_at(from, hussar_machine.rank), sizeof(words));
   a = words[0], b = words[1], c = words[2], d = words[3];
 }
+inline void shared_writes_end() {}
 template <int kCount>
 inline void registers_take() {}
 template <int kCount>
@@ -281,15 +282,21 @@ inline typename Element::Number hussar_number_of(const unsigned char* from) {
 // What a descriptor of a matrix says whose rows lie along k: where byte `byte` of row `row` is.
 struct HussarMatrix {
   unsigned start, group_bytes;  // from eight rows to the next eight
+  unsigned chunk_bytes;         // without swizzling: from 16 bytes of a row to the next 16
   int swizzle_bytes;
   explicit HussarMatrix(unsigned long long bits)
       : start(static_cast<unsigned>(bits & 0x3fffU) << 4),
         group_bytes(static_cast<unsigned>(bits >> 32 & 0x3fffU) << 4),
-        swizzle_bytes(bits >> 62 == 1 ? 128 : 64) {
-    const bool is_known = bits >> 62 == 1 || bits >> 62 == 2;
-    if (!is_known || (bits >> 49 & 7U) != 0) __builtin_trap();  // no swizzle, or that of 32 bytes; a base offset
+        chunk_bytes(static_cast<unsigned>(bits >> 16 & 0x3fffU) << 4),
+        swizzle_bytes(bits >> 62 == 0 ? 0 : bits >> 62 == 1 ? 128 : 64) {
+    if (bits >> 62 == 3 || (bits >> 49 & 7U) != 0) __builtin_trap();  // the swizzle of 32 bytes; a base offset
   }
   const unsigned char* at(int row, int byte) const {
+    if (swizzle_bytes == 0) {
+      const auto chunk = static_cast<unsigned>(byte / 16), within = static_cast<unsigned>(row % 8 * 16 + byte % 16);
+      return hussar_at(start + static_cast<unsigned>(row / 8) * group_bytes + chunk * chunk_bytes + within,
+                       hussar_machine.rank);
+    }
     const auto within = static_cast<unsigned>(row % 8 * swizzle_bytes + byte);
     return hussar_at(hussar_swizzled(start + static_cast<unsigned>(row / 8) * group_bytes + within, swizzle_bytes),
                      hussar_machine.rank);

@@ -89,9 +89,7 @@ Refusal check_factors(const Problem& problem) {
   return is_float(problem.dtype(0)) && is_float(problem.dtype(1)) ? Refusal() : Refusal("dtype");
 }
 
-void make_table(Packing& packing, bool subtracts) {
-  const Node& node = packing.node;
-  if (!is_byte_product(node.op)) return;
+Tensor byte_table(const Node& node, bool subtracts) {
   const Tensor scales = *node.inputs[2]->constant;
   const int64_t columns = scales.elements();
   const float x_scale = node.attributes.get_float("x_scale", 1);
@@ -112,12 +110,15 @@ void make_table(Packing& packing, bool subtracts) {
     row[2 * columns + column] = scale;
     if (of_run) row[column] = std::bit_cast<float>(sums[static_cast<size_t>(column)]);
   }
-  packing.replace(2, std::move(table));
+  return table;
 }
 
-Status forget_table(Packing& packing) {
-  Node& node = packing.node;
-  const Value* table = node.input(2);
+void make_table(Packing& packing, bool subtracts) {
+  if (is_byte_product(packing.node.op)) packing.replace(2, byte_table(packing.node, subtracts));
+}
+
+Result<Tensor> scales_of_table(const Node& node, size_t index) {
+  const Value* table = node.input(index);
   const bool fits = table != nullptr && table->is_constant() && table->constant->dtype() == DType::kFloat32 &&
                     table->constant->shape().rank() == 2 && table->constant->shape()[0] == kRows;
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "{}: the scales of its weights are not what they were",
@@ -126,7 +127,11 @@ Status forget_table(Packing& packing) {
   const int64_t columns = packed.shape()[1];
   Tensor scales(DType::kFloat32, {columns});
   std::copy_n(packed.data<float>() + 2 * columns, columns, scales.data<float>());
-  packing.replace(2, std::move(scales));
+  return scales;
+}
+
+Status forget_table(Packing& packing) {
+  packing.replace(2, HUSSAR_TRY(scales_of_table(packing.node, 2)));
   return {};
 }
 

@@ -39,6 +39,10 @@ Refusal check_factors(const Problem& problem);
 // nothing. And back.
 void make_table(Packing& packing, bool subtracts = false);
 Status forget_table(Packing& packing);
+// The same for one convolution or product of several that a node stands for: the table, and scales from it. `node`:
+// what the packed table, its input `index`, belongs to.
+Tensor byte_table(const Node& product, bool subtracts = false);
+Result<Tensor> scales_of_table(const Node& node, size_t index);
 
 // The table's size in a plan.
 bool is_table(const Operand& table, int64_t columns);

@@ -162,6 +162,10 @@ __device__ __forceinline__ void shared_load(unsigned from, unsigned& a, unsigned
                : "memory");
 }
 
+// What this thread has written to shared memory, and what copies that it has waited for brought there, can be read by
+// products of whoever meets it then.
+__device__ __forceinline__ void shared_writes_end() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
 // kCount threads of the block meet at a barrier of its own; those that arrive do not wait for the others.
 template <int kBarrier, int kCount>
 __device__ __forceinline__ void threads_meet() {
