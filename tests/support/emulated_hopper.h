@@ -64,6 +64,9 @@ inline void barrier_wait(unsigned barrier, unsigned parity) {
       &what);
 }
 
+inline void barrier_publish_at(unsigned barrier, unsigned rank) { barrier_arrive_at(barrier, rank); }
+inline void barrier_wait_for_others(unsigned barrier, unsigned parity) { barrier_wait(barrier, parity); }
+
 // bar.sync and bar.arrive: of so many threads of the block.
 using HussarMeeting = hussar_emulation::NumberedBarrier;
 template <int kBarrier, int kCount>
@@ -94,6 +97,14 @@ inline void cluster_meet_only() { cluster_meet(); }
 inline void cluster_store(unsigned to, unsigned rank, unsigned a, unsigned b, unsigned c, unsigned d) {
   const unsigned words[4] = {a, b, c, d};
   memcpy(hussar_at(to, rank), words, sizeof(words));
+}
+inline void cluster_store(unsigned to, unsigned rank, unsigned a, unsigned b) {
+  const unsigned words[2] = {a, b};
+  memcpy(hussar_at(to, rank), words, sizeof(words));
+}
+inline void shared_store(unsigned to, unsigned a, unsigned b) { cluster_store(to, hussar_machine.rank, a, b); }
+inline void shared_store(unsigned to, unsigned a, unsigned b, unsigned c, unsigned d) {
+  cluster_store(to, hussar_machine.rank, a, b, c, d);
 }
 inline void shared_load(unsigned from, unsigned& a, unsigned& b, unsigned& c, unsigned& d) {
   unsigned words[4];
@@ -288,7 +299,9 @@ struct HussarMatrix {
       : start(static_cast<unsigned>(bits & 0x3fffU) << 4),
         group_bytes(static_cast<unsigned>(bits >> 32 & 0x3fffU) << 4),
         chunk_bytes(static_cast<unsigned>(bits >> 16 & 0x3fffU) << 4),
-        swizzle_bytes(bits >> 62 == 0 ? 0 : bits >> 62 == 1 ? 128 : 64) {
+        swizzle_bytes(bits >> 62 == 0   ? 0
+                      : bits >> 62 == 1 ? 128
+                                        : 64) {
     if (bits >> 62 == 3 || (bits >> 49 & 7U) != 0) __builtin_trap();  // the swizzle of 32 bytes; a base offset
   }
   const unsigned char* at(int row, int byte) const {
@@ -314,13 +327,13 @@ struct HussarTask {
 };
 // Of a thread: what it has begun and not waited for.
 struct HussarTasks {
-  HussarTask tasks[64];
+  HussarTask tasks[96];
   int count, group;
 };
 inline HussarTasks hussar_tasks[hussar_emulation::kMostThreads];
 inline void hussar_begin(const HussarTask& task) {
   HussarTasks& own = hussar_tasks[hussar_machine.number];
-  if (own.count == 64) __builtin_trap();
+  if (own.count == 96) __builtin_trap();
   own.tasks[own.count] = task;
   own.tasks[own.count++].group = own.group;
 }

@@ -3,10 +3,12 @@
 // add a shortcut. What lies between the convolutions stays in shared memory, and the ends of the second one, which are
 // what takes time, run beside the products of others.
 //
-// All weights stay in shared memory. A team is a warpgroup, and has lines of a picture at a time: its input with the
-// padding (the halo) comes by asynchronous copies while the outputs of the lines before are finished. Rows of the
-// left operand are pixels one behind the other, those of the padding too, so that each tap has its rows in the
-// same halo, a few pixels on: without swizzling a row may begin at any 16 bytes.
+// All weights stay in shared memory; where one block has no room for them, the blocks of a cluster have some columns of
+// each convolution, and send each other what lies between. A team is a warpgroup, and has lines of a picture at a time,
+// the same in every block of the cluster: its input with the padding (the halo) comes by asynchronous copies while the
+// outputs of the lines before are finished. Rows of the left operand are pixels one behind the other, those of the
+// padding too, so that each tap has its rows in the same halo, a few pixels on: without swizzling a row may begin at
+// any 16 bytes.
 // Contract: product_contract.cuh, with the text of the first convolution's epilogue in namespace `middle`, and
 //   BOTTLENECK_CHANNELS, _MIDDLE, _FILTERS   of the input, between the convolutions, of the output: multiples of 64,
 //   the
@@ -17,14 +19,14 @@
 //                             0: none
 // Launch: parameters (x, weights of both convolutions, y, BottleneckSizes, the epilogues' operands, what is loaded
 // ahead)
-//   grid    as many blocks as there are multiprocessors, at most one for each job
+//   grid    as many clusters as there is room for, at most one for each job
 //   block   128 * TEAMS threads
 //   shared  kSharedBytes
-// Weights: for each tap, then of the second convolution, the chunks of 16 bytes along k, each of all rows, 32 of which
-// lie in the order 8i + 2b + (0, 1) for b < 4, i < 4: a thread then holds eight neighbouring columns of a result.
+// Weights: for each sharer, then for each tap, the chunks of 16 bytes along k, each of all the sharer's rows, 32 of
+// which lie in the order 8i + 2b + (0, 1) for b < 4, i < 4: a thread then holds eight neighbouring columns of a result.
 #pragma once
 
-#define PRODUCT_SHARERS 1
+#define PRODUCT_SHARERS BOTTLENECK_SHARERS
 #define PRODUCT_SPLIT 1
 
 constexpr int kTeamThreads = 128;
@@ -35,8 +37,10 @@ constexpr int kTaps = 9;
 constexpr int kChunkBytes = 16;
 constexpr int kInputChunks = BOTTLENECK_CHANNELS * kElementBytes / kChunkBytes;
 constexpr int kMiddleChunks = BOTTLENECK_MIDDLE * kElementBytes / kChunkBytes;
-constexpr int kMiddleBlocks = BOTTLENECK_MIDDLE / kColumns, kColumnBlocks = BOTTLENECK_FILTERS / kColumns;
-static_assert(kColumns == 64 && BOTTLENECK_CHANNELS % 64 == 0 && BOTTLENECK_MIDDLE % kColumns == 0);
+// Of a block.
+constexpr int kMiddle = BOTTLENECK_MIDDLE / BOTTLENECK_SHARERS, kFilters = BOTTLENECK_FILTERS / BOTTLENECK_SHARERS;
+constexpr int kMiddleBlocks = kMiddle / kColumns, kColumnBlocks = kFilters / kColumns;
+static_assert(kColumns == 64 && BOTTLENECK_CHANNELS % 64 == 0 && kMiddle % kColumns == 0);
 static_assert(kColumnBlocks % 2 == 0 && BOTTLENECK_WIDTH <= kRows);
 
 // A job: as many lines as fit the rows of a product, with the padding between them.
@@ -51,12 +55,13 @@ constexpr int kHaloLeast = kHaloLines > kHaloReach ? kHaloLines : kHaloReach;
 constexpr int kHaloRows = (kHaloLeast + 7) / 8 * 8 + (kInputChunks >= 8 ? 1 : 8 / kInputChunks);
 constexpr int kMiddleRows = kRows + 4 / kElementBytes;
 
-constexpr int kTapBytes = BOTTLENECK_CHANNELS * BOTTLENECK_MIDDLE * kElementBytes;
-constexpr int kFirstBytes = kTaps * kTapBytes;
-constexpr int kWeightBytes = kFirstBytes + BOTTLENECK_MIDDLE * BOTTLENECK_FILTERS * kElementBytes;
+constexpr int kTapBytes = BOTTLENECK_CHANNELS * kMiddle * kElementBytes;
+constexpr int kFirstBytes = kTaps * kTapBytes, kSecondBytes = BOTTLENECK_MIDDLE * kFilters * kElementBytes;
+constexpr int kWeightBytes = kFirstBytes + kSecondBytes;
 constexpr int kHaloBytes = kInputChunks * kHaloRows * kChunkBytes;
 constexpr int kTeamBytes = kHaloBytes + kMiddleChunks * kMiddleRows * kChunkBytes;
-constexpr int kSharedBytes = kWeightBytes + BOTTLENECK_TEAMS * kTeamBytes;
+constexpr int kBarrierBytes = 16;  // two of a team
+constexpr int kSharedBytes = kWeightBytes + BOTTLENECK_TEAMS * (kTeamBytes + kBarrierBytes);
 
 // On the host: 3 x 8 bytes, then 2 x 4 bytes. Pitches from pixel to pixel: of x and y in elements, of what is loaded
 // ahead in bytes.
@@ -70,12 +75,6 @@ __device__ __forceinline__ void team_meets(int team) {
   if (team == 1) threads_meet<2, kTeamThreads>();
   if (team == 2) threads_meet<3, kTeamThreads>();
   if (team == 3) threads_meet<4, kTeamThreads>();
-}
-
-// What each thread has written to shared memory, or has had copied there, can be multiplied.
-__device__ __forceinline__ void share_with_products(int team) {
-  shared_writes_end();
-  team_meets(team);
 }
 
 // The team's input of a job: zeros are its padding.
@@ -124,18 +123,41 @@ __device__ __forceinline__ int lane_row() {
   return static_cast<int>(threadIdx.x) % kTeamThreads / 32 * 16 + static_cast<int>(threadIdx.x) % 32 / 4;
 }
 
-__device__ __forceinline__ void store_middle(ProductOutput* to, const float (&value)[8],
-                                             const middle::EpilogueOperands& operands) {
+// Eight results of the first convolution.
+using MiddleWords = Pack<kElementBytes * 2, unsigned>;
+__device__ __forceinline__ MiddleWords words_of(const float (&value)[8], const middle::EpilogueOperands& operands) {
+  MiddleWords words;
+  ProductOutput* const to = reinterpret_cast<ProductOutput*>(&words);
 #if PRODUCT_OUTPUT == PRODUCT_HALVES
   store_halves(to, value);
 #else
   middle::store_finished(to, value, operands);
 #endif
+  return words;
 }
 
+// Into the shared memory of all sharers.
+__device__ __forceinline__ void store_middle(unsigned to, const Pack<2, unsigned>& words, unsigned rank) {
+  shared_store(to, words.values[0], words.values[1]);
+  if (BOTTLENECK_SHARERS > 1) cluster_store(to, rank ^ 1, words.values[0], words.values[1]);
+}
+__device__ __forceinline__ void store_middle(unsigned to, const Pack<4, unsigned>& words, unsigned rank) {
+  shared_store(to, words.values[0], words.values[1], words.values[2], words.values[3]);
+  if (BOTTLENECK_SHARERS > 1)
+    cluster_store(to, rank ^ 1, words.values[0], words.values[1], words.values[2], words.values[3]);
+}
+
+// What a team has in shared memory, and its block's place in the cluster.
+struct Team {
+  int number;
+  unsigned rank;
+  unsigned halo, rows;          // and what is between the convolutions
+  unsigned received, released;  // barriers: the other sharer's part of that is here; it needs ours no more
+};
+
 // The first convolution of the halo, from shared memory to shared memory: there its pixels lie without the padding
-// between lines.
-__device__ __forceinline__ void convolve(unsigned halo, unsigned weights, unsigned char* to,
+// between lines. `parity`: of the number of jobs before.
+__device__ __forceinline__ void convolve(const Team& team, unsigned weights, unsigned parity,
                                          const middle::EpilogueOperands& operands) {
   Sums sum[kMiddleBlocks];
   // What describes the operands of all taps would take all registers.
@@ -145,11 +167,11 @@ __device__ __forceinline__ void convolve(unsigned halo, unsigned weights, unsign
 #pragma unroll kTapsAtOnce
     for (int across = 0; across < 3; ++across) {
       hopper_begin_multiply();
-      const unsigned rows = halo + (down * kLine + across) * kChunkBytes;
+      const unsigned rows = team.halo + (down * kLine + across) * kChunkBytes;
       const unsigned of_tap = weights + (down * 3 + across) * kTapBytes;
 #pragma unroll
       for (int block = 0; block < kMiddleBlocks; ++block)
-        multiply<kInputChunks>(sum[block], rows, kHaloRows, of_tap + block * kColumns * kChunkBytes, BOTTLENECK_MIDDLE,
+        multiply<kInputChunks>(sum[block], rows, kHaloRows, of_tap + block * kColumns * kChunkBytes, kMiddle,
                                down + across > 0);
       hopper_end_multiply();
     }
@@ -157,9 +179,10 @@ __device__ __forceinline__ void convolve(unsigned halo, unsigned weights, unsign
   hopper_wait_multiply<0>();
 #pragma unroll
   for (int block = 0; block < kMiddleBlocks; ++block) settle(sum[block]);
+  if (BOTTLENECK_SHARERS > 1) barrier_wait_for_others(team.released, parity ^ 1);
 #pragma unroll
-  for (int part = 0; part < BOTTLENECK_MIDDLE / 32; ++part) {
-    const int column = part * 32 + lane_column();
+  for (int part = 0; part < kMiddle / 32; ++part) {
+    const int column = static_cast<int>(team.rank) * kMiddle + part * 32 + lane_column();
     middle::SumMeaning<8> meaning;
     middle::load_meaning(meaning, operands, column);
 #pragma unroll
@@ -170,12 +193,18 @@ __device__ __forceinline__ void convolve(unsigned halo, unsigned weights, unsign
       take(sum[part / 2], part % 2, half, own);
       middle::real_sums(own, value, meaning, middle::row_meaning(operands, 0));
       middle::epilogue_of(value, operands, 0, column);
-      const int byte = column * kElementBytes;
-      if (line < kLines && place < BOTTLENECK_WIDTH)
-        store_middle(reinterpret_cast<ProductOutput*>(to + byte / kChunkBytes * (kMiddleRows * kChunkBytes) +
-                                                      (row - 2 * line) * kChunkBytes + byte % kChunkBytes),
-                     value, operands);
+      const unsigned byte = static_cast<unsigned>(column) * kElementBytes;
+      const unsigned to = team.rows + byte / kChunkBytes * (kMiddleRows * kChunkBytes) +
+                          (row - 2 * line) * kChunkBytes + byte % kChunkBytes;
+      if (line < kLines && place < BOTTLENECK_WIDTH) store_middle(to, words_of(value, operands), team.rank);
     }
+  }
+  shared_writes_end();
+  if (BOTTLENECK_SHARERS > 1) barrier_publish_at(team.received, team.rank ^ 1);
+  team_meets(team.number);  // and nobody multiplies the halo any more
+  if (BOTTLENECK_SHARERS > 1) {
+    barrier_wait_for_others(team.received, parity);
+    shared_writes_end();
   }
 }
 
@@ -218,13 +247,13 @@ __device__ __forceinline__ Pixels pixels_of(int job) {
           min(kLines, BOTTLENECK_HEIGHT - line) * BOTTLENECK_WIDTH};
 }
 
+// `first`: of the block's columns, in the block of columns.
 __device__ __forceinline__ void load_ahead(Ahead& ahead, const unsigned char* near, long long pitch,
-                                           const Pixels& pixels, int block) {
+                                           const Pixels& pixels, int first) {
 #if PRODUCT_NEAR
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const unsigned char* const from =
-        near + pixels.pixel(half) * pitch + (block * kColumns + lane_column()) * PRODUCT_NEAR;
+    const unsigned char* const from = near + pixels.pixel(half) * pitch + (first + lane_column()) * PRODUCT_NEAR;
 #pragma unroll
     for (int part = 0; part < 2; ++part)
       ahead.words[part * 2 + half] =
@@ -233,21 +262,21 @@ __device__ __forceinline__ void load_ahead(Ahead& ahead, const unsigned char* ne
 #endif
 }
 
-// A block of columns of the second convolution.
+// A block of columns of the second convolution, from column `first` on.
 __device__ __forceinline__ void expand(unsigned rows, unsigned weights, ProductOutput* y, long long pitch,
-                                       const EpilogueOperands& operands, const Pixels& pixels, int block,
+                                       const EpilogueOperands& operands, const Pixels& pixels, int first,
                                        const Ahead& ahead) {
   Sums sum;
   hopper_begin_multiply();
-  multiply<kMiddleChunks>(sum, rows, kMiddleRows, weights + block * kColumns * kChunkBytes, BOTTLENECK_FILTERS, false);
+  multiply<kMiddleChunks>(sum, rows, kMiddleRows, weights, kFilters, false);
   hopper_end_multiply();
   SumMeaning<8> meaning;
-  load_meaning(meaning, operands, block * kColumns + lane_column());
+  load_meaning(meaning, operands, first + lane_column());
   hopper_wait_multiply<0>();
   settle(sum);
 #pragma unroll
   for (int part = 0; part < 2; ++part) {
-    const int column = block * kColumns + part * 32 + lane_column();
+    const int column = first + part * 32 + lane_column();
     if (part > 0) load_meaning(meaning, operands, column);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -263,50 +292,75 @@ __device__ __forceinline__ void expand(unsigned rows, unsigned weights, ProductO
   }
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, 1)
+__device__ __forceinline__ void copy_weights(unsigned to, const unsigned char* from, int bytes) {
+  for (int byte = static_cast<int>(threadIdx.x) * kChunkBytes; byte < bytes; byte += kThreads * kChunkBytes)
+    copy_chunk(to + byte, from + byte, true);
+}
+
+#if BOTTLENECK_SHARERS > 1 && !defined(HUSSAR_EMULATED)
+#define PRODUCT_CLUSTER __cluster_dims__(BOTTLENECK_SHARERS, 1, 1)
+#else
+#define PRODUCT_CLUSTER
+#endif
+
+extern "C" __global__ void __launch_bounds__(kThreads, 1) PRODUCT_CLUSTER
     hussar_bottleneck(const ProductInput* x, const unsigned char* first_weights, const unsigned char* second_weights,
                       ProductOutput* y, const __grid_constant__ BottleneckSizes sizes,
                       const __grid_constant__ middle::EpilogueOperands middle_operands,
                       const __grid_constant__ EpilogueOperands operands, const unsigned char* near) {
   extern __shared__ __align__(128) unsigned char shared[];
   const unsigned weights = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+  Team team;
   // The compiler sees that it is the same for a warp.
-  const int team = __shfl_sync(0xffffffffU, static_cast<int>(threadIdx.x) / kTeamThreads, 0);
-  const unsigned halo = weights + kWeightBytes + team * kTeamBytes, rows = halo + kHaloBytes;
-  unsigned char* const middle_rows = shared + kWeightBytes + team * kTeamBytes + kHaloBytes;
-  for (int byte = static_cast<int>(threadIdx.x) * kChunkBytes; byte < kFirstBytes; byte += kThreads * kChunkBytes)
-    copy_chunk(weights + byte, first_weights + byte, true);
-  for (int byte = static_cast<int>(threadIdx.x) * kChunkBytes; byte < kWeightBytes - kFirstBytes;
-       byte += kThreads * kChunkBytes)
-    copy_chunk(weights + kFirstBytes + byte, second_weights + byte, true);
+  team.number = __shfl_sync(0xffffffffU, static_cast<int>(threadIdx.x) / kTeamThreads, 0);
+  team.rank = BOTTLENECK_SHARERS > 1 ? cluster_rank() : 0;
+  team.halo = weights + kWeightBytes + team.number * kTeamBytes;
+  team.rows = team.halo + kHaloBytes;
+  team.received = weights + kWeightBytes + BOTTLENECK_TEAMS * kTeamBytes + team.number * kBarrierBytes;
+  team.released = team.received + 8;
+  copy_weights(weights, first_weights + team.rank * kFirstBytes, kFirstBytes);
+  copy_weights(weights + kFirstBytes, second_weights + team.rank * kSecondBytes, kSecondBytes);
   end_copies();
+  if (BOTTLENECK_SHARERS > 1 && threadIdx.x % kTeamThreads == 0) {
+    barrier_init(team.received, kTeamThreads);
+    barrier_init(team.released, kTeamThreads);
+    barrier_init_done();
+  }
   product_allow_next_kernel();
   product_wait_for_earlier_kernels();
   // Teams of one block are far from each other, so that the last jobs are spread over all blocks.
-  const int stride = static_cast<int>(gridDim.x) * BOTTLENECK_TEAMS;
-  int job = team * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
-  if (job < sizes.jobs) copy_halo(halo, x, sizes.x_pitch, job);
+  const int clusters = static_cast<int>(gridDim.x) / BOTTLENECK_SHARERS;
+  int job = team.number * clusters + static_cast<int>(blockIdx.x) / BOTTLENECK_SHARERS;
+  if (job < sizes.jobs) copy_halo(team.halo, x, sizes.x_pitch, job);
   wait_for_copies<0>();
   shared_writes_end();
   __syncthreads();
-  while (job < sizes.jobs) {
+  if (BOTTLENECK_SHARERS > 1) cluster_meet();
+  const int first = static_cast<int>(team.rank) * kFilters;
+  unsigned parity = 0;
+  for (; job < sizes.jobs; parity ^= 1) {
     const Pixels pixels = pixels_of(job);
     Ahead ahead[2];
-    load_ahead(ahead[0], near, sizes.near_pitch, pixels, 0);
-    load_ahead(ahead[1], near, sizes.near_pitch, pixels, 1);
-    convolve(halo, weights, middle_rows, middle_operands);
-    share_with_products(team);  // and nobody multiplies the halo any more
-    job += stride;
-    if (job < sizes.jobs) copy_halo(halo, x, sizes.x_pitch, job);
+    load_ahead(ahead[0], near, sizes.near_pitch, pixels, first);
+    load_ahead(ahead[1], near, sizes.near_pitch, pixels, first + kColumns);
+    convolve(team, weights, parity, middle_operands);
+    job += clusters * BOTTLENECK_TEAMS;
+    if (job < sizes.jobs) copy_halo(team.halo, x, sizes.x_pitch, job);
 #pragma unroll 1
     for (int block = 0; block < kColumnBlocks; block += 2) {
 #pragma unroll
       for (int odd = 0; odd < 2; ++odd) {
-        expand(rows, weights + kFirstBytes, y, sizes.y_pitch, operands, pixels, block + odd, ahead[odd]);
-        if (block + odd + 2 < kColumnBlocks) load_ahead(ahead[odd], near, sizes.near_pitch, pixels, block + odd + 2);
+        const int column = (block + odd) * kColumns;
+        expand(team.rows, weights + kFirstBytes + column * kChunkBytes, y, sizes.y_pitch, operands, pixels,
+               first + column, ahead[odd]);
+        if (block + odd + 2 < kColumnBlocks)
+          load_ahead(ahead[odd], near, sizes.near_pitch, pixels, first + column + 2 * kColumns);
       }
     }
+    if (BOTTLENECK_SHARERS > 1) barrier_arrive_at(team.released, team.rank ^ 1);
     wait_for_copies<0>();
-    share_with_products(team);  // and nobody multiplies what was between
+    shared_writes_end();
+    team_meets(team.number);  // and nobody multiplies what was between
   }
+  if (BOTTLENECK_SHARERS > 1) cluster_meet_only();  // no block leaves while the other may write to it
 }

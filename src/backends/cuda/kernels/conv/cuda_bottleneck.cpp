@@ -48,12 +48,22 @@ struct Form {
   int64_t chunks(int64_t k) const { return k * element_bytes / kChunkBytes; }
   int64_t weight_bytes() const { return (9 * channels + filters) * middle * element_bytes; }
   int64_t team_bytes() const {
+    constexpr int64_t kBarriers = 16;
     const int64_t rows = std::max((lines() + 2) * line(), 2 * line() + 2 + kRowsOfProduct);
     const int64_t halo_rows = (rows + 7) / 8 * 8 + (chunks(channels) >= 8 ? 1 : 8 / chunks(channels));
-    return (chunks(channels) * halo_rows + chunks(middle) * (kRowsOfProduct + 4 / element_bytes)) * kChunkBytes;
+    return (chunks(channels) * halo_rows + chunks(middle) * (kRowsOfProduct + 4 / element_bytes)) * kChunkBytes +
+           kBarriers;
   }
-  int64_t teams() const { return std::min((kMostSharedBytes - weight_bytes()) / team_bytes(), kMostTeams); }
-  int64_t shared_bytes() const { return weight_bytes() + teams() * team_bytes(); }
+  int64_t teams_of(int64_t blocks) const {
+    return std::clamp<int64_t>((kMostSharedBytes - weight_bytes() / blocks) / team_bytes(), 0, kMostTeams);
+  }
+  // Blocks of a cluster: two where one has no room for two teams; 0: two have none, either.
+  int64_t sharers() const {
+    const bool can_share = middle % 128 == 0 && filters % 256 == 0;
+    return teams_of(1) >= 2 ? 1 : can_share && teams_of(2) >= 2 ? 2 : 0;
+  }
+  int64_t teams() const { return teams_of(sharers()); }
+  int64_t shared_bytes() const { return weight_bytes() / sharers() + teams() * team_bytes(); }
 };
 
 Form form_of(const Convolution& first, const Convolution& second, DType dtype) {
@@ -73,7 +83,7 @@ Refusal refuse_form(const Form& form) {
   if (form.channels % 64 != 0 || form.middle % 64 != 0 || form.filters % 128 != 0)
     return "channels are not multiples of 64, and of 128 behind";
   if (form.width > kRowsOfProduct) return "lines are longer than 64";
-  if (form.weight_bytes() > kMostSharedBytes || form.teams() < 1) return "weights do not fit shared memory";
+  if (form.sharers() == 0) return "weights do not fit shared memory";
   return std::nullopt;
 }
 
@@ -120,24 +130,30 @@ double cost(const Problem& problem) {
   constexpr double kStart = 4, kMultiprocessors = 132, kElement = 8.5e-5;
   const auto teams = static_cast<double>(form.teams());
   const double jobs = static_cast<double>(first->batch * form.jobs_of_picture());
-  const double of_job = static_cast<double>(form.lines() * form.width * (form.filters + form.middle)) * kElement;
-  return std::max(memory_cost(problem), kStart + std::ceil(jobs / (kMultiprocessors * teams)) * teams * of_job);
+  const auto sharers = static_cast<double>(form.sharers());
+  const double columns = static_cast<double>(form.filters + form.middle) / sharers;
+  const double of_job = static_cast<double>(form.lines() * form.width) * columns * kElement;
+  const double rounds = std::ceil(jobs * sharers / (kMultiprocessors * teams));
+  return std::max(memory_cost(problem), kStart + rounds * teams * of_job);
 }
 
-// [row][k][tap] as [tap][chunk of k][row][k of the chunk], the rows in the order of the text, or back.
-Tensor turned(const Tensor& from, bool back) {
+// [row][k][tap] as [sharer][tap][chunk of k][row of the sharer][k of the chunk], the rows in the order of the text, or
+// back.
+Tensor turned(const Tensor& from, int64_t sharers, bool back) {
   const Shape& shape = from.shape();
-  const auto size = static_cast<int64_t>(dtype_size(from.dtype()));
-  const int64_t rows = shape[0], depth = shape[1], taps = shape[2] * shape[3], chunk = kChunkBytes / size;
+  const size_t size = dtype_size(from.dtype());
+  const int64_t rows = shape[0], depth = shape[1], taps = shape[2] * shape[3];
+  const int64_t chunk = kChunkBytes / static_cast<int64_t>(size), chunks = depth / chunk, own = rows / sharers;
   Tensor to(from.dtype(), shape);
   for (int64_t row = 0; row < rows; ++row) {
-    const int64_t of_block = row % 32, place = row - of_block + of_block % 8 / 2 * 8 + of_block / 8 * 2 + row % 2;
+    const int64_t sharer = row / own, within = row % 32;
+    const int64_t place = row % own - within + within % 8 / 2 * 8 + within / 8 * 2 + row % 2;
     for (int64_t k = 0; k < depth; ++k) {
       for (int64_t tap = 0; tap < taps; ++tap) {
-        const int64_t plain = (row * depth + k) * taps + tap;
-        const int64_t chunked = ((tap * (depth / chunk) + k / chunk) * rows + place) * chunk + k % chunk;
-        std::memcpy(to.raw() + (back ? plain : chunked) * size, from.raw() + (back ? chunked : plain) * size,
-                    static_cast<size_t>(size));
+        const auto plain = static_cast<size_t>((row * depth + k) * taps + tap);
+        const auto chunked =
+            static_cast<size_t>((((sharer * taps + tap) * chunks + k / chunk) * own + place) * chunk + k % chunk);
+        std::memcpy(to.raw() + (back ? plain : chunked) * size, from.raw() + (back ? chunked : plain) * size, size);
       }
     }
   }
@@ -162,12 +178,12 @@ Status pack(Packing& packing) {
     packing.replace(B::kSecondScales, std::move(tables[1]));
   }
   for (size_t weights : {B::kFirstWeights, B::kSecondWeights})
-    packing.replace(weights, turned(*node.inputs[weights]->constant, false));
+    packing.replace(weights, turned(*node.inputs[weights]->constant, form.sharers(), false));
   const auto packed = parts_of(node);
   Node& last = packed->nodes.second;
   const size_t near = near_operand(last);
-  node.attributes.set(kFormAttribute,
-                      Ints{form.teams(), static_cast<int64_t>(input_of_second(last, near)), form.height, form.width});
+  node.attributes.set(kFormAttribute, Ints{form.teams(), static_cast<int64_t>(input_of_second(last, near)), form.height,
+                                           form.width, form.sharers()});
   Defines defines;
   define_input(last, product_input(node.inputs[0]->dtype, packing.target), defines);
   defines.set("PRODUCT_NEAR", near == 0 ? int64_t{0} : static_cast<int64_t>(dtype_size(last.inputs[near]->dtype)));
@@ -175,6 +191,7 @@ Status pack(Packing& packing) {
   defines.set("BOTTLENECK_CHANNELS", form.channels).set("BOTTLENECK_MIDDLE", form.middle);
   defines.set("BOTTLENECK_FILTERS", form.filters).set("BOTTLENECK_TEAMS", form.teams());
   defines.set("BOTTLENECK_HEIGHT", form.height).set("BOTTLENECK_WIDTH", form.width);
+  defines.set("BOTTLENECK_SHARERS", form.sharers());
   const std::string epilogues =
       "namespace middle {\n" + epilogue_source(packed->nodes.first) + "}\n" + epilogue_source(last, near);
   return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogues) +
@@ -184,13 +201,15 @@ Status pack(Packing& packing) {
 
 Status unpack(Packing& packing) {
   Node& node = packing.node;
+  const Ints list = node.attributes.get_ints(kFormAttribute);
+  const int64_t sharers = list.size() == 5 && list[4] == 2 ? 2 : 1;
   node.attributes.erase(kFormAttribute);
   for (size_t weights : {B::kFirstWeights, B::kSecondWeights}) {
     const Value* packed = node.input(weights);
     HUSSAR_CHECK(packed != nullptr && packed->is_constant() && packed->constant->shape().rank() == 4 &&
-                     packed->constant->shape()[0] % 32 == 0 && packed->constant->shape()[1] % 16 == 0,
+                     packed->constant->shape()[0] % (32 * sharers) == 0 && packed->constant->shape()[1] % 16 == 0,
                  ErrorCode::kPlanIncompatible, "{}: its weights are not what they were", describe(node));
-    packing.replace(weights, turned(*packed->constant, true));
+    packing.replace(weights, turned(*packed->constant, sharers, true));
   }
   if (!is_byte_product(node.attributes.get_string("op", ""))) return {};
   for (size_t scales : {B::kFirstScales, B::kSecondScales})
@@ -260,7 +279,7 @@ Status prepare(Prepare& prepare) {
   const Ints list = step.attributes.get_ints(kFormAttribute);
   auto parts = bottleneck_parts(step.name, step.attributes);
   const Operand& x = prepare.inputs[0];
-  bool fits = list.size() == 4 && parts && x.shape.rank() == 4 && list[0] >= 1 && list[0] <= kMostTeams &&
+  bool fits = list.size() == 5 && parts && x.shape.rank() == 4 && list[0] >= 1 && list[0] <= kMostTeams &&
               list[1] >= 0 && list[1] < std::ssize(prepare.inputs);
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "step '{}' has no code; build the plan again", step.name);
   parts->second.program = step.program;
@@ -278,7 +297,7 @@ Status prepare(Prepare& prepare) {
                               prepare.outputs[0], state.second));
   const Form form = form_of(first, second, x.dtype);
   fits = !refuse_geometry(first) && !refuse_form(form) && form.height == list[2] && form.width == list[3] &&
-         form.teams() == list[0];
+         form.teams() == list[0] && form.sharers() == list[4];
   const int64_t jobs = first.batch * form.jobs_of_picture();
   HUSSAR_CHECK(fits && jobs * kRowsOfProduct < (int64_t{1} << 31), ErrorCode::kPlanIncompatible,
                "step '{}': its code is for other shapes; build the plan again", step.name);
@@ -288,9 +307,9 @@ Status prepare(Prepare& prepare) {
     const Operand& near = prepare.inputs[static_cast<size_t>(list[1])];
     state.sizes.near_pitch = row_pitch_of(near) * static_cast<int64_t>(dtype_size(near.dtype));
   }
-  const int64_t blocks = std::min<int64_t>(queue_of(prepare.device).facts().multiprocessors, jobs);
+  const int64_t clusters = std::min(queue_of(prepare.device).facts().multiprocessors / form.sharers(), jobs);
   state.launch = Launch{};
-  state.launch.grid[0] = static_cast<unsigned>(std::max<int64_t>(blocks, 1));
+  state.launch.grid[0] = static_cast<unsigned>(std::max<int64_t>(clusters, 1) * form.sharers());
   state.launch.threads = static_cast<unsigned>(128 * form.teams());
   state.launch.shared_bytes = static_cast<unsigned>(form.shared_bytes());
   state.launch.function =
