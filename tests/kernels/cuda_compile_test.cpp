@@ -521,6 +521,9 @@ void Compilations::add_hopper() {
       for (const bool has_shortcut : {true, false}) add(bottleneck(dtype, 64, side, has_shortcut), {90});
     }
   }
+  for (const int64_t side : {28, 17}) {
+    for (const bool has_shortcut : {true, false}) add(bottleneck(DType::kUInt8, 128, side, has_shortcut), {90});
+  }
   for (int64_t batch : {1, 64}) {
     const Argument x{random_tensor(DType::kFloat16, {batch, 64, 14, 14}, 1, 2)};
     const Argument filter{random_tensor(DType::kFloat16, {256, 64, 3, 3}, 1, 2), true};
