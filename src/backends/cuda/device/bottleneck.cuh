@@ -77,21 +77,26 @@ __device__ __forceinline__ void team_meets(int team) {
   if (team == 3) threads_meet<4, kTeamThreads>();
 }
 
-// The team's input of a job: zeros are its padding.
+// The team's input of a job: zeros are its padding. A thread has one chunk of pixels at a constant distance.
 __device__ __forceinline__ void copy_halo(unsigned halo, const ProductInput* x, long long pitch, int job) {
   const int picture = job / kJobsOfPicture, top = (job - picture * kJobsOfPicture) * kLines - 1;
+  constexpr int kDistance = kTeamThreads / kInputChunks;
+  static_assert(kTeamThreads % kInputChunks == 0);
+  const int thread = static_cast<int>(threadIdx.x) % kTeamThreads, chunk = thread % kInputChunks;
+  int row = thread / kInputChunks, line = row / kLine, column = row - line * kLine - 1;
   const ProductInput* const first =
-      x + (static_cast<long long>(picture) * BOTTLENECK_HEIGHT + top) * BOTTLENECK_WIDTH * pitch;
-  constexpr int kCopies = kHaloLines * kInputChunks;
+      x + static_cast<long long>(picture * BOTTLENECK_HEIGHT + top) * BOTTLENECK_WIDTH * pitch +
+      chunk * (kChunkBytes / kElementBytes);
+  const unsigned to = halo + chunk * (kHaloRows * kChunkBytes);
 #pragma unroll 1
-  for (int copy = static_cast<int>(threadIdx.x) % kTeamThreads; copy < kCopies; copy += kTeamThreads) {
-    const int row = copy / kInputChunks, chunk = copy - row * kInputChunks;
-    const int line = row / kLine, column = row - line * kLine - 1;
+  while (row < kHaloLines) {
     const bool inside =
         static_cast<unsigned>(top + line) < BOTTLENECK_HEIGHT && static_cast<unsigned>(column) < BOTTLENECK_WIDTH;
-    const ProductInput* const from =
-        first + (line * BOTTLENECK_WIDTH + column) * pitch + chunk * (kChunkBytes / kElementBytes);
-    copy_chunk(halo + (chunk * kHaloRows + row) * kChunkBytes, inside ? from : x, inside);
+    copy_chunk(to + row * kChunkBytes, inside ? first + (line * BOTTLENECK_WIDTH + column) * pitch : x, inside);
+    row += kDistance;
+    line += kDistance / kLine;
+    column += kDistance % kLine;
+    if (column > BOTTLENECK_WIDTH) column -= kLine, ++line;
   }
   end_copies();
 }

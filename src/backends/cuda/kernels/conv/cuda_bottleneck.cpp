@@ -80,7 +80,10 @@ Refusal refuse_geometry(const Convolution& conv) {
 }
 
 Refusal refuse_form(const Form& form) {
-  if (form.channels % 64 != 0 || form.middle % 64 != 0 || form.filters % 128 != 0)
+  // A thread copies one chunk of pixels.
+  constexpr int64_t kTeamThreads = 128;
+  if (form.channels % 64 != 0 || kTeamThreads % form.chunks(form.channels) != 0 || form.middle % 64 != 0 ||
+      form.filters % 128 != 0)
     return "channels are not multiples of 64, and of 128 behind";
   if (form.width > kRowsOfProduct) return "lines are longer than 64";
   if (form.sharers() == 0) return "weights do not fit shared memory";
