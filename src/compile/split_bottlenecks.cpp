@@ -1,7 +1,7 @@
 #include "compile/split_bottlenecks.h"
 
 #include "base/error.h"
-#include "ops/bottleneck.h"
+#include "graph/bottleneck.h"
 #include "ops/builder.h"
 #include "ops/infer.h"
 #include "tactics/choose.h"

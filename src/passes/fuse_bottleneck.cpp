@@ -1,7 +1,7 @@
 // On Hopper a 3x3 convolution and the 1x1 convolution behind it become one node, so that what lies between them stays
 // in shared memory, and the ends of the second one run beside the products of the first:
 //   Conv{relu} -> Conv{add x, relu}   =>  hussar.Bottleneck{add x, relu}
-#include "ops/bottleneck.h"
+#include "graph/bottleneck.h"
 #include "passes/pass.h"
 #include "passes/support/rewrite.h"
 #include "passes/support/step_times.h"

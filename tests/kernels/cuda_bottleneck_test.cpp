@@ -1,4 +1,9 @@
 // Bottlenecks in one kernel, against the two convolutions that they are made of.
+#include <cmath>
+#include <fstream>
+
+#include "tactics/choose.h"
+#include "tactics/problem_grammar.h"
 #include "tests/kernels/kernel_case.h"
 #include "tests/support/emulated_device.h"
 
@@ -147,6 +152,26 @@ TEST(CudaBottleneck, WhatItRefuses) {
   KernelCase strided = usual;
   strided.attributes.set("first_strides", Ints{2, 2});
   EXPECT_NE(refusal_of(strided), std::nullopt);
+}
+
+// What bench/problems/bottleneck_gpu.txt asks to be measured is what kernels of Hopper do.
+TEST(CudaBottleneck, ProblemsToMeasure) {
+  std::ifstream file(HUSSAR_TESTS "/../bench/problems/bottleneck_gpu.txt");
+  Target target;
+  target.place = Place::kDevice;
+  target.sm = 90;
+  target.no_fp16 = {};
+  int steps = 0, parts = 0;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    SCOPED_TRACE(line);
+    auto problem = parse_problem(line.substr(line.find(": ") + 2));
+    ASSERT_TRUE(problem) << problem.error().message;
+    EXPECT_TRUE(has_own_kernel(Problem{*problem->node, target}));
+    ++(problem->node->op == "hussar.Bottleneck" ? steps : parts);
+  }
+  EXPECT_EQ(steps, 4);
+  EXPECT_EQ(parts, 8);
 }
 
 }  // namespace

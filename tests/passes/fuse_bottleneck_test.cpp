@@ -1,5 +1,5 @@
 // The last two convolutions of a bottleneck as one step.
-#include "ops/bottleneck.h"
+#include "graph/bottleneck.h"
 #include "ops/builder.h"
 #include "tensor/convert.h"
 #include "tests/passes/pass_case.h"

@@ -2,7 +2,7 @@
 #include "backends/cuda/byte_product.h"
 #include "backends/cuda/hopper_product.h"
 #include "backends/cuda/windows.h"
-#include "ops/bottleneck.h"
+#include "graph/bottleneck.h"
 
 namespace hussar {
 namespace {
