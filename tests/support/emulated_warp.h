@@ -17,10 +17,11 @@ inline unsigned long __cvta_generic_to_shared(const void* address) {
   return static_cast<unsigned long>(static_cast<const unsigned char*>(address) - hussar_shared);
 }
 inline void hussar_copy_chunk(unsigned to, const void* from, bool inside) {
+  unsigned char* const own = hussar_shared + hussar_machine.rank * kHussarSharedBytes + to;
   if (inside)
-    memcpy(hussar_shared + to, from, 16);
+    memcpy(own, from, 16);
   else
-    memset(hussar_shared + to, 0, 16);
+    memset(own, 0, 16);
 }
 inline unsigned hussar_load_word(unsigned from) {
   unsigned word = 0;

@@ -107,9 +107,27 @@ Tensor table_of(const Tensor& scales, float x_scale, double zero_point, std::spa
   return table;
 }
 
-Status forget_table_at(Packing& packing, size_t input) {
-  Node& node = packing.node;
-  const Value* table = node.input(input);
+}  // namespace
+
+Tensor byte_table(const Node& product, bool subtracts) {
+  const Tensor scales = *product.inputs[2]->constant;
+  const int64_t columns = scales.elements();
+  const auto zero_point = subtracts ? 0.0 : static_cast<double>(product.attributes.get_int("x_zero_point", 0));
+  const size_t own = product.program ? static_cast<size_t>(product.program_inputs) : product.inputs.size();
+  const bool of_run = run_scales(product.op, product.inputs[0]->dtype, own) == RunScales::kTensor;
+  std::vector<int32_t> sums(static_cast<size_t>(columns));
+  if (zero_point != 0 || of_run)
+    sums = column_sums(*product.inputs[1]->constant, product.op == "hussar.QuantizedMatMul");
+  const bool has_bias = product.input(3) != nullptr && (!product.program || product.program_inputs > 3);
+  const float* bias = has_bias ? product.inputs[3]->constant->data<float>() : nullptr;
+  Tensor table = table_of(scales, product.attributes.get_float("x_scale", 1), zero_point, sums, bias);
+  for (int64_t column = 0; of_run && column < columns; ++column)
+    table.data<float>()[column] = std::bit_cast<float>(sums[static_cast<size_t>(column)]);
+  return table;
+}
+
+Result<Tensor> scales_of_table(const Node& node, size_t index) {
+  const Value* table = node.input(index);
   const bool fits = table != nullptr && table->is_constant() && table->constant->dtype() == DType::kFloat32 &&
                     table->constant->shape().rank() == 2 && table->constant->shape()[0] == kRows;
   HUSSAR_CHECK(fits, ErrorCode::kPlanIncompatible, "{}: the scales of its weights are not what they were",
@@ -118,31 +136,17 @@ Status forget_table_at(Packing& packing, size_t input) {
   const int64_t columns = packed.shape()[1];
   Tensor scales(DType::kFloat32, {columns});
   std::copy_n(packed.data<float>() + 2 * columns, columns, scales.data<float>());
-  packing.replace(input, std::move(scales));
-  return {};
+  return scales;
 }
-
-}  // namespace
 
 void make_table(Packing& packing, bool subtracts) {
-  const Node& node = packing.node;
-  if (!is_byte_product(node.op)) return;
-  const Tensor scales = *node.inputs[2]->constant;
-  const int64_t columns = scales.elements();
-  const auto zero_point = subtracts ? 0.0 : static_cast<double>(node.attributes.get_int("x_zero_point", 0));
-  const size_t own = node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
-  const bool of_run = run_scales(node.op, node.inputs[0]->dtype, own) == RunScales::kTensor;
-  std::vector<int32_t> sums(static_cast<size_t>(columns));
-  if (zero_point != 0 || of_run) sums = column_sums(*node.inputs[1]->constant, node.op == "hussar.QuantizedMatMul");
-  const bool has_bias = node.input(3) != nullptr && (!node.program || node.program_inputs > 3);
-  const float* bias = has_bias ? node.inputs[3]->constant->data<float>() : nullptr;
-  Tensor table = table_of(scales, node.attributes.get_float("x_scale", 1), zero_point, sums, bias);
-  for (int64_t column = 0; of_run && column < columns; ++column)
-    table.data<float>()[column] = std::bit_cast<float>(sums[static_cast<size_t>(column)]);
-  packing.replace(2, std::move(table));
+  if (is_byte_product(packing.node.op)) packing.replace(2, byte_table(packing.node, subtracts));
 }
 
-Status forget_table(Packing& packing) { return forget_table_at(packing, 2); }
+Status forget_table(Packing& packing) {
+  packing.replace(2, HUSSAR_TRY(scales_of_table(packing.node, 2)));
+  return {};
+}
 
 void make_two_tables(Packing& packing) {
   const Node& node = packing.node;
@@ -167,8 +171,9 @@ void make_two_tables(Packing& packing) {
 }
 
 Status forget_two_tables(Packing& packing) {
-  HUSSAR_TRY(forget_table_at(packing, 2));
-  return forget_table_at(packing, inputs_of_part(packing.node.op) + 2);
+  for (size_t index : {size_t{2}, inputs_of_part(packing.node.op) + 2})
+    packing.replace(index, HUSSAR_TRY(scales_of_table(packing.node, index)));
+  return {};
 }
 
 bool is_table(const Operand& table, int64_t columns) {

@@ -36,6 +36,24 @@ __device__ __forceinline__ void barrier_arrive_at(unsigned barrier, unsigned ran
       : "memory");
 }
 
+// The same, and publishes what this thread has written to that block's shared memory, to those that wait with
+// barrier_wait_for_others.
+__device__ __forceinline__ void barrier_publish_at(unsigned barrier, unsigned rank) {
+  asm volatile(
+      "{ .reg .b32 remote; mapa.shared::cluster.u32 remote, %0, %1;\n"
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote]; }" ::"r"(barrier),
+      "r"(rank)
+      : "memory");
+}
+__device__ __forceinline__ void barrier_wait_for_others(unsigned barrier, unsigned parity) {
+  asm volatile(
+      "{ .reg .pred done;\n"
+      "again: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra again; }" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
+}
+
 // Returns when the phase of this parity has completed.
 __device__ __forceinline__ void barrier_wait(unsigned barrier, unsigned parity) {
   asm volatile(
@@ -143,6 +161,13 @@ __device__ __forceinline__ void cluster_store(unsigned to, unsigned rank, unsign
       "r"(rank), "r"(a), "r"(b), "r"(c), "r"(d)
       : "memory");
 }
+__device__ __forceinline__ void cluster_store(unsigned to, unsigned rank, unsigned a, unsigned b) {
+  asm volatile(
+      "{ .reg .b32 remote; mapa.shared::cluster.u32 remote, %0, %1;\n"
+      "st.shared::cluster.v2.b32 [remote], {%2, %3}; }" ::"r"(to),
+      "r"(rank), "r"(a), "r"(b)
+      : "memory");
+}
 
 // Moves registers between warpgroups: every thread of the calling warpgroup has kCount from here on.
 template <int kCount>
@@ -154,6 +179,14 @@ __device__ __forceinline__ void registers_give() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
 }
 
+// Into the shared memory of this block, aligned to all of them.
+__device__ __forceinline__ void shared_store(unsigned to, unsigned a, unsigned b) {
+  asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(to), "r"(a), "r"(b) : "memory");
+}
+__device__ __forceinline__ void shared_store(unsigned to, unsigned a, unsigned b, unsigned c, unsigned d) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
+
 // Four words of shared memory, 16-byte aligned.
 __device__ __forceinline__ void shared_load(unsigned from, unsigned& a, unsigned& b, unsigned& c, unsigned& d) {
   asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
@@ -161,6 +194,10 @@ __device__ __forceinline__ void shared_load(unsigned from, unsigned& a, unsigned
                : "r"(from)
                : "memory");
 }
+
+// What this thread has written to shared memory of the cluster, what copies that it has waited for brought there, and
+// what others have published to it, can be read by its products and those of whoever meets it then.
+__device__ __forceinline__ void shared_writes_end() { asm volatile("fence.proxy.async.shared::cluster;" ::: "memory"); }
 
 // kCount threads of the block meet at a barrier of its own; those that arrive do not wait for the others.
 template <int kBarrier, int kCount>
