@@ -154,6 +154,29 @@ TEST(CudaBottleneck, WhatItRefuses) {
   EXPECT_NE(refusal_of(strided), std::nullopt);
 }
 
+// Where bytes end at 0 anyway no instruction is spent on a relu before them.
+TEST(CudaBottleneck, ReluOfBytesIsTheirEnd) {
+  KernelCase test = bottleneck_of(kBytes, {1, 64, 64, 128, 3, 3}, true);
+  if (!can_run(test)) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
+  auto relus = [&](int64_t between, int64_t behind) {
+    for (const char* name : {"first_y_zero_point", "x_zero_point"}) test.attributes.set(name, between);
+    test.attributes.set("y_zero_point", behind);
+    const std::string source = source_of(test, 90), relu = "= f_max(r0, 0.0f)";
+    int count = 0;
+    for (size_t at = source.find(relu); at != std::string::npos; at = source.find(relu, at + 1)) ++count;
+    return count;
+  };
+  EXPECT_EQ(relus(0, 0), 0);
+  EXPECT_EQ(relus(2, 0), 1);
+  EXPECT_EQ(relus(0, 2), 1);
+  EXPECT_EQ(relus(2, 2), 2);
+  for (const int64_t zero_point : {0, 2}) {
+    test.attributes.set("y_zero_point", zero_point);
+    test.tolerance = 1e-5;
+    expect_kernel_agrees(test);
+  }
+}
+
 // What bench/problems/bottleneck_gpu.txt asks to be measured is what kernels of Hopper do.
 TEST(CudaBottleneck, ProblemsToMeasure) {
   std::ifstream file(HUSSAR_TESTS "/../bench/problems/bottleneck_gpu.txt");

@@ -64,9 +64,6 @@ inline void barrier_wait(unsigned barrier, unsigned parity) {
       &what);
 }
 
-inline void barrier_publish_at(unsigned barrier, unsigned rank) { barrier_arrive_at(barrier, rank); }
-inline void barrier_wait_for_others(unsigned barrier, unsigned parity) { barrier_wait(barrier, parity); }
-
 // bar.sync and bar.arrive: of so many threads of the block.
 using HussarMeeting = hussar_emulation::NumberedBarrier;
 template <int kBarrier, int kCount>
@@ -98,12 +95,30 @@ inline void cluster_store(unsigned to, unsigned rank, unsigned a, unsigned b, un
   const unsigned words[4] = {a, b, c, d};
   memcpy(hussar_at(to, rank), words, sizeof(words));
 }
-inline void cluster_store(unsigned to, unsigned rank, unsigned a, unsigned b) {
-  const unsigned words[2] = {a, b};
+// A copy that is there at once.
+template <int kWords>
+inline void hussar_send(unsigned to, unsigned rank, unsigned barrier, const unsigned (&words)[kWords]) {
+  if (to % sizeof(words) != 0) __builtin_trap();
   memcpy(hussar_at(to, rank), words, sizeof(words));
+  HussarBarrier& counter = hussar_barrier(barrier, rank);
+  counter.bytes -= static_cast<int>(sizeof(words));
+  hussar_end_phase(counter);
 }
-inline void shared_store(unsigned to, unsigned a, unsigned b) { cluster_store(to, hussar_machine.rank, a, b); }
+inline void cluster_send(unsigned to, unsigned rank, unsigned barrier, unsigned a, unsigned b) {
+  const unsigned words[2] = {a, b};
+  hussar_send(to, rank, barrier, words);
+}
+inline void cluster_send(unsigned to, unsigned rank, unsigned barrier, unsigned a, unsigned b, unsigned c, unsigned d) {
+  const unsigned words[4] = {a, b, c, d};
+  hussar_send(to, rank, barrier, words);
+}
+inline void shared_store(unsigned to, unsigned a, unsigned b) {
+  const unsigned words[2] = {a, b};
+  if (to % sizeof(words) != 0) __builtin_trap();
+  memcpy(hussar_at(to, hussar_machine.rank), words, sizeof(words));
+}
 inline void shared_store(unsigned to, unsigned a, unsigned b, unsigned c, unsigned d) {
+  if (to % 16 != 0) __builtin_trap();
   cluster_store(to, hussar_machine.rank, a, b, c, d);
 }
 inline void shared_load(unsigned from, unsigned& a, unsigned& b, unsigned& c, unsigned& d) {

@@ -142,6 +142,19 @@ std::string sums_source(const Node& node, size_t biases) {
       members, loads, value);
 }
 
+// The program as code does it. Bytes whose zero point is 0 end at 0 anyway: a last relu before them is left out.
+std::optional<Program> program_in_code(const Node& node) {
+  std::optional<Program> program = node.program;
+  const bool ends_at_zero = node.attributes.has("y_scale") && node.attributes.get_int("y_zero_point", 0) == 0 &&
+                            node.outputs[0]->dtype == DType::kUInt8;
+  if (!program || !ends_at_zero) return program;
+  const ProgramStep& last = program->steps[program->step_count - 1];
+  const int before = program->step_count > 1 ? program->steps[program->step_count - 2].dst : 0;
+  if (last.op != ProgramOp::kRelu || last.a != before) return program;
+  if (--program->step_count == 0) return std::nullopt;
+  return program;
+}
+
 }  // namespace
 
 int64_t row_pitch_of(const Operand& operand) {
@@ -197,12 +210,15 @@ std::string epilogue_source(const Node& node, size_t near) {
   const bool writes_bytes = node.attributes.has("y_scale");
   if (writes_bytes) members += "  ByteMeaning meaning;\n";
   if (reads_bytes) members += "  float scale, zero_point;\n";
-  std::string text = node.program ? program_source(*node.program) : std::string();
-  text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + row_source(node) + sums_source(node, biases);
+  const std::optional<Program> program = program_in_code(node);
+  std::string text = program ? program_source(*program) : std::string();
+  text += fmt::format("struct EpilogueOperands {{
+{}}};
+", members) + row_source(node) + sums_source(node, biases);
   text +=
       "template <int N, class Near = int>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const "
       "EpilogueOperands& operands, long long row, int column, const Near& near = {}) {\n";
-  if (node.program) {
+  if (program) {
     text += loads + fmt::format("#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = run_program(value[i]{});\n",
                                 arguments);
   }

@@ -141,17 +141,6 @@ __device__ __forceinline__ MiddleWords words_of(const float (&value)[8], const m
   return words;
 }
 
-// Into the shared memory of all sharers.
-__device__ __forceinline__ void store_middle(unsigned to, const Pack<2, unsigned>& words, unsigned rank) {
-  shared_store(to, words.values[0], words.values[1]);
-  if (BOTTLENECK_SHARERS > 1) cluster_store(to, rank ^ 1, words.values[0], words.values[1]);
-}
-__device__ __forceinline__ void store_middle(unsigned to, const Pack<4, unsigned>& words, unsigned rank) {
-  shared_store(to, words.values[0], words.values[1], words.values[2], words.values[3]);
-  if (BOTTLENECK_SHARERS > 1)
-    cluster_store(to, rank ^ 1, words.values[0], words.values[1], words.values[2], words.values[3]);
-}
-
 // What a team has in shared memory, and its block's place in the cluster.
 struct Team {
   int number;
@@ -159,6 +148,17 @@ struct Team {
   unsigned halo, rows;          // and what is between the convolutions
   unsigned received, released;  // barriers: the other sharer's part of that is here; it needs ours no more
 };
+
+// Into the shared memory of all sharers.
+__device__ __forceinline__ void store_middle(unsigned to, const Pack<2, unsigned>& words, const Team& team) {
+  shared_store(to, words.values[0], words.values[1]);
+  if (BOTTLENECK_SHARERS > 1) cluster_send(to, team.rank ^ 1, team.received, words.values[0], words.values[1]);
+}
+__device__ __forceinline__ void store_middle(unsigned to, const Pack<4, unsigned>& words, const Team& team) {
+  shared_store(to, words.values[0], words.values[1], words.values[2], words.values[3]);
+  if (BOTTLENECK_SHARERS > 1)
+    cluster_send(to, team.rank ^ 1, team.received, words.values[0], words.values[1], words.values[2], words.values[3]);
+}
 
 // The first convolution of the halo, from shared memory to shared memory: there its pixels lie without the padding
 // between lines. `parity`: of the number of jobs before.
@@ -184,7 +184,7 @@ __device__ __forceinline__ void convolve(const Team& team, unsigned weights, uns
   hopper_wait_multiply<0>();
 #pragma unroll
   for (int block = 0; block < kMiddleBlocks; ++block) settle(sum[block]);
-  if (BOTTLENECK_SHARERS > 1) barrier_wait_for_others(team.released, parity ^ 1);
+  if (BOTTLENECK_SHARERS > 1) barrier_wait(team.released, parity ^ 1);
 #pragma unroll
   for (int part = 0; part < kMiddle / 32; ++part) {
     const int column = static_cast<int>(team.rank) * kMiddle + part * 32 + lane_column();
@@ -201,14 +201,15 @@ __device__ __forceinline__ void convolve(const Team& team, unsigned weights, uns
       const unsigned byte = static_cast<unsigned>(column) * kElementBytes;
       const unsigned to = team.rows + byte / kChunkBytes * (kMiddleRows * kChunkBytes) +
                           (row - 2 * line) * kChunkBytes + byte % kChunkBytes;
-      if (line < kLines && place < BOTTLENECK_WIDTH) store_middle(to, words_of(value, operands), team.rank);
+      if (line < kLines && place < BOTTLENECK_WIDTH) store_middle(to, words_of(value, operands), team);
     }
   }
   shared_writes_end();
-  if (BOTTLENECK_SHARERS > 1) barrier_publish_at(team.received, team.rank ^ 1);
   team_meets(team.number);  // and nobody multiplies the halo any more
   if (BOTTLENECK_SHARERS > 1) {
-    barrier_wait_for_others(team.received, parity);
+    if (threadIdx.x % kTeamThreads == 0)
+      barrier_expect(team.received, kLines * BOTTLENECK_WIDTH * kMiddle * kElementBytes);
+    barrier_wait(team.received, parity);
     shared_writes_end();
   }
 }
@@ -327,7 +328,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) PRODUCT_CLUSTER
   copy_weights(weights + kFirstBytes, second_weights + team.rank * kSecondBytes, kSecondBytes);
   end_copies();
   if (BOTTLENECK_SHARERS > 1 && threadIdx.x % kTeamThreads == 0) {
-    barrier_init(team.received, kTeamThreads);
+    barrier_init(team.received, 1);
     barrier_init(team.released, kTeamThreads);
     barrier_init_done();
   }

@@ -36,24 +36,6 @@ __device__ __forceinline__ void barrier_arrive_at(unsigned barrier, unsigned ran
       : "memory");
 }
 
-// The same, and publishes what this thread has written to that block's shared memory, to those that wait with
-// barrier_wait_for_others.
-__device__ __forceinline__ void barrier_publish_at(unsigned barrier, unsigned rank) {
-  asm volatile(
-      "{ .reg .b32 remote; mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote]; }" ::"r"(barrier),
-      "r"(rank)
-      : "memory");
-}
-__device__ __forceinline__ void barrier_wait_for_others(unsigned barrier, unsigned parity) {
-  asm volatile(
-      "{ .reg .pred done;\n"
-      "again: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again; }" ::"r"(barrier),
-      "r"(parity)
-      : "memory");
-}
-
 // Returns when the phase of this parity has completed.
 __device__ __forceinline__ void barrier_wait(unsigned barrier, unsigned parity) {
   asm volatile(
@@ -161,11 +143,23 @@ __device__ __forceinline__ void cluster_store(unsigned to, unsigned rank, unsign
       "r"(rank), "r"(a), "r"(b), "r"(c), "r"(d)
       : "memory");
 }
-__device__ __forceinline__ void cluster_store(unsigned to, unsigned rank, unsigned a, unsigned b) {
+
+// The same, without waiting for it: the barrier of block `rank` that has the address `barrier` here counts the bytes
+// when they are there.
+__device__ __forceinline__ void cluster_send(unsigned to, unsigned rank, unsigned barrier, unsigned a, unsigned b) {
   asm volatile(
-      "{ .reg .b32 remote; mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "st.shared::cluster.v2.b32 [remote], {%2, %3}; }" ::"r"(to),
-      "r"(rank), "r"(a), "r"(b)
+      "{ .reg .b32 remote, counter; mapa.shared::cluster.u32 remote, %0, %1; mapa.shared::cluster.u32 counter, %2, %1;\n"
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [remote], {%3, %4}, [counter]; }" ::"r"(to),
+      "r"(rank), "r"(barrier), "r"(a), "r"(b)
+      : "memory");
+}
+__device__ __forceinline__ void cluster_send(unsigned to, unsigned rank, unsigned barrier, unsigned a, unsigned b,
+                                             unsigned c, unsigned d) {
+  asm volatile(
+      "{ .reg .b32 remote, counter; mapa.shared::cluster.u32 remote, %0, %1; mapa.shared::cluster.u32 counter, %2, %1;\n"
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [remote], {%3, %4, %5, %6}, [counter]; }" ::
+          "r"(to),
+      "r"(rank), "r"(barrier), "r"(a), "r"(b), "r"(c), "r"(d)
       : "memory");
 }
 
@@ -195,9 +189,9 @@ __device__ __forceinline__ void shared_load(unsigned from, unsigned& a, unsigned
                : "memory");
 }
 
-// What this thread has written to shared memory of the cluster, what copies that it has waited for brought there, and
-// what others have published to it, can be read by its products and those of whoever meets it then.
-__device__ __forceinline__ void shared_writes_end() { asm volatile("fence.proxy.async.shared::cluster;" ::: "memory"); }
+// What this thread has written to shared memory of its block, and what has come there that it has waited for, can be
+// read by its products and those of whoever meets it then.
+__device__ __forceinline__ void shared_writes_end() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 // kCount threads of the block meet at a barrier of its own; those that arrive do not wait for the others.
 template <int kBarrier, int kCount>
