@@ -71,8 +71,8 @@ extern const Pass fuse_bottleneck_pass = {
     .name = "fuse_bottleneck",
     .summary = "Conv{relu} -> Conv{add x, relu} => hussar.Bottleneck{add x, relu}",
     .run = run,
-    // It takes fused nodes of the type and layout that they keep.
-    .after = "fuse_inverted_residual",
+    // It takes fused nodes of the type and layout that they keep, and leaves a block's merged shortcut alone.
+    .after = "merge_shortcut",
     .chooses = true};
 
 }  // namespace hussar

@@ -212,9 +212,7 @@ std::string epilogue_source(const Node& node, size_t near) {
   if (reads_bytes) members += "  float scale, zero_point;\n";
   const std::optional<Program> program = program_in_code(node);
   std::string text = program ? program_source(*program) : std::string();
-  text += fmt::format("struct EpilogueOperands {{
-{}}};
-", members) + row_source(node) + sums_source(node, biases);
+  text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + row_source(node) + sums_source(node, biases);
   text +=
       "template <int N, class Near = int>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const "
       "EpilogueOperands& operands, long long row, int column, const Near& near = {}) {\n";
