@@ -228,7 +228,7 @@ class DeviceTuner {
   std::optional<size_t> find_work(const Problem& problem, const Node& sized, const std::string& key) {
     Work work{key, &sized, {}, rivals_of(choose(Problem{sized, target_}))};
     work.rows = expected_rows(sized.attributes);
-    if (work.rivals.size() < 2) return std::nullopt;
+    if (work.rivals.size() < (options_.all ? 1U : 2U)) return std::nullopt;
     ++report_.problems;
     const bool is_measured = std::all_of(work.rivals.begin(), work.rivals.end(),
                                          [&](const Rival& rival) { return known_time(key, rival).has_value(); });

@@ -222,28 +222,28 @@ __device__ __forceinline__ int first_of_w(int step) {
 __device__ __forceinline__ const TensorMap& map_of_w(const Maps& maps, int step) {
   return step < kFirstSteps ? maps.w : maps.second_w;
 }
-__device__ __forceinline__ const TensorMap& map_of_x(const Maps& maps, int step) {
-  return step < kFirstSteps ? maps.x : maps.second_x;
-}
 
 #else
 
 __device__ __forceinline__ int first_of_w(int step) { return step * kBlockK; }
-__device__ __forceinline__ const TensorMap& map_of_x(const Maps& maps, int) { return maps.x; }
 
 #endif
 
 __device__ __forceinline__ void bring_x(unsigned to, const Maps& maps, unsigned barrier, const SourceX& source,
                                         const WindowSteps&, int step, unsigned short mask) {
+#if PRODUCT_SECOND
+  // NVRTC 13.0 cannot choose between two maps of this kind beside those of W: it crashes.
+  if (step >= kFirstSteps) {
 #if PRODUCT_SECOND_WINDOWS
-  if (step < kFirstSteps)
-    tensor_copy<PRODUCT_CLUSTER_N>(to, maps.x, barrier, first_of_w(step), source.row, source.entry, mask);
-  else
     window_copy<PRODUCT_CLUSTER_N>(to, maps.second_x, barrier, first_of_w(step), source.window.column,
                                    source.window.row, source.window.picture, 0, 0, mask);
 #else
-  tensor_copy<PRODUCT_CLUSTER_N>(to, map_of_x(maps, step), barrier, first_of_w(step), source.row, source.entry, mask);
+    tensor_copy<PRODUCT_CLUSTER_N>(to, maps.second_x, barrier, first_of_w(step), source.row, source.entry, mask);
 #endif
+    return;
+  }
+#endif
+  tensor_copy<PRODUCT_CLUSTER_N>(to, maps.x, barrier, first_of_w(step), source.row, source.entry, mask);
 }
 
 #endif
