@@ -148,7 +148,8 @@ bool merge(const PassContext& context, Node* node) {
   const Target target = common_target(context, *node, *other);
   const double together = time_of(sum, target);
   if (!(together < time_of(*node, context.target) + time_of(*other, context.target))) return false;
-  const std::string note = node->note + (node->note.empty() || other->note.empty() ? "" : "\n") + other->note;
+  std::string note = node->note;
+  if (note != other->note) note += (note.empty() || other->note.empty() ? "" : "\n") + other->note;
   Node* merged = replace_node(context.graph, node, sum.op, sum.inputs, sum.attributes);
   merged->name = sum.name;
   merged->program = sum.program;

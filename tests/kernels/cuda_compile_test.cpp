@@ -606,8 +606,8 @@ void Compilations::add_sums_of_two() {
   for (DType dtype : {DType::kFloat16, DType::kBFloat16, DType::kUInt8, DType::kFloat8E4M3FN}) {
     for (int64_t stride : {1, 2}) {
       KernelCase test = block(dtype, stride);
-      for (const char* tile : {"128x256", "pair_256x128", "quad_turns_128x128", "128x128", "turns_64x128", "128x64",
-                               "turns_64x64", "two_128x64", "two_turns_64x64", "256x64"}) {
+      for (const char* tile : {"128x256", "pair_256x128", "quad_turns_128x128", "128x128", "turns_64x128", "128x96",
+                               "128x64", "turns_64x64", "two_128x64", "two_turns_64x64", "256x64"}) {
         test.attributes.set(kConfigurationAttribute, std::string(tile));
         add(test, {90});
       }
