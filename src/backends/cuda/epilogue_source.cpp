@@ -43,12 +43,16 @@ std::string load_source(const Node& node, size_t input, int index, bool is_near)
 // An operand of the program, as numbers.
 std::string operand_source(const Node& node, size_t input, int index, bool is_near) {
   std::string text = fmt::format("  float o{}[N];\n  {}\n", index, load_source(node, input, index, is_near));
-  if (is_quantized(node.inputs[input]->dtype))
-    text += fmt::format(
-        "#pragma unroll\n  for (int i = 0; i < N; ++i) o{0}[i] = (o{0}[i] - operands.zero_point) * operands.scale;\n",
-        index);
+  const DType dtype = node.inputs[input]->dtype;
+  if (is_quantized(dtype))
+    text += fmt::format("#pragma unroll\n  for (int i = 0; i < N; ++i) o{0}[i] = (o{0}[i]{1}) * operands.scale;\n",
+                        index, dtype == DType::kUInt8 ? " - operands.zero_point" : "");
   return text;
 }
+
+// How an operand of the program lies in memory. Bytes are read as kByteShift more, and so is the zero point that they
+// are given.
+std::string operand_type(DType dtype) { return dtype == DType::kUInt8 ? "shifted_byte" : number_type(dtype); }
 
 size_t inputs_before_program(const Node& node) {
   return node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
@@ -199,8 +203,9 @@ std::string epilogue_source(const Node& node, size_t near) {
   std::string members, loads, arguments;
   bool reads_bytes = false;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    members +=
-        fmt::format("  const {}* data{};\n  long long pitch{};\n", number_type(node.inputs[inputs[i]]->dtype), i, i);
+    const DType dtype = node.inputs[inputs[i]]->dtype;
+    members += fmt::format("  const {}* data{};\n  long long pitch{};\n",
+                           i < own ? number_type(dtype) : operand_type(dtype), i, i);
     if (i < own) continue;
     reads_bytes = reads_bytes || is_quantized(node.inputs[inputs[i]]->dtype);
     loads += operand_source(node, inputs[i], static_cast<int>(i), inputs[i] == near);
@@ -264,6 +269,8 @@ Status EpilogueState::prepare(const Prepare& prepare) {
                  "step '{}': malformed scales", step.name);
   }
   if (!step.program) return {};
+  constexpr float kByteShift = 8388608;  // of device/numbers.cuh
+  bool reads_shifted = false;
   for (int i = 0; i < step.program->operand_count; ++i) {
     const int32_t input = step.program_inputs + i;
     const Operand& operand = prepare.inputs[static_cast<size_t>(input)];
@@ -273,8 +280,10 @@ Status EpilogueState::prepare(const Prepare& prepare) {
                  "step '{}': fused operand {} of shape {} does not fit the output {}", step.name, i,
                  operand.shape.to_string(), output.shape.to_string());
     reads_bytes_ = reads_bytes_ || is_quantized(operand.dtype);
+    reads_shifted = reads_shifted || operand.dtype == DType::kUInt8;
     operands_[count_++] = {input, row_pitch_of(operand)};
   }
+  if (reads_shifted) of_operands_.zero_point += kByteShift;
   return {};
 }
 

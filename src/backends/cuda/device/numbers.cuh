@@ -192,6 +192,28 @@ __device__ __forceinline__ void load(const unsigned char* from, float (&to)[N]) 
     for (int i = 0; i < N; ++i) to[i] = static_cast<float>(pack.values[i]);
   }
 }
+// A byte that is read as 2^23 more: whoever subtracts from it anyway spares the subtraction.
+struct shifted_byte {
+  unsigned char bits;
+};
+constexpr float kByteShift = 8388608.0f;
+template <>
+__device__ __forceinline__ float read<float, shifted_byte>(shifted_byte x) {
+  return kByteShift + static_cast<float>(x.bits);
+}
+template <int N>
+__device__ __forceinline__ void load(const shifted_byte* from, float (&to)[N]) {
+  if constexpr (N % 4 == 0) {
+    const Pack<N / 4, unsigned> pack = *reinterpret_cast<const Pack<N / 4, unsigned>*>(from);
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      to[i] = __uint_as_float(__byte_perm(pack.values[i / 4], 0x4b000000U, 0x7440U + i % 4));
+  } else {
+    const Pack<N, shifted_byte> pack = *reinterpret_cast<const Pack<N, shifted_byte>*>(from);
+#pragma unroll
+    for (int i = 0; i < N; ++i) to[i] = read<float>(pack.values[i]);
+  }
+}
 template <int N>
 __device__ __forceinline__ void load(const float8* from, float (&to)[N]) {
   if constexpr (N % 2 == 0) {
