@@ -17,6 +17,7 @@
 #include "compile/optimize.h"
 #include "compile/precision.h"
 #include "compile/row_counts.h"
+#include "compile/split_attention.h"
 #include "compile/thaw.h"
 #include "compile/verify_passes.h"
 #include "onnx/import.h"
@@ -383,6 +384,7 @@ Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, Compi
                "the passes ran when the plan was built: --packed needs the ONNX model");
   Graph graph = HUSSAR_TRY(thaw(plan));
   const Target target = target_of(options);
+  HUSSAR_TRY(catching("rebuild the plan", [&] { return split_attention(graph, target); }));
   const auto before = plan.meta.find("target");
   if (target.place == Place::kHost && before != plan.meta.end() && is_device_target(before->second))
     HUSSAR_TRY(catching("rebuild the plan", [&] { return move_to_host(graph, target); }));
