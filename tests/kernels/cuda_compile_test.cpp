@@ -515,6 +515,9 @@ void Compilations::add_projected_attention() {
     for (int64_t dim : {32, 64}) {
       for (const Ints& mask : {Ints{}, Ints{3, 1, 1, 128}})
         add(projected_case({3, 128, 2, dim, 1024, mask}, types), {90});
+      KernelCase pair = projected_case({3, 100, 2, dim, 1024, {3, 1, 1, 100}}, types);
+      pair.attributes.set(kConfigurationAttribute, std::string("pair"));
+      add(pair, {90});
     }
   }
 }

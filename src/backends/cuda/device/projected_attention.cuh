@@ -6,8 +6,8 @@
 // Behind hopper_tiles.cuh, with PRODUCT_HEADS 1, BM 128, BN 192, PINGPONG 0 and PRODUCT_BLOCKS_PER_SM 1; and, in a
 // namespace `heads`, attention_pieces.cuh with attention_int8_pieces.cuh (ATTENTION_BYTES 1) or
 // attention_tensor_pieces.cuh (0), which are defined for: WARPS 8, SPLIT 1, STEPS 4, GROUPS 1, PACKED 0, CAUSAL 0,
-// MASK_ROWS 0 and as many queries as keys, at most 128, in heads that share no keys. DATA_TYPE is that of
-// PRODUCT_OUTPUT.
+// MASK_ROWS 0, in heads that share no keys. DATA_TYPE is that of PRODUCT_OUTPUT. TOKENS, at most 128: queries, and keys,
+// of a sequence.
 //
 // Launch: parameters (TensorMap of X, TensorMap of W, ProductProblem, EpilogueOperands, Attention or ByteAttention,
 // ByteMeaning) in this order. Of Attention q, k and v are not read. Of ProductProblem m is the rows of a sequence.
@@ -24,7 +24,11 @@ constexpr int kTogether = kPartColumns / HEAD;  // heads of a tile
 constexpr int kPlaces = 3 * kTogether;          // tiles of rows in shared memory: those of the queries, keys, values
 static_assert(kKeys == 128 && PRODUCT_BM == 128 && PRODUCT_BN == 3 * kPartColumns && HEAD == V_HEAD && !CAUSAL);
 static_assert(kThreads == kMultiplyingThreads && kPlaces * kTileBytes == 384 * 64 * sizeof(DATA_TYPE));
+static_assert(TOKENS >= 1 && TOKENS <= kKeys);
 constexpr int kBiasBytes = kTogether * kKeys * 4;
+
+// Known to the compiler: nothing is compared with the last key where there are whole steps.
+__device__ __forceinline__ Sequence own_sequence(int batch) { return {batch, 0, TOKENS, TOKENS}; }
 
 #if ATTENTION_BYTES
 using Work = ByteAttention;
@@ -70,7 +74,7 @@ __device__ __forceinline__ void ask_for(Early& early, const Work& work, int batc
   for (int i = 0; i < kTogether; ++i)
     early.scale[i] = work.q_scales[first_head + i] * work.k_scales[first_head + i] * (SCALE * kLog2E);
 #if HAS_MASK
-  if (own_key() < static_cast<int>(work.rows.keys))
+  if (own_key() < TOKENS)
     early.mask = read<float>(mask_of(work.rows, batch, first_head + own_head())[own_key() * work.rows.mask_column]);
 #endif
 }
@@ -80,7 +84,7 @@ __device__ __forceinline__ void keep_biases(const Tiles& tiles, const Early& ear
 #if HAS_MASK
   if (threadIdx.x >= kTogether * kKeys) return;
   const float scale = kTogether > 1 && own_head() > 0 ? early.scale[kTogether - 1] : early.scale[0];
-  const bool is_there = own_key() < static_cast<int>(work.rows.keys);
+  const bool is_there = own_key() < TOKENS;
   tiles.biases()[threadIdx.x] = is_there ? fmaxf(fmaf(early.mask, kLog2E, -kCenter * scale), kHidden) : kHidden;
 #endif
 }
@@ -89,11 +93,11 @@ __device__ __forceinline__ void keep_biases(const Tiles& tiles, const Early& ear
 __device__ __forceinline__ void attend(const Tiles& tiles, Early& early, const Work& work, const ByteMeaning& meaning,
                                        int batch, int head, int index) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, query = 16 * warp + lane / 4;
-  const Sequence sequence = sequence_of(work.rows, batch);
+  const Sequence sequence = own_sequence(batch);
   Group groups[1];
   begin_group(groups[0], tiles.of(0, index) + 16 * warp * kRowBytes);
 #pragma unroll 1
-  for (int first = 0; first < sequence.keys; first += kStep) {
+  for (int first = 0; first < TOKENS; first += kStep) {
     unsigned scores[1][kBlocks][4], weights[1][kBlocks / 2][4];
     score(scores, groups, tiles.of(1, index) + first * kRowBytes);
     const Masked masked = {};
@@ -122,7 +126,7 @@ __device__ __forceinline__ void keep_biases(const Tiles&, const Early&, const Wo
 __device__ __forceinline__ void attend(const Tiles& tiles, Early& early, const Work& work, const ByteMeaning& meaning,
                                        int batch, int head, int index) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, query = own_query();
-  const Sequence sequence = sequence_of(work, batch);
+  const Sequence sequence = own_sequence(batch);
   const MASK_TYPE* const mask = mask_of(work, batch, head);
   if (HAS_MASK && index > 0) load_mask(early.masked, work, mask, query, 0);
   unsigned q[kSlices][4];
@@ -132,7 +136,7 @@ __device__ __forceinline__ void attend(const Tiles& tiles, Early& early, const W
   Rows rows = {};
   rows.largest[0] = rows.largest[1] = kHidden;
 #pragma unroll 1
-  for (int first = 0; first < sequence.keys; first += kStep) {
+  for (int first = 0; first < TOKENS; first += kStep) {
     float scores[kBlocks][4] = {};
     score(scores, q, tiles.of(1, index) + first * kRowBytes);
     finish_scores(scores, sequence, early.masked, query, first);
@@ -177,6 +181,32 @@ __device__ __forceinline__ void put_rows(const Accumulator& sum, const heads::Ti
       store_neighbours(reinterpret_cast<ProductOutput*>(to), value[g], operands);
     }
   }
+}
+
+// Brings what later warps read of constants into this multiprocessor's cache. Of those warps that nothing else needs.
+__device__ __forceinline__ void bring_constants(const Work& work, int thread, const EpilogueOperands& operands,
+                                                const heads::Work& attention) {
+#ifndef HUSSAR_EMULATED
+  constexpr int kColumnGroups = PRODUCT_BN / kWidth;
+  if (thread >= kColumnGroups) return;
+  for (int group = work.first; group < work.groups; group += work.stride) {
+    const Place place = make_place(work, group);
+    if (place.column >= work.part) continue;
+    const int column = row_of_w(work, place, thread * kWidth);
+    SumMeaning<kWidth> meaning = {};
+    load_meaning(meaning, operands, column);
+    float value[kWidth] = {};
+    epilogue_of(value, operands, 0, column, NothingNear{});
+    const float* const words = reinterpret_cast<const float*>(&meaning);
+#pragma unroll
+    for (int i = 0; i < static_cast<int>(sizeof(meaning) / sizeof(float)); ++i) asm volatile("" ::"f"(words[i]));
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) asm volatile("" ::"f"(value[i]));
+#if ATTENTION_BYTES
+    if (thread * kWidth < kPartColumns) asm volatile("" ::"f"(attention.v_scales[place.column + thread * kWidth]));
+#endif
+  }
+#endif
 }
 
 // What a multiplying warpgroup (0 or 1) does.
@@ -251,6 +281,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
   } else {
     registers_give<kCopyingRegisters>();
     if (threadIdx.x == kMultiplyingThreads) produce(ring, x_map, w_map, nullptr, work, WindowSteps{});
+    const int behind = static_cast<int>(threadIdx.x) - (kMultiplyingThreads + 32);
+    if (behind >= 0) bring_constants(work, behind, operands, attention);
     __syncwarp();
   }
   if constexpr (PRODUCT_SHARERS > 1) cluster_meet_only();  // no block leaves while others may signal it

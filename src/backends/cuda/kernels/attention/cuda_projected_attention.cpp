@@ -16,6 +16,10 @@ constexpr std::string_view kTile = "hussar_tile";
 // The tile of device/projected_attention.cuh.
 constexpr int64_t kRows = 128, kColumns = 192, kPart = kColumns / 3, kRowBytes = 128, kThreads = 384;
 
+// Blocks whose sequences follow each other share the weights of their head (PRODUCT_CLUSTER_M), as a configuration.
+constexpr std::string_view kPair = "pair";
+int64_t blocks_of(const Node& node) { return node.attributes.get_string(kConfigurationAttribute, "") == kPair ? 2 : 1; }
+
 // PRODUCT_STAGES fill what the results leave of a block's shared memory, with biases and alignment.
 int64_t stages_for(DType result) { return dtype_size(result) == 1 ? 5 : 4; }
 int64_t shared_bytes(DType result) {
@@ -128,6 +132,13 @@ double cost(const Problem& problem) {
   return std::max(memory_cost(problem), kStart + std::ceil(tiles / kMultiprocessors) * of_tile);
 }
 
+std::vector<Configuration> configurations(const Problem& problem) {
+  constexpr double kAmongEqual = 1.01;
+  const Dim& batch = problem.input(projected::kX)->dims->front();
+  if (batch.is(1)) return {};
+  return {{kPair, kAmongEqual * cost(problem)}};
+}
+
 Status pack(Packing& packing) {
   Node& node = packing.node;
   Parts parts = parts_of(node);
@@ -143,13 +154,15 @@ Status pack(Packing& packing) {
   const AttentionWork work = HUSSAR_TRY(attention_work(attention));
   const DenseProduct sizes = HUSSAR_TRY(dense_product(product));
   const bool pairs = has_mask_pairs(work);
-  node.attributes.set(kTile, Ints{work.queries, pairs});
+  const int64_t blocks = blocks_of(node);
+  node.attributes.set(kTile, Ints{work.queries, pairs, blocks});
   Defines defines;
   define_results(attention.attributes.has("y_scale") ? attention : product, true, defines);
   define_types(product, product_input(product.inputs[0]->dtype, packing.target), defines);
   defines.set("PRODUCT_HEADS", 1).set("PRODUCT_DEPENDENT_LAUNCH", 1).set("PRODUCT_EPILOGUE_BATCH", 4);
   defines.set("PRODUCT_N", sizes.n).set("PRODUCT_K", sizes.k).set("PRODUCT_BM", kRows).set("PRODUCT_BN", kColumns);
   defines.set("PRODUCT_PINGPONG", 0).set("PRODUCT_STAGES", stages_for(rows));
+  defines.set("PRODUCT_CLUSTER_M", blocks).set("TOKENS", work.queries);
   define_attention(attention, defines);
   defines.set("ATTENTION_BYTES", rows == DType::kUInt8).set("TF32", 0).set("BF16", rows == DType::kBFloat16);
   defines.set("WARPS", 8).set("SPLIT", 1).set("STEPS", 4).set("GROUPS", 1);
@@ -225,8 +238,9 @@ Status prepare(Prepare& prepare) {
   state.work = HUSSAR_TRY(attention_work(attention));
   const Shape &x = prepare.inputs[projected::kX].shape, &weights = prepare.inputs[projected::kW].shape;
   const Ints known = prepare.step.attributes.get_ints(kTile);
-  const bool is_same = known.size() == 2 && known[0] == state.work.queries && fits(state.work, weights[1]) &&
-                       (known[1] == 0 || has_mask_pairs(state.work)) && state.work.mask[2] == 0;
+  const bool is_same = known.size() == 3 && (known[2] == 1 || known[2] == 2) && known[0] == state.work.queries &&
+                       fits(state.work, weights[1]) && (known[1] == 0 || has_mask_pairs(state.work)) &&
+                       state.work.mask[2] == 0;
   HUSSAR_CHECK(is_same, ErrorCode::kPlanIncompatible, "step '{}': its code is for other shapes; build the plan again",
                prepare.step.name);
   HUSSAR_CHECK(state.work.batch * x[1] < (int64_t{1} << 31), ErrorCode::kUsage, "step '{}': the batch is too large",
@@ -259,10 +273,10 @@ Status prepare(Prepare& prepare) {
              {wide(k * size), wide(8 * k * size), wide(2 * k * size), wide(n * k * size)},
              {box, 2, 4, 4, 1}};
   const DType result = product.outputs[0]->dtype;
-  const int64_t tiles = state.work.batch * (n / kColumns);
+  const int64_t blocks = known[2], clusters = (state.work.batch + blocks - 1) / blocks * (n / kColumns);
+  const int64_t slots = std::max<int64_t>(queue_of(prepare.device).facts().multiprocessors / blocks, 1);
   state.launch = Launch{};
-  state.launch.grid[0] =
-      static_cast<unsigned>(std::min<int64_t>(tiles, queue_of(prepare.device).facts().multiprocessors));
+  state.launch.grid[0] = static_cast<unsigned>(std::min(clusters, slots) * blocks);
   state.launch.threads = kThreads;
   state.launch.shared_bytes = static_cast<unsigned>(shared_bytes(result));
   state.launch.function =
@@ -301,6 +315,7 @@ extern const Tactic cuda_projected_attention_tactic = {.kernel = "cuda_projected
                                                        .place = Place::kDevice,
                                                        .supports = supports,
                                                        .cost = cost,
+                                                       .configurations = configurations,
                                                        .pack = pack,
                                                        .unpack = unpack};
 
