@@ -6,8 +6,8 @@
 // Behind hopper_tiles.cuh, with PRODUCT_HEADS 1, BM 128, BN 192, PINGPONG 0 and PRODUCT_BLOCKS_PER_SM 1; and, in a
 // namespace `heads`, attention_pieces.cuh with attention_int8_pieces.cuh (ATTENTION_BYTES 1) or
 // attention_tensor_pieces.cuh (0), which are defined for: WARPS 8, SPLIT 1, STEPS 4, GROUPS 1, PACKED 0, CAUSAL 0,
-// MASK_ROWS 0, in heads that share no keys. DATA_TYPE is that of PRODUCT_OUTPUT. TOKENS, at most 128: queries, and keys,
-// of a sequence.
+// MASK_ROWS 0, in heads that share no keys. DATA_TYPE is that of PRODUCT_OUTPUT. TOKENS, at most 128: queries, and
+// keys, of a sequence.
 //
 // Launch: parameters (TensorMap of X, TensorMap of W, ProductProblem, EpilogueOperands, Attention or ByteAttention,
 // ByteMeaning) in this order. Of Attention q, k and v are not read. Of ProductProblem m is the rows of a sequence.
