@@ -13,6 +13,7 @@
 #include "compile/whole_runs.h"
 #include "plan/device.h"
 #include "runtime/session.h"
+#include "tensor/projected_attention.h"
 
 namespace hussar {
 namespace {
@@ -216,8 +217,9 @@ bool is_byte_attention(const PlanStep& step) { return step.op == "hussar.Quantiz
 std::vector<std::string> attentions_on_device(const PlanGraph& graph) {
   std::vector<std::string> names;
   for (const PlanStep& step : graph.steps) {
-    if (!is_byte_attention(step) || !step.kernel.starts_with("cuda_")) continue;
-    for (std::string& part : parts_of_name(step.name)) names.push_back(std::move(part));
+    const std::string name = is_byte_attention(step) ? step.name : projected::byte_attention(step.attributes);
+    if (name.empty() || !step.kernel.starts_with("cuda_")) continue;
+    for (std::string& part : parts_of_name(name)) names.push_back(std::move(part));
   }
   return names;
 }

@@ -17,6 +17,7 @@
 #include "compile/optimize.h"
 #include "compile/precision.h"
 #include "compile/row_counts.h"
+#include "compile/split_attention.h"
 #include "compile/split_bottlenecks.h"
 #include "compile/split_shortcuts.h"
 #include "compile/thaw.h"
@@ -386,6 +387,7 @@ Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, Compi
   Graph graph = HUSSAR_TRY(thaw(plan));
   const Target target = target_of(options);
   HUSSAR_TRY(catching("rebuild the plan", [&] { return split_bottlenecks(graph, target); }));
+  HUSSAR_TRY(catching("rebuild the plan", [&] { return split_attention(graph, target); }));
   const auto before = plan.meta.find("target");
   if (target.place == Place::kHost && before != plan.meta.end() && is_device_target(before->second))
     HUSSAR_TRY(catching("rebuild the plan", [&] { return move_to_host(graph, target); }));

@@ -13,12 +13,14 @@
 // head of q and of k, and one per column of v (kv_heads * v_head_dim). Attributes: heads, kv_heads, head_dim,
 // v_head_dim, q_offset, k_offset, v_offset, scale and causal as for hussar.Attention, and the zero points.
 #include <cmath>
+#include <cstring>
 
 #include "ops/arguments.h"
 #include "ops/attention_mask.h"
 #include "ops/op_def.h"
 #include "ops/quantize.h"
 #include "ops/quantized_product.h"
+#include "tensor/convert.h"
 
 namespace hussar {
 namespace {
@@ -145,6 +147,8 @@ class Evaluation {
       zero_points_[i] = attributes.get_int(kZeroPoints[i], 0);
       offsets_[i] = attributes.get_int(kOffsets[i], 0);
     }
+    const Tensor& output = context.output();
+    y_ = is_half(output.dtype()) ? Tensor(DType::kFloat32, output.shape()) : output;
     if (context.has(kMask))
       mask_strides_ =
           broadcast_strides(context.shape(kMask), Shape{context.shape(kQ)[0], form_.heads, queries_, keys_});
@@ -161,6 +165,13 @@ class Evaluation {
 
   void clear() {
     for (int64_t i = 0; i < context_.output().elements(); ++i) store(i, 0);
+  }
+
+  // Halves are rounded at the end.
+  void finish() {
+    Tensor& output = context_.output();
+    if (is_half(output.dtype()) && output.bytes() > 0)
+      std::memcpy(output.raw(), converted(y_, output.dtype()).raw(), output.bytes());
   }
 
   // One query of one head.
@@ -202,17 +213,17 @@ class Evaluation {
                                                row * mask_strides_[2] + key * mask_strides_[3]];
   }
   void store(int64_t at, float y) {
-    Tensor& output = context_.output();
-    if (output.dtype() == DType::kFloat32) {
-      output.data<float>()[at] = y;
+    if (y_.dtype() == DType::kFloat32) {
+      y_.data<float>()[at] = y;
       return;
     }
     const float scale = context_.attributes.get_float("y_scale", 1);
     const int64_t zero_point = context_.attributes.get_int("y_zero_point", 0);
-    output.data<uint8_t>()[at] = static_cast<uint8_t>(quantize(y / scale, zero_point, integer_range(DType::kUInt8)));
+    y_.data<uint8_t>()[at] = static_cast<uint8_t>(quantize(y / scale, zero_point, integer_range(DType::kUInt8)));
   }
 
   EvalContext& context_;
+  Tensor y_;
   Form form_;
   int64_t queries_, keys_;
   float scale_ = 1;
@@ -232,6 +243,7 @@ Status evaluate(EvalContext& context) {
       for (int64_t i = 0; i < sequence.queries; ++i) evaluation.attend(sequence, h, i);
     }
   }
+  evaluation.finish();
   return {};
 }
 

@@ -10,6 +10,7 @@
 #include "tensor/convert.h"
 #include "tensor/shared_mask.h"
 #include "tests/kernels/kernel_case.h"
+#include "tests/kernels/projected_attention_case.h"
 
 namespace hussar {
 namespace {
@@ -436,6 +437,7 @@ class Compilations {
   void add(KernelCase test, std::vector<int> gpus) { list.push_back({std::move(test), std::move(gpus)}); }
   void add_general();
   void add_hopper();
+  void add_projected_attention();
   void add_tiles_and_pictures();
   void add_sums_of_two();
   void add_scales_of_the_run();
@@ -544,6 +546,26 @@ void Compilations::add_hopper() {
   }
 }
 
+// Both parts in one kernel, with a mask and without one.
+void Compilations::add_projected_attention() {
+  const DType f16 = DType::kFloat16, bf16 = DType::kBFloat16, bytes = DType::kUInt8;
+  for (const ProjectedTypes& types : {ProjectedTypes{f16, f16, f16},
+                                      {f16, f16, bytes},
+                                      {bf16, bf16, bf16},
+                                      {bytes, bytes, bytes},
+                                      {bytes, bytes, f16},
+                                      {bytes, f16, bytes},
+                                      {DType::kInt8, f16, f16}}) {
+    for (int64_t dim : {32, 64}) {
+      for (const Ints& mask : {Ints{}, Ints{3, 1, 1, 128}})
+        add(projected_case({3, 128, 2, dim, 1024, mask}, types), {90});
+      KernelCase pair = projected_case({3, 100, 2, dim, 1024, {3, 1, 1, 100}}, types);
+      pair.attributes.set(kConfigurationAttribute, std::string("pair"));
+      add(pair, {90});
+    }
+  }
+}
+
 void Compilations::add_tiles_and_pictures() {
   // Two blocks on a multiprocessor have half the registers each; others bring
   // the shortcut that is added.
@@ -627,6 +649,7 @@ TEST_P(CudaCompile, EveryTextForEveryGpu) {
   Compilations all;
   all.add_general();
   all.add_hopper();
+  all.add_projected_attention();
   all.add_tiles_and_pictures();
   all.add_scales_of_the_run();
   all.add_sums_of_two();

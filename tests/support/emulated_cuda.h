@@ -34,6 +34,7 @@ alignas(64) hussar_emulation::Machine hussar_machine;
 #endif
 constexpr unsigned kHussarSharedBytes = 232448;
 alignas(1024) static unsigned char hussar_shared[HUSSAR_BLOCKS * kHussarSharedBytes];
+inline unsigned char* hussar_own_shared() { return hussar_shared + hussar_machine.rank * kHussarSharedBytes; }
 
 #define threadIdx hussar_machine.thread
 #define blockIdx hussar_machine.block

@@ -183,7 +183,7 @@ struct Function {
 std::string host_source(std::string source) {
   // Dynamic shared memory: as much as a block can have.
   static const std::regex dynamic(R"(extern __shared__ ((?:alignas|__align__)\(\d+\) )?([\w ]+?) (\w+)\[\];)");
-  source = std::regex_replace(source, dynamic, "static $2* const $3 = reinterpret_cast<$2*>(hussar_shared);");
+  source = std::regex_replace(source, dynamic, "$2* const $3 = reinterpret_cast<$2*>(hussar_own_shared());");
   static const std::regex kernel(
       R"(__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s+)?(?:PRODUCT_CLUSTER\s+)?(\w+)\()");
   std::string entries;

@@ -12,20 +12,19 @@ struct alignas(16) float4 {
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
-// Addresses of shared memory count from its begin.
+// Addresses of shared memory count from its begin, in each block of a cluster.
 inline unsigned long __cvta_generic_to_shared(const void* address) {
-  return static_cast<unsigned long>(static_cast<const unsigned char*>(address) - hussar_shared);
+  return static_cast<unsigned long>(static_cast<const unsigned char*>(address) - hussar_own_shared());
 }
 inline void hussar_copy_chunk(unsigned to, const void* from, bool inside) {
-  unsigned char* const own = hussar_shared + hussar_machine.rank * kHussarSharedBytes + to;
   if (inside)
-    memcpy(own, from, 16);
+    memcpy(hussar_own_shared() + to, from, 16);
   else
-    memset(own, 0, 16);
+    memset(hussar_own_shared() + to, 0, 16);
 }
 inline unsigned hussar_load_word(unsigned from) {
   unsigned word = 0;
-  memcpy(&word, hussar_shared + from, 4);
+  memcpy(&word, hussar_own_shared() + from, 4);
   return word;
 }
 
@@ -55,7 +54,7 @@ inline void hussar_load_turned(unsigned (&to)[4], unsigned from) {
   for (unsigned i = 0; i < 4; ++i) {
     unsigned short pair[2];
     for (unsigned j = 0; j < 2; ++j)
-      memcpy(&pair[j], hussar_shared + warp[8 * i + lane % 4 * 2 + j].a[0] + lane / 4 * 2, 2);
+      memcpy(&pair[j], hussar_own_shared() + warp[8 * i + lane % 4 * 2 + j].a[0] + lane / 4 * 2, 2);
     to[i] = pair[0] | static_cast<unsigned>(pair[1]) << 16;
   }
   __syncwarp();

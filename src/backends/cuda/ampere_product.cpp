@@ -112,7 +112,7 @@ std::vector<Configuration> ampere_configurations(const DenseProduct& product, co
   return list;
 }
 
-void define_input(Node& node, ProductInput input, Defines& defines) {
+void define_types(const Node& node, ProductInput input, Defines& defines) {
   constexpr std::string_view kNames[] = {"PRODUCT_FP16", "PRODUCT_TF32", "PRODUCT_FP32",
                                          "PRODUCT_INT8", "PRODUCT_FP8",  "PRODUCT_BF16"};
   const DType output = node.outputs[0]->dtype;
@@ -122,6 +122,10 @@ void define_input(Node& node, ProductInput input, Defines& defines) {
                                 : output == DType::kBFloat16 ? "PRODUCT_BFLOATS"
                                 : is_quantized(output)       ? "PRODUCT_BYTES"
                                                              : "PRODUCT_FLOATS");
+}
+
+void define_input(Node& node, ProductInput input, Defines& defines) {
+  define_types(node, input, defines);
   define_results(node, input != ProductInput::kFp32, defines);
   if (input == ProductInput::kTf32) node.attributes.set(kTf32Attribute, int64_t{1});
 }

@@ -17,7 +17,9 @@ ProductInput product_input(DType dtype, const Target& target);
 double peak_flops(ProductInput input);
 // Of these GPUs; what is more or less shifts the best tile a little.
 inline constexpr int kUsualMultiprocessors = 132;
-// Defines it and what the results are for the text, and notes TF32 in the node.
+// Defines it and the type of the results for the text.
+void define_types(const Node& node, ProductInput input, Defines& defines);
+// The same, with what the code needs to know of results, and notes TF32 in the node.
 void define_input(Node& node, ProductInput input, Defines& defines);
 
 // Microseconds of the product that the problem is, in its best tile. `sparse`, here and below: two of four weights are

@@ -104,21 +104,25 @@ Result<AttentionWork> attention_work(const Node& node) {
 }
 
 Defines attention_defines(const Node& node) {
+  Defines defines;
+  define_results(node, false, defines);
+  define_attention(node, defines);
+  return defines;
+}
+
+void define_attention(const Node& node, Defines& defines) {
   const Attributes& attributes = node.attributes;
   const auto [mask, starts] = optional_inputs(node.inputs[0]->dtype);
   const bool has_mask = node.input(mask) != nullptr;
   const int64_t head = attributes.get_int("head_dim", 1);
   const float usual = 1.0F / std::sqrt(static_cast<float>(head));
-  Defines defines;
   defines.set("DATA_TYPE", memory_type(node.inputs[0]->dtype)).set("OUTPUT_TYPE", result_type(node));
-  define_results(node, false, defines);
   defines.set("MASK_TYPE", has_mask ? type_name(node.inputs[mask]->dtype) : "float").set("HAS_MASK", has_mask);
   defines.set("HEAD", head).set("V_HEAD", attributes.get_int("v_head_dim", head));
   defines.set("SCALE", literal(attributes.get_float("scale", usual)));
   defines.set("SOFTCAP", literal(attributes.get_float("softcap", 0)));
   defines.set("CAUSAL", attributes.get_int("causal", 0) != 0);
   defines.set("PACKED", node.input(starts) != nullptr);
-  return defines;
 }
 
 Status prepare_attention(const Prepare& prepare, const AttentionWork& work, int64_t queries_of_block, int64_t threads,
@@ -143,25 +147,37 @@ Status prepare_attention(const Prepare& prepare, const AttentionWork& work, int6
   return {};
 }
 
-Status launch_attention(const Run& run, const AttentionLaunch& launch) {
-  const AttentionWork& work = launch.work;
-  Words words, meaning;
-  const DType dtype = run.inputs[0].dtype;
-  const auto [mask, starts] = optional_inputs(dtype);
-  const auto size = static_cast<int64_t>(dtype_size(dtype));
-  words.put(run.inputs[0].data + work.q.offset * size);
-  words.put(run.inputs[1].data + work.k.offset * size);
-  words.put(run.inputs[2].data + work.v.offset * size);
-  words.put(run.inputs.size() > mask ? run.inputs[mask].data : nullptr);
-  words.put(run.outputs[0].data);
+bool has_mask_pairs(const AttentionWork& work) {
+  const bool are_even = std::all_of(work.mask, work.mask + 3, [](int64_t stride) { return stride % 2 == 0; });
+  return are_even && work.mask[3] == 1 && work.keys % 2 == 0;
+}
+
+void put_attention(const AttentionWork& work, const AttentionData& data, Words& words) {
+  for (const std::byte* pointer : {data.q, data.k, data.v, data.mask, data.y}) words.put(pointer);
   for (int64_t stride : {work.q.batch, work.q.head, work.q.row, work.k.batch, work.k.head, work.k.row, work.k.column,
                          work.v.batch, work.v.head, work.v.row, work.y.batch, work.y.head, work.y.row}) {
     words.put(stride);
   }
   for (int64_t stride : work.mask) words.put(stride);
   for (int64_t number : {work.queries, work.keys, work.heads, work.heads / work.kv_heads}) words.put(number);
-  words.put(run.inputs.size() > starts ? run.inputs[starts].data : nullptr);
+  words.put(data.starts);
   words.put(work.batch);
+}
+
+Status launch_attention(const Run& run, const AttentionLaunch& launch) {
+  const AttentionWork& work = launch.work;
+  Words words, meaning;
+  const DType dtype = run.inputs[0].dtype;
+  const auto [mask, starts] = optional_inputs(dtype);
+  const auto size = static_cast<int64_t>(dtype_size(dtype));
+  AttentionData data;
+  data.q = run.inputs[0].data + work.q.offset * size;
+  data.k = run.inputs[1].data + work.k.offset * size;
+  data.v = run.inputs[2].data + work.v.offset * size;
+  if (run.inputs.size() > mask) data.mask = run.inputs[mask].data;
+  if (run.inputs.size() > starts) data.starts = run.inputs[starts].data;
+  data.y = run.outputs[0].data;
+  put_attention(work, data, words);
   for (size_t i = 0; dtype == DType::kUInt8 && i < 3; ++i) words.put(run.inputs[kScales + i].data);
   launch.meaning.put(meaning);
   void* const arguments[] = {words.data(), meaning.data()};

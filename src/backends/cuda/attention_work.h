@@ -22,8 +22,9 @@ Refusal check_attention(const Problem& problem);
 // The same of a hussar.QuantizedAttention, with zero points of 128.
 Refusal check_byte_attention(const Problem& problem);
 
-// The definitions of device/attention.cuh.
+// The definitions of device/attention.cuh; the second without what the code needs to know of results.
 Defines attention_defines(const Node& node);
+void define_attention(const Node& node, Defines& defines);
 struct AttentionLaunch {
   Launch launch;
   AttentionWork work;
@@ -33,6 +34,14 @@ struct AttentionLaunch {
 Status prepare_attention(const Prepare& prepare, const AttentionWork& work, int64_t queries_of_block, int64_t threads,
                          int64_t shared_bytes, AttentionLaunch& launch);
 Status launch_attention(const Run& run, const AttentionLaunch& launch);
+// Attention of device/attention.cuh.
+struct AttentionData {
+  const std::byte *q = nullptr, *k = nullptr, *v = nullptr, *mask = nullptr, *y = nullptr, *starts = nullptr;
+};
+void put_attention(const AttentionWork& work, const AttentionData& data, Words& words);
+
+// Whether two neighbours of the mask lie side by side, and at even places.
+bool has_mask_pairs(const AttentionWork& work);
 
 // Of a node, with the dimensions that operand_of gives to symbols.
 Result<AttentionWork> attention_work(const Node& node);

@@ -25,7 +25,12 @@ void transpose(const Tensor& from, Tensor& to) {
   }
 }
 
-// [k][n] as [n][k].
+bool is_convolution(std::string_view op) { return op == "Conv" || op == "hussar.QuantizedConv"; }
+
+bool is_turned(const Attributes& attributes) { return attributes.get_int("transB", 0) != 0; }
+
+}  // namespace
+
 Tensor transposed(const Tensor& from) {
   Tensor to(from.dtype(), Shape{from.shape()[1], from.shape()[0]});
   switch (dtype_size(from.dtype())) {
@@ -35,12 +40,6 @@ Tensor transposed(const Tensor& from) {
   }
   return to;
 }
-
-bool is_convolution(std::string_view op) { return op == "Conv" || op == "hussar.QuantizedConv"; }
-
-bool is_turned(const Attributes& attributes) { return attributes.get_int("transB", 0) != 0; }
-
-}  // namespace
 
 Result<DenseProduct> product_as_it_was(std::string_view op, const Attributes& attributes, const Operand& x, Operand w,
                                        const Operand& y) {

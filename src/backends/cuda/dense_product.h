@@ -26,6 +26,9 @@ Result<DenseProduct> dense_product(std::string_view op, const Attributes& attrib
 Result<DenseProduct> product_as_it_was(std::string_view op, const Attributes& attributes, const Operand& x, Operand w,
                                        const Operand& y);
 
+// A matrix with rows and columns exchanged.
+Tensor transposed(const Tensor& from);
+
 // Gives a product's weights, which lie as [k][n], the form [n][k], by way of com.microsoft.FusedMatMul with transB;
 // those of bytes keep their shape and have their table then (byte_product.h). The second does what else `unpack` has
 // to: the former stays.

@@ -86,11 +86,16 @@ std::span<const Tile> tiles_of(const HopperOperands& operands) {
   return operands.sparse ? std::span<const Tile>(kSparseTiles) : std::span<const Tile>(kTiles);
 }
 
-// Microseconds.
-double time_of(const Tile& tile, const DenseProduct& product, const HopperOperands& operands) {
+// Microseconds of so many sums of a tile.
+double sums_of(double elements, int64_t k, const HopperOperands& operands, double rate) {
   // Power bounds what is sparse: halves reach 0.43 of what bytes do, where dense ones reach half.
   const double gain = !operands.sparse ? 1 : is_half(operands.dtype) ? 1.7 : 2;
   const double flops_of_one = gain * 1.08e7 / static_cast<double>(dtype_size(operands.dtype));
+  return elements * static_cast<double>(2 * k) / (flops_of_one * rate);
+}
+
+// Microseconds.
+double time_of(const Tile& tile, const DenseProduct& product, const HopperOperands& operands) {
   constexpr double kStart = 1.5, kCluster = 0.8;
   // Of an element of the result, where two blocks of a multiprocessor work on two: sums to numbers and into memory.
   constexpr double kEnd = 1e-4, kEndOfTwo = 1.2e-4, kNearer = 0.7;
@@ -99,8 +104,7 @@ double time_of(const Tile& tile, const DenseProduct& product, const HopperOperan
   const double waves = std::ceil(static_cast<double>(clusters_of(tile, expected)) /
                                  static_cast<double>(slots_of(tile, kMultiprocessors)));
   const auto elements = static_cast<double>(tile.rows * tile.columns / tile.split);
-  const auto k = static_cast<double>(product.k + operands.whole_second_k());
-  const double sums = elements * 2 * k / (flops_of_one * tile.rate);
+  const double sums = sums_of(elements, product.k + operands.whole_second_k(), operands, tile.rate);
   const double ends = elements * (tile.per_sm > 1 ? kEndOfTwo : kEnd) * (tile.near ? kNearer : 1);
   // Each tile of columns brings its windows again.
   const int64_t brought = operands.second_windows ? operands.whole_second_k() / operands.block_k() : 0;
@@ -170,6 +174,13 @@ double hopper_time(const DenseProduct& product, const HopperOperands& operands) 
   return time_of(best_tile(product, operands), product, operands);
 }
 
+double hopper_sums(int64_t rows, int64_t columns, int64_t k, const HopperOperands& operands) {
+  const auto* tile = std::find_if(std::begin(kTiles), std::end(kTiles),
+                                  [&](const Tile& known) { return known.rows == rows && known.columns == columns; });
+  const double rate = tile == std::end(kTiles) ? kTiles[0].rate : tile->rate;
+  return sums_of(static_cast<double>(rows * columns), k, operands, rate);
+}
+
 std::vector<Configuration> hopper_configurations(const Node& node, const DenseProduct& product,
                                                  const HopperOperands& operands, double least) {
   constexpr double kAmongEqual = 0.01;
@@ -205,10 +216,10 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_PINGPONG", tile.pingpong);
   defines.set("PRODUCT_CLUSTER_M", tile.cluster_m).set("PRODUCT_CLUSTER_N", tile.cluster_n);
   defines.set("PRODUCT_SPLIT", tile.split).set("PRODUCT_STAGES", tile.stages).set("PRODUCT_BLOCKS_PER_SM", tile.per_sm);
-  return attach_code(
-      packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, near)) +
-                   assemble({}, {"half.cuh", "product_contract.cuh"}) + assemble({}, more) +
-                   assemble({}, {"hopper_pipeline.cuh", "hopper_wgmma.cuh", "hopper_work.cuh", "product_hopper.cuh"}));
+  return attach_code(packing, assemble(defines, {"numbers.cuh", "functions.cuh"}, epilogue_source(node, near)) +
+                                  assemble({}, {"half.cuh", "product_contract.cuh"}) + assemble({}, more) +
+                                  assemble({}, {"hopper_pipeline.cuh", "hopper_wgmma.cuh", "hopper_work.cuh",
+                                                "hopper_tiles.cuh", "product_hopper.cuh"}));
 }
 
 void forget_hopper(Node& node) {

@@ -38,6 +38,9 @@ inline constexpr double kWindowMicroseconds = 3.1e-3;
 // Microseconds of a product in its best tile.
 double hopper_time(const DenseProduct& product, const HopperOperands& operands);
 
+// Microseconds of the sums of one tile of these sides.
+double hopper_sums(int64_t rows, int64_t columns, int64_t k, const HopperOperands& operands);
+
 // The other tiles; `least`: the time that the work takes in any.
 std::vector<Configuration> hopper_configurations(const Node& node, const DenseProduct& product,
                                                  const HopperOperands& operands, double least);

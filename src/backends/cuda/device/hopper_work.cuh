@@ -1,5 +1,10 @@
 // Which tiles a block of product_hopper.cuh works on, and where their parts of X and W come from. The macros are those
-// of that text, which follows.
+// of that text. Behind hopper_wgmma.cuh.
+//
+// With PRODUCT_HEADS 1 (projected_attention.cuh) a tile is the rows of one entry of the batch by 64 columns of the
+// queries, 64 of the keys and 64 of the values: W has 3 * hidden rows, of which a tile reads those from 64 i, hidden +
+// 64 i and 2 hidden + 64 i on. BN is 192; m are the rows of an entry, at most BM, and X's map has the entries as its
+// third dimension. Default 0.
 #pragma once
 
 #ifndef PRODUCT_CLUSTER_M
@@ -22,6 +27,9 @@
 #endif
 #ifndef PRODUCT_NEAR
 #define PRODUCT_NEAR 0
+#endif
+#ifndef PRODUCT_HEADS
+#define PRODUCT_HEADS 0
 #endif
 #ifndef PRODUCT_SECOND_K
 #define PRODUCT_SECOND_K 0
@@ -111,6 +119,9 @@ struct Work {
   int first, stride;                      // this cluster's way through them
   int rank, rank_m, rank_n;               // this block's place in the cluster
   int step_first, step_last;              // in blocks of k
+#if PRODUCT_HEADS
+  int part;  // columns of the queries, the keys or the values
+#endif
 };
 
 // m: rows that are needed, all or the first ones.
@@ -121,9 +132,15 @@ __device__ __forceinline__ Work make_work(const ProductProblem& problem, int m) 
   work.rank_m = work.rank % PRODUCT_CLUSTER_M;
   work.rank_n = PRODUCT_CLUSTER_N > 1 ? work.rank / PRODUCT_CLUSTER_M : 0;
   constexpr int kRows = PRODUCT_BM * PRODUCT_CLUSTER_M, kColumns = PRODUCT_BN * PRODUCT_CLUSTER_N;
-  work.row_groups = (m + kRows - 1) / kRows;
   work.column_groups = (product_n(problem) + kColumns - 1) / kColumns;
+#if PRODUCT_HEADS
+  work.row_groups = (problem.batch + PRODUCT_CLUSTER_M - 1) / PRODUCT_CLUSTER_M;
+  work.groups = work.row_groups * work.column_groups;
+  work.part = product_n(problem) / 3;
+#else
+  work.row_groups = (m + kRows - 1) / kRows;
   work.groups = work.row_groups * work.column_groups * problem.batch;
+#endif
   work.first = static_cast<int>(blockIdx.x) / kCluster;
   work.stride = static_cast<int>(gridDim.x) / kCluster;
 #if PRODUCT_WINDOWS
@@ -142,6 +159,23 @@ struct Place {
   int entry, row, column;  // of the batch; of this block's tile, in elements
 };
 
+#if PRODUCT_HEADS
+
+constexpr int kPartColumns = 64;  // of a tile: of each part
+
+__device__ __forceinline__ Place make_place(const Work& work, int group) {
+  const ProductTile tile = product_tile(group, work.row_groups, work.column_groups);
+  return {tile.row * PRODUCT_CLUSTER_M + work.rank_m, 0,
+          (tile.column * PRODUCT_CLUSTER_N + work.rank_n) * kPartColumns};
+}
+
+// The row of W, a column of the result, of a tile's column.
+__device__ __forceinline__ int row_of_w(const Work& work, const Place& place, int column) {
+  return place.column + column / kPartColumns * work.part + column % kPartColumns;
+}
+
+#else
+
 __device__ __forceinline__ Place make_place(const Work& work, int group) {
   const int per_entry = work.row_groups * work.column_groups;
   const int entry = group < per_entry ? 0 : group / per_entry;
@@ -149,6 +183,8 @@ __device__ __forceinline__ Place make_place(const Work& work, int group) {
   return {entry, (tile.row * PRODUCT_CLUSTER_M + work.rank_m) * PRODUCT_BM,
           (tile.column * PRODUCT_CLUSTER_N + work.rank_n) * PRODUCT_BN};
 }
+
+#endif
 
 #if PRODUCT_WINDOWS || PRODUCT_SECOND_WINDOWS
 
@@ -273,9 +309,14 @@ __device__ __forceinline__ void copy_w(const Ring& ring, int stage, const Maps& 
 #pragma unroll
   for (int block = 0; block < kShareW / 32; ++block) {
     const int first = work.rank_m * kShareW + block * 32;
+#if PRODUCT_HEADS
+    const int row = row_of_w(work, place, first), entry = 0;
+#else
+    const int row = place.column + first, entry = place.entry;
+#endif
     tensor_copy<PRODUCT_CLUSTER_M>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytes, map,
-                                   ring.full + stage * 8, first_of_w(step), 0, (place.column + first) / 8, 0,
-                                   place.entry, static_cast<unsigned short>(mask));
+                                   ring.full + stage * 8, first_of_w(step), 0, row / 8, 0, entry,
+                                   static_cast<unsigned short>(mask));
   }
 #endif
 }

@@ -32,12 +32,6 @@ const Tile& best_tile(const AttentionWork& work) {
   return work.queries > 32 && blocks(kTiles[0]) >= kMultiprocessors ? kTiles[0] : kTiles[5];
 }
 
-// Whether two neighbours of the mask lie side by side, and at even places.
-bool has_mask_pairs(const AttentionWork& work) {
-  const bool are_even = std::all_of(work.mask, work.mask + 3, [](int64_t stride) { return stride % 2 == 0; });
-  return are_even && work.mask[3] == 1 && work.keys % 2 == 0;
-}
-
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = check_byte_attention(problem)) return refusal;
   if (problem.target.sm < kTensorCores) return "needs tensor cores (sm_80)";
@@ -76,8 +70,9 @@ Status pack(Packing& packing) {
   Defines defines = attention_defines(node);
   defines.set("WARPS", tile.warps).set("GROUPS", tile.groups).set("STEPS", tile.steps).set("SPLIT", 1);
   defines.set("MASK_PAIRS", pairs).set("MASK_ROWS", has_rows);
-  return attach_code(packing, assemble(defines, {"numbers.cuh", "attention.cuh", "shared_copies.cuh",
-                                                 "attention_pieces.cuh", "attention_int8.cuh"}));
+  return attach_code(packing,
+                     assemble(defines, {"numbers.cuh", "attention.cuh", "shared_copies.cuh", "attention_pieces.cuh",
+                                        "attention_int8_pieces.cuh", "attention_int8.cuh"}));
 }
 
 Status unpack(Packing& packing) {

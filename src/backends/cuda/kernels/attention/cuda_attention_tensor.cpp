@@ -42,12 +42,6 @@ Tile best_tile(const AttentionWork& work, DType dtype, int sm) {
   return kTiles[3];
 }
 
-// Whether two neighbours of the mask lie side by side, and at even places.
-bool has_mask_pairs(const AttentionWork& work) {
-  const bool are_even = std::all_of(work.mask, work.mask + 3, [](int64_t stride) { return stride % 2 == 0; });
-  return are_even && work.mask[3] == 1 && work.keys % 2 == 0;
-}
-
 Refusal supports(const Problem& problem) {
   if (Refusal refusal = check_attention(problem)) return refusal;
   if (problem.target.sm < kTensorCores) return "needs tensor cores (sm_80)";
@@ -92,8 +86,9 @@ Status pack(Packing& packing) {
   defines.set("WARPS", tile.warps).set("SPLIT", tile.split).set("STEPS", tile.steps).set("MASK_PAIRS", pairs);
   defines.set("MASK_ROWS", has_rows).set("TF32", dtype == DType::kFloat32).set("BF16", dtype == DType::kBFloat16);
   if (dtype == DType::kFloat32) node.attributes.set(kTf32Attribute, int64_t{1});
-  return attach_code(packing, assemble(defines, {"numbers.cuh", "attention.cuh", "shared_copies.cuh",
-                                                 "attention_pieces.cuh", "attention_tensor.cuh"}));
+  return attach_code(packing,
+                     assemble(defines, {"numbers.cuh", "attention.cuh", "shared_copies.cuh", "attention_pieces.cuh",
+                                        "attention_tensor_pieces.cuh", "attention_tensor.cuh"}));
 }
 
 Status unpack(Packing& packing) {
