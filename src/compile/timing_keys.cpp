@@ -66,4 +66,13 @@ std::string problem_key(const Problem& problem, const NamedShapes& shapes) {
   return has_symbols(problem.node) ? key + " at " + spell_shapes(shapes) : key;
 }
 
+std::string timing_key(const std::string& problem, const Rival& rival) {
+  std::string key = problem;
+  if (rival.tactic->place != Place::kDevice || rival.tactic->two_of_four) return key;
+  constexpr std::string_view kMark = ":2:4";
+  for (size_t begin = key.find(kMark); begin != std::string::npos; begin = key.find(kMark, begin))
+    key.erase(begin, key.find_first_of(" :", begin + kMark.size()) - begin);
+  return key;
+}
+
 }  // namespace hussar

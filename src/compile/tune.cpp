@@ -349,7 +349,7 @@ Timings timings_from(const TimingCache& cache, const Target& target, const Named
   const bool is_empty = cache.size() == 0 && target.place == Place::kDevice;
   return [&cache, shapes, target, machine = is_empty ? "" : machine_of(target)](const Problem& problem,
                                                                                 const Rival& rival) {
-    return cache.find(machine, problem_key(problem, shapes), rival_key(rival, target));
+    return cache.find(machine, timing_key(problem_key(problem, shapes), rival), rival_key(rival, target));
   };
 }
 

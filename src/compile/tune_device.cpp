@@ -246,7 +246,7 @@ class DeviceTuner {
   }
 
   std::optional<double> known_time(const std::string& key, const Rival& rival) const {
-    return cache_.find(machine_, key, rival_key(rival, target_));
+    return cache_.find(machine_, timing_key(key, rival), rival_key(rival, target_));
   }
 
   // Says in the cache that what is not measured of these rivals is not worth it, so that a plan that is built again
@@ -520,7 +520,7 @@ class DeviceTuner {
       // A configuration counts beside the usual way only.
       for (size_t k = 0; k < work.rivals.size(); ++k) {
         if (k != i && (work.rivals[k].tactic != rival.tactic || !rival.configuration.empty())) continue;
-        cache_.record(machine_, work.key, rival_key(work.rivals[k], target_), kImpossible);
+        cache_.record(machine_, timing_key(work.key, work.rivals[k]), rival_key(work.rivals[k], target_), kImpossible);
         order.rule_out(visit.contest, k);
       }
     }
@@ -566,9 +566,9 @@ class DeviceTuner {
         if (time > 0) scale = *known / time;
         continue;
       }
-      const std::string rival = rival_key(*contestant.rival, target_);
-      cache_.record(machine_, work.key, rival, std::max(time * scale, kLeastTime));
-      order.record(visit.contest, index, *cache_.find(machine_, work.key, rival));
+      const std::string key = timing_key(work.key, *contestant.rival), rival = rival_key(*contestant.rival, target_);
+      cache_.record(machine_, key, rival, std::max(time * scale, kLeastTime));
+      order.record(visit.contest, index, *cache_.find(machine_, key, rival));
     }
     device_->drop_recordings();
     return {};

@@ -1,10 +1,14 @@
 // Uploading constants, once per device.
 #include "runtime/device_constants.h"
 
+#include <algorithm>
+#include <atomic>
+#include <cstring>
 #include <map>
 #include <mutex>
 
 #include "base/error.h"
+#include "base/thread_pool.h"
 
 namespace hussar {
 namespace {
@@ -13,6 +17,69 @@ size_t bytes_of(const PlanValue& value) {
   size_t bytes = dtype_size(value.dtype);
   for (const Dim& dim : *value.dims) bytes *= static_cast<size_t>(dim.value());
   return bytes;
+}
+
+struct Piece {
+  std::byte* to = nullptr;
+  const std::byte* from = nullptr;
+  size_t bytes = 0;
+};
+// What goes through pinned memory of that size at once.
+constexpr size_t kPinnedBytes = size_t{4} << 20;
+// Worth a lane, with a stream and pinned memory of its own.
+constexpr size_t kBytesOfLane = size_t{32} << 20;
+constexpr int kMostLanes = 4;
+
+std::vector<std::vector<Piece>> batches_of(const std::vector<Piece>& whole) {
+  std::vector<std::vector<Piece>> batches(1);
+  size_t room = kPinnedBytes;
+  for (Piece rest : whole) {
+    while (rest.bytes > 0) {
+      if (room == 0) {
+        batches.emplace_back();
+        room = kPinnedBytes;
+      }
+      const size_t bytes = std::min(rest.bytes, room);
+      batches.back().push_back({rest.to, rest.from, bytes});
+      rest = {rest.to + bytes, rest.from + bytes, rest.bytes - bytes};
+      room -= bytes;
+    }
+  }
+  return batches;
+}
+
+Status copy_batch(const std::vector<Piece>& batch, std::byte* pinned, Device& device) {
+  for (const Piece& piece : batch) {
+    std::memcpy(pinned, piece.from, piece.bytes);
+    HUSSAR_TRY(device.copy_in(piece.to, pinned, piece.bytes));
+    pinned += piece.bytes;
+  }
+  return device.wait();
+}
+
+// A file's pages come into the driver's own pinned memory by one thread, at a quarter of what the bus takes: several
+// bring them into pinned memory of theirs. Each has a device of its own, as one serves one thread.
+Status copy_all(const std::vector<Piece>& pieces, size_t total, const std::string& target, Device& device) {
+  const auto wanted = static_cast<int>(std::min<size_t>(total / kBytesOfLane, kMostLanes));
+  ThreadPool::Lease pool(ThreadPool::shared(), std::max(wanted, 1));
+  const int lanes = std::min(wanted, ThreadPool::shared().cores());
+  if (lanes < 2) {
+    for (const Piece& piece : pieces) HUSSAR_TRY(device.copy_in(piece.to, piece.from, piece.bytes));
+    return device.wait();
+  }
+  const auto batches = batches_of(pieces);
+  std::vector<Status> ends(static_cast<size_t>(lanes));
+  std::atomic<size_t> next = 0;
+  pool.run(lanes, [&](int lane) {
+    ends[static_cast<size_t>(lane)] = [&]() -> Status {
+      auto own = HUSSAR_TRY(open_device(target, device.index()));
+      const auto pinned = HUSSAR_TRY(own->allocate_pinned(kPinnedBytes));
+      for (size_t i = next++; i < batches.size(); i = next++) HUSSAR_TRY(copy_batch(batches[i], pinned.get(), *own));
+      return {};
+    }();
+  });
+  for (Status& end : ends) HUSSAR_TRY(std::move(end));
+  return {};
 }
 
 }  // namespace
@@ -24,10 +91,10 @@ Status DeviceConstants::Section::upload(const Plan& plan, const std::map<uint64_
     total += (bytes + 255) / 256 * 256;
   }
   memory_ = DeviceMemory(*device_, HUSSAR_TRY(device_->allocate(total)));
-  for (const auto& [offset, place] : places_) {
-    HUSSAR_TRY(device_->copy_in(memory_.data() + place.second, plan.constants.data() + offset, place.first));
-  }
-  return device_->wait();
+  std::vector<Piece> pieces;
+  for (const auto& [offset, place] : places_)
+    pieces.push_back({memory_.data() + place.second, plan.constants.data() + offset, place.first});
+  return copy_all(pieces, total, plan.meta.at("target"), *device_);
 }
 
 std::byte* DeviceConstants::Section::find(uint64_t offset, size_t bytes) const {

@@ -165,13 +165,46 @@ TEST_F(CudaTuning, GoesOnWhereItEnded) {
   for (const std::string& problem : before) EXPECT_TRUE(problems_of(cache_).contains(problem));
 }
 
-// Two products, in halves and in INT8, on a GPU of sm_80.
-Message products() {
+// Two products, in halves and in INT8, on a GPU of sm_80. With 2:4 weights two of four that follow each other are
+// zeros.
+Message products(bool two_of_four = false) {
+  auto weights = [&](int64_t columns, int period) {
+    std::vector<float> list = numbers(static_cast<size_t>(64 * columns), period);
+    for (size_t i = 0; i < list.size() && two_of_four; ++i) {
+      if (i / static_cast<size_t>(columns) % 4 < 2) list[i] = 0;
+    }
+    return list;
+  };
   return model(graph({{node("MatMul", {"x", "v"}, {"a"}), node("Relu", {"a"}, {"b"}), node("Gemm", {"b", "w"}, {"y"})},
                       {value("x", {64, 64})},
                       {any_shape("y")},
-                      {tensor_of("v", DType::kFloat32, {64, 64}, numbers(64 * 64, 7)),
-                       tensor_of("w", DType::kFloat32, {64, 128}, numbers(64 * 128, 5))}}));
+                      {tensor_of("v", DType::kFloat32, {64, 64}, weights(64, 7)),
+                       tensor_of("w", DType::kFloat32, {64, 128}, weights(128, 5))}}));
+}
+
+// A pruned model finds what dense kernels took for the one that it was made from: only 2:4 kernels are left to measure.
+TEST_F(CudaTuning, PrunedWeightsHaveTheTimesOfDenseKernels) {
+  if (options_.sm == 0) options_.sm = 80;
+  if (options_.sm < 80) GTEST_SKIP() << "skipped: needs tensor cores";
+  options_.fp16 = true;
+  options_.tune_seconds = 100;
+  std::set<std::string> dense;
+  for (bool two_of_four : {false, true}) {
+    auto imported = onnx::import_bytes(products(two_of_four).bytes(), nullptr, "");
+    ASSERT_TRUE(imported);
+    auto plan = compile_graph(std::move(imported->graph), options_, &report_);
+    ASSERT_TRUE(plan) << plan.error().message;
+    if (!two_of_four) dense = problems_of(cache_);
+  }
+  size_t sparse = 0;
+  for (const Line& line : lines_of(cache_)) {
+    if (line.rival.starts_with("settled@")) continue;
+    const bool is_marked = line.problem.find(":2:4") != std::string::npos;
+    EXPECT_EQ(is_marked, line.rival.find("sparse") != std::string::npos) << line.problem << ": " << line.rival;
+    EXPECT_EQ(is_marked, !dense.contains(line.problem)) << line.problem;
+    sparse += is_marked ? 1 : 0;
+  }
+  EXPECT_GE(sparse, 2U) << cache_.to_string();
 }
 
 // A budget that ends after the first look at each problem has looked at both precisions of every product, and INT8 is

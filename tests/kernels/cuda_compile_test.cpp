@@ -466,9 +466,9 @@ void Compilations::add_scales_of_the_run() {
   for (const char* tile : {"128x128", "128x64", "64x128", "64x64"})
     compile(thinned(product("cuda_product_sparse_ampere", tile, {64, 64}, 128)), {80, 86, 89, 90});
   for (const char* tile :
-       {"pair_128x256", "128x256", "256x128", "128x192", "pair_turns_128x128", "128x128_by_4", "128x64", "turns_64x64",
-        "256x64", "two_128x64", "two_turns_64x64", "near_128x128", "near_turns_128x128", "near_128x256", "near_256x128",
-        "near_two_128x64", "near_two_turns_64x64"})
+       {"pair_128x256", "128x256", "256x128", "128x192", "128x96", "pair_turns_128x128", "128x128_by_4", "128x64",
+        "turns_64x64", "256x64", "two_128x64", "two_turns_64x64", "near_128x128", "near_turns_128x128", "near_128x256",
+        "near_256x128", "near_two_128x64", "near_two_turns_64x64"})
     compile(product("cuda_product_hopper", tile, {4096, 512}, 256), {90});
   for (const char* tile : {"pair_128x256", "quad_128x256", "wide_pair_128x256", "pair_turns_128x128", "256x128",
                            "128x128", "64x256", "64x128"})

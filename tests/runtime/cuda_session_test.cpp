@@ -380,5 +380,31 @@ TEST(CudaSession, IndexOutOfRangeGivesZeros) {
   for (int i = 0; i < 6; ++i) EXPECT_EQ((*outputs)[0].data<float>()[i], expected[i]);
 }
 
+// Constants of so many bytes are uploaded by several threads, through memory that is smaller than they are.
+TEST(CudaSession, LargeConstants) {
+  constexpr int64_t kRows = 1 << 20, kColumns = 20;  // 80 MB
+  std::vector<float> rows(static_cast<size_t>(kRows * kColumns));
+  for (size_t i = 0; i < rows.size(); ++i)
+    rows[i] = static_cast<float>(i / kColumns) + static_cast<float>(i % kColumns) / 32;
+  std::vector<float> bias(kColumns, 0.5F);
+  const Message gather = model(graph({{node("Gather", {"table", "i"}, {"x"}), node("Add", {"x", "bias"}, {"y"})},
+                                      {value("i", {1024}, DType::kInt64)},
+                                      {any_shape("y")},
+                                      {tensor_of("table", DType::kFloat32, {kRows, kColumns}, rows),
+                                       tensor_of("bias", DType::kFloat32, {kColumns}, bias)}}));
+  auto plan = build(gather.bytes(), for_device());
+  ASSERT_TRUE(plan) << plan.error().message;
+  ASSERT_EQ(steps_on_device(**plan), (*plan)->graph.steps.size());
+  auto session = Session::create(*plan);
+  ASSERT_TRUE(session) << session.error().message;
+  Tensor indices(DType::kInt64, {1024});
+  for (int64_t i = 0; i < 1024; ++i) indices.data<int64_t>()[i] = i * 1025 % kRows;
+  auto outputs = (*session)->run_in_order(std::span(&indices, 1));
+  ASSERT_TRUE(outputs) << outputs.error().message;
+  const float* y = (*outputs)[0].data<float>();
+  for (int64_t i = 0; i < 1024 * kColumns; ++i)
+    ASSERT_EQ(y[i], rows[static_cast<size_t>(i / kColumns * 1025 % kRows * kColumns + i % kColumns)] + 0.5F) << i;
+}
+
 }  // namespace
 }  // namespace hussar::tests

@@ -1,6 +1,6 @@
-// wgmma m64nNk16 (FP16, BF16), m64nNk8 (TF32) and m64nNk32 (bytes, FP8) with N = HOPPER_N, and the sparse ones of twice the
-// k, both operands in shared memory, sums in registers. Those of FP8 keep some 14 bits of what is added (docs/decisions.md).
-// The operand lists have to be spelled out: inline assembly takes no arrays.
+// wgmma m64nNk16 (FP16, BF16), m64nNk8 (TF32) and m64nNk32 (bytes, FP8) with N = HOPPER_N, and the sparse ones of twice
+// the k, both operands in shared memory, sums in registers. Those of FP8 keep some 14 bits of what is added
+// (docs/decisions.md). The operand lists have to be spelled out: inline assembly takes no arrays.
 //
 // A tile lies as TMA writes it with the 128-byte swizzle: rows of 128 bytes, the 16-byte chunks of each XORed with the
 // row number modulo 8, in groups of eight rows (1,024 bytes, aligned so).
@@ -29,6 +29,19 @@
 #define HOPPER_WHERE "%35"
 #define HOPPER_SELECTOR "%36"
 #define HOPPER_SHAPE "n64"
+#elif HOPPER_N == 96
+#define HOPPER_SUM_REGISTERS                                                                             \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
+  "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, " \
+  "%42, %43, %44, %45, %46, %47"
+#define HOPPER_SUM_OPERANDS \
+  HOPPER_EIGHT(0), HOPPER_EIGHT(8), HOPPER_EIGHT(16), HOPPER_EIGHT(24), HOPPER_EIGHT(32), HOPPER_EIGHT(40)
+#define HOPPER_A "%48"
+#define HOPPER_B "%49"
+#define HOPPER_KEEP "%50"
+#define HOPPER_WHERE "%51"
+#define HOPPER_SELECTOR "%52"
+#define HOPPER_SHAPE "n96"
 #elif HOPPER_N == 128
 #define HOPPER_SUM_REGISTERS                                                                             \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
@@ -164,10 +177,10 @@ __device__ __forceinline__ unsigned long long hopper_describe_plain(unsigned add
 
 // sum = (keep ? sum : 0) + a * b over 64 bytes of k of b, of which a has 32: two elements of each four. `where` says
 // which: four bits for each four of k, the places of the two, the first in the lower bits. Of bytes, the thread has the
-// word for row 16 * warp + 8 * (lane % 2) + lane / 4 of a, k from 32 * (lane / 2 % 2) on. Of halves, two threads of each
-// four have words, which two kPart says: k from 16 * (lane % 2) on, for row 16 * warp + lane / 4 in the lower half and
-// the one eight behind it in the upper (PTX ISA, "Matrix fragments for warpgroup-level multiply-accumulate operation with
-// sparse matrix A").
+// word for row 16 * warp + 8 * (lane % 2) + lane / 4 of a, k from 32 * (lane / 2 % 2) on. Of halves, two threads of
+// each four have words, which two kPart says: k from 16 * (lane % 2) on, for row 16 * warp + lane / 4 in the lower half
+// and the one eight behind it in the upper (PTX ISA, "Matrix fragments for warpgroup-level multiply-accumulate
+// operation with sparse matrix A").
 template <int kPart>
 __device__ __forceinline__ void hopper_multiply_sparse(ProductSum (&sum)[HOPPER_N / 2], unsigned long long a,
                                                        unsigned long long b, unsigned where, int keep) {
@@ -175,9 +188,9 @@ __device__ __forceinline__ void hopper_multiply_sparse(ProductSum (&sum)[HOPPER_
 #ifdef HUSSAR_EMULATED
   hussar_wgmma_sparse<HOPPER_W, HOPPER_X>(sum, a, b, where, kSelector, keep);
 #else
-  asm volatile("{ .reg .pred keep; setp.ne.b32 keep, " HOPPER_KEEP
-               ", 0;\n" HOPPER_SPARSE_OPERATION "{" HOPPER_SUM_REGISTERS
-               "}, " HOPPER_A ", " HOPPER_B ", " HOPPER_WHERE ", " HOPPER_SELECTOR ", keep" HOPPER_SIGNS ";\n}"
+  asm volatile("{ .reg .pred keep; setp.ne.b32 keep, " HOPPER_KEEP ", 0;\n" HOPPER_SPARSE_OPERATION
+               "{" HOPPER_SUM_REGISTERS "}, " HOPPER_A ", " HOPPER_B ", " HOPPER_WHERE ", " HOPPER_SELECTOR
+               ", keep" HOPPER_SIGNS ";\n}"
                : HOPPER_SUM_OPERANDS
                : "l"(a), "l"(b), "r"(keep), "r"(where), "n"(kSelector));
 #endif

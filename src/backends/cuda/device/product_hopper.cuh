@@ -2,7 +2,7 @@
 // guarded by mbarriers; one warpgroup issues the copies and gives its registers to two that multiply (wgmma). Blocks
 // are persistent: the copies of the next tile run under the epilogue of this one. The scheme is that of CUTLASS 3's
 // warp-specialized kernels. Contract: product_contract.cuh, with
-//   PRODUCT_BM, PRODUCT_BN    the tile. BN is 64, 128, 192 or 256
+//   PRODUCT_BM, PRODUCT_BN    the tile. BN is 64, 96, 128, 192 or 256
 //   PRODUCT_PINGPONG          0: both warpgroups share a tile (BM / 2 rows each). 1: they take turns at tiles, the
 //                             epilogue of one under the products of the other. A warpgroup's rows are 64 or 128, and
 //                             rows * BN <= 16,384
