@@ -18,7 +18,6 @@
 #include "compile/precision.h"
 #include "compile/row_counts.h"
 #include "compile/split_attention.h"
-#include "compile/split_bottlenecks.h"
 #include "compile/split_shortcuts.h"
 #include "compile/thaw.h"
 #include "compile/verify_passes.h"
@@ -386,7 +385,6 @@ Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, Compi
                "the passes ran when the plan was built: --packed needs the ONNX model");
   Graph graph = HUSSAR_TRY(thaw(plan));
   const Target target = target_of(options);
-  HUSSAR_TRY(catching("rebuild the plan", [&] { return split_bottlenecks(graph, target); }));
   HUSSAR_TRY(catching("rebuild the plan", [&] { return split_attention(graph, target); }));
   const auto before = plan.meta.find("target");
   if (target.place == Place::kHost && before != plan.meta.end() && is_device_target(before->second))

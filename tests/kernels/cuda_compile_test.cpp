@@ -116,34 +116,6 @@ KernelCase embeddings(std::string norm, DType dtype, int64_t rows, int64_t lengt
   return test;
 }
 
-// A bottleneck of that type, of pictures that are lines of jobs in different ways; bytes have all that there may be.
-KernelCase bottleneck(DType dtype, int64_t channels, int64_t side, bool has_shortcut) {
-  const bool of_bytes = dtype == DType::kUInt8;
-  auto x = [](DType type, const Shape& shape) { return Argument{random_tensor(type, shape, 1, 2), true}; };
-  KernelCase test{"cuda_bottleneck", "hussar.Bottleneck", {{random_tensor(dtype, {1, channels, side, side}, 1, 2)}}};
-  for (const Shape& filter : {Shape{channels, channels, 3, 3}, Shape{4 * channels, channels, 1, 1}}) {
-    test.inputs.push_back(x(of_bytes ? DType::kInt8 : dtype, filter));
-    test.inputs.push_back(of_bytes ? x(DType::kFloat32, {filter[0]}) : Argument{});
-    test.inputs.push_back(x(of_bytes ? DType::kFloat32 : dtype, {filter[0]}));
-  }
-  test.attributes = attributes({{"op", std::string(of_bytes ? "hussar.QuantizedConv" : "Conv")},
-                                {"first_pads", Ints{1, 1, 1, 1}},
-                                {"first_activation", Floats{static_cast<float>(ProgramOp::kRelu), 0, 0}}});
-  for (const char* name : {"first_x_scale", "first_y_scale", "x_scale", "y_scale", "operand_scale"})
-    if (of_bytes) test.attributes.set(name, 0.5F);
-  test.inputs[0].layout = test.output_layout = Layout::kChannelsLast;
-  if (!has_shortcut) return test;
-  test.program_inputs = static_cast<int32_t>(test.inputs.size());
-  test.inputs.push_back({random_tensor(dtype, {1, 4 * channels, side, side}, 1, 2), false, Layout::kChannelsLast});
-  test.program.emplace();
-  test.program->operand_count = 1;
-  test.program->step_count = 2;
-  test.program->steps[0].op = ProgramOp::kAdd;
-  test.program->steps[0].source = ProgramSource::kOperand;
-  test.program->steps[1].op = ProgramOp::kRelu;
-  return test;
-}
-
 KernelCase in_tf32(KernelCase test) {
   test.tf32 = true;
   return test;
@@ -525,14 +497,6 @@ void Compilations::add_hopper() {
   for (const KernelCase& test : hopper_sparse_texts()) {
     add(test, {90});
     if (has_halves(test)) add(of_bf16(test), {90});
-  }
-  for (const DType dtype : {DType::kUInt8, DType::kFloat16, DType::kBFloat16}) {
-    for (const int64_t side : {56, 28, 17}) {
-      for (const bool has_shortcut : {true, false}) add(bottleneck(dtype, 64, side, has_shortcut), {90});
-    }
-  }
-  for (const int64_t side : {28, 17}) {
-    for (const bool has_shortcut : {true, false}) add(bottleneck(DType::kUInt8, 128, side, has_shortcut), {90});
   }
   for (int64_t batch : {1, 64}) {
     const Argument x{random_tensor(DType::kFloat16, {batch, 64, 14, 14}, 1, 2)};

@@ -117,7 +117,7 @@ void finish_bytes(KernelCase& test, const Shape& output) {
     test.tolerance = tolerance_of(half, 0);
   } else if (type == 2) {
     test.attributes.set("y_scale", 0.03F);
-    test.attributes.set("y_zero_point", pick(0, 255));
+    test.attributes.set("y_zero_point", pick(0, 1) * pick(0, 255));
   }
 }
 
@@ -126,6 +126,22 @@ KernelCase byte_product_case(const char* kernel, int64_t m, int64_t n, int64_t k
   test.attributes.set("x_zero_point", pick(0, 255));
   finish_bytes(test, {m, n});
   return test;
+}
+
+// Bytes whose zero point is 0 end where a last relu would end them: it is left out, and nothing else changes.
+TEST(CudaProduct, ReluOfBytesIsTheirEnd) {
+  KernelCase test = of_bytes(product_case("cuda_matmul_simple", kFloat, 40, 72, 64), 72, 64);
+  add_epilogue(test, {40, 72}, kFloat);
+  test.attributes.set("y_scale", 0.03F);
+  int relus[2] = {};
+  for (const int64_t zero_point : {0, 2}) {
+    test.attributes.set("y_zero_point", zero_point);
+    const std::string source = source_of(test, 90), relu = ", 0.0f)";
+    for (size_t at = source.find(relu); at != std::string::npos; at = source.find(relu, at + 1))
+      ++relus[zero_point / 2];
+    expect_kernel_agrees(test);
+  }
+  EXPECT_EQ(relus[0] + 1, relus[1]);
 }
 
 TEST(CudaProduct, SimpleOfBytes) {

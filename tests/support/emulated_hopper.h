@@ -95,38 +95,11 @@ inline void cluster_store(unsigned to, unsigned rank, unsigned a, unsigned b, un
   const unsigned words[4] = {a, b, c, d};
   memcpy(hussar_at(to, rank), words, sizeof(words));
 }
-// A copy that is there at once.
-template <int kWords>
-inline void hussar_send(unsigned to, unsigned rank, unsigned barrier, const unsigned (&words)[kWords]) {
-  if (to % sizeof(words) != 0) __builtin_trap();
-  memcpy(hussar_at(to, rank), words, sizeof(words));
-  HussarBarrier& counter = hussar_barrier(barrier, rank);
-  counter.bytes -= static_cast<int>(sizeof(words));
-  hussar_end_phase(counter);
-}
-inline void cluster_send(unsigned to, unsigned rank, unsigned barrier, unsigned a, unsigned b) {
-  const unsigned words[2] = {a, b};
-  hussar_send(to, rank, barrier, words);
-}
-inline void cluster_send(unsigned to, unsigned rank, unsigned barrier, unsigned a, unsigned b, unsigned c, unsigned d) {
-  const unsigned words[4] = {a, b, c, d};
-  hussar_send(to, rank, barrier, words);
-}
-inline void shared_store(unsigned to, unsigned a, unsigned b) {
-  const unsigned words[2] = {a, b};
-  if (to % sizeof(words) != 0) __builtin_trap();
-  memcpy(hussar_at(to, hussar_machine.rank), words, sizeof(words));
-}
-inline void shared_store(unsigned to, unsigned a, unsigned b, unsigned c, unsigned d) {
-  if (to % 16 != 0) __builtin_trap();
-  cluster_store(to, hussar_machine.rank, a, b, c, d);
-}
 inline void shared_load(unsigned from, unsigned& a, unsigned& b, unsigned& c, unsigned& d) {
   unsigned words[4];
   memcpy(words, hussar_at(from, hussar_machine.rank), sizeof(words));
   a = words[0], b = words[1], c = words[2], d = words[3];
 }
-inline void shared_writes_end() {}
 template <int kCount>
 inline void registers_take() {}
 template <int kCount>
@@ -308,23 +281,15 @@ inline typename Element::Number hussar_number_of(const unsigned char* from) {
 // What a descriptor of a matrix says whose rows lie along k: where byte `byte` of row `row` is.
 struct HussarMatrix {
   unsigned start, group_bytes;  // from eight rows to the next eight
-  unsigned chunk_bytes;         // without swizzling: from 16 bytes of a row to the next 16
   int swizzle_bytes;
   explicit HussarMatrix(unsigned long long bits)
       : start(static_cast<unsigned>(bits & 0x3fffU) << 4),
         group_bytes(static_cast<unsigned>(bits >> 32 & 0x3fffU) << 4),
-        chunk_bytes(static_cast<unsigned>(bits >> 16 & 0x3fffU) << 4),
-        swizzle_bytes(bits >> 62 == 0   ? 0
-                      : bits >> 62 == 1 ? 128
-                                        : 64) {
-    if (bits >> 62 == 3 || (bits >> 49 & 7U) != 0) __builtin_trap();  // the swizzle of 32 bytes; a base offset
+        swizzle_bytes(bits >> 62 == 1 ? 128 : 64) {
+    const bool is_known = bits >> 62 == 1 || bits >> 62 == 2;
+    if (!is_known || (bits >> 49 & 7U) != 0) __builtin_trap();  // no swizzle, or that of 32 bytes; a base offset
   }
   const unsigned char* at(int row, int byte) const {
-    if (swizzle_bytes == 0) {
-      const auto chunk = static_cast<unsigned>(byte / 16), within = static_cast<unsigned>(row % 8 * 16 + byte % 16);
-      return hussar_at(start + static_cast<unsigned>(row / 8) * group_bytes + chunk * chunk_bytes + within,
-                       hussar_machine.rank);
-    }
     const auto within = static_cast<unsigned>(row % 8 * swizzle_bytes + byte);
     return hussar_at(hussar_swizzled(start + static_cast<unsigned>(row / 8) * group_bytes + within, swizzle_bytes),
                      hussar_machine.rank);
@@ -342,13 +307,13 @@ struct HussarTask {
 };
 // Of a thread: what it has begun and not waited for.
 struct HussarTasks {
-  HussarTask tasks[96];
+  HussarTask tasks[64];
   int count, group;
 };
 inline HussarTasks hussar_tasks[hussar_emulation::kMostThreads];
 inline void hussar_begin(const HussarTask& task) {
   HussarTasks& own = hussar_tasks[hussar_machine.number];
-  if (own.count == 96) __builtin_trap();
+  if (own.count == 64) __builtin_trap();
   own.tasks[own.count] = task;
   own.tasks[own.count++].group = own.group;
 }

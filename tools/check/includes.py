@@ -21,7 +21,7 @@ TABLE: dict[str, set[str]] = {
     "plan": {"tensor", "base"},
     # graph comes with tactics/tactic.h: a tactic sees the node that it is asked about.
     "backends/cpu": {"tactics/tactic.h", "plan/kernel.h", "plan/plan.h", "graph/graph.h", "tensor", "base"},
-    "backends/cuda": {"tactics/tactic.h", "plan/kernel.h", "plan/plan.h", "plan/device.h", "graph/graph.h", "graph/bottleneck.h", "tensor",
+    "backends/cuda": {"tactics/tactic.h", "plan/kernel.h", "plan/plan.h", "plan/device.h", "graph/graph.h", "tensor",
                       "base"},
     # ops and graph: the reference evaluators are the tactic of last resort, so they run in the runtime too. tactics:
     # what a kernel takes is asked again when a plan is opened.

@@ -107,8 +107,6 @@ Tensor table_of(const Tensor& scales, float x_scale, double zero_point, std::spa
   return table;
 }
 
-}  // namespace
-
 Tensor byte_table(const Node& product, bool subtracts) {
   const Tensor scales = *product.inputs[2]->constant;
   const int64_t columns = scales.elements();
@@ -138,6 +136,8 @@ Result<Tensor> scales_of_table(const Node& node, size_t index) {
   std::copy_n(packed.data<float>() + 2 * columns, columns, scales.data<float>());
   return scales;
 }
+
+}  // namespace
 
 void make_table(Packing& packing, bool subtracts) {
   if (is_byte_product(packing.node.op)) packing.replace(2, byte_table(packing.node, subtracts));

@@ -43,10 +43,6 @@ Status forget_table(Packing& packing);
 // Those of both convolutions of hussar.QuantizedConvSum, inputs 2 and 6. The first has the sum of what is added.
 void make_two_tables(Packing& packing);
 Status forget_two_tables(Packing& packing);
-// The same for one convolution or product of several that a node stands for: the table, and scales from it. `node`:
-// what the packed table, its input `index`, belongs to.
-Tensor byte_table(const Node& product, bool subtracts = false);
-Result<Tensor> scales_of_table(const Node& node, size_t index);
 
 // The table's size in a plan.
 bool is_table(const Operand& table, int64_t columns);

@@ -144,25 +144,6 @@ __device__ __forceinline__ void cluster_store(unsigned to, unsigned rank, unsign
       : "memory");
 }
 
-// The same, without waiting for it: the barrier of block `rank` that has the address `barrier` here counts the bytes
-// when they are there.
-__device__ __forceinline__ void cluster_send(unsigned to, unsigned rank, unsigned barrier, unsigned a, unsigned b) {
-  asm volatile(
-      "{ .reg .b32 remote, counter; mapa.shared::cluster.u32 remote, %0, %1; mapa.shared::cluster.u32 counter, %2, %1;\n"
-      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [remote], {%3, %4}, [counter]; }" ::"r"(to),
-      "r"(rank), "r"(barrier), "r"(a), "r"(b)
-      : "memory");
-}
-__device__ __forceinline__ void cluster_send(unsigned to, unsigned rank, unsigned barrier, unsigned a, unsigned b,
-                                             unsigned c, unsigned d) {
-  asm volatile(
-      "{ .reg .b32 remote, counter; mapa.shared::cluster.u32 remote, %0, %1; mapa.shared::cluster.u32 counter, %2, %1;\n"
-      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [remote], {%3, %4, %5, %6}, [counter]; }" ::
-          "r"(to),
-      "r"(rank), "r"(barrier), "r"(a), "r"(b), "r"(c), "r"(d)
-      : "memory");
-}
-
 // Moves registers between warpgroups: every thread of the calling warpgroup has kCount from here on.
 template <int kCount>
 __device__ __forceinline__ void registers_take() {
@@ -173,14 +154,6 @@ __device__ __forceinline__ void registers_give() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
 }
 
-// Into the shared memory of this block, aligned to all of them.
-__device__ __forceinline__ void shared_store(unsigned to, unsigned a, unsigned b) {
-  asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(to), "r"(a), "r"(b) : "memory");
-}
-__device__ __forceinline__ void shared_store(unsigned to, unsigned a, unsigned b, unsigned c, unsigned d) {
-  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
-}
-
 // Four words of shared memory, 16-byte aligned.
 __device__ __forceinline__ void shared_load(unsigned from, unsigned& a, unsigned& b, unsigned& c, unsigned& d) {
   asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
@@ -188,10 +161,6 @@ __device__ __forceinline__ void shared_load(unsigned from, unsigned& a, unsigned
                : "r"(from)
                : "memory");
 }
-
-// What this thread has written to shared memory of its block, and what has come there that it has waited for, can be
-// read by its products and those of whoever meets it then.
-__device__ __forceinline__ void shared_writes_end() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 // kCount threads of the block meet at a barrier of its own; those that arrive do not wait for the others.
 template <int kBarrier, int kCount>

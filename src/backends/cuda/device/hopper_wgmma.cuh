@@ -167,12 +167,6 @@ __device__ __forceinline__ unsigned long long hopper_describe_narrow(unsigned ad
   return ((address & 0x3ffffu) >> 4) | (1ull << 16) | (32ull << 32) | (2ull << 62);
 }
 
-// Describes a tile without swizzling: a chunk of 16 bytes of each of its rows, one row behind the other, then the next
-// chunk, `rows` rows on. The address may be moved by rows, and by chunks: each counts 1 and `rows`.
-__device__ __forceinline__ unsigned long long hopper_describe_plain(unsigned address, int rows) {
-  return ((address & 0x3ffffu) >> 4) | (static_cast<unsigned long long>(rows) << 16) | (8ull << 32);
-}
-
 #if PRODUCT_SPARSE
 
 // sum = (keep ? sum : 0) + a * b over 64 bytes of k of b, of which a has 32: two elements of each four. `where` says
