@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "passes/pass.h"
 #include "passes/support/rewrite.h"
@@ -31,13 +30,9 @@ bool reads_one_product(const Graph& graph, const Node& attention) {
          std::all_of(users.begin(), users.end(), [&](const Node* user) { return user == &attention; });
 }
 
-// Predicted microseconds, by a kernel of the target; infinity: there is none.
 double time_of(const Node& node, const PassContext& context) {
   const Problem problem{node, context.target};
-  const Choice choice = choose(context.restrict ? context.restrict(problem) : problem);
-  const Rival* rival = choice.rival();
-  const bool fits = rival != nullptr && rival->tactic->place == Place::kDevice;
-  return fits ? rival->predicted : std::numeric_limits<double>::infinity();
+  return least_time(context.restrict ? context.restrict(problem) : problem);
 }
 
 // Whether the product does nothing to its sums but to add a list of as many numbers as there are columns.
@@ -81,7 +76,7 @@ bool fuse(const PassContext& context, Node* attention) {
   if (!reads_one_product(graph, *attention)) return false;
   Node* product = attention->inputs[0]->producer;
   if (product->outputs.size() != 1 || static_dim(product->output(), 1) < kLeastRows) return false;
-  // Weights of which two of four are zero have kernels of their own.
+  // Weights of which two of four are zero have kernels of their own, and half the bytes in a plan.
   if (context.target.no_sparsity.empty() && shared_columns(*product) > 0) return false;
   std::optional<Node> form = joined(*product, *attention);
   if (!form) return false;

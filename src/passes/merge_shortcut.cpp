@@ -4,7 +4,6 @@
 // The shortcut is not rounded in between. For other GPUs and CPUs a plan's step is taken apart again
 // (compile/split_shortcuts.h).
 #include <algorithm>
-#include <limits>
 
 #include "passes/pass.h"
 #include "passes/support/rewrite.h"
@@ -116,14 +115,6 @@ Node sum_of(const Node& first, const Node& second, const Node& node, int operand
   return sum;
 }
 
-// Predicted microseconds of the best kernel of the device; infinity where there is none.
-double time_of(const Node& node, const Target& target) {
-  const Choice choice = choose(Problem{node, target});
-  const Rival* best = choice.rival();
-  const bool fits = best != nullptr && best->tactic->place == target.place;
-  return fits ? best->predicted : std::numeric_limits<double>::infinity();
-}
-
 // `target` as both may use it.
 Target common_target(const PassContext& context, const Node& node, const Node& other) {
   if (!context.restrict) return context.target;
@@ -133,21 +124,17 @@ Target common_target(const PassContext& context, const Node& node, const Node& o
   return target;
 }
 
-bool is_sparse(const Node& node, const Target& target) {
-  return target.no_sparsity.empty() && shared_columns(node) > 0;
-}
-
 bool merge(const PassContext& context, Node* node) {
   if (!is_pointwise(node)) return false;
   const int operand = added_first(*node);
   Node* other = operand < 0 ? nullptr : shortcut_of(context.graph, node, operand);
-  if (other == nullptr || is_sparse(*node, context.target) || is_sparse(*other, context.target)) return false;
+  if (other == nullptr) return false;
   // Windows of one of the two may be anywhere.
   const bool is_last = all_are(*node, "strides", 1);
   const Node sum = is_last ? sum_of(*node, *other, *node, operand) : sum_of(*other, *node, *node, operand);
   const Target target = common_target(context, *node, *other);
-  const double together = time_of(sum, target);
-  if (!(together < time_of(*node, context.target) + time_of(*other, context.target))) return false;
+  const double apart = least_time({*node, context.target}) + least_time({*other, context.target});
+  if (!(least_time({sum, target}) < apart)) return false;
   std::string note = node->note;
   if (note != other->note) note += (note.empty() || other->note.empty() ? "" : "\n") + other->note;
   Node* merged = replace_node(context.graph, node, sum.op, sum.inputs, sum.attributes);

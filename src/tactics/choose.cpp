@@ -178,6 +178,15 @@ bool has_own_kernel(const Problem& problem) {
   return tactic != nullptr && tactic->place == problem.target.place;
 }
 
+double least_time(const Problem& problem) {
+  double least = std::numeric_limits<double>::infinity();
+  for (const Rival& rival : choose(problem).rivals) {
+    const bool takes = !rival.refusal && is_usual(rival) && rival.tactic->place == problem.target.place;
+    if (takes) least = std::min(least, rival.predicted);
+  }
+  return least;
+}
+
 std::vector<size_t> contenders(const Choice& choice, size_t most) {
   std::vector<size_t> order;
   if (choice.chosen < 0) return order;

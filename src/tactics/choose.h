@@ -41,6 +41,10 @@ Choice choose(const Problem& problem, const Timings& timings = nullptr);
 // Whether a kernel of the target's own place does it: what none of a device's takes is left to the host.
 bool has_own_kernel(const Problem& problem);
 
+// Predicted microseconds of the target's fastest kernel, among them those for 2:4 weights that would have to be
+// measured to be chosen; infinity: none of the target's place takes the problem.
+double least_time(const Problem& problem);
+
 // The rivals in their usual configuration that are worth measuring, the likeliest first: predicted within a factor of
 // the best, at most `most`. Indices into choice.rivals; one or none when there is nothing to decide.
 std::vector<size_t> contenders(const Choice& choice, size_t most);

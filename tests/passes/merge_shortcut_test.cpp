@@ -143,16 +143,15 @@ TEST(MergeShortcut, KeepsValues) {
   }
 }
 
+// Their own kernels would have to take less time than the merged step.
+TEST(MergeShortcut, TwoOfFourWeights) { EXPECT_EQ(merges_of({.is_sparse = true}), 1); }
+
 TEST(MergeShortcut, LeavesOthersAlone) {
   EXPECT_EQ(merges_of({2, 2}), 0) << "no rows that lie one after the other";
   EXPECT_EQ(merges_of({.adds_first = false}), 0) << "the sum is not what comes first";
   EXPECT_EQ(merges_of({.is_output = true}), 0) << "somebody else reads it";
   EXPECT_EQ(merges_of({.groups = 2}), 0);
-  EXPECT_EQ(merges_of({.is_sparse = true}), 0) << "2:4 weights have kernels of their own";
   Target target = hopper();
-  target.no_sparsity = "--sparsity off";
-  EXPECT_EQ(merges_of({.is_sparse = true}, target), 1);
-  target = hopper();
   target.only_libraries = true;
   EXPECT_EQ(merges_of({}, target), 0);
   target = hopper();
