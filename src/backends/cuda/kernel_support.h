@@ -61,8 +61,10 @@ inline constexpr double kBytesPerMicrosecond = 2e6;
 inline double memory_cost(const Problem& problem, double factor = 1) {
   double bytes = 0;
   for (const auto* list : {&problem.node.inputs, &problem.node.outputs}) {
-    for (const Value* value : *list) {
-      if (value == nullptr) continue;
+    for (auto it = list->begin(); it != list->end(); ++it) {
+      const Value* value = *it;
+      // What is read as several operands comes from the caches the second time.
+      if (value == nullptr || std::find(list->begin(), it, value) != it) continue;
       const double rows = value->is_constant() ? 1 : expected_rows(problem.node.attributes);
       bytes += rows * Problem::elements(value) * static_cast<double>(dtype_size(value->dtype));
     }

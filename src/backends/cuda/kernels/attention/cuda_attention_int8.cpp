@@ -47,7 +47,7 @@ Refusal supports(const Problem& problem) {
 }
 
 // Exponentials and what is done to scores take as long as in halves; products of scores take half of it.
-double cost(const Problem& problem) { return memory_cost(problem) + attention_flops(problem) / 2.5e8; }
+double cost(const Problem& problem) { return memory_cost(problem, kAttentionBytes) + attention_flops(problem) / 2.5e8; }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   std::vector<Configuration> list;

@@ -60,7 +60,7 @@ Refusal supports(const Problem& problem) {
   return std::nullopt;
 }
 
-double cost(const Problem& problem) { return memory_cost(problem) + attention_flops(problem) / 2e8; }
+double cost(const Problem& problem) { return memory_cost(problem, kAttentionBytes) + attention_flops(problem) / 2e8; }
 
 std::vector<Configuration> configurations(const Problem& problem) {
   std::vector<Configuration> list;

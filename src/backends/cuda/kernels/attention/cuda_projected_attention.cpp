@@ -119,7 +119,7 @@ Refusal supports(const Problem& problem) {
 // Tiles one after the other: products as in tiles of other products, their ends, and the attention of 128 rows, as one
 // of 132 multiprocessors does it.
 double cost(const Problem& problem) {
-  constexpr double kMultiprocessors = 132, kStart = 1.5, kEnd = 1e-4, kAttentionFlops = 2e6;
+  constexpr double kMultiprocessors = 132, kStart = 1.5;
   const Parts parts = parts_of(problem.node);
   auto product = dense_product(*parts.product);
   auto work = attention_work(*parts.attention);
@@ -127,8 +127,11 @@ double cost(const Problem& problem) {
   const double tiles = static_cast<double>(work->batch) * static_cast<double>(product->n) / kColumns;
   const HopperOperands operands{problem.dtype(0), product->k};
   const double sums = hopper_sums(kRows, kColumns, product->k, operands);
-  const double attention = attention_flops(Problem{*parts.attention, problem.target}) / tiles / kAttentionFlops;
-  const double of_tile = sums + attention + kEnd * static_cast<double>(kRows * kColumns);
+  // By what 8 sequences of 128 tokens took on an H200: 9.6 us in bytes, 16.1 in halves (docs/decisions.md).
+  const bool on_bytes = dtype_size(type_of_rows(*parts.product)) == 1;
+  const double of_element = on_bytes ? 0.8e-4 : 1e-4, flops = on_bytes ? 4e6 : 2e6;
+  const double attention = attention_flops(Problem{*parts.attention, problem.target}) / tiles / flops;
+  const double of_tile = sums + attention + of_element * static_cast<double>(kRows * kColumns);
   return std::max(memory_cost(problem), kStart + std::ceil(tiles / kMultiprocessors) * of_tile);
 }
 
