@@ -17,8 +17,7 @@
 #include "compile/optimize.h"
 #include "compile/precision.h"
 #include "compile/row_counts.h"
-#include "compile/split_attention.h"
-#include "compile/split_shortcuts.h"
+#include "compile/split_composites.h"
 #include "compile/thaw.h"
 #include "compile/verify_passes.h"
 #include "onnx/import.h"
@@ -385,12 +384,10 @@ Result<Plan> compile_plan(const Plan& plan, const CompileOptions& options, Compi
                "the passes ran when the plan was built: --packed needs the ONNX model");
   Graph graph = HUSSAR_TRY(thaw(plan));
   const Target target = target_of(options);
-  HUSSAR_TRY(catching("rebuild the plan", [&] { return split_attention(graph, target); }));
+  HUSSAR_TRY(catching("rebuild the plan", [&] { return split_composites(graph, target); }));
   const auto before = plan.meta.find("target");
   if (target.place == Place::kHost && before != plan.meta.end() && is_device_target(before->second))
     HUSSAR_TRY(catching("rebuild the plan", [&] { return move_to_host(graph, target); }));
-  else
-    HUSSAR_TRY(catching("rebuild the plan", [&] { return split_shortcuts(graph, target); }));
   Plan rebuilt = HUSSAR_TRY(catching("rebuild the plan", [&] { return freeze_tuned(graph, target, options, report); }));
   // What the new plan says of itself comes first.
   rebuilt.meta.insert(plan.meta.begin(), plan.meta.end());

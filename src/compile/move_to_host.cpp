@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "compile/split_embeddings.h"
-#include "compile/split_shortcuts.h"
 #include "ops/infer.h"
 #include "passes/support/rewrite.h"
 #include "tactics/choose.h"
@@ -153,7 +152,6 @@ Status move_to_host(Graph& graph, const Target& target) {
     for (const Body& body : node->bodies) HUSSAR_TRY(move_to_host(*body.graph, target));
   }
   HUSSAR_TRY(split_embeddings(graph));
-  HUSSAR_TRY(split_shortcuts(graph, target));
   widen(graph);
   for (Node* node : graph.snapshot()) {
     round_apart(graph, node);

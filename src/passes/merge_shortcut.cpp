@@ -2,7 +2,7 @@
 // the shortcut is neither written nor read:
 //   Conv(a, w){add Conv(b, v), relu}  =>  hussar.ConvSum(a, w, b, v){relu}
 // The shortcut is not rounded in between. For other GPUs and CPUs a plan's step is taken apart again
-// (compile/split_shortcuts.h).
+// (compile/split_composites.h).
 #include <algorithm>
 
 #include "passes/pass.h"

@@ -16,25 +16,6 @@ Target some_gpu() {
   return target;
 }
 
-const Pass& pass_named(std::string_view name) {
-  return **std::find_if(all_passes().begin(), all_passes().end(), [&](const Pass* pass) { return pass->name == name; });
-}
-
-int run(Graph& graph, std::string_view name, const Target& target) {
-  auto facts = infer_graph(graph);
-  EXPECT_TRUE(facts) << facts.error().message;
-  const Timings nothing;
-  PassContext context{graph, target, *facts, nothing, false, nullptr, nullptr, false};
-  auto rewrites = pass_named(name).run(context);
-  EXPECT_TRUE(rewrites) << rewrites.error().message;
-  graph.sweep();
-  EXPECT_TRUE(graph.sort());
-  EXPECT_TRUE(graph.verify());
-  auto inferred = infer_graph(graph);
-  EXPECT_TRUE(inferred) << inferred.error().message;
-  return rewrites ? *rewrites : -1;
-}
-
 // Indices of two batches of three.
 std::vector<Tensor> outputs_of(const Graph& graph) {
   std::vector<Tensor> inputs;
@@ -68,12 +49,12 @@ void expect_fuses(GraphCase& test, const std::vector<const char*>& parts) {
   const std::vector<Tensor> expected = outputs_of(test.graph);
   std::vector<int> counts;
   for (const char* part : parts) counts.push_back(test.count(part));
-  EXPECT_EQ(run(test.graph, "fuse_embedding_norm", Target{}), 0);
-  EXPECT_EQ(run(test.graph, "fuse_embedding_norm", some_gpu()), 1);
+  EXPECT_EQ(run_pass(test.graph, "fuse_embedding_norm", Target{}), 0);
+  EXPECT_EQ(run_pass(test.graph, "fuse_embedding_norm", some_gpu()), 1);
   EXPECT_EQ(test.graph.nodes().size(), 1U);
   EXPECT_EQ(test.count("hussar.EmbeddingNorm"), 1);
   expect_same(outputs_of(test.graph), expected);
-  EXPECT_EQ(run(test.graph, "expand_composites", Target{}), 1);
+  EXPECT_EQ(run_pass(test.graph, "expand_composites", Target{}), 1);
   for (size_t i = 0; i < parts.size(); ++i) EXPECT_EQ(test.count(parts[i]), counts[i]) << parts[i];
   expect_same(outputs_of(test.graph), expected);
 }
@@ -122,9 +103,9 @@ TEST(PassFuseEmbeddingNorm, FusedSums) {
   GraphCase test;
   test.output(test.make("LayerNormalization", scale_and_bias(test, sum(test))));
   const std::vector<Tensor> expected = outputs_of(test.graph);
-  EXPECT_GE(run(test.graph, "fuse_pointwise", some_gpu()), 1);
+  EXPECT_GE(run_pass(test.graph, "fuse_pointwise", some_gpu()), 1);
   EXPECT_EQ(test.count("hussar.Pointwise"), 1);
-  EXPECT_EQ(run(test.graph, "fuse_embedding_norm", some_gpu()), 1);
+  EXPECT_EQ(run_pass(test.graph, "fuse_embedding_norm", some_gpu()), 1);
   EXPECT_EQ(test.graph.nodes().size(), 1U);
   expect_same(outputs_of(test.graph), expected);
 }
@@ -132,7 +113,7 @@ TEST(PassFuseEmbeddingNorm, FusedSums) {
 int rewrites(const std::function<void(GraphCase&)>& build) {
   GraphCase test;
   build(test);
-  return run(test.graph, "fuse_embedding_norm", some_gpu());
+  return run_pass(test.graph, "fuse_embedding_norm", some_gpu());
 }
 
 TEST(PassFuseEmbeddingNorm, WhatStays) {

@@ -16,23 +16,6 @@ Target hopper() {
   return target;
 }
 
-int run(Graph& graph, const Target& target, bool packed = false) {
-  auto facts = infer_graph(graph);
-  EXPECT_TRUE(facts) << facts.error().message;
-  const Timings nothing;
-  PassContext context{graph, target, *facts, nothing, false, nullptr, nullptr, packed};
-  const Pass& pass =
-      **std::find_if(all_passes().begin(), all_passes().end(), [](const Pass* pass) { return pass->name == kPass; });
-  auto rewrites = pass.run(context);
-  EXPECT_TRUE(rewrites) << rewrites.error().message;
-  graph.sweep();
-  EXPECT_TRUE(graph.sort());
-  EXPECT_TRUE(graph.verify());
-  auto inferred = infer_graph(graph);
-  EXPECT_TRUE(inferred) << inferred.error().message;
-  return rewrites ? *rewrites : -1;
-}
-
 struct Form {
   int64_t batch = 20, tokens = 80, heads = 2, dim = 64;
   bool has_bias = true, has_mask = true, shows_rows = false, adds_more = false;
@@ -69,7 +52,7 @@ void build(GraphCase& test, const Form& form) {
 int rewrites(const Form& form, const Target& target = hopper(), bool packed = false) {
   GraphCase test;
   build(test, form);
-  const int count = run(test.graph, target, packed);
+  const int count = run_pass(test.graph, kPass, target, packed);
   EXPECT_EQ(test.count(std::string(kProjectedAttention)), std::max(count, 0));
   return count;
 }
@@ -80,7 +63,7 @@ TEST(PassFuseProjectedAttention, OneStep) {
       GraphCase test;
       build(test, {.has_bias = has_bias, .has_mask = has_mask});
       const std::string name = test.graph.nodes()[0]->name + "+" + test.graph.nodes()[1]->name;
-      EXPECT_EQ(run(test.graph, hopper()), 1);
+      EXPECT_EQ(run_pass(test.graph, kPass, hopper()), 1);
       ASSERT_EQ(test.graph.nodes().size(), 1U);
       const Node& node = *test.graph.nodes()[0];
       EXPECT_EQ(node.op, kProjectedAttention);

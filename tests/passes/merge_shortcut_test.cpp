@@ -1,5 +1,5 @@
 // Which pairs of convolutions become one step, with the same values before and after.
-#include "compile/split_shortcuts.h"
+#include "compile/split_composites.h"
 #include "ops/evaluate.h"
 #include "ops/infer.h"
 #include "tactics/problem_grammar.h"
@@ -15,23 +15,6 @@ Target hopper() {
   target.sm = 90;
   target.no_tf32 = {};
   return target;
-}
-
-int run(Graph& graph, const Target& target) {
-  auto facts = infer_graph(graph);
-  EXPECT_TRUE(facts) << facts.error().message;
-  const auto pass = std::find_if(all_passes().begin(), all_passes().end(),
-                                 [](const Pass* each) { return each->name == "merge_shortcut"; });
-  const Timings nothing;
-  PassContext context{graph, target, *facts, nothing, false, nullptr, nullptr, false};
-  auto rewrites = (*pass)->run(context);
-  EXPECT_TRUE(rewrites) << rewrites.error().message;
-  graph.sweep();
-  EXPECT_TRUE(graph.sort());
-  EXPECT_TRUE(graph.verify());
-  auto inferred = infer_graph(graph);
-  EXPECT_TRUE(inferred) << inferred.error().message;
-  return rewrites ? *rewrites : -1;
 }
 
 struct Form {
@@ -120,7 +103,7 @@ void expect_same(const std::vector<Tensor>& actual, const std::vector<Tensor>& e
 
 int merges_of(const Form& form, const Target& target = hopper()) {
   GraphCase test = block_of(form);
-  return run(test.graph, target);
+  return run_pass(test.graph, "merge_shortcut", target);
 }
 
 TEST(MergeShortcut, KeepsValues) {
@@ -128,14 +111,14 @@ TEST(MergeShortcut, KeepsValues) {
     GraphCase test = block_of(form);
     EXPECT_TRUE(infer_graph(test.graph));
     const std::vector<Tensor> expected = outputs_of(test.graph);
-    EXPECT_EQ(run(test.graph, hopper()), 1);
+    EXPECT_EQ(run_pass(test.graph, "merge_shortcut", hopper()), 1);
     EXPECT_EQ(test.graph.nodes().size(), 1U);
     EXPECT_EQ(test.count(std::string(kConvSum)), 1);
     expect_same(outputs_of(test.graph), expected);
     // Again a step, and apart where nobody can do it.
-    EXPECT_TRUE(split_shortcuts(test.graph, hopper()));
+    EXPECT_TRUE(split_composites(test.graph, hopper()));
     EXPECT_EQ(test.count(std::string(kConvSum)), 1);
-    EXPECT_TRUE(split_shortcuts(test.graph, Target{}));
+    EXPECT_TRUE(split_composites(test.graph, Target{}));
     EXPECT_EQ(test.count("Conv"), 2);
     EXPECT_EQ(test.graph.nodes().size(), 2U);
     EXPECT_TRUE(test.graph.verify());
@@ -166,7 +149,7 @@ TEST(MergeShortcut, LeavesOthersAlone) {
 // What logs and timing caches say of it can be read again.
 TEST(MergeShortcut, IsSpelled) {
   GraphCase test = block_of({.has_more = true});
-  EXPECT_EQ(run(test.graph, hopper()), 1);
+  EXPECT_EQ(run_pass(test.graph, "merge_shortcut", hopper()), 1);
   const std::string text = spell_problem(*test.graph.nodes().front());
   auto read = parse_problem(text);
   ASSERT_TRUE(read) << read.error().message;

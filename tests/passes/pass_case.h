@@ -42,6 +42,10 @@ class GraphCase {
   uint64_t state_;
 };
 
+// Runs the pass for the target, and shape inference before and after. Returns the rewrites it made; -1 where something
+// failed, which is a failure of the test.
+int run_pass(Graph& graph, std::string_view pass, const Target& target, bool packed = false);
+
 Attributes with(std::initializer_list<std::pair<const char*, Attribute>> list);
 
 }  // namespace hussar
