@@ -200,7 +200,8 @@ TEST(CudaSession, LayersWithOtherScalesShareTheirCode) {
     weights.push_back(tensor_of(weight, DType::kFloat32, {64, 64}, ramp(4096)));
   }
   auto quantization = std::make_shared<Quantization>();
-  quantization->activations = {{"x", {0.02F, 0}}, {"a", {0.03F, 0}}, {"b", {0.05F, 3}}, {"c", {0.07F, 0}}};
+  // With a zero point of 0 code would be without the relu.
+  quantization->activations = {{"x", {0.02F, 0}}, {"a", {0.03F, 2}}, {"b", {0.05F, 3}}, {"c", {0.07F, 5}}};
   CompileOptions options = for_device();
   options.quantization = quantization;
   auto plan = build(model(graph({nodes, {value("x", {"N", 64})}, {any_shape("y")}, weights})).bytes(), options);
