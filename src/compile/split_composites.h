@@ -6,8 +6,8 @@
 
 namespace hussar {
 
-// hussar.ConvSum and hussar.ProjectedAttention, those of bytes, too, => their parts, where no kernel of the target takes
-// them. Infers the graph again where there was one.
+// hussar.ConvSum and hussar.ProjectedAttention, those of bytes, too, => their parts, where no kernel of the target
+// takes them. Infers the graph again where there was one.
 Status split_composites(Graph& graph, const Target& target);
 
 }  // namespace hussar
