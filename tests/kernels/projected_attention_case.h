@@ -1,5 +1,6 @@
 // A projection and its attention as one node, for tests of the kernel and of what it compiles.
 #pragma once
+#include <algorithm>
 #include <cmath>
 
 #include "tensor/projected_attention.h"
@@ -60,9 +61,9 @@ inline KernelCase projected_case(const ProjectedSizes& s, const ProjectedTypes& 
   test.inputs.resize(projected::kInputs);
   if (!s.mask.empty()) {
     Tensor mask = random_tensor(DType::kFloat32, Shape(s.mask), -1, 1);
-    // Padding, which the last key of a sequence is at least.
+    // Padding, which the first key of a sequence is not.
     for (int64_t i = 0; i < mask.elements(); ++i) {
-      if (i % s.tokens > s.tokens - 1 - i / s.tokens % 40) mask.data<float>()[i] = -3e38F;
+      if (i % s.tokens > std::max<int64_t>(s.tokens - 1 - i / s.tokens % 40, 0)) mask.data<float>()[i] = -3e38F;
     }
     test.inputs[projected::kMask] = {mask};
   }
