@@ -92,8 +92,9 @@ bool fuse(const PassContext& context, Node* attention) {
 }
 
 Result<int> run(PassContext& context) {
-  // Rows of padding, where they are left out, are none of any sequence's tile.
-  if (context.target.place != Place::kDevice || context.target.sm != 90 || context.packed) return 0;
+  // Rows of padding, where they are left out, are none of any sequence's tile. A library has the product alone.
+  const Target& target = context.target;
+  if (target.place != Place::kDevice || target.sm != 90 || target.only_libraries || context.packed) return 0;
   return rewrite_each(context.graph, [&](Node* node) { return fuse(context, node); });
 }
 

@@ -85,6 +85,9 @@ TEST(PassFuseProjectedAttention, WhatStays) {
   EXPECT_EQ(rewrites({}, ampere), 0);
   EXPECT_EQ(rewrites({}, Target{}), 0);
   EXPECT_EQ(rewrites({}, hopper(), true), 0);
+  Target libraries = hopper();
+  libraries.only_libraries = true;
+  EXPECT_EQ(rewrites({}, libraries), 0);
   EXPECT_EQ(rewrites({.shows_rows = true}), 0);
   EXPECT_EQ(rewrites({.adds_more = true}), 0);
   EXPECT_EQ(rewrites({.tokens = 129}), 0);
