@@ -79,6 +79,14 @@ def export(model: str, path: pathlib.Path) -> None:
     exports.export(module, path, inputs, outputs, "torchscript", axes, exports.DEFAULT_OPSET["torchscript"])
 
 
+def model_file(model: str, folder: pathlib.Path) -> pathlib.Path:
+    """FOLDER/MODEL/model.onnx, exported where it is not there."""
+    path = folder / model / "model.onnx"
+    if not path.exists():
+        export(model, path)
+    return path
+
+
 def input_of(model: str) -> str:
     return "pixel_values" if model == "vit_b16" else "x"
 
@@ -172,9 +180,7 @@ def time_hussar(plan: pathlib.Path) -> float:
 def measure(case: str, arguments: argparse.Namespace, peers: Peers, folder: pathlib.Path) -> dict:
     model, _, size = case.partition(":")
     dims = [int(number) for number in size.split("x")]
-    path = (arguments.models or folder) / model / "model.onnx"
-    if not path.exists():
-        export(model, path)
+    path = model_file(model, arguments.models or folder)
     names = arguments.engines.split(",")
     turns = {}
     row = {"case": case}

@@ -66,9 +66,7 @@ def times_ms(calls: list) -> list[float]:
 def measure(case: str, arguments: argparse.Namespace, folder: pathlib.Path) -> dict:
     model, _, sizes = case.partition(":")
     shapes = [peers_gpu.shapes_of(model, [int(number) for number in size.split("x")]) for size in sizes.split(",")]
-    path = (arguments.models or folder) / model / "model.onnx"
-    if not path.exists():
-        peers_gpu.export(model, path)
+    path = peers_gpu.model_file(model, arguments.models or folder)
     plan = folder / "case.plan"
     more = ["--target", arguments.target, "--budget", arguments.budget, "--self-check", "off"]
     more += ["--fp16"] if arguments.target == "cuda" else []

@@ -9,13 +9,6 @@ namespace {
 const Dims kIds = {Dim::symbol("batch"), Dim::symbol("length")};
 constexpr int64_t kWidth = 8;
 
-Target some_gpu() {
-  Target target;
-  target.place = Place::kDevice;
-  target.sm = 90;
-  return target;
-}
-
 // Indices of two batches of three.
 std::vector<Tensor> outputs_of(const Graph& graph) {
   std::vector<Tensor> inputs;
@@ -50,7 +43,7 @@ void expect_fuses(GraphCase& test, const std::vector<const char*>& parts) {
   std::vector<int> counts;
   for (const char* part : parts) counts.push_back(test.count(part));
   EXPECT_EQ(run_pass(test.graph, "fuse_embedding_norm", Target{}), 0);
-  EXPECT_EQ(run_pass(test.graph, "fuse_embedding_norm", some_gpu()), 1);
+  EXPECT_EQ(run_pass(test.graph, "fuse_embedding_norm", hopper()), 1);
   EXPECT_EQ(test.graph.nodes().size(), 1U);
   EXPECT_EQ(test.count("hussar.EmbeddingNorm"), 1);
   expect_same(outputs_of(test.graph), expected);
@@ -103,9 +96,9 @@ TEST(PassFuseEmbeddingNorm, FusedSums) {
   GraphCase test;
   test.output(test.make("LayerNormalization", scale_and_bias(test, sum(test))));
   const std::vector<Tensor> expected = outputs_of(test.graph);
-  EXPECT_GE(run_pass(test.graph, "fuse_pointwise", some_gpu()), 1);
+  EXPECT_GE(run_pass(test.graph, "fuse_pointwise", hopper()), 1);
   EXPECT_EQ(test.count("hussar.Pointwise"), 1);
-  EXPECT_EQ(run_pass(test.graph, "fuse_embedding_norm", some_gpu()), 1);
+  EXPECT_EQ(run_pass(test.graph, "fuse_embedding_norm", hopper()), 1);
   EXPECT_EQ(test.graph.nodes().size(), 1U);
   expect_same(outputs_of(test.graph), expected);
 }
@@ -113,7 +106,7 @@ TEST(PassFuseEmbeddingNorm, FusedSums) {
 int rewrites(const std::function<void(GraphCase&)>& build) {
   GraphCase test;
   build(test);
-  return run_pass(test.graph, "fuse_embedding_norm", some_gpu());
+  return run_pass(test.graph, "fuse_embedding_norm", hopper());
 }
 
 TEST(PassFuseEmbeddingNorm, WhatStays) {

@@ -8,14 +8,6 @@ namespace {
 
 constexpr const char* kPass = "fuse_projected_attention";
 
-Target hopper() {
-  Target target;
-  target.place = Place::kDevice;
-  target.sm = 90;
-  target.no_fp16 = {};
-  return target;
-}
-
 struct Form {
   int64_t batch = 20, tokens = 80, heads = 2, dim = 64;
   bool has_bias = true, has_mask = true, shows_rows = false, adds_more = false;

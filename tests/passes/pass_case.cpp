@@ -107,6 +107,14 @@ Tensor GraphCase::random_input(const Value& value) {
   return tensor;
 }
 
+Target hopper() {
+  Target target;
+  target.place = Place::kDevice;
+  target.sm = 90;
+  target.no_fp16 = target.no_tf32 = {};
+  return target;
+}
+
 int run_pass(Graph& graph, std::string_view name, const Target& target, bool packed) {
   const Pass* pass = find_pass(name);
   EXPECT_NE(pass, nullptr) << name;

@@ -42,6 +42,9 @@ class GraphCase {
   uint64_t state_;
 };
 
+// A GPU of Hopper, for which steps may compute in FP16 and in TF32.
+Target hopper();
+
 // Runs the pass for the target, and shape inference before and after. Returns the rewrites it made; -1 where something
 // failed, which is a failure of the test.
 int run_pass(Graph& graph, std::string_view pass, const Target& target, bool packed = false);

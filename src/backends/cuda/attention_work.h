@@ -50,7 +50,7 @@ Result<AttentionWork> attention_work(const Node& node);
 double attention_flops(const Problem& problem);
 
 // For memory_cost: what attention reads has just been written, and lies in a cache for the most part. With it, tensor
-// cores' times at 128 and 384 tokens are predicted within a tenth (docs/benchmarks.md, "GPU: INT8 and 2:4"; 32
+// cores' times at 128 and 384 tokens are predicted within an eighth (docs/benchmarks.md, "GPU: INT8 and 2:4"; 32
 // sequences).
 inline constexpr double kAttentionBytes = 0.5;
 

@@ -177,8 +177,7 @@ double hopper_time(const DenseProduct& product, const HopperOperands& operands) 
 double hopper_sums(int64_t rows, int64_t columns, int64_t k, const HopperOperands& operands) {
   const auto* tile = std::find_if(std::begin(kTiles), std::end(kTiles),
                                   [&](const Tile& known) { return known.rows == rows && known.columns == columns; });
-  const double rate = tile == std::end(kTiles) ? kTiles[0].rate : tile->rate;
-  return sums_of(static_cast<double>(rows * columns), k, operands, rate);
+  return sums_of(static_cast<double>(rows * columns), k, operands, tile->rate);
 }
 
 std::vector<Configuration> hopper_configurations(const Node& node, const DenseProduct& product,

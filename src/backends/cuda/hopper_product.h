@@ -38,7 +38,7 @@ inline constexpr double kWindowMicroseconds = 3.1e-3;
 // Microseconds of a product in its best tile.
 double hopper_time(const DenseProduct& product, const HopperOperands& operands);
 
-// Microseconds of the sums of one tile of these sides.
+// Microseconds of the sums of one tile of these sides, which is among those of products.
 double hopper_sums(int64_t rows, int64_t columns, int64_t k, const HopperOperands& operands);
 
 // The other tiles; `least`: the time that the work takes in any.
