@@ -69,6 +69,7 @@ template <class T>
 inline T max(T a, T b) {
   return a < b ? b : a;
 }
+inline float __saturatef(float x) { return x > 0 ? min(x, 1.0f) : 0.0f; }
 template <class T>
 inline T __ldg(const T* from) {
   return *from;

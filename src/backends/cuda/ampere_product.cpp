@@ -136,7 +136,10 @@ void define_ampere(Node& node, const DenseProduct& product, const Target& target
   node.attributes.set(kTile, Ints{tile.rows, tile.columns, tile.warps_m * tile.warps_n, tile.stages});
   define_input(node, input, defines);
   defines.set("PRODUCT_DEPENDENT_LAUNCH", target.sm >= 90);
-  defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k).set("PRODUCT_SPARSE", sparse);
+  defines.set("PRODUCT_N", product.n)
+      .set("PRODUCT_K", product.k)
+      .set("PRODUCT_Y_PITCH", product.y_pitch)
+      .set("PRODUCT_SPARSE", sparse);
   defines.set("PRODUCT_BM", tile.rows).set("PRODUCT_BN", tile.columns).set("PRODUCT_STAGES", tile.stages);
   defines.set("PRODUCT_WARPS_M", tile.warps_m).set("PRODUCT_WARPS_N", tile.warps_n);
 }

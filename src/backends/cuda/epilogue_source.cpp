@@ -25,29 +25,38 @@ bool is_aligned(const Value& value) {
   return row_pitch_of(operand_of(value)) % 8 == 0 && offset_in_holder(value) % 8 == 0;
 }
 
+// Elements from row to row, a number where it is one: rows that a thread has in hand then differ by constants.
+std::string pitch_source(const Value& value, int index) {
+  const Value* holder = &value;
+  while (holder->slice_of != nullptr) holder = holder->slice_of;
+  const Dims& dims = *holder->dims;
+  const bool is_known = value.layout == Layout::kChannelsLast ? dims[1].is_constant() : dims.back().is_constant();
+  return is_known ? fmt::format("{}LL", row_pitch_of(operand_of(value))) : fmt::format("operands.pitch{}", index);
+}
+
+std::string_view loader_of(const Value& value) { return value.is_constant() ? "load_constant" : "load"; }
+
 std::string load_source(const Node& node, size_t input, int index, bool is_near) {
-  if (is_near) return fmt::format("near.load(operands.data{0}, row, column, o{0});", index);
+  if (is_near) return fmt::format("near.load(operands.data{0}, row, column, inputs.o{0});", index);
   const Value& value = *node.inputs[input];
   const std::string data = fmt::format("operands.data{}", index);
-  const std::string to = fmt::format("o{}", index);
+  const std::string to = fmt::format("inputs.o{}", index);
   switch (cover_in(node, value)) {
     case Cover::kScalar: return fmt::format("broadcast({}, {});", data, to);
     case Cover::kRow: return fmt::format("broadcast({} + row, {});", data, to);
-    case Cover::kColumn: return fmt::format("load({} + column, {});", data, to);
+    case Cover::kColumn: return fmt::format("{}({} + column, {});", loader_of(value), data, to);
     default: break;
   }
-  return fmt::format("{}({} + row * operands.pitch{} + column, {});", is_aligned(value) ? "load" : "load_each", data,
-                     index, to);
+  return fmt::format("{}({} + row * {} + column, {});", is_aligned(value) ? "load" : "load_each", data,
+                     pitch_source(value, index), to);
 }
 
 // An operand of the program, as numbers.
-std::string operand_source(const Node& node, size_t input, int index, bool is_near) {
-  std::string text = fmt::format("  float o{}[N];\n  {}\n", index, load_source(node, input, index, is_near));
+std::string operand_source(const Node& node, size_t input, int index) {
   const DType dtype = node.inputs[input]->dtype;
-  if (is_quantized(dtype))
-    text += fmt::format("#pragma unroll\n  for (int i = 0; i < N; ++i) o{0}[i] = (o{0}[i]{1}) * operands.scale;\n",
-                        index, dtype == DType::kUInt8 ? " - operands.zero_point" : "");
-  return text;
+  if (!is_quantized(dtype)) return fmt::format("inputs.o{}[i]", index);
+  return fmt::format("(inputs.o{}[i]{}) * operands.scale", index,
+                     dtype == DType::kUInt8 ? " - operands.zero_point" : "");
 }
 
 // How an operand of the program lies in memory. Bytes are read as kByteShift more, and so is the zero point that they
@@ -92,7 +101,8 @@ std::string row_source(const Node& node) {
       members, values);
 }
 
-// What two sets of sums of bytes stand for: the first table has what both add.
+// What two sets of sums of bytes stand for: the first table has what both add. There are no registers for tables that
+// are loaded ahead (load_constant).
 std::string two_sums_source(const Node& node) {
   return fmt::format(
       "template <int N>\nstruct SumMeaning {{\n  float factor[N], second[N], shift[N];\n}};\n"
@@ -116,12 +126,12 @@ std::string sums_source(const Node& node, size_t biases) {
     const RunScales kind = run_scales_of(node);
     const bool of_tensor = kind == RunScales::kTensor;
     // Of a zero point of the run the first row has what it is multiplied by, and the last one the factors.
-    constexpr const char* kLoad = "load(operands.data0 + {} + column, meaning.{}); ";
+    constexpr const char* kLoad = "load_constant(operands.data0 + {} + column, meaning.{}); ";
     const int64_t columns = node.inputs[2]->constant->shape()[1];
     loads = fmt::format(kLoad, columns, "shift") + fmt::format(kLoad, of_tensor ? 2 * columns : 0, "factor");
     if (of_tensor) {
       members += "  int taken[N];\n";
-      loads += "load(reinterpret_cast<const int*>(operands.data0) + column, meaning.taken);";
+      loads += "load_constant(reinterpret_cast<const int*>(operands.data0) + column, meaning.taken);";
     }
     value = fmt::format("fmaf(static_cast<float>({}), {}meaning.factor[i], meaning.shift[i])",
                         of_tensor ? "sum[i] - of_row.zero * meaning.taken[i]" : "sum[i]",
@@ -129,7 +139,7 @@ std::string sums_source(const Node& node, size_t biases) {
   } else if (node.op == kIntegerMatMul) {
     value = "static_cast<float>(sum[i])";
   } else if (biases > 0) {
-    loads = "load(operands.data0 + column, meaning.bias);";
+    loads = fmt::format("{}(operands.data0 + column, meaning.bias);", loader_of(*node.inputs[own_operands(node)[0]]));
     value = "sum[i] + meaning.bias[i]";
     if (biases > 1)
       loads +=
@@ -200,7 +210,7 @@ std::string epilogue_source(const Node& node, size_t near) {
   if (of_run == RunScales::kTensor) inputs.push_back(kZeroPointInput);
   const size_t own = inputs.size();
   for (size_t i = inputs_before_program(node); i < node.inputs.size(); ++i) inputs.push_back(i);
-  std::string members, loads, arguments;
+  std::string members, numbers, loads, arguments;
   bool reads_bytes = false;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const DType dtype = node.inputs[inputs[i]]->dtype;
@@ -208,8 +218,10 @@ std::string epilogue_source(const Node& node, size_t near) {
                            i < own ? number_type(dtype) : operand_type(dtype), i, i);
     if (i < own) continue;
     reads_bytes = reads_bytes || is_quantized(node.inputs[inputs[i]]->dtype);
-    loads += operand_source(node, inputs[i], static_cast<int>(i), inputs[i] == near);
-    arguments += fmt::format(", o{}[i]", i);
+    const int index = static_cast<int>(i);
+    numbers += fmt::format(" float o{}[N];", index);
+    loads += fmt::format("  {}\n", load_source(node, inputs[i], index, inputs[i] == near));
+    arguments += ", " + operand_source(node, inputs[i], index);
   }
   if (inputs.empty()) members = "  long long nothing;\n";
   const bool writes_bytes = node.attributes.has("y_scale");
@@ -218,13 +230,16 @@ std::string epilogue_source(const Node& node, size_t near) {
   const std::optional<Program> program = program_in_code(node);
   std::string text = program ? program_source(*program) : std::string();
   text += fmt::format("struct EpilogueOperands {{\n{}}};\n", members) + row_source(node) + sums_source(node, biases);
-  text +=
-      "template <int N, class Near = int>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const "
-      "EpilogueOperands& operands, long long row, int column, const Near& near = {}) {\n";
-  if (program) {
-    text += loads + fmt::format("#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = run_program(value[i]{});\n",
-                                arguments);
-  }
+  text += fmt::format(
+      "template <int N>\nstruct EpilogueInputs {{{}}};\n"
+      "template <int N, class Near>\n__device__ __forceinline__ void load_inputs(EpilogueInputs<N>& inputs, const "
+      "EpilogueOperands& operands, long long row, int column, const Near& near) {{\n{}}}\n"
+      "template <int N>\n__device__ __forceinline__ void epilogue_of(float (&value)[N], const EpilogueInputs<N>& "
+      "inputs, const EpilogueOperands& operands) {{\n",
+      numbers, loads);
+  if (program)
+    text +=
+        fmt::format("#pragma unroll\n  for (int i = 0; i < N; ++i) value[i] = run_program(value[i]{});\n", arguments);
   return text + fmt::format(
                     "}}\ntemplate <int N, class T>\n__device__ __forceinline__ void store_finished(T* to, const float "
                     "(&value)[N], const EpilogueOperands& operands) {{\n  {};\n}}\n",

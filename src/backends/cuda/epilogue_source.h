@@ -17,9 +17,10 @@ Refusal check_epilogue(const Problem& problem);
 //   struct RowMeaning, RowMeaning row_meaning(const EpilogueOperands&, long long row)
 //   template <int N, class Sum> void real_sums(const Sum (&sum)[N], float (&value)[N], const SumMeaning<N>&,
 //                                              const RowMeaning&)
-//   template <int N, class Near> void epilogue_of(float (&value)[N], const EpilogueOperands&, long long row, int
-//   column,
-//                                                 const Near&)
+//   template <int N> struct EpilogueInputs
+//   template <int N, class Near> void load_inputs(EpilogueInputs<N>&, const EpilogueOperands&, long long row, int
+//                                                 column, const Near&)
+//   template <int N> void epilogue_of(float (&value)[N], const EpilogueInputs<N>&, const EpilogueOperands&)
 //   template <int N, class T> void store_finished(T* to, const float (&value)[N], const EpilogueOperands&)
 // which finish N neighbours of a row: numbers of sums, with the operator's own bias; then the program. Products of
 // bytes have the table of byte_product.h as input 2. `near`: of the program's operands the input that

@@ -145,13 +145,15 @@ Tile best_tile(DenseProduct product, const HopperOperands& operands) {
   return best;
 }
 
-// Residuals are on their way together where nothing else runs meanwhile; those of sparse weights are short.
+// What is added is loaded a batch ahead, so that there are registers for less of it; that of sparse weights is short.
 int64_t epilogue_batch(const Node& node, const Tile& tile, const HopperOperands& operands) {
   const size_t own = node.program ? static_cast<size_t>(node.program_inputs) : node.inputs.size();
   // Three numbers for each column do not fit half of the registers.
   const bool has_three = run_scales(node.op, operands.dtype, own) == RunScales::kTensor || operands.has_sums_apart();
   if (tile.per_sm > 1 && has_three) return 2;
-  return operands.sparse || (node.program && node.program->operand_count > 1) ? 8 : 4;
+  if (!node.program || node.program->operand_count == 0) return operands.sparse ? 8 : 4;
+  const int64_t sums = tile.rows * tile.columns / (tile.pingpong != 0 ? 128 : 256);
+  return operands.sparse || sums < 128 ? 4 : 2;
 }
 
 // The one that the node asks for, or else the best.
@@ -207,7 +209,7 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   defines.set("PRODUCT_EPILOGUE_BATCH", epilogue_batch(node, tile, operands));
   defines.set("PRODUCT_DEPENDENT_LAUNCH", 1).set("PRODUCT_SPARSE", operands.sparse);
   defines.set("PRODUCT_ROW_BYTES", operands.row_bytes());
-  defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k);
+  defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k).set("PRODUCT_Y_PITCH", product.y_pitch);
   if (operands.second_depth > 0)
     defines.set("PRODUCT_SECOND", operands.has_sums_apart() ? 2 : 1)
         .set("PRODUCT_SECOND_K", operands.second_depth)

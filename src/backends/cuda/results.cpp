@@ -41,9 +41,8 @@ ScaledBytes scaled_bytes(const Attributes& attributes, std::string_view what) {
 }
 
 ByteMeaning byte_meaning(const Attributes& attributes) {
-  constexpr float kIntegers = 12582912;  // 1.5 * 2^23: the last bits of floats around it are an integer
   const auto [scale, zero_point] = scaled_bytes(attributes, "y");
-  return {1 / scale, kIntegers + zero_point};
+  return {1 / scale, zero_point / 255};
 }
 
 void ByteMeaning::put(Words& words) const { words.put_floats(reciprocal, shift); }

@@ -64,7 +64,9 @@ extern "C" __global__ void __launch_bounds__(256)
     const long long pixel = (static_cast<long long>(picture) * work.rows + row) * work.columns + column + o;
     float value[VECTOR];
     real_sums(sums[o], value, meaning, row_meaning(fused, pixel));
-    epilogue_of(value, fused, pixel, channel);
+    EpilogueInputs<VECTOR> inputs;
+    load_inputs(inputs, fused, pixel, channel, 0);
+    epilogue_of(value, inputs, fused);
     store_finished(work.y + pixel * work.y_pitch + channel, value, fused);
   }
 }

@@ -16,7 +16,7 @@ __device__ __forceinline__ void bring_near(const Ring& ring, const TensorMap& ma
                    place.column + box * (kNearRowBytes / PRODUCT_NEAR), place.row, place.entry, 0);
 }
 
-// A tile that was brought, for epilogue_of.
+// A tile that was brought, for load_inputs.
 struct Near {
   const unsigned char* tile;
   long long first_row;

@@ -147,9 +147,8 @@ __device__ __forceinline__ float8 write<float8, float>(float x) {
 // find it in the caches. On the host: 2 x 4 bytes.
 struct ByteMeaning {
   float reciprocal;
-  float shift;  // kIntegers + the zero point
+  float shift;  // the zero point / 255
 };
-constexpr float kIntegers = 12582912.0f;  // 1.5 * 2^23: the last bits of floats around it are an integer
 
 #if WRITES_BYTES
 struct quantized {
@@ -160,9 +159,11 @@ __device__ __forceinline__ unsigned byte_of(float x, const ByteMeaning& meaning)
 #if BYTE_FLOAT8
   return float8_pair(x * meaning.reciprocal, 0.0f) & 0xffU;
 #else
-  // The sum is rounded to an integer. In this order NaN gives the lowest.
-  const float rounded = fmaf(x, meaning.reciprocal, meaning.shift);
-  return __float_as_uint(fminf(fmaxf(rounded, kIntegers), kIntegers + 255.0f));
+  // Bounds are part of a multiply-add: minimum and maximum would take the slower half of the arithmetic units. NaN
+  // gives 0. What lies halfway between two bytes, but for the last bits, may become either.
+  constexpr float kIntegers = 12582912.0f;  // 1.5 * 2^23: the last bits of floats around it are an integer
+  const float part = __saturatef(fmaf(x, meaning.reciprocal * (1 / 255.0f), meaning.shift));
+  return __float_as_uint(fmaf(part, 255.0f, kIntegers));
 #endif
 }
 #endif
@@ -225,6 +226,23 @@ __device__ __forceinline__ void load(const float8* from, float (&to)[N]) {
 #pragma unroll
     for (int i = 0; i < N; ++i) to[i] = to_float(pack.values[i]);
   }
+}
+// Of what no kernel writes while this one runs: such loads may go ahead of stores.
+template <int N, class C, class T>
+__device__ __forceinline__ void load_constant(const T* from, C (&to)[N]) {
+#ifndef HUSSAR_EMULATED
+  constexpr int kBytes = static_cast<int>(sizeof(T)) * N;
+  if constexpr (kBytes % 16 == 0) {
+    uint4 words[kBytes / 16];
+#pragma unroll
+    for (int i = 0; i < kBytes / 16; ++i) words[i] = __ldg(reinterpret_cast<const uint4*>(from) + i);
+    return load(reinterpret_cast<const T*>(words), to);
+  } else if constexpr (kBytes == 8) {
+    const uint2 words = __ldg(reinterpret_cast<const uint2*>(from));
+    return load(reinterpret_cast<const T*>(&words), to);
+  }
+#endif
+  load(from, to);
 }
 template <int N, class T, class C>
 __device__ __forceinline__ void store(T* to, const C (&from)[N]) {

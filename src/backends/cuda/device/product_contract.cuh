@@ -9,11 +9,11 @@
 //   PRODUCT_X_SIGNED          1: the bytes of X are signed, too (PRODUCT_INT8). Default 0
 //   PRODUCT_KERNEL            the kernel's name (default hussar_product)
 //   PRODUCT_N, PRODUCT_K      sizes fixed when the plan is built; 0 (default): taken from ProductProblem
+//   PRODUCT_Y_PITCH           likewise: elements from row to row of Y
 //   PRODUCT_SPARSE            1: two of four weights are zero. Default 0
 //   PRODUCT_RASTER            tiles of rows walked together before the next tile of columns (default 8): keeps what the
 //                             tiles in flight share of X and W in the L2 cache
-//   PRODUCT_EPILOGUE_BATCH    epilogue calls whose operands are loaded together (default 4). 8 pays for an epilogue
-//                             that loads a residual where nothing runs beside it (Hopper, PRODUCT_PINGPONG 0)
+//   PRODUCT_EPILOGUE_BATCH    epilogue calls whose operands are loaded together, a batch ahead (default 4)
 //   PRODUCT_SECOND            of product_hopper.cuh: 2: sums of two products, kept apart. Default 0
 //   PRODUCT_DEPENDENT_LAUNCH  1: launched with programmatic stream serialization (sm_90 and later). X and operands are
 //                             read, and Y is written, only after the kernels before have ended; W is read earlier and
@@ -26,8 +26,11 @@
 //   RowMeaning row_meaning(const EpilogueOperands& operands, long long row);
 //   template <int N> void real_sums(const ProductSum (&sum)[N], float (&value)[N], const SumMeaning<N>& meaning,
 //                                   const RowMeaning& of_row);
-//   template <int N, class Near> void epilogue_of(float (&value)[N], const EpilogueOperands& operands, long long row,
-//                                                 int column, const Near& near);
+//   template <int N> struct EpilogueInputs {...};
+//   template <int N, class Near> void load_inputs(EpilogueInputs<N>& inputs, const EpilogueOperands& operands,
+//                                                 long long row, int column, const Near& near);
+//   template <int N> void epilogue_of(float (&value)[N], const EpilogueInputs<N>& inputs,
+//                                     const EpilogueOperands& operands);
 //   template <int N, class T> void store_finished(T* to, const float (&value)[N], const EpilogueOperands& operands);
 // real_sums says what numbers the sums of N neighbouring columns of one row stand for, which depends on the columns and,
 // where scales are found when the model runs, on the row; epilogue_of changes these in place. N is 8, or 4 or 2 for sparse weights, and column % N == 0; row counts
@@ -62,6 +65,9 @@
 #endif
 #ifndef PRODUCT_K
 #define PRODUCT_K 0
+#endif
+#ifndef PRODUCT_Y_PITCH
+#define PRODUCT_Y_PITCH 0
 #endif
 #ifndef PRODUCT_SPARSE
 #define PRODUCT_SPARSE 0
@@ -140,6 +146,9 @@ __device__ __forceinline__ int product_n(const ProductProblem& problem) {
 __device__ __forceinline__ int product_k(const ProductProblem& problem) {
   return PRODUCT_K > 0 ? PRODUCT_K : problem.k;
 }
+__device__ __forceinline__ long long product_y_pitch(const ProductProblem& problem) {
+  return PRODUCT_Y_PITCH > 0 ? PRODUCT_Y_PITCH : problem.y_pitch;
+}
 
 struct ProductTile {
   int row, column;  // counted in tiles
@@ -160,8 +169,9 @@ constexpr int kSumSets = PRODUCT_SECOND == 2 ? 2 : 1;
 
 // Finishes and writes a thread's kGroups groups of kWidth neighbouring columns: take(g, sum) gives the sums of group g,
 // row(g) and column(g) its place in batch entry `entry`; with kOneColumn all are of the same columns. kWhole: all of
-// them lie in Y. Else groups outside are worked out at Y's edge and not written. Without branches, the operands of a
-// batch of groups are all on their way before the first is needed.
+// them lie in Y. Else groups outside are worked out at Y's edge and not written. The operands of a batch of groups are
+// loaded while the batch before is worked out: behind its stores, which could write what they read, they would be
+// waited for.
 template <int kGroups, int kWidth, bool kOneColumn, bool kWhole, typename Take, typename Row, typename Column,
           typename Near>
 __device__ __forceinline__ void product_finish_part(ProductOutput* y, const ProductProblem& problem,
@@ -171,24 +181,37 @@ __device__ __forceinline__ void product_finish_part(ProductOutput* y, const Prod
   constexpr int kBatch = kGroups / kBatches;
   static_assert(kBatch * kBatches == kGroups);
   const int n = product_n(problem);
-  // Rows and columns of groups differ by constants.
-  ProductOutput* const to = y + entry * problem.y_stride + row(0) * problem.y_pitch + column(0);
-  const int pitch = static_cast<int>(problem.y_pitch);
+  // Rows and columns of groups differ by constants, of one number: taken apart, stores of 16 bytes become shorter ones.
+  long long place = entry * problem.y_stride + row(0) * product_y_pitch(problem) + column(0);
+#ifndef HUSSAR_EMULATED
+  asm("" : "+l"(place));
+#endif
+  ProductOutput* const to = y + place;
+  const int pitch = static_cast<int>(product_y_pitch(problem));
+  const long long first_line = static_cast<long long>(entry) * problem.m + row(0);
+  auto line = [&](int group) { return first_line + ((kWhole ? row(group) : min(row(group), problem.m - 1)) - row(0)); };
+  auto first_column = [&](int group) { return kWhole ? column(group) : min(column(group), n - kWidth); };
   SumMeaning<kWidth> meaning;
-  if (kOneColumn) load_meaning(meaning, operands, kWhole ? column(0) : min(column(0), n - kWidth));
+  if (kOneColumn) load_meaning(meaning, operands, first_column(0));
+  EpilogueInputs<kWidth> inputs[2][kBatch];
+  auto load_batch = [&](int batch) {
 #pragma unroll
-  for (int first = 0; first < kGroups; first += kBatch) {
+    for (int g = 0; g < kBatch; ++g)
+      load_inputs(inputs[batch % 2][g], operands, line(batch * kBatch + g), first_column(batch * kBatch + g), near);
+  };
+  load_batch(0);
+#pragma unroll
+  for (int batch = 0; batch < kBatches; ++batch) {
+    if (batch + 1 < kBatches) load_batch(batch + 1);
+    const int first = batch * kBatch;
     float value[kBatch][kWidth];
 #pragma unroll
     for (int g = 0; g < kBatch; ++g) {
-      const int y_row = kWhole ? row(first + g) : min(row(first + g), problem.m - 1);
-      const int y_column = kWhole ? column(first + g) : min(column(first + g), n - kWidth);
       ProductSum sum[kSumSets * kWidth];
       take(first + g, sum);
-      if (!kOneColumn) load_meaning(meaning, operands, y_column);
-      const long long y_line = static_cast<long long>(entry) * problem.m + y_row;
-      real_sums(sum, value[g], meaning, row_meaning(operands, y_line));
-      epilogue_of(value[g], operands, y_line, y_column, near);
+      if (!kOneColumn) load_meaning(meaning, operands, first_column(first + g));
+      real_sums(sum, value[g], meaning, row_meaning(operands, line(first + g)));
+      epilogue_of(value[g], inputs[batch % 2][g], operands);
     }
 #pragma unroll
     for (int g = 0; g < kBatch; ++g) {

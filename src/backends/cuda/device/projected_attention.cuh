@@ -170,7 +170,9 @@ __device__ __forceinline__ void put_rows(const Accumulator& sum, const heads::Ti
       SumMeaning<kWidth> meaning;
       load_meaning(meaning, operands, column);
       real_sums(taken, value[g], meaning, row_meaning(operands, line));
-      epilogue_of(value[g], operands, line, column, NothingNear{});
+      EpilogueInputs<kWidth> inputs;
+      load_inputs(inputs, operands, line, column, NothingNear{});
+      epilogue_of(value[g], inputs, operands);
     }
 #pragma unroll
     for (int g = 0; g < kBatch; ++g) {
@@ -196,7 +198,9 @@ __device__ __forceinline__ void bring_constants(const Work& work, int thread, co
     SumMeaning<kWidth> meaning = {};
     load_meaning(meaning, operands, column);
     float value[kWidth] = {};
-    epilogue_of(value, operands, 0, column, NothingNear{});
+    EpilogueInputs<kWidth> inputs;
+    load_inputs(inputs, operands, 0, column, NothingNear{});
+    epilogue_of(value, inputs, operands);
     const float* const words = reinterpret_cast<const float*>(&meaning);
 #pragma unroll
     for (int i = 0; i < static_cast<int>(sizeof(meaning) / sizeof(float)); ++i) asm volatile("" ::"f"(words[i]));

@@ -64,7 +64,9 @@ extern "C" __global__ void __launch_bounds__(256)
       SumMeaning<1> meaning;
       load_meaning(meaning, fused, static_cast<int>(y_place));
       real_sums(sum, value, meaning, row_meaning(fused, y_line));
-      epilogue_of(value, fused, y_line, static_cast<int>(y_place));
+      EpilogueInputs<1> inputs;
+      load_inputs(inputs, fused, y_line, static_cast<int>(y_place), 0);
+      epilogue_of(value, inputs, fused);
       store_finished(y + y_line * operands.y_pitch + y_place, value, fused);
     }
   }
