@@ -172,6 +172,7 @@ inline void hussar_copy_box(unsigned to, const TensorMap& encoded, unsigned barr
   }
   hussar_end_copy(barrier, rows * bytes, blocks);
 }
+inline bool is_elected() { return threadIdx.x % 32 == 0; }
 template <int kBlocks>
 inline void tensor_copy(unsigned to, const TensorMap& map, unsigned barrier, int c0, int c1, int c2,
                         unsigned short mask) {

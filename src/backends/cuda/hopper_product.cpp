@@ -209,6 +209,7 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   defines.set("PRODUCT_EPILOGUE_BATCH", epilogue_batch(node, tile, operands));
   defines.set("PRODUCT_DEPENDENT_LAUNCH", 1).set("PRODUCT_SPARSE", operands.sparse);
   defines.set("PRODUCT_ROW_BYTES", operands.row_bytes());
+  if (!operands.sparse) defines.set("PRODUCT_W_ROWS", hopper_weight_rows(product.n, tile.columns / tile.cluster_m));
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k).set("PRODUCT_Y_PITCH", product.y_pitch);
   if (operands.second_depth > 0)
     defines.set("PRODUCT_SECOND", operands.has_sums_apart() ? 2 : 1)
@@ -303,23 +304,15 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
   launch.launch.shared_bytes = static_cast<unsigned>(1024 + tile.stages * (stage_bytes + 16) + near_tiles);
   launch.launch.function =
       HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "hussar_product", launch.launch.shared_bytes));
-  const auto n = static_cast<uint64_t>(product.n), k = static_cast<uint64_t>(product.k);
   const DType dtype = operands.dtype;
   launch.row_bytes = static_cast<int>(operands.row_bytes());
   launch.block_k = static_cast<uint32_t>(operands.block_k());
-  const auto pitch = static_cast<uint64_t>(product.w_pitch) * dtype_size(dtype);
-  launch.w = {
-      dtype,           5, {k, 2, n / 8, 4, 1}, {pitch, 8 * pitch, 2 * pitch, pitch * n}, {launch.block_k, 2, 4, 4, 1},
-      launch.row_bytes};
+  const int64_t w_rows = hopper_weight_rows(product.n, tile.columns / tile.cluster_m);
+  launch.w = hopper_weights(dtype, product.n, product.k, w_rows, operands.block_k());
   launch.places = 0;
   launch.second_input = 0;
   if (operands.second_depth > 0) {
-    const auto depth = static_cast<uint64_t>(operands.second_depth);
-    const uint64_t second_pitch = depth * dtype_size(dtype);
-    launch.second_w = launch.w;
-    const uint64_t strides[] = {second_pitch, 8 * second_pitch, 2 * second_pitch, second_pitch * n};
-    launch.second_w.sizes[0] = depth;
-    std::copy_n(strides, 4, launch.second_w.strides);
+    launch.second_w = hopper_weights(dtype, product.n, operands.second_depth, w_rows, operands.block_k());
     launch.second_input = static_cast<int32_t>(inputs_of_part(step.op)) + 1;
   }
   if (operands.sparse) {
@@ -361,6 +354,22 @@ Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, W
   if (windows != nullptr) arguments[count++] = windows;
   arguments[count++] = &rows;
   return queue.launch(launch.launch, {arguments, count});
+}
+
+int64_t hopper_weight_rows(int64_t n, int64_t share) { return n % 32 == 0 ? share : 32; }
+
+TileMap hopper_weights(DType dtype, int64_t n, int64_t k, int64_t rows, int64_t block_k) {
+  const auto size = static_cast<int64_t>(dtype_size(dtype));
+  const auto pitch = static_cast<uint64_t>(k * size), count = static_cast<uint64_t>(n);
+  const auto depth = static_cast<uint64_t>(k);
+  const auto box = static_cast<uint32_t>(block_k);
+  const int row_bytes = static_cast<int>(block_k * size);
+  if (rows == 32)
+    return {dtype,    5, {depth, 2, count / 8, 4, 1}, {pitch, 8 * pitch, 2 * pitch, pitch * count}, {box, 2, 4, 4, 1},
+            row_bytes};
+  const auto groups = static_cast<uint32_t>(rows / 32);
+  return {dtype,    5, {depth, 2, 4, 4, count / 32}, {pitch, 8 * pitch, 2 * pitch, 32 * pitch}, {box, 2, 4, 4, groups},
+          row_bytes};
 }
 
 TileMap hopper_rows(const DenseProduct& product, DType dtype, const HopperLaunch& launch) {

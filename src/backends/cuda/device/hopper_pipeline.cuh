@@ -112,6 +112,17 @@ __device__ __forceinline__ void window_copy(unsigned to, const TensorMap& map, u
   }
 }
 
+// True for one thread of the warp, all of which ask. What it alone does then takes uniform registers, without a loop
+// over the threads that might be there.
+__device__ __forceinline__ bool is_elected() {
+  unsigned elected;
+  asm volatile(
+      "{ .reg .pred one; elect.sync _|one, 0xffffffff;\n"
+      "selp.u32 %0, 1, 0, one; }"
+      : "=r"(elected));
+  return elected != 0;
+}
+
 __device__ __forceinline__ unsigned cluster_rank() {
   unsigned rank;
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));

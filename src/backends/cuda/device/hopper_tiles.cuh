@@ -66,7 +66,7 @@ __device__ __forceinline__ void produce(const Ring& ring, const Maps& maps, cons
       barrier_expect(ring.full + at.stage * 8, kStageBytes);
       copy_x(ring, at.stage, maps, work, source, windows, step);
       copy_w(ring, at.stage, maps, work, place, step);
-      at.advance();
+      at.next();
     }
     early = 0;
   }
@@ -180,7 +180,7 @@ __device__ __forceinline__ void multiply_tile(Accumulator& sum, const Ring& ring
       }
       if (quarter % 2 == 0) places.load(words[1 - quarter / 2], step / 2 + 1);
       previous = at.stage;
-      at.advance();
+      at.next();
     }
   }
   end_tile(sum, ring, work, warpgroup, previous);
@@ -214,7 +214,7 @@ __device__ __forceinline__ void multiply_steps(SumSet& sum, const Ring& ring, Po
       release_stage(ring, previous, work);
     }
     previous = at.stage;
-    at.advance();
+    at.next();
   }
 }
 

@@ -25,6 +25,9 @@
 #ifndef PRODUCT_ROW_BYTES
 #define PRODUCT_ROW_BYTES 128
 #endif
+#ifndef PRODUCT_W_ROWS
+#define PRODUCT_W_ROWS 32
+#endif
 #ifndef PRODUCT_NEAR
 #define PRODUCT_NEAR 0
 #endif
@@ -70,7 +73,7 @@ constexpr int kNearTileBytes = PRODUCT_BM * PRODUCT_BN * PRODUCT_NEAR;
 static_assert(PRODUCT_NEAR == 0 ||
               (PRODUCT_BN * PRODUCT_NEAR % kNearRowBytes == 0 && PRODUCT_SPLIT == 1 && !PRODUCT_SPARSE));
 static_assert(kGroupM * kGroupN <= 16384);
-static_assert(kShareX % 8 == 0 && kShareW % 32 == 0);
+static_assert(kShareX % 8 == 0 && kShareW % PRODUCT_W_ROWS == 0);
 static_assert(PRODUCT_SPLIT == 1 || (!PRODUCT_PINGPONG && PRODUCT_SHARERS == 1));
 static_assert(PRODUCT_SPLIT == 1 || PRODUCT_BM * PRODUCT_BN * 4 <= kRingBytes);
 static_assert(PRODUCT_SECOND == 0 || (PRODUCT_SPLIT == 1 && !PRODUCT_SPARSE && !PRODUCT_WINDOWS && PRODUCT_NEAR == 0));
@@ -98,12 +101,20 @@ struct Maps {
 struct Position {
   int stage;
   unsigned parity;
-  __device__ __forceinline__ void advance(int by = 1) {
+  __device__ __forceinline__ void next() {
+    const bool is_last = stage == PRODUCT_STAGES - 1;
+    stage = is_last ? 0 : stage + 1;
+    parity ^= is_last ? 1u : 0u;
+  }
+  __device__ __forceinline__ void advance(int by) {
     const int sum = stage + by;
     stage = sum % PRODUCT_STAGES;
     parity ^= static_cast<unsigned>(sum / PRODUCT_STAGES) & 1u;
   }
 };
+
+// The warp's number, known to be the same for all of its threads.
+__device__ __forceinline__ int own_warp() { return __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32, 0); }
 
 #if PRODUCT_SECOND
 constexpr int kSecondSteps = (PRODUCT_SECOND_K + kBlockK - 1) / kBlockK;
@@ -307,16 +318,17 @@ __device__ __forceinline__ void copy_w(const Ring& ring, int stage, const Maps& 
                                  static_cast<unsigned short>(mask));
 #else
 #pragma unroll
-  for (int block = 0; block < kShareW / 32; ++block) {
-    const int first = work.rank_m * kShareW + block * 32;
+  for (int block = 0; block < kShareW / PRODUCT_W_ROWS; ++block) {
+    const int first = work.rank_m * kShareW + block * PRODUCT_W_ROWS;
 #if PRODUCT_HEADS
     const int row = row_of_w(work, place, first), entry = 0;
 #else
     const int row = place.column + first, entry = place.entry;
 #endif
+    constexpr bool kOfGroups = PRODUCT_W_ROWS > 32;
     tensor_copy<PRODUCT_CLUSTER_M>(ring.stages + stage * kStageBytes + kTileBytesX + first * kRowBytes, map,
-                                   ring.full + stage * 8, first_of_w(step), 0, row / 8, 0, entry,
-                                   static_cast<unsigned short>(mask));
+                                   ring.full + stage * 8, first_of_w(step), 0, kOfGroups ? 0 : row / 8, 0,
+                                   kOfGroups ? row / 32 : entry, static_cast<unsigned short>(mask));
   }
 #endif
 }

@@ -13,6 +13,7 @@
 //                             share X's): each loads its share of the common tile for all (multicast). Default 1, 1
 //   PRODUCT_ROW_BYTES         of a row of X and W that a stage holds: 128, or 64 where k, or a tap, has no more. Not
 //                             with SPARSE. Default 128
+//   PRODUCT_W_ROWS            of W, in one copy: 32 (default), or more where n is a multiple of 32. Not with SPARSE
 //   PRODUCT_SPLIT             blocks of a cluster that share the k of one tile, for products with few tiles: 2, 4 or 8
 //                             (default 1; not with PINGPONG or CLUSTER_*). Each finishes BM / SPLIT rows; partial sums
 //                             are added in the order of k: results never differ from run to run
@@ -45,7 +46,8 @@
 // B = bytes of an element, K = ROW_BYTES / B:
 //   X: rank 3, dims {k, m, batch}, strides {x_pitch B, x_stride B}, box {K, BM / CLUSTER_N, 1}
 //   W: rank 5, dims {k, 2, n / 8, 4, batch}, strides {w_pitch B, 8 w_pitch B, 2 w_pitch B, w_stride B},
-//      box {K, 2, 4, 4, 1}
+//      box {K, 2, 4, 4, 1}; with W_ROWS > 32, of W without a batch, dims {k, 2, 4, 4, n / 32}, strides {w_pitch B,
+//      8 w_pitch B, 2 w_pitch B, 32 w_pitch B}, box {K, 2, 4, 4, W_ROWS / 32}
 //   X with PRODUCT_WINDOWS: an im2col map of rank 4, dims {channels, width, height, pictures}, lower corner -pads, an
 //      upper corner that leaves as many places as there are rows and columns of output, K channels and
 //      BM / CLUSTER_N pixels, element strides {1, stride, stride, 1}. So is the second X
@@ -269,9 +271,10 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
     product_wait_for_earlier_kernels();  // who waits for this kernel waits for those, too
     return;
   }
-  if (threadIdx.x < kMultiplyingThreads) {
+  const int warp = own_warp();
+  if (warp < kMultiplyingThreads / 32) {
     registers_take<kMultiplyingRegisters>();
-    consume(ring, work, static_cast<int>(threadIdx.x) / 128, y, problem, operands, places,
+    consume(ring, work, warp / 4, y, problem, operands, places,
             shared + (ring.near_tiles - begin));
   } else {
     registers_give<kCopyingRegisters>();
@@ -287,7 +290,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
                        second_w_map
 #endif
     };
-    if (threadIdx.x == kMultiplyingThreads) produce(ring, maps, work, windows);
+    if (warp == kMultiplyingThreads / 32 && is_elected()) produce(ring, maps, work, windows);
     __syncwarp();
 #if PRODUCT_SPLIT > 1
     cluster_meet_only();  // as in finish_split

@@ -279,12 +279,13 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
   } else {
     __syncthreads();
   }
-  if (threadIdx.x < kMultiplyingThreads) {
+  const int warp = own_warp();
+  if (warp < kMultiplyingThreads / 32) {
     registers_take<kMultiplyingRegisters>();
-    consume(ring, work, static_cast<int>(threadIdx.x) / 128, tiles, problem, operands, attention, meaning);
+    consume(ring, work, warp / 4, tiles, problem, operands, attention, meaning);
   } else {
     registers_give<kCopyingRegisters>();
-    if (threadIdx.x == kMultiplyingThreads) produce(ring, Maps{x_map, w_map}, work, WindowSteps{});
+    if (warp == kMultiplyingThreads / 32 && is_elected()) produce(ring, Maps{x_map, w_map}, work, WindowSteps{});
     const int behind = static_cast<int>(threadIdx.x) - (kMultiplyingThreads + 32);
     if (behind >= 0) bring_constants(work, behind, operands, attention);
     __syncwarp();

@@ -142,6 +142,9 @@ std::vector<Configuration> configurations(const Problem& problem) {
   return {{kPair, kAmongEqual * cost(problem)}};
 }
 
+// Of weights in one copy: a part of a tile, 64 columns, or what two blocks can share.
+int64_t rows_of_copy(int64_t blocks) { return blocks == 1 ? 64 : 32; }
+
 Status pack(Packing& packing) {
   Node& node = packing.node;
   Parts parts = parts_of(node);
@@ -165,7 +168,7 @@ Status pack(Packing& packing) {
   defines.set("PRODUCT_HEADS", 1).set("PRODUCT_DEPENDENT_LAUNCH", 1).set("PRODUCT_EPILOGUE_BATCH", 4);
   defines.set("PRODUCT_N", sizes.n).set("PRODUCT_K", sizes.k).set("PRODUCT_BM", kRows).set("PRODUCT_BN", kColumns);
   defines.set("PRODUCT_PINGPONG", 0).set("PRODUCT_STAGES", stages_for(rows));
-  defines.set("PRODUCT_CLUSTER_M", blocks).set("TOKENS", work.queries);
+  defines.set("PRODUCT_CLUSTER_M", blocks).set("PRODUCT_W_ROWS", rows_of_copy(blocks)).set("TOKENS", work.queries);
   define_attention(attention, defines);
   defines.set("ATTENTION_BYTES", rows == DType::kUInt8).set("TF32", 0).set("BF16", rows == DType::kBFloat16);
   defines.set("WARPS", 8).set("SPLIT", 1).set("STEPS", 4).set("GROUPS", 1);
@@ -270,11 +273,7 @@ Status prepare(Prepare& prepare) {
              {wide(k), wide(rows), wide(state.work.batch)},
              {wide(k * size), wide(rows * k * size)},
              {box, static_cast<uint32_t>(kRows), 1}};
-  state.w = {dtype,
-             5,
-             {wide(k), 2, wide(n / 8), 4, 1},
-             {wide(k * size), wide(8 * k * size), wide(2 * k * size), wide(n * k * size)},
-             {box, 2, 4, 4, 1}};
+  state.w = hopper_weights(dtype, n, k, rows_of_copy(known[2]), box);
   const DType result = product.outputs[0]->dtype;
   const int64_t blocks = known[2], clusters = (state.work.batch + blocks - 1) / blocks * (n / kColumns);
   const int64_t slots = std::max<int64_t>(queue_of(prepare.device).facts().multiprocessors / blocks, 1);
