@@ -269,7 +269,7 @@ Status EpilogueState::prepare(const Prepare& prepare) {
   count_ = 0;
   reads_bytes_ = false;
   writes_bytes_ = step.attributes.has("y_scale");
-  of_results_ = byte_meaning(step.attributes);
+  of_results_ = byte_meaning(step.attributes, prepare.outputs[0].dtype);
   of_operands_ = scaled_bytes(step.attributes, "operand");
   const auto own = static_cast<int32_t>(step.program ? step.program_inputs : std::ssize(step.inputs));
   const std::vector<size_t> list =

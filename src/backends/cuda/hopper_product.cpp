@@ -156,6 +156,12 @@ int64_t epilogue_batch(const Node& node, const Tile& tile, const HopperOperands&
   return operands.sparse || sums < 128 ? 4 : 2;
 }
 
+// Of dense weights, in one copy: a block's share of a tile, if n has whole groups of 32 and there are registers for it.
+int64_t weight_rows(const Tile& tile, const DenseProduct& product, const HopperOperands& operands) {
+  const bool is_short = tile.per_sm > 1 && operands.has_sums_apart();
+  return product.n % 32 == 0 && !is_short ? tile.columns / tile.cluster_m : 32;
+}
+
 // The one that the node asks for, or else the best.
 Tile tile_of(const Node& node, const DenseProduct& product, const HopperOperands& operands) {
   const Tile* wanted = configured_tile<Tile>(tiles_of(operands), node);
@@ -209,7 +215,7 @@ Status attach_hopper(Packing& packing, const DenseProduct& product, const Hopper
   defines.set("PRODUCT_EPILOGUE_BATCH", epilogue_batch(node, tile, operands));
   defines.set("PRODUCT_DEPENDENT_LAUNCH", 1).set("PRODUCT_SPARSE", operands.sparse);
   defines.set("PRODUCT_ROW_BYTES", operands.row_bytes());
-  if (!operands.sparse) defines.set("PRODUCT_W_ROWS", hopper_weight_rows(product.n, tile.columns / tile.cluster_m));
+  if (!operands.sparse) defines.set("PRODUCT_W_ROWS", weight_rows(tile, product, operands));
   defines.set("PRODUCT_N", product.n).set("PRODUCT_K", product.k).set("PRODUCT_Y_PITCH", product.y_pitch);
   if (operands.second_depth > 0)
     defines.set("PRODUCT_SECOND", operands.has_sums_apart() ? 2 : 1)
@@ -307,7 +313,7 @@ Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const
   const DType dtype = operands.dtype;
   launch.row_bytes = static_cast<int>(operands.row_bytes());
   launch.block_k = static_cast<uint32_t>(operands.block_k());
-  const int64_t w_rows = hopper_weight_rows(product.n, tile.columns / tile.cluster_m);
+  const int64_t w_rows = weight_rows(tile, product, operands);
   launch.w = hopper_weights(dtype, product.n, product.k, w_rows, operands.block_k());
   launch.places = 0;
   launch.second_input = 0;
@@ -355,8 +361,6 @@ Status launch_hopper(const Run& run, const HopperLaunch& launch, TensorMap& x, W
   arguments[count++] = &rows;
   return queue.launch(launch.launch, {arguments, count});
 }
-
-int64_t hopper_weight_rows(int64_t n, int64_t share) { return n % 32 == 0 ? share : 32; }
 
 TileMap hopper_weights(DType dtype, int64_t n, int64_t k, int64_t rows, int64_t block_k) {
   const auto size = static_cast<int64_t>(dtype_size(dtype));

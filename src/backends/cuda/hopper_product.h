@@ -77,8 +77,6 @@ struct HopperLaunch {
 };
 Status prepare_hopper(const Prepare& prepare, const DenseProduct& product, const HopperOperands& operands,
                       HopperLaunch& launch);
-// Rows of dense weights, of n, that one copy brings, where a block loads `share` of a tile.
-int64_t hopper_weight_rows(int64_t n, int64_t share);
 // The map of dense weights, n rows of k elements one behind the other, for copies of `rows` of them. Of block_k
 // elements.
 TileMap hopper_weights(DType dtype, int64_t n, int64_t k, int64_t rows, int64_t block_k);

@@ -40,9 +40,10 @@ ScaledBytes scaled_bytes(const Attributes& attributes, std::string_view what) {
           static_cast<float>(attributes.get_int(std::string(what) + "_zero_point", 0))};
 }
 
-ByteMeaning byte_meaning(const Attributes& attributes) {
+ByteMeaning byte_meaning(const Attributes& attributes, DType dtype) {
   const auto [scale, zero_point] = scaled_bytes(attributes, "y");
-  return {1 / scale, zero_point / 255};
+  if (dtype == kFp8) return {1 / scale, 0};
+  return {1 / (255 * scale), zero_point / 255};
 }
 
 void ByteMeaning::put(Words& words) const { words.put_floats(reciprocal, shift); }

@@ -113,8 +113,14 @@ struct Position {
   }
 };
 
-// The warp's number, known to be the same for all of its threads.
+// The warp's number, known to be the same for all of its threads, so that what follows from it is in uniform registers.
 __device__ __forceinline__ int own_warp() { return __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32, 0); }
+
+// 0 and 1 multiply, 2 copies. Where registers are short it is found again whenever it is needed.
+__device__ __forceinline__ int own_warpgroup() {
+  constexpr bool kHasRegisters = PRODUCT_BLOCKS_PER_SM == 1 && !PRODUCT_HEADS;
+  return kHasRegisters ? own_warp() / 4 : static_cast<int>(threadIdx.x) / 128;
+}
 
 #if PRODUCT_SECOND
 constexpr int kSecondSteps = (PRODUCT_SECOND_K + kBlockK - 1) / kBlockK;

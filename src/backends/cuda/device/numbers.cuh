@@ -142,12 +142,12 @@ __device__ __forceinline__ float8 write<float8, float>(float x) {
   return {static_cast<unsigned char>(float8_pair(x, 0.0f))};
 }
 
-// What the bytes that a kernel writes stand for: (byte - zero point) / reciprocal; for FP8 without a zero point. A
+// What the bytes that a kernel writes stand for: (byte - zero point) * scale; for FP8 without a zero point. A
 // parameter, not constants of the code: the steps of a model, which differ in little else, share their code then, and
 // find it in the caches. On the host: 2 x 4 bytes.
 struct ByteMeaning {
-  float reciprocal;
-  float shift;  // the zero point / 255
+  float reciprocal;  // of the scale; of 255 times the scale where bytes are integers
+  float shift;       // the zero point / 255
 };
 
 #if WRITES_BYTES
@@ -162,7 +162,7 @@ __device__ __forceinline__ unsigned byte_of(float x, const ByteMeaning& meaning)
   // Bounds are part of a multiply-add: minimum and maximum would take the slower half of the arithmetic units. NaN
   // gives 0. What lies halfway between two bytes, but for the last bits, may become either.
   constexpr float kIntegers = 12582912.0f;  // 1.5 * 2^23: the last bits of floats around it are an integer
-  const float part = __saturatef(fmaf(x, meaning.reciprocal * (1 / 255.0f), meaning.shift));
+  const float part = __saturatef(fmaf(x, meaning.reciprocal, meaning.shift));
   return __float_as_uint(fmaf(part, 255.0f, kIntegers));
 #endif
 }

@@ -181,9 +181,9 @@ __device__ __forceinline__ void product_finish_part(ProductOutput* y, const Prod
   constexpr int kBatch = kGroups / kBatches;
   static_assert(kBatch * kBatches == kGroups);
   const int n = product_n(problem);
-  // Rows and columns of groups differ by constants, of one number: taken apart, stores of 16 bytes become shorter ones.
+  // Rows and columns of groups differ by constants, of one number: taken apart, stores of halves become shorter ones.
   long long place = entry * problem.y_stride + row(0) * product_y_pitch(problem) + column(0);
-#ifndef HUSSAR_EMULATED
+#if PRODUCT_OUTPUT != PRODUCT_BYTES && !defined(HUSSAR_EMULATED)
   asm("" : "+l"(place));
 #endif
   ProductOutput* const to = y + place;

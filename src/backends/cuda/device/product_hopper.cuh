@@ -271,10 +271,9 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
     product_wait_for_earlier_kernels();  // who waits for this kernel waits for those, too
     return;
   }
-  const int warp = own_warp();
-  if (warp < kMultiplyingThreads / 32) {
+  if (threadIdx.x < kMultiplyingThreads) {
     registers_take<kMultiplyingRegisters>();
-    consume(ring, work, warp / 4, y, problem, operands, places,
+    consume(ring, work, own_warpgroup(), y, problem, operands, places,
             shared + (ring.near_tiles - begin));
   } else {
     registers_give<kCopyingRegisters>();
@@ -290,7 +289,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
                        second_w_map
 #endif
     };
-    if (warp == kMultiplyingThreads / 32 && is_elected()) produce(ring, maps, work, windows);
+    if (own_warp() == kMultiplyingThreads / 32 && is_elected()) produce(ring, maps, work, windows);
     __syncwarp();
 #if PRODUCT_SPLIT > 1
     cluster_meet_only();  // as in finish_split

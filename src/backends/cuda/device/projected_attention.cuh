@@ -279,13 +279,12 @@ extern "C" __global__ void __launch_bounds__(kThreads, PRODUCT_BLOCKS_PER_SM) PR
   } else {
     __syncthreads();
   }
-  const int warp = own_warp();
-  if (warp < kMultiplyingThreads / 32) {
+  if (threadIdx.x < kMultiplyingThreads) {
     registers_take<kMultiplyingRegisters>();
-    consume(ring, work, warp / 4, tiles, problem, operands, attention, meaning);
+    consume(ring, work, own_warpgroup(), tiles, problem, operands, attention, meaning);
   } else {
     registers_give<kCopyingRegisters>();
-    if (warp == kMultiplyingThreads / 32 && is_elected()) produce(ring, Maps{x_map, w_map}, work, WindowSteps{});
+    if (own_warp() == kMultiplyingThreads / 32 && is_elected()) produce(ring, Maps{x_map, w_map}, work, WindowSteps{});
     const int behind = static_cast<int>(threadIdx.x) - (kMultiplyingThreads + 32);
     if (behind >= 0) bring_constants(work, behind, operands, attention);
     __syncwarp();
