@@ -135,7 +135,7 @@ Status prepare_attention(const Prepare& prepare, const AttentionWork& work, int6
   HUSSAR_CHECK(!is_packed || work.batch * work.queries < (int64_t{1} << 31), ErrorCode::kUsage,
                "step '{}': the batch is too large", prepare.step.name);
   launch.work = work;
-  launch.meaning = byte_meaning(prepare.step.attributes, prepare.outputs[0].dtype);
+  launch.meaning = byte_meaning(prepare.step.attributes);
   launch.launch = Launch{};
   launch.launch.threads = static_cast<unsigned>(threads);
   launch.launch.shared_bytes = static_cast<unsigned>(shared_bytes);

@@ -45,7 +45,7 @@ Status prepare_elementwise(const Prepare& prepare, const LoopNest& nest, std::st
       launch.nest.strides[t][axis] = axis < missing ? 0 : nest.strides[t][axis - missing];
     }
   }
-  launch.meaning = byte_meaning(prepare.step.attributes, prepare.outputs[0].dtype);
+  launch.meaning = byte_meaning(prepare.step.attributes);
   launch.is_dense = true;
   for (int64_t axis = launch.nest.rank - 1, stride = 1; axis >= 0; --axis) {
     launch.is_dense = launch.is_dense && (launch.nest.dims[axis] == 1 || launch.nest.strides[0][axis] == stride);

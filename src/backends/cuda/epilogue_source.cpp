@@ -225,7 +225,7 @@ std::string epilogue_source(const Node& node, size_t near) {
   }
   if (inputs.empty()) members = "  long long nothing;\n";
   const bool writes_bytes = node.attributes.has("y_scale");
-  if (writes_bytes) members += "  ByteMeaning meaning;\n";
+  if (writes_bytes) members += "  SumBytes meaning;\n";
   if (reads_bytes) members += "  float scale, zero_point;\n";
   const std::optional<Program> program = program_in_code(node);
   std::string text = program ? program_source(*program) : std::string();
@@ -269,7 +269,7 @@ Status EpilogueState::prepare(const Prepare& prepare) {
   count_ = 0;
   reads_bytes_ = false;
   writes_bytes_ = step.attributes.has("y_scale");
-  of_results_ = byte_meaning(step.attributes, prepare.outputs[0].dtype);
+  of_results_ = sum_bytes(step.attributes, prepare.outputs[0].dtype);
   of_operands_ = scaled_bytes(step.attributes, "operand");
   const auto own = static_cast<int32_t>(step.program ? step.program_inputs : std::ssize(step.inputs));
   const std::vector<size_t> list =

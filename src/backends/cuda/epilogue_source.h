@@ -47,7 +47,7 @@ class EpilogueState {
   Status put_run_scales(const Prepare& prepare, size_t own);
 
   bool writes_bytes_ = false, reads_bytes_ = false;
-  ByteMeaning of_results_;
+  SumBytes of_results_;
   ScaledBytes of_operands_;
   int count_ = 0;
   struct {

@@ -103,7 +103,7 @@ Status attach_norm(Packing& packing, std::string_view op, const NormRows& rows, 
   return attach_code(packing, assemble(defines, {"numbers.cuh", "rows.cuh", "row_bytes.cuh", "norm_rows.cuh", text}));
 }
 
-NormState norm_state(const Prepare& prepare, std::string_view op, int64_t rows, int64_t length) {
+NormState norm_state(const PlanStep& step, std::string_view op, int64_t rows, int64_t length) {
   NormState state{};
   state.rows = rows;
   state.length = length;
@@ -111,9 +111,8 @@ NormState norm_state(const Prepare& prepare, std::string_view op, int64_t rows, 
   state.bytes = static_cast<int8_t>(state.numbers > 0 ? 0 : -1);
   state.scales = static_cast<int8_t>(op == kNormToRows ? 1 : -1);
   state.statistics = static_cast<int8_t>(state.numbers > 0 ? -1 : 1);
-  const Attributes& attributes = prepare.step.attributes;
-  state.epsilon = attributes.get_float("epsilon", 1e-5F);
-  state.meaning = byte_meaning(attributes, prepare.outputs[0].dtype);
+  state.epsilon = step.attributes.get_float("epsilon", 1e-5F);
+  state.meaning = byte_meaning(step.attributes);
   return state;
 }
 

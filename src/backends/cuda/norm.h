@@ -35,7 +35,7 @@ struct NormState {
   // Which outputs are what; -1: none.
   int8_t numbers, bytes, scales, statistics;
 };
-NormState norm_state(const Prepare& prepare, std::string_view op, int64_t rows, int64_t length);
+NormState norm_state(const PlanStep& step, std::string_view op, int64_t rows, int64_t length);
 // The parameters, as the struct Normalization of the text has them.
 void put_norm(const Run& run, const NormState& state, Words& words);
 

@@ -40,13 +40,21 @@ ScaledBytes scaled_bytes(const Attributes& attributes, std::string_view what) {
           static_cast<float>(attributes.get_int(std::string(what) + "_zero_point", 0))};
 }
 
-ByteMeaning byte_meaning(const Attributes& attributes, DType dtype) {
+ByteMeaning byte_meaning(const Attributes& attributes) {
+  constexpr float kIntegers = 12582912;  // 1.5 * 2^23: the last bits of floats around it are an integer
+  const auto [scale, zero_point] = scaled_bytes(attributes, "y");
+  return {1 / scale, kIntegers + zero_point};
+}
+
+void ByteMeaning::put(Words& words) const { words.put_floats(reciprocal, shift); }
+
+SumBytes sum_bytes(const Attributes& attributes, DType dtype) {
   const auto [scale, zero_point] = scaled_bytes(attributes, "y");
   if (dtype == kFp8) return {1 / scale, 0};
   return {1 / (255 * scale), zero_point / 255};
 }
 
-void ByteMeaning::put(Words& words) const { words.put_floats(reciprocal, shift); }
+void SumBytes::put(Words& words) const { words.put_floats(reciprocal, shift); }
 
 std::string real_source(const Attributes& attributes, std::string_view what, std::string_view byte) {
   const auto [scale, zero_point] = scaled_bytes(attributes, what);

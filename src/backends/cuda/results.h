@@ -23,12 +23,19 @@ struct ScaledBytes {
 ScaledBytes scaled_bytes(const Attributes& attributes, std::string_view what);
 
 // ByteMeaning of device/numbers.cuh, which is a parameter of all kernels that may write bytes: of y_scale and
-// y_zero_point, for results of type `dtype`. Without them any will do.
+// y_zero_point. Without them any will do.
 struct ByteMeaning {
   float reciprocal, shift;
   void put(Words& words) const;
 };
-ByteMeaning byte_meaning(const Attributes& attributes, DType dtype);
+ByteMeaning byte_meaning(const Attributes& attributes);
+
+// SumBytes of device/numbers.cuh, likewise, for results of type `dtype`.
+struct SumBytes {
+  float reciprocal, shift;
+  void put(Words& words) const;
+};
+SumBytes sum_bytes(const Attributes& attributes, DType dtype);
 
 // The number that `byte` stands for by the attributes <what>_scale and <what>_zero_point.
 std::string real_source(const Attributes& attributes, std::string_view what, std::string_view byte);

@@ -181,8 +181,8 @@ __device__ __forceinline__ void finish_patch(const Accumulator& sum, ProductOutp
     return inside ? first + group / 2 * patches.columns + 8 * (group % 2) : problem.m;
   };
   product_finish<2 * kBlocksM, 8, true>(
-      y, problem, operands, 0, whole, [&](int group, ProductSum(&value)[8]) { take_group(sum, group, value); }, row,
-      [&](int) { return filter; });
+      y, problem, operands, 0, whole, NothingAsked{},
+      [&](int group, ProductSum(&value)[8]) { take_group(sum, group, value); }, row, [&](int) { return filter; });
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads)

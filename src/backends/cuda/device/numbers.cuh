@@ -142,10 +142,19 @@ __device__ __forceinline__ float8 write<float8, float>(float x) {
   return {static_cast<unsigned char>(float8_pair(x, 0.0f))};
 }
 
-// What the bytes that a kernel writes stand for: (byte - zero point) * scale; for FP8 without a zero point. A
+// What the bytes that a kernel writes stand for: (byte - zero point) / reciprocal; for FP8 without a zero point. A
 // parameter, not constants of the code: the steps of a model, which differ in little else, share their code then, and
 // find it in the caches. On the host: 2 x 4 bytes.
 struct ByteMeaning {
+  float reciprocal;
+  float shift;  // kIntegers + the zero point
+};
+constexpr float kIntegers = 12582912.0f;  // 1.5 * 2^23: the last bits of floats around it are an integer
+
+// The same of what sums of products become. Bounds are part of a multiply-add there: minimum and maximum would take the
+// slower half of the arithmetic units. What lies halfway between two bytes may become either, which averages of bytes,
+// say, often do. On the host: 2 x 4 bytes.
+struct SumBytes {
   float reciprocal;  // of the scale; of 255 times the scale where bytes are integers
   float shift;       // the zero point / 255
 };
@@ -159,11 +168,17 @@ __device__ __forceinline__ unsigned byte_of(float x, const ByteMeaning& meaning)
 #if BYTE_FLOAT8
   return float8_pair(x * meaning.reciprocal, 0.0f) & 0xffU;
 #else
-  // Bounds are part of a multiply-add: minimum and maximum would take the slower half of the arithmetic units. NaN
-  // gives 0. What lies halfway between two bytes, but for the last bits, may become either.
-  constexpr float kIntegers = 12582912.0f;  // 1.5 * 2^23: the last bits of floats around it are an integer
-  const float part = __saturatef(fmaf(x, meaning.reciprocal, meaning.shift));
-  return __float_as_uint(fmaf(part, 255.0f, kIntegers));
+  // The sum is rounded to an integer. In this order NaN gives the lowest.
+  const float rounded = fmaf(x, meaning.reciprocal, meaning.shift);
+  return __float_as_uint(fminf(fmaxf(rounded, kIntegers), kIntegers + 255.0f));
+#endif
+}
+// As above, NaN gives the lowest.
+__device__ __forceinline__ unsigned byte_of(float x, const SumBytes& meaning) {
+#if BYTE_FLOAT8
+  return float8_pair(x * meaning.reciprocal, 0.0f) & 0xffU;
+#else
+  return __float_as_uint(fmaf(__saturatef(fmaf(x, meaning.reciprocal, meaning.shift)), 255.0f, kIntegers));
 #endif
 }
 #endif
@@ -284,8 +299,8 @@ template <class T, class C>
 __device__ __forceinline__ T write_result(C x, const ByteMeaning&) {
   return write<T>(x);
 }
-template <int N, class C, class T>
-__device__ __forceinline__ void store_results(T* to, const C (&from)[N], const ByteMeaning&) {
+template <int N, class C, class T, class Meaning>
+__device__ __forceinline__ void store_results(T* to, const C (&from)[N], const Meaning&) {
   store<N>(to, from);
 }
 #if WRITES_BYTES
@@ -293,8 +308,8 @@ template <>
 __device__ __forceinline__ quantized write_result<quantized, float>(float x, const ByteMeaning& meaning) {
   return {static_cast<unsigned char>(byte_of(x, meaning))};
 }
-template <int N>
-__device__ __forceinline__ void store_results(quantized* to, const float (&from)[N], const ByteMeaning& meaning) {
+template <int N, class Meaning>
+__device__ __forceinline__ void store_results(quantized* to, const float (&from)[N], const Meaning& meaning) {
 #if BYTE_FLOAT8
   float scaled[N];
 #pragma unroll
@@ -314,7 +329,7 @@ __device__ __forceinline__ void store_results(quantized* to, const float (&from)
   } else {
     Pack<N, quantized> pack;
 #pragma unroll
-    for (int i = 0; i < N; ++i) pack.values[i] = write_result<quantized>(from[i], meaning);
+    for (int i = 0; i < N; ++i) pack.values[i] = {static_cast<unsigned char>(byte_of(from[i], meaning))};
     *reinterpret_cast<Pack<N, quantized>*>(to) = pack;
   }
 #endif

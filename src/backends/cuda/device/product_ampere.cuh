@@ -427,7 +427,7 @@ extern "C" __global__ void __launch_bounds__(PRODUCT_BOUNDS)
 
   const int row = tile.row * PRODUCT_BM + first_m, column = tile.column * PRODUCT_BN + first_column_of(first_n);
   product_finish<kGroups, kWidth, PRODUCT_SPARSE>(
-      y, problem, operands, entry, (tile.row + 1) * PRODUCT_BM <= m && (tile.column + 1) * PRODUCT_BN <= n,
+      y, problem, operands, entry, (tile.row + 1) * PRODUCT_BM <= m && (tile.column + 1) * PRODUCT_BN <= n, NothingAsked{},
       [&](int group, ProductSum(&value)[kWidth]) { take_group(sum, group, value); },
       [&](int group) { return row + group_row(group); }, [&](int group) { return column + group_column(group); });
 }

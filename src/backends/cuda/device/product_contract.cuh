@@ -167,19 +167,51 @@ __device__ __forceinline__ ProductTile product_tile(int index, int row_tiles, in
 
 constexpr int kSumSets = PRODUCT_SECOND == 2 ? 2 : 1;
 
+// Of kGroups groups, those whose operands are loaded together.
+template <int kGroups>
+struct EpilogueBatches {
+  static constexpr int kCount = (kGroups + PRODUCT_EPILOGUE_BATCH - 1) / PRODUCT_EPILOGUE_BATCH;
+  static constexpr int kGroupsOfOne = kGroups / kCount;
+  static_assert(kGroupsOfOne * kCount == kGroups);
+};
+
+// What the first batch needs, asked for before there are sums. Places outside of Y ask for its edge.
+template <int kGroups, int kWidth>
+struct EpilogueStart {
+  static constexpr bool kIsAsked = true;
+  SumMeaning<kWidth> meaning;
+  EpilogueInputs<kWidth> inputs[EpilogueBatches<kGroups>::kGroupsOfOne];
+};
+struct NothingAsked {
+  static constexpr bool kIsAsked = false;
+};
+struct NothingNear {};
+template <int kGroups, int kWidth, typename Row, typename Column>
+__device__ __forceinline__ void product_ask(EpilogueStart<kGroups, kWidth>& start, const ProductProblem& problem,
+                                            const EpilogueOperands& operands, int entry, Row row, Column column) {
+  const long long first_line = static_cast<long long>(entry) * problem.m;
+  const int last_column = product_n(problem) - kWidth;
+  load_meaning(start.meaning, operands, min(column(0), last_column));
+#pragma unroll
+  for (int g = 0; g < EpilogueBatches<kGroups>::kGroupsOfOne; ++g)
+    load_inputs(start.inputs[g], operands, first_line + min(row(g), problem.m - 1), min(column(g), last_column),
+                NothingNear{});
+}
+template <int kGroups, int kWidth, typename Row, typename Column>
+__device__ __forceinline__ void product_ask(NothingAsked&, const ProductProblem&, const EpilogueOperands&, int, Row,
+                                            Column) {}
+
 // Finishes and writes a thread's kGroups groups of kWidth neighbouring columns: take(g, sum) gives the sums of group g,
 // row(g) and column(g) its place in batch entry `entry`; with kOneColumn all are of the same columns. kWhole: all of
 // them lie in Y. Else groups outside are worked out at Y's edge and not written. The operands of a batch of groups are
 // loaded while the batch before is worked out: behind its stores, which could write what they read, they would be
 // waited for.
-template <int kGroups, int kWidth, bool kOneColumn, bool kWhole, typename Take, typename Row, typename Column,
-          typename Near>
+template <int kGroups, int kWidth, bool kOneColumn, bool kWhole, typename Start, typename Take, typename Row,
+          typename Column, typename Near>
 __device__ __forceinline__ void product_finish_part(ProductOutput* y, const ProductProblem& problem,
-                                                    const EpilogueOperands& operands, int entry, Take take, Row row,
-                                                    Column column, const Near& near) {
-  constexpr int kBatches = (kGroups + PRODUCT_EPILOGUE_BATCH - 1) / PRODUCT_EPILOGUE_BATCH;
-  constexpr int kBatch = kGroups / kBatches;
-  static_assert(kBatch * kBatches == kGroups);
+                                                    const EpilogueOperands& operands, int entry, const Start& start,
+                                                    Take take, Row row, Column column, const Near& near) {
+  constexpr int kBatches = EpilogueBatches<kGroups>::kCount, kBatch = EpilogueBatches<kGroups>::kGroupsOfOne;
   const int n = product_n(problem);
   // Rows and columns of groups differ by constants, of one number: taken apart, stores of halves become shorter ones.
   long long place = entry * problem.y_stride + row(0) * product_y_pitch(problem) + column(0);
@@ -192,14 +224,20 @@ __device__ __forceinline__ void product_finish_part(ProductOutput* y, const Prod
   auto line = [&](int group) { return first_line + ((kWhole ? row(group) : min(row(group), problem.m - 1)) - row(0)); };
   auto first_column = [&](int group) { return kWhole ? column(group) : min(column(group), n - kWidth); };
   SumMeaning<kWidth> meaning;
-  if (kOneColumn) load_meaning(meaning, operands, first_column(0));
   EpilogueInputs<kWidth> inputs[2][kBatch];
   auto load_batch = [&](int batch) {
 #pragma unroll
     for (int g = 0; g < kBatch; ++g)
       load_inputs(inputs[batch % 2][g], operands, line(batch * kBatch + g), first_column(batch * kBatch + g), near);
   };
-  load_batch(0);
+  if constexpr (Start::kIsAsked) {
+    meaning = start.meaning;
+#pragma unroll
+    for (int g = 0; g < kBatch; ++g) inputs[0][g] = start.inputs[g];
+  } else {
+    if (kOneColumn) load_meaning(meaning, operands, first_column(0));
+    load_batch(0);
+  }
 #pragma unroll
   for (int batch = 0; batch < kBatches; ++batch) {
     if (batch + 1 < kBatches) load_batch(batch + 1);
@@ -209,7 +247,8 @@ __device__ __forceinline__ void product_finish_part(ProductOutput* y, const Prod
     for (int g = 0; g < kBatch; ++g) {
       ProductSum sum[kSumSets * kWidth];
       take(first + g, sum);
-      if (!kOneColumn) load_meaning(meaning, operands, first_column(first + g));
+      const bool is_there = Start::kIsAsked && column(first + g) - column(0) == 0;
+      if (!kOneColumn && !is_there) load_meaning(meaning, operands, first_column(first + g));
       real_sums(sum, value[g], meaning, row_meaning(operands, line(first + g)));
       epilogue_of(value[g], inputs[batch % 2][g], operands);
     }
@@ -221,18 +260,18 @@ __device__ __forceinline__ void product_finish_part(ProductOutput* y, const Prod
   }
 }
 
-struct NothingNear {};
-
-// `whole`: the same for all threads of a warp.
-template <int kGroups, int kWidth, bool kOneColumn, typename Take, typename Row, typename Column,
+// `start`: by product_ask with the same row and column, or NothingAsked. `whole`: the same for all threads of a warp.
+template <int kGroups, int kWidth, bool kOneColumn, typename Start, typename Take, typename Row, typename Column,
           typename Near = NothingNear>
 __device__ __forceinline__ void product_finish(ProductOutput* y, const ProductProblem& problem,
-                                               const EpilogueOperands& operands, int entry, bool whole, Take take,
-                                               Row row, Column column, const Near& near = {}) {
+                                               const EpilogueOperands& operands, int entry, bool whole,
+                                               const Start& start, Take take, Row row, Column column,
+                                               const Near& near = {}) {
   if (whole)
-    product_finish_part<kGroups, kWidth, kOneColumn, true>(y, problem, operands, entry, take, row, column, near);
+    product_finish_part<kGroups, kWidth, kOneColumn, true>(y, problem, operands, entry, start, take, row, column, near);
   else
-    product_finish_part<kGroups, kWidth, kOneColumn, false>(y, problem, operands, entry, take, row, column, near);
+    product_finish_part<kGroups, kWidth, kOneColumn, false>(y, problem, operands, entry, start, take, row, column,
+                                                            near);
 }
 
 // Lets the next kernel of the stream start its own preparations.

@@ -124,7 +124,7 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
   const int first = static_cast<int>(threadIdx.x) / 32;
   if (first >= kAll) return;
   product_finish<kMine, kWidth, false>(
-      y, problem, operands, place.entry, whole,
+      y, problem, operands, place.entry, whole, NothingAsked{},
       [&](int group, ProductSum(&value)[8]) {
         const int item = first + group * kWarps;
         sum_partials(ring, item / kPieces, item % kPieces, lane, value);
@@ -136,6 +136,13 @@ __device__ __forceinline__ void finish_split(Accumulator& sum, const Ring& ring,
       [&](int group) { return place.column + (first + group * kWarps) % kPieces / 2 * 32 + lane % 4 * 8; });
 }
 
+#endif
+
+// Half of the registers have no room for what is asked for early, nor have two sets of sums, nor windows.
+#if PRODUCT_BLOCKS_PER_SM == 1 && PRODUCT_NEAR == 0 && PRODUCT_SECOND != 2 && !PRODUCT_WINDOWS
+using Start = EpilogueStart<kGroups, kWidth>;
+#else
+using Start = NothingAsked;
 #endif
 
 // What a multiplying warpgroup (0 or 1) does.
@@ -156,6 +163,14 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
   for (int group = work.first + (PRODUCT_PINGPONG ? warpgroup * work.stride : 0); group < work.groups;
        group += kTurns * work.stride) {
     const Place place = make_place(work, group);
+    const bool whole = place.row + PRODUCT_BM <= problem.m && place.column + PRODUCT_BN <= product_n(problem);
+#if PRODUCT_SPLIT == 1
+    const int first_column = PRODUCT_SPARSE && !PRODUCT_PINGPONG ? warpgroup * kGroupN : 0;
+    auto row = [&](int group) { return place.row + first_row_of(warpgroup) + group_row(group); };
+    auto column = [&](int group) { return place.column + first_column + group_column(group); };
+    Start start;
+    product_ask<kGroups, kWidth>(start, problem, operands, place.entry, row, column);
+#endif
     Accumulator sum;
 #if PRODUCT_SPARSE
     multiply_tile(sum, ring, at, work, warpgroup, places_of(places, problem, place, warpgroup));
@@ -163,11 +178,9 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
     multiply_tile(sum, ring, at, work, warpgroup);
 #endif
     if (PRODUCT_PINGPONG) at.advance(steps);  // the other's tile
-    const bool whole = place.row + PRODUCT_BM <= problem.m && place.column + PRODUCT_BN <= product_n(problem);
 #if PRODUCT_SPLIT > 1
     finish_split(sum, ring, work, place, first_row_of(warpgroup), whole, y, problem, operands);
 #else
-    const int first_column = PRODUCT_SPARSE && !PRODUCT_PINGPONG ? warpgroup * kGroupN : 0;
 #if PRODUCT_NEAR
     const unsigned slot = turn & 1u;
     barrier_wait(ring.near_full + slot * 8, turn >> 1 & 1u);
@@ -177,10 +190,8 @@ __device__ __forceinline__ void consume(const Ring& ring, const Work& work, int 
     constexpr NothingNear near = {};
 #endif
     product_finish<kGroups, kWidth, PRODUCT_SPARSE>(
-        y, problem, operands, place.entry, whole,
-        [&](int group, ProductSum(&value)[kSumSets * kWidth]) { take_group(sum, group, value); },
-        [&](int group) { return place.row + first_row_of(warpgroup) + group_row(group); },
-        [&](int group) { return place.column + first_column + group_column(group); }, near);
+        y, problem, operands, place.entry, whole, start,
+        [&](int group, ProductSum(&value)[kSumSets * kWidth]) { take_group(sum, group, value); }, row, column, near);
 #if PRODUCT_NEAR
     __syncwarp();
     if (threadIdx.x % 32 == 0) barrier_arrive(ring.near_empty + slot * 8);

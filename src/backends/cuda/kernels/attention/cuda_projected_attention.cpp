@@ -263,7 +263,7 @@ Status prepare(Prepare& prepare) {
                  static_cast<int32_t>(n),
                  static_cast<int32_t>(k),
                  static_cast<int32_t>(state.work.batch)};
-  state.meaning = byte_meaning(attention.attributes, prepare.outputs[0].dtype);
+  state.meaning = byte_meaning(attention.attributes);
   const DType dtype = prepare.inputs[projected::kX].dtype;
   const auto size = static_cast<int64_t>(dtype_size(dtype));
   const auto box = static_cast<uint32_t>(kRowBytes / size);

@@ -134,7 +134,7 @@ Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   const Shape& y = prepare.outputs[0].shape;
   const std::span<const int64_t> rows = y.dims().first(static_cast<size_t>(y.rank()) - 1);
-  state.norm = norm_state(prepare, norm_of(step.attributes), y.elements(0, y.rank() - 1), y[y.rank() - 1]);
+  state.norm = norm_state(step, norm_of(step.attributes), y.elements(0, y.rank() - 1), y[y.rank() - 1]);
   bool fits = state.norm.rows <= std::numeric_limits<int32_t>::max();
   state.terms = terms_of(prepare.inputs.size());
   for (size_t k = 0; fits && k < state.terms && k < kMostTerms; ++k) {

@@ -52,7 +52,7 @@ Status prepare(Prepare& prepare) {
   const Shape& shape = prepare.inputs[0].shape;
   const int axis = axis_from_front(prepare.step.attributes.get_int("axis", -1), shape.rank());
   State& state = prepare.state_as<State>();
-  state.norm = norm_state(prepare, prepare.step.op, shape.elements(0, axis), shape.elements(axis, shape.rank()));
+  state.norm = norm_state(prepare.step, prepare.step.op, shape.elements(0, axis), shape.elements(axis, shape.rank()));
   state.launch =
       HUSSAR_TRY(prepare_rows(prepare, "normalize", state.norm.rows, state.norm.length, {state.norm.length}));
   return {};

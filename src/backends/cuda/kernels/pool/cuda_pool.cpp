@@ -138,7 +138,7 @@ Status prepare(Prepare& prepare) {
   state.channels = x.shape[1] / vector;
   state.input = spatial_strides(x);
   state.output = spatial_strides(y);
-  state.meaning = byte_meaning(prepare.step.attributes, prepare.outputs[0].dtype);
+  state.meaning = byte_meaning(prepare.step.attributes);
   state.launch = Launch{};
   state.launch.function = HUSSAR_TRY(queue_of(prepare.device).load(prepare.code, "pool"));
   state.launch.threads = 256;

@@ -210,7 +210,7 @@ struct State {
 Status prepare(Prepare& prepare) {
   State& state = prepare.state_as<State>();
   state.loops = loops_of(prepare.step.op, prepare.inputs, prepare.outputs[0]);
-  state.meaning = byte_meaning(prepare.step.attributes, prepare.outputs[0].dtype);
+  state.meaning = byte_meaning(prepare.step.attributes);
   const Ints form = prepare.step.attributes.get_ints(kForm);
   bool fits = form.size() == 4 && form[2] >= 1 && form[2] <= 8 && form[3] >= 1 && form[3] <= 256;
   fits = fits && fits_vector(state.loops, form[2]) && pad_loops(state.loops.kept, form[0]) &&
