@@ -68,13 +68,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--case", action="append", default=[], help="MODEL:BATCH[xSEQUENCE]; repeatable")
     parser.add_argument("--models", type=pathlib.Path, help="a folder with MODEL/model.onnx of open batch; default: exports them")
     parser.add_argument("--rungs", default=",".join(name for name in RUNGS if name != "int8_dynamic"),
-                        help="comma-separated")  # fmt: skip
+                        help="comma-separated; RUNG:BUDGET has a budget of its own (int8_24:30s)")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--budget", default="60s", help="`hussar build --budget`; 0: predicted times decide")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench/results/compression.json")
     parser.add_argument("--plot", type=pathlib.Path, help="draws what a JSON file says, and measures nothing")
     arguments = parser.parse_args()
-    unknown = set(arguments.rungs.split(",")) - set(RUNGS)
+    words = [word.partition(":") for word in arguments.rungs.split(",")]
+    arguments.rungs = {rung: budget for rung, _, budget in words}
+    unknown = set(arguments.rungs) - set(RUNGS)
     if unknown or not (arguments.case or arguments.plot):
         parser.error(f"unknown rungs: {', '.join(unknown)}" if unknown else "--case or --plot is needed")
     return arguments
@@ -158,10 +160,11 @@ class Case:
                 raise hussar_cli.BuildFailed(outcome.stderr.strip()[-300:])
         return path
 
-    def build(self, rung: str, arguments: argparse.Namespace, plan: pathlib.Path, extra: tuple[str, ...] = ()) -> float:
+    def build(self, rung: str, arguments: argparse.Namespace, plan: pathlib.Path, extra: tuple[str, ...] = (),
+              budget: str = "") -> float:  # fmt: skip
         _, weights, flags = RUNGS[rung]
         flags = [*flags, *extra]
-        more = ["--target", arguments.target, "--budget", arguments.budget, "--self-check", "off", *flags]
+        more = ["--target", arguments.target, "--budget", budget or arguments.budget, "--self-check", "off", *flags]
         more += ["--timing-cache", self.folder / "timings.txt"]  # problems are measured once
         if ("--int8" in flags or "--fp8" in flags) and "--dynamic" not in flags:
             more += ["--calib-cache", self.calibration(weights)]
@@ -211,13 +214,16 @@ def top1(plan: pathlib.Path, case: Case) -> float:
 
 
 def measure(case: Case, arguments: argparse.Namespace) -> dict:
-    rungs = arguments.rungs.split(",")
+    rungs = list(arguments.rungs)
     if arguments.target == "cpu":
         lacks = {"tf32", "fp8", "fp8_24", *(half for half in ("fp16", "bf16") if not hussar_cli.computes_in(half))}
         lacks |= {f"{half}_24" for half in lacks}
         rungs = [rung for rung in rungs if rung not in lacks]
     plans = {rung: case.folder / f"{rung}.plan" for rung in rungs}
-    rows = {rung: {"rung": rung, "build_seconds": case.build(rung, arguments, plan)} for rung, plan in plans.items()}
+    rows = {}
+    for rung, plan in plans.items():
+        seconds = case.build(rung, arguments, plan, budget=arguments.rungs[rung])
+        rows[rung] = {"rung": rung, "build_seconds": seconds}
     times: dict[str, list[float]] = {rung: [] for rung in rungs}
     for _ in range(arguments.rounds):
         for rung, plan in plans.items():
