@@ -104,7 +104,7 @@ Result<Plan> StepExchange::exchange(const Plan& plan, const std::vector<size_t>&
     if (packed.code != nullptr) {
       auto [it, is_new] = codes.emplace(packed.code->constant->raw(), -1);
       if (is_new) HUSSAR_TRY(add_constant(changed, *packed.code, -1, it->second));
-      attributes.set(kCodeAttribute, int64_t{it->second});
+      attributes.set(kCodeAttribute, Ints{it->second, kCodeVersion});
     }
     step.kernel = rival.tactic->kernel;
     step.op = packed.op;

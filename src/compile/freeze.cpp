@@ -281,7 +281,7 @@ class Freezer {
     const bool on_device = choice.tactic() != nullptr && choice.tactic()->place == Place::kDevice;
     if (counted != row_counts_.end() && on_device)
       step.attributes.set(kRowCountAttribute, Ints{index_of(graph, counted->second.count), counted->second.axes});
-    if (node.code != nullptr) step.attributes.set(kCodeAttribute, int64_t{index_of(graph, node.code)});
+    if (node.code != nullptr) step.attributes.set(kCodeAttribute, Ints{index_of(graph, node.code), kCodeVersion});
     if (!node.note.empty()) step.report += "\n" + node.note;
     if (auto it = choice_flops_.find(&node); it != choice_flops_.end()) step.flops_per_output = it->second;
     for (const Value* input : node.inputs) step.inputs.push_back(index_of(graph, input));

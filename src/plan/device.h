@@ -56,7 +56,7 @@ class Device {
 
   // "NVIDIA H200, sm_90"
   virtual std::string describe() const = 0;
-  // What measured times depend on: "NVIDIA H200 sm_90 driver 13.0 nvrtc 13.0".
+  // What measured times depend on: "NVIDIA H200 sm_90 driver 13.0 nvrtc 13.0 kernels 0123456789abcdef".
   virtual std::string identity() const = 0;
 };
 

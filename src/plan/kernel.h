@@ -109,8 +109,11 @@ inline constexpr std::string_view kConfigurationAttribute = "hussar_configuratio
 // Of a step that multiplies floats as TF32: 1.
 inline constexpr std::string_view kTf32Attribute = "hussar_tf32";
 
-// Of steps whose kernel has compiled code: the value, a constant, that holds it. An integer.
+// Of steps whose kernel has compiled code: the value, a constant, that holds it, and the kCodeVersion that it was
+// compiled by. Integers.
 inline constexpr std::string_view kCodeAttribute = "hussar_code";
+// Raise it when the parameters that any such code is launched with change what they mean.
+inline constexpr int64_t kCodeVersion = 2;
 
 // Of steps of which not all rows are needed: the value whose last element (int32) counts them, and how many dimensions
 // of the outputs count rows. It is a hint: whoever does not know it computes all.

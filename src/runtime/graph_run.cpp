@@ -275,10 +275,13 @@ Status GraphRun::prepare_steps() {
 
 // The compiled code that a step brings along.
 Result<std::span<const std::byte>> GraphRun::code_of(const PlanStep& plan_step) const {
-  const int64_t index = plan_step.attributes.get_int(kCodeAttribute, -1);
-  if (index < 0) return std::span<const std::byte>();
+  if (!plan_step.attributes.has(kCodeAttribute)) return std::span<const std::byte>();
+  const Ints code = plan_step.attributes.get_ints(kCodeAttribute);
+  HUSSAR_CHECK(code.size() == 2 && code[1] == kCodeVersion, ErrorCode::kPlanIncompatible,
+               "step '{}' has code that another version of hussar compiled; build the plan again", plan_step.name);
+  const int64_t index = code[0];
   const auto count = static_cast<int64_t>(graph_.values.size());
-  HUSSAR_CHECK(index < count && graph_.values[index].storage == Storage::kConstant &&
+  HUSSAR_CHECK(index >= 0 && index < count && graph_.values[index].storage == Storage::kConstant &&
                    graph_.values[index].dtype == DType::kUInt8,
                ErrorCode::kPlanIncompatible, "step '{}' has no code; build the plan again", plan_step.name);
   const Slot& slot = bound_.slots[index];

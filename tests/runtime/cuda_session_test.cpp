@@ -209,7 +209,7 @@ TEST(CudaSession, LayersWithOtherScalesShareTheirCode) {
   std::map<uint64_t, int> users;  // of codes that write bytes, by where they lie
   for (const PlanStep& step : (*plan)->graph.steps) {
     if (step.op != "hussar.QuantizedMatMul" || !step.attributes.has("y_scale")) continue;
-    const auto code = static_cast<size_t>(step.attributes.get_int(kCodeAttribute, 0));
+    const auto code = static_cast<size_t>(step.attributes.get_ints(kCodeAttribute).at(0));
     ++users[(*plan)->graph.values[code].constant_offset];
   }
   ASSERT_EQ(users.size(), 1U);
@@ -382,6 +382,29 @@ TEST(CudaSession, IndexOutOfRangeGivesZeros) {
 }
 
 // Constants of so many bytes are uploaded by several threads, through memory that is smaller than they are.
+// What code is launched with is the program's, not the plan's.
+TEST(CudaSession, RefusesCodeOfAnotherVersion) {
+  auto plan = build(dense_model().bytes(), for_device());
+  ASSERT_TRUE(plan) << plan.error().message;
+  Plan other = **plan;
+  size_t changed = 0;
+  for (PlanStep& step : other.graph.steps) {
+    if (!step.attributes.has(kCodeAttribute)) continue;
+    Ints code = step.attributes.get_ints(kCodeAttribute);
+    ASSERT_EQ(code.size(), 2U);
+    ++code[1], ++changed;
+    step.attributes.set(kCodeAttribute, code);
+  }
+  ASSERT_GT(changed, 0U);
+  auto inputs = make_inputs(other, 1, 1, 100000);
+  ASSERT_TRUE(inputs);
+  auto session = Session::create(std::make_shared<const Plan>(std::move(other)));
+  auto outputs = session ? (*session)->run_in_order(*inputs) : tl::unexpected(session.error());
+  ASSERT_FALSE(outputs);
+  EXPECT_EQ(outputs.error().code, ErrorCode::kPlanIncompatible);
+  EXPECT_NE(outputs.error().message.find("another version of hussar"), std::string::npos) << outputs.error().message;
+}
+
 TEST(CudaSession, LargeConstants) {
   constexpr int64_t kRows = 1 << 20, kColumns = 20;  // 80 MB
   std::vector<float> rows(static_cast<size_t>(kRows * kColumns));

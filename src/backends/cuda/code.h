@@ -11,6 +11,8 @@ namespace hussar::cuda {
 
 // The text of src/backends/cuda/device/<name>.
 std::string_view device_source(std::string_view name);
+// Changes with any of those texts.
+std::string_view device_source_digest();
 
 // Lines of the form "#define NAME VALUE".
 class Defines {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "backends/cuda/code.h"
 #include "backends/cuda/emulation.h"
 #include "backends/cuda/nvrtc.h"
 #include "base/error.h"
@@ -214,8 +215,8 @@ std::string Queue::describe() const { return fmt::format("{}, sm_{}", facts_.nam
 std::string Queue::identity() const {
   const auto compiler = find_compiler();
   const std::string nvrtc = compiler ? fmt::format("{}.{}", compiler->major, compiler->minor) : "none";
-  return fmt::format("{} sm_{} driver {} nvrtc {}", facts_.name, facts_.sm, driver_version().value_or("unknown"),
-                     nvrtc);
+  return fmt::format("{} sm_{} driver {} nvrtc {} kernels {}", facts_.name, facts_.sm,
+                     driver_version().value_or("unknown"), nvrtc, device_source_digest());
 }
 
 Result<FunctionHandle*> Queue::load(std::span<const std::byte> code, const std::string& function,
