@@ -30,7 +30,8 @@ std::string pitch_source(const Value& value, int index) {
   const Value* holder = &value;
   while (holder->slice_of != nullptr) holder = holder->slice_of;
   const Dims& dims = *holder->dims;
-  const bool is_known = value.layout == Layout::kChannelsLast ? dims[1].is_constant() : dims.back().is_constant();
+  const bool is_known =
+      dims.empty() || (value.layout == Layout::kChannelsLast ? dims[1].is_constant() : dims.back().is_constant());
   return is_known ? fmt::format("{}LL", row_pitch_of(operand_of(value))) : fmt::format("operands.pitch{}", index);
 }
 

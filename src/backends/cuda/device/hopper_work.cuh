@@ -118,7 +118,7 @@ __device__ __forceinline__ int own_warp() { return __shfl_sync(0xffffffffu, stat
 
 // 0 and 1 multiply, 2 copies. Where registers are short it is found again whenever it is needed.
 __device__ __forceinline__ int own_warpgroup() {
-  constexpr bool kHasRegisters = PRODUCT_BLOCKS_PER_SM == 1 && !PRODUCT_HEADS;
+  constexpr bool kHasRegisters = (PRODUCT_BLOCKS_PER_SM == 1 || PRODUCT_PINGPONG) && !PRODUCT_HEADS;
   return kHasRegisters ? own_warp() / 4 : static_cast<int>(threadIdx.x) / 128;
 }
 
