@@ -386,9 +386,10 @@ TEST(CudaSession, IndexOutOfRangeGivesZeros) {
 TEST(CudaSession, RefusesCodeOfAnotherVersion) {
   auto plan = build(dense_model().bytes(), for_device());
   ASSERT_TRUE(plan) << plan.error().message;
-  Plan other = **plan;
+  auto other = compile_plan(**plan, for_device());
+  ASSERT_TRUE(other) << other.error().message;
   size_t changed = 0;
-  for (PlanStep& step : other.graph.steps) {
+  for (PlanStep& step : other->graph.steps) {
     if (!step.attributes.has(kCodeAttribute)) continue;
     Ints code = step.attributes.get_ints(kCodeAttribute);
     ASSERT_EQ(code.size(), 2U);
@@ -396,9 +397,9 @@ TEST(CudaSession, RefusesCodeOfAnotherVersion) {
     step.attributes.set(kCodeAttribute, code);
   }
   ASSERT_GT(changed, 0U);
-  auto inputs = make_inputs(other, 1, 1, 100000);
+  auto inputs = make_inputs(*other, 1, 1, 100000);
   ASSERT_TRUE(inputs);
-  auto session = Session::create(std::make_shared<const Plan>(std::move(other)));
+  auto session = Session::create(std::make_shared<const Plan>(std::move(*other)));
   auto outputs = session ? (*session)->run_in_order(*inputs) : tl::unexpected(session.error());
   ASSERT_FALSE(outputs);
   EXPECT_EQ(outputs.error().code, ErrorCode::kPlanIncompatible);
