@@ -223,7 +223,7 @@ def measure(case: Case, arguments: argparse.Namespace) -> dict:
     rows = {}
     for rung, plan in plans.items():
         seconds = case.build(rung, arguments, plan, budget=arguments.rungs[rung])
-        rows[rung] = {"rung": rung, "build_seconds": seconds}
+        rows[rung] = {"rung": rung, "budget": arguments.rungs[rung] or arguments.budget, "build_seconds": seconds}
     times: dict[str, list[float]] = {rung: [] for rung in rungs}
     for _ in range(arguments.rounds):
         for rung, plan in plans.items():
