@@ -291,7 +291,11 @@ TEST(CudaHopper, SparseOfLargeFp8) {
 TEST(CudaHopper, DenseProducts) {
   const char* kernel = "cuda_product_hopper";
   if (!can_run(product_of(kHalf, {8, 16}, 8, kernel))) GTEST_SKIP() << "skipped: needs a GPU of Hopper";
-  expect_kernel_agrees(finished(product_of(kBytes, {150, 272}, 136, kernel), {150, 136}, kBytes, kBytes));
+  // With columns in whole groups of 32 a block's rows of W come in one copy.
+  for (int64_t columns : {136, 160}) {
+    expect_kernel_agrees(finished(product_of(kBytes, {150, 272}, columns, kernel), {150, columns}, kBytes, kBytes));
+    if (HasFailure()) return;
+  }
   KernelCase halves = finished(product_of(kHalf, {150, 200}, 136, kernel), {150, 136}, kHalf, kHalf);
   halves.only_usual = true;
   expect_kernel_agrees(halves);
